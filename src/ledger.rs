@@ -1,1 +1,197 @@
-//! (to come)
+//! The ledger: the append-only record of all releases of one repository, one JSON line each.
+//!
+//! A line carries its number and the SHA-256 of the line before it, so that a lost, changed or reordered line is found.
+//! This file owns the line's form and the chain; writing it durably is the store's work. A line that was written is
+//! never changed: what it names is published for ever.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Sha1, Sha256};
+
+/// One published package version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// 1 for the first line.
+    pub number: u64,
+    /// The SHA-256 of the previous line without its newline; zeros for the first.
+    pub previous: Sha256,
+    pub name: String,
+    pub version: String,
+    pub sha1: Sha1,
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    pub source: String,
+    #[serde(rename = "ref")]
+    pub tag: String,
+    pub commit: String,
+    pub tree: String,
+    /// The commit's committer time.
+    pub committed: Timestamp,
+    /// When it was published; the `Last-Modified` of its archive.
+    pub time: Timestamp,
+}
+
+impl Release {
+    /// The path of the archive, relative to the repository's base URL and to its folder on the volume.
+    pub fn path(&self) -> String {
+        archive_path(&self.name, &self.version)
+    }
+}
+
+/// `packages/<vendor>/<name>-<version>.zip`.
+pub fn archive_path(name: &str, version: &str) -> String {
+    format!("packages/{name}-{version}.zip")
+}
+
+/// Why a ledger cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Corrupt {
+    #[error("line {0} is not a release: {1}")]
+    Line(u64, serde_json::Error),
+    #[error("line {0} has number {1}")]
+    Number(u64, u64),
+    #[error("line {0} does not follow line {before}: its hash of the previous line differs", before = .0 - 1)]
+    Chain(u64),
+    #[error("line {0} publishes {1} a second time")]
+    Twice(u64, String),
+}
+
+/// All releases of a repository, in the order of their publication.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    releases: Vec<Release>,
+    by_version: HashMap<(String, String), usize>,
+    head: Sha256,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { releases: Vec::new(), by_version: HashMap::new(), head: Sha256([0; 32]) }
+    }
+}
+
+impl Ledger {
+    /// Reads the lines of a ledger; a torn last line (no newline) is not a line. Also answers how many bytes whole lines
+    /// take, so that the writer can cut the rest off.
+    ///
+    /// # Errors
+    /// The first line that breaks the chain.
+    pub fn read(text: &[u8]) -> Result<(Self, usize), Corrupt> {
+        let mut ledger = Self::default();
+        let mut read = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line) = line.strip_suffix(b"\n") else { break };
+            let number = ledger.len() + 1;
+            let release: Release = serde_json::from_slice(line).map_err(|e| Corrupt::Line(number, e))?;
+            if release.number != number {
+                return Err(Corrupt::Number(number, release.number));
+            }
+            if release.previous != ledger.head {
+                return Err(Corrupt::Chain(number));
+            }
+            if ledger.find(&release.name, &release.version).is_some() {
+                return Err(Corrupt::Twice(number, format!("{} {}", release.name, release.version)));
+            }
+            ledger.admit(release, Sha256::of(line));
+            read += line.len() + 1;
+        }
+        Ok((ledger, read))
+    }
+
+    /// Numbers and chains a release, and answers the line to append (with its newline).
+    ///
+    /// # Errors
+    /// Of the serialisation.
+    pub fn push(&mut self, mut release: Release) -> serde_json::Result<Vec<u8>> {
+        release.number = self.len() + 1;
+        release.previous = self.head;
+        let mut line = serde_json::to_vec(&release)?;
+        self.admit(release, Sha256::of(&line));
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    fn admit(&mut self, release: Release, hash: Sha256) {
+        self.by_version.insert((release.name.clone(), release.version.clone()), self.releases.len());
+        self.releases.push(release);
+        self.head = hash;
+    }
+
+    /// The release of a name and version.
+    pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
+        self.by_version.get(&(name.to_owned(), version.to_owned())).map(|i| &self.releases[*i])
+    }
+
+    pub fn releases(&self) -> &[Release] {
+        &self.releases
+    }
+
+    /// The number of lines.
+    pub fn len(&self) -> u64 {
+        self.releases.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.releases.is_empty()
+    }
+
+    /// The SHA-256 of the last line.
+    pub fn head(&self) -> Sha256 {
+        self.head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(version: &str) -> Release {
+        Release {
+            number: 0,
+            previous: Sha256([9; 32]),
+            name: "a/b".into(),
+            version: version.into(),
+            sha1: Sha1::of(b"x"),
+            sha256: Sha256::of(b"x"),
+            size: 1,
+            source: "s".into(),
+            tag: version.into(),
+            commit: "c".into(),
+            tree: "t".into(),
+            committed: Timestamp::UNIX_EPOCH,
+            time: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn text(versions: &[&str]) -> Vec<u8> {
+        let mut ledger = Ledger::default();
+        versions.iter().flat_map(|v| ledger.push(release(v)).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_ledger_reads_back_and_a_torn_line_is_no_line() {
+        let mut bytes = text(&["1", "2"]);
+        let whole = bytes.len();
+        bytes.extend(b"{\"number\":3,");
+        let (ledger, read) = Ledger::read(&bytes).unwrap();
+        assert_eq!((ledger.len(), read), (2, whole));
+        assert_eq!(ledger.find("a/b", "2").unwrap().number, 2);
+        assert_eq!(ledger.find("a/b", "2").unwrap().path(), "packages/a/b-2.zip");
+    }
+
+    #[test]
+    fn a_changed_lost_or_reordered_line_is_found() {
+        let bytes = String::from_utf8(text(&["1", "2", "3"])).unwrap();
+        let lines: Vec<_> = bytes.split_inclusive('\n').collect();
+        let changed = bytes.replacen("\"size\":1", "\"size\":2", 1);
+        assert!(matches!(Ledger::read(changed.as_bytes()), Err(Corrupt::Chain(2))));
+        let lost = [lines[0], lines[2]].concat();
+        assert!(matches!(Ledger::read(lost.as_bytes()), Err(Corrupt::Number(2, 3))));
+        let cut = lines[1..].concat();
+        assert!(matches!(Ledger::read(cut.as_bytes()), Err(Corrupt::Number(1, 2))));
+    }
+}

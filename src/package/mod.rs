@@ -1,1 +1,10 @@
-//! (to come)
+//! From trees to archives: what each ref would give ([`plan`]), its manifest ([`manifest`]) and its bytes
+//! ([`archive`], [`build`]).
+//!
+//! The bytes equal those of the reference generator (mage-os/generate-mirror-repo-js), so that a lock file made
+//! against any mirror installs from every other. Everything is read from the object database; there is no checkout.
+
+pub mod archive;
+pub mod build;
+pub mod manifest;
+pub mod plan;

@@ -1,0 +1,235 @@
+//! The STORED zip archive, byte for byte as JSZip writes it for the reference generator.
+//!
+//! [`layout`] puts the entries in the reference's order, [`Writer`] writes them in one pass: a file's CRC and size are
+//! known before its header, so nothing is patched afterwards and the sink may hash while it writes. No zip64: an
+//! archive that would need it is an error. The rules were taken from 3,427 archives that the reference made.
+
+use std::io::{self, Write};
+
+use icu_collator::CollatorBorrowed;
+use icu_collator::options::CollatorOptions;
+
+/// 2022-02-22 22:02:22 in DOS time and date: the reference gives every entry this time.
+const TIME_AND_DATE: [u8; 4] = [0x4B, 0xB0, 0x56, 0x54];
+/// "Version made by" Unix, 3.0, and "version needed" 1.0.
+const MADE_BY: u16 = 0x031E;
+const NEEDED: u16 = 10;
+/// Flag bit 11: the name is UTF-8 (JSZip sets it only for names that are not ASCII).
+const UTF8_NAME: u16 = 0x0800;
+/// The Info-ZIP Unicode path extra field, which JSZip adds to such names.
+const UNICODE_PATH: [u8; 2] = *b"up";
+
+/// What an entry is; a folder's mode depends on how it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Executable,
+    /// A folder that exists because something is below it.
+    Folder,
+    /// A folder that the recipe adds although it is empty.
+    EmptyFolder,
+}
+
+impl Kind {
+    fn is_folder(self) -> bool {
+        matches!(self, Kind::Folder | Kind::EmptyFolder)
+    }
+
+    /// The external attributes: Unix mode without file type bits, and the DOS directory bit.
+    fn attributes(self) -> u32 {
+        match self {
+            Kind::File => 0o644 << 16,
+            Kind::Executable => 0o755 << 16,
+            Kind::Folder => 0o775 << 16 | 0x10,
+            Kind::EmptyFolder => 0o755 << 16 | 0x10,
+        }
+    }
+}
+
+/// An entry of the archive: a folder's name ends in a slash. `of` says where the contents come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<T> {
+    pub name: String,
+    pub kind: Kind,
+    pub of: T,
+}
+
+/// Orders items as the reference does and adds the folders above them.
+///
+/// Items are sorted by ICU's root collation over the whole path (JavaScript's `localeCompare`), empty folders without a
+/// slash at the end; each folder comes at first sight, before what is below it; names at the root that JavaScript takes
+/// for array indices come first, in numeric order.
+pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
+    let collator = collator();
+    items.sort_by(|a, b| collator.compare(&a.name, &b.name));
+    let mut entries: Vec<Entry<T>> = Vec::with_capacity(items.len() + items.len() / 4);
+    let mut seen = std::collections::HashMap::<String, usize>::new();
+    let mut put = |entries: &mut Vec<Entry<T>>, entry: Entry<T>| match seen.get(&entry.name) {
+        Some(&place) => entries[place] = entry,
+        None => {
+            seen.insert(entry.name.clone(), entries.len());
+            entries.push(entry);
+        }
+    };
+    for mut item in items {
+        for (slash, _) in item.name.match_indices('/') {
+            let folder = Entry { name: item.name[..=slash].to_owned(), kind: Kind::Folder, of: T::default() };
+            put(&mut entries, folder);
+        }
+        if item.kind.is_folder() {
+            item.name.push('/');
+        }
+        put(&mut entries, item);
+    }
+    entries.sort_by_key(|entry| array_index(&entry.name).map_or(u64::MAX, u64::from));
+    entries
+}
+
+fn collator() -> CollatorBorrowed<'static> {
+    // The root collation is compiled into the crate: the error is of a data provider that is not used here.
+    #[allow(clippy::expect_used)]
+    CollatorBorrowed::try_new(Default::default(), CollatorOptions::default()).expect("the root collation is built in")
+}
+
+/// A canonical array index of JavaScript (`"0"`, `"17"`, not `"017"`), which its objects list first.
+fn array_index(name: &str) -> Option<u32> {
+    let index: u32 = name.parse().ok()?;
+    (index != u32::MAX && index.to_string() == name).then_some(index)
+}
+
+/// Writes entries one after the other, then the central directory.
+pub struct Writer<W: Write> {
+    sink: W,
+    offset: u64,
+    count: u64,
+    central: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    pub fn new(sink: W) -> Self {
+        Self { sink, offset: 0, count: 0, central: Vec::new() }
+    }
+
+    /// Writes one entry; a folder has no contents.
+    ///
+    /// # Errors
+    /// Of the sink, and `InvalidInput` where the format would need zip64.
+    pub fn add(&mut self, name: &str, kind: Kind, contents: &[u8]) -> io::Result<()> {
+        let size = fits(contents.len() as u64)?;
+        let name_length = u16::try_from(name.len()).map_err(|_| too_large("a name of more than 65,535 bytes"))?;
+        let extra = unicode_path(name);
+        let mut fields = [0; 26];
+        fields[0..2].copy_from_slice(&NEEDED.to_le_bytes());
+        fields[2..4].copy_from_slice(&if extra.is_empty() { 0 } else { UTF8_NAME }.to_le_bytes());
+        fields[6..10].copy_from_slice(&TIME_AND_DATE);
+        fields[10..14].copy_from_slice(&crc32fast::hash(contents).to_le_bytes());
+        fields[14..18].copy_from_slice(&size.to_le_bytes());
+        fields[18..22].copy_from_slice(&size.to_le_bytes());
+        fields[22..24].copy_from_slice(&name_length.to_le_bytes());
+        fields[24..26].copy_from_slice(&(extra.len() as u16).to_le_bytes());
+
+        self.central.extend(b"PK\x01\x02");
+        self.central.extend(MADE_BY.to_le_bytes());
+        self.central.extend(fields);
+        self.central.extend([0; 6]); // comment length, disk, internal attributes
+        self.central.extend(kind.attributes().to_le_bytes());
+        self.central.extend(fits(self.offset)?.to_le_bytes());
+        self.central.extend(name.as_bytes());
+        self.central.extend(&extra);
+
+        for part in [b"PK\x03\x04", &fields[..], name.as_bytes(), &extra, contents] {
+            self.sink.write_all(part)?;
+            self.offset += part.len() as u64;
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes the central directory and hands the sink back.
+    ///
+    /// # Errors
+    /// As of [`Writer::add`].
+    pub fn finish(mut self) -> io::Result<W> {
+        let count = u16::try_from(self.count).ok().filter(|n| *n != u16::MAX);
+        let count = count.ok_or_else(|| too_large("more than 65,534 entries"))?.to_le_bytes();
+        let start = fits(self.offset)?.to_le_bytes();
+        let size = fits(self.central.len() as u64)?.to_le_bytes();
+        self.sink.write_all(&self.central)?;
+        for part in [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size, &start, &[0, 0]] {
+            self.sink.write_all(part)?;
+        }
+        Ok(self.sink)
+    }
+}
+
+/// The extra field of a name that is not ASCII: tag, size, version 1, CRC-32 of the name, the name.
+fn unicode_path(name: &str) -> Vec<u8> {
+    if name.is_ascii() {
+        return Vec::new();
+    }
+    let mut field = UNICODE_PATH.to_vec();
+    field.extend((5 + name.len() as u16).to_le_bytes());
+    field.push(1);
+    field.extend(crc32fast::hash(name.as_bytes()).to_le_bytes());
+    field.extend(name.as_bytes());
+    field
+}
+
+fn fits(size: u64) -> io::Result<u32> {
+    u32::try_from(size).ok().filter(|n| *n != u32::MAX).ok_or_else(|| too_large("4 GiB or more"))
+}
+
+fn too_large(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} does not fit into a zip archive without zip64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn item(name: &str, kind: Kind) -> Entry<()> {
+        Entry { name: name.into(), kind, of: () }
+    }
+
+    fn names(items: &[&str]) -> Vec<String> {
+        layout(items.iter().map(|name| item(name, Kind::File)).collect()).into_iter().map(|e| e.name).collect()
+    }
+
+    #[test]
+    fn entries_stand_in_the_order_of_the_reference() {
+        assert_eq!(
+            names(&["registration.php", "Api/B.php", "Api/a.php", "composer.json", "_x", "README.md", "10", "9", "etc/2"]),
+            ["9", "10", "_x", "Api/", "Api/a.php", "Api/B.php", "composer.json", "etc/", "etc/2", "README.md", "registration.php"]
+        );
+        assert_eq!(names(&["a-b", "a/b", "a.b", "ab", "A"]), ["A", "a-b", "a.b", "a/", "a/b", "ab"]);
+    }
+
+    #[test]
+    fn an_empty_folder_keeps_its_mode_until_something_is_below_it() {
+        let entries = layout(vec![item("app/code", Kind::EmptyFolder), item("lib/x", Kind::EmptyFolder), item("lib/x/y", Kind::File)]);
+        let kinds: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.kind)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("app/", Kind::Folder), ("app/code/", Kind::EmptyFolder), ("lib/", Kind::Folder),
+                ("lib/x/", Kind::Folder), ("lib/x/y", Kind::File)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_archive_reads_back() {
+        let mut writer = Writer::new(Vec::new());
+        writer.add("bin/", Kind::Folder, b"").unwrap();
+        writer.add("bin/x", Kind::Executable, b"#!/bin/sh").unwrap();
+        writer.add("grüße.txt", Kind::File, "no newline".as_bytes()).unwrap();
+        let bytes = writer.finish().unwrap();
+        let mut zip = zip::ZipArchive::new(io::Cursor::new(&bytes)).unwrap();
+        assert_eq!(zip.len(), 3);
+        assert_eq!(zip.by_index(1).unwrap().unix_mode(), Some(0o755));
+        let mut text = String::new();
+        zip.by_name("grüße.txt").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "no newline");
+    }
+}

@@ -1,0 +1,99 @@
+//! The manifest as it stands in the archive: what the recipe changes in upstream's composer.json.
+//!
+//! The order of the steps decides the bytes: the version first (the last key where the manifest had none), then the
+//! pinned versions of dependencies, then the corrections (`createPackageForRef` of the reference generator).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::recipe::Correction;
+
+/// Entries of `suggest` for sample data begin with this: Magento's `sampledata:deploy` looks for it.
+const SAMPLE_DATA: &str = "Sample Data version: ";
+
+/// Applies version, pinned versions and corrections to a manifest.
+pub fn rewrite(
+    manifest: &mut Map<String, Value>,
+    package: &str,
+    version: &str,
+    pinned: Option<&BTreeMap<String, String>>,
+    corrections: &[Correction],
+) {
+    manifest.insert("version".into(), version.into());
+    for kind in ["require", "require-dev", "suggest"] {
+        let Some(Value::Object(links)) = manifest.get_mut(kind) else { continue };
+        for (target, constraint) in links.iter_mut() {
+            if let Some(version) = pinned.and_then(|versions| versions.get(target)) {
+                *constraint = version.as_str().into();
+            }
+            if kind == "suggest" {
+                mark_sample_data(target, constraint);
+            }
+        }
+    }
+    for correction in corrections.iter().filter(|c| applies(c, package, version)) {
+        for (key, entries) in &correction.set {
+            let (Value::Object(entries), Value::Object(map)) =
+                (entries, manifest.entry(key.clone()).or_insert_with(|| json!({})))
+            else {
+                continue;
+            };
+            map.extend(entries.clone());
+        }
+    }
+}
+
+fn applies(correction: &Correction, package: &str, version: &str) -> bool {
+    correction.package == package && correction.versions.iter().any(|v| v == version)
+}
+
+fn mark_sample_data(target: &str, text: &mut Value) {
+    let sample_data = target.ends_with("-sample-data") || target.contains("/sample-data-");
+    if let Value::String(suggestion) = text
+        && sample_data
+        && !suggestion.contains(SAMPLE_DATA)
+    {
+        suggestion.insert_str(0, SAMPLE_DATA);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn the_version_keeps_its_place_or_comes_last() {
+        let mut manifest = object(json!({"version": "1", "name": "a/b"}));
+        rewrite(&mut manifest, "a/b", "2", None, &[]);
+        assert_eq!(Value::from(manifest).to_string(), r#"{"version":"2","name":"a/b"}"#);
+        let mut manifest = object(json!({"name": "a/b"}));
+        rewrite(&mut manifest, "a/b", "2", None, &[]);
+        assert_eq!(Value::from(manifest).to_string(), r#"{"name":"a/b","version":"2"}"#);
+    }
+
+    #[test]
+    fn pinned_versions_sample_data_and_corrections_are_applied() {
+        let pinned = BTreeMap::from([("a/c".to_owned(), "1.1".to_owned())]);
+        let correction: Correction = serde_json::from_value(json!({
+            "package": "a/b", "versions": ["2"], "reason": "-", "set": {"require": {"php": "~8.1", "a/d": "*"}, "conflict": {"x/y": "1"}}
+        }))
+        .unwrap();
+        let mut manifest = object(json!({
+            "name": "a/b", "version": "2", "require": {"php": "*", "a/c": "*"}, "suggest": {"m/module-x-sample-data": "100.4.*"}
+        }));
+        rewrite(&mut manifest, "a/b", "2", Some(&pinned), &[correction.clone()]);
+        let expected = json!({
+            "name": "a/b", "version": "2", "require": {"php": "~8.1", "a/c": "1.1", "a/d": "*"},
+            "suggest": {"m/module-x-sample-data": "Sample Data version: 100.4.*"}, "conflict": {"x/y": "1"}
+        });
+        assert_eq!(Value::from(manifest).to_string(), expected.to_string());
+        let mut other = object(json!({"name": "a/b"}));
+        rewrite(&mut other, "a/b", "2.0", None, &[correction]);
+        assert_eq!(Value::from(other), json!({"name": "a/b", "version": "2.0"}));
+    }
+}
