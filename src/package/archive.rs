@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use icu_collator::CollatorBorrowed;
 use icu_collator::options::CollatorOptions;
 
+use crate::composer::array_index;
+
 /// 2022-02-22 22:02:22 in DOS time and date: the reference gives every entry this time.
 const TIME_AND_DATE: [u8; 4] = [0x4B, 0xB0, 0x56, 0x54];
 /// "Version made by" Unix, 3.0, and "version needed" 1.0.
@@ -89,12 +91,6 @@ fn collator() -> CollatorBorrowed<'static> {
     // The root collation is compiled into the crate: the error is of a data provider that is not used here.
     #[allow(clippy::expect_used)]
     CollatorBorrowed::try_new(Default::default(), CollatorOptions::default()).expect("the root collation is built in")
-}
-
-/// A canonical array index of JavaScript (`"0"`, `"17"`, not `"017"`), which its objects list first.
-fn array_index(name: &str) -> Option<u32> {
-    let index: u32 = name.parse().ok()?;
-    (index != u32::MAX && index.to_string() == name).then_some(index)
 }
 
 /// Writes entries one after the other, then the central directory.
