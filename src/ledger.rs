@@ -70,7 +70,11 @@ pub struct Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { releases: Vec::new(), by_version: HashMap::new(), head: Sha256([0; 32]) }
+        Self {
+            releases: Vec::new(),
+            by_version: HashMap::new(),
+            head: Sha256([0; 32]),
+        }
     }
 }
 
@@ -84,7 +88,9 @@ impl Ledger {
         let mut ledger = Self::default();
         let mut read = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line) = line.strip_suffix(b"\n") else { break };
+            let Some(line) = line.strip_suffix(b"\n") else {
+                break;
+            };
             let number = ledger.len() + 1;
             let release: Release = serde_json::from_slice(line).map_err(|e| Corrupt::Line(number, e))?;
             if release.number != number {
@@ -94,7 +100,10 @@ impl Ledger {
                 return Err(Corrupt::Chain(number));
             }
             if ledger.find(&release.name, &release.version).is_some() {
-                return Err(Corrupt::Twice(number, format!("{} {}", release.name, release.version)));
+                return Err(Corrupt::Twice(
+                    number,
+                    format!("{} {}", release.name, release.version),
+                ));
             }
             ledger.admit(release, Sha256::of(line));
             read += line.len() + 1;
@@ -116,14 +125,19 @@ impl Ledger {
     }
 
     fn admit(&mut self, release: Release, hash: Sha256) {
-        self.by_version.insert((release.name.clone(), release.version.clone()), self.releases.len());
+        self.by_version.insert(
+            (release.name.clone(), release.version.clone()),
+            self.releases.len(),
+        );
         self.releases.push(release);
         self.head = hash;
     }
 
     /// The release of a name and version.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
-        self.by_version.get(&(name.to_owned(), version.to_owned())).map(|i| &self.releases[*i])
+        self.by_version
+            .get(&(name.to_owned(), version.to_owned()))
+            .map(|i| &self.releases[*i])
     }
 
     pub fn releases(&self) -> &[Release] {
@@ -169,7 +183,10 @@ mod tests {
 
     fn text(versions: &[&str]) -> Vec<u8> {
         let mut ledger = Ledger::default();
-        versions.iter().flat_map(|v| ledger.push(release(v)).unwrap()).collect()
+        versions
+            .iter()
+            .flat_map(|v| ledger.push(release(v)).unwrap())
+            .collect()
     }
 
     #[test]
@@ -190,7 +207,10 @@ mod tests {
         let changed = bytes.replacen("\"size\":1", "\"size\":2", 1);
         assert!(matches!(Ledger::read(changed.as_bytes()), Err(Corrupt::Chain(2))));
         let lost = [lines[0], lines[2]].concat();
-        assert!(matches!(Ledger::read(lost.as_bytes()), Err(Corrupt::Number(2, 3))));
+        assert!(matches!(
+            Ledger::read(lost.as_bytes()),
+            Err(Corrupt::Number(2, 3))
+        ));
         let cut = lines[1..].concat();
         assert!(matches!(Ledger::read(cut.as_bytes()), Err(Corrupt::Number(1, 2))));
     }

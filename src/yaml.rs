@@ -35,7 +35,10 @@ impl<T> Document<T> {
 /// What is wrong with the text.
 pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<Document<T>, Problems> {
     match serde_yaml::from_str(text) {
-        Ok(value) => Ok(Document { value, file: file.to_owned() }),
+        Ok(value) => Ok(Document {
+            value,
+            file: file.to_owned(),
+        }),
         Err(error) => Err(Problems(vec![Problem(format!("{}: {error}", file.display()))])),
     }
 }

@@ -84,13 +84,19 @@ impl Manifest {
                 Some(Value::Object(links)) => {
                     for (target, constraint) in links {
                         if constraint.as_str().is_none_or(|text| text.trim().is_empty()) {
-                            problems.push(format!("{kind}: the constraint of `{target}` is not a version constraint"));
+                            problems.push(format!(
+                                "{kind}: the constraint of `{target}` is not a version constraint"
+                            ));
                         }
                     }
                 }
                 Some(_) => problems.push(format!("`{kind}` is not a map of packages to constraints")),
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(Invalid::Problems(problems.join("; "))) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Invalid::Problems(problems.join("; ")))
+        }
     }
 }

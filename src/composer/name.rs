@@ -18,14 +18,20 @@ pub struct PackageName(Arc<str>);
 
 /// A text that is no package name.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no package name: Composer wants `vendor/name` in lower-case letters, digits, `-`, `.` and `_`")]
+#[error(
+    "`{0}` is no package name: Composer wants `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
+)]
 pub struct InvalidName(String);
 
 impl FromStr for PackageName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if NAME.is_match(text) { Ok(Self(text.into())) } else { Err(InvalidName(text.to_owned())) }
+        if NAME.is_match(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName(text.to_owned()))
+        }
     }
 }
 
@@ -41,10 +47,29 @@ mod tests {
 
     #[test]
     fn only_composers_names_are_names() {
-        for good in ["magento/module-catalog", "a/b", "mage-os/theme_x.y", "magento/zendframework1", "a.b/c--d"] {
+        for good in [
+            "magento/module-catalog",
+            "a/b",
+            "mage-os/theme_x.y",
+            "magento/zendframework1",
+            "a.b/c--d",
+        ] {
             assert_eq!(good.parse::<PackageName>().unwrap().to_string(), good);
         }
-        for bad in ["", "magento", "a/b/c", "../x", "a/..", "Magento/x", "a/b ", "-a/b", "a/b-", "a//b", "a/b\n", "a/\0"] {
+        for bad in [
+            "",
+            "magento",
+            "a/b/c",
+            "../x",
+            "a/..",
+            "Magento/x",
+            "a/b ",
+            "-a/b",
+            "a/b-",
+            "a//b",
+            "a/b\n",
+            "a/\0",
+        ] {
             assert!(bad.parse::<PackageName>().is_err(), "{bad:?}");
         }
     }

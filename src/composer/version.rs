@@ -21,7 +21,8 @@ static CLASSICAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{1,5})(\.\d+
 static DATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{4}(?:[.:-]?\d{2}){1,6}(?:[.:-]?\d{1,3})?)"));
 #[allow(clippy::expect_used)]
 static BRANCH: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^v?(\d+)(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?-dev$").expect("a valid pattern")
+    Regex::new(r"(?i)^v?(\d+)(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?-dev$")
+        .expect("a valid pattern")
 });
 
 /// Composer's stabilities, the least stable first.
@@ -46,7 +47,9 @@ pub struct Version {
 pub enum InvalidVersion {
     #[error("`{0}` is no version that Composer can read")]
     Unreadable(String),
-    #[error("version `{0}` cannot be part of a file name: only letters, digits, `.`, `_`, `+`, `~` and `-` may")]
+    #[error(
+        "version `{0}` cannot be part of a file name: only letters, digits, `.`, `_`, `+`, `~` and `-` may"
+    )]
     Unsafe(String),
 }
 
@@ -87,7 +90,10 @@ impl FromStr for Version {
             return Err(InvalidVersion::Unsafe(text.to_owned()));
         }
         let normalized = normalize(text).ok_or_else(|| InvalidVersion::Unreadable(text.to_owned()))?;
-        Ok(Self { pretty: text.to_owned(), normalized })
+        Ok(Self {
+            pretty: text.to_owned(),
+            normalized,
+        })
     }
 }
 
@@ -98,18 +104,30 @@ impl fmt::Display for Version {
 }
 
 fn normalize(text: &str) -> Option<String> {
-    let text = if ["master", "trunk", "default"].contains(&text) { format!("dev-{text}") } else { text.to_owned() };
-    if text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("dev-")) {
+    let text = if ["master", "trunk", "default"].contains(&text) {
+        format!("dev-{text}")
+    } else {
+        text.to_owned()
+    };
+    if text
+        .get(..4)
+        .is_some_and(|head| head.eq_ignore_ascii_case("dev-"))
+    {
         return (text.len() > 4).then(|| format!("dev-{}", &text[4..]));
     }
-    let text = text.split_once('+').map_or(text.as_str(), |(version, _build)| version);
+    let text = text
+        .split_once('+')
+        .map_or(text.as_str(), |(version, _build)| version);
     if let Some(parts) = CLASSICAL.captures(text) {
         let number = |i| parts.get(i).map_or(".0", |m| m.as_str());
         let numbers = format!("{}{}{}{}", &parts[1], number(2), number(3), number(4));
         return Some(numbers + &suffix(&parts, 5));
     }
     if let Some(parts) = DATE.captures(text) {
-        let numbers: String = parts[1].chars().map(|c| if c.is_ascii_digit() { c } else { '.' }).collect();
+        let numbers: String = parts[1]
+            .chars()
+            .map(|c| if c.is_ascii_digit() { c } else { '.' })
+            .collect();
         return Some(numbers + &suffix(&parts, 2));
     }
     let parts = BRANCH.captures(text)?;
@@ -117,7 +135,13 @@ fn normalize(text: &str) -> Option<String> {
         None | Some("x" | "X" | "*") => "9999999",
         Some(number) => number,
     };
-    Some(format!("{}.{}.{}.{}-dev", &parts[1], number(2), number(3), number(4)))
+    Some(format!(
+        "{}.{}.{}.{}-dev",
+        &parts[1],
+        number(2),
+        number(3),
+        number(4)
+    ))
 }
 
 /// `-beta2`, `-patch1`, `-dev`: the modifier in its long form.
@@ -131,7 +155,10 @@ fn suffix(parts: &regex::Captures<'_>, at: usize) -> String {
             "rc" => "RC",
             _ => "patch",
         };
-        let number = parts.get(at + 1).map_or("", |m| m.as_str()).trim_start_matches(['.', '-']);
+        let number = parts
+            .get(at + 1)
+            .map_or("", |m| m.as_str())
+            .trim_start_matches(['.', '-']);
         suffix = format!("-{word}{number}");
     }
     if parts.get(at + 2).is_some() {
@@ -147,8 +174,20 @@ fn compare(a: &str, b: &str) -> Ordering {
         let order = match (a.get(i), b.get(i)) {
             (Some(a), Some(b)) => compare_part(a, b),
             // A further number makes a version newer; a further word is set against "#N#", which is where numbers rank.
-            (Some(a), None) => if is_number(a) { Ordering::Greater } else { rank(a).cmp(&rank("#")) },
-            (None, Some(b)) => if is_number(b) { Ordering::Less } else { rank("#").cmp(&rank(b)) },
+            (Some(a), None) => {
+                if is_number(a) {
+                    Ordering::Greater
+                } else {
+                    rank(a).cmp(&rank("#"))
+                }
+            }
+            (None, Some(b)) => {
+                if is_number(b) {
+                    Ordering::Less
+                } else {
+                    rank("#").cmp(&rank(b))
+                }
+            }
             (None, None) => Ordering::Equal,
         };
         if order.is_ne() {
@@ -195,9 +234,21 @@ fn compare_part(a: &str, b: &str) -> Ordering {
 /// PHP's order of words: an unknown one, dev, alpha, beta, RC, a number, p.
 fn rank(word: &str) -> i8 {
     const WORDS: [(&str, i8); 10] = [
-        ("dev", 0), ("alpha", 1), ("a", 1), ("beta", 2), ("b", 2), ("RC", 3), ("rc", 3), ("#", 4), ("pl", 5), ("p", 5),
+        ("dev", 0),
+        ("alpha", 1),
+        ("a", 1),
+        ("beta", 2),
+        ("b", 2),
+        ("RC", 3),
+        ("rc", 3),
+        ("#", 4),
+        ("pl", 5),
+        ("p", 5),
     ];
-    WORDS.iter().find(|(known, _)| word.starts_with(known)).map_or(-1, |(_, rank)| *rank)
+    WORDS
+        .iter()
+        .find(|(known, _)| word.starts_with(known))
+        .map_or(-1, |(_, rank)| *rank)
 }
 
 #[cfg(test)]
@@ -224,11 +275,28 @@ mod tests {
             ("2010-01-02.5", "2010.01.02.5"),
             ("master", "dev-master"),
         ] {
-            assert_eq!(pretty.parse::<Version>().unwrap().normalized(), normalized, "{pretty}");
+            assert_eq!(
+                pretty.parse::<Version>().unwrap().normalized(),
+                normalized,
+                "{pretty}"
+            );
         }
         for bad in [
-            "2.3.7-p4-p1", "2.4.4-p11-beta1", "2.4.6-2024-oct", "2.4-develop", "main", "1.0.0-1", "1.0.0-preview1",
-            "1.2.3.4.5", "", "1.0/../../x", "dev-../../x", "../x", ".1", "1.0 ", "1.0\0",
+            "2.3.7-p4-p1",
+            "2.4.4-p11-beta1",
+            "2.4.6-2024-oct",
+            "2.4-develop",
+            "main",
+            "1.0.0-1",
+            "1.0.0-preview1",
+            "1.2.3.4.5",
+            "",
+            "1.0/../../x",
+            "dev-../../x",
+            "../x",
+            ".1",
+            "1.0 ",
+            "1.0\0",
         ] {
             assert!(bad.parse::<Version>().is_err(), "{bad:?}");
         }
@@ -237,8 +305,20 @@ mod tests {
     #[test]
     fn versions_are_ordered_as_php_orders_them() {
         let ascending = [
-            "dev-main", "1.0.0-dev", "1.0.0-alpha1", "1.0.0-beta1", "1.0.0-beta2", "1.0.0-beta10", "1.0.0-RC1", "1.0.0",
-            "1.0.0-p1", "1.0.0-p2", "1.0.0-p11", "1.0.1", "1.10.0", "2.0.0",
+            "dev-main",
+            "1.0.0-dev",
+            "1.0.0-alpha1",
+            "1.0.0-beta1",
+            "1.0.0-beta2",
+            "1.0.0-beta10",
+            "1.0.0-RC1",
+            "1.0.0",
+            "1.0.0-p1",
+            "1.0.0-p2",
+            "1.0.0-p11",
+            "1.0.1",
+            "1.10.0",
+            "2.0.0",
         ];
         for pair in ascending.windows(2) {
             let [a, b] = [0, 1].map(|i| pair[i].parse::<Version>().unwrap());

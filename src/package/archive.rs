@@ -75,7 +75,11 @@ pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
     };
     for mut item in items {
         for (slash, _) in item.name.match_indices('/') {
-            let folder = Entry { name: item.name[..=slash].to_owned(), kind: Kind::Folder, of: T::default() };
+            let folder = Entry {
+                name: item.name[..=slash].to_owned(),
+                kind: Kind::Folder,
+                of: T::default(),
+            };
             put(&mut entries, folder);
         }
         if item.kind.is_folder() {
@@ -90,7 +94,8 @@ pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
 fn collator() -> CollatorBorrowed<'static> {
     // The root collation is compiled into the crate: the error is of a data provider that is not used here.
     #[allow(clippy::expect_used)]
-    CollatorBorrowed::try_new(Default::default(), CollatorOptions::default()).expect("the root collation is built in")
+    CollatorBorrowed::try_new(Default::default(), CollatorOptions::default())
+        .expect("the root collation is built in")
 }
 
 /// Writes entries one after the other, then the central directory.
@@ -103,7 +108,12 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub fn new(sink: W) -> Self {
-        Self { sink, offset: 0, count: 0, central: Vec::new() }
+        Self {
+            sink,
+            offset: 0,
+            count: 0,
+            central: Vec::new(),
+        }
     }
 
     /// Writes one entry; a folder has no contents.
@@ -112,7 +122,8 @@ impl<W: Write> Writer<W> {
     /// Of the sink, and `InvalidInput` where the format would need zip64.
     pub fn add(&mut self, name: &str, kind: Kind, contents: &[u8]) -> io::Result<()> {
         let size = fits(contents.len() as u64)?;
-        let name_length = u16::try_from(name.len()).map_err(|_| too_large("a name of more than 65,535 bytes"))?;
+        let name_length =
+            u16::try_from(name.len()).map_err(|_| too_large("a name of more than 65,535 bytes"))?;
         let extra = unicode_path(name);
         let mut fields = [0; 26];
         fields[0..2].copy_from_slice(&NEEDED.to_le_bytes());
@@ -147,7 +158,9 @@ impl<W: Write> Writer<W> {
     /// As of [`Writer::add`].
     pub fn finish(mut self) -> io::Result<W> {
         let count = u16::try_from(self.count).ok().filter(|n| *n != u16::MAX);
-        let count = count.ok_or_else(|| too_large("more than 65,534 entries"))?.to_le_bytes();
+        let count = count
+            .ok_or_else(|| too_large("more than 65,534 entries"))?
+            .to_le_bytes();
         let start = fits(self.offset)?.to_le_bytes();
         let size = fits(self.central.len() as u64)?.to_le_bytes();
         self.sink.write_all(&self.central)?;
@@ -172,11 +185,17 @@ fn unicode_path(name: &str) -> Vec<u8> {
 }
 
 fn fits(size: u64) -> io::Result<u32> {
-    u32::try_from(size).ok().filter(|n| *n != u32::MAX).ok_or_else(|| too_large("4 GiB or more"))
+    u32::try_from(size)
+        .ok()
+        .filter(|n| *n != u32::MAX)
+        .ok_or_else(|| too_large("4 GiB or more"))
 }
 
 fn too_large(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} does not fit into a zip archive without zip64"))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} does not fit into a zip archive without zip64"),
+    )
 }
 
 #[cfg(test)]
@@ -185,31 +204,70 @@ mod tests {
     use std::io::Read;
 
     fn item(name: &str, kind: Kind) -> Entry<()> {
-        Entry { name: name.into(), kind, of: () }
+        Entry {
+            name: name.into(),
+            kind,
+            of: (),
+        }
     }
 
     fn names(items: &[&str]) -> Vec<String> {
-        layout(items.iter().map(|name| item(name, Kind::File)).collect()).into_iter().map(|e| e.name).collect()
+        layout(items.iter().map(|name| item(name, Kind::File)).collect())
+            .into_iter()
+            .map(|e| e.name)
+            .collect()
     }
 
     #[test]
     fn entries_stand_in_the_order_of_the_reference() {
         assert_eq!(
-            names(&["registration.php", "Api/B.php", "Api/a.php", "composer.json", "_x", "README.md", "10", "9", "etc/2"]),
-            ["9", "10", "_x", "Api/", "Api/a.php", "Api/B.php", "composer.json", "etc/", "etc/2", "README.md", "registration.php"]
+            names(&[
+                "registration.php",
+                "Api/B.php",
+                "Api/a.php",
+                "composer.json",
+                "_x",
+                "README.md",
+                "10",
+                "9",
+                "etc/2"
+            ]),
+            [
+                "9",
+                "10",
+                "_x",
+                "Api/",
+                "Api/a.php",
+                "Api/B.php",
+                "composer.json",
+                "etc/",
+                "etc/2",
+                "README.md",
+                "registration.php"
+            ]
         );
-        assert_eq!(names(&["a-b", "a/b", "a.b", "ab", "A"]), ["A", "a-b", "a.b", "a/", "a/b", "ab"]);
+        assert_eq!(
+            names(&["a-b", "a/b", "a.b", "ab", "A"]),
+            ["A", "a-b", "a.b", "a/", "a/b", "ab"]
+        );
     }
 
     #[test]
     fn an_empty_folder_keeps_its_mode_until_something_is_below_it() {
-        let entries = layout(vec![item("app/code", Kind::EmptyFolder), item("lib/x", Kind::EmptyFolder), item("lib/x/y", Kind::File)]);
+        let entries = layout(vec![
+            item("app/code", Kind::EmptyFolder),
+            item("lib/x", Kind::EmptyFolder),
+            item("lib/x/y", Kind::File),
+        ]);
         let kinds: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.kind)).collect();
         assert_eq!(
             kinds,
             [
-                ("app/", Kind::Folder), ("app/code/", Kind::EmptyFolder), ("lib/", Kind::Folder),
-                ("lib/x/", Kind::Folder), ("lib/x/y", Kind::File)
+                ("app/", Kind::Folder),
+                ("app/code/", Kind::EmptyFolder),
+                ("lib/", Kind::Folder),
+                ("lib/x/", Kind::Folder),
+                ("lib/x/y", Kind::File)
             ]
         );
     }
@@ -219,13 +277,18 @@ mod tests {
         let mut writer = Writer::new(Vec::new());
         writer.add("bin/", Kind::Folder, b"").unwrap();
         writer.add("bin/x", Kind::Executable, b"#!/bin/sh").unwrap();
-        writer.add("grüße.txt", Kind::File, "no newline".as_bytes()).unwrap();
+        writer
+            .add("grüße.txt", Kind::File, "no newline".as_bytes())
+            .unwrap();
         let bytes = writer.finish().unwrap();
         let mut zip = zip::ZipArchive::new(io::Cursor::new(&bytes)).unwrap();
         assert_eq!(zip.len(), 3);
         assert_eq!(zip.by_index(1).unwrap().unix_mode(), Some(0o755));
         let mut text = String::new();
-        zip.by_name("grüße.txt").unwrap().read_to_string(&mut text).unwrap();
+        zip.by_name("grüße.txt")
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "no newline");
     }
 }

@@ -25,7 +25,9 @@ pub fn manifest(build: &Build, source: &Source, clone: &Clone) -> anyhow::Result
     let pinned: Option<&BTreeMap<_, _>> = source.versions.get(&build.release.tag);
     let (name, version) = (build.name.to_string(), build.version.to_string());
     super::manifest::rewrite(&mut manifest.0, &name, &version, pinned, &source.corrections);
-    manifest.validate().context("its manifest would break Composer's clients")?;
+    manifest
+        .validate()
+        .context("its manifest would break Composer's clients")?;
     Ok(manifest)
 }
 
@@ -35,7 +37,11 @@ pub fn manifest(build: &Build, source: &Source, clone: &Clone) -> anyhow::Result
 /// Of the manifest, of git, and of the sink.
 pub fn archive<W: Write>(build: &Build, source: &Source, clone: &Clone, sink: W) -> anyhow::Result<W> {
     let manifest = to_js_string(&Value::Object(manifest(build, source, clone)?.0));
-    let mut items = vec![Entry { name: "composer.json".to_owned(), kind: Kind::File, of: None }];
+    let mut items = vec![Entry {
+        name: "composer.json".to_owned(),
+        kind: Kind::File,
+        of: None,
+    }];
     if !build.only_manifest {
         collect(clone, build, build.tree, &build.dir, &mut items)?;
     }
@@ -58,7 +64,10 @@ fn collect(
     path: &str,
     items: &mut Vec<Entry<Option<ObjectId>>>,
 ) -> anyhow::Result<()> {
-    for entry in clone.tree(tree).with_context(|| format!("failed to read `{path}/`"))? {
+    for entry in clone
+        .tree(tree)
+        .with_context(|| format!("failed to read `{path}/`"))?
+    {
         let path = join(path, &entry.name);
         let excluded = |prefix: &str| path.starts_with(prefix);
         let kind = match entry.kind {
@@ -73,10 +82,18 @@ fn collect(
             EntryKind::Executable => Kind::Executable,
             EntryKind::Symlink | EntryKind::Submodule => continue,
         };
-        let name = if build.dir.is_empty() { path.as_str() } else { &path[build.dir.len() + 1..] };
+        let name = if build.dir.is_empty() {
+            path.as_str()
+        } else {
+            &path[build.dir.len() + 1..]
+        };
         let skip = build.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
         if !skip && name != "composer.json" {
-            items.push(Entry { name: name.to_owned(), kind, of: Some(entry.id) });
+            items.push(Entry {
+                name: name.to_owned(),
+                kind,
+                of: Some(entry.id),
+            });
         }
     }
     Ok(())

@@ -22,7 +22,9 @@ pub fn rewrite(
 ) {
     manifest.insert("version".into(), version.into());
     for kind in ["require", "require-dev", "suggest"] {
-        let Some(Value::Object(links)) = manifest.get_mut(kind) else { continue };
+        let Some(Value::Object(links)) = manifest.get_mut(kind) else {
+            continue;
+        };
         for (target, constraint) in links.iter_mut() {
             if let Some(version) = pinned.and_then(|versions| versions.get(target)) {
                 *constraint = version.as_str().into();
@@ -70,10 +72,16 @@ mod tests {
     fn the_version_keeps_its_place_or_comes_last() {
         let mut manifest = object(json!({"version": "1", "name": "a/b"}));
         rewrite(&mut manifest, "a/b", "2", None, &[]);
-        assert_eq!(Value::from(manifest).to_string(), r#"{"version":"2","name":"a/b"}"#);
+        assert_eq!(
+            Value::from(manifest).to_string(),
+            r#"{"version":"2","name":"a/b"}"#
+        );
         let mut manifest = object(json!({"name": "a/b"}));
         rewrite(&mut manifest, "a/b", "2", None, &[]);
-        assert_eq!(Value::from(manifest).to_string(), r#"{"name":"a/b","version":"2"}"#);
+        assert_eq!(
+            Value::from(manifest).to_string(),
+            r#"{"name":"a/b","version":"2"}"#
+        );
     }
 
     #[test]

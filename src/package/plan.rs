@@ -87,12 +87,24 @@ pub fn plan(
     clone: &Clone,
     claimed: &dyn Fn(&PackageName, &Version) -> Claim,
 ) -> Plan {
-    let mut planner =
-        Planner { source, clone, claimed, manifests: HashMap::new(), taken: HashMap::new(), plan: Plan::default() };
+    let mut planner = Planner {
+        source,
+        clone,
+        claimed,
+        manifests: HashMap::new(),
+        taken: HashMap::new(),
+        plan: Plan::default(),
+    };
     for rule in &source.packages {
         for release in releases {
             if let Err(error) = planner.apply(rule, release) {
-                planner.line(release, "", Outcome::Failed { because: format!("{error:#}") });
+                planner.line(
+                    release,
+                    "",
+                    Outcome::Failed {
+                        because: format!("{error:#}"),
+                    },
+                );
             }
         }
     }
@@ -115,11 +127,16 @@ impl Planner<'_> {
     fn apply(&mut self, rule: &PackageRule, release: &Release) -> anyhow::Result<()> {
         match rule.kind() {
             Some(RuleKind::Each(dir)) => {
-                let Some(tree) = self.descend(release.tree, dir)? else { return Ok(()) };
+                let Some(tree) = self.descend(release.tree, dir)? else {
+                    return Ok(());
+                };
                 for entry in self.clone.tree(tree)? {
                     let path = join(dir, &entry.name);
                     // The reference lists folders with a shell pattern, which leaves names with a leading dot out.
-                    if entry.kind == EntryKind::Tree && !entry.name.starts_with('.') && !excluded_folder(&path, rule) {
+                    if entry.kind == EntryKind::Tree
+                        && !entry.name.starts_with('.')
+                        && !excluded_folder(&path, rule)
+                    {
                         self.package(rule, release, path, entry.id, false)?;
                     }
                 }
@@ -135,7 +152,13 @@ impl Planner<'_> {
         match self.descend(release.tree, dir)? {
             Some(tree) => self.package(rule, release, dir.to_owned(), tree, only),
             None => {
-                self.line(release, dir, Outcome::Excluded { because: "no such directory at this ref".into() });
+                self.line(
+                    release,
+                    dir,
+                    Outcome::Excluded {
+                        because: "no such directory at this ref".into(),
+                    },
+                );
                 Ok(())
             }
         }
@@ -151,18 +174,37 @@ impl Planner<'_> {
     ) -> anyhow::Result<()> {
         let entries = self.clone.tree(tree)?;
         let is_manifest = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
-        let Some(manifest) = entries.iter().find(|e| e.name == "composer.json" && is_manifest(e.kind)) else {
-            self.line(release, &dir, Outcome::Excluded { because: "no composer.json".into() });
+        let Some(manifest) = entries
+            .iter()
+            .find(|e| e.name == "composer.json" && is_manifest(e.kind))
+        else {
+            self.line(
+                release,
+                &dir,
+                Outcome::Excluded {
+                    because: "no composer.json".into(),
+                },
+            );
             return Ok(());
         };
         let (name, version) = match self.identity(manifest.id)? {
             Ok(identity) => identity,
             Err(because) => {
-                self.line(release, &dir, Outcome::Failed { because: format!("{}: {because}", join(&dir, "composer.json")) });
+                self.line(
+                    release,
+                    &dir,
+                    Outcome::Failed {
+                        because: format!("{}: {because}", join(&dir, "composer.json")),
+                    },
+                );
                 return Ok(());
             }
         };
-        let pinned = self.source.versions.get(&release.tag).and_then(|pins| pins.get(&name.to_string()));
+        let pinned = self
+            .source
+            .versions
+            .get(&release.tag)
+            .and_then(|pins| pins.get(&name.to_string()));
         let fallback = only_manifest.then(|| release.tag.clone());
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
             let because = "its manifest has no version and the recipe pins none for this tag".into();
@@ -173,14 +215,22 @@ impl Planner<'_> {
         let version = match version.parse::<Version>() {
             Ok(version) => version,
             Err(why) => {
-                self.line(release, &package, Outcome::Failed { because: why.to_string() });
+                self.line(
+                    release,
+                    &package,
+                    Outcome::Failed {
+                        because: why.to_string(),
+                    },
+                );
                 return Ok(());
             }
         };
         let outcome = match (self.claimed)(&name, &version) {
             Claim::Own => Some(Outcome::AlreadyPublished),
             Claim::Other(source) => Some(Outcome::Failed {
-                because: format!("source `{source}` has published this version; name the package in one source only"),
+                because: format!(
+                    "source `{source}` has published this version; name the package in one source only"
+                ),
             }),
             Claim::Free if self.taken.insert((name.clone(), version.clone()), ()).is_some() => {
                 Some(Outcome::AlreadyPublished)
@@ -216,7 +266,10 @@ impl Planner<'_> {
     fn descend(&self, mut tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
         for part in path.split('/').filter(|part| !part.is_empty()) {
             let entries = self.clone.tree(tree)?;
-            match entries.iter().find(|e| e.name == part && e.kind == EntryKind::Tree) {
+            match entries
+                .iter()
+                .find(|e| e.name == part && e.kind == EntryKind::Tree)
+            {
                 Some(entry) => tree = entry.id,
                 None => return Ok(None),
             }
@@ -236,7 +289,10 @@ impl Planner<'_> {
 
 fn identify(text: &[u8]) -> Identity {
     let manifest = Manifest::parse(text).map_err(|e| e.to_string())?;
-    let name = manifest.name().map_err(|e| e.to_string())?.ok_or("the manifest has no name")?;
+    let name = manifest
+        .name()
+        .map_err(|e| e.to_string())?
+        .ok_or("the manifest has no name")?;
     let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
     let version = manifest.version().map_err(|e| e.to_string())?;
     Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
@@ -244,9 +300,15 @@ fn identify(text: &[u8]) -> Identity {
 
 /// `dir/name`, or `name` at the root.
 pub fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+    if dir.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{dir}/{name}")
+    }
 }
 
 fn excluded_folder(path: &str, rule: &PackageRule) -> bool {
-    rule.exclude.iter().any(|prefix| path == prefix.trim_end_matches('/') || path.starts_with(prefix.as_str()))
+    rule.exclude
+        .iter()
+        .any(|prefix| path == prefix.trim_end_matches('/') || path.starts_with(prefix.as_str()))
 }

@@ -152,7 +152,9 @@ impl Recipe {
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
         let document = yaml::parse::<Recipe>(file, text)?;
         let mut problems = Vec::new();
-        document.value.check(&mut |path, message| problems.push(document.problem(path, message)));
+        document
+            .value
+            .check(&mut |path, message| problems.push(document.problem(path, message)));
         match problems.is_empty() {
             true => Ok(document.value),
             false => Err(Problems(problems)),
@@ -165,7 +167,10 @@ impl Recipe {
         for (i, source) in self.sources.iter().enumerate() {
             let at = format!("sources[{i}]");
             if let Some(first) = seen.insert(&source.name, i) {
-                refuse(&format!("{at}.name"), format!("source `{}` is there already, as sources[{first}]", source.name));
+                refuse(
+                    &format!("{at}.name"),
+                    format!("source `{}` is there already, as sources[{first}]", source.name),
+                );
             }
             source.check(&at, refuse);
         }
@@ -181,7 +186,13 @@ impl Source {
     fn check(&self, at: &str, refuse: &mut dyn FnMut(&str, String)) {
         let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(safe) {
-            refuse(&format!("{at}.name"), format!("`{}` is not a name of letters, digits, `.`, `_` and `-`", self.name));
+            refuse(
+                &format!("{at}.name"),
+                format!(
+                    "`{}` is not a name of letters, digits, `.`, `_` and `-`",
+                    self.name
+                ),
+            );
         }
         if let Some(from) = &self.tags.from
             && tag::TagVersion::parse(from).is_none()
@@ -203,7 +214,10 @@ impl Source {
             }
             for (key, value) in &correction.set {
                 if !value.is_object() {
-                    refuse(&format!("{at}.set.{key}"), "a map of entries to set is needed".into());
+                    refuse(
+                        &format!("{at}.set.{key}"),
+                        "a map of entries to set is needed".into(),
+                    );
                 }
             }
         }

@@ -21,20 +21,38 @@ impl TagVersion {
     /// Reads `2.4.4`, `v1.0.0-beta2`, `2.4.4-p11`; `None` for what is not a version.
     pub fn parse(tag: &str) -> Option<Self> {
         let text = tag.strip_prefix('v').unwrap_or(tag);
-        let (core, suffix) = text.split_once('-').map_or((text, None), |(core, suffix)| (core, Some(suffix)));
-        let numbers = core.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        let (core, suffix) = text
+            .split_once('-')
+            .map_or((text, None), |(core, suffix)| (core, Some(suffix)));
+        let numbers = core
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect::<Option<Vec<u64>>>()?;
         if numbers.len() > 4 {
             return None;
         }
         let Some(suffix) = suffix else {
-            return Some(Self { numbers, pre_release: Vec::new(), patch: 0 });
+            return Some(Self {
+                numbers,
+                pre_release: Vec::new(),
+                patch: 0,
+            });
         };
         if let Some(patch) = patch_number(suffix) {
-            return Some(Self { numbers, pre_release: Vec::new(), patch });
+            return Some(Self {
+                numbers,
+                pre_release: Vec::new(),
+                patch,
+            });
         }
-        let word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let word =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let parts: Vec<_> = suffix.split('.').map(str::to_owned).collect();
-        parts.iter().all(|part| word(part)).then_some(Self { numbers, pre_release: parts, patch: 0 })
+        parts.iter().all(|part| word(part)).then_some(Self {
+            numbers,
+            pre_release: parts,
+            patch: 0,
+        })
     }
 }
 
@@ -61,7 +79,10 @@ impl PartialOrd for TagVersion {
 
 fn compare_numbers(a: &[u64], b: &[u64]) -> Ordering {
     let at = |numbers: &[u64], i: usize| numbers.get(i).copied().unwrap_or(0);
-    (0..a.len().max(b.len())).map(|i| at(a, i).cmp(&at(b, i))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    (0..a.len().max(b.len()))
+        .map(|i| at(a, i).cmp(&at(b, i)))
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 fn compare_pre_release(a: &[String], b: &[String]) -> Ordering {
@@ -87,7 +108,9 @@ impl Tags {
     /// # Errors
     /// The rule that excludes it.
     pub fn admits(&self, tag: &str) -> Result<(), Excluded> {
-        let Some(version) = TagVersion::parse(tag) else { return Err(Excluded::NotAVersion) };
+        let Some(version) = TagVersion::parse(tag) else {
+            return Err(Excluded::NotAVersion);
+        };
         if self.exclude.iter().any(|excluded| excluded == tag) {
             return Err(Excluded::Listed);
         }
@@ -105,19 +128,38 @@ mod tests {
     #[test]
     fn tags_are_ordered_as_magento_orders_them() {
         let ascending = [
-            "v0.9", "1.0.0-beta1", "1.0.0-beta2", "1.0.0", "1.0.0-p1", "1.0.0-p2", "v1.0.0-p11", "1.0.1", "2.3.7",
-            "2.3.7-p2", "2.4.0-alpha1", "2.4.0", "2.4.10",
+            "v0.9",
+            "1.0.0-beta1",
+            "1.0.0-beta2",
+            "1.0.0",
+            "1.0.0-p1",
+            "1.0.0-p2",
+            "v1.0.0-p11",
+            "1.0.1",
+            "2.3.7",
+            "2.3.7-p2",
+            "2.4.0-alpha1",
+            "2.4.0",
+            "2.4.10",
         ];
         for pair in ascending.windows(2) {
             let [a, b] = [0, 1].map(|i| TagVersion::parse(pair[i]).unwrap());
             assert!(a < b, "{} < {}", pair[0], pair[1]);
         }
-        assert_eq!(TagVersion::parse("v1.2").unwrap().cmp(&TagVersion::parse("1.2.0").unwrap()), Ordering::Equal);
+        assert_eq!(
+            TagVersion::parse("v1.2")
+                .unwrap()
+                .cmp(&TagVersion::parse("1.2.0").unwrap()),
+            Ordering::Equal
+        );
     }
 
     #[test]
     fn what_is_no_version_is_no_release() {
-        let tags = Tags { from: Some("1.1.0".into()), exclude: vec!["1.2.0".into()] };
+        let tags = Tags {
+            from: Some("1.1.0".into()),
+            exclude: vec!["1.2.0".into()],
+        };
         for (tag, verdict) in [
             ("1.1.0", Ok(())),
             ("v1.1.0-p1", Ok(())),

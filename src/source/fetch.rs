@@ -81,23 +81,41 @@ pub fn fetch(
     if let Some(path) = &local {
         borrow_objects(&repository, path)?;
     }
-    let mut remote = repository.remote_anonymous(url).with_context(|| format!("`{}` is no URL of a git repository", redacted(url)))?;
+    let mut remote = repository
+        .remote_anonymous(url)
+        .with_context(|| format!("`{}` is no URL of a git repository", redacted(url)))?;
     let advertised = list(&mut remote, url)?;
     let mut targets = BTreeMap::new();
     for (name, id) in &advertised {
-        if name.strip_prefix("refs/tags/").is_some_and(|tag| !tag.ends_with("^{}") && wanted(tag)) {
+        if name
+            .strip_prefix("refs/tags/")
+            .is_some_and(|tag| !tag.ends_with("^{}") && wanted(tag))
+        {
             targets.insert(name.clone(), (name.clone(), *id));
         }
     }
     for wish in extra {
-        if advertised.iter().any(|(name, _)| *name == format!("refs/tags/{}", wish.version)) {
-            bail!("extra ref `{}` stands for tag `{}`, but the repository has that tag now\nhint: remove it from the recipe's extra_refs", wish.reference, wish.version);
+        if advertised
+            .iter()
+            .any(|(name, _)| *name == format!("refs/tags/{}", wish.version))
+        {
+            bail!(
+                "extra ref `{}` stands for tag `{}`, but the repository has that tag now\nhint: remove it from the recipe's extra_refs",
+                wish.reference,
+                wish.version
+            );
         }
-        let found = advertised.iter().find(|(name, id)| *name == wish.reference || id.to_string() == wish.reference);
+        let found = advertised
+            .iter()
+            .find(|(name, id)| *name == wish.reference || id.to_string() == wish.reference);
         let (asked, id) = match (found, Oid::from_str(&wish.reference)) {
             (Some((name, id)), _) => (name.clone(), *id),
             (None, Ok(id)) if wish.reference.len() == 40 => (wish.reference.clone(), id),
-            _ => bail!("extra ref `{}` (for version {}) is not in the repository", wish.reference, wish.version),
+            _ => bail!(
+                "extra ref `{}` (for version {}) is not in the repository",
+                wish.reference,
+                wish.version
+            ),
         };
         targets.insert(format!("{EXTRA}{}", wish.version), (asked, id));
     }
@@ -120,7 +138,10 @@ pub fn fetch(
         for name in fetched.new.iter().chain(&fetched.moved) {
             let (_, id) = &targets[name];
             repository.reference(name, *id, true, "fetch").with_context(|| {
-                format!("`{}` names {id} as `{name}`, but has no such object", redacted(url))
+                format!(
+                    "`{}` names {id} as `{name}`, but has no such object",
+                    redacted(url)
+                )
             })?;
         }
     } else if !refspecs.is_empty() {
@@ -140,16 +161,29 @@ fn list(remote: &mut Remote<'_>, url: &str) -> anyhow::Result<Vec<(String, Oid)>
     let failed = || format!("failed to list the refs of `{}`", redacted(url));
     let mut proxy = git2::ProxyOptions::new();
     proxy.auto();
-    let connection = remote.connect_auth(Direction::Fetch, None, Some(proxy)).with_context(failed)?;
+    let connection = remote
+        .connect_auth(Direction::Fetch, None, Some(proxy))
+        .with_context(failed)?;
     let heads = connection.list().with_context(failed)?;
-    Ok(heads.iter().map(|head| (String::from_utf8_lossy(head.name().as_bytes()).into_owned(), head.oid())).collect())
+    Ok(heads
+        .iter()
+        .map(|head| {
+            (
+                String::from_utf8_lossy(head.name().as_bytes()).into_owned(),
+                head.oid(),
+            )
+        })
+        .collect())
 }
 
 fn download(remote: &mut Remote<'_>, refspecs: &[String], settings: &Settings) -> anyhow::Result<usize> {
     let mut options = FetchOptions::new();
     let mut proxy = git2::ProxyOptions::new();
     proxy.auto();
-    options.proxy_options(proxy).download_tags(AutotagOption::None).update_fetchhead(false);
+    options
+        .proxy_options(proxy)
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false);
     if settings.shallow {
         options.depth(1);
     }
@@ -158,13 +192,21 @@ fn download(remote: &mut Remote<'_>, refspecs: &[String], settings: &Settings) -
     Ok(remote.stats().received_bytes())
 }
 
-fn delete_others(repository: &Repository, targets: &BTreeMap<String, (String, Oid)>) -> anyhow::Result<Vec<String>> {
+fn delete_others(
+    repository: &Repository,
+    targets: &BTreeMap<String, (String, Oid)>,
+) -> anyhow::Result<Vec<String>> {
     let mut deleted = Vec::new();
-    for reference in repository.references().context("failed to list the refs of the clone")? {
+    for reference in repository
+        .references()
+        .context("failed to list the refs of the clone")?
+    {
         let mut reference = reference.context("failed to read a ref of the clone")?;
         let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
         if !targets.contains_key(&name) {
-            reference.delete().with_context(|| format!("failed to delete `{name}` from the clone"))?;
+            reference
+                .delete()
+                .with_context(|| format!("failed to delete `{name}` from the clone"))?;
             deleted.push(name);
         }
     }
@@ -179,13 +221,18 @@ fn open_or_create(folder: &Path) -> anyhow::Result<Repository> {
         tracing::warn!(folder = %folder.display(), "not a usable clone: made anew");
         fs::remove_dir_all(folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
     }
-    Repository::init_bare(folder).with_context(|| format!("failed to create the clone `{}`", folder.display()))
+    Repository::init_bare(folder)
+        .with_context(|| format!("failed to create the clone `{}`", folder.display()))
 }
 
 /// The folder that a `file://` URL or a plain path names.
 fn local_path(url: &str) -> Option<PathBuf> {
     match url.strip_prefix("file://") {
-        Some(path) => Some(PathBuf::from(percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned())),
+        Some(path) => Some(PathBuf::from(
+            percent_encoding::percent_decode_str(path)
+                .decode_utf8_lossy()
+                .into_owned(),
+        )),
         None => url.starts_with('/').then(|| PathBuf::from(url)),
     }
 }
@@ -202,7 +249,10 @@ fn borrow_objects(repository: &Repository, source: &Path) -> anyhow::Result<()> 
         return Ok(());
     }
     fs::write(&alternates, line).with_context(|| format!("failed to write `{}`", alternates.display()))?;
-    repository.odb().and_then(|odb| odb.refresh()).context("failed to read the borrowed objects")
+    repository
+        .odb()
+        .and_then(|odb| odb.refresh())
+        .context("failed to read the borrowed objects")
 }
 
 /// A URL without its password.

@@ -15,9 +15,15 @@ use super::Settings;
 pub(super) fn register(settings: &Settings) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let found = rustls_native_certs::load_native_certs();
-    let roots: Vec<_> = found.certs.iter().map(|c| ureq::tls::Certificate::from_der(c).to_owned()).collect();
+    let roots: Vec<_> = found
+        .certs
+        .iter()
+        .map(|c| ureq::tls::Certificate::from_der(c).to_owned())
+        .collect();
     if roots.is_empty() {
-        tracing::warn!("no certificate authorities found: https sources will fail\nhint: mount a bundle and set SSL_CERT_FILE");
+        tracing::warn!(
+            "no certificate authorities found: https sources will fail\nhint: mount a bundle and set SSL_CERT_FILE"
+        );
     }
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
@@ -55,9 +61,16 @@ impl SmartSubtransport for Subtransport {
         let (url, post) = match action {
             Service::UploadPackLs => (format!("{url}/info/refs?service=git-upload-pack"), None),
             Service::UploadPack => (format!("{url}/git-upload-pack"), Some(Vec::new())),
-            Service::ReceivePackLs | Service::ReceivePack => return Err(git2::Error::from_str("pushing is not supported")),
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(git2::Error::from_str("pushing is not supported"));
+            }
         };
-        Ok(Box::new(Exchange { agent: self.agent.clone(), url, post, body: None }))
+        Ok(Box::new(Exchange {
+            agent: self.agent.clone(),
+            url,
+            post,
+            body: None,
+        }))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -88,13 +101,27 @@ impl Exchange {
         let answer = answer.map_err(io::Error::other)?;
         match answer.status().as_u16() {
             200 => {}
-            401 | 403 => return Err(io::Error::other("the server refused the credentials, or wants some")),
+            401 | 403 => {
+                return Err(io::Error::other(
+                    "the server refused the credentials, or wants some",
+                ));
+            }
             404 => return Err(io::Error::other("the server knows no such repository (404)")),
-            status => return Err(io::Error::other(format!("the server answered with status {status}"))),
+            status => {
+                return Err(io::Error::other(format!(
+                    "the server answered with status {status}"
+                )));
+            }
         }
-        let kind = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = answer
+            .headers()
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         if !kind.starts_with("application/x-git-upload-pack") {
-            return Err(io::Error::other(format!("not a git repository: the server answered with {kind:?}")));
+            return Err(io::Error::other(format!(
+                "not a git repository: the server answered with {kind:?}"
+            )));
         }
         Ok(Box::new(answer.into_body().into_reader()))
     }

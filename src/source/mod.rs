@@ -66,7 +66,8 @@ impl Clone {
     /// A folder that is no bare repository.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let repository = Repository::open_bare(folder);
-        let repository = repository.with_context(|| format!("failed to open the clone `{}`", folder.display()))?;
+        let repository =
+            repository.with_context(|| format!("failed to open the clone `{}`", folder.display()))?;
         Ok(Self { repository })
     }
 
@@ -77,7 +78,11 @@ impl Clone {
     pub fn tags(&self) -> anyhow::Result<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
         for (glob, prefix) in [("refs/tags/*", "refs/tags/"), (&*format!("{EXTRA}*"), EXTRA)] {
-            for reference in self.repository.references_glob(glob).context("failed to list the refs")? {
+            for reference in self
+                .repository
+                .references_glob(glob)
+                .context("failed to list the refs")?
+            {
                 let reference = reference.context("failed to read a ref")?;
                 let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
                 names.extend(name.strip_prefix(prefix).map(str::to_owned));
@@ -98,12 +103,20 @@ impl Clone {
             .find_reference(&format!("refs/tags/{tag}"))
             .or_else(|_| self.repository.find_reference(&format!("{EXTRA}{tag}")))
             .with_context(|| format!("failed to find tag `{tag}`"))?;
-        let object = reference.peel(ObjectType::Any).with_context(|| format!("failed to read tag `{tag}`"))?;
+        let object = reference
+            .peel(ObjectType::Any)
+            .with_context(|| format!("failed to read tag `{tag}`"))?;
         let Some(commit) = object.as_commit() else {
             let kind = object.kind().map_or("nothing", |kind| kind.str());
-            bail!("tag `{tag}` leads to a {kind}, not to a commit\nhint: leave it out with `tags.exclude` in the recipe");
+            bail!(
+                "tag `{tag}` leads to a {kind}, not to a commit\nhint: leave it out with `tags.exclude` in the recipe"
+            );
         };
-        Ok(Commit { id: ObjectId(commit.id()), tree: ObjectId(commit.tree_id()), time: commit.time().seconds() })
+        Ok(Commit {
+            id: ObjectId(commit.id()),
+            tree: ObjectId(commit.tree_id()),
+            time: commit.time().seconds(),
+        })
     }
 
     /// The entries of a tree.
@@ -111,12 +124,21 @@ impl Clone {
     /// # Errors
     /// A tree that cannot be read, or with a name that could leave its directory.
     pub fn tree(&self, id: ObjectId) -> anyhow::Result<Vec<Entry>> {
-        let tree = self.repository.find_tree(id.0).with_context(|| format!("failed to read tree {id}"))?;
+        let tree = self
+            .repository
+            .find_tree(id.0)
+            .with_context(|| format!("failed to read tree {id}"))?;
         let mut entries = Vec::with_capacity(tree.len());
         for entry in &tree {
-            let name = std::str::from_utf8(entry.name_bytes()).ok().filter(|name| is_safe(name)).with_context(|| {
-                format!("tree {id} has an entry with the unsafe name `{}`", String::from_utf8_lossy(entry.name_bytes()))
-            })?;
+            let name = std::str::from_utf8(entry.name_bytes())
+                .ok()
+                .filter(|name| is_safe(name))
+                .with_context(|| {
+                    format!(
+                        "tree {id} has an entry with the unsafe name `{}`",
+                        String::from_utf8_lossy(entry.name_bytes())
+                    )
+                })?;
             let kind = match entry.filemode_raw() & 0o170_000 {
                 0o040_000 => EntryKind::Tree,
                 0o120_000 => EntryKind::Symlink,
@@ -124,7 +146,11 @@ impl Clone {
                 _ if entry.filemode_raw() & 0o100 != 0 => EntryKind::Executable,
                 _ => EntryKind::File,
             };
-            entries.push(Entry { name: name.to_owned(), kind, id: ObjectId(entry.id()) });
+            entries.push(Entry {
+                name: name.to_owned(),
+                kind,
+                id: ObjectId(entry.id()),
+            });
         }
         Ok(entries)
     }
@@ -134,7 +160,10 @@ impl Clone {
     /// # Errors
     /// A blob that cannot be read.
     pub fn blob(&self, id: ObjectId) -> anyhow::Result<Vec<u8>> {
-        let blob = self.repository.find_blob(id.0).with_context(|| format!("failed to read blob {id}"))?;
+        let blob = self
+            .repository
+            .find_blob(id.0)
+            .with_context(|| format!("failed to read blob {id}"))?;
         Ok(blob.content().to_vec())
     }
 }

@@ -42,8 +42,16 @@ impl HashingFile {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(|| format!("failed to create `{}`", path.display()))?;
-        let sink = Hashing { file, sha1: sha1::Sha1::new(), sha256: sha2::Sha256::new(), size: 0 };
-        Ok(Self { inner: BufWriter::with_capacity(1 << 18, sink), path: path.to_owned() })
+        let sink = Hashing {
+            file,
+            sha1: sha1::Sha1::new(),
+            sha256: sha2::Sha256::new(),
+            size: 0,
+        };
+        Ok(Self {
+            inner: BufWriter::with_capacity(1 << 18, sink),
+            path: path.to_owned(),
+        })
     }
 
     /// Writes what is buffered, makes the file read-only, syncs it and answers its digests.
@@ -52,10 +60,20 @@ impl HashingFile {
     /// Of the file system.
     pub fn finish(self) -> anyhow::Result<Digests> {
         let failed = || format!("failed to write `{}`", self.path.display());
-        let sink = self.inner.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
-        sink.file.set_permissions(Permissions::from_mode(0o444)).with_context(failed)?;
+        let sink = self
+            .inner
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .with_context(failed)?;
+        sink.file
+            .set_permissions(Permissions::from_mode(0o444))
+            .with_context(failed)?;
         sink.file.sync_all().with_context(failed)?;
-        Ok(Digests { sha1: Sha1(sink.sha1.finalize().into()), sha256: Sha256(sink.sha256.finalize().into()), size: sink.size })
+        Ok(Digests {
+            sha1: Sha1(sink.sha1.finalize().into()),
+            sha256: Sha256(sink.sha256.finalize().into()),
+            size: sink.size,
+        })
     }
 }
 
@@ -89,7 +107,8 @@ impl Write for Hashing {
 /// Of the file system.
 pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<Digests> {
     let mut file = HashingFile::create(path)?;
-    file.write_all(bytes).with_context(|| format!("failed to write `{}`", path.display()))?;
+    file.write_all(bytes)
+        .with_context(|| format!("failed to write `{}`", path.display()))?;
     file.finish()
 }
 
@@ -110,7 +129,8 @@ pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            return Err(error).with_context(|| format!("failed to link `{}` to `{}`", from.display(), to.display()));
+            return Err(error)
+                .with_context(|| format!("failed to link `{}` to `{}`", from.display(), to.display()));
         }
     }
     fs::remove_file(from).with_context(|| format!("failed to remove `{}`", from.display()))

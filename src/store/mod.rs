@@ -46,10 +46,25 @@ impl Volume {
     /// # Errors
     /// A folder that is not writable, not a store, of another format, or locked by another instance.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        let writable = "hint: mount a volume there that this user can write to, or change `data` in the configuration";
-        fs::create_dir_all(root).with_context(|| format!("failed to create the data directory `{}`\n{writable}", root.display()))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("LOCK"));
-        let lock = lock.with_context(|| format!("failed to write to the data directory `{}`\n{writable}", root.display()))?;
+        let writable =
+            "hint: mount a volume there that this user can write to, or change `data` in the configuration";
+        fs::create_dir_all(root).with_context(|| {
+            format!(
+                "failed to create the data directory `{}`\n{writable}",
+                root.display()
+            )
+        })?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(root.join("LOCK"));
+        let lock = lock.with_context(|| {
+            format!(
+                "failed to write to the data directory `{}`\n{writable}",
+                root.display()
+            )
+        })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => bail!(
@@ -57,23 +72,30 @@ impl Volume {
                 root.display()
             ),
             Err(fs::TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("failed to lock `{}`", root.join("LOCK").display()));
+                return Err(error)
+                    .with_context(|| format!("failed to lock `{}`", root.join("LOCK").display()));
             }
         }
         let marker = root.join("STORE");
         if !marker.exists() {
-            let foreign = fs::read_dir(root)?.filter_map(Result::ok).find(|e| !["LOCK", "lost+found"].iter().any(|n| e.file_name() == *n));
+            let foreign = fs::read_dir(root)?
+                .filter_map(Result::ok)
+                .find(|e| !["LOCK", "lost+found"].iter().any(|n| e.file_name() == *n));
             if let Some(entry) = foreign {
                 bail!(
                     "`{}` is no store: it has no STORE file, but holds `{}`\nhint: mount an empty volume, or the one of this mirror",
-                    root.display(), entry.file_name().display()
+                    root.display(),
+                    entry.file_name().display()
                 );
             }
             files::write_new(&marker, FORMAT.as_bytes())?;
             files::sync_directory(root)?;
         }
         Self::check_format(&marker)?;
-        Ok(Self { root: root.to_owned(), _lock: Some(lock) })
+        Ok(Self {
+            root: root.to_owned(),
+            _lock: Some(lock),
+        })
     }
 
     /// Opens the volume for reading only.
@@ -82,16 +104,25 @@ impl Volume {
     /// A folder that is not a store, or of another format.
     pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
         Self::check_format(&root.join("STORE"))?;
-        Ok(Self { root: root.to_owned(), _lock: None })
+        Ok(Self {
+            root: root.to_owned(),
+            _lock: None,
+        })
     }
 
     fn check_format(marker: &Path) -> anyhow::Result<()> {
-        let format = fs::read_to_string(marker)
-            .with_context(|| format!("failed to read `{}`\nhint: is the data volume mounted?", marker.display()))?;
+        let format = fs::read_to_string(marker).with_context(|| {
+            format!(
+                "failed to read `{}`\nhint: is the data volume mounted?",
+                marker.display()
+            )
+        })?;
         if format != FORMAT {
             bail!(
                 "`{}` says `{}`, this version knows `{}` only\nhint: use the image version that wrote this volume, or a newer one",
-                marker.display(), format.trim(), FORMAT.trim()
+                marker.display(),
+                format.trim(),
+                FORMAT.trim()
             );
         }
         Ok(())
@@ -135,11 +166,15 @@ impl Repository {
             Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
         };
         let (ledger, whole) = Ledger::read(&text).with_context(|| {
-            format!("the ledger `{}` is damaged\nhint: restore the file from a back-up; nothing was changed", path.display())
+            format!(
+                "the ledger `{}` is damaged\nhint: restore the file from a back-up; nothing was changed",
+                path.display()
+            )
         })?;
         if writable {
             for folder in ["packages", "snapshots", "tmp"] {
-                fs::create_dir_all(root.join(folder)).with_context(|| format!("failed to create `{}`", root.join(folder).display()))?;
+                fs::create_dir_all(root.join(folder))
+                    .with_context(|| format!("failed to create `{}`", root.join(folder).display()))?;
             }
             clear(&root.join("tmp"))?;
             if whole < text.len() {
@@ -149,7 +184,11 @@ impl Repository {
                 file.sync_all()?;
             }
         }
-        Ok(Self { root, ledger: Mutex::new(ledger), staged: AtomicU64::new(0) })
+        Ok(Self {
+            root,
+            ledger: Mutex::new(ledger),
+            staged: AtomicU64::new(0),
+        })
     }
 
     /// The folder of this repository.
@@ -164,7 +203,12 @@ impl Repository {
 
     /// Looks at the ledger as it stands.
     pub fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
-        look(&self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        look(
+            &self
+                .ledger
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     /// Writes an archive aside: `write` gets the sink; what it wrote is hashed on the way, synced and made read-only.
@@ -175,7 +219,10 @@ impl Repository {
         &self,
         write: impl FnOnce(files::HashingFile) -> anyhow::Result<files::HashingFile>,
     ) -> anyhow::Result<Staged> {
-        let path = self.root.join("tmp").join(format!("{}.zip", self.staged.fetch_add(1, Ordering::Relaxed)));
+        let path = self
+            .root
+            .join("tmp")
+            .join(format!("{}.zip", self.staged.fetch_add(1, Ordering::Relaxed)));
         let result = files::HashingFile::create(&path).and_then(|file| write(file)?.finish());
         match result {
             Ok(digests) => Ok(Staged { path, digests }),
@@ -193,10 +240,13 @@ impl Repository {
     pub fn publish(&self, batch: Vec<(Staged, Release)>) -> anyhow::Result<()> {
         let mut folders = std::collections::BTreeSet::new();
         for (staged, release) in &batch {
-            let target = self.root.join(ledger::archive_path(&release.name, &release.version));
+            let target = self
+                .root
+                .join(ledger::archive_path(&release.name, &release.version));
             if let Some(folder) = target.parent() {
                 folders.insert(folder.to_owned());
-                fs::create_dir_all(folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+                fs::create_dir_all(folder)
+                    .with_context(|| format!("failed to create `{}`", folder.display()))?;
             }
             files::link_new(&staged.path, &target, staged.digests.sha256)?;
         }
@@ -205,14 +255,18 @@ impl Repository {
         }
         files::sync_directory(&self.root.join("packages"))?;
 
-        let mut ledger = self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ledger = self
+            .ledger
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut grown = ledger.clone();
         let mut lines = Vec::new();
         for (_, release) in batch {
             lines.extend(grown.push(release)?);
         }
         let path = self.root.join("ledger.jsonl");
-        append(&path, &lines).with_context(|| format!("failed to append to the ledger `{}`", path.display()))?;
+        append(&path, &lines)
+            .with_context(|| format!("failed to append to the ledger `{}`", path.display()))?;
         files::sync_directory(&self.root)?;
         *ledger = grown;
         Ok(())
@@ -229,7 +283,11 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
 fn clear(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("failed to list `{}`", folder.display()))? {
         let path = entry?.path();
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.with_context(|| format!("failed to remove `{}`", path.display()))?;
     }
     Ok(())
@@ -245,7 +303,9 @@ pub fn hash_file(path: &Path) -> anyhow::Result<Sha256> {
     let mut file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
     let mut buffer = vec![0; 1 << 18];
     loop {
-        match io::Read::read(&mut file, &mut buffer).with_context(|| format!("failed to read `{}`", path.display()))? {
+        match io::Read::read(&mut file, &mut buffer)
+            .with_context(|| format!("failed to read `{}`", path.display()))?
+        {
             0 => return Ok(Sha256(hasher.finalize().into())),
             n => hasher.update(&buffer[..n]),
         }

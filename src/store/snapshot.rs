@@ -67,10 +67,14 @@ impl Repository {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("failed to list `{}`", folder.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to list `{}`", folder.display()));
+            }
         };
-        let mut numbers: Vec<u64> =
-            entries.filter_map(Result::ok).filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+        let mut numbers: Vec<u64> = entries
+            .filter_map(Result::ok)
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+            .collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         for number in numbers {
             match load(&folder.join(number.to_string())) {
@@ -114,11 +118,18 @@ impl Repository {
         let folder = self.root().join("tmp").join("snapshot");
         self.write_aside(&folder, previous, contents, &manifest)?;
         let target = self.root().join("snapshots").join(manifest.number.to_string());
-        renameat_with(CWD, &folder, CWD, &target, RenameFlags::NOREPLACE)
-            .with_context(|| format!("failed to publish `{}`: is another instance writing?", target.display()))?;
+        renameat_with(CWD, &folder, CWD, &target, RenameFlags::NOREPLACE).with_context(|| {
+            format!(
+                "failed to publish `{}`: is another instance writing?",
+                target.display()
+            )
+        })?;
         files::sync_directory(&self.root().join("snapshots"))?;
         self.point_current(manifest.number)?;
-        Ok(Some(Snapshot { folder: target, manifest }))
+        Ok(Some(Snapshot {
+            folder: target,
+            manifest,
+        }))
     }
 
     fn write_aside(
@@ -139,7 +150,8 @@ impl Repository {
                 folders.insert(above.to_owned());
             }
             if let Some(above) = target.parent() {
-                fs::create_dir_all(above).with_context(|| format!("failed to create `{}`", above.display()))?;
+                fs::create_dir_all(above)
+                    .with_context(|| format!("failed to create `{}`", above.display()))?;
             }
             let before = previous.filter(|p| p.manifest.files.get(path) == manifest.files.get(path));
             match before {
@@ -151,16 +163,25 @@ impl Repository {
             }
         }
         files::write_new(&folder.join("report.json"), contents.report)?;
-        files::write_new(&folder.join("manifest.json"), &serde_json::to_vec_pretty(manifest)?)?;
+        files::write_new(
+            &folder.join("manifest.json"),
+            &serde_json::to_vec_pretty(manifest)?,
+        )?;
         // So that another web server can serve `current/` as it is.
         std::os::unix::fs::symlink("../../packages", folder.join("packages"))
             .with_context(|| format!("failed to link `packages` into `{}`", folder.display()))?;
-        folders.iter().rev().try_for_each(|folder| files::sync_directory(folder))
+        folders
+            .iter()
+            .rev()
+            .try_for_each(|folder| files::sync_directory(folder))
     }
 
     /// Points `current` at a snapshot: a convenience, which nothing here reads.
     fn point_current(&self, number: u64) -> anyhow::Result<()> {
-        let (link, aside) = (self.root().join("current"), self.root().join("tmp").join("current"));
+        let (link, aside) = (
+            self.root().join("current"),
+            self.root().join("tmp").join("current"),
+        );
         let _ = fs::remove_file(&aside);
         std::os::unix::fs::symlink(format!("snapshots/{number}"), &aside)
             .and_then(|()| fs::rename(&aside, &link))
@@ -183,7 +204,10 @@ fn describe(bytes: &[u8], before: Option<&PublishedFile>, now: Timestamp) -> Pub
 fn load(folder: &Path) -> anyhow::Result<Snapshot> {
     let path = folder.join("manifest.json");
     let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let manifest =
-        serde_json::from_slice(&text).with_context(|| format!("`{}` is no snapshot's manifest", path.display()))?;
-    Ok(Snapshot { folder: folder.to_owned(), manifest })
+    let manifest = serde_json::from_slice(&text)
+        .with_context(|| format!("`{}` is no snapshot's manifest", path.display()))?;
+    Ok(Snapshot {
+        folder: folder.to_owned(),
+        manifest,
+    })
 }
