@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mirror` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mirror::cli::main()
+}

@@ -1,1 +1,107 @@
-//! (to come)
+//! The command line: arguments in, an exit code out. Wires the configuration to cycles, the clock and the server.
+
+mod commands;
+mod daemon;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong."
+)]
+struct Arguments {
+    /// The configuration file, or the folder with mirror.yaml [default: /etc/mirror/mirror.yaml]
+    #[arg(long, short, env = "MIRROR_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Build on schedule and serve (the default)
+    Run,
+    /// Run one cycle, then exit
+    Build,
+    /// Serve what is published, without building
+    Serve,
+    /// Check the configuration and say what it means
+    Check,
+    /// Say what a cycle would build, without building
+    Plan,
+    /// Ask the running server whether it is well
+    Health,
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Complete,
+    Incomplete,
+    Failed,
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Complete => 0,
+            Exit::Incomplete => 1,
+            Exit::Failed => 2,
+            // EX_USAGE of sysexits.h
+            Exit::Usage => 64,
+        })
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Complete.into()
+            };
+        }
+    };
+    crate::observe::init_logging();
+    let command = arguments.command.unwrap_or(Command::Run);
+    if let Command::Schema = command {
+        return commands::schema().into();
+    }
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Exit::Usage.into();
+        }
+    };
+    let result = match command {
+        Command::Run => daemon::run(&config),
+        Command::Serve => daemon::serve(&config),
+        Command::Build => commands::build(&config),
+        Command::Plan => commands::plan(&config),
+        Command::Check => commands::check(&config),
+        Command::Health => commands::health(&config),
+        Command::Schema => Ok(commands::schema()),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("{error:#}");
+            Exit::Failed.into()
+        }
+    }
+}

@@ -1,1 +1,308 @@
-//! (to come)
+//! One cycle of one repository: fetch, plan, build, publish. The only place where the stages meet.
+//!
+//! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
+//! nothing.
+
+mod metadata;
+mod report;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use crate::composer::{PackageName, Version};
+use crate::digest::Sha256;
+use crate::ledger::Release;
+use crate::package::build;
+use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan};
+use crate::recipe::{Recipe, Source};
+use crate::repository::BaseUrl;
+use crate::source::{self, Clone, ExtraRef};
+use crate::store::snapshot::{Contents, Snapshot};
+use crate::store::{Repository, Staged};
+
+pub use report::{Report, SourceReport};
+
+/// What a cycle works on.
+pub struct Job<'a> {
+    pub store: &'a Repository,
+    /// The folder of this repository's clones.
+    pub clones: PathBuf,
+    pub base_url: &'a BaseUrl,
+    pub sources: Vec<&'a Source>,
+    /// The URL to fetch a source's URL from.
+    pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
+    pub fetch: &'a source::Settings,
+    /// Sources fetched at the same time.
+    pub fetches: usize,
+    /// Packages built at the same time.
+    pub workers: usize,
+}
+
+/// How a cycle ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub report: Report,
+    /// Package versions that this cycle published.
+    pub published: usize,
+    /// The snapshot that it published; `None` if nothing changed.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// Fetches and plans a source, without building.
+///
+/// # Errors
+/// A source that cannot be fetched or read.
+pub fn plan_source(job: &Job<'_>, source: &Source) -> anyhow::Result<(PathBuf, Vec<plan::Release>, Plan)> {
+    let folder = job.clones.join(format!("{}.git", source.name));
+    fetch(job, source, &folder)?;
+    let clone = Clone::open(&folder)?;
+    let (releases, mut lines) = releases(source, &clone)?;
+    let mut plan = plan::plan(source, &releases, &clone, &|name, version| {
+        claim(job.store, source, name, version)
+    });
+    lines.append(&mut plan.lines);
+    Ok((
+        folder,
+        releases,
+        Plan {
+            builds: plan.builds,
+            lines,
+        },
+    ))
+}
+
+/// Runs one cycle.
+///
+/// # Errors
+/// The store cannot be written; what was published before stays.
+pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
+    let previous = job.store.newest_snapshot()?;
+    let before = previous
+        .as_ref()
+        .map(|snapshot| Report::load(&snapshot.folder))
+        .unwrap_or_default();
+    let fetched = workers::map(
+        &job.sources,
+        job.fetches,
+        || Ok(()),
+        |(), source| {
+            let folder = job.clones.join(format!("{}.git", source.name));
+            fetch(job, source, &folder).map(|()| folder)
+        },
+    );
+    let mut report = Report::default();
+    let mut published = 0;
+    for (source, folder) in job.sources.iter().zip(fetched) {
+        let known = before.sources.get(&source.name);
+        let result = folder.and_then(|folder| build_source(job, source, &folder, known));
+        let entry = match result {
+            Ok((entry, new)) => {
+                published += new;
+                entry
+            }
+            Err(error) => {
+                tracing::error!(source = source.name, "{error:#}");
+                SourceReport {
+                    error: Some(format!("{error:#}")),
+                    ..known.cloned().unwrap_or_default()
+                }
+            }
+        };
+        report.sources.insert(source.name.clone(), entry);
+    }
+    let unchanged = previous.as_ref().is_some_and(|p| {
+        report == before
+            && p.manifest.base_url == job.base_url.to_string()
+            && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
+    });
+    let snapshot = if unchanged {
+        None
+    } else {
+        publish(job, previous.as_ref(), &report)?
+    };
+    Ok(Finished {
+        report,
+        published,
+        snapshot,
+    })
+}
+
+fn fetch(job: &Job<'_>, source: &Source, folder: &Path) -> anyhow::Result<()> {
+    let url = (job.rewrite)(&source.git);
+    let extra: Vec<_> = source
+        .extra_refs
+        .iter()
+        .map(|e| ExtraRef {
+            reference: e.reference.clone(),
+            version: e.version.clone(),
+        })
+        .collect();
+    let wanted = |tag: &str| source.tags.admits(tag).is_ok();
+    let fetched = source::fetch(folder, &url, &wanted, &extra, job.fetch)
+        .with_context(|| format!("source `{}`", source.name))?;
+    for name in &fetched.moved {
+        tracing::warn!(
+            source = source.name,
+            tag = name,
+            "upstream moved a tag: what is published from it stays"
+        );
+    }
+    for name in &fetched.deleted {
+        tracing::warn!(
+            source = source.name,
+            tag = name,
+            "upstream deleted a tag: what is published from it stays"
+        );
+    }
+    if !fetched.new.is_empty() {
+        tracing::info!(
+            source = source.name,
+            tags = fetched.new.len(),
+            bytes = fetched.received_bytes,
+            "fetched"
+        );
+    }
+    Ok(())
+}
+
+/// The releases of a clone, and a line for each tag that is none.
+fn releases(source: &Source, clone: &Clone) -> anyhow::Result<(Vec<plan::Release>, Vec<Line>)> {
+    let (mut releases, mut lines) = (Vec::new(), Vec::new());
+    for tag in clone.tags()? {
+        match clone.commit(&tag) {
+            Ok(commit) => {
+                releases.push(plan::Release {
+                    tag,
+                    commit: commit.id,
+                    tree: commit.tree,
+                    time: commit.time,
+                });
+            }
+            Err(error) => lines.push(Line {
+                source: source.name.clone(),
+                tag,
+                package: String::new(),
+                outcome: Outcome::Failed {
+                    because: format!("{error:#}"),
+                },
+            }),
+        }
+    }
+    Ok((releases, lines))
+}
+
+fn claim(store: &Repository, source: &Source, name: &PackageName, version: &Version) -> Claim {
+    store.ledger(
+        |ledger| match ledger.find(&name.to_string(), &version.to_string()) {
+            None => Claim::Free,
+            Some(release) if release.source == source.name => Claim::Own,
+            Some(release) => Claim::Other(release.source.clone()),
+        },
+    )
+}
+
+/// Plans and builds one source; answers its report and how many versions are new.
+fn build_source(
+    job: &Job<'_>,
+    source: &Source,
+    folder: &Path,
+    known: Option<&SourceReport>,
+) -> anyhow::Result<(SourceReport, usize)> {
+    let clone = Clone::open(folder)?;
+    let (releases, mut lines) = releases(source, &clone)?;
+    let rules = Recipe::fingerprint(source);
+    let refs: BTreeMap<_, _> = releases
+        .iter()
+        .map(|r| (r.tag.clone(), r.commit.to_string()))
+        .collect();
+    if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
+        return Ok((known.clone(), 0));
+    }
+    let mut plan = plan::plan(source, &releases, &clone, &|name, version| {
+        claim(job.store, source, name, version)
+    });
+    lines.append(&mut plan.lines);
+    let built = workers::map(
+        &plan.builds,
+        job.workers,
+        || Clone::open(folder),
+        |clone, build| stage(job.store, source, clone, build),
+    );
+    let mut batch = Vec::new();
+    for (build, result) in plan.builds.iter().zip(built) {
+        let outcome = match result {
+            Ok(staged) => {
+                batch.push(staged);
+                Outcome::Published
+            }
+            Err(error) => Outcome::Failed {
+                because: format!("{error:#}"),
+            },
+        };
+        lines.push(Line {
+            source: source.name.clone(),
+            tag: build.release.tag.clone(),
+            package: format!("{} {}", build.name, build.version),
+            outcome,
+        });
+    }
+    let new = batch.len();
+    if new > 0 {
+        job.store.publish(batch)?;
+    }
+    Ok((SourceReport::new(rules, refs, lines), new))
+}
+
+fn stage(
+    store: &Repository,
+    source: &Source,
+    clone: &Clone,
+    build: &Build,
+) -> anyhow::Result<(Staged, Release)> {
+    let staged = store.stage(|sink| build::archive(build, source, clone, sink))?;
+    let release = Release {
+        number: 0,
+        previous: Sha256([0; 32]),
+        name: build.name.to_string(),
+        version: build.version.to_string(),
+        sha1: staged.digests.sha1,
+        sha256: staged.digests.sha256,
+        size: staged.digests.size,
+        source: source.name.clone(),
+        tag: build.release.tag.clone(),
+        commit: build.release.commit.to_string(),
+        tree: build.tree.to_string(),
+        committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
+        time: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
+    };
+    Ok((staged, release))
+}
+
+fn publish(job: &Job<'_>, previous: Option<&Snapshot>, report: &Report) -> anyhow::Result<Option<Snapshot>> {
+    let releases = job.store.ledger(|ledger| ledger.releases().to_vec());
+    let packages = metadata::read(job.store, &releases)?;
+    let mut files = crate::repository::render(job.base_url, packages)?;
+    // A client that read the last packages.json may still ask for the include that it names.
+    for path in previous
+        .iter()
+        .flat_map(|p| p.manifest.files.keys())
+        .filter(|path| path.starts_with("include/"))
+    {
+        if let (Some(previous), false) = (previous, files.contains_key(path)) {
+            let file = previous.folder.join(path);
+            let bytes =
+                std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+            files.insert(path.clone(), bytes);
+        }
+    }
+    let contents = Contents {
+        base_url: &job.base_url.to_string(),
+        files,
+        report: &report.to_json()?,
+    };
+    job.store.commit_snapshot(previous, &contents)
+}

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use git2::{ObjectType, Oid, Repository};
 
-pub use fetch::{ExtraRef, Fetched, Settings, fetch, init};
+pub use fetch::{ExtraRef, Fetched, Settings, fetch, init, redacted};
 
 /// Where the refs of a recipe's `extra_refs` live in a clone.
 const EXTRA: &str = "refs/mirror/extra/";

@@ -1,0 +1,47 @@
+//! Reads the manifests of published archives: the archives and the ledger are all that the metadata is made from.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::composer::Manifest;
+use crate::ledger::Release;
+use crate::repository::PackageVersion;
+use crate::store::Repository;
+
+/// The versions of all packages, by name.
+///
+/// # Errors
+/// An archive that cannot be read.
+pub fn read(
+    store: &Repository,
+    releases: &[Release],
+) -> anyhow::Result<BTreeMap<String, Vec<PackageVersion>>> {
+    let mut packages = BTreeMap::<String, Vec<_>>::new();
+    for release in releases {
+        let path = store.archive(release);
+        let manifest = manifest(&path)
+            .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
+        packages
+            .entry(release.name.clone())
+            .or_default()
+            .push(PackageVersion {
+                manifest,
+                version: release.version.parse()?,
+                path: release.path(),
+                sha1: release.sha1,
+                committed: release.committed,
+            });
+    }
+    Ok(packages)
+}
+
+fn manifest(path: &Path) -> anyhow::Result<Manifest> {
+    let mut archive = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
+    let mut text = Vec::new();
+    archive.by_name("composer.json")?.read_to_end(&mut text)?;
+    Ok(Manifest::parse(&text)?)
+}

@@ -1,0 +1,77 @@
+//! What a cycle found for each source: the refs it looked at, the counts, and every failure and exclusion.
+//!
+//! It holds no times, so that a cycle that finds the same again has the same report. It is kept with its snapshot, and the
+//! next cycle passes over a source whose refs and rules are those of a complete entry.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::package::plan::{Line, Outcome};
+
+/// The report of one cycle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub sources: BTreeMap<String, SourceReport>,
+}
+
+/// The report of one source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Why nothing could be done; the rest is then of the last cycle that could.
+    pub error: Option<String>,
+    /// The fingerprint of the recipe's rules.
+    pub rules: Option<Sha256>,
+    /// The commit of each ref.
+    pub refs: BTreeMap<String, String>,
+    /// (ref, package) pairs that are published.
+    pub published: usize,
+    /// Pairs that a rule excludes.
+    pub excluded: Vec<Line>,
+    pub failed: Vec<Line>,
+}
+
+impl SourceReport {
+    /// Sorts a source's lines.
+    pub fn new(rules: Sha256, refs: BTreeMap<String, String>, lines: Vec<Line>) -> Self {
+        let mut report = Self {
+            rules: Some(rules),
+            refs,
+            ..Self::default()
+        };
+        for line in lines {
+            match line.outcome {
+                Outcome::Published | Outcome::AlreadyPublished => report.published += 1,
+                Outcome::Excluded { .. } => report.excluded.push(line),
+                Outcome::Failed { .. } => report.failed.push(line),
+            }
+        }
+        report
+    }
+
+    /// Nothing failed.
+    pub fn is_complete(&self) -> bool {
+        self.error.is_none() && self.failed.is_empty()
+    }
+}
+
+impl Report {
+    /// The report in a snapshot's folder; an empty one if it cannot be read, which only costs a new plan.
+    pub fn load(folder: &Path) -> Self {
+        let text = std::fs::read(folder.join("report.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// Of the serialisation.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+    }
+
+    /// Nothing failed in any source.
+    pub fn is_complete(&self) -> bool {
+        self.sources.values().all(SourceReport::is_complete)
+    }
+}
