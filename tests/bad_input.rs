@@ -1,0 +1,349 @@
+//! What operators and upstreams get wrong: each with a clear message, and nothing else is lost.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::{Lab, free_port};
+
+/// A source that works, beside those that do not.
+const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
+
+fn good(lab: &Lab) {
+    lab.upstream("good")
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+}
+
+fn one(name: &str, url: &str, more: &str) -> String {
+    format!("  - name: {name}\n    git: {url}\n{more}    packages: [{{one: ''}}]\n")
+}
+
+/// Builds `sources` beside the good one: it ends with 1, says `message`, and publishes the good one.
+fn fails(lab: &Lab, sources: &str, message: &str) {
+    lab.configure(free_port(), &format!("{sources}{GOOD}"));
+    let log = lab.build(1);
+    assert!(log.contains(message), "`{message}` in\n{log}");
+    assert!(
+        lab.path("data/acme/packages/acme/good-1.0.0.zip").exists(),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
+    let lab = Lab::new();
+    good(&lab);
+    let port = free_port();
+    for (url, message) in [
+        (
+            "http://no-such-host.invalid/x.git".to_owned(),
+            "failed to list the refs of `http://no-such-host.invalid/x.git`",
+        ),
+        (format!("http://127.0.0.1:{port}/x.git"), "Connection refused"),
+        (
+            "https://git.example/missing".to_owned(),
+            "is not a git repository",
+        ),
+    ] {
+        fails(&lab, &one("bad", &url, ""), message);
+    }
+}
+
+#[test]
+fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
+    let lab = Lab::new();
+    good(&lab);
+    let upstream = lab.upstream("extra");
+    upstream
+        .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    let extra = |reference: &str, version: &str| {
+        format!("    extra_refs: [{{ref: {reference}, version: {version}, reason: forgotten}}]\n")
+    };
+    let url = "https://git.example/extra";
+    fails(
+        &lab,
+        &one("bad", url, &extra("refs/heads/gone", "1.1.0")),
+        "extra ref `refs/heads/gone` (for version 1.1.0)",
+    );
+    fails(
+        &lab,
+        &one("bad", url, &extra("refs/heads/main", "1.0.0")),
+        "the repository has that tag now",
+    );
+
+    upstream
+        .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.1"}"#)
+        .release("x");
+    upstream.git(&["tag", "-d", "x"]);
+    lab.configure(free_port(), &one("bad", url, &extra("refs/heads/main", "1.0.1")));
+    lab.build(0);
+    assert!(lab.path("data/acme/packages/acme/extra-1.0.1.zip").exists());
+}
+
+#[test]
+fn a_manifest_that_composer_would_refuse_fails_alone() {
+    for (manifest, message) in [
+        ("{not json", "not JSON"),
+        ("[]", "not a JSON object"),
+        (r#"{"version": "1.0.0"}"#, "the manifest has no name"),
+        (r#"{"name": 5, "version": "1.0.0"}"#, "`name` is not a string"),
+        (
+            r#"{"name": "../x", "version": "1.0.0"}"#,
+            "`../x` is no package name",
+        ),
+        (
+            r#"{"name": "a/b/c", "version": "1.0.0"}"#,
+            "`a/b/c` is no package name",
+        ),
+        (
+            r#"{"name": "Acme/x", "version": "1.0.0"}"#,
+            "`Acme/x` is no package name",
+        ),
+        (
+            r#"{"name": "acme/x", "version": "1.0/../../x"}"#,
+            "version `1.0/../../x` cannot be part of a file name",
+        ),
+        (
+            r#"{"name": "acme/x", "version": "nonsense"}"#,
+            "`nonsense` is no version",
+        ),
+        (
+            r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#,
+            "the constraint of `a/b`",
+        ),
+        (
+            r#"{"name": "acme/x", "version": "1.0.0", "require": "a/b"}"#,
+            "`require` is not a map",
+        ),
+    ] {
+        let lab = Lab::new();
+        good(&lab);
+        lab.upstream("bad")
+            .write("composer.json", manifest)
+            .release("1.0.0");
+        fails(&lab, &one("bad", "https://git.example/bad", ""), message);
+    }
+}
+
+#[test]
+fn two_sources_that_claim_one_package_are_both_named() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.upstream("twin")
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.configure(
+        free_port(),
+        &format!("{GOOD}{}", one("twin", "https://git.example/twin", "")),
+    );
+    let log = lab.build(1);
+    assert!(log.contains("source `good` has published this version"), "{log}");
+}
+
+#[test]
+fn odd_tags_and_trees_harm_nothing() {
+    let lab = Lab::new();
+    let upstream = lab.upstream("odd");
+    upstream.write("A/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream
+        .write("A/Über.txt", "no newline")
+        .write("A/run", "#!/bin/sh")
+        .write("B/readme", "no manifest");
+    std::os::unix::fs::symlink("/etc/passwd", upstream.folder.join("A/link")).unwrap();
+    upstream.git(&["add", "-A"]);
+    upstream.git(&["update-index", "--chmod=+x", "A/run"]);
+    upstream.git(&[
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        "160000,1111111111111111111111111111111111111111,A/sub",
+    ]);
+    upstream.git(&["commit", "-qm", "odd"]);
+    upstream.git(&["tag", "-a", "1.0.0", "-m", "annotated"]);
+    upstream.git(&["tag", "-a", "1.0.1", "1.0.0", "-m", "a tag of a tag"]);
+    upstream.git(&["tag", "1.0.2", "HEAD^{tree}"]);
+    lab.configure(
+        free_port(),
+        "  - name: odd\n    git: https://git.example/odd\n    packages: [{each: ''}]\n",
+    );
+    let log = lab.build(1);
+    assert!(
+        log.contains("tag `1.0.2` leads to a tree, not to a commit"),
+        "{log}"
+    );
+    let file = std::fs::File::open(lab.path("data/acme/packages/acme/a-1.0.0.zip")).unwrap();
+    let mut zip = zip::ZipArchive::new(file).unwrap();
+    let entries: Vec<_> = (0..zip.len())
+        .map(|i| {
+            zip.by_index(i)
+                .map(|e| (e.name().to_owned(), e.unix_mode()))
+                .unwrap()
+        })
+        .collect();
+    let expected = [("composer.json", 0o644), ("run", 0o755), ("Über.txt", 0o644)];
+    assert_eq!(
+        entries,
+        expected.map(|(name, mode)| (name.to_owned(), Some(mode)))
+    );
+}
+
+#[test]
+fn an_empty_repository_has_nothing_to_publish() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.upstream("empty");
+    lab.configure(
+        free_port(),
+        &format!("{}{GOOD}", one("empty", "https://git.example/empty", "")),
+    );
+    lab.build(0);
+}
+
+#[test]
+fn moved_and_deleted_tags_change_nothing_that_is_published() {
+    let lab = Lab::new();
+    let upstream = lab.upstream("good");
+    good_release(&upstream, "1.0.0", "first");
+    good_release(&upstream, "1.1.0", "first");
+    lab.configure(free_port(), GOOD);
+    lab.build(0);
+    let zips = || {
+        ["1.0.0", "1.1.0"]
+            .map(|v| std::fs::read(lab.path(&format!("data/acme/packages/acme/good-{v}.zip"))).unwrap())
+    };
+    let before = zips();
+    good_release(&upstream, "1.0.0", "moved");
+    upstream.git(&["tag", "-d", "1.1.0"]);
+    let log = lab.build(0);
+    assert!(
+        log.contains("upstream moved a tag") && log.contains("upstream deleted a tag"),
+        "{log}"
+    );
+    assert!(zips() == before);
+    let p2 = std::fs::read_to_string(lab.path("data/acme/current/p2/acme/good.json")).unwrap();
+    assert!(p2.contains("1.0.0") && p2.contains("1.1.0"), "{p2}");
+}
+
+fn good_release(upstream: &support::Upstream, version: &str, text: &str) {
+    let manifest = format!(r#"{{"name": "acme/good", "version": "{version}"}}"#);
+    upstream
+        .write("composer.json", &manifest)
+        .write("text", text)
+        .release(version);
+}
+
+#[test]
+fn published_bytes_are_never_overwritten() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.configure(free_port(), GOOD);
+    lab.build(0);
+    let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
+    // The ledger and the snapshots are lost, and upstream has other bytes now.
+    for gone in ["data/acme/ledger.jsonl", "data/acme/snapshots"] {
+        support::run(std::process::Command::new("rm").arg("-r").arg(lab.path(gone)));
+    }
+    let before = std::fs::read(&zip).unwrap();
+    support::Upstream {
+        folder: lab.path("git/good"),
+    }
+    .write("more", "bytes")
+    .release("1.0.0");
+    let log = lab.build(2);
+    assert!(log.contains("is there with other bytes"), "{log}");
+    assert_eq!(std::fs::read(&zip).unwrap(), before);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.configure(free_port(), GOOD);
+    lab.write("data", "a file, not a folder");
+    assert!(lab.build(2).contains("failed to create the data directory"));
+    std::fs::remove_file(lab.path("data")).unwrap();
+    lab.write("data/holiday.jpg", "somebody else's");
+    assert!(
+        lab.build(2)
+            .contains("is no store: it has no STORE file, but holds `holiday.jpg`")
+    );
+    std::fs::remove_file(lab.path("data/holiday.jpg")).unwrap();
+    lab.write("data/STORE", "mirror store 99\n");
+    assert!(lab.build(2).contains("says `mirror store 99`"));
+}
+
+#[test]
+fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.configure(free_port(), GOOD);
+    lab.build(0);
+    let big = lab.upstream("big");
+    big.write("composer.json", r#"{"name": "acme/big", "version": "1.0.0"}"#);
+    big.write("blob", &"x".repeat(2 << 20)).release("1.0.0");
+    lab.configure(
+        free_port(),
+        &format!("{GOOD}{}", one("big", "https://git.example/big", "")),
+    );
+    // A limit on the size of a file stands for the volume's: EFBIG where a full one gives ENOSPC.
+    let mirror = format!(
+        "trap '' XFSZ; ulimit -f 1024; exec {} build --config {}",
+        env!("CARGO_BIN_EXE_mirror"),
+        lab.path("mirror.yaml").display()
+    );
+    let output = std::process::Command::new("bash")
+        .arg("-c")
+        .arg(mirror)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("failed to write") || log.contains("File too large"),
+        "{log}"
+    );
+    assert!(lab.path("data/acme/packages/acme/good-1.0.0.zip").exists());
+    lab.build(0);
+    assert!(lab.path("data/acme/packages/acme/big-1.0.0.zip").exists());
+}
+
+#[test]
+fn a_port_in_use_and_a_second_writer_are_refused() {
+    let lab = Lab::new();
+    good(&lab);
+    let port = free_port();
+    lab.configure(port, GOOD);
+    lab.build(0);
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let output = lab.mirror("run");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        log.contains(&format!("failed to listen on `127.0.0.1:{port}`")),
+        "{log}"
+    );
+    drop(taken);
+    let server = lab.serve("run");
+    assert!(lab.build(2).contains("another instance is writing to"));
+    assert!(lab.mirror("health").status.success());
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
+    let lab = Lab::new();
+    lab.configure(
+        free_port(),
+        "  - {name: x, git: 'https://git.example/x', packages: [{each: a, one: b}]}\n",
+    );
+    let output = lab.mirror("check");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        log.contains("sources[0].packages[0]: a rule has exactly one of"),
+        "{log}"
+    );
+    assert!(!lab.path("data").exists());
+}

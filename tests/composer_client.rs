@@ -1,0 +1,223 @@
+//! The whole way: a git repository, the binary, and the real Composer client.
+
+mod support;
+
+use std::process::Command;
+
+use support::{Lab, Project, free_port, get, request, run};
+
+const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    tags: {from: 1.0.0}\n    packages:\n      - {each: '', exclude: [_metapackage/, dev/]}\n      - {metapackage: _metapackage}\n";
+
+/// Two modules and a metapackage that requires them, in two releases.
+fn shop(lab: &Lab) -> support::Upstream {
+    let upstream = lab.upstream("modules");
+    for version in ["1.0.0", "1.0.0-p1"] {
+        let module = |name: &str, require: &str| {
+            format!(
+                r#"{{"name": "acme/{name}", "type": "magento2-module", "require": {{{require}}}, "version": "{version}", "autoload": {{"psr-4": {{"Acme\\{name}\\": ""}}}}}}"#
+            )
+        };
+        upstream.write("Catalog/composer.json", &module("catalog", r#""php": ">=7""#));
+        upstream.write("Catalog/Model/Product.php", &format!("<?php // {version}"));
+        upstream.write(
+            "Sales/composer.json",
+            &module("sales", &format!(r#""acme/catalog": "{version}""#)),
+        );
+        upstream.write("dev/composer.json", &module("dev", ""));
+        let all = format!(
+            r#"{{"name": "acme/shop", "type": "metapackage", "require": {{"acme/sales": "{version}", "acme/catalog": "{version}"}}}}"#
+        );
+        upstream.write("_metapackage/composer.json", &all);
+        upstream.release(version);
+    }
+    upstream
+}
+
+#[test]
+fn composer_installs_updates_and_installs_again_after_a_restart() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let server = lab.serve("run");
+
+    let project = lab.path("project");
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let composer = Project { folder: &project };
+    composer.composer(&["update"]);
+    let product = project.join("vendor/acme/catalog/Model/Product.php");
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
+    assert!(!project.join("vendor/acme/dev").exists());
+
+    composer.composer(&["require", "acme/shop:^1.0"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+
+    // Nothing is sent a second time: every request of an update is answered 304.
+    let log = composer.composer(&["update", "-vvv"]);
+    let statuses: Vec<_> = log
+        .lines()
+        .filter(|l| l.contains("/mirror/") && l.contains('['))
+        .collect();
+    assert!(
+        statuses.iter().filter(|l| l.contains("[304]")).count() >= 4,
+        "{log}"
+    );
+    assert!(!statuses.iter().any(|l| l.contains("[200]")), "{log}");
+
+    assert_eq!(server.stop(), Some(0));
+    upstream
+        .write("Catalog/Model/Product.php", "<?php // 1.1.0")
+        .write(
+            "Catalog/composer.json",
+            r#"{"name": "acme/catalog", "version": "1.1.0"}"#,
+        );
+    upstream.release("1.1.0");
+    lab.build(0);
+    let _server = lab.serve("serve");
+    while get(port, "/-/readyz").status != 200 {}
+    run(Command::new("rm")
+        .args(["-r", "vendor", ".home"])
+        .current_dir(&project));
+    composer.composer(&["install"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+}
+
+#[test]
+fn composer_creates_a_project_below_a_sub_path() {
+    let (lab, port) = (Lab::new(), free_port());
+    lab.upstream("modules")
+        .write(
+            "composer.json",
+            r#"{"name": "acme/project", "type": "project", "version": "2.0.0"}"#,
+        )
+        .write("bin/run", "#!/bin/sh\n")
+        .release("2.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{one: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("run");
+    let folder = lab.path("work");
+    std::fs::create_dir(&folder).unwrap();
+    lab.write("work/.home/config.json", r#"{"config": {"secure-http": false}}"#);
+    let url = format!("--repository-url=http://127.0.0.1:{port}/mirror");
+    Project { folder: &folder }.composer(&[
+        "create-project",
+        "--no-secure-http",
+        &url,
+        "acme/project",
+        "shop",
+    ]);
+    assert!(folder.join("shop/bin/run").exists());
+}
+
+#[test]
+fn a_cycle_that_finds_nothing_new_changes_no_file() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let before = lab.volume();
+    lab.build(0);
+    assert_eq!(before, lab.volume());
+
+    // A new tag moves the dates of what it changes, and of nothing else.
+    let server = lab.serve("run");
+    let date = |path: &str| get(port, path).header("last-modified").unwrap().to_owned();
+    let paths = [
+        "/mirror/p2/acme/catalog.json",
+        "/mirror/p2/acme/sales.json",
+        "/mirror/packages/acme/sales-1.0.0.zip",
+    ];
+    let dates = paths.map(date);
+    assert_eq!(server.stop(), Some(0));
+    upstream
+        .write(
+            "Catalog/composer.json",
+            r#"{"name": "acme/catalog", "version": "1.2.0"}"#,
+        )
+        .release("1.2.0");
+    lab.build(0);
+    let _server = lab.serve("run");
+    let now = paths.map(date);
+    assert_ne!(now[0], dates[0]);
+    assert_eq!(now[1..], dates[1..]);
+}
+
+#[test]
+fn responses_have_the_status_and_headers_of_their_kind() {
+    let (lab, port) = (Lab::new(), free_port());
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let _server = lab.serve("run");
+    let zip = "/mirror/packages/acme/sales-1.0.0.zip";
+    let answer = get(port, zip);
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/zip"))
+    );
+    assert_eq!(
+        answer.header("content-length").unwrap(),
+        answer.body.len().to_string()
+    );
+    assert!(answer.header("cache-control").unwrap().contains("immutable"));
+    let (etag, date) = (
+        answer.header("etag").unwrap(),
+        answer.header("last-modified").unwrap(),
+    );
+    for (headers, status) in [
+        (format!("If-None-Match: {etag}\r\n"), 304),
+        (format!("If-None-Match: \"x\", W/{etag}\r\n"), 304),
+        ("If-None-Match: *\r\n".to_owned(), 304),
+        ("If-None-Match: \"x\"\r\n".to_owned(), 200),
+        (format!("If-Modified-Since: {date}\r\n"), 304),
+        (
+            "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(),
+            200,
+        ),
+        (
+            format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"),
+            200,
+        ),
+    ] {
+        let answer = request(port, "GET", zip, &headers);
+        assert_eq!(answer.status, status, "{headers}");
+        assert_eq!(answer.body.is_empty(), status == 304, "{headers}");
+    }
+    let head = request(port, "HEAD", zip, "");
+    assert_eq!(
+        (head.status, head.body.len(), head.header("content-length")),
+        (200, 0, answer.header("content-length"))
+    );
+    for (method, path, status) in [
+        ("GET", "/mirror/packages.json", 200),
+        ("GET", "/mirror//packages.json", 200),
+        ("GET", "/mirror/p2/acme/sales~dev.json", 200),
+        ("GET", "/mirror/p2/acme/none.json", 404),
+        ("GET", "/packages.json", 404),
+        ("GET", "/mirror/../mirror/packages.json", 404),
+        ("GET", "/mirror/%2e%2e/%2e%2e/STORE", 404),
+        ("GET", "/mirror/packages.json%00", 404),
+        ("GET", "/mirror/ledger.jsonl/", 404),
+        ("POST", "/mirror/packages.json", 405),
+        ("OPTIONS", "/mirror/packages.json", 204),
+        ("GET", "/-/healthz", 200),
+        ("GET", "/-/readyz", 200),
+    ] {
+        assert_eq!(request(port, method, path, "").status, status, "{method} {path}");
+    }
+    let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    let include = root["includes"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .replace('$', "%24");
+    assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
+}
