@@ -178,7 +178,7 @@ fn odd_tags_and_trees_harm_nothing() {
     let entries: Vec<_> = (0..zip.len())
         .map(|i| {
             zip.by_index(i)
-                .map(|e| (e.name().to_owned(), e.unix_mode()))
+                .map(|e| (e.name().unwrap().into_owned(), e.unix_mode()))
                 .unwrap()
         })
         .collect();
@@ -325,7 +325,7 @@ fn a_port_in_use_and_a_second_writer_are_refused() {
         "{log}"
     );
     drop(taken);
-    let server = lab.serve("run");
+    let server = lab.serve("run", port);
     assert!(lab.build(2).contains("another instance is writing to"));
     assert!(lab.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));

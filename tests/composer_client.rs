@@ -39,7 +39,7 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
     let upstream = shop(&lab);
     lab.configure(port, SOURCE);
     lab.build(0);
-    let server = lab.serve("run");
+    let server = lab.serve("run", port);
 
     let project = lab.path("project");
     lab.write("project/composer.json", &format!(
@@ -52,7 +52,7 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
     assert!(!project.join("vendor/acme/dev").exists());
 
-    composer.composer(&["require", "acme/shop:^1.0"]);
+    composer.composer(&["require", "acme/shop:^1.0", "--with-all-dependencies"]);
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
 
     // Nothing is sent a second time: every request of an update is answered 304.
@@ -76,8 +76,7 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
         );
     upstream.release("1.1.0");
     lab.build(0);
-    let _server = lab.serve("serve");
-    while get(port, "/-/readyz").status != 200 {}
+    let _server = lab.serve("serve", port);
     run(Command::new("rm")
         .args(["-r", "vendor", ".home"])
         .current_dir(&project));
@@ -100,7 +99,7 @@ fn composer_creates_a_project_below_a_sub_path() {
         "  - name: modules\n    git: https://git.example/modules\n    packages: [{one: ''}]\n",
     );
     lab.build(0);
-    let _server = lab.serve("run");
+    let _server = lab.serve("run", port);
     let folder = lab.path("work");
     std::fs::create_dir(&folder).unwrap();
     lab.write("work/.home/config.json", r#"{"config": {"secure-http": false}}"#);
@@ -126,7 +125,7 @@ fn a_cycle_that_finds_nothing_new_changes_no_file() {
     assert_eq!(before, lab.volume());
 
     // A new tag moves the dates of what it changes, and of nothing else.
-    let server = lab.serve("run");
+    let server = lab.serve("run", port);
     let date = |path: &str| get(port, path).header("last-modified").unwrap().to_owned();
     let paths = [
         "/mirror/p2/acme/catalog.json",
@@ -142,7 +141,7 @@ fn a_cycle_that_finds_nothing_new_changes_no_file() {
         )
         .release("1.2.0");
     lab.build(0);
-    let _server = lab.serve("run");
+    let _server = lab.serve("run", port);
     let now = paths.map(date);
     assert_ne!(now[0], dates[0]);
     assert_eq!(now[1..], dates[1..]);
@@ -154,7 +153,7 @@ fn responses_have_the_status_and_headers_of_their_kind() {
     shop(&lab);
     lab.configure(port, SOURCE);
     lab.build(0);
-    let _server = lab.serve("run");
+    let _server = lab.serve("run", port);
     let zip = "/mirror/packages/acme/sales-1.0.0.zip";
     let answer = get(port, zip);
     assert_eq!(

@@ -92,8 +92,8 @@ impl Lab {
         log
     }
 
-    /// Starts `mirror run` and waits until it listens.
-    pub fn serve(&self, command: &str) -> Running {
+    /// Starts `mirror run` or `mirror serve` and waits until it is ready.
+    pub fn serve(&self, command: &str, port: u16) -> Running {
         let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
         mirror
             .arg(command)
@@ -112,7 +112,11 @@ impl Lab {
             );
         }
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Running { child }
+        let running = Running { child };
+        while get(port, "/-/readyz").status != 200 {
+            std::thread::yield_now();
+        }
+        running
     }
 
     /// Path, modification time and size of everything on the volume.
