@@ -262,6 +262,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_valid() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/mirror.yaml"));
+        let config = Config::load(Some(path)).unwrap();
+        assert_eq!(config.repositories[0].sources.len(), 2);
+    }
+
+    #[test]
     fn all_values_that_are_wrong_are_named_at_once() {
         let found = problems(
             "serve: {listen: ['8080'], drain: '30'}\nrepositories:\n  - {name: Mage, url: 'ftp://x/', recipe: magento, schedule: '61 * * * *'}\n  - {name: b, url: 'http://x/', recipe: nothing}\n",
