@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{PackageName, Version, parse_js};
+use super::{PackageName, Version, is_readable, parse_js};
 
 /// The object of a composer.json.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,9 +83,10 @@ impl Manifest {
                 Some(Value::Array(items)) if items.is_empty() => {}
                 Some(Value::Object(links)) => {
                     for (target, constraint) in links {
-                        if constraint.as_str().is_none_or(|text| text.trim().is_empty()) {
+                        let readable = |text| text == "self.version" || is_readable(text);
+                        if !constraint.as_str().is_some_and(readable) {
                             problems.push(format!(
-                                "{kind}: the constraint of `{target}` is not a version constraint"
+                                "{kind}: the constraint of `{target}` cannot be read: {constraint}"
                             ));
                         }
                     }

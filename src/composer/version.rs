@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-const MODIFIER: &str = r"[._-]?(?:(stable|beta|b|rc|alpha|a|patch|pl|p)((?:[.-]?\d+)*)?)?([.-]?dev)?";
+pub(super) const MODIFIER: &str =
+    r"[._-]?(?:(stable|beta|b|rc|alpha|a|patch|pl|p)((?:[.-]?\d+)*)?)?([.-]?dev)?";
 
 // The patterns are constants that the tests compile.
 #[allow(clippy::expect_used)]
@@ -103,7 +104,7 @@ impl fmt::Display for Version {
     }
 }
 
-fn normalize(text: &str) -> Option<String> {
+pub(super) fn normalize(text: &str) -> Option<String> {
     let text = if ["master", "trunk", "default"].contains(&text) {
         format!("dev-{text}")
     } else {
@@ -113,7 +114,7 @@ fn normalize(text: &str) -> Option<String> {
         .get(..4)
         .is_some_and(|head| head.eq_ignore_ascii_case("dev-"))
     {
-        return (text.len() > 4).then(|| format!("dev-{}", &text[4..]));
+        return Some(format!("dev-{}", &text[4..]));
     }
     let text = text
         .split_once('+')
