@@ -1,1 +1,67 @@
-//! (to come)
+//! The configuration: one YAML file as typed, validated values.
+//!
+//! [`document`] is the file as it is written, with the words of the published schema; [`resolve`] turns it into a
+//! [`Config`], in which every value is valid and every path is resolved. All mistakes are reported at once, with
+//! their place, and nothing but the file itself is read: not the recipes, not the secrets, nothing on a volume.
+
+mod document;
+mod file;
+mod git;
+mod listen;
+mod quantity;
+mod resolve;
+mod schema;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::schedule::Schedule;
+
+pub use document::{Build, Log, LogFormat, LogLevel, Serve, Site};
+pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load};
+pub use git::{Credential, Git};
+pub use schema::json_schema;
+pub use secret::Secret;
+
+/// The recipes that are built in.
+pub const BUILT_IN_RECIPES: [&str; 1] = ["magento"];
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who runs this mirror.
+    pub site: Site,
+    pub serve: Serve,
+    /// The data volume.
+    pub data: PathBuf,
+    /// At least one; names and URL paths are unique.
+    pub repositories: Vec<Repository>,
+    pub git: Git,
+    pub build: Build,
+    pub log: Log,
+}
+
+/// One Composer repository that this mirror builds and serves.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// The name of its folder on the volume.
+    pub name: String,
+    /// The public URL; its path ends with `/`.
+    pub base_url: Url,
+    pub recipe: RecipeRef,
+    pub schedule: Schedule,
+    /// The sources of the recipe to take, all if `None`.
+    pub only: Option<Vec<String>>,
+}
+
+/// Where a recipe comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipeRef {
+    /// One of [`BUILT_IN_RECIPES`].
+    BuiltIn(String),
+    File(PathBuf),
+}

@@ -15,8 +15,8 @@ use super::path::{Path, Step};
 use super::problem::{Complaint, Location, Problem, Problems, nearest};
 use super::{Environment, environment};
 
-/// More problems than a person wants to read at once; it also bounds the rounds.
-const ENOUGH: usize = 100;
+/// More problems than a person wants to read at once.
+const ROUNDS: usize = 200;
 
 /// A document that has been read: where everything stands in it, and what is wrong with it.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ impl Report {
         node.at
     }
 
+    /// Whether something at or below `path` is already known to be wrong, so that what it lacks proves nothing.
+    pub fn is_broken(&self, path: &Path) -> bool {
+        self.touched.iter().any(|touched| touched.starts_with(path))
+    }
+
     /// Whether the value at `path` is a reference to one environment variable and nothing else.
     pub fn is_reference(&self, path: &Path) -> bool {
         let written = self
@@ -103,7 +108,7 @@ impl Report {
     }
 
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
-        while self.problems.len() < ENOUGH {
+        for _ in 0..ROUNDS {
             match self.root.read(PhantomData::<T>) {
                 Ok(value) => return (!self.shortened).then_some(value),
                 Err(fault) => self.mend(fault)?,
@@ -131,19 +136,23 @@ impl Report {
 
     fn mend_key(&mut self, path: &Path, key: &str, valid: &'static [&'static str]) -> Option<()> {
         let near = nearest(key, valid.iter().copied());
-        let entries = self.root.descend_mut(path)?.entries_mut()?;
-        let free = near.filter(|near| entries.iter().all(|entry| entry.key != *near));
-        let position = entries.iter().position(|entry| entry.key == key)?;
-        let at = entries[position].at;
-        match free {
-            Some(near) => entries[position].key = near.to_owned(),
-            None => drop(entries.remove(position)),
-        }
         let complaint = Complaint::new("unknown key").hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the keys here are {}", list(valid)),
         });
+        let entry = self
+            .find(path)
+            .and_then(|node| node.entries().iter().find(|entry| entry.key == key));
+        let at = entry.map_or(self.locate(path), |entry| entry.at);
         self.note(at, &path.key(key), complaint);
+
+        let entries = self.root.descend_mut(path)?.entries_mut()?;
+        let free = near.filter(|near| entries.iter().all(|entry| entry.key != *near));
+        let position = entries.iter().position(|entry| entry.key == key)?;
+        match free {
+            Some(near) => entries[position].key = near.to_owned(),
+            None => drop(entries.remove(position)),
+        }
         Some(())
     }
 

@@ -110,7 +110,9 @@ impl std::error::Error for Problems {}
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Half of the word wrong is a different word; the closest shares at least this much with what was written.
     const ALIKE: f64 = 0.6;
-    let alike = |candidate: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), candidate);
+    let alike = |candidate: &str| {
+        strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase())
+    };
     let scored = candidates
         .into_iter()
         .map(|candidate| (alike(candidate), candidate));
