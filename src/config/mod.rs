@@ -1,6 +1,6 @@
 //! The configuration: one YAML file as typed, validated values.
 //!
-//! [`document`] is the file as it is written, with the words of the published schema; [`resolve`] turns it into a
+//! `document` is the file as it is written, with the words of the published schema; `resolve` turns it into a
 //! [`Config`], in which every value is valid and every path is resolved. All mistakes are reported at once, with
 //! their place, and nothing but the file itself is read: not the recipes, not the secrets, nothing on a volume.
 

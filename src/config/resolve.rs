@@ -1,5 +1,5 @@
 //! From the document to the configuration: what a type alone cannot say is checked here, every value by itself and
-//! all of them together, except for [`git`](super::git)'s. Rules never quote a value; see [`Complaint`].
+//! all of them together, except for `git`'s. Rules never quote a value; see [`Complaint`].
 
 use std::path::Path as FilePath;
 

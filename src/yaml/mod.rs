@@ -1,8 +1,8 @@
 //! Strict YAML: a document becomes a typed value, or the list of everything that is wrong with it.
 //!
 //! The only module that names the YAML crate. The text becomes a tree of nodes that know their line and column
-//! ([`node`]), `${NAME}` references are expanded where the caller allows them ([`environment`]), and serde reads
-//! the tree ([`deserialize`]). Serde stops at the first mistake; [`mend`] notes it, takes the offending node out
+//! (`node`), `${NAME}` references are expanded where the caller allows them (`environment`), and serde reads
+//! the tree (`deserialize`). Serde stops at the first mistake; `mend` notes it, takes the offending node out
 //! and lets serde read again, until every mistake is known. A mistake that only follows from another one is not
 //! reported. What the values mean is the caller's: its checks add to the same [`Report`].
 
