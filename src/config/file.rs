@@ -1,115 +1,99 @@
-//! The configuration file as it is written; the doc comments are the descriptions in its JSON Schema.
+//! Where the configuration comes from: the file that was named, the one at the usual place, or the built-in default.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use super::{Config, document::Document, resolve::resolve};
+use crate::yaml::{self, Environment, Problems, Report};
 
-/// Configuration of the mirror.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// How to serve.
-    #[serde(default)]
-    pub serve: Serve,
-    /// The data volume.
-    #[serde(default = "data")]
-    pub data: PathBuf,
-    /// The repositories to build and serve, each at the path of its URL.
-    pub repositories: Vec<Repository>,
-    /// How to fetch.
-    #[serde(default)]
-    pub git: Git,
-    /// How to build.
-    #[serde(default)]
-    pub build: Build,
+/// Where the file is looked for when none is named.
+pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
+
+/// The names of the file in a folder.
+const NAMES: [&str; 2] = ["mirror.yaml", "mirror.yml"];
+
+/// What runs without any file.
+const BUILT_IN: &str = "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("failed to read `{}`: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("failed to find mirror.yaml in the folder `{}`", path.display())]
+    Missing { path: PathBuf },
+    #[error(transparent)]
+    Invalid(#[from] Problems),
 }
 
-/// How to serve.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Serve {
-    /// Addresses and ports to listen on.
-    pub listen: Vec<String>,
-    /// How long requests in flight may take after SIGTERM, such as `30s`.
-    pub drain: String,
+/// A configuration, and where everything in it stands.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Takes the problems of checks that need more than the file, such as source names that a recipe does not have.
+    pub report: Report,
+    /// `None` for the built-in default.
+    pub file: Option<PathBuf>,
 }
 
-impl Default for Serve {
-    fn default() -> Self {
-        Self {
-            listen: vec!["[::]:8080".into()],
-            drain: "30s".into(),
+/// Loads the file `named`, or `mirror.yaml` of that folder. Without a name, the file in [`DEFAULT_DIRECTORY`], and if
+/// there is none, the built-in default: the recipe `magento` on port 8080, with the volume `/data`.
+pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
+    load_from(named, Path::new(DEFAULT_DIRECTORY), &|name| {
+        std::env::var(name).ok()
+    })
+}
+
+pub(super) fn load_from(
+    named: Option<&Path>,
+    usual: &Path,
+    environment: Environment<'_>,
+) -> Result<Loaded, LoadError> {
+    let file = match named {
+        Some(path) if path.is_dir() => {
+            Some(in_folder(path).ok_or_else(|| LoadError::Missing { path: path.into() })?)
         }
-    }
+        Some(path) => Some(path.to_owned()),
+        None => in_folder(usual),
+    };
+    let Some(file) = file else {
+        let (config, report) = parse(Path::new("built-in"), BUILT_IN, environment)?;
+        return Ok(Loaded {
+            config,
+            report,
+            file: None,
+        });
+    };
+    let text = fs::read_to_string(&file).map_err(|error| LoadError::Unreadable {
+        path: file.clone(),
+        error,
+    })?;
+    let (config, report) = parse(&file, &text, environment)?;
+    Ok(Loaded {
+        config,
+        report,
+        file: Some(file),
+    })
 }
 
-/// A repository to build and serve.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Repository {
-    /// Its name: its folder on the data volume.
-    pub name: String,
-    /// The public base URL: the prefix of every dist URL; its path is where it is served.
-    pub url: String,
-    /// The name of a built-in recipe, or the path of a recipe file, relative to this file.
-    pub recipe: String,
-    /// When to build: a line of five crontab fields, or `@hourly`, `@daily`, `@weekly`, …
-    #[serde(default = "schedule")]
-    pub schedule: String,
-    /// The time zone of the schedule, such as `Europe/Berlin`.
-    #[serde(default = "timezone")]
-    pub timezone: String,
-    /// Some of the recipe's sources; all when left out.
-    #[serde(default)]
-    pub only: Option<Vec<String>>,
+/// The configuration in the `text` of `file`, whose folder relative paths start at.
+pub(super) fn parse(
+    file: &Path,
+    text: &str,
+    environment: Environment<'_>,
+) -> Result<(Config, Report), Problems> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
+    let config = document.and_then(|document| resolve(document, folder, &mut report));
+    let config = report.finish(config)?;
+    Ok((config, report))
 }
 
-/// How to fetch.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Git {
-    /// Prefixes of source URLs and what stands for them, as git's `url.<base>.insteadOf`.
-    pub rewrite: BTreeMap<String, String>,
-    /// The longest time to connect.
-    pub connect_timeout: String,
-    /// The longest time without progress.
-    pub timeout: String,
-    /// Sources fetched at the same time.
-    pub parallel: usize,
-    /// Fetch without history, where the transport can.
-    pub shallow: bool,
-}
-
-impl Default for Git {
-    fn default() -> Self {
-        Self {
-            rewrite: BTreeMap::new(),
-            connect_timeout: "10s".into(),
-            timeout: "60s".into(),
-            parallel: 4,
-            shallow: true,
-        }
-    }
-}
-
-/// How to build.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Build {
-    /// Packages built at the same time; the number of cores, at most 4, when left out.
-    pub workers: Option<usize>,
-}
-
-fn data() -> PathBuf {
-    "/data".into()
-}
-
-fn schedule() -> String {
-    "@daily".into()
-}
-
-fn timezone() -> String {
-    "UTC".into()
+/// A dangling link counts as a file: that it cannot be read must be said, not taken for "no configuration".
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    NAMES
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
 }

@@ -1,0 +1,249 @@
+//! The configuration file as it is written.
+//!
+//! The comments of these types are the reference of the file: they become the descriptions in its JSON Schema.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::Password;
+use super::{listen, quantity};
+
+/// The configuration of a Composer mirror.
+///
+/// `${NAME}` in a string value is replaced by the environment variable `NAME`, and `$${` stands for `${` itself.
+/// Relative paths start at the folder of this file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    /// Who runs this mirror.
+    #[serde(default)]
+    pub site: Site,
+    /// The HTTP server.
+    #[serde(default)]
+    pub serve: Serve,
+    /// The folder of the data volume.
+    #[serde(default = "default_data")]
+    pub data: PathBuf,
+    /// The Composer repositories to build and to serve, each under the path of its URL.
+    #[schemars(length(min = 1))]
+    pub repositories: Vec<RepositoryEntry>,
+    /// How the git repositories of the sources are reached.
+    #[serde(default)]
+    pub git: GitSection,
+    /// How packages are built.
+    #[serde(default)]
+    pub build: Build,
+    /// What is logged, to the standard error output.
+    #[serde(default)]
+    pub log: Log,
+}
+
+fn default_data() -> PathBuf {
+    "/data".into()
+}
+
+/// Who runs this mirror; shown on its pages and in mirror.json.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// The name of the operator.
+    pub name: Option<String>,
+    /// Where to reach the operator: a mail address or a URL.
+    pub contact: Option<String>,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// The address and port to listen on, or a list of them; `[::]` also takes IPv4.
+    #[serde(with = "listen")]
+    #[schemars(with = "listen::Addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// How long running answers may take after the signal to stop.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub drain: Duration,
+    /// How long a client may take to send the head of a request.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub header_timeout: Duration,
+    /// How long a connection may stay open without a request.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub idle_timeout: Duration,
+    /// How many connections may be open at once.
+    pub max_connections: NonZeroUsize,
+    /// How large the head of a request may be.
+    #[serde(with = "quantity::size")]
+    #[schemars(with = "quantity::SizeText")]
+    pub max_header_size: usize,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))],
+            drain: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            max_connections: count(4096),
+            max_header_size: 16 * 1024,
+        }
+    }
+}
+
+/// A Composer repository to build and to serve.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Repository")]
+pub(super) struct RepositoryEntry {
+    /// The name of its folder on the data volume.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]
+    pub name: String,
+    /// The public base URL: the prefix of every download URL; its path is where the repository is served.
+    pub url: String,
+    /// The name of a built-in recipe (`magento`), or the path of a recipe file (`*.yaml`).
+    pub recipe: String,
+    /// When to build: a crontab line of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+    #[serde(default = "default_schedule")]
+    pub schedule: String,
+    /// The IANA time zone of the schedule.
+    #[serde(default = "default_timezone")]
+    pub timezone: String,
+    /// Build only these sources of the recipe.
+    #[schemars(length(min = 1))]
+    pub only: Option<Vec<String>>,
+}
+
+/// Once a night, outside of the hour that daylight saving skips and not on the full hour, when everybody else asks.
+fn default_schedule() -> String {
+    "17 3 * * *".to_owned()
+}
+
+fn default_timezone() -> String {
+    "UTC".to_owned()
+}
+
+/// How the git repositories of the sources are reached.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Git")]
+pub(super) struct GitSection {
+    /// Replaces the beginning of source URLs, the longest match first: prefix to replace, and its replacement.
+    pub rewrite: BTreeMap<String, String>,
+    /// How long a connection may take to be established.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub connect_timeout: Duration,
+    /// How long a transfer may stand still.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub timeout: Duration,
+    /// How many sources are fetched at once.
+    pub parallel: NonZeroUsize,
+    /// Fetch only what is built, without the history.
+    pub shallow: bool,
+    /// A file of PEM certificates to trust in addition to those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How to authenticate, for source URLs (after `rewrite`) that begin with `url`; the longest match counts.
+    pub credentials: Vec<CredentialEntry>,
+}
+
+impl Default for GitSection {
+    fn default() -> Self {
+        Self {
+            rewrite: BTreeMap::new(),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            parallel: count(4),
+            shallow: true,
+            ca_file: None,
+            credentials: Vec::new(),
+        }
+    }
+}
+
+/// How to authenticate at a git server: with a password or token, or with a private key.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Credential")]
+pub(super) struct CredentialEntry {
+    /// The beginning of the URLs that it is for, such as `https://git.example.com/` or `git@git.example.com:`.
+    pub url: String,
+    /// The user name.
+    pub username: Option<String>,
+    /// A file with the user name.
+    pub username_file: Option<PathBuf>,
+    /// The password or token, as a reference to an environment variable: `${NAME}`.
+    pub password: Option<Password>,
+    /// A file with the password or token.
+    pub password_file: Option<PathBuf>,
+    /// A file with the private key for ssh.
+    pub private_key_file: Option<PathBuf>,
+    /// A file with the passphrase of the private key.
+    pub passphrase_file: Option<PathBuf>,
+    /// The known hosts of ssh, in the format of OpenSSH.
+    pub known_hosts_file: Option<PathBuf>,
+}
+
+/// How packages are built.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Build {
+    /// How many packages are built at once; by default one for each processor, at most four.
+    pub workers: Option<NonZeroUsize>,
+}
+
+impl Build {
+    /// The number of workers; by default the processors, of which reading one volume does not keep more than four busy.
+    pub fn workers(&self) -> NonZeroUsize {
+        let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.workers.unwrap_or_else(|| available().min(count(4)))
+    }
+}
+
+/// What is logged, to the standard error output.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Text for people, JSON lines for machines; `auto` is text on a terminal and JSON elsewhere.
+    pub format: LogFormat,
+    /// The least important messages that are still logged.
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+const fn count(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}

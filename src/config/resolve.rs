@@ -1,0 +1,237 @@
+//! From the document to the configuration: what a type alone cannot say is checked here, every value by itself and
+//! all of them together, except for `git`'s. Rules never quote a value; see [`Complaint`].
+
+use std::path::Path as FilePath;
+
+use jiff::tz::TimeZone;
+use url::Url;
+
+use super::document::{Document, RepositoryEntry};
+use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository};
+use crate::schedule::Schedule;
+use crate::yaml::{Complaint, Path, Report, nearest};
+
+/// Names in the root of the volume that are not repositories; `STORE` on a file system that ignores case.
+const RESERVED_NAMES: [&str; 2] = ["git", "store"];
+
+/// First path segments of a repository's own URLs: another repository below them would hide its files.
+const OWN_SEGMENTS: [&str; 6] = [
+    "p2",
+    "include",
+    "packages",
+    "packages.json",
+    "mirror.json",
+    "ledger.jsonl",
+];
+
+/// The configuration, unless a problem was added to the report. Relative paths start at `folder`.
+pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report) -> Option<Config> {
+    check_limits(&document, report);
+    let repositories = repositories(document.repositories, folder, report);
+    let git = Git::resolve(document.git, folder, report);
+    Some(Config {
+        site: document.site,
+        serve: document.serve,
+        data: folder.join(document.data),
+        repositories: repositories?,
+        git,
+        build: document.build,
+        log: document.log,
+    })
+}
+
+/// hyper refuses to read heads into less; every head of Composer fits.
+const MIN_HEADER_SIZE: usize = 8 * 1024;
+
+/// Limits that would let nothing pass, and zero, which libgit2 takes for "no limit".
+fn check_limits(document: &Document, report: &mut Report) {
+    let serve = Path::default().key("serve");
+    let git = Path::default().key("git");
+    if document.serve.max_header_size < MIN_HEADER_SIZE {
+        report.add(
+            &serve.key("max_header_size"),
+            Complaint::new("expected at least 8KiB"),
+        );
+    }
+    for (path, duration) in [
+        (serve.key("header_timeout"), document.serve.header_timeout),
+        (serve.key("idle_timeout"), document.serve.idle_timeout),
+        (git.key("connect_timeout"), document.git.connect_timeout),
+        (git.key("timeout"), document.git.timeout),
+    ] {
+        if duration.is_zero() {
+            report.add(&path, Complaint::new("expected more than nothing"));
+        }
+    }
+}
+
+fn repositories(
+    entries: Vec<RepositoryEntry>,
+    folder: &FilePath,
+    report: &mut Report,
+) -> Option<Vec<Repository>> {
+    let list = Path::default().key("repositories");
+    if entries.is_empty() {
+        report.add(&list, Complaint::new("expected at least one repository"));
+        return None;
+    }
+    unique_names(&entries, &list, report);
+    let mut urls = Vec::new();
+    let mut all = Some(Vec::new());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let at = list.index(index);
+        let url = check(base_url(&entry.url), &at.key("url"), report);
+        if let Some(url) = &url {
+            if let Some(complaint) = collision(url, &urls) {
+                report.add(&at.key("url"), complaint);
+            }
+            urls.push(url.clone());
+        }
+        let repository = repository(entry, url, folder, &at, report);
+        all = all.zip(repository).map(|(mut all, repository)| {
+            all.push(repository);
+            all
+        });
+    }
+    all
+}
+
+fn repository(
+    entry: RepositoryEntry,
+    base_url: Option<Url>,
+    folder: &FilePath,
+    at: &Path,
+    report: &mut Report,
+) -> Option<Repository> {
+    let name = check(repository_name(entry.name), &at.key("name"), report);
+    let recipe = check(recipe(&entry.recipe, folder), &at.key("recipe"), report);
+    let zone = check(zone(&entry.timezone), &at.key("timezone"), report);
+    let schedule = check(schedule(&entry.schedule, zone), &at.key("schedule"), report);
+    if entry.only.as_ref().is_some_and(Vec::is_empty) {
+        let complaint = Complaint::new("expected at least one source");
+        report.add(
+            &at.key("only"),
+            complaint.hint("without the key, all sources are taken"),
+        );
+    }
+    Some(Repository {
+        name: name?,
+        base_url: base_url?,
+        recipe: recipe?,
+        schedule: schedule?,
+        only: entry.only,
+    })
+}
+
+/// The value, or its complaint in the report.
+fn check<T>(value: Result<T, Complaint>, at: &Path, report: &mut Report) -> Option<T> {
+    value.map_err(|complaint| report.add(at, complaint)).ok()
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{text}`")
+}
+
+fn repository_name(name: String) -> Result<String, Complaint> {
+    let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if !first || !name.chars().all(rest) {
+        let rule = "expected a name of lower-case letters, digits, `.`, `_` and `-` that begins with a letter or digit";
+        return Err(Complaint::new(rule).found(quoted(&name)));
+    }
+    if RESERVED_NAMES.contains(&name.as_str()) {
+        let complaint = Complaint::new("the volume needs this name for itself").found(quoted(&name));
+        return Err(complaint.hint("choose another name"));
+    }
+    Ok(name)
+}
+
+fn unique_names(entries: &[RepositoryEntry], list: &Path, report: &mut Report) {
+    for (index, entry) in entries.iter().enumerate() {
+        if entries[..index].iter().any(|earlier| earlier.name == entry.name) {
+            let complaint =
+                Complaint::new("each repository needs a name of its own").found(quoted(&entry.name));
+            report.add(&list.index(index).key("name"), complaint);
+        }
+    }
+}
+
+/// The public URL; its path ends with `/`, because everything in the repository is below it.
+fn base_url(text: &str) -> Result<Url, Complaint> {
+    let complaint = |rule: &str| Complaint::new(rule).found(quoted(text));
+    let expected = "expected an http or https URL such as `https://mirror.example.com/`";
+    let mut url = Url::parse(text).map_err(|_| complaint(expected))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(complaint(expected));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Complaint::new("a public URL holds no user name and no password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(complaint("a public URL has no query and no fragment"));
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    if url.path().starts_with("/-/") {
+        return Err(complaint("the path `/-/` belongs to the probes"));
+    }
+    Ok(url)
+}
+
+/// Why `url` cannot stand beside the `earlier` ones.
+fn collision(url: &Url, earlier: &[Url]) -> Option<Complaint> {
+    let own = |above: &str, below: &str| {
+        let segment = below.strip_prefix(above).and_then(|rest| rest.split('/').next());
+        segment.is_some_and(|segment| OWN_SEGMENTS.contains(&segment))
+    };
+    for other in earlier.iter().map(Url::path) {
+        if other == url.path() {
+            let complaint =
+                Complaint::new("each repository needs a path of its own").found(quoted(url.path()));
+            return Some(complaint.hint("repositories are told apart by path, whatever their host"));
+        }
+        if own(other, url.path()) || own(url.path(), other) {
+            let rule = "a repository cannot lie among the files of another";
+            return Some(Complaint::new(rule).found(format!("`{}` and `{other}`", url.path())));
+        }
+    }
+    None
+}
+
+fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Complaint> {
+    if BUILT_IN_RECIPES.contains(&text) {
+        return Ok(RecipeRef::BuiltIn(text.to_owned()));
+    }
+    if text.ends_with(".yaml") || text.ends_with(".yml") {
+        return Ok(RecipeRef::File(folder.join(text)));
+    }
+    let names = BUILT_IN_RECIPES.map(quoted).join(", ");
+    let rule = format!("expected a built-in recipe ({names}) or the path of a `.yaml` file");
+    let complaint = Complaint::new(rule).found(quoted(text));
+    Err(match nearest(text, BUILT_IN_RECIPES) {
+        Some(name) => complaint.hint(format!("did you mean `{name}`?")),
+        None => complaint,
+    })
+}
+
+fn zone(name: &str) -> Result<TimeZone, Complaint> {
+    TimeZone::get(name).map_err(|_| {
+        let complaint =
+            Complaint::new("expected an IANA time zone such as `Europe/Berlin`").found(quoted(name));
+        let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => complaint.hint(format!("did you mean `{near}`?")),
+            None => complaint,
+        }
+    })
+}
+
+fn schedule(line: &str, zone: Option<TimeZone>) -> Result<Schedule, Complaint> {
+    let zone = zone.unwrap_or(TimeZone::UTC);
+    Schedule::parse(line, zone).map_err(|error| {
+        Complaint::new(error.rule)
+            .found(quoted(&error.found))
+            .hint(error.hint)
+    })
+}

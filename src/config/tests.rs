@@ -1,0 +1,463 @@
+//! Configurations as people write them, and exactly what is said about the broken ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{load_from, parse};
+use super::{Config, LoadError, LogFormat, RecipeRef, Secret, json_schema};
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "HOST" => Some("mirror.example.org".into()),
+        "GIT_TOKEN" => Some("t0psecret".into()),
+        "BAD_URL" => Some("ftp://t0psecret/".into()),
+        _ => None,
+    }
+}
+
+fn config(text: &str) -> Config {
+    match parse(Path::new("/etc/mirror/mirror.yaml"), text, &environment) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn problems(text: &str) -> String {
+    parse(Path::new("mirror.yaml"), text, &environment)
+        .expect_err("a broken configuration")
+        .to_string()
+}
+
+const MAGENTO: &str = "repositories: [{name: magento, url: 'https://example.com/', recipe: magento}]\n";
+
+/// A valid configuration with a section added.
+fn with(section: &str) -> String {
+    format!("{MAGENTO}{section}")
+}
+
+/// A repository in a list of its own, with some keys added.
+fn repository(keys: &str) -> String {
+    format!("repositories:\n- name: magento\n  url: https://example.com/\n  recipe: magento\n{keys}")
+}
+
+#[test]
+fn the_examples_are_valid() {
+    for name in ["minimal.yaml", "mirror.yaml"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        let loaded = load_from(Some(&file), Path::new("/nonexistent"), &environment);
+        assert_eq!(loaded.expect(name).config.repositories[0].name, "magento");
+    }
+}
+
+#[test]
+fn the_defaults_in_the_example_are_the_defaults() {
+    let text = include_str!("../../examples/mirror.yaml");
+    let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
+    assert_eq!(commented.find_iter(text).count(), 10);
+    let spelt_out = config(&commented.replace_all(text, "  $1"));
+    let left_out = config(text);
+    assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));
+}
+
+#[test]
+fn everything_has_a_default_but_the_repositories() {
+    let config = config(MAGENTO);
+    let repository = &config.repositories[0];
+    assert_eq!(config.data, PathBuf::from("/data"));
+    assert_eq!(config.serve.listen, ["[::]:8080".parse().unwrap()]);
+    assert_eq!(config.serve.idle_timeout, Duration::from_secs(75));
+    assert_eq!(config.git.timeout, Duration::from_secs(60));
+    assert!(config.git.shallow);
+    assert!((1..=4).contains(&config.build.workers().get()));
+    assert_eq!(config.log.format, LogFormat::Auto);
+    assert_eq!(repository.recipe, RecipeRef::BuiltIn("magento".into()));
+    assert_eq!(repository.schedule.describe(), "At 03:17, in UTC");
+    assert_eq!(repository.only, None);
+}
+
+#[test]
+fn values_are_resolved() {
+    let config = config(
+        "data: ../data\n\
+         serve: {listen: ['127.0.0.1:1', '[::1]:2'], drain: 1m30s, max_header_size: 64KiB}\n\
+         repositories:\n\
+         - {name: one, url: 'https://${HOST}/sub', recipe: ./my.yaml, only: [inventory]}\n\
+         - {name: two, url: 'http://localhost:8080', recipe: /recipes/two.yml, schedule: '@hourly', timezone: Europe/Berlin}\n",
+    );
+    assert_eq!(config.data, PathBuf::from("/etc/mirror/../data"));
+    assert_eq!(config.serve.listen.len(), 2);
+    assert_eq!(config.serve.drain, Duration::from_secs(90));
+    assert_eq!(config.serve.max_header_size, 65536);
+    let [one, two] = config.repositories.as_slice() else {
+        panic!("two repositories")
+    };
+    assert_eq!(one.base_url.as_str(), "https://mirror.example.org/sub/");
+    assert_eq!(one.recipe, RecipeRef::File("/etc/mirror/./my.yaml".into()));
+    assert_eq!(one.only.as_deref(), Some(&["inventory".to_owned()][..]));
+    assert_eq!(two.base_url.as_str(), "http://localhost:8080/");
+    assert_eq!(two.recipe, RecipeRef::File("/recipes/two.yml".into()));
+    assert_eq!(two.schedule.to_string(), "@hourly");
+}
+
+#[test]
+fn the_longest_prefix_is_rewritten() {
+    let git = config(&with(
+        "git: {rewrite: {'https://github.com/': 'https://git.local/', 'https://github.com/mage-os/': 'file:///srv/git/'}}",
+    ))
+    .git;
+    assert_eq!(
+        git.rewrite("https://github.com/mage-os/inventory.git"),
+        "file:///srv/git/inventory.git"
+    );
+    assert_eq!(
+        git.rewrite("https://github.com/composer/composer"),
+        "https://git.local/composer/composer"
+    );
+    assert_eq!(git.rewrite("https://gitlab.com/a/b"), "https://gitlab.com/a/b");
+}
+
+#[test]
+fn credentials_are_found_and_never_printed() {
+    let config = config(&with(
+        "git:\n  credentials:\n  \
+         - {url: 'https://git.local', username: ci, password: '${GIT_TOKEN}'}\n  \
+         - {url: 'https://git.local/team/', password_file: token}\n  \
+         - {url: 'git@git.local:', private_key_file: /run/key}\n",
+    ));
+    let password = |url| {
+        config
+            .git
+            .credential(url)
+            .and_then(|credential| credential.password.clone())
+    };
+    assert_eq!(
+        password("https://git.local/other/a.git").unwrap().read().unwrap(),
+        "t0psecret"
+    );
+    let Some(Secret::File(file)) = password("https://git.local/team/a.git") else {
+        panic!("a file")
+    };
+    assert_eq!(file, PathBuf::from("/etc/mirror/token"));
+    assert!(password("https://git.local.evil.org/a.git").is_none());
+    assert!(
+        config
+            .git
+            .credential("git@git.local:a.git")
+            .unwrap()
+            .private_key
+            .is_some()
+    );
+    assert!(!format!("{config:?}").contains("t0psecret"));
+}
+
+#[test]
+fn a_secret_file_loses_its_line_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    fs::write(&path, "t0p secret\r\n").unwrap();
+    assert_eq!(Secret::File(path).read().unwrap(), "t0p secret");
+    let missing = Secret::File("/nonexistent/token".into()).read().unwrap_err();
+    assert_eq!(missing.to_string(), "failed to read `/nonexistent/token`");
+}
+
+#[test]
+fn the_file_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let load = |named: Option<&Path>, usual: &Path| load_from(named, usual, &environment);
+
+    let built_in = load(None, &nowhere).unwrap();
+    assert_eq!(built_in.file, None);
+    assert_eq!(
+        built_in.config.repositories[0].base_url.as_str(),
+        "http://localhost:8080/"
+    );
+    assert!(matches!(
+        load(Some(&nowhere), folder.path()),
+        Err(LoadError::Unreadable { .. })
+    ));
+    assert!(matches!(
+        load(Some(folder.path()), &nowhere),
+        Err(LoadError::Missing { .. })
+    ));
+
+    let yml = folder.path().join("mirror.yml");
+    fs::write(&yml, MAGENTO).unwrap();
+    assert_eq!(load(None, folder.path()).unwrap().file, Some(yml.clone()));
+    assert_eq!(
+        load(Some(folder.path()), &nowhere).unwrap().file,
+        Some(yml.clone())
+    );
+    assert_eq!(load(Some(&yml), &nowhere).unwrap().file, Some(yml));
+
+    std::os::unix::fs::symlink(&nowhere, folder.path().join("mirror.yaml")).unwrap();
+    assert!(
+        matches!(load(None, folder.path()), Err(LoadError::Unreadable { .. })),
+        "not the built-in default"
+    );
+}
+
+#[test]
+fn broken_configurations_say_what_is_wrong_and_where() {
+    let cases = [
+        // Keys and types.
+        (
+            with("serv: {drain: 30s}\n"),
+            "mirror.yaml:2:1: serv: unknown key\n  hint: did you mean `serve`?",
+        ),
+        (
+            repository("  shedule: '@daily'\n"),
+            "mirror.yaml:5:3: repositories[0].shedule: unknown key\n  hint: did you mean `schedule`?",
+        ),
+        (
+            repository("  recipe: magento\n"),
+            "mirror.yaml:5:3: repositories[0].recipe: the key stands twice, first at line 4, column 3\n  hint: keep one of the two",
+        ),
+        (
+            "data: /data\n".into(),
+            "mirror.yaml:1:1: the key `repositories` is missing",
+        ),
+        (
+            "repositories: []\n".into(),
+            "mirror.yaml:1:15: repositories: expected at least one repository",
+        ),
+        (
+            "repositories:\n- url: https://example.com/\n".into(),
+            "mirror.yaml:2:3: repositories[0]: the key `name` is missing\nmirror.yaml:2:3: repositories[0]: the key `recipe` is missing",
+        ),
+        (
+            with("serve: {listen: 8080}\n"),
+            "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or a list of them, found the number 8080",
+        ),
+        (
+            with("serve: {listen: ['[::]:8080', localhost]}\n"),
+            "mirror.yaml:2:31: serve.listen[1]: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, found `localhost`",
+        ),
+        (
+            with("data: 7\n"),
+            "mirror.yaml:2:7: data: expected a path, found the number 7\n  hint: put it in quotes",
+        ),
+        (
+            with("log: {level: verbose}\n"),
+            "mirror.yaml:2:14: log.level: expected one of `error`, `warn`, `info`, `debug`, `trace`, found `verbose`",
+        ),
+        (
+            with("git: {shallow: no}\n"),
+            "mirror.yaml:2:16: git.shallow: expected true or false, found `no`\n  hint: write false",
+        ),
+        (
+            with("build: {workers: 0}\n"),
+            "mirror.yaml:2:18: build.workers: expected a whole number above 0, found the number 0",
+        ),
+        (
+            with("serve:\n"),
+            "mirror.yaml:2:6: serve: expected a mapping, found nothing\n  hint: give it a value or remove the key",
+        ),
+        // Units.
+        (
+            with("serve: {drain: 30}\n"),
+            "mirror.yaml:2:16: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found the number 30\n  hint: write 30s; the units are d, h, m, s, ms",
+        ),
+        (
+            with("serve: {drain: 30 secs}\n"),
+            "mirror.yaml:2:16: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found `30 secs`",
+        ),
+        (
+            with("serve: {max_header_size: 16}\n"),
+            "mirror.yaml:2:26: serve.max_header_size: expected a size with its unit, such as 64MiB, found the number 16\n  hint: write 16MiB; the units are GiB, MiB, KiB, GB, MB, kB, B",
+        ),
+        (
+            with("serve: {max_header_size: 1KiB, idle_timeout: 0s}\n"),
+            "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected more than nothing",
+        ),
+        // Schedules.
+        (
+            repository("  schedule: 0 25 * * *\n"),
+            "mirror.yaml:5:13: repositories[0].schedule: in the hour field, expected a number from 0 to 23, found `25`\n  hint: the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`",
+        ),
+        (
+            repository("  schedule: '@reboot'\n"),
+            "mirror.yaml:5:13: repositories[0].schedule: a schedule is a time, not an event, found `@reboot`\n  hint: a repository that was never built is built at the start anyway; say how often from then on",
+        ),
+        (
+            repository("  timezone: Europe/Berln\n"),
+            "mirror.yaml:5:13: repositories[0].timezone: expected an IANA time zone such as `Europe/Berlin`, found `Europe/Berln`\n  hint: did you mean `Europe/Berlin`?",
+        ),
+        (
+            repository("  only: []\n"),
+            "mirror.yaml:5:9: repositories[0].only: expected at least one source\n  hint: without the key, all sources are taken",
+        ),
+        // URLs.
+        (
+            MAGENTO.replace("https:", "ftp:"),
+            "mirror.yaml:1:37: repositories[0].url: expected an http or https URL such as `https://mirror.example.com/`, found `ftp://example.com/`",
+        ),
+        (
+            MAGENTO.replace("https://", ""),
+            "mirror.yaml:1:37: repositories[0].url: expected an http or https URL such as `https://mirror.example.com/`, found `example.com/`",
+        ),
+        (
+            MAGENTO.replace(".com/", ".com/?a"),
+            "mirror.yaml:1:37: repositories[0].url: a public URL has no query and no fragment, found `https://example.com/?a`",
+        ),
+        (
+            MAGENTO.replace("//", "//me:pw@"),
+            "mirror.yaml:1:37: repositories[0].url: a public URL holds no user name and no password",
+        ),
+        (
+            MAGENTO.replace(".com/", ".com/-/x"),
+            "mirror.yaml:1:37: repositories[0].url: the path `/-/` belongs to the probes, found `https://example.com/-/x`",
+        ),
+        // Repositories beside each other.
+        (
+            repository("- {name: two, url: 'http://other.org', recipe: magento}\n"),
+            "mirror.yaml:5:20: repositories[1].url: each repository needs a path of its own, found `/`\n  hint: repositories are told apart by path, whatever their host",
+        ),
+        (
+            repository("- {name: magento, url: 'https://example.com/b/', recipe: magento}\n"),
+            "mirror.yaml:5:10: repositories[1].name: each repository needs a name of its own, found `magento`",
+        ),
+        (
+            repository("- {name: two, url: 'https://example.com/p2/', recipe: magento}\n"),
+            "mirror.yaml:5:20: repositories[1].url: a repository cannot lie among the files of another, found `/p2/` and `/`",
+        ),
+        (
+            MAGENTO.replace("name: magento", "name: git"),
+            "mirror.yaml:1:23: repositories[0].name: the volume needs this name for itself, found `git`\n  hint: choose another name",
+        ),
+        (
+            MAGENTO.replace("name: magento", "name: Magento"),
+            "mirror.yaml:1:23: repositories[0].name: expected a name of lower-case letters, digits, `.`, `_` and `-` that begins with a letter or digit, found `Magento`",
+        ),
+        (
+            MAGENTO.replace("recipe: magento", "recipe: magneto"),
+            "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
+        ),
+        // The environment.
+        (
+            with("site: {name: 'by ${NOBODY}'}\n"),
+            "mirror.yaml:2:14: site.name: the environment variable `NOBODY` is not set\n  hint: set it, or write `$${` for the two characters themselves",
+        ),
+        (
+            MAGENTO.replace("https://example.com/", "${BAD_URL}"),
+            "mirror.yaml:1:37: repositories[0].url: expected an http or https URL such as `https://mirror.example.com/`, found the value of `${BAD_URL}`",
+        ),
+        (
+            with("serve: {drain: '${GIT_TOKEN}'}\n"),
+            "mirror.yaml:2:16: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found the value of `${GIT_TOKEN}`",
+        ),
+        // Credentials.
+        (
+            with("git: {credentials: [{url: 'https://a/', password: hunter2}]}\n"),
+            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file\n  hint: use `password_file`, or a reference such as `${GIT_PASSWORD}`",
+        ),
+        (
+            with("git: {credentials: [{url: 'https://a/', password: 12345}]}\n"),
+            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file\n  hint: use `password_file`, or a reference such as `${GIT_PASSWORD}`",
+        ),
+        (
+            with("git: {credentials: [{url: 'https://a/', password: 'x${GIT_TOKEN}'}]}\n"),
+            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file",
+        ),
+        (
+            with("git: {credentials: [{url: 'https://a/', username: me}]}\n"),
+            "mirror.yaml:2:21: git.credentials[0]: expected a password or a private key",
+        ),
+        (
+            with("git: {credentials: [{url: 'https://a/', pasword_file: a, private_key_file: b}]}\n"),
+            "mirror.yaml:2:21: git.credentials[0]: a password and a private key exclude each other\nmirror.yaml:2:41: git.credentials[0].pasword_file: unknown key\n  hint: did you mean `password_file`?",
+        ),
+        (
+            with("git: {rewrite: {'https://a/': 'https://t0ken@b/'}}\n"),
+            "mirror.yaml:2:31: git.rewrite[\"https://a/\"]: a URL holds no password and no token\n  hint: use `git.credentials`",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = "\
+site: {name: 42}
+serve:
+  drain: 30
+  listn: '[::]:80'
+repositories:
+  - name: magento
+    url: https://mirror.example.com/
+    recipe: magento
+    schedule: 61 3 * * *
+  - name: magento
+    url: mirror.example.com
+    recipe: magento
+git: {timeout: 1 minute}
+";
+    let expected = "\
+mirror.yaml:1:14: site.name: expected a string, found the number 42
+  hint: put it in quotes
+mirror.yaml:3:10: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found the number 30
+  hint: write 30s; the units are d, h, m, s, ms
+mirror.yaml:4:3: serve.listn: unknown key
+  hint: did you mean `listen`?
+mirror.yaml:9:15: repositories[0].schedule: in the minute field, expected a number from 0 to 59, found `61`
+  hint: the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`
+mirror.yaml:10:11: repositories[1].name: each repository needs a name of its own, found `magento`
+mirror.yaml:11:10: repositories[1].url: expected an http or https URL such as `https://mirror.example.com/`, found `mirror.example.com`
+mirror.yaml:13:16: git.timeout: expected a duration with its unit, such as 30s or 1h30m, found `1 minute`";
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn later_checks_know_the_place() {
+    let (_, mut report) = parse(
+        Path::new("mirror.yaml"),
+        &repository("  only: [invntory]\n"),
+        &environment,
+    )
+    .unwrap();
+    let source = crate::yaml::Path::default()
+        .key("repositories")
+        .index(0)
+        .key("only")
+        .index(0);
+    report.add(
+        &source,
+        crate::yaml::Complaint::new("the recipe has no such source").found("`invntory`"),
+    );
+    let problems = report.finish(Some(())).unwrap_err().to_string();
+    assert_eq!(
+        problems,
+        "mirror.yaml:5:10: repositories[0].only[0]: the recipe has no such source, found `invntory`"
+    );
+}
+
+#[test]
+fn the_schema_describes_the_file() {
+    let schema = json_schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "mirror.yaml");
+    assert!(schema["$id"].is_string());
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["required"], serde_json::json!(["repositories"]));
+    let serve = &schema["$defs"]["Serve"]["properties"];
+    assert_eq!(serve["drain"]["default"], "30s");
+    assert_eq!(serve["listen"]["default"], "[::]:8080");
+    assert_eq!(serve["max_header_size"]["default"], "16KiB");
+    assert_described("", &schema);
+}
+
+/// Every key has a description: together they are the reference of the file.
+fn assert_described(path: &str, schema: &serde_json::Value) {
+    for (name, definition) in schema["$defs"].as_object().into_iter().flatten() {
+        assert_described(name, definition);
+    }
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        assert!(
+            property["description"].is_string(),
+            "{path}.{key} has no description"
+        );
+    }
+}

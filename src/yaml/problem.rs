@@ -1,0 +1,123 @@
+//! What is wrong with a document, and where.
+
+use std::fmt;
+
+/// A place in a file; both numbers count from 1, columns in characters. Zero means "somewhere in the file".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    pub line: u64,
+    pub column: u64,
+}
+
+/// One thing that is wrong with a value, before it has a place.
+///
+/// The rule never quotes the value: a value that came from the environment must not be printed, and only `found`
+/// and `hint` are then left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub rule: String,
+    pub found: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Complaint {
+    pub fn new(rule: impl Into<String>) -> Self {
+        Self {
+            rule: rule.into(),
+            found: None,
+            hint: None,
+        }
+    }
+
+    /// What stands there instead of what the rule asks for.
+    pub fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    /// What to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn message(self) -> String {
+        match self.found {
+            Some(found) => format!("{}, found {found}", self.rule),
+            None => self.rule,
+        }
+    }
+}
+
+/// A complaint with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    pub location: Location,
+    /// The path of the node, such as `repositories[0].url`; empty for the whole document.
+    pub path: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(file: &str, location: Location, path: &super::Path, complaint: Complaint) -> Self {
+        let hint = complaint.hint.clone();
+        Self {
+            file: file.to_owned(),
+            location,
+            path: path.to_string(),
+            message: complaint.message(),
+            hint,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.location.line > 0 {
+            write!(f, "{}:{}:", self.location.line, self.location.column)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, " {}:", self.path)?;
+        }
+        write!(f, " {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with a document, in the order of the text; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, problem) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The candidate that `word` was most likely meant to be, if any is close enough to be worth a suggestion.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Half of the word wrong is a different word; the closest shares at least this much with what was written.
+    const ALIKE: f64 = 0.6;
+    let alike = |candidate: &str| {
+        strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase())
+    };
+    let scored = candidates
+        .into_iter()
+        .map(|candidate| (alike(candidate), candidate));
+    let best = scored
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, candidate)| candidate)
+}
