@@ -1,10 +1,10 @@
 //! What operators and upstreams get wrong: each with a clear message, and nothing else is lost.
 
-mod support;
+mod lab;
 
 use std::net::TcpListener;
 
-use support::{Lab, free_port};
+use lab::{Lab, free_port};
 
 /// A source that works, beside those that do not.
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
@@ -226,7 +226,7 @@ fn moved_and_deleted_tags_change_nothing_that_is_published() {
     assert!(p2.contains("1.0.0") && p2.contains("1.1.0"), "{p2}");
 }
 
-fn good_release(upstream: &support::Upstream, version: &str, text: &str) {
+fn good_release(upstream: &lab::Upstream, version: &str, text: &str) {
     let manifest = format!(r#"{{"name": "acme/good", "version": "{version}"}}"#);
     upstream
         .write("composer.json", &manifest)
@@ -243,10 +243,10 @@ fn published_bytes_are_never_overwritten() {
     let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
     // The ledger and the snapshots are lost, and upstream has other bytes now.
     for gone in ["data/acme/ledger.jsonl", "data/acme/snapshots"] {
-        support::run(std::process::Command::new("rm").arg("-r").arg(lab.path(gone)));
+        lab::run(std::process::Command::new("rm").arg("-r").arg(lab.path(gone)));
     }
     let before = std::fs::read(&zip).unwrap();
-    support::Upstream {
+    lab::Upstream {
         folder: lab.path("git/good"),
     }
     .write("more", "bytes")

@@ -1,15 +1,15 @@
 //! The whole way: a git repository, the binary, and the real Composer client.
 
-mod support;
+mod lab;
 
 use std::process::Command;
 
-use support::{Lab, Project, free_port, get, request, run};
+use lab::{Lab, Project, free_port, get, request, run};
 
 const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    tags: {from: 1.0.0}\n    packages:\n      - {each: '', exclude: [_metapackage/, dev/]}\n      - {metapackage: _metapackage}\n";
 
 /// Two modules and a metapackage that requires them, in two releases.
-fn shop(lab: &Lab) -> support::Upstream {
+fn shop(lab: &Lab) -> lab::Upstream {
     let upstream = lab.upstream("modules");
     for version in ["1.0.0", "1.0.0-p1"] {
         let module = |name: &str, require: &str| {
