@@ -1,1 +1,40 @@
-//! (to come)
+//! HTTP: the published repositories, answered from a table in memory.
+//!
+//! ```text
+//! connection ─► route ─► conditional ─► range ─► respond
+//! limits        table     304, 412      206, 416  headers, body
+//! ```
+//!
+//! A [`Site`] is everything that is published, as one immutable value; [`Published`] holds the one that is current.
+//! Publication is one pointer switch: a request that began on the old site ends on it.
+//!
+//! Three rules hold for every answer:
+//!
+//! - No byte of a request becomes part of a file-system path: a path is looked up, never built.
+//! - 404 only where the answer is known. What cannot be answered now is a 503, which Composer tries again; a 429 or
+//!   another 4xx would end its run.
+//! - Never wrong bytes: a file that is not the one in the table is a 503 too.
+//!
+//! Only this stage names `hyper`. It reads files and writes none.
+
+mod body;
+mod conditional;
+mod connection;
+mod file;
+pub mod health;
+mod kind;
+mod limits;
+mod listen;
+mod patience;
+mod probes;
+mod published;
+mod range;
+mod respond;
+mod route;
+mod server;
+mod site;
+
+pub use kind::Kind;
+pub use published::{Published, Readiness};
+pub use server::{Server, Settings};
+pub use site::{RepositorySite, Resource, Site};

@@ -1,0 +1,42 @@
+//! The answers that an orchestrator asks for: is the process alive, and may requests be sent here.
+
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::published::{Published, Readiness};
+use super::respond::text;
+
+/// A question about the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The process is alive.
+    Health,
+    /// There is something to serve, and the server is not on its way out.
+    Ready,
+}
+
+impl Probe {
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/-/healthz",
+            Self::Ready => "/-/readyz",
+        }
+    }
+
+    pub(super) fn of(path: &str) -> Option<Self> {
+        [Self::Health, Self::Ready]
+            .into_iter()
+            .find(|probe| probe.path() == path)
+    }
+
+    pub(super) fn answer(self, published: &Published) -> Response<Body> {
+        match (self, published.readiness()) {
+            (Self::Health, _) => text(StatusCode::OK, "ok"),
+            (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),
+            (Self::Ready, Readiness::Unpublished) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is published yet")
+            }
+            (Self::Ready, Readiness::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The table of everything that is published: URL path to file, size, digest and date.
+//!
+//! Immutable once built, and valid: paths are unique, dates can be printed, and what is held in memory has the
+//! digest that the table states. Finding an entry is `route`'s part, answering with it `respond`'s.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+
+use super::kind::Kind;
+use crate::digest::Sha256;
+
+/// Larger bodies stay on disk and are mapped when asked for.
+const IN_MEMORY: u64 = 8 << 20;
+
+/// The first second that an HTTP date cannot print: the year 10000.
+const END_OF_DATES: i64 = 253_402_300_800;
+
+/// One repository to publish.
+pub struct RepositorySite {
+    /// Where it is served: `/`, or a path such as `/mirror/`, decoded, with both slashes.
+    pub base_path: String,
+    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503.
+    pub resources: Vec<Resource>,
+}
+
+/// One file to publish.
+pub struct Resource {
+    /// The URL path below the base, decoded and without a leading slash: `p2/magento/framework.json`.
+    /// `index.html` also answers for its folder.
+    pub path: String,
+    /// The file on disk. It may be replaced by rename, but is never written in place, except that a
+    /// [`Kind::Ledger`] may grow at its end.
+    pub file: PathBuf,
+    /// The length of the published bytes.
+    pub size: u64,
+    pub sha256: Sha256,
+    /// In Unix seconds.
+    pub last_modified: i64,
+    pub kind: Kind,
+}
+
+/// Everything that is published, immutable.
+pub struct Site {
+    /// The longest base first.
+    pub(super) repositories: Vec<Repository>,
+}
+
+pub(super) struct Repository {
+    pub(super) base: Box<str>,
+    pub(super) entries: HashMap<Box<str>, Entry>,
+}
+
+/// What the table knows of one URL.
+pub(super) struct Entry {
+    pub(super) sha256: Sha256,
+    pub(super) last_modified: i64,
+    pub(super) size: u64,
+    pub(super) content: Content,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Content {
+    Memory(Bytes),
+    Disk(Box<Path>),
+}
+
+impl Site {
+    /// Builds the table, and reads into memory what is asked for often; blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
+    /// HTTP's dates, and when a file cannot be read or is not what its resource says.
+    pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
+        let mut repositories = repositories
+            .into_iter()
+            .map(Repository::new)
+            .collect::<Result<Vec<_>>>()?;
+        repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
+        if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
+            bail!(
+                "failed to publish `{}`: two repositories are served there",
+                pair[0].base
+            );
+        }
+        Ok(Self { repositories })
+    }
+
+    /// Whether any repository has a snapshot.
+    pub fn is_published(&self) -> bool {
+        self.repositories.iter().any(Repository::is_published)
+    }
+}
+
+impl Repository {
+    fn new(RepositorySite { base_path, resources }: RepositorySite) -> Result<Self> {
+        ensure!(
+            base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
+            "failed to publish `{base_path}`: a base path begins and ends with one slash"
+        );
+        let mut entries = HashMap::with_capacity(resources.len());
+        for resource in resources {
+            let path = resource.path.clone().into_boxed_str();
+            let entry =
+                Entry::new(resource).with_context(|| format!("failed to publish `{base_path}{path}`"))?;
+            if entries.contains_key(&path) {
+                bail!("failed to publish `{base_path}{path}`: the snapshot names it twice");
+            }
+            entries.insert(path, entry);
+        }
+        Ok(Self {
+            base: base_path.into_boxed_str(),
+            entries,
+        })
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        !self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    fn new(
+        Resource {
+            path: _,
+            file,
+            size,
+            sha256,
+            last_modified,
+            kind,
+        }: Resource,
+    ) -> Result<Self> {
+        ensure!(
+            (0..END_OF_DATES).contains(&last_modified),
+            "`{last_modified}` is not a date of HTTP"
+        );
+        let content = if kind.is_asked_often() && size <= IN_MEMORY {
+            Content::Memory(read(&file, size, sha256)?)
+        } else {
+            Content::Disk(file.into_boxed_path())
+        };
+        Ok(Self {
+            sha256,
+            last_modified,
+            size,
+            content,
+            kind,
+        })
+    }
+}
+
+fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {
+    let body = std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
+    ensure!(
+        body.len() as u64 == size && Sha256::of(&body) == sha256,
+        "failed to load `{}`: these are not the {size} bytes with SHA-256 {sha256} that were published",
+        file.display()
+    );
+    Ok(body.into())
+}
