@@ -1,38 +1,42 @@
-//! The container's health check: asks the running server, since the image has no other client.
+//! The answers that an orchestrator asks for: is the process alive, and may requests be sent here.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use hyper::{Response, StatusCode};
 
-use anyhow::{Context as _, bail};
+use super::body::Body;
+use super::published::{Published, Readiness};
+use super::respond::text;
 
-/// Asks `/-/healthz` of the server at `address`; an unspecified address means this machine.
-///
-/// # Errors
-/// No answer within five seconds, or another answer than 200.
-pub fn health(address: SocketAddr) -> anyhow::Result<()> {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, address.port());
-    let timeout = Duration::from_secs(5);
-    let failed = || format!("failed to ask `{address}`");
-    let mut stream = TcpStream::connect_timeout(&address, timeout).with_context(failed)?;
-    stream.set_read_timeout(Some(timeout)).with_context(failed)?;
-    write!(
-        stream,
-        "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .with_context(failed)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(failed)?;
-    if !answer.starts_with("HTTP/1.1 200 ") {
-        bail!(
-            "`{address}` answered {}",
-            answer.lines().next().unwrap_or("nothing")
-        );
+/// A question about the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The process is alive.
+    Health,
+    /// There is something to serve, and the server is not on its way out.
+    Ready,
+}
+
+impl Probe {
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/-/healthz",
+            Self::Ready => "/-/readyz",
+        }
     }
-    Ok(())
+
+    pub(super) fn of(path: &str) -> Option<Self> {
+        [Self::Health, Self::Ready]
+            .into_iter()
+            .find(|probe| probe.path() == path)
+    }
+
+    pub(super) fn answer(self, published: &Published) -> Response<Body> {
+        match (self, published.readiness()) {
+            (Self::Health, _) => text(StatusCode::OK, "ok"),
+            (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),
+            (Self::Ready, Readiness::Unpublished) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is published yet")
+            }
+            (Self::Ready, Readiness::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        }
+    }
 }

@@ -1,139 +1,220 @@
-//! One request, one response: method, path, conditions, headers.
+//! From a request to its answer: the pipeline, and the headers of each status.
+
+use std::ops::Range;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE,
-    ETAG, HeaderValue, LAST_MODIFIED, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
-use super::State;
-use super::conditional::not_modified;
-use super::site::{Kind, Page};
+use super::body::Body;
+use super::conditional::{Validators, Verdict};
+use super::kind::Kind;
+use super::probes::Probe;
+use super::published::Published;
+use super::range::{Part, part};
+use super::route::{Route, route};
+use super::site::{Content, Entry};
 
-type Answer = Response<Full<Bytes>>;
+const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// Answers a request; its body is not looked at.
-pub fn respond<B>(state: &State, request: &Request<B>) -> Answer {
-    let mut answer = match *request.method() {
-        Method::GET | Method::HEAD => get(state, request),
-        Method::OPTIONS => allow(StatusCode::NO_CONTENT),
-        _ => allow(StatusCode::METHOD_NOT_ALLOWED),
+/// Long enough to take the load off a flood of requests for the same missing name, short enough that a cache in
+/// front does not hide what the next snapshot adds.
+const BRIEFLY: &str = "public, max-age=10";
+
+/// In seconds. Composer does not read it and tries again by itself; others do.
+const RETRY: u64 = 10;
+
+/// Answers `request` from what is published now.
+pub(super) async fn respond<B>(published: &Published, request: &Request<B>) -> Response<Body> {
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => get(published, request).await,
+        Method::OPTIONS => allow(status(StatusCode::NO_CONTENT, Body::empty())),
+        _ => allow(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this server only answers GET and HEAD",
+        )),
     };
-    answer
-        .headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if request.method() == Method::HEAD {
-        *answer.body_mut() = Full::default();
+        *response.body_mut() = Body::empty();
     }
-    answer
+    response
 }
 
-fn get<B>(state: &State, request: &Request<B>) -> Answer {
-    match request.uri().path() {
-        "/-/healthz" => return text(StatusCode::OK, "ok\n"),
-        "/-/readyz" => {
-            return match state.not_ready() {
-                None => text(StatusCode::OK, "ready\n"),
-                Some(why) => unavailable(&format!("{why}\n")),
-            };
-        }
-        _ => {}
+async fn get<B>(published: &Published, request: &Request<B>) -> Response<Body> {
+    let path = request.uri().path();
+    if let Some(probe) = Probe::of(path) {
+        return probe.answer(published);
     }
-    let Some(site) = state.site.load_full() else {
-        return unavailable("nothing is published yet\n");
+    let Some(site) = published.site() else {
+        return unpublished();
     };
-    let decoded = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8();
-    let page = decoded.ok().and_then(|path| {
-        // Composer joins a base URL with a slash at its end and a path with one at its beginning.
-        site.find(&path)
-            .or_else(|| site.find(&path.replacen("//", "/", 1)))
-    });
-    match page {
-        Some(page) => serve(page, request),
-        None => text(StatusCode::NOT_FOUND, "not found\n"),
+    match route(&site, path) {
+        Route::Found(entry, name) => found(entry, name, request).await,
+        Route::MissingSlash(location) => redirect(location),
+        Route::Unpublished => unpublished(),
+        Route::NotFound => not_found(),
     }
 }
 
-fn serve<B>(page: &Page, request: &Request<B>) -> Answer {
-    let mut answer = if not_modified(request.headers(), &page.etag, &page.last_modified) {
-        let mut answer = Response::new(Full::default());
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer
+async fn found<B>(entry: &Entry, name: &str, request: &Request<B>) -> Response<Body> {
+    let (headers, validators) = (request.headers(), Validators::of(entry));
+    match validators.evaluate(headers) {
+        Verdict::NotModified => return not_modified(entry, validators),
+        Verdict::PreconditionFailed => return text(StatusCode::PRECONDITION_FAILED, "precondition failed"),
+        Verdict::Proceed => {}
+    }
+    // RFC 9110 section 14.2: a range means something to GET only.
+    let ranged = request.method() == Method::GET && validators.allow_range(headers);
+    let (code, range) = match if ranged {
+        part(headers, entry.size)
     } else {
-        match page.body() {
-            Ok(body) => with_body(page, body, request.uri().path()),
-            Err(error) => {
-                tracing::error!(file = %page.file().display(), "a published file cannot be served: {error}");
-                return unavailable("this file is damaged on the mirror\n");
-            }
-        }
+        Part::Whole
+    } {
+        Part::Whole => (StatusCode::OK, 0..entry.size),
+        Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Part::Unsatisfiable => return unsatisfiable(entry.size),
     };
-    let headers = answer.headers_mut();
-    for (name, value) in [(ETAG, &page.etag), (LAST_MODIFIED, &page.last_modified)] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
+    match content(entry, range.clone()).await {
+        Ok(body) => whole_or_part(entry, name, validators, status(code, body), range),
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                url = request.uri().path(),
+                "failed to serve"
+            );
+            unavailable("this file cannot be served now")
         }
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control(page.kind)));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    answer
 }
 
-fn with_body(page: &Page, body: Bytes, path: &str) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_LENGTH, page.size.into());
-    let media_type = if page.kind == Kind::Archive {
-        "application/zip"
-    } else {
-        "application/json"
-    };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if page.kind == Kind::Archive {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
-            headers.insert(CONTENT_DISPOSITION, value);
-        }
+async fn content(entry: &Entry, range: Range<u64>) -> anyhow::Result<Body> {
+    Ok(match &entry.content {
+        Content::Memory(bytes) => bytes
+            .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
+            .into(),
+        Content::Disk(path) => Body::open(path, entry.kind, entry.size, range).await?,
+    })
+}
+
+fn whole_or_part(
+    entry: &Entry,
+    name: &str,
+    validators: Validators,
+    mut response: Response<Body>,
+    range: Range<u64>,
+) -> Response<Body> {
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    describe(headers, entry.kind, validators);
+    fixed(headers, CONTENT_TYPE, entry.kind.media_type());
+    fixed(headers, ACCEPT_RANGES, "bytes");
+    headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
+    if partial {
+        put(
+            headers,
+            CONTENT_RANGE,
+            format!("bytes {}-{}/{}", range.start, range.end - 1, entry.size),
+        );
     }
-    answer
+    if entry.kind == Kind::Archive && is_plain(name) {
+        put(
+            headers,
+            CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        );
+    }
+    response
 }
 
-fn cache_control(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Metadata => "public, max-age=0, must-revalidate",
-        Kind::AddressedMetadata | Kind::Archive => "public, max-age=31536000, immutable",
+/// Without a body and without a word on the length of one (RFC 9110 section 15.4.5).
+fn not_modified(entry: &Entry, validators: Validators) -> Response<Body> {
+    let mut response = status(StatusCode::NOT_MODIFIED, Body::empty());
+    describe(response.headers_mut(), entry.kind, validators);
+    response
+}
+
+/// What a 200 and its 304 have in common.
+fn describe(headers: &mut HeaderMap, kind: Kind, validators: Validators) {
+    put(headers, ETAG, validators.etag);
+    put(headers, LAST_MODIFIED, validators.last_modified);
+    fixed(headers, CACHE_CONTROL, kind.cache_control());
+    if kind.is_json() {
+        fixed(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     }
 }
 
-fn allow(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    answer
+fn unsatisfiable(size: u64) -> Response<Body> {
+    let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
+    put(response.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
+    response
 }
 
-fn text(status: StatusCode, message: &str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::copy_from_slice(message.as_bytes())));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_LENGTH, message.len().into());
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
+fn redirect(location: String) -> Response<Body> {
+    let mut response = text(
+        StatusCode::PERMANENT_REDIRECT,
+        "see the same address with a slash at its end",
     );
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    put(response.headers_mut(), LOCATION, location);
+    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
+    response
 }
 
-/// 503, which Composer tries again and which makes it ask the next mirror.
-fn unavailable(message: &str) -> Answer {
-    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, message);
-    answer
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("10"));
-    answer
+fn not_found() -> Response<Body> {
+    let mut response = text(StatusCode::NOT_FOUND, "not found");
+    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
+    response
+}
+
+fn unpublished() -> Response<Body> {
+    unavailable("nothing is published here yet")
+}
+
+/// "Later", in the one way that makes Composer come back.
+pub(super) fn unavailable(reason: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.headers_mut().insert(RETRY_AFTER, RETRY.into());
+    response
+}
+
+fn allow(mut response: Response<Body>) -> Response<Body> {
+    fixed(response.headers_mut(), ALLOW, METHODS);
+    response
+}
+
+/// A short answer in words, not to be stored unless its maker says so.
+pub(super) fn text(code: StatusCode, words: &'static str) -> Response<Body> {
+    let mut response = status(code, Bytes::from_static(words.as_bytes()).into());
+    let headers = response.headers_mut();
+    fixed(headers, CONTENT_TYPE, Kind::Text.media_type());
+    fixed(headers, CACHE_CONTROL, "no-store");
+    headers.insert(CONTENT_LENGTH, words.len().into());
+    response
+}
+
+fn status(code: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    fixed(response.headers_mut(), X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn fixed(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}
+
+/// Every value made here is visible ASCII; one that were not is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Whether a name needs no escape in a quoted string; any other is left to the URL.
+fn is_plain(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }

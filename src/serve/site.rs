@@ -1,134 +1,163 @@
-//! The routing table: each public URL path and what it answers, as one immutable value.
+//! The table of everything that is published: URL path to file, size, digest and date.
+//!
+//! Immutable once built, and valid: paths are unique, dates can be printed, and what is held in memory has the
+//! digest that the table states. Finding an entry is `route`'s part, answering with it `respond`'s.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use memmap2::Mmap;
 
+use super::kind::Kind;
 use crate::digest::Sha256;
 
-/// Bodies up to this size are kept in memory, larger ones are mapped when they are asked for.
-const IN_MEMORY: u64 = 1 << 20;
+/// Larger bodies stay on disk and are mapped when asked for.
+const IN_MEMORY: u64 = 8 << 20;
 
-/// What kind of thing a URL names; decides media type and caching.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Changes with a publication: `packages.json`, `p2/…`.
-    Metadata,
-    /// Named by its digest: `include/all$….json`.
-    AddressedMetadata,
-    Archive,
+/// The first second that an HTTP date cannot print: the year 10000.
+const END_OF_DATES: i64 = 253_402_300_800;
+
+/// One repository to publish.
+pub struct RepositorySite {
+    /// Where it is served: `/`, or a path such as `/mirror/`, decoded, with both slashes.
+    pub base_path: String,
+    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503.
+    pub resources: Vec<Resource>,
 }
 
-/// A public file before it is in the table.
-#[derive(Debug, Clone)]
+/// One file to publish.
 pub struct Resource {
-    /// Below the repository's base path.
+    /// The URL path below the base, decoded and without a leading slash: `p2/magento/framework.json`.
+    /// `index.html` also answers for its folder.
     pub path: String,
+    /// The file on disk. It may be replaced by rename, but is never written in place, except that a
+    /// [`Kind::Ledger`] may grow at its end.
     pub file: PathBuf,
-    /// Bytes.
+    /// The length of the published bytes.
     pub size: u64,
     pub sha256: Sha256,
-    /// Seconds since 1970.
+    /// In Unix seconds.
     pub last_modified: i64,
     pub kind: Kind,
 }
 
-/// A repository's part of the table.
-#[derive(Debug, Clone)]
-pub struct RepositorySite {
-    /// Begins and ends with a slash.
-    pub base_path: String,
-    pub resources: Vec<Resource>,
-}
-
-/// What a URL answers.
-#[derive(Debug)]
-pub struct Page {
-    pub kind: Kind,
-    pub etag: String,
-    pub last_modified: String,
-    pub size: u64,
-    file: PathBuf,
-    memory: Option<Bytes>,
-}
-
-/// Everything that is published.
-#[derive(Debug)]
+/// Everything that is published, immutable.
 pub struct Site {
-    pages: HashMap<String, Page>,
+    /// The longest base first.
+    pub(super) repositories: Vec<Repository>,
+}
+
+pub(super) struct Repository {
+    pub(super) base: Box<str>,
+    pub(super) entries: HashMap<Box<str>, Entry>,
+}
+
+/// What the table knows of one URL.
+pub(super) struct Entry {
+    pub(super) sha256: Sha256,
+    pub(super) last_modified: i64,
+    pub(super) size: u64,
+    pub(super) content: Content,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Content {
+    Memory(Bytes),
+    Disk(Box<Path>),
 }
 
 impl Site {
-    /// Builds the table and reads small bodies into memory.
+    /// Builds the table, and reads into memory what is asked for often; blocks on the disk.
     ///
     /// # Errors
-    /// A file of metadata that cannot be read.
-    pub fn new(repositories: Vec<RepositorySite>) -> anyhow::Result<Self> {
-        let mut pages = HashMap::new();
-        for repository in repositories {
-            for resource in repository.resources {
-                let path = format!("{}{}", repository.base_path, resource.path);
-                pages.insert(path, Page::new(resource)?);
-            }
+    ///
+    /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
+    /// HTTP's dates, and when a file cannot be read or is not what its resource says.
+    pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
+        let mut repositories = repositories
+            .into_iter()
+            .map(Repository::new)
+            .collect::<Result<Vec<_>>>()?;
+        repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
+        if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
+            bail!(
+                "failed to publish `{}`: two repositories are served there",
+                pair[0].base
+            );
         }
-        Ok(Self { pages })
+        Ok(Self { repositories })
     }
 
-    /// What a decoded path answers.
-    pub fn find(&self, path: &str) -> Option<&Page> {
-        self.pages.get(path)
+    /// Whether any repository has a snapshot.
+    pub fn is_published(&self) -> bool {
+        self.repositories.iter().any(Repository::is_published)
     }
 }
 
-impl Page {
-    fn new(resource: Resource) -> anyhow::Result<Self> {
-        let seconds = u64::try_from(resource.last_modified).unwrap_or(0);
-        let small = resource.kind != Kind::Archive && resource.size <= IN_MEMORY;
-        let mut page = Self {
-            kind: resource.kind,
-            etag: format!("\"{}\"", resource.sha256),
-            last_modified: httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)),
-            size: resource.size,
-            file: resource.file,
-            memory: None,
+impl Repository {
+    fn new(RepositorySite { base_path, resources }: RepositorySite) -> Result<Self> {
+        ensure!(
+            base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
+            "failed to publish `{base_path}`: a base path begins and ends with one slash"
+        );
+        let mut entries = HashMap::with_capacity(resources.len());
+        for resource in resources {
+            let path = resource.path.clone().into_boxed_str();
+            let entry =
+                Entry::new(resource).with_context(|| format!("failed to publish `{base_path}{path}`"))?;
+            if entries.contains_key(&path) {
+                bail!("failed to publish `{base_path}{path}`: the snapshot names it twice");
+            }
+            entries.insert(path, entry);
+        }
+        Ok(Self {
+            base: base_path.into_boxed_str(),
+            entries,
+        })
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        !self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    fn new(
+        Resource {
+            path: _,
+            file,
+            size,
+            sha256,
+            last_modified,
+            kind,
+        }: Resource,
+    ) -> Result<Self> {
+        ensure!(
+            (0..END_OF_DATES).contains(&last_modified),
+            "`{last_modified}` is not a date of HTTP"
+        );
+        let content = if kind.is_asked_often() && size <= IN_MEMORY {
+            Content::Memory(read(&file, size, sha256)?)
+        } else {
+            Content::Disk(file.into_boxed_path())
         };
-        if small {
-            let body = std::fs::read(&page.file)
-                .with_context(|| format!("failed to read `{}`", page.file.display()))?;
-            page.memory = Some(body.into());
-        }
-        Ok(page)
+        Ok(Self {
+            sha256,
+            last_modified,
+            size,
+            content,
+            kind,
+        })
     }
+}
 
-    /// The file behind it, for messages.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// The body.
-    ///
-    /// # Errors
-    /// A file that cannot be opened or is not of the size that was published.
-    pub fn body(&self) -> io::Result<Bytes> {
-        if let Some(body) = &self.memory {
-            return Ok(body.clone());
-        }
-        let file = File::open(&self.file)?;
-        // SAFETY: published files are read-only and are never truncated or changed in place, only linked and removed.
-        let map = unsafe { Mmap::map(&file)? };
-        if map.len() as u64 != self.size {
-            return Err(io::Error::other(format!(
-                "it has {} bytes, {} were published",
-                map.len(),
-                self.size
-            )));
-        }
-        Ok(Bytes::from_owner(map))
-    }
+fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {
+    let body = std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
+    ensure!(
+        body.len() as u64 == size && Sha256::of(&body) == sha256,
+        "failed to load `{}`: these are not the {size} bytes with SHA-256 {sha256} that were published",
+        file.display()
+    );
+    Ok(body.into())
 }

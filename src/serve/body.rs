@@ -1,0 +1,143 @@
+//! The body of an answer: bytes in memory, or a mapped file piece by piece.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use anyhow::Result;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::file::Mapped;
+use super::kind::Kind;
+
+pub(super) enum Body {
+    /// Never empty bytes; nothing once they are sent.
+    Memory(Option<Bytes>),
+    Disk(Pieces),
+}
+
+/// A file on its way out: at most one piece in memory, at most one being loaded.
+pub(super) struct Pieces {
+    ready: Option<Bytes>,
+    loading: Loading,
+    left: u64,
+}
+
+enum Loading {
+    Idle(Mapped),
+    Busy(JoinHandle<io::Result<(Mapped, Bytes)>>),
+    Over,
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Self::Memory(None)
+    }
+
+    /// Opens a file and loads its first piece, on a blocking thread.
+    pub(super) async fn open(path: &Path, kind: Kind, size: u64, part: Range<u64>) -> Result<Self> {
+        let (path, left) = (path.to_owned(), part.end - part.start);
+        let opened = spawn_blocking(move || -> Result<_> {
+            let mut mapped = Mapped::open(&path, kind, size, part)?;
+            let first = if left == 0 {
+                None
+            } else {
+                Some(mapped.take_piece()?)
+            };
+            Ok((mapped, first))
+        });
+        let (mapped, ready) = opened.await??;
+        Ok(Self::Disk(Pieces {
+            ready,
+            loading: Loading::from(mapped),
+            left,
+        }))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl From<Mapped> for Loading {
+    fn from(mapped: Mapped) -> Self {
+        if mapped.len() == 0 {
+            Self::Over
+        } else {
+            Self::Idle(mapped)
+        }
+    }
+}
+
+impl Pieces {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(piece) = self.ready.take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        loop {
+            self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
+                Loading::Over => return Poll::Ready(None),
+                Loading::Idle(mut mapped) => Loading::Busy(spawn_blocking(move || {
+                    let piece = mapped.take_piece()?;
+                    Ok((mapped, piece))
+                })),
+                Loading::Busy(mut task) => match Pin::new(&mut task).poll(cx) {
+                    Poll::Pending => {
+                        self.loading = Loading::Busy(task);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(loaded) => {
+                        let loaded = loaded.map_err(io::Error::other).flatten();
+                        return Poll::Ready(Some(loaded.map(|(mapped, piece)| {
+                            self.loading = Loading::from(mapped);
+                            piece
+                        })));
+                    }
+                },
+            };
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let pieces = match self.get_mut() {
+            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Disk(pieces) => pieces,
+        };
+        let Some(loaded) = ready!(pieces.poll_piece(cx)) else {
+            return Poll::Ready(None);
+        };
+        match &loaded {
+            Ok(piece) => pieces.left -= piece.len() as u64,
+            Err(error) => tracing::error!(%error, "failed to read a published file; its download is cut"),
+        }
+        Poll::Ready(Some(loaded.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Memory(bytes) => bytes.is_none(),
+            Self::Disk(pieces) => pieces.left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Disk(pieces) => pieces.left,
+        })
+    }
+}

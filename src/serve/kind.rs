@@ -1,0 +1,61 @@
+//! The closed set of things that a mirror publishes, and what HTTP says about each: media type and cache policy.
+//!
+//! Bytes that never change under their URL are cached for a year and never asked for again. All else is
+//! revalidated on every use: a 304 costs nothing, and a new release is visible at once.
+
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const REVALIDATED: &str = "public, max-age=0, must-revalidate";
+
+/// What a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `packages.json`, `p2/…`, `mirror.json`: JSON that the next snapshot may change.
+    Metadata,
+    /// `include/all$<sha1>.json`: JSON that carries its digest in its name.
+    ArchivedMetadata,
+    /// A package's zip.
+    Archive,
+    /// `ledger.jsonl`: only ever appended to, so its first bytes stay what they are.
+    Ledger,
+    /// An HTML page.
+    Page,
+    /// Plain text, such as `lastupdate`.
+    Text,
+}
+
+impl Kind {
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Metadata | Self::ArchivedMetadata => "application/json",
+            Self::Archive => "application/zip",
+            Self::Ledger => "application/jsonl",
+            Self::Page => "text/html; charset=utf-8",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+
+    pub(super) fn cache_control(self) -> &'static str {
+        match self {
+            Self::Archive | Self::ArchivedMetadata => IMMUTABLE,
+            Self::Metadata | Self::Ledger | Self::Page | Self::Text => REVALIDATED,
+        }
+    }
+
+    /// Whether scripts of other web sites may read it.
+    pub(super) fn is_json(self) -> bool {
+        matches!(self, Self::Metadata | Self::ArchivedMetadata | Self::Ledger)
+    }
+
+    /// Whether its bytes are worth keeping in memory: what every Composer run asks for.
+    pub(super) fn is_asked_often(self) -> bool {
+        matches!(self, Self::Metadata | Self::Page | Self::Text)
+    }
+
+    /// Whether a file on disk of `found` bytes can be the one of `published` bytes.
+    pub(super) fn fits(self, published: u64, found: u64) -> bool {
+        match self {
+            Self::Ledger => found >= published,
+            _ => found == published,
+        }
+    }
+}

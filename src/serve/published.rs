@@ -1,0 +1,53 @@
+//! The handle that publication and serving share: the current site, and whether the server is on its way out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+use super::site::Site;
+
+/// What is published right now. Clones share it.
+#[derive(Clone, Default)]
+pub struct Published(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    site: ArcSwapOption<Site>,
+    draining: AtomicBool,
+}
+
+/// Whether requests should be sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// No repository has a snapshot yet.
+    Unpublished,
+    /// The server finishes what it has begun, and ends.
+    Draining,
+}
+
+impl Published {
+    /// Publishes `site`; requests in flight finish on the one before.
+    pub fn switch_to(&self, site: Site) {
+        self.0.site.store(Some(Arc::new(site)));
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Readiness::Draining;
+        }
+        match &*self.0.site.load() {
+            Some(site) if site.is_published() => Readiness::Ready,
+            _ => Readiness::Unpublished,
+        }
+    }
+
+    pub(super) fn site(&self) -> Option<Arc<Site>> {
+        self.0.site.load_full()
+    }
+
+    pub(super) fn begin_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,89 @@
+//! `Range` (RFC 9110 section 14), one range at a time; pure.
+//!
+//! Several ranges are answered with the whole: a server may always do that, and nobody who installs packages asks
+//! for them. Whether the range may be taken at all (`If-Range`) is decided in `conditional`.
+
+use std::ops::Range;
+
+use hyper::HeaderMap;
+use hyper::header::RANGE;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    /// Never empty.
+    Bytes(Range<u64>),
+    Unsatisfiable,
+}
+
+/// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
+pub(super) fn part(headers: &HeaderMap, size: u64) -> Part {
+    headers
+        .get(RANGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| parse(value, size))
+        .unwrap_or(Part::Whole)
+}
+
+fn parse(value: &str, size: u64) -> Option<Part> {
+    let (unit, range) = value.split_once('=')?;
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let (first, last) = range.trim().split_once('-')?;
+    let range = match (first, last) {
+        ("", length) => size.saturating_sub(number(length)?)..size,
+        (first, "") => number(first)?..size,
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            first..last.saturating_add(1).min(size)
+        }
+    };
+    Some(if range.is_empty() {
+        Part::Unsatisfiable
+    } else {
+        Part::Bytes(range)
+    })
+}
+
+/// Digits only; a number beyond `u64` is as good as its largest.
+fn number(digits: &str) -> Option<u64> {
+    let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    valid.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_ten_bytes() {
+        let huge = "99999999999999999999999";
+        for (value, expected) in [
+            ("bytes=0-0", Some(Part::Bytes(0..1))),
+            ("bytes=2-5", Some(Part::Bytes(2..6))),
+            ("Bytes=2-", Some(Part::Bytes(2..10))),
+            ("bytes=-3", Some(Part::Bytes(7..10))),
+            ("bytes=-30", Some(Part::Bytes(0..10))),
+            ("bytes=9-99", Some(Part::Bytes(9..10))),
+            (&format!("bytes=0-{huge}"), Some(Part::Bytes(0..10))),
+            ("bytes=10-", Some(Part::Unsatisfiable)),
+            ("bytes=10-12", Some(Part::Unsatisfiable)),
+            ("bytes=-0", Some(Part::Unsatisfiable)),
+            (&format!("bytes={huge}-"), Some(Part::Unsatisfiable)),
+            ("bytes=5-2", None),
+            ("bytes=0-1,4-5", None),
+            ("bytes=", None),
+            ("bytes=-", None),
+            ("bytes=+1-2", None),
+            ("lines=0-1", None),
+            ("0-1", None),
+        ] {
+            assert_eq!(parse(value, 10), expected, "{value}");
+        }
+        assert_eq!(parse("bytes=0-", 0), Some(Part::Unsatisfiable));
+    }
+}

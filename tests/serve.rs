@@ -1,0 +1,986 @@
+//! The server as its clients see it: real sockets on loopback, HTTP written and read byte by byte.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use mirror::digest::Sha256;
+use mirror::serve::health::{Probe, check};
+use mirror::serve::{Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
+const SECONDS: i64 = 1_645_567_342;
+const PACKAGES: &str = r#"{"packages":[]}"#;
+const SOON: Duration = Duration::from_secs(10);
+
+/// A folder of published files, and what to say about them.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path.replace('/', "_"))
+    }
+
+    fn publish(&self, path: &str, kind: Kind, body: impl AsRef<[u8]>) -> Resource {
+        let (file, body) = (self.path(path), body.as_ref());
+        std::fs::write(&file, body).expect("a file to publish");
+        let (size, sha256) = (body.len() as u64, Sha256::of(body));
+        Resource {
+            path: path.to_owned(),
+            file,
+            size,
+            sha256,
+            last_modified: SECONDS,
+            kind,
+        }
+    }
+
+    /// One repository of each kind of thing below `/`, one below `/mirror/`, one below `/new/` without a snapshot.
+    fn site(&self) -> Site {
+        let root = vec![
+            self.publish("packages.json", Kind::Metadata, PACKAGES),
+            self.publish("p2/magento/x.json", Kind::Metadata, "{}"),
+            self.publish("include/all$ab.json", Kind::ArchivedMetadata, "{\"a\":1}"),
+            self.publish("packages/magento/x-1.0.zip", Kind::Archive, "0123456789"),
+            self.publish("packages/magento/empty-1.0.zip", Kind::Archive, ""),
+            self.publish("ledger.jsonl", Kind::Ledger, "{\"n\":1}\n"),
+            self.publish("lastupdate", Kind::Text, "now"),
+            self.publish("index.html", Kind::Page, "<p>root"),
+        ];
+        let mirror = vec![
+            self.publish("packages.json", Kind::Metadata, PACKAGES),
+            self.publish("index.html", Kind::Page, "<p>root"),
+        ];
+        Site::new([
+            repository("/", root),
+            repository("/mirror/", mirror),
+            repository("/new/", vec![]),
+        ])
+        .expect("a valid site")
+    }
+}
+
+fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
+    RepositorySite {
+        base_path: base_path.to_owned(),
+        resources,
+    }
+}
+
+/// A running server.
+struct Mirror {
+    address: SocketAddr,
+    published: Published,
+    stop: Option<oneshot::Sender<()>>,
+    ended: mpsc::Receiver<usize>,
+    _runtime: Runtime,
+}
+
+impl Mirror {
+    fn start(site: Option<Site>) -> Self {
+        Self::with(site, settings())
+    }
+
+    fn with(site: Option<Site>, settings: Settings) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let published = Published::default();
+        if let Some(site) = site {
+            published.switch_to(site);
+        }
+        let server = runtime
+            .block_on(Server::bind(settings, published.clone()))
+            .expect("a free port");
+        let address = server.addresses()[0];
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        runtime.spawn(async move {
+            let cut = server.run(async move { stopped.await.unwrap_or_default() }).await;
+            end.send(cut).unwrap_or_default();
+        });
+        Self {
+            address,
+            published,
+            stop: Some(stop),
+            ended,
+            _runtime: runtime,
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stop
+            .take()
+            .expect("stopped once")
+            .send(())
+            .expect("a running server");
+    }
+
+    fn client(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.client().ask("GET", path, &[])
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        drain: SOON,
+        ..Settings::default()
+    }
+}
+
+/// One connection.
+struct Client(BufReader<TcpStream>);
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+}
+
+impl Client {
+    fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a listening server");
+        stream.set_read_timeout(Some(SOON)).expect("a socket option");
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, bytes: &str) {
+        self.0
+            .get_mut()
+            .write_all(bytes.as_bytes())
+            .expect("a connection that takes bytes");
+    }
+
+    fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        self.send(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: mirror.example.com\r\n{headers}\r\n"
+        ));
+        let mut answer = self.head();
+        if method != "HEAD" {
+            answer.body = vec![
+                0;
+                answer
+                    .header("content-length")
+                    .map_or(0, |n| n.parse().expect("a length"))
+            ];
+            self.0
+                .read_exact(&mut answer.body)
+                .expect("the body as long as announced");
+        }
+        answer
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line of a head");
+        line.trim_end().to_owned()
+    }
+
+    fn head(&mut self) -> Answer {
+        let status = self.line();
+        let status = status
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no status line: {status:?}"));
+        let status = status.parse().expect("a status code");
+        let mut headers = BTreeMap::new();
+        while let Some((name, value)) = self.line().split_once(": ") {
+            headers.insert(name.to_owned(), value.to_owned());
+        }
+        Answer {
+            status,
+            headers,
+            body: Vec::new(),
+        }
+    }
+
+    /// Everything up to the end of the connection, however it ends.
+    fn rest(&mut self) -> usize {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).ok();
+        bytes.len()
+    }
+}
+
+#[test]
+fn each_kind_has_its_headers() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let (always, checked) = (
+        "public, max-age=31536000, immutable",
+        "public, max-age=0, must-revalidate",
+    );
+    let disposition = "attachment; filename=\"x-1.0.zip\"";
+    for (path, body, media, cache, cors, disposition) in [
+        (
+            "/packages.json",
+            PACKAGES,
+            "application/json",
+            checked,
+            Some("*"),
+            None,
+        ),
+        (
+            "/mirror/packages.json",
+            PACKAGES,
+            "application/json",
+            checked,
+            Some("*"),
+            None,
+        ),
+        (
+            "/p2/magento/x.json",
+            "{}",
+            "application/json",
+            checked,
+            Some("*"),
+            None,
+        ),
+        (
+            "/include/all%24ab.json",
+            "{\"a\":1}",
+            "application/json",
+            always,
+            Some("*"),
+            None,
+        ),
+        (
+            "/include/all$ab.json",
+            "{\"a\":1}",
+            "application/json",
+            always,
+            Some("*"),
+            None,
+        ),
+        (
+            "/packages/magento/x-1.0.zip",
+            "0123456789",
+            "application/zip",
+            always,
+            None,
+            Some(disposition),
+        ),
+        (
+            "/ledger.jsonl",
+            "{\"n\":1}\n",
+            "application/jsonl",
+            checked,
+            Some("*"),
+            None,
+        ),
+        (
+            "/lastupdate",
+            "now",
+            "text/plain; charset=utf-8",
+            checked,
+            None,
+            None,
+        ),
+        ("/", "<p>root", "text/html; charset=utf-8", checked, None, None),
+        (
+            "/mirror/",
+            "<p>root",
+            "text/html; charset=utf-8",
+            checked,
+            None,
+            None,
+        ),
+    ] {
+        let answer = mirror.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.text(), body, "{path}");
+        let etag = format!("\"{}\"", &Sha256::of(body.as_bytes()).to_string()[..32]);
+        for (name, value) in [
+            ("content-type", Some(media)),
+            ("cache-control", Some(cache)),
+            ("access-control-allow-origin", cors),
+            ("content-disposition", disposition),
+            ("etag", Some(&etag)),
+            ("last-modified", Some(DATE)),
+            ("accept-ranges", Some("bytes")),
+            ("x-content-type-options", Some("nosniff")),
+        ] {
+            assert_eq!(answer.header(name), value, "{path} {name}");
+        }
+        assert!(answer.header("date").is_some(), "{path}");
+        let mut head = mirror.client().ask("HEAD", path, &[]);
+        for headers in [&mut head.headers, &mut answer.headers.clone()] {
+            headers.remove("date");
+        }
+        let mut expected = answer.headers;
+        expected.remove("date");
+        assert_eq!(head.headers, expected, "HEAD {path}");
+    }
+}
+
+#[test]
+fn status_by_method_path_and_condition() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let etag = mirror.get("/packages.json").headers["etag"].clone();
+    let zip = "/packages/magento/x-1.0.zip";
+    let zip_tag = mirror.get(zip).headers["etag"].clone();
+    let mut client = mirror.client();
+    for (method, path, headers, status, body) in [
+        (
+            "GET",
+            "/packages.json",
+            &[("If-Modified-Since", DATE)][..],
+            304,
+            "",
+        ),
+        ("HEAD", "/packages.json", &[("If-Modified-Since", DATE)], 304, ""),
+        (
+            "GET",
+            "/packages.json",
+            &[("If-Modified-Since", "Wed, 23 Feb 2022 22:02:22 GMT")],
+            200,
+            PACKAGES,
+        ),
+        ("GET", "/packages.json", &[("If-None-Match", &etag)], 304, ""),
+        (
+            "GET",
+            "/packages.json",
+            &[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)],
+            200,
+            PACKAGES,
+        ),
+        (
+            "GET",
+            "/packages.json",
+            &[("If-Match", "\"x\"")],
+            412,
+            "precondition failed",
+        ),
+        ("GET", zip, &[("Range", "bytes=2-4")], 206, "234"),
+        ("GET", zip, &[("Range", "bytes=-1")], 206, "9"),
+        ("GET", zip, &[("Range", "bytes=0-1,3-4")], 200, "0123456789"),
+        (
+            "GET",
+            zip,
+            &[("Range", "bytes=10-")],
+            416,
+            "range not satisfiable",
+        ),
+        (
+            "GET",
+            zip,
+            &[("Range", "bytes=2-4"), ("If-Range", &zip_tag)],
+            206,
+            "234",
+        ),
+        (
+            "GET",
+            zip,
+            &[("Range", "bytes=2-4"), ("If-Range", DATE)],
+            206,
+            "234",
+        ),
+        (
+            "GET",
+            zip,
+            &[("Range", "bytes=2-4"), ("If-Range", "\"x\"")],
+            200,
+            "0123456789",
+        ),
+        (
+            "GET",
+            zip,
+            &[("Range", "bytes=2-4"), ("If-None-Match", &zip_tag)],
+            304,
+            "",
+        ),
+        ("GET", "/packages.json", &[("Range", "bytes=2-4")], 206, "pac"),
+        ("HEAD", zip, &[("Range", "bytes=2-4")], 200, ""),
+        ("GET", "/packages/magento/empty-1.0.zip", &[], 200, ""),
+        ("GET", "/nothing", &[], 404, "not found"),
+        ("HEAD", "/nothing", &[], 404, ""),
+        ("GET", "/mirror/p2/magento/x.json", &[], 404, "not found"),
+        (
+            "GET",
+            "/new/packages.json",
+            &[],
+            503,
+            "nothing is published here yet",
+        ),
+        ("GET", "/packages.json?x=1", &[], 200, PACKAGES),
+        ("GET", "//mirror///packages.json", &[], 200, PACKAGES),
+        ("GET", "/packages.json/", &[], 404, "not found"),
+        ("GET", "/-/healthz", &[], 200, "ok"),
+        ("GET", "/-/readyz", &[], 200, "ready"),
+        ("GET", "/-/else", &[], 404, "not found"),
+        ("OPTIONS", "/packages.json", &[], 204, ""),
+        ("OPTIONS", "*", &[], 204, ""),
+        (
+            "DELETE",
+            "/packages.json",
+            &[],
+            405,
+            "this server only answers GET and HEAD",
+        ),
+        (
+            "POST",
+            "/nothing",
+            &[("Content-Length", "0")],
+            405,
+            "this server only answers GET and HEAD",
+        ),
+    ] {
+        let answer = client.ask(method, path, headers);
+        assert_eq!(
+            (answer.status, answer.text()),
+            (status, body),
+            "{method} {path} {headers:?}"
+        );
+        let has_length = answer.header("content-length").is_some();
+        assert_eq!(
+            has_length,
+            !matches!(status, 204 | 304),
+            "{method} {path} {headers:?}"
+        );
+    }
+    let part = client.ask("GET", zip, &[("Range", "bytes=2-4")]);
+    assert_eq!(part.header("content-range"), Some("bytes 2-4/10"));
+    let beyond = client.ask("GET", zip, &[("Range", "bytes=10-")]);
+    assert_eq!(beyond.header("content-range"), Some("bytes */10"));
+    let fresh = client.ask("GET", zip, &[("If-None-Match", "*")]);
+    assert_eq!(fresh.header("etag"), Some(zip_tag.as_str()));
+    assert_eq!(fresh.header("last-modified"), Some(DATE));
+    assert_eq!(
+        fresh.header("cache-control"),
+        Some("public, max-age=31536000, immutable")
+    );
+    assert_eq!(
+        client.ask("PUT", "/", &[]).header("allow"),
+        Some("GET, HEAD, OPTIONS")
+    );
+    assert_eq!(client.ask("GET", "/new/", &[]).header("retry-after"), Some("10"));
+    assert_eq!(
+        client.ask("GET", "/no", &[]).header("cache-control"),
+        Some("public, max-age=10")
+    );
+}
+
+#[test]
+fn a_base_without_its_slash_is_redirected_on_the_same_host() {
+    let files = Files::new();
+    let page = files.publish("index.html", Kind::Page, "page");
+    let odd = files.publish("index.html", Kind::Page, "page");
+    let site = Site::new([
+        repository("/a/mirror/", vec![page]),
+        repository("/x:y z/", vec![odd]),
+    ]);
+    let mirror = Mirror::start(Some(site.expect("a valid site")));
+    for (path, location) in [
+        ("/a/mirror", "./mirror/"),
+        ("/a/mirror?to=//evil.example", "./mirror/"),
+        ("//a//mirror", "./mirror/"),
+        ("/x:y%20z", "./x%3Ay%20z/"),
+    ] {
+        let answer = mirror.get(path);
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (308, Some(location)),
+            "{path}"
+        );
+    }
+    assert_eq!(mirror.get("/a").status, 404);
+    assert_eq!(mirror.get("/a/mirrors").status, 404);
+}
+
+#[test]
+fn hostile_paths_find_nothing() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let long = format!("/{}", "a/".repeat(10_000));
+    let too_long = format!("/{}", "a".repeat(60_000));
+    let endless = format!("/{}", "a".repeat(300_000));
+    for path in [
+        "/../packages.json",
+        "/p2/../packages.json",
+        "/./packages.json",
+        "/%2e%2e/packages.json",
+        "/%2E%2E%2Fpackages.json",
+        "/mirror/..%2f..%2fpackages.json",
+        "/..%5c..%5cpackages.json",
+        "/..\\packages.json",
+        "/mirror\\packages.json",
+        "/packages.json%00",
+        "/packages.json%00.zip",
+        "/%c0%ae%c0%ae/packages.json",
+        "/%252e%252e/packages.json",
+        "/packages.json%2f",
+        "/%2Fpackages.json",
+        "/%",
+        "/%2",
+        "/etc/passwd",
+        "//etc/passwd",
+        "//evil.example/",
+        "//evil.example/%2e%2e",
+        "/%2f%2fevil.example/",
+        "/\\evil.example",
+        "/mirror%2f",
+        "http://evil.example/etc/passwd",
+        "http://evil.example//evil.example/..",
+        "/packages.json;x",
+        "/packages.json%23",
+        "/PACKAGES.JSON",
+        "/ packages.json",
+        "packages.json",
+        "",
+        &long,
+        &too_long,
+        &endless,
+    ] {
+        let shown = &path[..path.len().min(60)];
+        let mut client = mirror.client();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        // The server may close on what is too long before all of it is sent.
+        client.0.get_mut().write_all(head.as_bytes()).ok();
+        let mut status = String::new();
+        if client.0.read_line(&mut status).is_err() {
+            continue;
+        }
+        let code = status
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("{shown}: {status:?}"));
+        assert!(
+            matches!(code, "400" | "404" | "414" | "431"),
+            "{shown}: {status:?}"
+        );
+    }
+    assert_eq!(mirror.get("/packages.json").status, 200, "the server is well");
+    assert_eq!(
+        mirror.get("http://other.example/packages.json").status,
+        200,
+        "RFC 9112 section 3.2.2"
+    );
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let mut client = mirror.client();
+    for _ in 0..3 {
+        assert_eq!(
+            client.ask("GET", "/packages/magento/x-1.0.zip", &[]).text(),
+            "0123456789"
+        );
+        assert_eq!(client.ask("GET", "/nothing", &[]).status, 404);
+    }
+    let request = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
+    client.send(&request.repeat(20));
+    for _ in 0..20 {
+        assert_eq!(client.head().status, 200);
+        let mut body = [0; 3];
+        client.0.read_exact(&mut body).expect("a pipelined answer");
+        assert_eq!(&body, b"now");
+    }
+    let last = client.ask("GET", "/lastupdate", &[("Connection", "close")]);
+    assert_eq!((last.status, client.rest()), (200, 0));
+    let mut old = mirror.client();
+    old.send("GET /lastupdate HTTP/1.0\r\n\r\n");
+    assert_eq!((old.head().status, old.rest()), (200, 3));
+}
+
+#[test]
+fn large_files_arrive_whole_and_in_parts() {
+    let files = Files::new();
+    let body = noise(5 << 20);
+    let site = Site::new([repository(
+        "/",
+        vec![files.publish("a.zip", Kind::Archive, &body)],
+    )]);
+    let mirror = Mirror::start(Some(site.expect("a valid site")));
+    assert!(mirror.get("/a.zip").body == body);
+    let part = mirror
+        .client()
+        .ask("GET", "/a.zip", &[("Range", "bytes=1000001-3500000")]);
+    assert_eq!(part.status, 206);
+    assert!(part.body == body[1_000_001..=3_500_000]);
+}
+
+#[test]
+fn a_file_that_is_not_the_published_one_is_not_served() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let zip = "packages/magento/x-1.0.zip";
+    let url = format!("/{zip}");
+    std::fs::write(files.path(zip), "01234").expect("a truncated file");
+    for method in ["GET", "HEAD"] {
+        let answer = mirror.client().ask(method, &url, &[]);
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("10")),
+            "{method}"
+        );
+    }
+    std::fs::remove_file(files.path(zip)).expect("a removed file");
+    assert_eq!(mirror.get(&url).status, 503);
+    std::fs::write(files.path(zip), "0123456789").expect("a repaired file");
+    assert_eq!(mirror.get(&url).status, 200);
+    append(&files.path("ledger.jsonl"), "{\"n\":2}\n");
+    assert_eq!(
+        mirror.get("/ledger.jsonl").text(),
+        "{\"n\":1}\n",
+        "the ledger as of the snapshot"
+    );
+}
+
+fn append(file: &Path, text: &str) {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(file)
+        .expect("a file to append to");
+    file.write_all(text.as_bytes()).expect("an appended line");
+}
+
+#[test]
+fn an_unpublished_site_is_unavailable_and_not_ready() {
+    let files = Files::new();
+    let mirror = Mirror::start(None);
+    assert_eq!(mirror.get("/packages.json").status, 503);
+    assert_eq!(mirror.get("/-/healthz").status, 200);
+    assert_eq!(mirror.get("/-/readyz").text(), "no snapshot is published yet");
+    let refused = check(mirror.address, Probe::Ready, SOON).expect_err("not ready");
+    assert_eq!(
+        refused.to_string(),
+        "`/-/readyz` answers 503: no snapshot is published yet"
+    );
+    mirror
+        .published
+        .switch_to(Site::new([repository("/", vec![])]).expect("a site without snapshots"));
+    assert_eq!(mirror.published.readiness(), Readiness::Unpublished);
+    mirror.published.switch_to(files.site());
+    assert_eq!(mirror.published.readiness(), Readiness::Ready);
+    assert_eq!(mirror.get("/packages.json").status, 200);
+    check(mirror.address, Probe::Ready, SOON).expect("ready");
+    check(mirror.address, Probe::Health, SOON).expect("alive");
+}
+
+#[test]
+fn the_probe_reaches_a_server_that_listens_everywhere() {
+    let listen = vec![SocketAddr::from(([0, 0, 0, 0], 0))];
+    let mirror = Mirror::with(None, Settings { listen, ..settings() });
+    check(mirror.address, Probe::Health, SOON).expect("alive");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("an address");
+    let error = check(address, Probe::Health, Duration::from_millis(50)).expect_err("silence");
+    assert!(
+        format!("{error:#}").contains("no answer within 50ms"),
+        "{error:#}"
+    );
+}
+
+/// Bytes that differ from place to place.
+fn noise(len: usize) -> Vec<u8> {
+    (0..len as u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+/// More than the sockets' buffers hold, so that the server must wait for its reader.
+fn large() -> Vec<u8> {
+    noise((1 << 20) + 7).repeat(48)
+}
+
+/// A server with one large zip, and a client that has read only the head of its answer.
+fn slow_download(settings: Settings) -> (Files, Mirror, Client) {
+    let files = Files::new();
+    let large_zip = files.publish("large.zip", Kind::Archive, large());
+    let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
+    let mirror = Mirror::with(Some(site), settings);
+    let mut client = mirror.client();
+    client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    (files, mirror, client)
+}
+
+#[test]
+fn a_download_finishes_on_the_site_it_began_on() {
+    let (files, mirror, mut client) = slow_download(settings());
+    std::fs::remove_file(files.path("large.zip")).expect("a removed file");
+    let next = files.publish("packages.json", Kind::Metadata, PACKAGES);
+    mirror
+        .published
+        .switch_to(Site::new([repository("/", vec![next])]).expect("a valid site"));
+    assert_eq!(mirror.get("/large.zip").status, 404);
+    assert_eq!(mirror.get("/packages.json").status, 200);
+    let mut body = vec![0; large().len()];
+    client.0.read_exact(&mut body).expect("the whole old file");
+    assert!(body == large());
+    assert_eq!(
+        client.ask("GET", "/large.zip", &[]).status,
+        404,
+        "the next request sees the new site"
+    );
+}
+
+#[test]
+fn a_file_cut_short_in_mid_download_ends_that_download_only() {
+    let (files, mirror, mut client) = slow_download(settings());
+    let file = std::fs::File::options().write(true).open(files.path("large.zip"));
+    file.and_then(|file| file.set_len(1)).expect("a truncated file");
+    assert!(client.rest() < large().len());
+    assert_eq!(mirror.get("/-/healthz").status, 200);
+    assert_eq!(mirror.get("/large.zip").status, 503);
+}
+
+#[test]
+fn draining_finishes_what_has_begun_and_refuses_the_rest() {
+    let (_files, mut mirror, mut client) = slow_download(settings());
+    let mut idle = mirror.client();
+    assert_eq!(idle.ask("GET", "/-/readyz", &[]).status, 200);
+    let mut silent = mirror.client();
+    mirror.stop();
+    assert_eq!(idle.rest() + silent.rest(), 0, "idle connections end at once");
+    assert!(
+        TcpStream::connect(mirror.address).is_err(),
+        "new connections are refused"
+    );
+    assert_eq!(mirror.published.readiness(), Readiness::Draining);
+    assert!(
+        mirror.ended.try_recv().is_err(),
+        "the server waits for the download"
+    );
+    assert_eq!(client.rest(), large().len());
+    assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
+}
+
+#[test]
+fn the_drain_ends_at_its_deadline() {
+    let drain = Duration::from_millis(100);
+    let (_files, mut mirror, mut client) = slow_download(Settings { drain, ..settings() });
+    mirror.stop();
+    assert_eq!(mirror.ended.recv_timeout(SOON), Ok(1));
+    assert!(client.rest() < large().len());
+}
+
+#[test]
+fn notice_is_given_before_connections_are_refused() {
+    let files = Files::new();
+    let notice = Duration::from_secs(3600);
+    let mut mirror = Mirror::with(Some(files.site()), Settings { notice, ..settings() });
+    mirror.stop();
+    let began = Instant::now();
+    while mirror.published.readiness() != Readiness::Draining && began.elapsed() < SOON {
+        std::thread::yield_now();
+    }
+    assert_eq!(mirror.get("/-/readyz").text(), "draining");
+    assert_eq!(mirror.get("/-/healthz").status, 200);
+    assert_eq!(mirror.get("/packages.json").status, 200);
+}
+
+#[test]
+fn connections_over_the_limit_are_told_to_come_back() {
+    let files = Files::new();
+    let mirror = Mirror::with(
+        Some(files.site()),
+        Settings {
+            max_connections: 1,
+            ..settings()
+        },
+    );
+    let mut first = mirror.client();
+    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    let mut second = mirror.client();
+    assert_eq!(
+        second.ask("GET", "/-/healthz", &[]).status,
+        200,
+        "probes are always answered"
+    );
+    let turned_away = second.ask("GET", "/packages.json", &[]);
+    assert_eq!(
+        (turned_away.status, turned_away.header("connection")),
+        (503, Some("close"))
+    );
+    assert_eq!(turned_away.header("retry-after"), Some("10"));
+    assert_eq!(second.rest(), 0);
+    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(
+        first
+            .ask("GET", "/packages.json", &[("Connection", "close")])
+            .status,
+        200
+    );
+    assert_eq!(first.rest(), 0);
+    let began = Instant::now();
+    while mirror.get("/packages.json").status != 200 {
+        assert!(began.elapsed() < SOON, "the place is given back");
+    }
+}
+
+#[test]
+fn silence_slow_heads_and_stalled_readers_are_cut() {
+    let short = Duration::from_millis(200);
+    let quick = Settings {
+        idle_timeout: short,
+        header_timeout: short,
+        ..settings()
+    };
+    let (_files, mirror, mut stalled) = slow_download(quick);
+    let mut silent = mirror.client();
+    let mut slow = mirror.client();
+    slow.send("GET /large.zip HTTP/1.1\r\nHost:");
+    let mut idle = mirror.client();
+    assert_eq!(idle.ask("GET", "/nothing", &[]).status, 404);
+    for (name, client) in [("silent", &mut silent), ("slow", &mut slow), ("idle", &mut idle)] {
+        assert_eq!(client.rest(), 0, "{name}");
+    }
+    assert_eq!(
+        mirror.client().rest(),
+        0,
+        "another such silence, in which nothing is read"
+    );
+    assert!(stalled.rest() < large().len());
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let mirror = Mirror::start(None);
+    let runtime = Runtime::new().expect("a runtime");
+    let listen = vec![mirror.address];
+    let server = Server::bind(Settings { listen, ..settings() }, Published::default());
+    let error = runtime.block_on(server).err().expect("a port in use").to_string();
+    let expected = format!(
+        "failed to listen on `{}`\nhint: another process has the port",
+        mirror.address
+    );
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[test]
+fn a_site_that_contradicts_itself_is_refused() {
+    let files = Files::new();
+    let page = || files.publish("index.html", Kind::Page, "page");
+    let zip = || files.publish("a.zip", Kind::Archive, "zip");
+    let missing = Resource {
+        file: files.path("missing"),
+        ..page()
+    };
+    let other = Resource {
+        sha256: Sha256::of(b"other"),
+        ..page()
+    };
+    let longer = Resource { size: 5, ..page() };
+    for (repositories, message) in [
+        (
+            vec![repository("/a", vec![])],
+            "failed to publish `/a`: a base path begins and ends with one slash",
+        ),
+        (
+            vec![repository("//", vec![])],
+            "failed to publish `//`: a base path begins and ends with one slash",
+        ),
+        (
+            vec![repository("/a/", vec![page()]), repository("/a/", vec![])],
+            "failed to publish `/a/`: two repositories are served there",
+        ),
+        (
+            vec![repository("/", vec![zip(), zip()])],
+            "failed to publish `/a.zip`: the snapshot names it twice",
+        ),
+        (
+            vec![repository(
+                "/",
+                vec![Resource {
+                    last_modified: -1,
+                    ..zip()
+                }],
+            )],
+            "failed to publish `/a.zip`: `-1` is not a date of HTTP",
+        ),
+        (
+            vec![repository("/", vec![missing])],
+            "failed to publish `/index.html`: failed to read `",
+        ),
+        (
+            vec![repository("/", vec![other])],
+            "failed to publish `/index.html`: failed to load `",
+        ),
+        (
+            vec![repository("/", vec![longer])],
+            "failed to publish `/index.html`: failed to load `",
+        ),
+    ] {
+        let error = Site::new(repositories).err().expect(message);
+        assert!(format!("{error:#}").starts_with(message), "{error:#}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
+    let zips = (0..100_000).map(|n| Resource {
+        path: format!("packages/magento/module-with-a-usual-name-{n}.zip"),
+        file: format!("/nowhere/packages/magento/module-with-a-usual-name-{n}.zip").into(),
+        size: n,
+        sha256: Sha256([7; 32]),
+        last_modified: SECONDS,
+        kind: Kind::Archive,
+    });
+    let zips = zips.collect();
+    let began = Instant::now();
+    let site = Site::new([repository("/", zips)]).expect("a valid site");
+    let took = began.elapsed();
+    assert!(site.is_published());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    eprintln!("100,000 zips: {took:?}");
+}
+
+/// HTTP/2 by prior knowledge, where there is a curl that can speak it.
+#[test]
+fn http_2_on_the_same_port() {
+    let version = Command::new("curl").arg("--version").output();
+    if !version.is_ok_and(|curl| String::from_utf8_lossy(&curl.stdout).contains("HTTP2")) {
+        return;
+    }
+    let files = Files::new();
+    let site = vec![
+        files.publish("packages.json", Kind::Metadata, PACKAGES),
+        files.publish("large.zip", Kind::Archive, large()),
+    ];
+    let mirror = Mirror::start(Some(Site::new([repository("/", site)]).expect("a valid site")));
+    for (path, body, written) in [
+        ("/packages.json", PACKAGES.as_bytes(), " 200 2"),
+        ("/large.zip", &large(), " 200 2"),
+        ("/nothing", b"not found", " 404 2"),
+    ] {
+        let curl = Command::new("curl")
+            .args(["--silent", "--noproxy", "*", "--http2-prior-knowledge"])
+            .args(["--write-out", " %{http_code} %{http_version}"])
+            .arg(format!("http://{}{path}", mirror.address))
+            .output()
+            .expect("a curl that runs");
+        assert!(curl.stdout == [body, written.as_bytes()].concat(), "{path}");
+    }
+}
