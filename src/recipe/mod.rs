@@ -8,7 +8,6 @@
 pub mod tag;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::composer::PackageName;
 use crate::digest::Sha256;
-use crate::yaml::{self, Problems};
+use crate::yaml::{self, Complaint, Path, Problems, Report};
 
 /// The recipes that are part of the binary, by name.
 const BUILT_IN: &[(&str, &str)] = &[("magento", include_str!("magento.yaml"))];
@@ -142,37 +141,31 @@ impl Recipe {
     /// The problems of the recipe's text.
     pub fn built_in(name: &str) -> Option<Result<Self, Problems>> {
         let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
-        Some(Self::parse(Path::new(&format!("recipe {name}")), text))
+        Some(Self::parse(&format!("recipe {name}"), text))
     }
 
     /// Parses and checks the text of a recipe; `file` is only named in problems.
     ///
     /// # Errors
     /// All problems of the text, each with line and column.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
-        let document = yaml::parse::<Recipe>(file, text)?;
-        let mut problems = Vec::new();
-        document
-            .value
-            .check(&mut |path, message| problems.push(document.problem(path, message)));
-        match problems.is_empty() {
-            true => Ok(document.value),
-            false => Err(Problems(problems)),
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let (recipe, mut report) = yaml::read::<Self>(file, text, None);
+        if let Some(recipe) = &recipe {
+            recipe.check(&mut report);
         }
+        report.finish(recipe)
     }
 
     /// What the types cannot say: unique names, well-formed tags and package names, one kind a rule.
-    fn check(&self, refuse: &mut dyn FnMut(&str, String)) {
+    fn check(&self, report: &mut Report) {
         let mut seen = BTreeMap::new();
         for (i, source) in self.sources.iter().enumerate() {
-            let at = format!("sources[{i}]");
+            let at = Path::default().key("sources").index(i);
             if let Some(first) = seen.insert(&source.name, i) {
-                refuse(
-                    &format!("{at}.name"),
-                    format!("source `{}` is there already, as sources[{first}]", source.name),
-                );
+                let complaint = Complaint::new(format!("a source's name is its own, sources[{first}] has it already"));
+                report.add(&at.key("name"), complaint.found(format!("`{}`", source.name)));
             }
-            source.check(&at, refuse);
+            source.check(&at, report);
         }
     }
 
@@ -183,41 +176,33 @@ impl Recipe {
 }
 
 impl Source {
-    fn check(&self, at: &str, refuse: &mut dyn FnMut(&str, String)) {
+    fn check(&self, at: &Path, report: &mut Report) {
         let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(safe) {
-            refuse(
-                &format!("{at}.name"),
-                format!(
-                    "`{}` is not a name of letters, digits, `.`, `_` and `-`",
-                    self.name
-                ),
-            );
+            let complaint = Complaint::new("expected a name of letters, digits, `.`, `_` and `-`");
+            report.add(&at.key("name"), complaint.found(format!("`{}`", self.name)));
         }
         if let Some(from) = &self.tags.from
             && tag::TagVersion::parse(from).is_none()
         {
-            refuse(&format!("{at}.tags.from"), format!("`{from}` is not a version"));
+            let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{from}`"));
+            report.add(&at.key("tags").key("from"), complaint);
         }
         for (i, rule) in self.packages.iter().enumerate() {
             if rule.kind().is_none() {
-                refuse(
-                    &format!("{at}.packages[{i}]"),
-                    "a rule has exactly one of `each`, `one` and `metapackage`".into(),
-                );
+                let complaint = Complaint::new("a rule has exactly one of `each`, `one` and `metapackage`");
+                report.add(&at.key("packages").index(i), complaint);
             }
         }
         for (i, correction) in self.corrections.iter().enumerate() {
-            let at = format!("{at}.corrections[{i}]");
-            if let Err(why) = correction.package.parse::<PackageName>() {
-                refuse(&format!("{at}.package"), why.to_string());
+            let at = at.key("corrections").index(i);
+            if correction.package.parse::<PackageName>().is_err() {
+                let complaint = Complaint::new("expected a package name, `vendor/name` in lower case");
+                report.add(&at.key("package"), complaint.found(format!("`{}`", correction.package)));
             }
             for (key, value) in &correction.set {
                 if !value.is_object() {
-                    refuse(
-                        &format!("{at}.set.{key}"),
-                        "a map of entries to set is needed".into(),
-                    );
+                    report.add(&at.key("set").key(key), Complaint::new("expected a map of entries to set"));
                 }
             }
         }

@@ -1,0 +1,77 @@
+//! From a configuration to what the commands work on: the recipes loaded, `only` applied.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::config::{self, Config, Loaded, RecipeRef};
+use crate::recipe::{Recipe, Source};
+use crate::repository::BaseUrl;
+use crate::schedule::Schedule;
+use crate::yaml::{self, Complaint, Report};
+
+/// A configuration with its recipes.
+pub struct Setup {
+    pub config: Config,
+    pub repositories: Vec<Repository>,
+}
+
+/// A repository to build and serve.
+pub struct Repository {
+    pub name: String,
+    pub base_url: BaseUrl,
+    pub schedule: Schedule,
+    /// The sources of its recipe, `only` applied.
+    pub sources: Vec<Source>,
+}
+
+/// Loads the configuration and the recipes that it names.
+///
+/// # Errors
+/// A file that cannot be read, or all problems in it.
+pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
+    let Loaded { config, mut report, .. } = config::load(named)?;
+    let mut repositories = Vec::new();
+    for (i, repository) in config.repositories.iter().enumerate() {
+        let mut sources = recipe(&repository.recipe)?.sources;
+        if let Some(only) = &repository.only {
+            let at = yaml::Path::default().key("repositories").index(i).key("only");
+            check_only(only, &sources, &at, &mut report);
+            sources.retain(|source| only.contains(&source.name));
+        }
+        repositories.push(Repository {
+            name: repository.name.clone(),
+            base_url: BaseUrl::new(repository.base_url.clone()),
+            schedule: repository.schedule.clone(),
+            sources,
+        });
+    }
+    Ok(report.finish(Some(Setup { config, repositories }))?)
+}
+
+fn recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
+    match reference {
+        RecipeRef::BuiltIn(name) => {
+            Ok(Recipe::built_in(name).with_context(|| format!("there is no recipe `{name}`"))??)
+        }
+        RecipeRef::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("failed to read the recipe `{}`", path.display()))?;
+            Ok(Recipe::parse(&path.display().to_string(), &text)?)
+        }
+    }
+}
+
+fn check_only(only: &[String], sources: &[Source], at: &yaml::Path, report: &mut Report) {
+    let known = || sources.iter().map(|source| source.name.as_str());
+    for (i, name) in only.iter().enumerate() {
+        if known().all(|source| source != name) {
+            let hint = match yaml::nearest(name, known()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("its sources are {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            let complaint = Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));
+            report.add(&at.index(i), complaint.hint(hint));
+        }
+    }
+}
