@@ -95,15 +95,15 @@ impl Fetcher {
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, Cause> {
         let address = Address::parse(url)?;
         match (&address, carrier(&address, &self.settings, &self.trust)?) {
-            (_, Some(carrier)) => fetch.from_remote(&carrier, self.settings.shallow),
-            (Address::Local(path), _) => fetch.from_local(path),
+            (_, Some(carrier)) => fetch.remote(&carrier, self.settings.shallow),
+            (Address::Local(path), _) => fetch.local(path),
             (_, None) => Err(Cause::NotFound),
         }
     }
 }
 
 impl Fetch<'_> {
-    fn from_local(&self, path: &Path) -> Result<Fetched, Cause> {
+    fn local(&self, path: &Path) -> Result<Fetched, Cause> {
         let source = borrow::Source::open(path)?;
         let advertised = source.refs()?;
         let place = Place::open_or_make(self.dir, &Objects::Borrowed(source.objects()?))?;
@@ -120,7 +120,7 @@ impl Fetch<'_> {
         finish(place, plan, Progress::default())
     }
 
-    fn from_remote(&self, carrier: &Arc<dyn Carrier>, shallow: bool) -> Result<Fetched, Cause> {
+    fn remote(&self, carrier: &Arc<dyn Carrier>, shallow: bool) -> Result<Fetched, Cause> {
         let place = Place::open_or_make(self.dir, &Objects::Own)?;
         let clone = place.bare();
         // A server that is told of a shallow clone's commits must be told that they are shallow, too.

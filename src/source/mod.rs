@@ -34,6 +34,7 @@ pub use credential::Credential;
 pub use error::{Cause, FetchError};
 pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};
+pub use place::discard;
 pub use plan::{Missing, Wanted};
 
 /// How to talk to remotes.

@@ -11,6 +11,7 @@ use git2::{Repository, RepositoryInitOptions};
 
 use super::clone::BareClone;
 use super::error::Cause;
+use super::id::ObjectId;
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,11 @@ impl Drop for Place {
     }
 }
 
+/// Removes a clone whose objects turned out to be damaged; the next fetch makes it anew.
+pub fn discard(dir: &Path) -> Result<(), Cause> {
+    remove(dir)
+}
+
 /// Opens the clone, or says what is wrong with it.
 fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
     let clone = BareClone::open(dir).map_err(|error| error.to_string())?;
@@ -138,35 +144,41 @@ pub(super) fn lines(text: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes what a killed process leaves: lock files, which would block every later fetch, and unfinished packs.
+/// Removes what a killed process or a power cut leaves: lock files, which would block every later fetch, refs
+/// without content, which libgit2 neither lists nor overwrites, and unfinished packs.
 fn sweep(dir: &Path) -> io::Result<()> {
     // No ref can end in `.lock` (git-check-ref-format(1)), so nothing else is hit.
-    remove_files(&dir.join("refs"), &|name| name.ends_with(".lock"))?;
-    remove_files(&dir.join("objects/pack"), &|name| name.contains("_git2_"))?;
-    for name in ["packed-refs.lock", "config.lock", "shallow.lock", "HEAD.lock"] {
-        match fs::remove_file(dir.join(name)) {
-            Err(error)
-                if error.kind() != io::ErrorKind::NotFound
-                    && error.kind() != io::ErrorKind::NotADirectory =>
-            {
-                return Err(error);
-            }
-            _ => {}
+    remove_files(&dir.join("refs"), &|path| {
+        ends_with(path, ".lock") || !is_ref(path)
+    })?;
+    remove_files(&dir.join("objects/pack"), &|path| {
+        path.to_string_lossy().contains("/pack_git2_")
+    })?;
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry?.path();
+        if ends_with(&path, ".lock") {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
 }
 
-fn remove_files(dir: &Path, doomed: &dyn Fn(&str) -> bool) -> io::Result<()> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Ok(());
-    };
-    for entry in entries {
+fn ends_with(path: &Path, end: &str) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes())
+}
+
+fn is_ref(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim_end().parse::<ObjectId>().is_ok())
+}
+
+fn remove_files(dir: &Path, doomed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
+        let path = entry.path();
         if entry.file_type()?.is_dir() {
-            remove_files(&entry.path(), doomed)?;
-        } else if doomed(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path())?;
+            remove_files(&path, doomed)?;
+        } else if doomed(&path) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())

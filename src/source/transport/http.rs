@@ -1,33 +1,26 @@
 //! git's smart protocol over http and https: `GET info/refs`, then one POST per round.
 //!
 //! The rules are git's (gitprotocol-http(5), http.followRedirects=initial): only the first request follows
-//! redirects, and where it ends is where the others go. Credentials go to the origin that they are for and to no
-//! other; a redirect from https to http is refused.
+//! redirects, and where it ends is where the others go; a redirect from https to http is refused.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use git2::transport::Service;
-use ureq::http::{HeaderMap, Response};
-use ureq::{Agent, Body, BodyReader};
+use ureq::http::Response;
+use ureq::{Body, BodyReader};
 use url::Url;
 
-use super::super::address::{Address, decoded, redacted};
-use super::super::credential::{Credential, Secret, matching};
+use super::super::address::redacted;
 use super::super::error::Cause;
-use super::{Carrier, Settings, Stream, Trust, proxy};
+use super::client::{Client, header, host};
+use super::{Carrier, Settings, Stream, Trust};
 
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 const REFS: &str = "/info/refs";
 const MAX_REDIRECTS: usize = 10;
-
-/// Some hosts answer with their web pages to whoever does not call himself git.
-const USER_AGENT: &str = concat!("git/2.0 (mirror ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The smart protocol of one http(s) repository.
 pub(in super::super) struct Http {
@@ -36,58 +29,14 @@ pub(in super::super) struct Http {
     base: Mutex<Url>,
 }
 
-/// What is needed to send a request anywhere.
-#[derive(Clone)]
-struct Client {
-    agent: Agent,
-    credentials: Vec<Credential>,
-    userinfo: Option<UserInfo>,
-    connect_timeout: Duration,
-    timeout: Duration,
-}
-
-/// User and password from the URL itself; for its origin only.
-#[derive(Clone)]
-struct UserInfo {
-    origin: url::Origin,
-    user: String,
-    password: Secret,
-}
-
-/// An `Authorization` header and, for messages, whose it is.
-struct Authorization {
-    value: Secret,
-    owner: String,
-}
-
 impl Http {
     pub(super) fn new(url: &Url, settings: &Settings, trust: &Trust) -> Result<Self, Cause> {
         let mut base = url.clone();
-        let userinfo = UserInfo::of(url);
         // Neither fails for a URL with a host, and http always has one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
         base.set_path(base.path().trim_end_matches('/').to_owned().as_str());
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent(USER_AGENT)
-            .tls_config(trust.tls()?)
-            .timeout_resolve(Some(settings.connect_timeout))
-            .timeout_connect(Some(settings.connect_timeout))
-            .timeout_per_read(Some(settings.timeout))
-            .timeout_per_write(Some(settings.timeout))
-            .build()
-            .new_agent();
-        let client = Client {
-            agent,
-            userinfo,
-            credentials: settings.credentials.clone(),
-            connect_timeout: settings.connect_timeout,
-            timeout: settings.timeout,
-        };
         Ok(Self {
-            client,
+            client: Client::new(url, settings, trust)?,
             base: Mutex::new(base),
         })
     }
@@ -98,12 +47,12 @@ impl Http {
         url.set_path(&format!("{}{REFS}", url.path().trim_end_matches('/')));
         url.set_query(Some("service=git-upload-pack"));
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.client.send(&url, None)?;
+            let response = self.client.get(&url)?;
             if let Some(next) = redirect(&url, &response)? {
                 url = next;
                 continue;
             }
-            let body = self.client.checked(&url, response, ADVERTISEMENT)?;
+            let body = checked(&self.client, &url, response, ADVERTISEMENT)?;
             self.settle(&url)?;
             return Ok(Box::new(body));
         }
@@ -156,187 +105,6 @@ impl Carrier for Http {
     }
 }
 
-impl Client {
-    /// Sends a GET, or a POST with `body`.
-    fn send(&self, url: &Url, body: Option<&[u8]>) -> Result<Response<Body>, Cause> {
-        let proxy = proxy::for_url(url)?;
-        let authorization = self.authorization(url)?;
-        let login = authorization.as_ref().map(|login| login.value.expose());
-        let sent = match body {
-            None => {
-                let mut request = self
-                    .agent
-                    .get(url.as_str())
-                    .config()
-                    .proxy(proxy)
-                    .build()
-                    .header("Accept", "*/*");
-                if let Some(login) = login {
-                    request = request.header("Authorization", login);
-                }
-                request.call()
-            }
-            Some(body) => {
-                let mut request = self.agent.post(url.as_str()).config().proxy(proxy).build();
-                request = request.header("Content-Type", REQUEST).header("Accept", RESULT);
-                if let Some(login) = login {
-                    request = request.header("Authorization", login);
-                }
-                request.send(body)
-            }
-        };
-        let response = sent.map_err(|error| self.cause(url, error, false))?;
-        match response.status().as_u16() {
-            status @ (401 | 403) => Err(Cause::Denied {
-                host: host(url),
-                reason: format!("http status {status}"),
-                credential: authorization.map(|login| login.owner),
-            }),
-            404 | 410 => Err(Cause::NotFound),
-            status if status >= 400 => Err(Cause::Status {
-                host: host(url),
-                status,
-            }),
-            _ => Ok(response),
-        }
-    }
-
-    /// The body of a good answer of the kind that the smart protocol prescribes.
-    fn checked(&self, url: &Url, response: Response<Body>, kind: &str) -> Result<Answer, Cause> {
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(Cause::Status {
-                host: host(url),
-                status,
-            });
-        }
-        let found = header(response.headers(), "content-type");
-        if found != Some(kind) {
-            let found = found.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
-            return Err(Cause::NotGit {
-                reason: format!("its content type is {found}, not `{kind}`"),
-            });
-        }
-        let body = response.into_body().into_reader();
-        Ok(Answer {
-            client: self.clone(),
-            url: url.clone(),
-            body,
-        })
-    }
-
-    fn authorization(&self, url: &Url) -> Result<Option<Authorization>, Cause> {
-        let userinfo = self
-            .userinfo
-            .as_ref()
-            .filter(|userinfo| userinfo.origin == url.origin());
-        if let Some(credential) = matching(&self.credentials, &Address::Http(url.clone()))
-            && let Some(password) = credential.password()?
-        {
-            // Hosts that take a token as password take any user name with it, but want one.
-            let user = credential
-                .username()?
-                .or_else(|| userinfo.map(|userinfo| userinfo.user.clone()));
-            let user = user.unwrap_or_else(|| "git".to_owned());
-            return Ok(Some(basic(&user, &password, credential.prefix().to_owned())));
-        }
-        let own = |userinfo: &UserInfo| {
-            basic(
-                &userinfo.user,
-                &userinfo.password,
-                format!("{}://***@", url.scheme()),
-            )
-        };
-        Ok(userinfo.map(own))
-    }
-
-    /// `started`: the answer had begun.
-    fn cause(&self, url: &Url, error: ureq::Error, started: bool) -> Cause {
-        use ureq::{Error, Timeout};
-        let host = host(url);
-        match error {
-            Error::Timeout(Timeout::Connect | Timeout::Resolve) => Cause::Timeout {
-                host,
-                after: self.connect_timeout,
-            },
-            Error::Timeout(_) => Cause::Timeout {
-                host,
-                after: self.timeout,
-            },
-            Error::HostNotFound => Cause::Unreachable {
-                host,
-                reason: "there is no such host".into(),
-            },
-            Error::Rustls(error) => Cause::Tls {
-                host,
-                reason: error.to_string(),
-            },
-            Error::Tls(reason) => Cause::Tls {
-                host,
-                reason: reason.into(),
-            },
-            Error::Io(error) => match rustls_error(&error) {
-                Some(reason) => Cause::Tls { host, reason },
-                None if started || is_break(error.kind()) => Cause::Interrupted {
-                    host,
-                    reason: error.to_string(),
-                },
-                None => Cause::Unreachable {
-                    host,
-                    reason: error.to_string(),
-                },
-            },
-            other if started => Cause::Interrupted {
-                host,
-                reason: other.to_string(),
-            },
-            other => Cause::Unreachable {
-                host,
-                reason: other.to_string(),
-            },
-        }
-    }
-}
-
-fn is_break(kind: ErrorKind) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        kind,
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
-}
-
-/// rustls hides its errors inside `io::Error` during the handshake.
-fn rustls_error(error: &std::io::Error) -> Option<String> {
-    error
-        .get_ref()?
-        .downcast_ref::<rustls::Error>()
-        .map(ToString::to_string)
-}
-
-impl UserInfo {
-    fn of(url: &Url) -> Option<Self> {
-        if url.username().is_empty() && url.password().is_none() {
-            return None;
-        }
-        let password = Secret::new(decoded(url.password().unwrap_or_default()));
-        Some(Self {
-            origin: url.origin(),
-            user: decoded(url.username()),
-            password,
-        })
-    }
-}
-
-/// RFC 7617.
-fn basic(user: &str, password: &Secret, owner: String) -> Authorization {
-    let pair = STANDARD.encode(format!("{user}:{}", password.expose()));
-    Authorization {
-        value: Secret::new(format!("Basic {pair}")),
-        owner,
-    }
-}
-
 /// Where a redirect leads, or `None` if the answer is none.
 fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -358,14 +126,28 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause>
     Ok(Some(to))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+/// The body of a good answer of the kind that the smart protocol prescribes.
+fn checked(client: &Client, url: &Url, response: Response<Body>, kind: &str) -> Result<Answer, Cause> {
+    let status = response.status().as_u16();
+    if status != 200 {
+        return Err(Cause::Status {
+            host: host(url),
+            status,
+        });
+    }
+    let found = header(response.headers(), "content-type");
+    if found != Some(kind) {
+        let found = found.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
+        return Err(Cause::NotGit {
+            reason: format!("its content type is {found}, not `{kind}`"),
+        });
+    }
+    let body = response.into_body().into_reader();
+    Ok(Answer {
+        client: client.clone(),
+        url: url.clone(),
+        body,
+    })
 }
 
 /// The body of an answer.
@@ -400,8 +182,8 @@ struct Round {
 impl Stream for Round {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Cause> {
         if self.answer.is_none() {
-            let response = self.client.send(&self.url, Some(&self.request))?;
-            self.answer = Some(self.client.checked(&self.url, response, RESULT)?);
+            let response = self.client.post(&self.url, REQUEST, &self.request)?;
+            self.answer = Some(checked(&self.client, &self.url, response, RESULT)?);
         }
         match &mut self.answer {
             Some(answer) => answer.read(into),

@@ -5,7 +5,9 @@
 //! cause of a failure travels beside libgit2 instead of through it. URLs, and the passwords in them, never
 //! reach libgit2.
 
+mod client;
 mod http;
+mod known_hosts;
 mod proxy;
 mod ssh;
 mod trust;
@@ -110,7 +112,7 @@ pub(super) fn prepare_libgit2() {
                 // The volume often belongs to another user than the one in the container.
                 .and_then(|()| git2::opts::set_verify_owner_validation(false))
                 .and_then(|()| ignore_configuration_of_the_machine())
-                .and_then(|()| git2::transport::register(SCHEME, |remote| factory(remote)))
+                .and_then(|()| git2::transport::register(SCHEME, factory))
         };
         if let Err(error) = set {
             tracing::error!(%error, "failed to set up libgit2");

@@ -4,17 +4,14 @@
 //! use. russh is asynchronous: each connection drives it on a small runtime of its own, inside blocking calls.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use git2::transport::Service;
 use russh::client::{self, AuthResult, Handle};
-use russh::keys::known_hosts::known_host_keys_path;
-use russh::keys::{
-    Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, load_secret_key,
-};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, load_secret_key};
 use russh::{Channel, ChannelMsg, Preferred};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -23,6 +20,7 @@ use tokio::time::timeout;
 use super::super::address::{Address, SshAddress};
 use super::super::credential::{Credential, Secret, matching};
 use super::super::error::Cause;
+use super::known_hosts::{HostKeyCheck, KnownHosts};
 use super::{Carrier, Settings, Stream};
 
 /// What one `read` may leave unread before the server has to wait: packs come in large pieces.
@@ -72,53 +70,27 @@ impl Ssh {
         Ok(stream)
     }
 
-    fn known_hosts(&self) -> Result<PathBuf, Cause> {
-        let file = self
-            .credential
-            .as_ref()
-            .and_then(|credential| credential.known_hosts_file.clone());
-        let file = file.ok_or_else(|| Cause::NoKnownHosts { host: self.host() })?;
-        // russh takes a file that it cannot open for an empty one.
-        std::fs::File::open(&file).map_err(|error| unreadable(&file, error))?;
-        Ok(file)
+    fn known_hosts(&self) -> Result<KnownHosts, Cause> {
+        let credential = self.credential.as_ref();
+        match credential.and_then(|credential| credential.known_hosts_file.as_deref()) {
+            Some(file) => KnownHosts::read(file, &self.address),
+            None => Err(Cause::NoKnownHosts { host: self.host() }),
+        }
     }
 
-    async fn handshake(&self, stream: TcpStream, file: PathBuf) -> Result<Handle<HostKeyCheck>, Cause> {
-        let SshAddress { host, port, .. } = &self.address;
-        let known = known_host_keys_path(host, *port, &file).map_err(|error| unreadable(&file, error))?;
-        let known: Vec<_> = known.into_iter().map(|(_, key)| key).collect();
+    async fn handshake(&self, stream: TcpStream, known: KnownHosts) -> Result<Handle<HostKeyCheck>, Cause> {
         let config = client::Config {
             preferred: Preferred {
-                key: Cow::Owned(preferred(&known)),
+                key: Cow::Owned(known.algorithms()),
                 ..Preferred::DEFAULT
             },
             window_size: WINDOW,
             nodelay: true,
             ..client::Config::default()
         };
-        let refused = Arc::new(Mutex::new(None));
-        let check = HostKeyCheck {
-            host: host.clone(),
-            port: *port,
-            known,
-            refused: refused.clone(),
-        };
-        let connected = client::connect_stream(Arc::new(config), stream, check).await;
-        connected.map_err(
-            |error| match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(Refusal { line, changed: true }) => Cause::HostKeyChanged {
-                    host: self.host(),
-                    file,
-                    line,
-                },
-                Some(Refusal { line, changed: false }) => Cause::HostKeyUnknown {
-                    host: self.host(),
-                    file,
-                    line,
-                },
-                None => self.interrupted(&error),
-            },
-        )
+        let check = HostKeyCheck::new(known);
+        let connected = client::connect_stream(Arc::new(config), stream, check.clone()).await;
+        connected.map_err(|error| check.refused().unwrap_or_else(|| self.interrupted(&error)))
     }
 
     async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), Cause> {
@@ -131,10 +103,13 @@ impl Ssh {
             (None, None) => "git".to_owned(),
         };
         if let Some(file) = &credential.private_key_file {
-            let key = PrivateKeyWithHashAlg::new(
-                Arc::new(private_key(file, credential.passphrase()?.as_ref())?),
-                self.rsa_hash(session).await?,
-            );
+            let key = private_key(file, credential.passphrase()?.as_ref())?;
+            let hash = if key.algorithm().is_rsa() {
+                self.rsa_hash(session).await?
+            } else {
+                None
+            };
+            let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
             if self.accepted(session.authenticate_publickey(&user, key).await)? {
                 return Ok(());
             }
@@ -148,12 +123,12 @@ impl Ssh {
     }
 
     /// RSA keys sign with the hash that the server asks for; SHA-1 only if it knows no other.
-    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<russh::keys::HashAlg>, Cause> {
+    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, Cause> {
         let best = session
             .best_supported_rsa_hash()
             .await
             .map_err(|error| self.interrupted(&error))?;
-        Ok(best.unwrap_or(Some(russh::keys::HashAlg::Sha512)))
+        Ok(best.unwrap_or(Some(HashAlg::Sha512)))
     }
 
     async fn start_git(&self, session: &Handle<HostKeyCheck>) -> Result<Channel<client::Msg>, Cause> {
@@ -310,58 +285,6 @@ impl Stream for Conversation {
             }),
         }
     }
-}
-
-/// Accepts the keys in the known_hosts file and keeps the line of the key that it refused.
-struct HostKeyCheck {
-    host: String,
-    port: u16,
-    known: Vec<PublicKey>,
-    refused: Arc<Mutex<Option<Refusal>>>,
-}
-
-struct Refusal {
-    /// As it would stand in a known_hosts file.
-    line: String,
-    /// Another key is known for this host.
-    changed: bool,
-}
-
-impl client::Handler for HostKeyCheck {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        // Certificates are never asked for (`Preferred::host_key_certificates` is empty).
-        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
-            return Ok(false);
-        };
-        if self.known.iter().any(|known| known.key_data() == key.key_data()) {
-            return Ok(true);
-        }
-        let name = match self.port {
-            22 => self.host.clone(),
-            port => format!("[{}]:{port}", self.host),
-        };
-        let refusal = Refusal {
-            line: format!("{name} {}", key.to_openssh()?),
-            changed: !self.known.is_empty(),
-        };
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-        Ok(false)
-    }
-}
-
-/// Host key algorithms with those of the known keys first, so that the server shows the key that we know.
-fn preferred(known: &[PublicKey]) -> Vec<Algorithm> {
-    let is_known = |algorithm: &Algorithm| {
-        known
-            .iter()
-            .map(PublicKey::algorithm)
-            .any(|k| k == *algorithm || (k.is_rsa() && algorithm.clone().is_rsa()))
-    };
-    let (mut first, rest): (Vec<_>, Vec<_>) = Preferred::DEFAULT.key.iter().cloned().partition(is_known);
-    first.extend(rest);
-    first
 }
 
 fn private_key(file: &Path, passphrase: Option<&Secret>) -> Result<PrivateKey, Cause> {
