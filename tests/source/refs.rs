@@ -132,7 +132,8 @@ fn tags_on_trees_and_blobs_disturb_no_download() {
         let mut s = setup(&["1.0"]);
         s.mirror.settings.shallow = shallow;
         s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
-        s.upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
+        s.upstream
+            .git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
         assert_eq!(s.fetch().new.len(), 3);
         s.upstream.release("1.1");
         assert_eq!(names(&s.fetch().new), ["refs/tags/1.1"]);
