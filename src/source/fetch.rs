@@ -1,267 +1,318 @@
-//! Brings a clone up to date: lists the remote's refs, picks what is wanted, fetches what is new or moved.
+//! Bringing a clone up to date: list, select, compare, download the difference, set the refs.
 //!
-//! Only differing refs are asked for, by name, at depth 1 where the transport can: a package needs its tag's tree and
-//! date, never the history, and a repeated shallow fetch of unchanged refs would move everything again. Nothing is
-//! written when nothing differs. A local repository is borrowed through `objects/info/alternates`, because libgit2's
-//! own local transport packs everything anew.
+//! The refs are set last and only after every download succeeded, so a failed fetch changes nothing that a reader
+//! sees. Nothing is asked for that is there already: libgit2 would download a shallow tag again each time.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteCallbacks, Repository};
+use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, RemoteConnection};
 
-use super::EXTRA;
+use super::address::{Address, redacted};
+use super::clone::BareClone;
+use super::error::{Cause, FetchError};
+use super::id::{ObjectId, Ref};
+use super::place::{Objects, Place, failed};
+use super::plan::{Missing, Plan, Step, Wanted};
+use super::transport::{Carrier, Trust, Wire, carrier, prepare_libgit2};
+use super::{CancelFlag, Settings, borrow};
 
-/// How to fetch.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub connect_timeout: Duration,
-    /// The longest time without progress.
-    pub timeout: Duration,
-    /// Fetch trees without history.
-    pub shallow: bool,
+/// Fetches from remotes with one set of settings. Many threads may use it, each for its own clone.
+pub struct Fetcher {
+    settings: Settings,
+    trust: Trust,
 }
 
-/// A commit or ref that is released as if it bore a tag.
-#[derive(Debug, Clone)]
-pub struct ExtraRef {
-    /// A commit's id or the full name of a ref.
-    pub reference: String,
-    /// The tag that it stands for.
-    pub version: String,
-}
-
-/// What a fetch changed, by the refs' names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a fetch changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    pub new: Vec<String>,
-    pub moved: Vec<String>,
-    pub deleted: Vec<String>,
+    pub new: Vec<Ref>,
+    pub moved: Vec<Moved>,
+    /// Refs that the remote no longer has; their objects stay in the clone.
+    pub deleted: Vec<Ref>,
     pub unchanged: usize,
-    pub received_bytes: usize,
+    /// What was wanted and is not there.
+    pub missing: Vec<Missing>,
+    pub received_bytes: u64,
+    pub objects: usize,
 }
 
-/// Sets libgit2 up for this process: timeouts, reading speed, bounded mappings, the transport for HTTP.
-pub fn init(settings: &Settings) {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: these write libgit2's global options, and `Once` keeps every other use of git2 behind this call.
-        unsafe {
-            let _ = git2::opts::set_server_connect_timeout_in_milliseconds(millis(settings.connect_timeout));
-            let _ = git2::opts::set_server_timeout_in_milliseconds(millis(settings.timeout));
-            // Bounds what packs take of a container's memory.
-            let _ = git2::opts::set_mwindow_mapped_limit(64 << 20);
-            // A source on this machine may belong to another user: only its objects are read.
-            let _ = git2::opts::set_verify_owner_validation(false);
-        }
-        // Twice the speed; what is read is hashed into the ledger's own digests.
-        git2::opts::strict_hash_verification(false);
-        super::http::register(settings);
-    });
+/// A ref that points elsewhere than at the last fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub name: String,
+    pub old: ObjectId,
+    pub new: ObjectId,
 }
 
-/// Fetches into the clone at `folder` the tags that `wanted` picks, and the extra refs.
-///
-/// # Errors
-/// A source that cannot be reached or read, or that lacks an extra ref. The refs of the clone then stay as they were.
-pub fn fetch(
-    folder: &Path,
-    url: &str,
-    wanted: &dyn Fn(&str) -> bool,
-    extra: &[ExtraRef],
-    settings: &Settings,
-) -> anyhow::Result<Fetched> {
-    let repository = open_or_create(folder)?;
-    let local = local_path(url);
-    if let Some(path) = &local {
-        borrow_objects(&repository, path)?;
+/// How far a download is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub objects: usize,
+    pub total: usize,
+    pub bytes: u64,
+}
+
+/// One call of [`Fetcher::fetch`].
+struct Fetch<'a> {
+    dir: &'a Path,
+    select: &'a dyn Fn(&[Ref]) -> Wanted,
+    cancel: &'a CancelFlag,
+    progress: &'a dyn Fn(Progress),
+}
+
+impl Fetcher {
+    pub fn new(settings: Settings) -> Self {
+        prepare_libgit2();
+        let trust = Trust::new(settings.ca_file.clone());
+        Self { settings, trust }
     }
-    let mut remote = repository
-        .remote_anonymous(url)
-        .with_context(|| format!("`{}` is no URL of a git repository", redacted(url)))?;
-    let advertised = list(&mut remote, url)?;
-    let mut targets = BTreeMap::new();
-    for (name, id) in &advertised {
-        if name
-            .strip_prefix("refs/tags/")
-            .is_some_and(|tag| !tag.ends_with("^{}") && wanted(tag))
-        {
-            targets.insert(name.clone(), (name.clone(), *id));
-        }
-    }
-    for wish in extra {
-        if advertised
-            .iter()
-            .any(|(name, _)| *name == format!("refs/tags/{}", wish.version))
-        {
-            bail!(
-                "extra ref `{}` stands for tag `{}`, but the repository has that tag now\nhint: remove it from the recipe's extra_refs",
-                wish.reference,
-                wish.version
-            );
-        }
-        let found = advertised
-            .iter()
-            .find(|(name, id)| *name == wish.reference || id.to_string() == wish.reference);
-        let (asked, id) = match (found, Oid::from_str(&wish.reference)) {
-            (Some((name, id)), _) => (name.clone(), *id),
-            (None, Ok(id)) if wish.reference.len() == 40 => (wish.reference.clone(), id),
-            _ => bail!(
-                "extra ref `{}` (for version {}) is not in the repository",
-                wish.reference,
-                wish.version
-            ),
+
+    /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses, and makes it if
+    /// there is none. Refs that are no longer selected are removed. Blocks.
+    pub fn fetch(
+        &self,
+        dir: &Path,
+        url: &str,
+        select: &dyn Fn(&[Ref]) -> Wanted,
+        cancel: &CancelFlag,
+        progress: &dyn Fn(Progress),
+    ) -> Result<Fetched, FetchError> {
+        let fetch = Fetch {
+            dir,
+            select,
+            cancel,
+            progress,
         };
-        targets.insert(format!("{EXTRA}{}", wish.version), (asked, id));
+        self.run(url, &fetch).map_err(|cause| FetchError {
+            url: redacted(url),
+            cause,
+        })
     }
 
-    let mut fetched = Fetched::default();
-    let mut refspecs = Vec::new();
-    for (name, (asked, id)) in &targets {
-        match repository.refname_to_id(name) {
-            Ok(known) if known == *id => {
-                fetched.unchanged += 1;
-                continue;
-            }
-            Ok(_) => fetched.moved.push(name.clone()),
-            Err(_) => fetched.new.push(name.clone()),
-        }
-        refspecs.push(format!("+{asked}:{name}"));
-    }
-    if local.is_some() {
-        // The objects are there already through the alternates: only refs are written.
-        for name in fetched.new.iter().chain(&fetched.moved) {
-            let (_, id) = &targets[name];
-            repository.reference(name, *id, true, "fetch").with_context(|| {
-                format!(
-                    "`{}` names {id} as `{name}`, but has no such object",
-                    redacted(url)
-                )
-            })?;
-        }
-    } else if !refspecs.is_empty() {
-        fetched.received_bytes = download(&mut remote, &refspecs, settings)
-            .with_context(|| format!("failed to fetch {} refs from `{}`", refspecs.len(), redacted(url)))?;
-        for name in targets.keys() {
-            if repository.refname_to_id(name).is_err() {
-                bail!("`{}` did not send `{name}`", redacted(url));
-            }
+    fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, Cause> {
+        let address = Address::parse(url)?;
+        match (&address, carrier(&address, &self.settings, &self.trust)?) {
+            (_, Some(carrier)) => fetch.remote(&carrier, self.settings.shallow),
+            (Address::Local(path), _) => fetch.local(path),
+            (_, None) => Err(Cause::NotFound),
         }
     }
-    fetched.deleted = delete_others(&repository, &targets)?;
+}
+
+impl Fetch<'_> {
+    fn local(&self, path: &Path) -> Result<Fetched, Cause> {
+        let source = borrow::Source::open(path)?;
+        let advertised = source.refs()?;
+        let place = Place::open_or_make(self.dir, &Objects::Borrowed(source.objects()?))?;
+        let mut plan = self.plan(&advertised, place.bare())?;
+        let commits = std::mem::take(&mut plan.commits);
+        for step in commits {
+            match place.bare().has_commit(step.id) {
+                true => plan.steps.push(step),
+                false => plan
+                    .missing
+                    .push(missing(&step, "there is no such commit".into())),
+            }
+        }
+        finish(place, plan, Progress::default())
+    }
+
+    fn remote(&self, carrier: &Arc<dyn Carrier>, shallow: bool) -> Result<Fetched, Cause> {
+        let place = Place::open_or_make(self.dir, &Objects::Own)?;
+        let clone = place.bare();
+        // A server that is told of a shallow clone's commits must be told that they are shallow, too.
+        let shallow = clone.repository().is_shallow() || (shallow && place.is_new());
+        let mut download = Download {
+            fetch: self,
+            clone,
+            carrier,
+            shallow,
+            received: Progress::default(),
+        };
+        let mut plan = download.connected(|download, connection| {
+            let plan = self.plan(&advertised(connection)?, clone)?;
+            if !plan.steps.is_empty() {
+                download.receive(connection, &plan.steps)?;
+            }
+            Ok(plan)
+        })?;
+        for step in std::mem::take(&mut plan.commits) {
+            match download.commit(&step)? {
+                Ok(()) => plan.steps.push(step),
+                Err(reason) => plan.missing.push(missing(&step, reason)),
+            }
+        }
+        let received = download.received;
+        finish(place, plan, received)
+    }
+
+    fn plan(&self, advertised: &[Ref], clone: &BareClone) -> Result<Plan, Cause> {
+        let refs = clone.refs().map_err(|error| failed("read", self.dir, error))?;
+        let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
+        Ok(Plan::new(advertised, &(self.select)(advertised), &local))
+    }
+}
+
+/// The downloads of one fetch. They set no ref.
+struct Download<'a> {
+    fetch: &'a Fetch<'a>,
+    clone: &'a BareClone,
+    carrier: &'a Arc<dyn Carrier>,
+    shallow: bool,
+    received: Progress,
+}
+
+/// An error on its way out of libgit2, which may stand for a better one, or one of our own.
+enum Failure {
+    Git(git2::Error),
+    Ours(Cause),
+}
+
+impl From<git2::Error> for Failure {
+    fn from(error: git2::Error) -> Self {
+        Self::Git(error)
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self::Ours(cause)
+    }
+}
+
+impl Download<'_> {
+    /// Runs `work` on a connection of its own.
+    fn connected<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
+    ) -> Result<T, Cause> {
+        let wire = Wire::new(self.carrier.clone(), self.fetch.cancel);
+        let clone = self.clone;
+        let result = clone
+            .repository()
+            .remote_anonymous(Wire::URL)
+            .map_err(Failure::Git)
+            .and_then(|mut remote| {
+                let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
+                work(self, &mut connection)
+            });
+        result.map_err(|failure| match failure {
+            _ if self.fetch.cancel.is_set() => Cause::Cancelled,
+            Failure::Git(error) => wire.cause(error),
+            Failure::Ours(cause) => cause,
+        })
+    }
+
+    fn receive(
+        &mut self,
+        connection: &mut RemoteConnection<'_, '_, '_>,
+        steps: &[Step],
+    ) -> Result<(), Failure> {
+        let before = self.received;
+        let fetch = self.fetch;
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.transfer_progress(|stats| {
+            (fetch.progress)(before.plus(&stats));
+            !fetch.cancel.is_set()
+        });
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(callbacks)
+            .download_tags(AutotagOption::None);
+        if self.shallow {
+            options.depth(1);
+        }
+        let specs: Vec<_> = steps.iter().map(Step::refspec).collect();
+        connection.remote().download(&specs, Some(&mut options))?;
+        self.received = before.plus(&connection.remote().stats());
+        Ok(())
+    }
+
+    /// Makes sure that the clone has the commit of `step`, or says why the remote does not give it.
+    fn commit(&mut self, step: &Step) -> Result<Result<(), String>, Cause> {
+        if self.clone.has_commit(step.id) {
+            return Ok(Ok(()));
+        }
+        let steps = std::slice::from_ref(step);
+        match self.connected(|download, connection| download.receive(connection, steps)) {
+            Ok(()) if self.clone.has_commit(step.id) => Ok(Ok(())),
+            Ok(()) => Ok(Err("it is not a commit".into())),
+            Err(cause @ (Cause::Git(_) | Cause::Remote { .. } | Cause::Status { .. })) => {
+                Ok(Err(cause.to_string()))
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+}
+
+impl Progress {
+    fn plus(self, stats: &git2::Progress<'_>) -> Self {
+        Self {
+            objects: self.objects + stats.received_objects(),
+            total: self.total + stats.total_objects(),
+            bytes: self.bytes + stats.received_bytes() as u64,
+        }
+    }
+}
+
+/// The remote's refs, without the peeled `^{}` and other names that are none.
+fn advertised(connection: &RemoteConnection<'_, '_, '_>) -> Result<Vec<Ref>, git2::Error> {
+    let valid = |head: &git2::RemoteHead<'_>| {
+        let name = head_name(head).filter(|name| git2::Reference::is_valid_name(name))?;
+        name.starts_with("refs/").then(|| Ref {
+            name,
+            id: head.oid().into(),
+        })
+    };
+    Ok(connection.list()?.iter().filter_map(valid).collect())
+}
+
+/// git2 panics on a ref whose name is not UTF-8; one such ref must not stop the others.
+fn head_name(head: &git2::RemoteHead<'_>) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(|| head.name().to_owned())).ok()
+}
+
+/// Sets the refs: the last step, after which readers see the new state.
+fn finish(place: Place, plan: Plan, received: Progress) -> Result<Fetched, Cause> {
+    if !plan.is_empty() {
+        set_refs(place.bare(), &plan).map_err(Cause::Git)?;
+    }
+    place.finish()?;
+    let mut fetched = Fetched {
+        deleted: plan.deleted,
+        unchanged: plan.unchanged,
+        missing: plan.missing,
+        received_bytes: received.bytes,
+        objects: received.objects,
+        ..Fetched::default()
+    };
+    for Step { name, id, old, .. } in plan.steps {
+        match old {
+            Some(old) => fetched.moved.push(Moved { name, old, new: id }),
+            None => fetched.new.push(Ref { name, id }),
+        }
+    }
     Ok(fetched)
 }
 
-fn list(remote: &mut Remote<'_>, url: &str) -> anyhow::Result<Vec<(String, Oid)>> {
-    let failed = || format!("failed to list the refs of `{}`", redacted(url));
-    let mut proxy = git2::ProxyOptions::new();
-    proxy.auto();
-    let connection = remote
-        .connect_auth(Direction::Fetch, None, Some(proxy))
-        .with_context(failed)?;
-    let heads = connection.list().with_context(failed)?;
-    Ok(heads
-        .iter()
-        .map(|head| {
-            (
-                String::from_utf8_lossy(head.name().as_bytes()).into_owned(),
-                head.oid(),
-            )
-        })
-        .collect())
+/// Removes first: a deleted `refs/tags/1` makes room for a new `refs/tags/1/2`.
+fn set_refs(clone: &BareClone, plan: &Plan) -> Result<(), git2::Error> {
+    let repository = clone.repository();
+    for gone in plan.deleted.iter().chain(&plan.dropped) {
+        repository.find_reference(&gone.name)?.delete()?;
+    }
+    for step in &plan.steps {
+        repository.reference(&step.name, step.id.to_git()?, true, "fetch")?;
+    }
+    Ok(())
 }
 
-fn download(remote: &mut Remote<'_>, refspecs: &[String], settings: &Settings) -> anyhow::Result<usize> {
-    let mut options = FetchOptions::new();
-    let mut proxy = git2::ProxyOptions::new();
-    proxy.auto();
-    options
-        .proxy_options(proxy)
-        .download_tags(AutotagOption::None)
-        .update_fetchhead(false);
-    if settings.shallow {
-        options.depth(1);
-    }
-    options.remote_callbacks(RemoteCallbacks::new());
-    remote.fetch(refspecs, Some(&mut options), None)?;
-    Ok(remote.stats().received_bytes())
-}
-
-fn delete_others(
-    repository: &Repository,
-    targets: &BTreeMap<String, (String, Oid)>,
-) -> anyhow::Result<Vec<String>> {
-    let mut deleted = Vec::new();
-    for reference in repository
-        .references()
-        .context("failed to list the refs of the clone")?
-    {
-        let mut reference = reference.context("failed to read a ref of the clone")?;
-        let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-        if !targets.contains_key(&name) {
-            reference
-                .delete()
-                .with_context(|| format!("failed to delete `{name}` from the clone"))?;
-            deleted.push(name);
-        }
-    }
-    Ok(deleted)
-}
-
-fn open_or_create(folder: &Path) -> anyhow::Result<Repository> {
-    if let Ok(repository) = Repository::open_bare(folder) {
-        return Ok(repository);
-    }
-    if folder.exists() {
-        tracing::warn!(folder = %folder.display(), "not a usable clone: made anew");
-        fs::remove_dir_all(folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
-    }
-    Repository::init_bare(folder)
-        .with_context(|| format!("failed to create the clone `{}`", folder.display()))
-}
-
-/// The folder that a `file://` URL or a plain path names.
-fn local_path(url: &str) -> Option<PathBuf> {
-    match url.strip_prefix("file://") {
-        Some(path) => Some(PathBuf::from(
-            percent_encoding::percent_decode_str(path)
-                .decode_utf8_lossy()
-                .into_owned(),
-        )),
-        None => url.starts_with('/').then(|| PathBuf::from(url)),
-    }
-}
-
-/// Points the clone's alternates at the object database of a repository on this machine.
-fn borrow_objects(repository: &Repository, source: &Path) -> anyhow::Result<()> {
-    let found = Repository::open(source)
-        .with_context(|| format!("`{}` is not a git repository", source.display()))?;
-    let objects = fs::canonicalize(found.commondir().join("objects"))
-        .with_context(|| format!("`{}` has no objects", source.display()))?;
-    let alternates = repository.path().join("objects/info/alternates");
-    let line = format!("{}\n", objects.display());
-    if fs::read_to_string(&alternates).is_ok_and(|there| there == line) {
-        return Ok(());
-    }
-    fs::write(&alternates, line).with_context(|| format!("failed to write `{}`", alternates.display()))?;
-    repository
-        .odb()
-        .and_then(|odb| odb.refresh())
-        .context("failed to read the borrowed objects")
-}
-
-/// A URL without its password.
-pub fn redacted(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            let _ = parsed.set_password(Some("***"));
-            parsed.into()
-        }
-        _ => url.to_owned(),
+fn missing(step: &Step, reason: String) -> Missing {
+    Missing {
+        wanted: step.source.clone(),
+        reason,
     }
 }
