@@ -1,34 +1,32 @@
 //! The commands that end by themselves.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::Exit;
-use crate::config::{self, Config};
+use super::setup::{Repository, Setup};
+use crate::config;
 use crate::cycle::{self, Finished, Job};
 use crate::package::plan::Outcome;
-use crate::source;
-use crate::store::{Repository, Volume};
+use crate::serve::health::{self, Probe};
+use crate::source::{self, CancelFlag, Fetcher};
+use crate::store::{self, Volume};
 
-/// How to fetch, by the configuration.
-fn fetch_settings(config: &Config) -> source::Settings {
-    source::Settings {
-        connect_timeout: config.connect_timeout,
-        timeout: config.timeout,
-        shallow: config.shallow,
-    }
-}
+/// How long `mirror health` waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs one cycle of `repository`, logs its summary and answers how it ended.
 pub(super) fn run_cycle(
-    config: &Config,
+    setup: &Setup,
     volume: &Volume,
-    repository: &config::Repository,
-    store: &Repository,
+    repository: &Repository,
+    store: &store::Repository,
+    cancel: &CancelFlag,
 ) -> anyhow::Result<Finished> {
-    let finished = with_job(config, volume, repository, store, cycle::run)?;
+    let finished = with_job(setup, volume, repository, store, cancel, cycle::run)?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
             if let Outcome::Failed { because } = &line.outcome {
@@ -57,33 +55,35 @@ pub(super) fn run_cycle(
 }
 
 fn with_job<T>(
-    config: &Config,
+    setup: &Setup,
     volume: &Volume,
-    repository: &config::Repository,
-    store: &Repository,
+    repository: &Repository,
+    store: &store::Repository,
+    cancel: &CancelFlag,
     work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let settings = fetch_settings(config);
-    source::init(&settings);
+    let git = &setup.config.git;
+    let fetcher = Fetcher::new(setup.fetch_settings()?);
     work(&Job {
         store,
         clones: volume.git().join(&repository.name),
         base_url: &repository.base_url,
         sources: repository.sources.iter().collect(),
-        rewrite: &|url| config.rewrite(url),
-        fetch: &settings,
-        fetches: config.fetches,
-        workers: config.workers,
+        rewrite: &|url| git.rewrite(url),
+        fetcher: &fetcher,
+        cancel,
+        fetches: git.parallel.get(),
+        workers: setup.config.build.workers().get(),
     })
 }
 
 /// One cycle of each repository.
-pub(super) fn build(config: &Config) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&config.data)?;
+pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
+    let volume = Volume::open(&setup.config.data)?;
     let (mut complete, mut published) = (true, false);
-    for repository in &config.repositories {
+    for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
-        match run_cycle(config, &volume, repository, &store) {
+        match run_cycle(setup, &volume, repository, &store, &CancelFlag::default()) {
             Ok(finished) => {
                 complete &= finished.report.is_complete();
                 published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
@@ -102,18 +102,19 @@ pub(super) fn build(config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// What a cycle would build.
-pub(super) fn plan(config: &Config) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&config.data)?;
+pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
+    let volume = Volume::open(&setup.config.data)?;
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::Complete;
-    for repository in &config.repositories {
+    for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
         for source in &repository.sources {
-            let planned = with_job(config, &volume, repository, &store, |job| {
+            let cancel = CancelFlag::default();
+            let planned = with_job(setup, &volume, repository, &store, &cancel, |job| {
                 cycle::plan_source(job, source)
             });
             let plan = match planned {
-                Ok((_, _, plan)) => plan,
+                Ok(plan) => plan,
                 Err(error) => {
                     writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
                     exit = Exit::Incomplete;
@@ -159,16 +160,17 @@ pub(super) fn plan(config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// What the configuration means.
-pub(super) fn check(config: &Config) -> anyhow::Result<Exit> {
+pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
-    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    let config = &setup.config;
+    let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     writeln!(
         out,
         "The configuration is valid. Data in {}, listening on {}.",
         config.data.display(),
         listen.join(", ")
     )?;
-    for repository in &config.repositories {
+    for repository in &setup.repositories {
         let schedule = &repository.schedule;
         writeln!(
             out,
@@ -182,25 +184,32 @@ pub(super) fn check(config: &Config) -> anyhow::Result<Exit> {
             .map_or("never".to_owned(), |t| {
                 t.strftime("%Y-%m-%d %H:%M %Z").to_string()
             });
-        writeln!(out, "  Builds: {} Next: {next}.", schedule.describe())?;
+        writeln!(out, "  Builds {}; next: {next}.", schedule.describe())?;
         for source in &repository.sources {
             writeln!(
                 out,
                 "  {} from {}",
                 source.name,
-                source::redacted(&config.rewrite(&source.git))
+                source::redacted(&config.git.rewrite(&source.git))
             )?;
         }
     }
     Ok(Exit::Complete)
 }
 
-pub(super) fn health(config: &Config) -> anyhow::Result<Exit> {
-    let address = config.listen.first().context("`serve.listen` names no address")?;
-    crate::serve::health(*address).map(|()| Exit::Complete)
+/// Asks the server that this configuration describes.
+pub(super) fn health(setup: &Setup) -> anyhow::Result<Exit> {
+    let address = setup
+        .config
+        .serve
+        .listen
+        .first()
+        .context("`serve.listen` names no address")?;
+    health::check(*address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }
 
+/// The JSON Schema of the configuration.
 pub(super) fn schema() -> Exit {
-    println!("{:#}", schemars::schema_for!(config::File).as_value());
+    println!("{:#}", config::json_schema());
     Exit::Complete
 }

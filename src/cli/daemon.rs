@@ -3,44 +3,45 @@
 //! Cycles run one after the other on a thread of their own, so that no repository waits for the network of the server and
 //! the clones, memory and disk of one cycle are free for the next.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
+use super::setup::{self, Setup};
 use super::{Exit, commands};
-use crate::config::Config;
-use crate::serve::site::Kind;
-use crate::serve::{RepositorySite, Resource, Server, Site, State};
+use crate::config;
+use crate::serve::{self, Kind, Published, RepositorySite, Resource, Server, Site};
+use crate::source::CancelFlag;
 use crate::store::{Repository, Volume};
+
+/// How long the end of the program waits for a cycle that is just ending.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How often a server without a builder looks for a new snapshot.
 const FOLLOW: Duration = Duration::from_secs(10);
 
 /// Builds on schedule and serves.
-pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&config.data)?;
-    let stores = open(config, &volume)?;
-    with_server(config, |state, stop| {
-        republish(config, &stores, state);
-        let mut due: Vec<Timestamp> = config.repositories.iter().map(|_| Timestamp::MIN).collect();
+pub(super) fn run(setup: &Setup) -> anyhow::Result<Exit> {
+    let volume = Volume::open(&setup.config.data)?;
+    let stores = open(setup, &volume)?;
+    with_server(setup, |published, stop| {
+        republish(setup, &stores, published);
+        let mut due: Vec<Timestamp> = setup.repositories.iter().map(|_| Timestamp::MIN).collect();
         // What has never been published is built at once, the rest on its schedule.
-        for (i, repository) in config.repositories.iter().enumerate() {
+        for (i, repository) in setup.repositories.iter().enumerate() {
             if stores[i].newest_snapshot().is_ok_and(|s| s.is_some()) {
                 due[i] = next(repository);
             }
         }
-        while !*stop.borrow() {
-            for (i, repository) in config.repositories.iter().enumerate() {
-                if *stop.borrow() || due[i] > Timestamp::now() {
+        while !stop.is_set() {
+            for (i, repository) in setup.repositories.iter().enumerate() {
+                if stop.is_set() || due[i] > Timestamp::now() {
                     continue;
                 }
-                match commands::run_cycle(config, &volume, repository, &stores[i]) {
-                    Ok(finished) if finished.snapshot.is_some() => republish(config, &stores, state),
+                match commands::run_cycle(setup, &volume, repository, &stores[i], stop) {
+                    Ok(finished) if finished.snapshot.is_some() => republish(setup, &stores, published),
                     Ok(_) => {}
                     Err(error) => tracing::error!(repository = repository.name, "{error:#}"),
                 }
@@ -53,19 +54,19 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// Serves only, following what another instance publishes.
-pub(super) fn serve(config: &Config) -> anyhow::Result<Exit> {
-    let volume = Volume::open_read_only(&config.data)?;
-    with_server(config, |state, stop| {
+pub(super) fn serve(setup: &Setup) -> anyhow::Result<Exit> {
+    let volume = Volume::open_read_only(&setup.config.data)?;
+    with_server(setup, |published, stop| {
         let mut served = None;
-        while !*stop.borrow() {
-            match open(config, &volume) {
+        while !stop.is_set() {
+            match open(setup, &volume) {
                 Ok(stores) => {
                     let numbers: Vec<_> = stores
                         .iter()
                         .map(|s| s.newest_snapshot().ok().flatten().map(|s| s.manifest.number))
                         .collect();
                     if served.as_ref() != Some(&numbers) {
-                        republish(config, &stores, state);
+                        republish(setup, &stores, published);
                         served = Some(numbers);
                     }
                 }
@@ -76,15 +77,15 @@ pub(super) fn serve(config: &Config) -> anyhow::Result<Exit> {
     })
 }
 
-fn open(config: &Config, volume: &Volume) -> anyhow::Result<Vec<Repository>> {
-    config
+fn open(setup: &Setup, volume: &Volume) -> anyhow::Result<Vec<Repository>> {
+    setup
         .repositories
         .iter()
         .map(|repository| volume.repository(&repository.name))
         .collect()
 }
 
-fn next(repository: &crate::config::Repository) -> Timestamp {
+fn next(repository: &setup::Repository) -> Timestamp {
     repository
         .schedule
         .next_after(Timestamp::now())
@@ -92,46 +93,28 @@ fn next(repository: &crate::config::Repository) -> Timestamp {
 }
 
 /// Waits for `time`, or until the program is to stop.
-fn wait(stop: &watch::Receiver<bool>, time: Duration) {
+fn wait(stop: &CancelFlag, time: Duration) {
     let until = std::time::Instant::now() + time;
-    while !*stop.borrow() && std::time::Instant::now() < until {
+    while !stop.is_set() && std::time::Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// Starts the server and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
-fn with_server(
-    config: &Config,
-    work: impl FnOnce(&State, &watch::Receiver<bool>) + Send,
-) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
-    let state = Arc::new(State::default());
-    let server = runtime.block_on(Server::bind(&config.listen, state.clone()))?;
+fn with_server(setup: &Setup, work: impl FnOnce(&Published, &CancelFlag) + Send) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    let published = Published::default();
+    let server = runtime.block_on(Server::bind(settings(&setup.config.serve), published.clone()))?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
-    let (sender, stop) = watch::channel(false);
+    let stop = CancelFlag::default();
     std::thread::scope(|scope| {
-        let builder = scope.spawn({
-            let (state, stop) = (state.clone(), stop.clone());
-            move || work(&state, &stop)
-        });
-        let served = runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-            let serving = tokio::spawn(server.run(stop, config.drain));
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("shutting down");
-            let _ = sender.send(true);
-            serving.await.context("the server failed")
-        });
-        // A waiting builder looks up every 50 ms; a running cycle is interrupted at any instant without harm, and waiting
-        // for it could outlast the container's grace time.
-        let until = std::time::Instant::now() + Duration::from_secs(1);
-        while !builder.is_finished() && std::time::Instant::now() < until {
+        let builder = scope.spawn(|| work(&published, &stop));
+        let served = runtime.block_on(serve_until_signal(server, &stop));
+        // A cycle is interrupted at any instant without harm, and waiting for it could outlast the grace time.
+        let until = Instant::now() + LINGER;
+        while !builder.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(10));
         }
         if !builder.is_finished() {
@@ -142,63 +125,74 @@ fn with_server(
     })
 }
 
-/// Serves the newest snapshot of each repository.
-fn republish(config: &Config, stores: &[Repository], state: &State) {
-    let sites: anyhow::Result<Vec<_>> = config
-        .repositories
-        .iter()
-        .zip(stores)
-        .map(|(repository, store)| site(repository.base_url.path(), store))
-        .collect();
-    match sites.map(|sites| sites.into_iter().flatten().collect::<Vec<_>>()) {
-        Ok(sites) if sites.is_empty() => {}
-        Ok(sites) => match Site::new(sites) {
-            Ok(site) => state.publish(site),
-            Err(error) => tracing::error!("{error:#}"),
-        },
-        Err(error) => tracing::error!("{error:#}"),
+async fn serve_until_signal(server: Server, stop: &CancelFlag) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let cut = server
+        .run(async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!("shutting down");
+            stop.set();
+        })
+        .await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut connections that did not finish in time");
+    }
+    Ok(())
+}
+
+fn settings(serve: &config::Serve) -> serve::Settings {
+    serve::Settings {
+        listen: serve.listen.clone(),
+        notice: Duration::ZERO,
+        drain: serve.drain,
+        header_timeout: serve.header_timeout,
+        idle_timeout: serve.idle_timeout,
+        max_connections: serve.max_connections.get(),
     }
 }
 
-fn site(base_path: &str, store: &Repository) -> anyhow::Result<Option<RepositorySite>> {
-    let Some(snapshot) = store.newest_snapshot()? else {
-        return Ok(None);
-    };
-    let mut resources: Vec<_> = snapshot
-        .manifest
-        .files
-        .iter()
-        .map(|(path, file)| Resource {
+/// Serves the newest snapshot of each repository.
+fn republish(setup: &Setup, stores: &[Repository], published: &Published) {
+    let site =
+        |(repository, store): (&setup::Repository, &Repository)| site(repository.base_url.path(), store);
+    let sites: anyhow::Result<Vec<_>> = setup.repositories.iter().zip(stores).map(site).collect();
+    match sites.and_then(Site::new) {
+        Ok(site) => published.switch_to(site),
+        Err(error) => tracing::error!("what was served before stays: {error:#}"),
+    }
+}
+
+/// What a repository serves; nothing before its first snapshot.
+fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
+    let mut resources = Vec::new();
+    if let Some(snapshot) = store.newest_snapshot()? {
+        resources.extend(snapshot.manifest.files.iter().map(|(path, file)| Resource {
             path: path.clone(),
             file: snapshot.folder.join(path),
             size: file.size,
             sha256: file.sha256,
             last_modified: file.last_modified,
             kind: if path.starts_with("include/") {
-                Kind::AddressedMetadata
+                Kind::ArchivedMetadata
             } else {
                 Kind::Metadata
             },
-        })
-        .collect();
-    store.ledger(|ledger| {
-        resources.extend(
-            ledger
-                .releases()
-                .iter()
-                .take(snapshot.manifest.releases as usize)
-                .map(|release| Resource {
-                    path: release.path(),
-                    file: PathBuf::from(store.root()).join(release.path()),
-                    size: release.size,
-                    sha256: release.sha256,
-                    last_modified: release.time.as_second(),
-                    kind: Kind::Archive,
-                }),
-        );
-    });
-    Ok(Some(RepositorySite {
+        }));
+        let releases = usize::try_from(snapshot.manifest.releases)?;
+        store.ledger(|ledger| {
+            resources.extend(ledger.releases().iter().take(releases).map(|release| Resource {
+                path: release.path(),
+                file: store.archive(release),
+                size: release.size,
+                sha256: release.sha256,
+                last_modified: release.time.as_second(),
+                kind: Kind::Archive,
+            }));
+        });
+    }
+    Ok(RepositorySite {
         base_path: base_path.to_owned(),
         resources,
-    }))
+    })
 }

@@ -2,13 +2,15 @@
 
 mod commands;
 mod daemon;
+mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{LogFormat, LogLevel};
+use crate::observe::init_logging;
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
@@ -17,7 +19,7 @@ use crate::config::Config;
     after_help = "Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong."
 )]
 struct Arguments {
-    /// The configuration file, or the folder with mirror.yaml [default: /etc/mirror/mirror.yaml]
+    /// The configuration file, or the folder with mirror.yaml [default: /etc/mirror]
     #[arg(long, short, env = "MIRROR_CONFIG", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -76,32 +78,38 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    crate::observe::init_logging();
-    let command = arguments.command.unwrap_or(Command::Run);
-    if let Command::Schema = command {
-        return commands::schema().into();
-    }
-    let config = match Config::load(arguments.config.as_deref()) {
-        Ok(config) => config,
+    let exit = match arguments.command.unwrap_or(Command::Run) {
+        Command::Schema => commands::schema(),
+        command => configured(command, &arguments),
+    };
+    exit.into()
+}
+
+fn configured(command: Command, arguments: &Arguments) -> Exit {
+    let setup = match setup::load(arguments.config.as_deref()) {
+        Ok(setup) => setup,
         Err(error) => {
             eprintln!("{error:#}");
-            return Exit::Usage.into();
+            return Exit::Usage;
         }
     };
-    let result = match command {
-        Command::Run => daemon::run(&config),
-        Command::Serve => daemon::serve(&config),
-        Command::Build => commands::build(&config),
-        Command::Plan => commands::plan(&config),
-        Command::Check => commands::check(&config),
-        Command::Health => commands::health(&config),
+    let log = setup.config.log;
+    // What a person asks for and reads at once needs no log of its steps.
+    let (format, level) = match command {
+        Command::Check | Command::Health | Command::Plan => (LogFormat::Auto, LogLevel::Warn),
+        _ => (log.format, log.level),
+    };
+    let result = init_logging(format, level).and_then(|()| match command {
+        Command::Run => daemon::run(&setup),
+        Command::Serve => daemon::serve(&setup),
+        Command::Build => commands::build(&setup),
+        Command::Plan => commands::plan(&setup),
+        Command::Check => commands::check(&setup),
+        Command::Health => commands::health(&setup),
         Command::Schema => Ok(commands::schema()),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            eprintln!("{error:#}");
-            Exit::Failed.into()
-        }
-    }
+    });
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        Exit::Failed
+    })
 }

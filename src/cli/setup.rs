@@ -8,6 +8,7 @@ use crate::config::{self, Config, Loaded, RecipeRef};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
 use crate::schedule::Schedule;
+use crate::source;
 use crate::yaml::{self, Complaint, Report};
 
 /// A configuration with its recipes.
@@ -25,12 +26,44 @@ pub struct Repository {
     pub sources: Vec<Source>,
 }
 
+impl Setup {
+    /// How to fetch.
+    ///
+    /// # Errors
+    /// A credential for what is no URL.
+    pub fn fetch_settings(&self) -> anyhow::Result<source::Settings> {
+        let git = &self.config.git;
+        let credential = |configured: &config::Credential| {
+            let mut credential = source::Credential::new(&configured.url)?;
+            credential.username = configured.username.clone();
+            credential.password = configured.password.clone();
+            credential.private_key_file = configured.private_key.clone();
+            credential.passphrase = configured.passphrase.clone();
+            credential.known_hosts_file = configured.known_hosts.clone();
+            Ok(credential)
+        };
+        Ok(source::Settings {
+            connect_timeout: git.connect_timeout,
+            timeout: git.timeout,
+            ca_file: git.ca_file.clone(),
+            shallow: git.shallow,
+            credentials: git
+                .credentials
+                .iter()
+                .map(credential)
+                .collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
 /// Loads the configuration and the recipes that it names.
 ///
 /// # Errors
 /// A file that cannot be read, or all problems in it.
 pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
-    let Loaded { config, mut report, .. } = config::load(named)?;
+    let Loaded {
+        config, mut report, ..
+    } = config::load(named)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
         let mut sources = recipe(&repository.recipe)?.sources;
@@ -70,7 +103,8 @@ fn check_only(only: &[String], sources: &[Source], at: &yaml::Path, report: &mut
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("its sources are {}", known().collect::<Vec<_>>().join(", ")),
             };
-            let complaint = Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));
+            let complaint =
+                Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));
             report.add(&at.index(i), complaint.hint(hint));
         }
     }

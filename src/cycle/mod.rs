@@ -4,15 +4,17 @@
 //! nothing.
 
 mod metadata;
+mod refs;
 mod report;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use self::refs::UpToDate;
 use crate::composer::{PackageName, Version};
 use crate::digest::Sha256;
 use crate::ledger::Release;
@@ -20,7 +22,7 @@ use crate::package::build;
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
-use crate::source::{self, Clone, ExtraRef};
+use crate::source::{BareClone, CancelFlag, Fetcher};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Staged};
 
@@ -35,7 +37,9 @@ pub struct Job<'a> {
     pub sources: Vec<&'a Source>,
     /// The URL to fetch a source's URL from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
-    pub fetch: &'a source::Settings,
+    pub fetcher: &'a Fetcher,
+    /// Stops the fetches.
+    pub cancel: &'a CancelFlag,
     /// Sources fetched at the same time.
     pub fetches: usize,
     /// Packages built at the same time.
@@ -56,23 +60,16 @@ pub struct Finished {
 ///
 /// # Errors
 /// A source that cannot be fetched or read.
-pub fn plan_source(job: &Job<'_>, source: &Source) -> anyhow::Result<(PathBuf, Vec<plan::Release>, Plan)> {
-    let folder = job.clones.join(format!("{}.git", source.name));
-    fetch(job, source, &folder)?;
-    let clone = Clone::open(&folder)?;
-    let (releases, mut lines) = releases(source, &clone)?;
-    let mut plan = plan::plan(source, &releases, &clone, &|name, version| {
-        claim(job.store, source, name, version)
-    });
+pub fn plan_source(job: &Job<'_>, source: &Source) -> anyhow::Result<Plan> {
+    let up_to_date = refs::fetch(job, source)?;
+    let clone = BareClone::open(&up_to_date.folder)?;
+    let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
+    let mut plan = plan_releases(job.store, source, &clone, &releases);
     lines.append(&mut plan.lines);
-    Ok((
-        folder,
-        releases,
-        Plan {
-            builds: plan.builds,
-            lines,
-        },
-    ))
+    Ok(Plan {
+        builds: plan.builds,
+        lines,
+    })
 }
 
 /// Runs one cycle.
@@ -89,17 +86,13 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         &job.sources,
         job.fetches,
         || Ok(()),
-        |(), source| {
-            let folder = job.clones.join(format!("{}.git", source.name));
-            fetch(job, source, &folder).map(|()| folder)
-        },
+        |(), source| refs::fetch(job, source),
     );
     let mut report = Report::default();
     let mut published = 0;
-    for (source, folder) in job.sources.iter().zip(fetched) {
+    for (source, fetched) in job.sources.iter().zip(fetched) {
         let known = before.sources.get(&source.name);
-        let result = folder.and_then(|folder| build_source(job, source, &folder, known));
-        let entry = match result {
+        let entry = match fetched.and_then(|up_to_date| build_source(job, source, &up_to_date, known)) {
             Ok((entry, new)) => {
                 published += new;
                 entry
@@ -119,7 +112,9 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
             && p.manifest.base_url == job.base_url.to_string()
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });
-    let snapshot = if unchanged {
+    // A repository that never had anything stays unpublished, and its server not ready, instead of being empty.
+    let nothing = job.store.ledger(|ledger| ledger.is_empty());
+    let snapshot = if unchanged || nothing {
         None
     } else {
         publish(job, previous.as_ref(), &report)?
@@ -131,68 +126,10 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     })
 }
 
-fn fetch(job: &Job<'_>, source: &Source, folder: &Path) -> anyhow::Result<()> {
-    let url = (job.rewrite)(&source.git);
-    let extra: Vec<_> = source
-        .extra_refs
-        .iter()
-        .map(|e| ExtraRef {
-            reference: e.reference.clone(),
-            version: e.version.clone(),
-        })
-        .collect();
-    let wanted = |tag: &str| source.tags.admits(tag).is_ok();
-    let fetched = source::fetch(folder, &url, &wanted, &extra, job.fetch)
-        .with_context(|| format!("source `{}`", source.name))?;
-    for name in &fetched.moved {
-        tracing::warn!(
-            source = source.name,
-            tag = name,
-            "upstream moved a tag: what is published from it stays"
-        );
-    }
-    for name in &fetched.deleted {
-        tracing::warn!(
-            source = source.name,
-            tag = name,
-            "upstream deleted a tag: what is published from it stays"
-        );
-    }
-    if !fetched.new.is_empty() {
-        tracing::info!(
-            source = source.name,
-            tags = fetched.new.len(),
-            bytes = fetched.received_bytes,
-            "fetched"
-        );
-    }
-    Ok(())
-}
-
-/// The releases of a clone, and a line for each tag that is none.
-fn releases(source: &Source, clone: &Clone) -> anyhow::Result<(Vec<plan::Release>, Vec<Line>)> {
-    let (mut releases, mut lines) = (Vec::new(), Vec::new());
-    for tag in clone.tags()? {
-        match clone.commit(&tag) {
-            Ok(commit) => {
-                releases.push(plan::Release {
-                    tag,
-                    commit: commit.id,
-                    tree: commit.tree,
-                    time: commit.time,
-                });
-            }
-            Err(error) => lines.push(Line {
-                source: source.name.clone(),
-                tag,
-                package: String::new(),
-                outcome: Outcome::Failed {
-                    because: format!("{error:#}"),
-                },
-            }),
-        }
-    }
-    Ok((releases, lines))
+fn plan_releases(store: &Repository, source: &Source, clone: &BareClone, releases: &[plan::Release]) -> Plan {
+    plan::plan(source, releases, clone, &|name, version| {
+        claim(store, source, name, version)
+    })
 }
 
 fn claim(store: &Repository, source: &Source, name: &PackageName, version: &Version) -> Claim {
@@ -209,29 +146,28 @@ fn claim(store: &Repository, source: &Source, name: &PackageName, version: &Vers
 fn build_source(
     job: &Job<'_>,
     source: &Source,
-    folder: &Path,
+    up_to_date: &UpToDate,
     known: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
-    let clone = Clone::open(folder)?;
-    let (releases, mut lines) = releases(source, &clone)?;
+    let clone = BareClone::open(&up_to_date.folder)?;
+    let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
     let rules = Recipe::fingerprint(source);
-    let refs: BTreeMap<_, _> = releases
+    let commits: BTreeMap<_, _> = releases
         .iter()
         .map(|r| (r.tag.clone(), r.commit.to_string()))
         .collect();
-    if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
+    let is_known = |k: &&SourceReport| k.is_complete() && k.rules == Some(rules) && k.refs == commits;
+    if let Some(known) = known.filter(is_known)
+        && lines.is_empty()
+    {
         return Ok((known.clone(), 0));
     }
-    let mut plan = plan::plan(source, &releases, &clone, &|name, version| {
-        claim(job.store, source, name, version)
-    });
+    let mut plan = plan_releases(job.store, source, &clone, &releases);
     lines.append(&mut plan.lines);
-    let built = workers::map(
-        &plan.builds,
-        job.workers,
-        || Clone::open(folder),
-        |clone, build| stage(job.store, source, clone, build),
-    );
+    let open = || Ok(BareClone::open(&up_to_date.folder)?);
+    let built = workers::map(&plan.builds, job.workers, open, |clone, build| {
+        stage(job.store, source, clone, build)
+    });
     let mut batch = Vec::new();
     for (build, result) in plan.builds.iter().zip(built) {
         let outcome = match result {
@@ -254,13 +190,13 @@ fn build_source(
     if new > 0 {
         job.store.publish(batch)?;
     }
-    Ok((SourceReport::new(rules, refs, lines), new))
+    Ok((SourceReport::new(rules, commits, lines), new))
 }
 
 fn stage(
     store: &Repository,
     source: &Source,
-    clone: &Clone,
+    clone: &BareClone,
     build: &Build,
 ) -> anyhow::Result<(Staged, Release)> {
     let staged = store.stage(|sink| build::archive(build, source, clone, sink))?;

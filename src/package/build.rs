@@ -10,7 +10,7 @@ use super::archive::{Entry, Kind, Writer, layout};
 use super::plan::{Build, join};
 use crate::composer::{Manifest, to_js_string};
 use crate::recipe::Source;
-use crate::source::{Clone, EntryKind, ObjectId};
+use crate::source::{BareClone, EntryKind, ObjectId};
 
 /// Left out of every package: the manifest is added rewritten (the prefix is the reference's: at the root of a
 /// repository it also hits `composer.json.dist`).
@@ -20,7 +20,7 @@ const ALWAYS_EXCLUDED: [&str; 2] = ["composer.json", ".git/"];
 ///
 /// # Errors
 /// What Composer would refuse, or what git could not read.
-pub fn manifest(build: &Build, source: &Source, clone: &Clone) -> anyhow::Result<Manifest> {
+pub fn manifest(build: &Build, source: &Source, clone: &BareClone) -> anyhow::Result<Manifest> {
     let mut manifest = Manifest::parse(&clone.blob(build.manifest)?)?;
     let pinned: Option<&BTreeMap<_, _>> = source.versions.get(&build.release.tag);
     let (name, version) = (build.name.to_string(), build.version.to_string());
@@ -35,7 +35,7 @@ pub fn manifest(build: &Build, source: &Source, clone: &Clone) -> anyhow::Result
 ///
 /// # Errors
 /// Of the manifest, of git, and of the sink.
-pub fn archive<W: Write>(build: &Build, source: &Source, clone: &Clone, sink: W) -> anyhow::Result<W> {
+pub fn archive<W: Write>(build: &Build, source: &Source, clone: &BareClone, sink: W) -> anyhow::Result<W> {
     let manifest = to_js_string(&Value::Object(manifest(build, source, clone)?.0));
     let mut items = vec![Entry {
         name: "composer.json".to_owned(),
@@ -58,7 +58,7 @@ pub fn archive<W: Write>(build: &Build, source: &Source, clone: &Clone, sink: W)
 
 /// Lists the regular files below a tree; symbolic links and submodules are no files of a package.
 fn collect(
-    clone: &Clone,
+    clone: &BareClone,
     build: &Build,
     tree: ObjectId,
     path: &str,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::composer::{Manifest, PackageName, Version};
 use crate::recipe::{PackageRule, RuleKind, Source};
-use crate::source::{Clone, EntryKind, ObjectId};
+use crate::source::{BareClone, EntryKind, ObjectId};
 
 /// A ref of a source that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub enum Claim {
 pub fn plan(
     source: &Source,
     releases: &[Release],
-    clone: &Clone,
+    clone: &BareClone,
     claimed: &dyn Fn(&PackageName, &Version) -> Claim,
 ) -> Plan {
     let mut planner = Planner {
@@ -116,7 +116,7 @@ type Identity = Result<(PackageName, Option<String>), String>;
 
 struct Planner<'a> {
     source: &'a Source,
-    clone: &'a Clone,
+    clone: &'a BareClone,
     claimed: &'a dyn Fn(&PackageName, &Version) -> Claim,
     manifests: HashMap<ObjectId, Identity>,
     taken: HashMap<(PackageName, Version), ()>,
@@ -263,18 +263,11 @@ impl Planner<'_> {
     }
 
     /// The tree at a path below `tree`; `None` where there is no such folder.
-    fn descend(&self, mut tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            let entries = self.clone.tree(tree)?;
-            match entries
-                .iter()
-                .find(|e| e.name == part && e.kind == EntryKind::Tree)
-            {
-                Some(entry) => tree = entry.id,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(tree))
+    fn descend(&self, tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
+        let found = self.clone.find(tree, path)?;
+        Ok(found
+            .filter(|entry| entry.kind == EntryKind::Tree)
+            .map(|entry| entry.id))
     }
 
     fn line(&mut self, release: &Release, package: &str, outcome: Outcome) {

@@ -162,7 +162,9 @@ impl Recipe {
         for (i, source) in self.sources.iter().enumerate() {
             let at = Path::default().key("sources").index(i);
             if let Some(first) = seen.insert(&source.name, i) {
-                let complaint = Complaint::new(format!("a source's name is its own, sources[{first}] has it already"));
+                let complaint = Complaint::new(format!(
+                    "a source's name is its own, sources[{first}] has it already"
+                ));
                 report.add(&at.key("name"), complaint.found(format!("`{}`", source.name)));
             }
             source.check(&at, report);
@@ -198,11 +200,17 @@ impl Source {
             let at = at.key("corrections").index(i);
             if correction.package.parse::<PackageName>().is_err() {
                 let complaint = Complaint::new("expected a package name, `vendor/name` in lower case");
-                report.add(&at.key("package"), complaint.found(format!("`{}`", correction.package)));
+                report.add(
+                    &at.key("package"),
+                    complaint.found(format!("`{}`", correction.package)),
+                );
             }
             for (key, value) in &correction.set {
                 if !value.is_object() {
-                    report.add(&at.key("set").key(key), Complaint::new("expected a map of entries to set"));
+                    report.add(
+                        &at.key("set").key(key),
+                        Complaint::new("expected a map of entries to set"),
+                    );
                 }
             }
         }

@@ -3,23 +3,23 @@
 //! A secret is read from its file when it is needed and is never printed, not even by `Debug`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::address::{Address, AddressError};
 use super::error::Cause;
+use crate::config;
 
-/// How to log in where a source lives. The files hold the secrets; none of them is read before it is needed.
+/// How to log in where a source lives. No secret is read before it is needed.
 #[derive(Clone, Debug)]
 pub struct Credential {
     prefix: String,
     below: Address,
-    pub username: Option<String>,
-    pub username_file: Option<PathBuf>,
+    pub username: Option<config::Secret>,
     /// A password or a token: for https, and for ssh hosts that want one.
-    pub password_file: Option<PathBuf>,
+    pub password: Option<config::Secret>,
     /// For ssh: a private key in OpenSSH or PEM format.
     pub private_key_file: Option<PathBuf>,
-    pub passphrase_file: Option<PathBuf>,
+    pub passphrase: Option<config::Secret>,
     /// For ssh, and needed there: the host keys that are trusted, as sshd(8) "SSH_KNOWN_HOSTS FILE FORMAT".
     pub known_hosts_file: Option<PathBuf>,
 }
@@ -31,10 +31,9 @@ impl Credential {
             prefix: super::address::redacted(prefix),
             below: Address::parse(prefix)?,
             username: None,
-            username_file: None,
-            password_file: None,
+            password: None,
             private_key_file: None,
-            passphrase_file: None,
+            passphrase: None,
             known_hosts_file: None,
         })
     }
@@ -45,20 +44,29 @@ impl Credential {
     }
 
     pub(super) fn username(&self) -> Result<Option<String>, Cause> {
-        match (&self.username, &self.username_file) {
-            (Some(name), _) => Ok(Some(name.clone())),
-            (None, Some(file)) => Secret::read(file).map(|secret| Some(secret.0)),
-            (None, None) => Ok(None),
-        }
+        Ok(read(&self.username)?.map(|secret| secret.0))
     }
 
     pub(super) fn password(&self) -> Result<Option<Secret>, Cause> {
-        self.password_file.as_deref().map(Secret::read).transpose()
+        read(&self.password)
     }
 
     pub(super) fn passphrase(&self) -> Result<Option<Secret>, Cause> {
-        self.passphrase_file.as_deref().map(Secret::read).transpose()
+        read(&self.passphrase)
     }
+}
+
+/// Reads a secret at the time of its use, so that a rotated file counts.
+fn read(secret: &Option<config::Secret>) -> Result<Option<Secret>, Cause> {
+    let Some(secret) = secret else { return Ok(None) };
+    let failed = |error: anyhow::Error| Cause::File {
+        path: match secret {
+            config::Secret::File(path) => path.clone(),
+            config::Secret::Value(_) => PathBuf::new(),
+        },
+        reason: error.root_cause().to_string(),
+    };
+    secret.read().map(|text| Some(Secret(text))).map_err(failed)
 }
 
 /// The credential with the longest prefix that covers `address`.
@@ -76,15 +84,6 @@ pub(super) struct Secret(String);
 impl Secret {
     pub(super) fn new(text: String) -> Self {
         Self(text)
-    }
-
-    /// The content of `file` without its line end.
-    fn read(file: &Path) -> Result<Self, Cause> {
-        let text = std::fs::read_to_string(file).map_err(|source| Cause::File {
-            path: file.to_owned(),
-            reason: source.to_string(),
-        })?;
-        Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     pub(super) fn expose(&self) -> &str {

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use mirror::config::Secret;
 use mirror::source::{CancelFlag, Cause, Credential, Fetcher};
 
 use crate::support::git::Upstream;
@@ -53,8 +54,8 @@ fn credential(mirror: &Mirror, prefix: &str, password: &str) -> Credential {
     let file = mirror.dir.path().join("password");
     std::fs::write(&file, format!("{password}\n")).expect("written");
     let mut credential = Credential::new(prefix).expect(prefix);
-    credential.username = Some("joe".into());
-    credential.password_file = Some(file);
+    credential.username = Some(Secret::Value("joe".into()));
+    credential.password = Some(Secret::File(file));
     credential
 }
 
@@ -84,7 +85,7 @@ fn refused_access_names_the_credential_and_no_secret() {
     let error = s.mirror.fails(&s.url().replace("http://", "http://joe:wr0ng@"));
     assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
 
-    s.mirror.settings.credentials[0].password_file = Some("/no/such/file".into());
+    s.mirror.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
     assert!(matches!(s.cause(), Cause::File { .. }));
 }
 

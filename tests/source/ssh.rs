@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use mirror::config::Secret;
 use mirror::source::{Cause, Credential};
 
 use crate::support::git::Upstream;
@@ -78,7 +79,7 @@ fn a_locked_rsa_key_needs_its_passphrase() {
     s.credential().private_key_file = Some(s.server.file("locked"));
     let text = s.cause().to_string();
     assert!(text.contains("needs a passphrase"), "{text}");
-    s.credential().passphrase_file = Some(s.server.write("passphrase", "sesame\n"));
+    s.credential().passphrase = Some(Secret::File(s.server.write("passphrase", "sesame\n")));
     let text = s.cause().to_string();
     assert!(
         text.contains("is the passphrase the right one?") && !text.contains("sesame"),
@@ -92,7 +93,7 @@ fn a_locked_rsa_key_needs_its_passphrase() {
 fn a_stranger_is_refused() {
     let mut s = setup();
     s.credential().private_key_file = Some(s.server.file("stranger"));
-    s.credential().password_file = Some(s.server.write("password", "wr0ng\n"));
+    s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
     let error = s.mirror.fails(&s.url());
     assert!(
         matches!(
