@@ -1,16 +1,57 @@
-//! A mirror appliance for Composer packages: git repositories in, a Composer repository out.
+//! A mirror appliance for Composer packages: git repositories in, a Composer repository out, in one process.
 //!
 //! # The stages
 //!
 //! Data goes one way; each stage hands the next one plain values:
 //!
 //! ```text
-//! mirror.yaml ─► config ─► schedule ──(cycle)──► source ─► package ─► ledger ─► repository ─► store ─► serve
-//!                   │                             git2      plan,      append    packages.json  atomic   hyper
-//!                   └─ recipe (YAML, built in)    fetch     zip        only      p2/ include/   snapshot
+//! mirror.yaml ─► config ─► schedule ──(cycle)──► source ─► package ─► store ─► repository ─► store ─► serve
+//!                  │                              git2      plan,     zips,    packages.json  snap-    hyper
+//!                  └─ recipe (YAML, built in)     fetch     archive   ledger   p2/ include/   shot
 //! ```
 //!
-//! Only [`cycle`] sees more than one stage; [`cli`] wires it to the clock and to the server.
+//! | module | does | knows |
+//! |---|---|---|
+//! | [`yaml`] | strict documents with the place of every problem | the YAML crate |
+//! | [`config`] | the configuration as valid values | |
+//! | [`recipe`] | how a source becomes packages, as data; the built-in recipes | |
+//! | [`composer`] | names, versions, constraints, manifests: Composer's vocabulary, pure | |
+//! | [`source`] | bare clones, their refs, trees and blobs | git2, ureq, russh |
+//! | [`package`] | what each ref would give, its manifest, its archive's bytes | |
+//! | [`ledger`] | the append-only record of releases: its lines and their chain | |
+//! | [`store`] | the data volume: the only place that writes to it | its layout |
+//! | [`repository`] | metadata from releases: values in, bytes out | |
+//! | [`cycle`] | fetch, plan, build, publish: the only place where these stages meet | |
+//! | [`serve`] | HTTP from a table in memory | hyper |
+//! | [`schedule`], [`observe`] | crontab lines; the log | cron, tracing |
+//! | [`cli`] | arguments in, exit code out; joins cycles, clock and server | clap |
+//!
+//! Git and zip work is blocking code on threads of its own; only serving is async. There is no global mutable state but
+//! libgit2's options, which [`source`] sets once.
+//!
+//! # The words
+//!
+//! They are Composer's and git's. A *source* is a git repository; a *release* is one published package version, a line of
+//! the *ledger*; a *snapshot* is one complete published state of a repository's metadata; a *cycle* is one run of fetch,
+//! plan, build, publish. A *recipe* says how sources become packages.
+//!
+//! # What must never break
+//!
+//! - Published bytes never change. An archive is linked into place without ever overwriting, and a name and version in
+//!   the ledger is never built again, whatever upstream does to its tags.
+//! - The archives equal the reference generator's, byte for byte: [`package::archive`] and [`package::manifest`].
+//! - A reader never sees half a publication: archives, then the ledger, then the snapshot, each durable before the next;
+//!   the rename of the snapshot is the commit ([`store`]).
+//! - Nothing is lost silently: each (source, tag, package) ends as an [`package::plan::Outcome`], and failures reach the
+//!   log, the report of the snapshot and the exit code.
+//! - A cycle that finds nothing new writes nothing.
+//!
+//! # Choices
+//!
+//! - Metadata is made from the ledger and the archives alone: a snapshot can be lost and made again.
+//! - A source whose refs and rules are those of its last complete report is passed over without a look at its trees.
+//! - The highest snapshot is the current one; the link `current` is for other web servers only.
+//! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
 pub mod cli;
 pub mod composer;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::Exit;
+use super::progress::Display;
 use super::setup::{Repository, Setup};
 use crate::config;
 use crate::cycle::{self, Finished, Job};
@@ -64,6 +65,7 @@ fn with_job<T>(
 ) -> anyhow::Result<T> {
     let git = &setup.config.git;
     let fetcher = Fetcher::new(setup.fetch_settings()?);
+    let display = Display::new(repository.sources.len());
     work(&Job {
         store,
         clones: volume.git().join(&repository.name),
@@ -72,6 +74,7 @@ fn with_job<T>(
         rewrite: &|url| git.rewrite(url),
         fetcher: &fetcher,
         cancel,
+        progress: &|step| display.step(step),
         fetches: git.parallel.get(),
         workers: setup.config.build.workers().get(),
     })
@@ -170,6 +173,15 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
         config.data.display(),
         listen.join(", ")
     )?;
+    if let Some(name) = &config.site.name {
+        let contact = config
+            .site
+            .contact
+            .as_deref()
+            .map(|c| format!(", {c}"))
+            .unwrap_or_default();
+        writeln!(out, "Run by {name}{contact}.")?;
+    }
     for repository in &setup.repositories {
         let schedule = &repository.schedule;
         writeln!(

@@ -149,6 +149,7 @@ fn settings(serve: &config::Serve) -> serve::Settings {
         header_timeout: serve.header_timeout,
         idle_timeout: serve.idle_timeout,
         max_connections: serve.max_connections.get(),
+        max_header_size: serve.max_header_size,
     }
 }
 

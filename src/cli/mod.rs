@@ -2,6 +2,7 @@
 
 mod commands;
 mod daemon;
+mod progress;
 mod setup;
 
 use std::path::PathBuf;

@@ -22,7 +22,7 @@ use crate::package::build;
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
-use crate::source::{BareClone, CancelFlag, Fetcher};
+use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Staged};
 
@@ -40,10 +40,31 @@ pub struct Job<'a> {
     pub fetcher: &'a Fetcher,
     /// Stops the fetches.
     pub cancel: &'a CancelFlag,
+    /// Told what is going on, from any thread.
+    pub progress: &'a (dyn Fn(Step<'_>) + Sync),
     /// Sources fetched at the same time.
     pub fetches: usize,
     /// Packages built at the same time.
     pub workers: usize,
+}
+
+/// What a cycle is doing.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    Fetching {
+        source: &'a str,
+        progress: Progress,
+    },
+    /// A source is up to date, or could not be fetched.
+    Fetched {
+        source: &'a str,
+    },
+    /// So many package versions of the source will be built.
+    Building {
+        source: &'a str,
+        packages: u64,
+    },
+    Built,
 }
 
 /// How a cycle ended.
@@ -165,8 +186,14 @@ fn build_source(
     let mut plan = plan_releases(job.store, source, &clone, &releases);
     lines.append(&mut plan.lines);
     let open = || Ok(BareClone::open(&up_to_date.folder)?);
+    (job.progress)(Step::Building {
+        source: &source.name,
+        packages: plan.builds.len() as u64,
+    });
     let built = workers::map(&plan.builds, job.workers, open, |clone, build| {
-        stage(job.store, source, clone, build)
+        let staged = stage(job.store, source, clone, build);
+        (job.progress)(Step::Built);
+        staged
     });
     let mut batch = Vec::new();
     for (build, result) in plan.builds.iter().zip(built) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::Job;
+use super::{Job, Step};
 use crate::package::plan::{Line, Outcome, Release};
 use crate::recipe::Source;
 use crate::source::{BareClone, Fetched, Ref, Wanted};
@@ -20,10 +20,15 @@ pub(super) fn fetch(job: &Job<'_>, source: &Source) -> anyhow::Result<UpToDate> 
     let folder = job.clones.join(format!("{}.git", source.name));
     let select = |advertised: &[Ref]| wanted(source, advertised);
     let url = (job.rewrite)(&source.git);
-    let fetched = job
-        .fetcher
-        .fetch(&folder, &url, &select, job.cancel, &|_| {})
-        .with_context(|| format!("source `{}`", source.name))?;
+    let progress = |progress| {
+        (job.progress)(Step::Fetching {
+            source: &source.name,
+            progress,
+        })
+    };
+    let fetched = job.fetcher.fetch(&folder, &url, &select, job.cancel, &progress);
+    (job.progress)(Step::Fetched { source: &source.name });
+    let fetched = fetched.with_context(|| format!("source `{}`", source.name))?;
     tell(source, &fetched);
     Ok(UpToDate { folder, fetched })
 }

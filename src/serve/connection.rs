@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::body::Body;
-use super::limits::{Place, REQUEST_HEAD, STREAMS};
+use super::limits::{Place, STREAMS};
 use super::patience::Patient;
 use super::probes::Probe;
 use super::published::Published;
@@ -61,11 +61,12 @@ pub(super) fn builder(settings: &Settings) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .max_buf_size(REQUEST_HEAD);
+        .max_buf_size(settings.max_header_size);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS);
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX));
     builder
 }
 

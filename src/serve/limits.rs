@@ -8,9 +8,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The head of a request, in bytes; Composer's has a few hundred.
-pub(super) const REQUEST_HEAD: usize = 32 << 10;
-
 /// Requests at a time on one HTTP/2 connection.
 pub(super) const STREAMS: u32 = 100;
 

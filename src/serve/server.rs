@@ -38,6 +38,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// More are answered 503.
     pub max_connections: usize,
+    /// The head of a request, in bytes, at least 8 KiB; Composer's has a few hundred.
+    pub max_header_size: usize,
 }
 
 impl Default for Settings {
@@ -50,6 +52,7 @@ impl Default for Settings {
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             max_connections: 1024,
+            max_header_size: 16 << 10,
         }
     }
 }

@@ -1,0 +1,69 @@
+//! The progress of a cycle on a terminal: one bar for what is fetched, one for what is built. Elsewhere nothing is drawn,
+//! the log tells.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::cycle::Step;
+
+/// The bars of one cycle; they go when it ends.
+pub struct Display {
+    sources: ProgressBar,
+    packages: ProgressBar,
+    /// Bytes received by source, of those that are being fetched.
+    fetching: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Display {
+    /// Bars for a cycle over so many sources.
+    pub fn new(sources: usize) -> Self {
+        let bars = MultiProgress::new();
+        let bar = |length, template| {
+            let bar = bars.add(ProgressBar::new(length));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar
+        };
+        Self {
+            sources: bar(sources as u64, "sources  {bar:30} {pos}/{len} {wide_msg}"),
+            packages: bar(0, "packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
+            fetching: Mutex::default(),
+        }
+    }
+
+    /// Draws a step.
+    pub fn step(&self, step: Step<'_>) {
+        match step {
+            Step::Fetching { source, progress } => {
+                let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+                fetching.insert(source.to_owned(), progress.bytes);
+                let each = fetching
+                    .iter()
+                    .map(|(source, bytes)| format!("{source} {}", HumanBytes(*bytes)));
+                self.sources.set_message(each.collect::<Vec<_>>().join(", "));
+            }
+            Step::Fetched { source } => {
+                self.fetching
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(source);
+                self.sources.inc(1);
+            }
+            Step::Building { source, packages } => {
+                self.packages.inc_length(packages);
+                self.packages.set_message(source.to_owned());
+            }
+            Step::Built => self.packages.inc(1),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.sources.finish_and_clear();
+        self.packages.finish_and_clear();
+    }
+}
