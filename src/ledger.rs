@@ -20,6 +20,12 @@ pub struct Release {
     pub previous: Sha256,
     pub name: String,
     pub version: String,
+    /// The path of the archive, where it is not `packages/<name>-<version>.zip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The public base URL that is in its bytes; a mirror at another URL renders it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<String>,
     pub sha1: Sha1,
     pub sha256: Sha256,
     /// Bytes.
@@ -38,13 +44,15 @@ pub struct Release {
 impl Release {
     /// The path of the archive, relative to the repository's base URL and to its folder on the volume.
     pub fn path(&self) -> String {
-        archive_path(&self.name, &self.version)
+        self.file
+            .clone()
+            .unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
     }
-}
 
-/// `packages/<vendor>/<name>-<version>.zip`.
-pub fn archive_path(name: &str, version: &str) -> String {
-    format!("packages/{name}-{version}.zip")
+    /// Whether it belongs to a repository at this base URL.
+    pub fn is_for(&self, base_url: &str) -> bool {
+        self.bound.as_deref().is_none_or(|bound| bound == base_url)
+    }
 }
 
 /// Why a ledger cannot be read.
@@ -99,7 +107,8 @@ impl Ledger {
             if release.previous != ledger.head {
                 return Err(Corrupt::Chain(number));
             }
-            if ledger.find(&release.name, &release.version).is_some() {
+            let before = ledger.find(&release.name, &release.version);
+            if before.is_some_and(|before| before.bound.is_none() || before.bound == release.bound) {
                 return Err(Corrupt::Twice(
                     number,
                     format!("{} {}", release.name, release.version),
@@ -133,7 +142,7 @@ impl Ledger {
         self.head = hash;
     }
 
-    /// The release of a name and version.
+    /// The release of a name and version; the last one, if it is bound to a URL.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
         self.by_version
             .get(&(name.to_owned(), version.to_owned()))
@@ -169,6 +178,8 @@ mod tests {
             previous: Sha256([9; 32]),
             name: "a/b".into(),
             version: version.into(),
+            file: None,
+            bound: None,
             sha1: Sha1::of(b"x"),
             sha256: Sha256::of(b"x"),
             size: 1,

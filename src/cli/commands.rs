@@ -65,12 +65,12 @@ fn with_job<T>(
 ) -> anyhow::Result<T> {
     let git = &setup.config.git;
     let fetcher = Fetcher::new(setup.fetch_settings()?);
-    let display = Display::new(repository.sources.len());
+    let display = Display::new(repository.recipe.sources.len());
     work(&Job {
         store,
         clones: volume.git().join(&repository.name),
         base_url: &repository.base_url,
-        sources: repository.sources.iter().collect(),
+        recipe: &repository.recipe,
         rewrite: &|url| git.rewrite(url),
         fetcher: &fetcher,
         cancel,
@@ -111,15 +111,15 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
     let mut exit = Exit::Complete;
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
-        for source in &repository.sources {
-            let cancel = CancelFlag::default();
-            let planned = with_job(setup, &volume, repository, &store, &cancel, |job| {
-                cycle::plan_source(job, source)
-            });
-            let plan = match planned {
+        let cancel = CancelFlag::default();
+        let planned = with_job(setup, &volume, repository, &store, &cancel, |job| {
+            Ok(cycle::plan(job))
+        })?;
+        for (source, plan) in planned {
+            let plan = match plan {
                 Ok(plan) => plan,
                 Err(error) => {
-                    writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
+                    writeln!(out, "{} {source}: failed: {error:#}", repository.name)?;
                     exit = Exit::Incomplete;
                     continue;
                 }
@@ -128,7 +128,7 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
                 writeln!(
                     out,
                     "{} {} {}: build {} {}",
-                    repository.name, source.name, build.release.tag, build.name, build.version
+                    repository.name, source, build.release.tag, build.name, build.version
                 )?;
             }
             let mut already = 0;
@@ -147,14 +147,14 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
                 writeln!(
                     out,
                     "{} {} {}: {} {because}",
-                    repository.name, source.name, line.tag, line.package
+                    repository.name, source, line.tag, line.package
                 )?;
             }
             writeln!(
                 out,
                 "{} {}: {} to build, {already} already published",
                 repository.name,
-                source.name,
+                source,
                 plan.builds.len()
             )?;
         }
@@ -189,7 +189,7 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
             "Repository {} at {}: {} sources.",
             repository.name,
             repository.base_url,
-            repository.sources.len()
+            repository.recipe.sources.len()
         )?;
         let next = schedule
             .next_after(Timestamp::now())
@@ -197,7 +197,7 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
                 t.strftime("%Y-%m-%d %H:%M %Z").to_string()
             });
         writeln!(out, "  Builds {}; next: {next}.", schedule.describe())?;
-        for source in &repository.sources {
+        for source in &repository.recipe.sources {
             writeln!(
                 out,
                 "  {} from {}",

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::config::{self, Config, Loaded, RecipeRef};
-use crate::recipe::{Recipe, Source};
+use crate::recipe::Recipe;
 use crate::repository::BaseUrl;
 use crate::schedule::Schedule;
 use crate::source;
@@ -22,8 +22,8 @@ pub struct Repository {
     pub name: String,
     pub base_url: BaseUrl,
     pub schedule: Schedule,
-    /// The sources of its recipe, `only` applied.
-    pub sources: Vec<Source>,
+    /// Its recipe, `only` applied.
+    pub recipe: Recipe,
 }
 
 impl Setup {
@@ -66,23 +66,24 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
     } = config::load(named)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
-        let mut sources = recipe(&repository.recipe)?.sources;
+        let mut recipe = load_recipe(&repository.recipe)?;
         if let Some(only) = &repository.only {
             let at = yaml::Path::default().key("repositories").index(i).key("only");
-            check_only(only, &sources, &at, &mut report);
-            sources.retain(|source| only.contains(&source.name));
+            check_only(only, &recipe, &at, &mut report);
+            recipe.sources.retain(|source| only.contains(&source.name));
+            recipe.archives.retain(|folder| only.contains(&folder.name));
         }
         repositories.push(Repository {
             name: repository.name.clone(),
             base_url: BaseUrl::new(repository.base_url.clone()),
             schedule: repository.schedule.clone(),
-            sources,
+            recipe,
         });
     }
     Ok(report.finish(Some(Setup { config, repositories }))?)
 }
 
-fn recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
+fn load_recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
     match reference {
         RecipeRef::BuiltIn(name) => {
             Ok(Recipe::built_in(name).with_context(|| format!("there is no recipe `{name}`"))??)
@@ -95,13 +96,15 @@ fn recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
     }
 }
 
-fn check_only(only: &[String], sources: &[Source], at: &yaml::Path, report: &mut Report) {
-    let known = || sources.iter().map(|source| source.name.as_str());
+fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {
     for (i, name) in only.iter().enumerate() {
-        if known().all(|source| source != name) {
-            let hint = match yaml::nearest(name, known()) {
+        if recipe.names().all(|source| source != name) {
+            let hint = match yaml::nearest(name, recipe.names()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("its sources are {}", known().collect::<Vec<_>>().join(", ")),
+                None => format!(
+                    "its sources are {}",
+                    recipe.names().collect::<Vec<_>>().join(", ")
+                ),
             };
             let complaint =
                 Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));

@@ -55,6 +55,11 @@ pub enum InvalidVersion {
 }
 
 impl Version {
+    /// The version as its author wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.pretty
+    }
+
     /// The form that Composer compares, four numbers and a suffix.
     pub fn normalized(&self) -> &str {
         &self.normalized

@@ -3,9 +3,11 @@
 //! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
 //! nothing.
 
+mod artifacts;
 mod metadata;
 mod refs;
 mod report;
+mod resources;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -15,11 +17,12 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use self::refs::UpToDate;
+use self::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::package::build;
-use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan};
+use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
@@ -34,7 +37,7 @@ pub struct Job<'a> {
     /// The folder of this repository's clones.
     pub clones: PathBuf,
     pub base_url: &'a BaseUrl,
-    pub sources: Vec<&'a Source>,
+    pub recipe: &'a Recipe,
     /// The URL to fetch a source's URL from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
     pub fetcher: &'a Fetcher,
@@ -77,15 +80,18 @@ pub struct Finished {
     pub snapshot: Option<Snapshot>,
 }
 
-/// Fetches and plans a source, without building.
-///
-/// # Errors
-/// A source that cannot be fetched or read.
-pub fn plan_source(job: &Job<'_>, source: &Source) -> anyhow::Result<Plan> {
+/// Fetches and plans all sources, without building; each with its name.
+pub fn plan(job: &Job<'_>) -> Vec<(String, anyhow::Result<Plan>)> {
+    let resources = Resources::fetch(job);
+    let planned = |source: &Source| (source.name.clone(), plan_source(job, source, &resources));
+    job.recipe.sources.iter().map(planned).collect()
+}
+
+fn plan_source(job: &Job<'_>, source: &Source, resources: &Resources) -> anyhow::Result<Plan> {
     let up_to_date = refs::fetch(job, source)?;
     let clone = BareClone::open(&up_to_date.folder)?;
     let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
-    let mut plan = plan_releases(job.store, source, &clone, &releases);
+    let mut plan = plan_releases(job, source, &clone, &releases, resources);
     lines.append(&mut plan.lines);
     Ok(Plan {
         builds: plan.builds,
@@ -104,29 +110,40 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         .map(|snapshot| Report::load(&snapshot.folder))
         .unwrap_or_default();
     let fetched = workers::map(
-        &job.sources,
+        &job.recipe.sources,
         job.fetches,
         || Ok(()),
         |(), source| refs::fetch(job, source),
     );
+    let resources = Resources::fetch(job);
     let mut report = Report::default();
     let mut published = 0;
-    for (source, fetched) in job.sources.iter().zip(fetched) {
-        let known = before.sources.get(&source.name);
-        let entry = match fetched.and_then(|up_to_date| build_source(job, source, &up_to_date, known)) {
+    let mut enter = |name: &str, result: anyhow::Result<(SourceReport, usize)>| {
+        let entry = match result {
             Ok((entry, new)) => {
                 published += new;
                 entry
             }
             Err(error) => {
-                tracing::error!(source = source.name, "{error:#}");
+                tracing::error!(source = name, "{error:#}");
+                let known = before.sources.get(name).cloned().unwrap_or_default();
                 SourceReport {
                     error: Some(format!("{error:#}")),
-                    ..known.cloned().unwrap_or_default()
+                    ..known
                 }
             }
         };
-        report.sources.insert(source.name.clone(), entry);
+        report.sources.insert(name.to_owned(), entry);
+    };
+    // Finished archives go first: what they hold is not built.
+    for folder in &job.recipe.archives {
+        let known = before.sources.get(&folder.name);
+        enter(&folder.name, artifacts::publish(job, folder, &resources, known));
+    }
+    for (source, fetched) in job.recipe.sources.iter().zip(fetched) {
+        let known = before.sources.get(&source.name);
+        let result = fetched.and_then(|up_to_date| build_source(job, source, &up_to_date, &resources, known));
+        enter(&source.name, result);
     }
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before
@@ -147,20 +164,33 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     })
 }
 
-fn plan_releases(store: &Repository, source: &Source, clone: &BareClone, releases: &[plan::Release]) -> Plan {
-    plan::plan(source, releases, clone, &|name, version| {
-        claim(store, source, name, version)
-    })
+fn plan_releases(
+    job: &Job<'_>,
+    source: &Source,
+    clone: &BareClone,
+    releases: &[plan::Release],
+    resources: &Resources,
+) -> Plan {
+    let around = Surroundings {
+        claimed: &|name, version| claim(job, source, name, version),
+        resource: &|name, path| resources.read(name, path),
+        base_url: &job.base_url.to_string(),
+    };
+    plan::plan(source, releases, clone, &around)
 }
 
-fn claim(store: &Repository, source: &Source, name: &PackageName, version: &Version) -> Claim {
-    store.ledger(
-        |ledger| match ledger.find(&name.to_string(), &version.to_string()) {
-            None => Claim::Free,
-            Some(release) if release.source == source.name => Claim::Own,
-            Some(release) => Claim::Other(release.source.clone()),
-        },
-    )
+fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) -> Claim {
+    let base_url = job.base_url.to_string();
+    let by = job.store.ledger(|ledger| {
+        let release = ledger.find(&name.to_string(), version.as_str())?;
+        release.is_for(&base_url).then(|| release.source.clone())
+    });
+    match by {
+        None => Claim::Free,
+        Some(by) if by == source.name => Claim::Own,
+        Some(by) if job.recipe.archives.iter().any(|folder| folder.name == by) => Claim::Archives(by),
+        Some(by) => Claim::Other(by),
+    }
 }
 
 /// Plans and builds one source; answers its report and how many versions are new.
@@ -168,11 +198,18 @@ fn build_source(
     job: &Job<'_>,
     source: &Source,
     up_to_date: &UpToDate,
+    resources: &Resources,
     known: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let clone = BareClone::open(&up_to_date.folder)?;
     let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
-    let rules = Recipe::fingerprint(source);
+    let mut depends = vec![job.base_url.to_string()];
+    depends.extend(if source.uses_resources() {
+        resources.commits()
+    } else {
+        Vec::new()
+    });
+    let rules = source.fingerprint(&depends);
     let commits: BTreeMap<_, _> = releases
         .iter()
         .map(|r| (r.tag.clone(), r.commit.to_string()))
@@ -183,7 +220,7 @@ fn build_source(
     {
         return Ok((known.clone(), 0));
     }
-    let mut plan = plan_releases(job.store, source, &clone, &releases);
+    let mut plan = plan_releases(job, source, &clone, &releases, resources);
     lines.append(&mut plan.lines);
     let open = || Ok(BareClone::open(&up_to_date.folder)?);
     (job.progress)(Step::Building {
@@ -191,7 +228,7 @@ fn build_source(
         packages: plan.builds.len() as u64,
     });
     let built = workers::map(&plan.builds, job.workers, open, |clone, build| {
-        let staged = stage(job.store, source, clone, build);
+        let staged = stage(job, source, clone, build);
         (job.progress)(Step::Built);
         staged
     });
@@ -221,32 +258,54 @@ fn build_source(
 }
 
 fn stage(
-    store: &Repository,
+    job: &Job<'_>,
     source: &Source,
     clone: &BareClone,
     build: &Build,
 ) -> anyhow::Result<(Staged, Release)> {
-    let staged = store.stage(|sink| build::archive(build, source, clone, sink))?;
+    let staged = job
+        .store
+        .stage(|sink| build::archive(build, source, clone, sink))?;
+    let bound = build.bound.then(|| job.base_url.to_string());
+    // One version has one file for each URL that it was bound to.
+    let file = bound.as_ref().map(|url| {
+        let mark = &Sha256::of(url.as_bytes()).to_string()[..8];
+        format!("packages/{}-{}-{mark}.zip", build.name, build.version)
+    });
     let release = Release {
         number: 0,
         previous: Sha256([0; 32]),
         name: build.name.to_string(),
         version: build.version.to_string(),
+        file,
+        bound,
         sha1: staged.digests.sha1,
         sha256: staged.digests.sha256,
         size: staged.digests.size,
         source: source.name.clone(),
         tag: build.release.tag.clone(),
         commit: build.release.commit.to_string(),
-        tree: build.tree.to_string(),
+        tree: build
+            .folder
+            .as_ref()
+            .map_or(build.release.tree, |folder| folder.tree)
+            .to_string(),
         committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
-        time: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
+        time: now(),
     };
     Ok((staged, release))
 }
 
+/// The time of a publication, in whole seconds as HTTP's dates are.
+fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+}
+
 fn publish(job: &Job<'_>, previous: Option<&Snapshot>, report: &Report) -> anyhow::Result<Option<Snapshot>> {
-    let releases = job.store.ledger(|ledger| ledger.releases().to_vec());
+    let releases = job.store.ledger(|ledger| {
+        let here = |release: &&Release| release.is_for(&job.base_url.to_string());
+        ledger.releases().iter().filter(here).cloned().collect::<Vec<_>>()
+    });
     let packages = metadata::read(job.store, &releases)?;
     let mut files = crate::repository::render(job.base_url, packages)?;
     // A client that read the last packages.json may still ask for the include that it names.

@@ -21,6 +21,12 @@ pub fn rewrite(
     corrections: &[Correction],
 ) {
     manifest.insert("version".into(), version.into());
+    pin(manifest, pinned);
+    correct(manifest, package, version, corrections);
+}
+
+/// Sets the pinned versions of what a manifest requires and suggests, and marks sample data.
+pub fn pin(manifest: &mut Map<String, Value>, pinned: Option<&BTreeMap<String, String>>) {
     for kind in ["require", "require-dev", "suggest"] {
         let Some(Value::Object(links)) = manifest.get_mut(kind) else {
             continue;
@@ -34,20 +40,23 @@ pub fn rewrite(
             }
         }
     }
-    for correction in corrections.iter().filter(|c| applies(c, package, version)) {
-        for (key, entries) in &correction.set {
-            let (Value::Object(entries), Value::Object(map)) =
-                (entries, manifest.entry(key.clone()).or_insert_with(|| json!({})))
-            else {
-                continue;
-            };
-            map.extend(entries.clone());
-        }
-    }
 }
 
-fn applies(correction: &Correction, package: &str, version: &str) -> bool {
-    correction.package == package && correction.versions.iter().any(|v| v == version)
+/// Applies the corrections of a package's version.
+pub fn correct(manifest: &mut Map<String, Value>, package: &str, version: &str, corrections: &[Correction]) {
+    for correction in corrections.iter().filter(|c| c.applies(package, version)) {
+        for (key, entries) in &correction.set {
+            let map = manifest.entry(key.clone()).or_insert_with(|| json!({}));
+            if let (Value::Object(entries), Value::Object(map)) = (entries, map) {
+                map.extend(entries.clone());
+            }
+        }
+        for (key, entries) in &correction.remove {
+            if let Some(Value::Object(map)) = manifest.get_mut(key) {
+                map.retain(|entry, _| !entries.contains(entry));
+            }
+        }
+    }
 }
 
 fn mark_sample_data(target: &str, text: &mut Value) {

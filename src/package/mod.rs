@@ -5,6 +5,8 @@
 //! against any mirror installs from every other. Everything is read from the object database; there is no checkout.
 
 pub mod archive;
+pub mod artifact;
 pub mod build;
+mod derive;
 pub mod manifest;
 pub mod plan;

@@ -4,12 +4,16 @@
 //! wins: upstream sometimes changes a module without changing its version, and the earliest content is the published
 //! one. A manifest is parsed once for each distinct blob.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use anyhow::Context as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::{derive, manifest};
 use crate::composer::{Manifest, PackageName, Version};
-use crate::recipe::{PackageRule, RuleKind, Source};
+use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
 use crate::source::{BareClone, EntryKind, ObjectId};
 
 /// A ref of a source that is released, resolved to its commit.
@@ -29,16 +33,35 @@ pub struct Build {
     pub name: PackageName,
     pub version: Version,
     pub release: Release,
-    /// The directory of the package, without a slash at the end; empty for the root.
-    pub dir: String,
-    /// The tree of that directory.
-    pub tree: ObjectId,
-    /// The blob of its manifest.
-    pub manifest: ObjectId,
-    /// The manifest alone is the package.
-    pub only_manifest: bool,
+    /// The package's directory and its tree; `None` where the manifest is all there is.
+    pub folder: Option<Folder>,
+    pub manifest: ManifestText,
     /// Prefixes of paths, from the root of the repository, that are left out.
     pub exclude: Vec<String>,
+    pub empty_dirs: Vec<String>,
+    /// Files that stand for those of the tree, or beside a derived manifest.
+    pub files: BTreeMap<String, Arc<[u8]>>,
+    /// Whether the bytes depend on the public base URL.
+    pub bound: bool,
+}
+
+/// A directory of a repository.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Without a slash at the end; empty for the root.
+    pub path: String,
+    pub tree: ObjectId,
+}
+
+/// Where a package's manifest comes from.
+#[derive(Debug, Clone)]
+pub enum ManifestText {
+    /// A blob of the source.
+    Blob(ObjectId),
+    /// A file of a resource.
+    Given(Arc<[u8]>),
+    /// Derived, with everything applied.
+    Finished(Arc<Manifest>),
 }
 
 /// How one (ref, package) ended or will end.
@@ -70,29 +93,33 @@ pub struct Plan {
     pub lines: Vec<Line>,
 }
 
-/// Who published a name and version: by this source, by another one (named), or nobody yet.
+/// Who published a name and version already.
 pub enum Claim {
     Free,
     Own,
+    /// A folder of finished archives, which goes before what would be built.
+    Archives(String),
     Other(String),
 }
 
-/// Plans a source's releases; `claimed` answers for name and version what is published already.
-///
-/// # Errors
-/// None: what cannot be planned is a line of the plan.
-pub fn plan(
-    source: &Source,
-    releases: &[Release],
-    clone: &BareClone,
-    claimed: &dyn Fn(&PackageName, &Version) -> Claim,
-) -> Plan {
+/// What a plan asks of the rest of the mirror.
+pub struct Surroundings<'a> {
+    /// Who published a name and version.
+    pub claimed: &'a dyn Fn(&PackageName, &Version) -> Claim,
+    /// The contents of a resource's file at a path, if it exists.
+    pub resource: &'a dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>>,
+    /// The public base URL.
+    pub base_url: &'a str,
+}
+
+/// Plans a source's releases. What cannot be planned is a line of the plan.
+pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &Surroundings<'_>) -> Plan {
     let mut planner = Planner {
         source,
         clone,
-        claimed,
+        around,
         manifests: HashMap::new(),
-        taken: HashMap::new(),
+        taken: HashSet::new(),
         plan: Plan::default(),
     };
     for rule in &source.packages {
@@ -117,9 +144,9 @@ type Identity = Result<(PackageName, Option<String>), String>;
 struct Planner<'a> {
     source: &'a Source,
     clone: &'a BareClone,
-    claimed: &'a dyn Fn(&PackageName, &Version) -> Claim,
+    around: &'a Surroundings<'a>,
     manifests: HashMap<ObjectId, Identity>,
-    taken: HashMap<(PackageName, Version), ()>,
+    taken: HashSet<(PackageName, Version)>,
     plan: Plan,
 }
 
@@ -137,20 +164,29 @@ impl Planner<'_> {
                         && !entry.name.starts_with('.')
                         && !excluded_folder(&path, rule)
                     {
-                        self.package(rule, release, path, entry.id, false)?;
+                        self.folder(rule, release, Folder { path, tree: entry.id }, false)?;
                     }
                 }
                 Ok(())
             }
             Some(RuleKind::One(dir)) => self.single(rule, release, dir, false),
             Some(RuleKind::Metapackage(dir)) => self.single(rule, release, dir, true),
+            Some(RuleKind::Derive(derive)) => self.derived(derive, release),
             None => Ok(()),
         }
     }
 
     fn single(&mut self, rule: &PackageRule, release: &Release, dir: &str, only: bool) -> anyhow::Result<()> {
         match self.descend(release.tree, dir)? {
-            Some(tree) => self.package(rule, release, dir.to_owned(), tree, only),
+            Some(tree) => self.folder(
+                rule,
+                release,
+                Folder {
+                    path: dir.to_owned(),
+                    tree,
+                },
+                only,
+            ),
             None => {
                 self.line(
                     release,
@@ -164,37 +200,49 @@ impl Planner<'_> {
         }
     }
 
-    fn package(
+    /// Plans the package of one folder.
+    fn folder(
         &mut self,
         rule: &PackageRule,
         release: &Release,
-        dir: String,
-        tree: ObjectId,
+        folder: Folder,
         only_manifest: bool,
     ) -> anyhow::Result<()> {
-        let entries = self.clone.tree(tree)?;
-        let is_manifest = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
-        let Some(manifest) = entries
-            .iter()
-            .find(|e| e.name == "composer.json" && is_manifest(e.kind))
-        else {
-            self.line(
-                release,
-                &dir,
-                Outcome::Excluded {
-                    because: "no composer.json".into(),
-                },
-            );
-            return Ok(());
+        let at = join(&folder.path, "composer.json");
+        let manifest = if rule.manifest.is_empty() {
+            let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
+            let entries = self.clone.tree(folder.tree)?;
+            let Some(entry) = entries
+                .iter()
+                .find(|e| e.name == "composer.json" && is_file(e.kind))
+            else {
+                self.line(
+                    release,
+                    &folder.path,
+                    Outcome::Excluded {
+                        because: "no composer.json".into(),
+                    },
+                );
+                return Ok(());
+            };
+            ManifestText::Blob(entry.id)
+        } else {
+            let (_, text) = self.first_of(&rule.manifest, &release.tag)?;
+            ManifestText::Given(text.into())
         };
-        let (name, version) = match self.identity(manifest.id)? {
+        let identity = match &manifest {
+            ManifestText::Given(text) => identify(text),
+            ManifestText::Blob(blob) => self.identity(*blob)?,
+            ManifestText::Finished(manifest) => identify_manifest(manifest),
+        };
+        let (name, version) = match identity {
             Ok(identity) => identity,
             Err(because) => {
                 self.line(
                     release,
-                    &dir,
+                    &folder.path,
                     Outcome::Failed {
-                        because: format!("{}: {because}", join(&dir, "composer.json")),
+                        because: format!("{at}: {because}"),
                     },
                 );
                 return Ok(());
@@ -211,6 +259,82 @@ impl Planner<'_> {
             self.line(release, &name.to_string(), Outcome::Excluded { because });
             return Ok(());
         };
+        let Some(version) = self.unclaimed(release, &name, &version) else {
+            return Ok(());
+        };
+        self.plan.builds.push(Build {
+            files: self.replacements(release, &name, &version)?,
+            name,
+            version,
+            release: release.clone(),
+            folder: (!only_manifest).then_some(folder),
+            manifest,
+            exclude: rule.excludes(&release.tag),
+            empty_dirs: rule.empty_dirs.clone(),
+            bound: false,
+        });
+        Ok(())
+    }
+
+    /// Plans a package that is made from the root manifest.
+    fn derived(&mut self, rule: &Derive, release: &Release) -> anyhow::Result<()> {
+        let name: PackageName = rule.package.parse()?;
+        let Some(version) = self.unclaimed(release, &name, &release.tag) else {
+            return Ok(());
+        };
+        let root = self
+            .clone
+            .find(release.tree, "composer.json")?
+            .context("no composer.json at the root")?;
+        let root = Manifest::parse(&self.clone.blob(root.id)?).context("composer.json")?;
+        let (file, part) = self.first_of(&rule.part, &release.tag)?;
+        let part = Manifest::parse(&part).with_context(|| file.path(&release.tag))?;
+        let whole = file
+            .whole_with
+            .as_ref()
+            .is_some_and(|key| part.0.contains_key(key));
+        let mut manifest = if whole {
+            part
+        } else {
+            let mut manifest = derive::derive(rule, root, part, &release.tag, self.around.base_url);
+            manifest::pin(&mut manifest.0, self.source.versions.get(&release.tag));
+            manifest
+        };
+        manifest::correct(
+            &mut manifest.0,
+            &rule.package,
+            version.as_str(),
+            &self.source.corrections,
+        );
+        if manifest.version()? != Some(version.as_str()) {
+            let because = format!(
+                "the manifest says version {:?} at tag {version}",
+                manifest.version()?
+            );
+            self.line(release, &rule.package, Outcome::Failed { because });
+            return Ok(());
+        }
+        let mut files = BTreeMap::new();
+        for file in rule.files.iter().filter(|file| file.tags.contains(&release.tag)) {
+            let (_, contents) = self.first_of(std::slice::from_ref(&file.from), &release.tag)?;
+            files.insert(file.path.clone(), contents.into());
+        }
+        self.plan.builds.push(Build {
+            bound: !whole && derive::is_bound(rule),
+            name,
+            version,
+            release: release.clone(),
+            folder: None,
+            manifest: ManifestText::Finished(Arc::new(manifest)),
+            exclude: Vec::new(),
+            empty_dirs: Vec::new(),
+            files,
+        });
+        Ok(())
+    }
+
+    /// Parses the version, and answers it if nobody has published the package with it; else that is a line of the plan.
+    fn unclaimed(&mut self, release: &Release, name: &PackageName, version: &str) -> Option<Version> {
         let package = format!("{name} {version}");
         let version = match version.parse::<Version>() {
             Ok(version) => version,
@@ -222,35 +346,62 @@ impl Planner<'_> {
                         because: why.to_string(),
                     },
                 );
-                return Ok(());
+                return None;
             }
         };
-        let outcome = match (self.claimed)(&name, &version) {
-            Claim::Own => Some(Outcome::AlreadyPublished),
-            Claim::Other(source) => Some(Outcome::Failed {
+        let outcome = match (self.around.claimed)(name, &version) {
+            Claim::Own => Outcome::AlreadyPublished,
+            Claim::Archives(folder) => Outcome::Excluded {
+                because: format!("published as a finished archive from `{folder}`"),
+            },
+            Claim::Other(source) => Outcome::Failed {
                 because: format!(
                     "source `{source}` has published this version; name the package in one source only"
                 ),
-            }),
-            Claim::Free if self.taken.insert((name.clone(), version.clone()), ()).is_some() => {
-                Some(Outcome::AlreadyPublished)
-            }
-            Claim::Free => None,
+            },
+            Claim::Free if self.taken.insert((name.clone(), version.clone())) => return Some(version),
+            Claim::Free => Outcome::AlreadyPublished,
         };
-        match outcome {
-            Some(outcome) => self.line(release, &package, outcome),
-            None => self.plan.builds.push(Build {
-                name,
-                version,
-                release: release.clone(),
-                dir,
-                tree,
-                manifest: manifest.id,
-                only_manifest,
-                exclude: rule.exclude.clone(),
-            }),
+        self.line(release, &package, outcome);
+        None
+    }
+
+    fn replacements(
+        &self,
+        release: &Release,
+        name: &PackageName,
+        version: &Version,
+    ) -> anyhow::Result<BTreeMap<String, Arc<[u8]>>> {
+        let mut files = BTreeMap::new();
+        let of_this = |r: &&Replacement| r.package == name.to_string() && r.version == version.to_string();
+        for replacement in self.source.replacements.iter().filter(of_this) {
+            for (path, file) in &replacement.files {
+                let (_, contents) = self.first_of(std::slice::from_ref(file), &release.tag)?;
+                files.insert(path.clone(), contents.into());
+            }
         }
-        Ok(())
+        Ok(files)
+    }
+
+    /// The first of these files that exists in its resource.
+    fn first_of<'f>(
+        &self,
+        files: &'f [ResourceFile],
+        tag: &str,
+    ) -> anyhow::Result<(&'f ResourceFile, Vec<u8>)> {
+        for file in files {
+            if let Some(contents) = (self.around.resource)(&file.resource, &file.path(tag))? {
+                return Ok((file, contents));
+            }
+        }
+        let tried: Vec<_> = files
+            .iter()
+            .map(|f| format!("`{}` in resource `{}`", f.path(tag), f.resource))
+            .collect();
+        anyhow::bail!(
+            "there is no {}\nhint: the resource may get it soon; the next cycle looks again",
+            tried.join(" and no ")
+        )
     }
 
     fn identity(&mut self, blob: ObjectId) -> anyhow::Result<Identity> {
@@ -281,7 +432,10 @@ impl Planner<'_> {
 }
 
 fn identify(text: &[u8]) -> Identity {
-    let manifest = Manifest::parse(text).map_err(|e| e.to_string())?;
+    identify_manifest(&Manifest::parse(text).map_err(|e| e.to_string())?)
+}
+
+fn identify_manifest(manifest: &Manifest) -> Identity {
     let name = manifest
         .name()
         .map_err(|e| e.to_string())?

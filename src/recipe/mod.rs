@@ -3,8 +3,11 @@
 //! A recipe is a YAML document with a list of [`Source`]s in the order in which they are built. What one upstream
 //! got wrong stands there as a pinned version or a [`Correction`] with its reason, never in code. The built-in
 //! recipes live beside this file; an operator's own recipe has the same language and the same checks.
-//! [`tag`] says which tags a source releases. Applying a recipe to trees is `package`'s work.
+//! [`rule`] has the ways in which a tree becomes packages, [`tag`] says which tags a source releases. Applying a
+//! recipe to trees is `package`'s work.
 
+mod check;
+pub mod rule;
 pub mod tag;
 
 use std::collections::BTreeMap;
@@ -13,9 +16,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::composer::PackageName;
+pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
+
 use crate::digest::Sha256;
-use crate::yaml::{self, Complaint, Path, Problems, Report};
+use crate::yaml::{self, Problems};
 
 /// The recipes that are part of the binary, by name.
 const BUILT_IN: &[(&str, &str)] = &[("magento", include_str!("magento.yaml"))];
@@ -24,8 +28,41 @@ const BUILT_IN: &[(&str, &str)] = &[("magento", include_str!("magento.yaml"))];
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// Git repositories with files that rules refer to, by name.
+    #[serde(default)]
+    pub resources: BTreeMap<String, Resource>,
+    /// Folders of finished archives, which are published as they are.
+    #[serde(default)]
+    pub archives: Vec<ArchiveFolder>,
     /// The sources, in the order in which they are built.
     pub sources: Vec<Source>,
+}
+
+/// A git repository with files that rules refer to.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// The URL of the git repository; `git.rewrite` of the configuration applies to it.
+    pub git: String,
+    /// A branch, a tag or the id of a commit.
+    #[serde(rename = "ref", default = "main_branch")]
+    pub reference: String,
+}
+
+fn main_branch() -> String {
+    "main".into()
+}
+
+/// A folder of finished archives in a resource.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveFolder {
+    /// The name by which `only`, reports and the ledger know it.
+    pub name: String,
+    /// The resource that has it.
+    pub resource: String,
+    /// Its path in the resource.
+    pub path: String,
 }
 
 /// One git repository and the packages in it.
@@ -50,6 +87,9 @@ pub struct Source {
     /// What upstream changed in a manifest between the tag and its own release.
     #[serde(default)]
     pub corrections: Vec<Correction>,
+    /// Files that upstream changed between the tag and its own release.
+    #[serde(default)]
+    pub replacements: Vec<Replacement>,
 }
 
 /// Which tags of a source are released.
@@ -77,44 +117,6 @@ pub struct ExtraRef {
     pub reason: String,
 }
 
-/// One way in which a tree becomes packages: exactly one of `each`, `one` and `metapackage`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PackageRule {
-    /// A directory of which each folder with a manifest is a package; empty for the root.
-    #[serde(default)]
-    pub each: Option<String>,
-    /// A directory that is one package; empty for the root.
-    #[serde(default)]
-    pub one: Option<String>,
-    /// A directory whose manifest alone is a package.
-    #[serde(default)]
-    pub metapackage: Option<String>,
-    /// Prefixes of paths, from the root of the repository, that are left out.
-    #[serde(default)]
-    pub exclude: Vec<String>,
-}
-
-/// A rule's kind, with its directory (no slash at the end, empty for the root of the repository).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleKind<'a> {
-    Each(&'a str),
-    One(&'a str),
-    Metapackage(&'a str),
-}
-
-impl PackageRule {
-    /// The kind of this rule; `None` unless exactly one is named.
-    pub fn kind(&self) -> Option<RuleKind<'_>> {
-        match (&self.each, &self.one, &self.metapackage) {
-            (Some(dir), None, None) => Some(RuleKind::Each(dir)),
-            (None, Some(dir), None) => Some(RuleKind::One(dir)),
-            (None, None, Some(dir)) => Some(RuleKind::Metapackage(dir)),
-            _ => None,
-        }
-    }
-}
-
 /// A change of the manifest of one package in some of its versions.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -122,11 +124,41 @@ pub struct Correction {
     /// The package's name.
     pub package: String,
     /// The versions to which it applies, spelled as in the manifest.
+    #[serde(default)]
     pub versions: Vec<String>,
+    /// Or a range of versions in Magento's order.
+    #[serde(default)]
+    pub range: Option<Range>,
     /// Why upstream's release differs from its tag.
     pub reason: String,
     /// Entries to set in the manifest's maps, such as `require: {php: ~7.4.0}`.
+    #[serde(default)]
     pub set: Map<String, Value>,
+    /// Entries to remove from the manifest's maps, such as `require-dev: [a/b]`.
+    #[serde(default)]
+    pub remove: BTreeMap<String, Vec<String>>,
+}
+
+/// The versions of one release line, from one on: `{line: 2.4.7, from: 2.4.7-p6}` is 2.4.7-p6, 2.4.7-p7, …
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The version without its suffix.
+    pub line: String,
+    /// The first version of the line that it applies to.
+    pub from: String,
+}
+
+/// Files of one package version that come from a resource.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replacement {
+    pub package: String,
+    pub version: String,
+    /// Why upstream's release differs from its tag.
+    pub reason: String,
+    /// The files, by their path in the package.
+    pub files: BTreeMap<String, ResourceFile>,
 }
 
 impl Recipe {
@@ -156,63 +188,69 @@ impl Recipe {
         report.finish(recipe)
     }
 
-    /// What the types cannot say: unique names, well-formed tags and package names, one kind a rule.
-    fn check(&self, report: &mut Report) {
-        let mut seen = BTreeMap::new();
-        for (i, source) in self.sources.iter().enumerate() {
-            let at = Path::default().key("sources").index(i);
-            if let Some(first) = seen.insert(&source.name, i) {
-                let complaint = Complaint::new(format!(
-                    "a source's name is its own, sources[{first}] has it already"
-                ));
-                report.add(&at.key("name"), complaint.found(format!("`{}`", source.name)));
-            }
-            source.check(&at, report);
-        }
-    }
-
-    /// A digest of the sources' rules: a cycle plans anew when it changes.
-    pub fn fingerprint(source: &Source) -> Sha256 {
-        Sha256::of(&serde_json::to_vec(source).unwrap_or_default())
+    /// The names of all sources and archive folders.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.archives
+            .iter()
+            .map(|a| a.name.as_str())
+            .chain(self.sources.iter().map(|s| s.name.as_str()))
     }
 }
 
 impl Source {
-    fn check(&self, at: &Path, report: &mut Report) {
-        let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(safe) {
-            let complaint = Complaint::new("expected a name of letters, digits, `.`, `_` and `-`");
-            report.add(&at.key("name"), complaint.found(format!("`{}`", self.name)));
+    /// Whether any rule refers to a resource.
+    pub fn uses_resources(&self) -> bool {
+        let refers = |rule: &PackageRule| !rule.manifest.is_empty() || rule.derive.is_some();
+        self.packages.iter().any(refers) || !self.replacements.is_empty()
+    }
+
+    /// A digest of the rules, and of what they refer to: a cycle plans anew when it changes.
+    pub fn fingerprint(&self, depends: &[String]) -> Sha256 {
+        Sha256::of(&serde_json::to_vec(&(self, depends)).unwrap_or_default())
+    }
+}
+
+impl Correction {
+    /// Whether it applies to a version of a package.
+    pub fn applies(&self, package: &str, version: &str) -> bool {
+        let in_range = |range: &Range| {
+            let line = version == range.line || version.starts_with(&format!("{}-", range.line));
+            let from = tag::TagVersion::parse(&range.from);
+            line && from.is_some_and(|from| tag::TagVersion::parse(version).is_some_and(|v| v >= from))
+        };
+        self.package == package
+            && (self.versions.iter().any(|v| v == version) || self.range.as_ref().is_some_and(in_range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_recipes_are_valid_and_known_to_the_configuration() {
+        for name in Recipe::built_in_names() {
+            Recipe::built_in(name).unwrap().unwrap();
         }
-        if let Some(from) = &self.tags.from
-            && tag::TagVersion::parse(from).is_none()
-        {
-            let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{from}`"));
-            report.add(&at.key("tags").key("from"), complaint);
+        assert!(Recipe::built_in_names().eq(crate::config::BUILT_IN_RECIPES));
+    }
+
+    #[test]
+    fn a_correction_applies_to_its_versions_and_its_range() {
+        let correction: Correction = serde_json::from_str(
+            r#"{"package": "a/b", "versions": ["1.0"], "range": {"line": "2.4.7", "from": "2.4.7-p6"}, "reason": "-"}"#,
+        )
+        .unwrap();
+        for (version, applies) in [
+            ("1.0", true),
+            ("1.0.0", false),
+            ("2.4.7", false),
+            ("2.4.7-p5", false),
+            ("2.4.7-p10", true),
+            ("2.4.8-p6", false),
+        ] {
+            assert_eq!(correction.applies("a/b", version), applies, "{version}");
         }
-        for (i, rule) in self.packages.iter().enumerate() {
-            if rule.kind().is_none() {
-                let complaint = Complaint::new("a rule has exactly one of `each`, `one` and `metapackage`");
-                report.add(&at.key("packages").index(i), complaint);
-            }
-        }
-        for (i, correction) in self.corrections.iter().enumerate() {
-            let at = at.key("corrections").index(i);
-            if correction.package.parse::<PackageName>().is_err() {
-                let complaint = Complaint::new("expected a package name, `vendor/name` in lower case");
-                report.add(
-                    &at.key("package"),
-                    complaint.found(format!("`{}`", correction.package)),
-                );
-            }
-            for (key, value) in &correction.set {
-                if !value.is_object() {
-                    report.add(
-                        &at.key("set").key(key),
-                        Complaint::new("expected a map of entries to set"),
-                    );
-                }
-            }
-        }
+        assert!(!correction.applies("a/c", "1.0"));
     }
 }

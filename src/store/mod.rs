@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, bail};
 
 use crate::digest::Sha256;
-use crate::ledger::{self, Ledger, Release};
+use crate::ledger::{Ledger, Release};
 
 /// The format that this program writes and reads.
 const FORMAT: &str = "mirror store 1\n";
@@ -240,9 +240,7 @@ impl Repository {
     pub fn publish(&self, batch: Vec<(Staged, Release)>) -> anyhow::Result<()> {
         let mut folders = std::collections::BTreeSet::new();
         for (staged, release) in &batch {
-            let target = self
-                .root
-                .join(ledger::archive_path(&release.name, &release.version));
+            let target = self.archive(release);
             if let Some(folder) = target.parent() {
                 folders.insert(folder.to_owned());
                 fs::create_dir_all(folder)

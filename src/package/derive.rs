@@ -1,0 +1,111 @@
+//! Packages that are made from the manifest at the root: Magento's product and project packages.
+//!
+//! The order of the steps and of the keys decides the bytes (`build-metapackage/magento-community-edition.js` of the
+//! reference generator): the part is laid over the root manifest key by key, then the recipe's keys over both.
+
+use serde_json::{Map, Value};
+
+use crate::composer::Manifest;
+use crate::recipe::Derive;
+use crate::recipe::rule::RequireFrom;
+
+/// What makes a package depend on the mirror's own address.
+const BASE_URL: &str = "{base_url}";
+
+/// Lays `part` and the recipe's keys over the root manifest of `tag`.
+pub fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, base_url: &str) -> Manifest {
+    let Manifest(mut manifest) = root;
+    for key in &rule.without {
+        manifest.shift_remove(key);
+    }
+    let fill = |text: &str| {
+        text.replace("{tag}", tag)
+            .replace("{stability}", stability(tag))
+            .replace(BASE_URL, base_url)
+    };
+    let require = require(rule, &manifest, &part.0, &fill);
+    manifest.extend(part.0);
+    manifest.insert("name".into(), rule.package.as_str().into());
+    for (key, value) in &rule.set {
+        manifest.insert(key.clone(), filled(value, &fill));
+    }
+    manifest.insert("require".into(), Value::Object(require));
+    for key in &rule.drop {
+        manifest.shift_remove(key);
+    }
+    Manifest(manifest)
+}
+
+/// Whether the rule's packages have the mirror's own address in them.
+pub fn is_bound(rule: &Derive) -> bool {
+    rule.set
+        .values()
+        .any(|value| value.to_string().contains(BASE_URL))
+}
+
+fn require(
+    rule: &Derive,
+    root: &Map<String, Value>,
+    part: &Map<String, Value>,
+    fill: &dyn Fn(&str) -> String,
+) -> Map<String, Value> {
+    let links = |manifest: &Map<String, Value>, kind: &str| {
+        manifest
+            .get(kind)
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let mut require = Map::new();
+    for from in &rule.require {
+        match from {
+            RequireFrom::Root => require.extend(links(root, "require")),
+            RequireFrom::Part => require.extend(links(part, "require")),
+            RequireFrom::Replaced(vendors) => {
+                let of_vendor =
+                    |name: &str| vendors.iter().any(|v| name.split('/').next() == Some(v.as_str()));
+                require.extend(
+                    links(root, "replace")
+                        .into_iter()
+                        .filter(|(name, _)| of_vendor(name)),
+                );
+            }
+            RequireFrom::Packages(packages) => {
+                require.extend(
+                    packages
+                        .iter()
+                        .map(|(name, version)| (name.clone(), filled(version, fill))),
+                );
+            }
+        }
+    }
+    require
+}
+
+fn filled(value: &Value, fill: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => fill(text).into(),
+        Value::Array(items) => items.iter().map(|item| filled(item, fill)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), filled(value, fill)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+/// The reference's reading of a version (`getVersionStability`): `-p1` is stable.
+fn stability(version: &str) -> &'static str {
+    let version = version.to_lowercase();
+    if version.starts_with("dev-") || version.contains("-dev") {
+        "dev"
+    } else if version.contains("-alpha") {
+        "alpha"
+    } else if version.contains("-beta") {
+        "beta"
+    } else if version.contains("-rc") {
+        "RC"
+    } else {
+        "stable"
+    }
+}
