@@ -18,7 +18,7 @@ foreach (json_decode(file_get_contents("$root/current/packages.json"), true)['av
         $versions = $document['packages'][$name] ?? [];
         foreach (MetadataMinifier::expand($versions) as $ours) {
             $zip = new ZipArchive();
-            $archive = "$root/packages/$name-{$ours['version']}.zip";
+            $archive = $root . strstr($ours['dist']['url'], '/packages/');
             $zip->open($archive);
             $config = json_decode($zip->getFromName('composer.json'), true);
             $config['dist'] = ['type' => 'zip', 'url' => $ours['dist']['url'], 'shasum' => sha1_file($archive)];
