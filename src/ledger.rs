@@ -11,6 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Sha1, Sha256};
 
+/// What a line of the ledger records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A package: it stays for ever.
+    #[default]
+    Package,
+    /// An alias, a metapackage that only requires another one: a later line may point it elsewhere.
+    Alias,
+}
+
+impl Kind {
+    fn is_package(&self) -> bool {
+        *self == Self::Package
+    }
+}
+
 /// One published package version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
@@ -20,6 +37,8 @@ pub struct Release {
     pub previous: Sha256,
     pub name: String,
     pub version: String,
+    #[serde(default, skip_serializing_if = "Kind::is_package")]
+    pub kind: Kind,
     /// The path of the archive, where it is not `packages/<name>-<version>.zip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -47,6 +66,14 @@ impl Release {
         self.file
             .clone()
             .unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
+    }
+
+    /// Whether it may be published although `before` has the same name and version: for another URL, or as an alias that
+    /// moves.
+    fn may_follow(&self, before: &Self) -> bool {
+        let another_url = before.bound.is_some() && before.bound != self.bound;
+        let moved_alias = before.kind == Kind::Alias && self.kind == Kind::Alias;
+        another_url || moved_alias
     }
 
     /// Whether it belongs to a repository at this base URL.
@@ -108,7 +135,7 @@ impl Ledger {
                 return Err(Corrupt::Chain(number));
             }
             let before = ledger.find(&release.name, &release.version);
-            if before.is_some_and(|before| before.bound.is_none() || before.bound == release.bound) {
+            if before.is_some_and(|before| !release.may_follow(before)) {
                 return Err(Corrupt::Twice(
                     number,
                     format!("{} {}", release.name, release.version),
@@ -142,7 +169,7 @@ impl Ledger {
         self.head = hash;
     }
 
-    /// The release of a name and version; the last one, if it is bound to a URL.
+    /// The release of a name and version; the last one, if it is bound to a URL or an alias.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
         self.by_version
             .get(&(name.to_owned(), version.to_owned()))
@@ -151,6 +178,16 @@ impl Ledger {
 
     pub fn releases(&self) -> &[Release] {
         &self.releases
+    }
+
+    /// The releases that a repository at this base URL publishes: of each name and version the last one that is for it.
+    pub fn published<'a>(&'a self, base_url: &'a str) -> impl Iterator<Item = &'a Release> {
+        let mut last = HashMap::new();
+        for release in self.releases.iter().filter(|release| release.is_for(base_url)) {
+            last.insert((&release.name, &release.version), release.number);
+        }
+        let is_last = move |r: &&Release| last.get(&(&r.name, &r.version)) == Some(&r.number);
+        self.releases.iter().filter(is_last)
     }
 
     /// The number of lines.
@@ -178,6 +215,7 @@ mod tests {
             previous: Sha256([9; 32]),
             name: "a/b".into(),
             version: version.into(),
+            kind: Kind::Package,
             file: None,
             bound: None,
             sha1: Sha1::of(b"x"),

@@ -109,7 +109,7 @@ pub(super) struct RepositoryEntry {
     pub name: String,
     /// The public base URL: the prefix of every download URL; its path is where the repository is served.
     pub url: String,
-    /// The name of a built-in recipe (`magento`), or the path of a recipe file (`*.yaml`).
+    /// The name of a built-in recipe (`magento`, `mage-os`), or the path of a recipe file (`*.yaml`).
     pub recipe: String,
     /// When to build: a crontab line of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
     #[serde(default = "default_schedule")]

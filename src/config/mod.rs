@@ -28,7 +28,7 @@ pub use schema::json_schema;
 pub use secret::Secret;
 
 /// The recipes that are built in.
-pub const BUILT_IN_RECIPES: [&str; 1] = ["magento"];
+pub const BUILT_IN_RECIPES: [&str; 2] = ["magento", "mage-os"];
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::resources::Resources;
 use super::{Job, SourceReport, now};
 use crate::digest::Sha256;
-use crate::ledger::Release;
+use crate::ledger::{Kind, Release};
 use crate::package::artifact::{self, Artifact};
 use crate::package::plan::{Line, Outcome};
 use crate::recipe::ArchiveFolder;
@@ -111,6 +111,7 @@ fn stage(
     })?;
     let release = Release {
         number: 0,
+        kind: Kind::Package,
         previous: Sha256([0; 32]),
         name: artifact.name.to_string(),
         version: artifact.version.to_string(),

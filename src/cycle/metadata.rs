@@ -39,7 +39,8 @@ pub fn read(
     Ok(packages)
 }
 
-fn manifest(path: &Path) -> anyhow::Result<Manifest> {
+/// The manifest in an archive.
+pub(super) fn manifest(path: &Path) -> anyhow::Result<Manifest> {
     let mut archive = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut text = Vec::new();
     archive.by_name("composer.json")?.read_to_end(&mut text)?;

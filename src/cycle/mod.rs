@@ -3,6 +3,7 @@
 //! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
 //! nothing.
 
+mod aliases;
 mod artifacts;
 mod metadata;
 mod refs;
@@ -20,7 +21,7 @@ use self::refs::UpToDate;
 use self::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::digest::Sha256;
-use crate::ledger::Release;
+use crate::ledger::{Kind, Release};
 use crate::package::build;
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
 use crate::recipe::{Recipe, Source};
@@ -144,6 +145,10 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         let known = before.sources.get(&source.name);
         let result = fetched.and_then(|up_to_date| build_source(job, source, &up_to_date, &resources, known));
         enter(&source.name, result);
+    }
+    if let Some(rule) = &job.recipe.aliases {
+        let known = before.sources.get(aliases::NAME);
+        enter(aliases::NAME, aliases::publish(job, rule, known));
     }
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before
@@ -274,6 +279,7 @@ fn stage(
     });
     let release = Release {
         number: 0,
+        kind: Kind::Package,
         previous: Sha256([0; 32]),
         name: build.name.to_string(),
         version: build.version.to_string(),
@@ -302,10 +308,10 @@ fn now() -> Timestamp {
 }
 
 fn publish(job: &Job<'_>, previous: Option<&Snapshot>, report: &Report) -> anyhow::Result<Option<Snapshot>> {
-    let releases = job.store.ledger(|ledger| {
-        let here = |release: &&Release| release.is_for(&job.base_url.to_string());
-        ledger.releases().iter().filter(here).cloned().collect::<Vec<_>>()
-    });
+    let base_url = job.base_url.to_string();
+    let releases = job
+        .store
+        .ledger(|ledger| ledger.published(&base_url).cloned().collect::<Vec<_>>());
     let packages = metadata::read(job.store, &releases)?;
     let mut files = crate::repository::render(job.base_url, packages)?;
     // A client that read the last packages.json may still ask for the include that it names.

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::manifest::SAMPLE_DATA;
 use crate::composer::Manifest;
 use crate::recipe::Derive;
 use crate::recipe::rule::RequireFrom;
@@ -34,6 +35,50 @@ pub fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, base_url
         manifest.shift_remove(key);
     }
     Manifest(manifest)
+}
+
+/// Renames the vendors in links and plugins, and gives what is released together the version of the tag.
+pub fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
+    let renamed = |name: &str| match name.split_once('/') {
+        Some((vendor, rest)) => match rule.rename_links.get(vendor) {
+            Some(vendor) => format!("{vendor}/{rest}"),
+            None => name.to_owned(),
+        },
+        None => name.to_owned(),
+    };
+    let rename = |links: &mut Map<String, Value>| {
+        *links = std::mem::take(links)
+            .into_iter()
+            .map(|(name, value)| (renamed(&name), value))
+            .collect();
+    };
+    for kind in ["require", "require-dev", "suggest", "replace"] {
+        if let Some(Value::Object(links)) = manifest.0.get_mut(kind) {
+            rename(links);
+        }
+    }
+    if let Some(Value::Object(plugins)) = manifest
+        .0
+        .get_mut("config")
+        .and_then(|c| c.get_mut("allow-plugins"))
+    {
+        rename(plugins);
+    }
+    let Some(together) = &rule.together else { return };
+    let own = |name: &str| {
+        name.split('/').next() == Some(&*together.vendor) && !together.except.iter().any(|e| e == name)
+    };
+    for kind in ["require", "require-dev", "suggest"] {
+        let Some(Value::Object(links)) = manifest.0.get_mut(kind) else {
+            continue;
+        };
+        for (name, version) in links.iter_mut().filter(|(name, _)| own(name)) {
+            *version = match kind == "suggest" && name.ends_with("-sample-data") {
+                true => format!("{SAMPLE_DATA}{tag}").into(),
+                false => tag.into(),
+            };
+        }
+    }
 }
 
 /// Whether the rule's packages have the mirror's own address in them.

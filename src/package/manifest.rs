@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::recipe::Correction;
 
 /// Entries of `suggest` for sample data begin with this: Magento's `sampledata:deploy` looks for it.
-const SAMPLE_DATA: &str = "Sample Data version: ";
+pub(super) const SAMPLE_DATA: &str = "Sample Data version: ";
 
 /// Applies version, pinned versions and corrections to a manifest.
 pub fn rewrite(
@@ -20,6 +20,9 @@ pub fn rewrite(
     pinned: Option<&BTreeMap<String, String>>,
     corrections: &[Correction],
 ) {
+    if manifest.contains_key("name") {
+        manifest.insert("name".into(), package.into());
+    }
     manifest.insert("version".into(), version.into());
     pin(manifest, pinned);
     correct(manifest, package, version, corrections);
@@ -45,15 +48,21 @@ pub fn pin(manifest: &mut Map<String, Value>, pinned: Option<&BTreeMap<String, S
 /// Applies the corrections of a package's version.
 pub fn correct(manifest: &mut Map<String, Value>, package: &str, version: &str, corrections: &[Correction]) {
     for correction in corrections.iter().filter(|c| c.applies(package, version)) {
-        for (key, entries) in &correction.set {
-            let map = manifest.entry(key.clone()).or_insert_with(|| json!({}));
-            if let (Value::Object(entries), Value::Object(map)) = (entries, map) {
-                map.extend(entries.clone());
+        for (key, value) in &correction.set {
+            let place = manifest.entry(key.clone()).or_insert_with(|| json!({}));
+            match (value, place) {
+                (Value::Object(entries), Value::Object(map)) => map.extend(entries.clone()),
+                (value, place) => *place = value.clone(),
             }
         }
         for (key, entries) in &correction.remove {
             if let Some(Value::Object(map)) = manifest.get_mut(key) {
                 map.retain(|entry, _| !entries.contains(entry));
+            }
+        }
+        for key in &correction.sort {
+            if let Some(Value::Object(map)) = manifest.get_mut(key) {
+                map.sort_keys();
             }
         }
     }

@@ -123,7 +123,7 @@ pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &S
         plan: Plan::default(),
     };
     for rule in &source.packages {
-        for release in releases {
+        for release in releases.iter().filter(|release| rule.is_for(&release.tag)) {
             if let Err(error) = planner.apply(rule, release) {
                 planner.line(
                     release,
@@ -248,12 +248,13 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
+        let name: PackageName = self.source.renamed(&name.to_string()).parse()?;
         let pinned = self
             .source
             .versions
             .get(&release.tag)
             .and_then(|pins| pins.get(&name.to_string()));
-        let fallback = only_manifest.then(|| release.tag.clone());
+        let fallback = (only_manifest || rule.tag_is_version).then(|| release.tag.clone());
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
             let because = "its manifest has no version and the recipe pins none for this tag".into();
             self.line(release, &name.to_string(), Outcome::Excluded { because });
@@ -300,6 +301,7 @@ impl Planner<'_> {
             manifest::pin(&mut manifest.0, self.source.versions.get(&release.tag));
             manifest
         };
+        derive::adapt(rule, &mut manifest, &release.tag);
         manifest::correct(
             &mut manifest.0,
             &rule.package,

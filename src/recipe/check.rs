@@ -67,14 +67,6 @@ impl Recipe {
                     Complaint::new("a correction has either `versions` or a `range`"),
                 );
             }
-            for (key, value) in &correction.set {
-                if !value.is_object() {
-                    report.add(
-                        &at.key("set").key(key),
-                        Complaint::new("expected a map of entries to set"),
-                    );
-                }
-            }
         }
         for (i, replacement) in source.replacements.iter().enumerate() {
             let at = at.key("replacements").index(i);

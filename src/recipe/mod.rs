@@ -22,7 +22,10 @@ use crate::digest::Sha256;
 use crate::yaml::{self, Problems};
 
 /// The recipes that are part of the binary, by name.
-const BUILT_IN: &[(&str, &str)] = &[("magento", include_str!("magento.yaml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("magento", include_str!("magento.yaml")),
+    ("mage-os", include_str!("mage-os.yaml")),
+];
 
 /// A whole recipe document.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -36,6 +39,21 @@ pub struct Recipe {
     pub archives: Vec<ArchiveFolder>,
     /// The sources, in the order in which they are built.
     pub sources: Vec<Source>,
+    /// Metapackages under another vendor's names, for extensions that require those.
+    #[serde(default)]
+    pub aliases: Option<Aliases>,
+}
+
+/// Metapackages that require what stands for their name and version (`replace`).
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aliases {
+    /// The vendor of the packages that are required.
+    pub of: String,
+    /// The vendor of the names that they replace.
+    pub names: String,
+    /// The description of an alias; `{package}` and `{alias}` are filled in.
+    pub description: String,
 }
 
 /// A git repository with files that rules refer to.
@@ -73,6 +91,9 @@ pub struct Source {
     pub name: String,
     /// The URL of the git repository; `git.rewrite` of the configuration applies to it.
     pub git: String,
+    /// Another vendor for the packages' names: `{magento: mage-os}`.
+    #[serde(default)]
+    pub rename_vendor: BTreeMap<String, String>,
     /// Which tags are released.
     #[serde(default)]
     pub tags: Tags,
@@ -131,21 +152,25 @@ pub struct Correction {
     pub range: Option<Range>,
     /// Why upstream's release differs from its tag.
     pub reason: String,
-    /// Entries to set in the manifest's maps, such as `require: {php: ~7.4.0}`.
+    /// Values to set; the entries of a map are set one by one, as in `require: {php: ~7.4.0}`.
     #[serde(default)]
     pub set: Map<String, Value>,
     /// Entries to remove from the manifest's maps, such as `require-dev: [a/b]`.
     #[serde(default)]
     pub remove: BTreeMap<String, Vec<String>>,
+    /// Maps whose entries are sorted by name.
+    #[serde(default)]
+    pub sort: Vec<String>,
 }
 
-/// The versions of one release line, from one on: `{line: 2.4.7, from: 2.4.7-p6}` is 2.4.7-p6, 2.4.7-p7, …
+/// The versions from one on, perhaps of one release line: `{line: 2.4.7, from: 2.4.7-p6}` is 2.4.7-p6, 2.4.7-p7, …
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// The version without its suffix.
-    pub line: String,
-    /// The first version of the line that it applies to.
+    #[serde(default)]
+    pub line: Option<String>,
+    /// The first version that it applies to.
     pub from: String,
 }
 
@@ -210,11 +235,27 @@ impl Source {
     }
 }
 
+impl Source {
+    /// A package's name, with its vendor renamed.
+    pub fn renamed(&self, name: &str) -> String {
+        match name.split_once('/') {
+            Some((vendor, rest)) => {
+                format!(
+                    "{}/{rest}",
+                    self.rename_vendor.get(vendor).map_or(vendor, String::as_str)
+                )
+            }
+            None => name.to_owned(),
+        }
+    }
+}
+
 impl Correction {
     /// Whether it applies to a version of a package.
     pub fn applies(&self, package: &str, version: &str) -> bool {
         let in_range = |range: &Range| {
-            let line = version == range.line || version.starts_with(&format!("{}-", range.line));
+            let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));
+            let line = range.line.as_ref().is_none_or(of_line);
             let from = tag::TagVersion::parse(&range.from);
             line && from.is_some_and(|from| tag::TagVersion::parse(version).is_some_and(|v| v >= from))
         };

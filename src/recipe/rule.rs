@@ -1,8 +1,12 @@
 //! The ways in which a tree becomes packages.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::tag::TagVersion;
 
 /// One way in which a tree becomes packages: exactly one of `each`, `one`, `metapackage` and `derive`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -20,6 +24,9 @@ pub struct PackageRule {
     /// A package that is made from the manifest at the root.
     #[serde(default)]
     pub derive: Option<Derive>,
+    /// The first tag to which this rule applies, in Magento's order.
+    #[serde(default)]
+    pub from: Option<String>,
     /// Prefixes of paths, from the root of the repository, that are left out.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -29,6 +36,9 @@ pub struct PackageRule {
     /// Empty folders to add, by their path in the package.
     #[serde(default)]
     pub empty_dirs: Vec<String>,
+    /// The tag is the version of a package whose manifest has none.
+    #[serde(default)]
+    pub tag_is_version: bool,
     /// Where the manifest comes from instead of the tree; the first file that exists counts.
     #[serde(default)]
     pub manifest: Vec<ResourceFile>,
@@ -75,9 +85,25 @@ pub struct Derive {
     /// Keys that are dropped last.
     #[serde(default)]
     pub drop: Vec<String>,
+    /// Another vendor for the names in links and plugins: `{magento: mage-os}`.
+    #[serde(default)]
+    pub rename_links: BTreeMap<String, String>,
+    /// Packages that are released together, at the version of the tag.
+    #[serde(default)]
+    pub together: Option<Together>,
     /// Files beside the manifest, for some tags.
     #[serde(default)]
     pub files: Vec<DerivedFile>,
+}
+
+/// The packages of a vendor that are released together.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Together {
+    pub vendor: String,
+    /// Those that have versions of their own.
+    #[serde(default)]
+    pub except: Vec<String>,
 }
 
 /// A part of a derived package's `require`.
@@ -124,6 +150,14 @@ impl PackageRule {
             (None, None, None, Some(derive)) => Some(RuleKind::Derive(derive)),
             _ => None,
         }
+    }
+
+    /// Whether the rule applies to a tag.
+    pub fn is_for(&self, tag: &str) -> bool {
+        self.from
+            .as_deref()
+            .and_then(TagVersion::parse)
+            .is_none_or(|from| TagVersion::parse(tag).is_some_and(|t| t >= from))
     }
 
     /// The prefixes that are left out of a tag's packages.

@@ -1,0 +1,165 @@
+//! Aliases: metapackages under another vendor's names that require what replaces them.
+//!
+//! They are made from what is published: each package says in `replace` which name and version it stands for. Where
+//! several versions stand for the same one, the highest wins, so an alias may move when a release comes.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::metadata::manifest;
+use super::{Job, SourceReport, now};
+use crate::composer::{PackageName, Version, to_js_string};
+use crate::digest::Sha256;
+use crate::ledger::{Kind, Release};
+use crate::package::archive::{self, Writer};
+use crate::package::plan::{Line, Outcome};
+use crate::recipe::Aliases;
+use crate::recipe::tag::TagVersion;
+use crate::store::Staged;
+
+/// The name of the aliases in reports and in the ledger.
+pub(super) const NAME: &str = "aliases";
+
+/// The package that an alias requires.
+type Candidates = BTreeMap<(String, String), Release>;
+
+/// Publishes the aliases of what the ledger holds; answers their report and how many are new or moved.
+pub(super) fn publish(
+    job: &Job<'_>,
+    rule: &Aliases,
+    known: Option<&SourceReport>,
+) -> anyhow::Result<(SourceReport, usize)> {
+    let base_url = job.base_url.to_string();
+    let packages: Vec<_> = job.store.ledger(|ledger| {
+        let of_vendor = |r: &&Release| r.kind == Kind::Package && r.name.split('/').next() == Some(&*rule.of);
+        ledger.published(&base_url).filter(of_vendor).cloned().collect()
+    });
+    let last = packages
+        .last()
+        .map(|release| release.number.to_string())
+        .unwrap_or_default();
+    let refs = BTreeMap::from([(rule.of.clone(), last)]);
+    let rules = Sha256::of(&serde_json::to_vec(rule)?);
+    if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
+        return Ok((known.clone(), 0));
+    }
+    let (mut lines, mut batch) = (Vec::new(), Vec::new());
+    for ((name, version), package) in candidates(job, rule, &packages)? {
+        let result = alias(job, rule, &name, &version, &package);
+        let outcome = match result {
+            Ok(Some(staged)) => {
+                batch.push(staged);
+                Outcome::Published
+            }
+            Ok(None) => Outcome::AlreadyPublished,
+            Err(error) => Outcome::Failed {
+                because: format!("{error:#}"),
+            },
+        };
+        let tag = format!("{} {}", package.name, package.version);
+        lines.push(Line {
+            source: NAME.into(),
+            tag,
+            package: format!("{name} {version}"),
+            outcome,
+        });
+    }
+    let new = batch.len();
+    if new > 0 {
+        job.store.publish(batch)?;
+    }
+    Ok((SourceReport::new(rules, refs, lines), new))
+}
+
+/// For each name and version that is replaced, the package that stands for it.
+fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> anyhow::Result<Candidates> {
+    let mut candidates = Candidates::new();
+    let mut packages: Vec<_> = packages.iter().collect();
+    // The reference's order of files decides where two packages of the same version stand for one name.
+    packages.sort_by_key(|release| release.path());
+    for package in packages {
+        let path = job.store.archive(package);
+        let manifest = manifest(&path)
+            .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
+        let Some(Value::Object(replaced)) = manifest.0.get("replace") else {
+            continue;
+        };
+        for (name, version) in replaced {
+            let of_vendor = name.split('/').next() == Some(&*rule.names);
+            let Some(version) = version.as_str().filter(|_| of_vendor) else {
+                continue;
+            };
+            // `*` and `self.version` name no version that an alias could have.
+            if name.parse::<PackageName>().is_err() || version.parse::<Version>().is_err() {
+                continue;
+            }
+            let key = (name.clone(), version.to_owned());
+            let order = |release: &Release| TagVersion::parse(&release.version);
+            match candidates.get(&key) {
+                Some(other) if order(other) >= order(package) => {}
+                _ => {
+                    candidates.insert(key, package.clone());
+                }
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+/// Stages an alias, unless it is published as it should be, or the name is taken by a package.
+fn alias(
+    job: &Job<'_>,
+    rule: &Aliases,
+    name: &str,
+    version: &str,
+    package: &Release,
+) -> anyhow::Result<Option<(Staged, Release)>> {
+    let before = job.store.ledger(|ledger| ledger.find(name, version).cloned());
+    if before.as_ref().is_some_and(|before| before.kind == Kind::Package) {
+        return Ok(None);
+    }
+    let fill = |text: &str| text.replace("{package}", &package.name).replace("{alias}", name);
+    let manifest = json!({
+        "name": name,
+        "description": fill(&rule.description),
+        "type": "metapackage",
+        "version": version,
+        "require": { package.name.as_str(): package.version },
+    });
+    let mut writer = Writer::new(Vec::new());
+    writer.add(
+        "composer.json",
+        archive::Kind::File,
+        to_js_string(&manifest).as_bytes(),
+    )?;
+    let bytes = writer.finish()?;
+    let sha256 = Sha256::of(&bytes);
+    if before.as_ref().is_some_and(|before| before.sha256 == sha256) {
+        return Ok(None);
+    }
+    let staged = job.store.stage(|mut sink| {
+        sink.write_all(&bytes).context("failed to write the alias")?;
+        Ok(sink)
+    })?;
+    // The first one has the usual path; one that moves must not touch it.
+    let file = before.map(|_| format!("packages/{name}-{version}-{}.zip", &sha256.to_string()[..8]));
+    let release = Release {
+        number: 0,
+        previous: Sha256([0; 32]),
+        kind: Kind::Alias,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        file,
+        bound: None,
+        sha1: staged.digests.sha1,
+        sha256,
+        size: staged.digests.size,
+        source: NAME.to_owned(),
+        time: now(),
+        ..package.clone()
+    };
+    Ok(Some((staged, release)))
+}
