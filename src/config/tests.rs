@@ -332,7 +332,7 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             MAGENTO.replace("recipe: magento", "recipe: magneto"),
-            "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
+            "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`, `mage-os`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
         ),
         // The environment.
         (
