@@ -647,8 +647,15 @@ fn a_file_that_is_not_the_published_one_is_not_served() {
     }
     std::fs::remove_file(files.path(zip)).expect("a removed file");
     assert_eq!(mirror.get(&url).status, 503);
-    std::fs::write(files.path(zip), "0123456789").expect("a repaired file");
-    assert_eq!(mirror.get(&url).status, 200);
+    // Of the right size, but not of the right bytes: before the file was ever read whole, and after.
+    for _ in 0..2 {
+        std::fs::write(files.path(zip), "0123456780").expect("a damaged file");
+        assert_eq!(mirror.get(&url).status, 503);
+        assert_eq!(mirror.published.take_damaged(), [files.path(zip)].into());
+        std::fs::write(files.path(zip), "0123456789").expect("a repaired file");
+        assert_eq!(mirror.get(&url).status, 200);
+    }
+    assert!(mirror.published.take_damaged().is_empty());
     append(&files.path("ledger.jsonl"), "{\"n\":2}\n");
     assert_eq!(
         mirror.get("/ledger.jsonl").text(),
@@ -754,6 +761,25 @@ fn a_file_cut_short_in_mid_download_ends_that_download_only() {
     assert!(client.rest() < large().len());
     assert_eq!(mirror.get("/-/healthz").status, 200);
     assert_eq!(mirror.get("/large.zip").status, 503);
+}
+
+#[test]
+fn a_flipped_bit_in_a_large_file_is_never_sent() {
+    let (files, body) = (Files::new(), large());
+    let zip = files.publish("large.zip", Kind::Archive, &body);
+    let mirror = Mirror::start(Some(
+        Site::new([repository("/", vec![zip])]).expect("a valid site"),
+    ));
+    let ask = |range: &str| mirror.client().ask("GET", "/large.zip", &[("range", range)]);
+    for place in [0, body.len() / 2, body.len() - 1] {
+        let mut damaged = body.clone();
+        damaged[place] ^= 1;
+        std::fs::write(files.path("large.zip"), &damaged).expect("a damaged file");
+        assert_eq!(mirror.get("/large.zip").status, 503, "{place}");
+        assert_eq!(ask(&format!("bytes={place}-{place}")).status, 503, "{place}");
+        std::fs::write(files.path("large.zip"), &body).expect("a repaired file");
+        assert!(mirror.get("/large.zip").body == body, "{place}");
+    }
 }
 
 #[test]

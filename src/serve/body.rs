@@ -12,6 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::file::Mapped;
+use super::integrity::Integrity;
 use super::kind::Kind;
 
 pub(super) enum Body {
@@ -39,10 +40,16 @@ impl Body {
     }
 
     /// Opens a file and loads its first piece, on a blocking thread.
-    pub(super) async fn open(path: &Path, kind: Kind, size: u64, part: Range<u64>) -> Result<Self> {
+    pub(super) async fn open(
+        path: &Path,
+        kind: Kind,
+        size: u64,
+        integrity: Integrity,
+        part: Range<u64>,
+    ) -> Result<Self> {
         let (path, left) = (path.to_owned(), part.end - part.start);
         let opened = spawn_blocking(move || -> Result<_> {
-            let mut mapped = Mapped::open(&path, kind, size, part)?;
+            let mut mapped = Mapped::open(&path, kind, size, integrity, part)?;
             let first = if left == 0 {
                 None
             } else {

@@ -30,7 +30,7 @@ impl Validators {
     /// Half of the digest identifies the bytes well enough, and a 304 stays short.
     pub(super) fn of(entry: &Entry) -> Self {
         Self {
-            etag: format!("\"{}\"", hex::encode(&entry.sha256.0[..16])),
+            etag: format!("\"{}\"", hex::encode(&entry.integrity.sha256().0[..16])),
             last_modified: httpdate::fmt_http_date(time(entry.last_modified)),
         }
     }

@@ -1,7 +1,7 @@
 //! A published file on disk, mapped, and handed out in pieces that are already in memory.
 //!
-//! All that can wait for a disk happens on a blocking thread: opening, and the first touch of every piece. The
-//! pages are touched by the kernel (`MADV_POPULATE_READ`), so that a bad sector or a file cut short under our feet
+//! All that can wait for a disk happens on a blocking thread: opening, checking the bytes (see [`super::integrity`]),
+//! and the first touch of every piece. The pages are touched by the kernel (`MADV_POPULATE_READ`), so that a bad sector or a file cut short under our feet
 //! is an error and not a SIGBUS. Files are mapped because that takes a quarter of the processor time of copying
 //! them through buffers.
 
@@ -15,15 +15,18 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use memmap2::{Advice, Mmap};
 
+use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
-
-/// How much is brought into memory at a time.
-const PIECE: usize = 1 << 20;
 
 /// A part of a mapped file that has not been handed out yet.
 pub(super) struct Mapped {
     map: Arc<Mmap>,
+    /// The length of what is published of the file.
+    len: usize,
     rest: Range<usize>,
+    integrity: Integrity,
+    /// The end of what was compared when the file was opened.
+    checked: usize,
 }
 
 impl Mapped {
@@ -31,8 +34,14 @@ impl Mapped {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, or is not the one that was published with `size` bytes.
-    pub(super) fn open(path: &Path, kind: Kind, size: u64, part: Range<u64>) -> Result<Self> {
+    /// When the file cannot be opened or read, or is not the one that was published with `size` bytes.
+    pub(super) fn open(
+        path: &Path,
+        kind: Kind,
+        size: u64,
+        integrity: Integrity,
+        part: Range<u64>,
+    ) -> Result<Self> {
         let named = || format!("failed to open `{}`", path.display());
         let file = File::open(path).with_context(named)?;
         let found = file.metadata().with_context(named)?.len();
@@ -45,9 +54,19 @@ impl Mapped {
         // change; a ledger grows behind the part that is mapped here.
         let map =
             unsafe { Mmap::map(&file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
+        let (len, rest) = (
+            usize::try_from(size)?,
+            usize::try_from(part.start)?..usize::try_from(part.end)?,
+        );
+        integrity
+            .check(&map[..len], rest.clone(), |piece| populate(&map, piece))
+            .with_context(|| format!("failed to serve `{}`", path.display()))?;
         Ok(Self {
             map: Arc::new(map),
-            rest: usize::try_from(part.start)?..usize::try_from(part.end)?,
+            len,
+            checked: rest.start + PIECE - rest.start % PIECE,
+            rest,
+            integrity,
         })
     }
 
@@ -55,22 +74,35 @@ impl Mapped {
         self.rest.len()
     }
 
-    /// Brings the next piece into memory and takes it; blocks on the disk.
+    /// Brings the next piece into memory, compares it and takes it; blocks on the disk.
+    ///
+    /// A reader may be slow, and what was right when the file was opened may have to come from the disk again.
     pub(super) fn take_piece(&mut self) -> io::Result<Bytes> {
-        let end = self.rest.end.min(self.rest.start + PIECE);
+        let start = self.rest.start - self.rest.start % PIECE;
+        let end = self.rest.end.min(start + PIECE);
         let piece = self.rest.start..end;
-        match self
-            .map
-            .advise_range(Advice::PopulateRead, piece.start, piece.len())
-        {
-            // Linux before 5.14 does not know the advice; there the pages come when they are sent.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
-            _ => self.rest.start = end,
+        if piece.end <= self.checked {
+            populate(&self.map, piece.clone())?;
+        } else {
+            populate(&self.map, start..self.len.min(start + PIECE))?;
+            if !self.integrity.is_intact(&self.map[..self.len], start) {
+                return Err(io::Error::other("its bytes were damaged during the download"));
+            }
         }
+        self.rest.start = end;
         Ok(Bytes::from_owner(Piece {
             map: Arc::clone(&self.map),
             range: piece,
         }))
+    }
+}
+
+/// Brings pages into memory, or says why that cannot be.
+fn populate(map: &Mmap, range: Range<usize>) -> io::Result<()> {
+    match map.advise_range(Advice::PopulateRead, range.start, range.len()) {
+        // Linux before 5.14 does not know the advice; there the pages come when they are touched.
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,8 @@
 //! - No byte of a request becomes part of a file-system path: a path is looked up, never built.
 //! - 404 only where the answer is known. What cannot be answered now is a 503, which Composer tries again; a 429 or
 //!   another 4xx would end its run.
-//! - Never wrong bytes: a file that is not the one in the table is a 503 too.
+//! - Never wrong bytes: a file that is not the one in the table is a 503 too, found before its first byte is sent; who
+//!   publishes can ask for such files ([`Published::take_damaged`]) and mend them.
 //!
 //! Only this stage names `hyper`. It reads files and writes none.
 
@@ -22,6 +23,7 @@ mod conditional;
 mod connection;
 mod file;
 pub mod health;
+mod integrity;
 mod kind;
 mod limits;
 mod listen;

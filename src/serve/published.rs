@@ -1,7 +1,9 @@
 //! The handle that publication and serving share: the current site, and whether the server is on its way out.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -15,6 +17,8 @@ pub struct Published(Arc<State>);
 struct State {
     site: ArcSwapOption<Site>,
     draining: AtomicBool,
+    /// Files that could not be served as they were published.
+    damaged: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// Whether requests should be sent here.
@@ -41,6 +45,16 @@ impl Published {
             Some(site) if site.is_published() => Readiness::Ready,
             _ => Readiness::Unpublished,
         }
+    }
+
+    /// The files that could not be served as they were published, since the last call.
+    pub fn take_damaged(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn report_damaged(&self, file: &Path) {
+        let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(file.to_owned());
     }
 
     pub(super) fn site(&self) -> Option<Arc<Site>> {

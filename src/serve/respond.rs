@@ -53,14 +53,14 @@ async fn get<B>(published: &Published, request: &Request<B>) -> Response<Body> {
         return unpublished();
     };
     match route(&site, path) {
-        Route::Found(entry, name) => found(entry, name, request).await,
+        Route::Found(entry, name) => found(published, entry, name, request).await,
         Route::MissingSlash(location) => redirect(location),
         Route::Unpublished => unpublished(),
         Route::NotFound => not_found(),
     }
 }
 
-async fn found<B>(entry: &Entry, name: &str, request: &Request<B>) -> Response<Body> {
+async fn found<B>(published: &Published, entry: &Entry, name: &str, request: &Request<B>) -> Response<Body> {
     let (headers, validators) = (request.headers(), Validators::of(entry));
     match validators.evaluate(headers) {
         Verdict::NotModified => return not_modified(entry, validators),
@@ -86,6 +86,9 @@ async fn found<B>(entry: &Entry, name: &str, request: &Request<B>) -> Response<B
                 url = request.uri().path(),
                 "failed to serve"
             );
+            if let Content::Disk(file) = &entry.content {
+                published.report_damaged(file);
+            }
             unavailable("this file cannot be served now")
         }
     }
@@ -96,7 +99,9 @@ async fn content(entry: &Entry, range: Range<u64>) -> anyhow::Result<Body> {
         Content::Memory(bytes) => bytes
             .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
             .into(),
-        Content::Disk(path) => Body::open(path, entry.kind, entry.size, range).await?,
+        Content::Disk(path) => {
+            Body::open(path, entry.kind, entry.size, entry.integrity.clone(), range).await?
+        }
     })
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 
+use super::integrity::Integrity;
 use super::kind::Kind;
 use crate::digest::Sha256;
 
@@ -55,7 +56,7 @@ pub(super) struct Repository {
 
 /// What the table knows of one URL.
 pub(super) struct Entry {
-    pub(super) sha256: Sha256,
+    pub(super) integrity: Integrity,
     pub(super) last_modified: i64,
     pub(super) size: u64,
     pub(super) content: Content,
@@ -143,7 +144,7 @@ impl Entry {
             Content::Disk(file.into_boxed_path())
         };
         Ok(Self {
-            sha256,
+            integrity: Integrity::new(sha256),
             last_modified,
             size,
             content,
