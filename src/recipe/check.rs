@@ -2,99 +2,155 @@
 
 use std::collections::BTreeMap;
 
-use super::{Recipe, ResourceFile, Source, tag};
+use super::extend::{Amendment, Document};
+use super::{Correction, PackageRule, Recipe, Replacement, Resource, ResourceFile, Source, tag};
 use crate::composer::PackageName;
 use crate::yaml::{Complaint, Path, Report, nearest};
 
-impl Recipe {
-    pub(super) fn check(&self, report: &mut Report) {
+/// What the names in a document may refer to.
+pub(super) struct Checker<'a> {
+    resources: &'a BTreeMap<String, Resource>,
+    base: Option<&'a Recipe>,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker for a document with these resources of its own, which adds to `base`.
+    pub fn new(resources: &'a BTreeMap<String, Resource>, base: Option<&'a Recipe>) -> Self {
+        Self { resources, base }
+    }
+
+    pub fn document(&self, document: &Document, amend: &BTreeMap<String, Amendment>, report: &mut Report) {
         let root = Path::default();
-        let mut seen = BTreeMap::new();
-        let archives = self
-            .archives
-            .iter()
-            .enumerate()
-            .map(|(i, a)| (root.key("archives").index(i), &a.name));
-        let sources = self
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (root.key("sources").index(i), &s.name));
-        for (at, name) in archives.chain(sources) {
+        let (archives_at, sources_at) = (root.key("archives"), root.key("sources"));
+        let archives = document.archives.iter().map(|archive| &archive.name).enumerate();
+        let sources = document.sources.iter().map(|source| &source.name).enumerate();
+        let names = archives
+            .map(|(i, name)| (archives_at.index(i), name))
+            .chain(sources.map(|(i, name)| (sources_at.index(i), name)));
+        let mut seen: Vec<&str> = self.base.map(|base| base.names().collect()).unwrap_or_default();
+        for (at, name) in names {
             check_name(name, &at.key("name"), report);
-            if seen.insert(name, ()).is_some() {
-                let complaint = Complaint::new("a source's name is its own, another one has it already");
-                report.add(&at.key("name"), complaint.found(format!("`{name}`")));
+            if seen.contains(&name.as_str()) {
+                let rule = "a source's name is its own, another one has it already";
+                let complaint = Complaint::new(rule).found(format!("`{name}`"));
+                report.add(
+                    &at.key("name"),
+                    match self.base {
+                        Some(_) => complaint.hint("`amend` adds to a source of the recipe that is extended"),
+                        None => complaint,
+                    },
+                );
             }
+            seen.push(name);
         }
-        for (i, archive) in self.archives.iter().enumerate() {
-            self.check_resource(
-                &archive.resource,
-                &root.key("archives").index(i).key("resource"),
+        for (i, archive) in document.archives.iter().enumerate() {
+            self.resource(&archive.resource, &archives_at.index(i).key("resource"), report);
+        }
+        for (i, source) in document.sources.iter().enumerate() {
+            let at = sources_at.index(i);
+            check_tags(source, &at, report);
+            self.rules(
+                &source.packages,
+                &source.corrections,
+                &source.replacements,
+                &at,
                 report,
             );
         }
-        for (i, source) in self.sources.iter().enumerate() {
-            self.check_source(source, &root.key("sources").index(i), report);
+        for (name, amendment) in amend {
+            let at = root.key("amend").key(name);
+            self.rules(
+                &amendment.packages,
+                &amendment.corrections,
+                &amendment.replacements,
+                &at,
+                report,
+            );
         }
     }
 
-    fn check_source(&self, source: &Source, at: &Path, report: &mut Report) {
-        if let Some(from) = &source.tags.from
-            && tag::TagVersion::parse(from).is_none()
-        {
-            let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{from}`"));
-            report.add(&at.key("tags").key("from"), complaint);
-        }
-        for (i, rule) in source.packages.iter().enumerate() {
+    fn rules(
+        &self,
+        packages: &[PackageRule],
+        corrections: &[Correction],
+        replacements: &[Replacement],
+        at: &Path,
+        report: &mut Report,
+    ) {
+        for (i, rule) in packages.iter().enumerate() {
             let at = at.key("packages").index(i);
             if rule.kind().is_none() {
                 let rule = "a rule has exactly one of `each`, `one`, `metapackage` and `derive`";
                 report.add(&at, Complaint::new(rule));
             }
-            self.check_files(&rule.manifest, &at.key("manifest"), report);
+            self.files(&rule.manifest, &at.key("manifest"), report);
             if let Some(derive) = &rule.derive {
                 check_package(&derive.package, &at.key("derive").key("package"), report);
-                self.check_files(&derive.part, &at.key("derive").key("part"), report);
+                self.files(&derive.part, &at.key("derive").key("part"), report);
             }
         }
-        for (i, correction) in source.corrections.iter().enumerate() {
+        for (i, correction) in corrections.iter().enumerate() {
             let at = at.key("corrections").index(i);
             check_package(&correction.package, &at.key("package"), report);
             if correction.versions.is_empty() == correction.range.is_none() {
-                report.add(
-                    &at,
-                    Complaint::new("a correction has either `versions` or a `range`"),
-                );
+                let rule = "a correction has either `versions` or a `range`";
+                report.add(&at, Complaint::new(rule));
+            }
+            if let Some(range) = &correction.range {
+                check_version(&range.from, &at.key("range").key("from"), report);
             }
         }
-        for (i, replacement) in source.replacements.iter().enumerate() {
+        for (i, replacement) in replacements.iter().enumerate() {
             let at = at.key("replacements").index(i);
             check_package(&replacement.package, &at.key("package"), report);
             for (path, file) in &replacement.files {
-                self.check_resource(&file.resource, &at.key("files").key(path).key("resource"), report);
+                self.resource(&file.resource, &at.key("files").key(path).key("resource"), report);
             }
         }
     }
 
-    fn check_files(&self, files: &[ResourceFile], at: &Path, report: &mut Report) {
+    fn files(&self, files: &[ResourceFile], at: &Path, report: &mut Report) {
         for (i, file) in files.iter().enumerate() {
-            self.check_resource(&file.resource, &at.index(i).key("resource"), report);
+            self.resource(&file.resource, &at.index(i).key("resource"), report);
         }
     }
 
-    fn check_resource(&self, name: &str, at: &Path, report: &mut Report) {
-        if self.resources.contains_key(name) {
+    fn resource(&self, name: &str, at: &Path, report: &mut Report) {
+        let of_base = self.base.into_iter().flat_map(|base| base.resources.keys());
+        let known: Vec<&str> = self.resources.keys().chain(of_base).map(String::as_str).collect();
+        if known.contains(&name) {
             return;
         }
         let complaint = Complaint::new("expected a name under `resources`").found(format!("`{name}`"));
         report.add(
             at,
-            match nearest(name, self.resources.keys().map(String::as_str)) {
+            match nearest(name, known) {
                 Some(near) => complaint.hint(format!("did you mean `{near}`?")),
                 None => complaint,
             },
         );
+    }
+}
+
+fn check_tags(source: &Source, at: &Path, report: &mut Report) {
+    if let Some(from) = &source.tags.from {
+        check_version(from, &at.key("tags").key("from"), report);
+    }
+    let releases_tags =
+        source.tags.from.is_some() || !source.tags.exclude.is_empty() || !source.extra_refs.is_empty();
+    if source.nightly.is_some() && releases_tags {
+        let complaint = Complaint::new("a source releases either tags or the head of a branch");
+        report.add(
+            &at.key("nightly"),
+            complaint.hint("write a source of its own for the branch"),
+        );
+    }
+}
+
+fn check_version(version: &str, at: &Path, report: &mut Report) {
+    if tag::TagVersion::parse(version).is_none() {
+        let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{version}`"));
+        report.add(at, complaint);
     }
 }
 

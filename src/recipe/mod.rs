@@ -7,19 +7,22 @@
 //! recipe to trees is `package`'s work.
 
 mod check;
+mod extend;
 pub mod rule;
 pub mod tag;
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use extend::Document;
 pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
 
 use crate::digest::Sha256;
-use crate::yaml::{self, Problems};
+use crate::yaml::Problems;
 
 /// The recipes that are part of the binary, by name.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -27,21 +30,31 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("mage-os", include_str!("mage-os.yaml")),
 ];
 
-/// A whole recipe document.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A whole recipe, with what it extends.
+#[derive(Debug, Clone, Default)]
 pub struct Recipe {
     /// Git repositories with files that rules refer to, by name.
-    #[serde(default)]
     pub resources: BTreeMap<String, Resource>,
     /// Folders of finished archives, which are published as they are.
-    #[serde(default)]
     pub archives: Vec<ArchiveFolder>,
     /// The sources, in the order in which they are built.
     pub sources: Vec<Source>,
     /// Metapackages under another vendor's names, for extensions that require those.
-    #[serde(default)]
     pub aliases: Option<Aliases>,
+    /// How many nightly versions stay in the metadata.
+    pub retention: Option<Retention>,
+}
+
+/// Which nightly versions stay in the metadata; with both limits, those that neither excludes.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// The newest ones of each package, by number.
+    #[serde(default)]
+    pub versions: Option<NonZeroUsize>,
+    /// Those that were published in the last days.
+    #[serde(default)]
+    pub days: Option<NonZeroU32>,
 }
 
 /// Metapackages that require what stands for their name and version (`replace`).
@@ -100,6 +113,9 @@ pub struct Source {
     /// Commits that upstream forgot to tag, released as if they were tagged.
     #[serde(default)]
     pub extra_refs: Vec<ExtraRef>,
+    /// A branch whose head is released, instead of tags, as dated alpha versions that follow the newest tag.
+    #[serde(default)]
+    pub nightly: Option<String>,
     /// How a tree becomes packages; the rules are applied in this order.
     pub packages: Vec<PackageRule>,
     /// Versions that are pinned for a tag: of the packages built from it, and where they are required or suggested.
@@ -206,11 +222,7 @@ impl Recipe {
     /// # Errors
     /// All problems of the text, each with line and column.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let (recipe, mut report) = yaml::read::<Self>(file, text, None);
-        if let Some(recipe) = &recipe {
-            recipe.check(&mut report);
-        }
-        report.finish(recipe)
+        Document::read(file, text)
     }
 
     /// The names of all sources and archive folders.
