@@ -20,6 +20,8 @@ pub enum Kind {
     Package,
     /// An alias, a metapackage that only requires another one: a later line may point it elsewhere.
     Alias,
+    /// A nightly version: a later line of the same night may replace it.
+    Dev,
 }
 
 impl Kind {
@@ -68,12 +70,12 @@ impl Release {
             .unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
     }
 
-    /// Whether it may be published although `before` has the same name and version: for another URL, or as an alias that
-    /// moves.
+    /// Whether it may be published although `before` has the same name and version: for another URL, or as an alias or a
+    /// nightly version that moves.
     fn may_follow(&self, before: &Self) -> bool {
         let another_url = before.bound.is_some() && before.bound != self.bound;
-        let moved_alias = before.kind == Kind::Alias && self.kind == Kind::Alias;
-        another_url || moved_alias
+        let moves = self.kind != Kind::Package && before.kind == self.kind;
+        another_url || moves
     }
 
     /// Whether it belongs to a repository at this base URL.
@@ -169,7 +171,7 @@ impl Ledger {
         self.head = hash;
     }
 
-    /// The release of a name and version; the last one, if it is bound to a URL or an alias.
+    /// The release of a name and version; the last one, if it is bound to a URL or may move.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
         self.by_version
             .get(&(name.to_owned(), version.to_owned()))

@@ -51,6 +51,12 @@
 //! - Metadata is made from the ledger and the archives alone: a snapshot can be lost and made again.
 //! - A source whose refs and rules are those of its last complete report is passed over without a look at its trees.
 //! - The highest snapshot is the current one; the link `current` is for other web servers only.
+//! - A clone belongs to a URL, not to a source: it holds what all recipes want of it, so repositories share downloads.
+//! - A recipe's pinned versions, corrections and replacements that match nothing are warnings: stale data is found.
+//! - Nightly versions are made as the reference makes them, but only when a branch has moved. They and aliases are the
+//!   only releases whose content may move; each state has a file of its own, so published bytes stay here, too.
+//! - A metapackage that pins what the repository lacks (a *gap*) is a warning, not a failure: the packages that are there
+//!   are whole, and `only` leaves sources out on purpose.
 //! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
 pub mod cli;

@@ -1,6 +1,6 @@
 //! The commands that end by themselves.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +11,8 @@ use super::progress::Display;
 use super::setup::{Repository, Setup};
 use crate::config;
 use crate::cycle::{self, Finished, Job};
-use crate::package::plan::Outcome;
+use crate::package::plan::{Outcome, Plan};
+use crate::recipe::Source;
 use crate::serve::health::{self, Probe};
 use crate::source::{self, CancelFlag, Fetcher};
 use crate::store::{self, Volume};
@@ -49,6 +50,7 @@ pub(super) fn run_cycle(
         published = count(|s| s.published),
         excluded = count(|s| s.excluded.len()),
         failed = count(|s| s.failed.len() + usize::from(s.error.is_some())),
+        gaps = finished.report.gaps.len(),
         snapshot = finished.snapshot.as_ref().map(|s| s.manifest.number),
         "cycle finished"
     );
@@ -68,7 +70,8 @@ fn with_job<T>(
     let display = Display::new(repository.recipe.sources.len());
     work(&Job {
         store,
-        clones: volume.git().join(&repository.name),
+        clones: volume.git(),
+        recipes: &setup.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
         base_url: &repository.base_url,
         recipe: &repository.recipe,
         rewrite: &|url| git.rewrite(url),
@@ -112,54 +115,65 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
         let cancel = CancelFlag::default();
-        let planned = with_job(setup, &volume, repository, &store, &cancel, |job| {
-            Ok(cycle::plan(job))
-        })?;
-        for (source, plan) in planned {
-            let plan = match plan {
-                Ok(plan) => plan,
-                Err(error) => {
-                    writeln!(out, "{} {source}: failed: {error:#}", repository.name)?;
-                    exit = Exit::Incomplete;
-                    continue;
-                }
-            };
-            for build in &plan.builds {
-                writeln!(
-                    out,
-                    "{} {} {}: build {} {}",
-                    repository.name, source, build.release.tag, build.name, build.version
-                )?;
-            }
-            let mut already = 0;
-            for line in &plan.lines {
-                let because = match &line.outcome {
-                    Outcome::Published | Outcome::AlreadyPublished => {
-                        already += 1;
-                        continue;
-                    }
-                    Outcome::Excluded { because } => format!("excluded: {because}"),
-                    Outcome::Failed { because } => {
-                        exit = Exit::Incomplete;
-                        format!("failed: {because}")
+        with_job(setup, &volume, repository, &store, &cancel, |job| {
+            for (source, plan) in cycle::plan(job)? {
+                let complete = match plan {
+                    Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,
+                    Err(error) => {
+                        writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
+                        false
                     }
                 };
-                writeln!(
-                    out,
-                    "{} {} {}: {} {because}",
-                    repository.name, source, line.tag, line.package
-                )?;
+                if !complete {
+                    exit = Exit::Incomplete;
+                }
             }
-            writeln!(
-                out,
-                "{} {}: {} to build, {already} already published",
-                repository.name,
-                source,
-                plan.builds.len()
-            )?;
-        }
+            Ok(())
+        })?;
     }
     Ok(exit)
+}
+
+/// Writes the plan of one source, a line each; answers whether nothing in it failed.
+fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Plan) -> io::Result<bool> {
+    let name = &source.name;
+    for build in &plan.builds {
+        let (tag, package, version) = (&build.release.tag, &build.name, &build.version);
+        write!(out, "{repository} {name} {tag}: build {package} {version}")?;
+        let changes = build.changes(source);
+        match changes.is_empty() {
+            true => writeln!(out)?,
+            false => writeln!(out, " ({})", changes.join("; "))?,
+        }
+    }
+    let (mut already, mut excluded, mut failed) = (0, 0, 0);
+    for line in &plan.lines {
+        let because = match &line.outcome {
+            Outcome::Published | Outcome::AlreadyPublished => {
+                already += 1;
+                continue;
+            }
+            Outcome::Excluded { because } => {
+                excluded += 1;
+                format!("excluded: {because}")
+            }
+            Outcome::Failed { because } => {
+                failed += 1;
+                format!("failed: {because}")
+            }
+        };
+        let (tag, package) = (&line.tag, &line.package);
+        writeln!(out, "{repository} {name} {tag}: {package} {because}")?;
+    }
+    for unused in &plan.unused {
+        writeln!(out, "{repository} {name}: warning: {unused}")?;
+    }
+    let new = plan.builds.len();
+    writeln!(
+        out,
+        "{repository} {name}: {new} to build, {already} already published, {excluded} excluded, {failed} failed"
+    )?;
+    Ok(failed == 0)
 }
 
 /// What the configuration means.

@@ -5,7 +5,9 @@
 
 mod aliases;
 mod artifacts;
+mod clones;
 mod metadata;
+mod nightly;
 mod refs;
 mod report;
 mod resources;
@@ -17,13 +19,14 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use self::refs::UpToDate;
+use self::clones::{Clones, UpToDate};
+use self::nightly::Night;
 use self::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::digest::Sha256;
 use crate::ledger::{Kind, Release};
-use crate::package::build;
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
+use crate::package::{build, planner};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
@@ -35,8 +38,10 @@ pub use report::{Report, SourceReport};
 /// What a cycle works on.
 pub struct Job<'a> {
     pub store: &'a Repository,
-    /// The folder of this repository's clones.
+    /// The folder of the clones.
     pub clones: PathBuf,
+    /// All recipes that share the clones, this one among them.
+    pub recipes: &'a [&'a Recipe],
     pub base_url: &'a BaseUrl,
     pub recipe: &'a Recipe,
     /// The URL to fetch a source's URL from.
@@ -82,22 +87,72 @@ pub struct Finished {
 }
 
 /// Fetches and plans all sources, without building; each with its name.
-pub fn plan(job: &Job<'_>) -> Vec<(String, anyhow::Result<Plan>)> {
-    let resources = Resources::fetch(job);
-    let planned = |source: &Source| (source.name.clone(), plan_source(job, source, &resources));
-    job.recipe.sources.iter().map(planned).collect()
+pub fn plan<'r>(job: &Job<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
+    let before = last_report(job)?;
+    let fetched = Fetched::fetch(job, &before);
+    let plan = |source: &'r Source| {
+        let plan = fetched.releases(source).map(|found| {
+            let mut plan = plan_releases(job, source, &found.clone, &found.releases, &fetched.resources);
+            plan.lines.splice(0..0, found.lines);
+            plan
+        });
+        (source, plan)
+    };
+    Ok(job.recipe.sources.iter().map(plan).collect())
 }
 
-fn plan_source(job: &Job<'_>, source: &Source, resources: &Resources) -> anyhow::Result<Plan> {
-    let up_to_date = refs::fetch(job, source)?;
-    let clone = BareClone::open(&up_to_date.folder)?;
-    let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
-    let mut plan = plan_releases(job, source, &clone, &releases, resources);
-    lines.append(&mut plan.lines);
-    Ok(Plan {
-        builds: plan.builds,
-        lines,
-    })
+/// What a cycle works from: everything that the recipe names, as it stands now.
+struct Fetched {
+    clones: Clones,
+    resources: Resources,
+    night: Night,
+}
+
+/// The releases of a source, and a line for each ref that gives none.
+struct Found {
+    folder: PathBuf,
+    clone: BareClone,
+    releases: Vec<plan::Release>,
+    lines: Vec<Line>,
+}
+
+impl Fetched {
+    fn fetch(job: &Job<'_>, before: &Report) -> Self {
+        let clones = Clones::fetch(job);
+        let resources = Resources::open(job.recipe, &clones);
+        let night = Night::of(job, &clones, &resources, before);
+        Self {
+            clones,
+            resources,
+            night,
+        }
+    }
+
+    fn releases(&self, source: &Source) -> anyhow::Result<Found> {
+        let UpToDate { folder, fetched } = self
+            .clones
+            .get(&source.git)
+            .with_context(|| format!("source `{}`", source.name))?;
+        let clone = BareClone::open(folder)?;
+        let (releases, lines) = match source.nightly {
+            Some(_) => (vec![self.night.release(source, &self.clones)?], Vec::new()),
+            None => refs::releases(source, &clone, fetched)?,
+        };
+        Ok(Found {
+            folder: folder.clone(),
+            clone,
+            releases,
+            lines,
+        })
+    }
+}
+
+fn last_report(job: &Job<'_>) -> anyhow::Result<Report> {
+    let previous = job.store.newest_snapshot()?;
+    Ok(previous
+        .as_ref()
+        .map(|snapshot| Report::load(&snapshot.folder))
+        .unwrap_or_default())
 }
 
 /// Runs one cycle.
@@ -110,14 +165,11 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         .as_ref()
         .map(|snapshot| Report::load(&snapshot.folder))
         .unwrap_or_default();
-    let fetched = workers::map(
-        &job.recipe.sources,
-        job.fetches,
-        || Ok(()),
-        |(), source| refs::fetch(job, source),
-    );
-    let resources = Resources::fetch(job);
-    let mut report = Report::default();
+    let fetched = Fetched::fetch(job, &before);
+    let mut report = Report {
+        nightly: fetched.night.date.clone(),
+        ..Report::default()
+    };
     let mut published = 0;
     let mut enter = |name: &str, result: anyhow::Result<(SourceReport, usize)>| {
         let entry = match result {
@@ -139,19 +191,23 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     // Finished archives go first: what they hold is not built.
     for folder in &job.recipe.archives {
         let known = before.sources.get(&folder.name);
-        enter(&folder.name, artifacts::publish(job, folder, &resources, known));
+        enter(
+            &folder.name,
+            artifacts::publish(job, folder, &fetched.resources, known),
+        );
     }
-    for (source, fetched) in job.recipe.sources.iter().zip(fetched) {
+    for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
-        let result = fetched.and_then(|up_to_date| build_source(job, source, &up_to_date, &resources, known));
-        enter(&source.name, result);
+        enter(&source.name, build_source(job, source, &fetched, known));
     }
     if let Some(rule) = &job.recipe.aliases {
         let known = before.sources.get(aliases::NAME);
         enter(aliases::NAME, aliases::publish(job, rule, known));
     }
+    report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before
+            && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
             && p.manifest.base_url == job.base_url.to_string()
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });
@@ -160,7 +216,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     let snapshot = if unchanged || nothing {
         None
     } else {
-        publish(job, previous.as_ref(), &report)?
+        publish(job, previous.as_ref(), &mut report)?
     };
     Ok(Finished {
         report,
@@ -181,7 +237,7 @@ fn plan_releases(
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
     };
-    plan::plan(source, releases, clone, &around)
+    planner::plan(source, releases, clone, &around)
 }
 
 fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) -> Claim {
@@ -202,18 +258,22 @@ fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) 
 fn build_source(
     job: &Job<'_>,
     source: &Source,
-    up_to_date: &UpToDate,
-    resources: &Resources,
+    fetched: &Fetched,
     known: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
-    let clone = BareClone::open(&up_to_date.folder)?;
-    let (releases, mut lines) = refs::releases(source, &clone, &up_to_date.fetched)?;
+    let Found {
+        folder,
+        clone,
+        releases,
+        mut lines,
+    } = fetched.releases(source)?;
     let mut depends = vec![job.base_url.to_string()];
-    depends.extend(if source.uses_resources() {
-        resources.commits()
-    } else {
-        Vec::new()
-    });
+    if source.uses_resources() {
+        depends.extend(fetched.resources.commits());
+    }
+    if source.nightly.is_some() {
+        depends.extend(fetched.night.date.clone());
+    }
     let rules = source.fingerprint(&depends);
     let commits: BTreeMap<_, _> = releases
         .iter()
@@ -225,9 +285,12 @@ fn build_source(
     {
         return Ok((known.clone(), 0));
     }
-    let mut plan = plan_releases(job, source, &clone, &releases, resources);
+    let mut plan = plan_releases(job, source, &clone, &releases, &fetched.resources);
+    for unused in &plan.unused {
+        tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
+    }
     lines.append(&mut plan.lines);
-    let open = || Ok(BareClone::open(&up_to_date.folder)?);
+    let open = || Ok(BareClone::open(&folder)?);
     (job.progress)(Step::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
@@ -240,10 +303,11 @@ fn build_source(
     let mut batch = Vec::new();
     for (build, result) in plan.builds.iter().zip(built) {
         let outcome = match result {
-            Ok(staged) => {
+            Ok(Some(staged)) => {
                 batch.push(staged);
                 Outcome::Published
             }
+            Ok(None) => Outcome::AlreadyPublished,
             Err(error) => Outcome::Failed {
                 because: format!("{error:#}"),
             },
@@ -259,30 +323,45 @@ fn build_source(
     if new > 0 {
         job.store.publish(batch)?;
     }
-    Ok((SourceReport::new(rules, commits, lines), new))
+    let report = SourceReport {
+        unused: plan.unused,
+        ..SourceReport::new(rules, commits, lines)
+    };
+    Ok((report, new))
 }
 
+/// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes.
 fn stage(
     job: &Job<'_>,
     source: &Source,
     clone: &BareClone,
     build: &Build,
-) -> anyhow::Result<(Staged, Release)> {
+) -> anyhow::Result<Option<(Staged, Release)>> {
     let staged = job
         .store
         .stage(|sink| build::archive(build, source, clone, sink))?;
+    let (name, version) = (build.name.to_string(), build.version.to_string());
     let bound = build.bound.then(|| job.base_url.to_string());
-    // One version has one file for each URL that it was bound to.
-    let file = bound.as_ref().map(|url| {
-        let mark = &Sha256::of(url.as_bytes()).to_string()[..8];
-        format!("packages/{}-{}-{mark}.zip", build.name, build.version)
-    });
+    let kind = match build.release.nightly {
+        Some(_) => Kind::Dev,
+        None => Kind::Package,
+    };
+    let before = job.store.ledger(|ledger| ledger.find(&name, &version).cloned());
+    if before.as_ref().is_some_and(|b| b.sha256 == staged.digests.sha256) {
+        return Ok(None);
+    }
+    // One version has one file for each URL that it was bound to, and each state of a nightly one has its own.
+    let mark = match (&bound, &before) {
+        (Some(url), _) => Some(Sha256::of(url.as_bytes())),
+        (None, before) => before.as_ref().map(|_| staged.digests.sha256),
+    };
+    let file = mark.map(|mark| format!("packages/{name}-{version}-{}.zip", &mark.to_string()[..8]));
     let release = Release {
         number: 0,
-        kind: Kind::Package,
+        kind,
         previous: Sha256([0; 32]),
-        name: build.name.to_string(),
-        version: build.version.to_string(),
+        name,
+        version,
         file,
         bound,
         sha1: staged.digests.sha1,
@@ -299,7 +378,7 @@ fn stage(
         committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
         time: now(),
     };
-    Ok((staged, release))
+    Ok(Some((staged, release)))
 }
 
 /// The time of a publication, in whole seconds as HTTP's dates are.
@@ -307,12 +386,25 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-fn publish(job: &Job<'_>, previous: Option<&Snapshot>, report: &Report) -> anyhow::Result<Option<Snapshot>> {
+/// What the repository publishes now.
+fn releases(job: &Job<'_>) -> Vec<Release> {
     let base_url = job.base_url.to_string();
-    let releases = job
+    let published = job
         .store
-        .ledger(|ledger| ledger.published(&base_url).cloned().collect::<Vec<_>>());
-    let packages = metadata::read(job.store, &releases)?;
+        .ledger(|ledger| ledger.published(&base_url).cloned().collect());
+    nightly::retained(job.recipe, published)
+}
+
+fn publish(
+    job: &Job<'_>,
+    previous: Option<&Snapshot>,
+    report: &mut Report,
+) -> anyhow::Result<Option<Snapshot>> {
+    let packages = metadata::read(job.store, &releases(job))?;
+    report.gaps = crate::repository::gaps(&packages);
+    for gap in &report.gaps {
+        tracing::warn!("{gap}");
+    }
     let mut files = crate::repository::render(job.base_url, packages)?;
     // A client that read the last packages.json may still ask for the include that it names.
     for path in previous

@@ -1,78 +1,10 @@
-//! The refs of a source: fetched, told about, and resolved to the releases that the recipe makes of them.
+//! The refs of a source, resolved to the releases that the recipe makes of them.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Context as _;
-
-use super::{Job, Step};
 use crate::package::plan::{Line, Outcome, Release};
 use crate::recipe::Source;
-use crate::source::{BareClone, Fetched, Ref, Wanted};
-
-/// A clone that has just been fetched.
-pub(super) struct UpToDate {
-    pub folder: PathBuf,
-    pub fetched: Fetched,
-}
-
-/// Fetches what the recipe wants of a source.
-pub(super) fn fetch(job: &Job<'_>, source: &Source) -> anyhow::Result<UpToDate> {
-    let folder = job.clones.join(format!("{}.git", source.name));
-    let select = |advertised: &[Ref]| wanted(source, advertised);
-    let url = (job.rewrite)(&source.git);
-    let progress = |progress| {
-        (job.progress)(Step::Fetching {
-            source: &source.name,
-            progress,
-        })
-    };
-    let fetched = job.fetcher.fetch(&folder, &url, &select, job.cancel, &progress);
-    (job.progress)(Step::Fetched { source: &source.name });
-    let fetched = fetched.with_context(|| format!("source `{}`", source.name))?;
-    tell(source, &fetched);
-    Ok(UpToDate { folder, fetched })
-}
-
-fn tell(source: &Source, fetched: &Fetched) {
-    let source = &source.name;
-    for moved in &fetched.moved {
-        let (tag, old, new) = (&moved.name, moved.old, moved.new);
-        tracing::warn!(source, tag, %old, %new, "upstream moved a tag: what is published from it stays");
-    }
-    for deleted in &fetched.deleted {
-        let tag = &deleted.name;
-        tracing::warn!(
-            source,
-            tag,
-            "upstream deleted a tag: what is published from it stays"
-        );
-    }
-    if !fetched.new.is_empty() {
-        tracing::info!(
-            source,
-            refs = fetched.new.len(),
-            bytes = fetched.received_bytes,
-            "fetched"
-        );
-    }
-}
-
-/// The tags that the recipe releases, and its extra refs.
-fn wanted(source: &Source, advertised: &[Ref]) -> Wanted {
-    let admitted = |r: &&Ref| r.tag().is_some_and(|tag| source.tags.admits(tag).is_ok());
-    Wanted {
-        refs: advertised
-            .iter()
-            .filter(admitted)
-            .map(|r| r.name.clone())
-            .collect(),
-        extra: source
-            .extra_refs
-            .iter()
-            .map(|extra| extra.reference.clone())
-            .collect(),
-    }
-}
+use crate::source::{BareClone, Fetched};
 
 /// The releases of a clone, in byte order of their tags, and a line for each ref that gives none.
 pub(super) fn releases(
@@ -93,6 +25,7 @@ pub(super) fn releases(
         .tags()?
         .into_iter()
         .filter_map(|r| Some((r.tag()?.to_owned(), r)))
+        .filter(|(tag, _)| source.tags.admits(tag).is_ok())
         .collect();
     for extra in &source.extra_refs {
         if let Some(missing) = fetched
@@ -117,10 +50,12 @@ pub(super) fn releases(
         match clone.commit(&reference) {
             Ok(commit) => {
                 releases.push(Release {
-                    tag,
                     commit: commit.id,
                     tree: commit.tree,
                     time: commit.time,
+                    pins: Arc::new(source.versions.get(&tag).cloned().unwrap_or_default()),
+                    nightly: None,
+                    tag,
                 });
             }
             Err(error) => failed(&tag, error.to_string()),

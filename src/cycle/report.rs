@@ -10,11 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::package::plan::{Line, Outcome};
+use crate::repository::Gap;
 
 /// The report of one cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub sources: BTreeMap<String, SourceReport>,
+    /// The date of the nightly versions, `20261124`, in a recipe with branches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nightly: Option<String>,
+    /// What published metapackages pin that the repository does not have.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
 }
 
 /// The report of one source.
@@ -31,6 +38,9 @@ pub struct SourceReport {
     /// Pairs that a rule excludes.
     pub excluded: Vec<Line>,
     pub failed: Vec<Line>,
+    /// What the recipe says about this source that matches nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<String>,
 }
 
 impl SourceReport {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
 
-use super::Job;
-use crate::source::{BareClone, Commit, EntryKind, Ref, Wanted};
+use super::clones::Clones;
+use crate::recipe::{Recipe, Resource};
+use crate::source::{BareClone, Commit, EntryKind, Missing};
 
 /// The resources as they stand now, each at its ref.
 pub(super) struct Resources {
@@ -13,14 +14,14 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Fetches all resources of the recipe. One that cannot be had fails what needs it, and nothing else.
-    pub fn fetch(job: &Job<'_>) -> Self {
-        let fetched = job.recipe.resources.keys().map(|name| {
-            let resource = fetch(job, name).with_context(|| format!("resource `{name}`"));
+    /// Opens all resources of the recipe. One that could not be fetched fails what needs it, and nothing else.
+    pub fn open(recipe: &Recipe, clones: &Clones) -> Self {
+        let opened = recipe.resources.iter().map(|(name, resource)| {
+            let resource = open(resource, clones).with_context(|| format!("resource `{name}`"));
             (name.clone(), resource.map_err(|error| format!("{error:#}")))
         });
         Self {
-            by_name: fetched.collect(),
+            by_name: opened.collect(),
         }
     }
 
@@ -72,24 +73,13 @@ impl Resources {
     }
 }
 
-fn fetch(job: &Job<'_>, name: &str) -> anyhow::Result<(BareClone, Commit)> {
-    let resource = &job.recipe.resources[name];
-    let folder = job.clones.join("resources").join(format!("{name}.git"));
-    let select = |_: &[Ref]| Wanted {
-        refs: Vec::new(),
-        extra: vec![resource.reference.clone()],
-    };
-    let fetched = job.fetcher.fetch(
-        &folder,
-        &(job.rewrite)(&resource.git),
-        &select,
-        job.cancel,
-        &|_| {},
-    )?;
-    if let Some(missing) = fetched.missing.into_iter().next() {
-        return Err(missing.into());
+fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
+    let up_to_date = clones.get(&resource.git)?;
+    let is_it = |missing: &&Missing| missing.wanted == resource.reference;
+    if let Some(missing) = up_to_date.fetched.missing.iter().find(is_it) {
+        return Err(missing.clone().into());
     }
-    let clone = BareClone::open(&folder)?;
+    let clone = BareClone::open(&up_to_date.folder)?;
     let reference = clone
         .extra(&resource.reference)?
         .context("its ref was not fetched")?;

@@ -38,12 +38,11 @@ pub fn manifest(build: &Build, source: &Source, clone: &BareClone) -> anyhow::Re
     };
     let Manifest(mut map) = text;
     if !matches!(build.manifest, ManifestText::Finished(_)) {
-        let pinned = source.versions.get(&build.release.tag);
         rewrite(
             &mut map,
             &build.name.to_string(),
             build.version.as_str(),
-            pinned,
+            &build.release.pins,
             &source.corrections,
         );
     }

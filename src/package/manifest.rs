@@ -3,10 +3,9 @@
 //! The order of the steps decides the bytes: the version first (the last key where the manifest had none), then the
 //! pinned versions of dependencies, then the corrections (`createPackageForRef` of the reference generator).
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
+use super::plan::Pins;
 use crate::recipe::Correction;
 
 /// Entries of `suggest` for sample data begin with this: Magento's `sampledata:deploy` looks for it.
@@ -17,7 +16,7 @@ pub fn rewrite(
     manifest: &mut Map<String, Value>,
     package: &str,
     version: &str,
-    pinned: Option<&BTreeMap<String, String>>,
+    pinned: &Pins,
     corrections: &[Correction],
 ) {
     if manifest.contains_key("name") {
@@ -29,13 +28,13 @@ pub fn rewrite(
 }
 
 /// Sets the pinned versions of what a manifest requires and suggests, and marks sample data.
-pub fn pin(manifest: &mut Map<String, Value>, pinned: Option<&BTreeMap<String, String>>) {
+pub fn pin(manifest: &mut Map<String, Value>, pinned: &Pins) {
     for kind in ["require", "require-dev", "suggest"] {
         let Some(Value::Object(links)) = manifest.get_mut(kind) else {
             continue;
         };
         for (target, constraint) in links.iter_mut() {
-            if let Some(version) = pinned.and_then(|versions| versions.get(target)) {
+            if let Some(version) = pinned.get(target) {
                 *constraint = version.as_str().into();
             }
             if kind == "suggest" {
@@ -89,13 +88,13 @@ mod tests {
     #[test]
     fn the_version_keeps_its_place_or_comes_last() {
         let mut manifest = object(json!({"version": "1", "name": "a/b"}));
-        rewrite(&mut manifest, "a/b", "2", None, &[]);
+        rewrite(&mut manifest, "a/b", "2", &Pins::new(), &[]);
         assert_eq!(
             Value::from(manifest).to_string(),
             r#"{"version":"2","name":"a/b"}"#
         );
         let mut manifest = object(json!({"name": "a/b"}));
-        rewrite(&mut manifest, "a/b", "2", None, &[]);
+        rewrite(&mut manifest, "a/b", "2", &Pins::new(), &[]);
         assert_eq!(
             Value::from(manifest).to_string(),
             r#"{"name":"a/b","version":"2"}"#
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn pinned_versions_sample_data_and_corrections_are_applied() {
-        let pinned = BTreeMap::from([("a/c".to_owned(), "1.1".to_owned())]);
+        let pinned = Pins::from([("a/c".to_owned(), "1.1".to_owned())]);
         let correction: Correction = serde_json::from_value(json!({
             "package": "a/b", "versions": ["2"], "reason": "-", "set": {"require": {"php": "~8.1", "a/d": "*"}, "conflict": {"x/y": "1"}}
         }))
@@ -112,14 +111,14 @@ mod tests {
         let mut manifest = object(json!({
             "name": "a/b", "version": "2", "require": {"php": "*", "a/c": "*"}, "suggest": {"m/module-x-sample-data": "100.4.*"}
         }));
-        rewrite(&mut manifest, "a/b", "2", Some(&pinned), &[correction.clone()]);
+        rewrite(&mut manifest, "a/b", "2", &pinned, &[correction.clone()]);
         let expected = json!({
             "name": "a/b", "version": "2", "require": {"php": "~8.1", "a/c": "1.1", "a/d": "*"},
             "suggest": {"m/module-x-sample-data": "Sample Data version: 100.4.*"}, "conflict": {"x/y": "1"}
         });
         assert_eq!(Value::from(manifest).to_string(), expected.to_string());
         let mut other = object(json!({"name": "a/b"}));
-        rewrite(&mut other, "a/b", "2.0", None, &[correction]);
+        rewrite(&mut other, "a/b", "2.0", &Pins::new(), &[correction]);
         assert_eq!(Value::from(other), json!({"name": "a/b", "version": "2.0"}));
     }
 }

@@ -10,3 +10,5 @@ pub mod build;
 mod derive;
 pub mod manifest;
 pub mod plan;
+pub mod planner;
+mod used;

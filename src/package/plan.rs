@@ -2,19 +2,16 @@
 //!
 //! Refs are taken in byte order of their names, as `git tag` lists them, and the first ref that yields a name and version
 //! wins: upstream sometimes changes a module without changing its version, and the earliest content is the published
-//! one. A manifest is parsed once for each distinct blob.
+//! one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use anyhow::Context as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{derive, manifest};
 use crate::composer::{Manifest, PackageName, Version};
-use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
-use crate::source::{BareClone, EntryKind, ObjectId};
+use crate::recipe::Source;
+use crate::source::ObjectId;
 
 /// A ref of a source that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +22,14 @@ pub struct Release {
     pub tree: ObjectId,
     /// Committer time, seconds since 1970.
     pub time: i64,
+    /// Versions that are pinned for this ref: of the packages built from it, and where they are required or suggested.
+    pub pins: Arc<Pins>,
+    /// For the head of a branch, the version of what has no pin and no version in its manifest.
+    pub nightly: Option<String>,
 }
+
+/// Versions by package name.
+pub type Pins = BTreeMap<String, String>;
 
 /// A package version that is to be built.
 #[derive(Debug, Clone)]
@@ -91,6 +95,8 @@ pub struct Line {
 pub struct Plan {
     pub builds: Vec<Build>,
     pub lines: Vec<Line>,
+    /// What the recipe says about this source that matches nothing, in words.
+    pub unused: Vec<String>,
 }
 
 /// Who published a name and version already.
@@ -112,339 +118,26 @@ pub struct Surroundings<'a> {
     pub base_url: &'a str,
 }
 
-/// Plans a source's releases. What cannot be planned is a line of the plan.
-pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &Surroundings<'_>) -> Plan {
-    let mut planner = Planner {
-        source,
-        clone,
-        around,
-        manifests: HashMap::new(),
-        taken: HashSet::new(),
-        plan: Plan::default(),
-    };
-    for rule in &source.packages {
-        for release in releases.iter().filter(|release| rule.is_for(&release.tag)) {
-            if let Err(error) = planner.apply(rule, release) {
-                planner.line(
-                    release,
-                    "",
-                    Outcome::Failed {
-                        because: format!("{error:#}"),
-                    },
-                );
-            }
-        }
-    }
-    planner.plan
-}
-
-/// Name and version of a manifest, before anything is pinned; or why it is unusable.
-type Identity = Result<(PackageName, Option<String>), String>;
-
-struct Planner<'a> {
-    source: &'a Source,
-    clone: &'a BareClone,
-    around: &'a Surroundings<'a>,
-    manifests: HashMap<ObjectId, Identity>,
-    taken: HashSet<(PackageName, Version)>,
-    plan: Plan,
-}
-
-impl Planner<'_> {
-    fn apply(&mut self, rule: &PackageRule, release: &Release) -> anyhow::Result<()> {
-        match rule.kind() {
-            Some(RuleKind::Each(dir)) => {
-                let Some(tree) = self.descend(release.tree, dir)? else {
-                    return Ok(());
-                };
-                for entry in self.clone.tree(tree)? {
-                    let path = join(dir, &entry.name);
-                    // The reference lists folders with a shell pattern, which leaves names with a leading dot out.
-                    if entry.kind == EntryKind::Tree
-                        && !entry.name.starts_with('.')
-                        && !excluded_folder(&path, rule)
-                    {
-                        self.folder(rule, release, Folder { path, tree: entry.id }, false)?;
-                    }
-                }
-                Ok(())
-            }
-            Some(RuleKind::One(dir)) => self.single(rule, release, dir, false),
-            Some(RuleKind::Metapackage(dir)) => self.single(rule, release, dir, true),
-            Some(RuleKind::Derive(derive)) => self.derived(derive, release),
-            None => Ok(()),
-        }
-    }
-
-    fn single(&mut self, rule: &PackageRule, release: &Release, dir: &str, only: bool) -> anyhow::Result<()> {
-        match self.descend(release.tree, dir)? {
-            Some(tree) => self.folder(
-                rule,
-                release,
-                Folder {
-                    path: dir.to_owned(),
-                    tree,
-                },
-                only,
-            ),
-            None => {
-                self.line(
-                    release,
-                    dir,
-                    Outcome::Excluded {
-                        because: "no such directory at this ref".into(),
-                    },
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Plans the package of one folder.
-    fn folder(
-        &mut self,
-        rule: &PackageRule,
-        release: &Release,
-        folder: Folder,
-        only_manifest: bool,
-    ) -> anyhow::Result<()> {
-        let at = join(&folder.path, "composer.json");
-        let manifest = if rule.manifest.is_empty() {
-            let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
-            let entries = self.clone.tree(folder.tree)?;
-            let Some(entry) = entries
-                .iter()
-                .find(|e| e.name == "composer.json" && is_file(e.kind))
-            else {
-                self.line(
-                    release,
-                    &folder.path,
-                    Outcome::Excluded {
-                        because: "no composer.json".into(),
-                    },
-                );
-                return Ok(());
-            };
-            ManifestText::Blob(entry.id)
-        } else {
-            let (_, text) = self.first_of(&rule.manifest, &release.tag)?;
-            ManifestText::Given(text.into())
-        };
-        let identity = match &manifest {
-            ManifestText::Given(text) => identify(text),
-            ManifestText::Blob(blob) => self.identity(*blob)?,
-            ManifestText::Finished(manifest) => identify_manifest(manifest),
-        };
-        let (name, version) = match identity {
-            Ok(identity) => identity,
-            Err(because) => {
-                self.line(
-                    release,
-                    &folder.path,
-                    Outcome::Failed {
-                        because: format!("{at}: {because}"),
-                    },
-                );
-                return Ok(());
-            }
-        };
-        let name: PackageName = self.source.renamed(&name.to_string()).parse()?;
+impl Build {
+    /// What the recipe changes in this package, in words.
+    pub fn changes(&self, source: &Source) -> Vec<String> {
+        let (name, version) = (self.name.to_string(), self.version.as_str());
         let pinned = self
-            .source
-            .versions
-            .get(&release.tag)
-            .and_then(|pins| pins.get(&name.to_string()));
-        let fallback = (only_manifest || rule.tag_is_version).then(|| release.tag.clone());
-        let Some(version) = pinned.cloned().or(version).or(fallback) else {
-            let because = "its manifest has no version and the recipe pins none for this tag".into();
-            self.line(release, &name.to_string(), Outcome::Excluded { because });
-            return Ok(());
-        };
-        let Some(version) = self.unclaimed(release, &name, &version) else {
-            return Ok(());
-        };
-        self.plan.builds.push(Build {
-            files: self.replacements(release, &name, &version)?,
-            name,
-            version,
-            release: release.clone(),
-            folder: (!only_manifest).then_some(folder),
-            manifest,
-            exclude: rule.excludes(&release.tag),
-            empty_dirs: rule.empty_dirs.clone(),
-            bound: false,
-        });
-        Ok(())
-    }
-
-    /// Plans a package that is made from the root manifest.
-    fn derived(&mut self, rule: &Derive, release: &Release) -> anyhow::Result<()> {
-        let name: PackageName = rule.package.parse()?;
-        let Some(version) = self.unclaimed(release, &name, &release.tag) else {
-            return Ok(());
-        };
-        let root = self
-            .clone
-            .find(release.tree, "composer.json")?
-            .context("no composer.json at the root")?;
-        let root = Manifest::parse(&self.clone.blob(root.id)?).context("composer.json")?;
-        let (file, part) = self.first_of(&rule.part, &release.tag)?;
-        let part = Manifest::parse(&part).with_context(|| file.path(&release.tag))?;
-        let whole = file
-            .whole_with
-            .as_ref()
-            .is_some_and(|key| part.0.contains_key(key));
-        let mut manifest = if whole {
-            part
-        } else {
-            let mut manifest = derive::derive(rule, root, part, &release.tag, self.around.base_url);
-            manifest::pin(&mut manifest.0, self.source.versions.get(&release.tag));
-            manifest
-        };
-        derive::adapt(rule, &mut manifest, &release.tag);
-        manifest::correct(
-            &mut manifest.0,
-            &rule.package,
-            version.as_str(),
-            &self.source.corrections,
-        );
-        if manifest.version()? != Some(version.as_str()) {
-            let because = format!(
-                "the manifest says version {:?} at tag {version}",
-                manifest.version()?
-            );
-            self.line(release, &rule.package, Outcome::Failed { because });
-            return Ok(());
-        }
-        let mut files = BTreeMap::new();
-        for file in rule.files.iter().filter(|file| file.tags.contains(&release.tag)) {
-            let (_, contents) = self.first_of(std::slice::from_ref(&file.from), &release.tag)?;
-            files.insert(file.path.clone(), contents.into());
-        }
-        self.plan.builds.push(Build {
-            bound: !whole && derive::is_bound(rule),
-            name,
-            version,
-            release: release.clone(),
-            folder: None,
-            manifest: ManifestText::Finished(Arc::new(manifest)),
-            exclude: Vec::new(),
-            empty_dirs: Vec::new(),
-            files,
-        });
-        Ok(())
-    }
-
-    /// Parses the version, and answers it if nobody has published the package with it; else that is a line of the plan.
-    fn unclaimed(&mut self, release: &Release, name: &PackageName, version: &str) -> Option<Version> {
-        let package = format!("{name} {version}");
-        let version = match version.parse::<Version>() {
-            Ok(version) => version,
-            Err(why) => {
-                self.line(
-                    release,
-                    &package,
-                    Outcome::Failed {
-                        because: why.to_string(),
-                    },
-                );
-                return None;
-            }
-        };
-        let outcome = match (self.around.claimed)(name, &version) {
-            Claim::Own => Outcome::AlreadyPublished,
-            Claim::Archives(folder) => Outcome::Excluded {
-                because: format!("published as a finished archive from `{folder}`"),
-            },
-            Claim::Other(source) => Outcome::Failed {
-                because: format!(
-                    "source `{source}` has published this version; name the package in one source only"
-                ),
-            },
-            Claim::Free if self.taken.insert((name.clone(), version.clone())) => return Some(version),
-            Claim::Free => Outcome::AlreadyPublished,
-        };
-        self.line(release, &package, outcome);
-        None
-    }
-
-    fn replacements(
-        &self,
-        release: &Release,
-        name: &PackageName,
-        version: &Version,
-    ) -> anyhow::Result<BTreeMap<String, Arc<[u8]>>> {
-        let mut files = BTreeMap::new();
-        let of_this = |r: &&Replacement| r.package == name.to_string() && r.version == version.to_string();
-        for replacement in self.source.replacements.iter().filter(of_this) {
-            for (path, file) in &replacement.files {
-                let (_, contents) = self.first_of(std::slice::from_ref(file), &release.tag)?;
-                files.insert(path.clone(), contents.into());
-            }
-        }
-        Ok(files)
-    }
-
-    /// The first of these files that exists in its resource.
-    fn first_of<'f>(
-        &self,
-        files: &'f [ResourceFile],
-        tag: &str,
-    ) -> anyhow::Result<(&'f ResourceFile, Vec<u8>)> {
-        for file in files {
-            if let Some(contents) = (self.around.resource)(&file.resource, &file.path(tag))? {
-                return Ok((file, contents));
-            }
-        }
-        let tried: Vec<_> = files
+            .release
+            .pins
+            .contains_key(&name)
+            .then(|| "version pinned".to_owned());
+        let corrected = source.corrections.iter().filter(|c| c.applies(&name, version));
+        let replaced = source
+            .replacements
             .iter()
-            .map(|f| format!("`{}` in resource `{}`", f.path(tag), f.resource))
-            .collect();
-        anyhow::bail!(
-            "there is no {}\nhint: the resource may get it soon; the next cycle looks again",
-            tried.join(" and no ")
-        )
+            .filter(|r| r.package == name && r.version == version);
+        pinned
+            .into_iter()
+            .chain(corrected.map(|c| format!("corrected: {}", c.reason)))
+            .chain(replaced.map(|r| format!("files replaced: {}", r.reason)))
+            .collect()
     }
-
-    fn identity(&mut self, blob: ObjectId) -> anyhow::Result<Identity> {
-        if let Some(known) = self.manifests.get(&blob) {
-            return Ok(known.clone());
-        }
-        let identity = identify(&self.clone.blob(blob)?);
-        self.manifests.insert(blob, identity.clone());
-        Ok(identity)
-    }
-
-    /// The tree at a path below `tree`; `None` where there is no such folder.
-    fn descend(&self, tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
-        let found = self.clone.find(tree, path)?;
-        Ok(found
-            .filter(|entry| entry.kind == EntryKind::Tree)
-            .map(|entry| entry.id))
-    }
-
-    fn line(&mut self, release: &Release, package: &str, outcome: Outcome) {
-        self.plan.lines.push(Line {
-            source: self.source.name.clone(),
-            tag: release.tag.clone(),
-            package: package.to_owned(),
-            outcome,
-        });
-    }
-}
-
-fn identify(text: &[u8]) -> Identity {
-    identify_manifest(&Manifest::parse(text).map_err(|e| e.to_string())?)
-}
-
-fn identify_manifest(manifest: &Manifest) -> Identity {
-    let name = manifest
-        .name()
-        .map_err(|e| e.to_string())?
-        .ok_or("the manifest has no name")?;
-    let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
-    let version = manifest.version().map_err(|e| e.to_string())?;
-    Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
 }
 
 /// `dir/name`, or `name` at the root.
@@ -454,10 +147,4 @@ pub fn join(dir: &str, name: &str) -> String {
     } else {
         format!("{dir}/{name}")
     }
-}
-
-fn excluded_folder(path: &str, rule: &PackageRule) -> bool {
-    rule.exclude
-        .iter()
-        .any(|prefix| path == prefix.trim_end_matches('/') || path.starts_with(prefix.as_str()))
 }

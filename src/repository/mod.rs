@@ -5,6 +5,7 @@
 //! mirror that it was made against.
 
 mod base_url;
+mod closure;
 mod minify;
 mod package;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 pub use base_url::BaseUrl;
+pub use closure::{Gap, gaps};
 pub use package::PackageVersion;
 
 use crate::composer::Stability;

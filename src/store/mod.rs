@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/STORE                          format and id; an unknown format is refused
 //! <data>/LOCK                           held by the one writer
-//! <data>/git/<source>.git               bare clones: a cache
+//! <data>/git/<name>-<mark>.git          bare clones, one a URL: a cache
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line a release
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json
