@@ -97,22 +97,30 @@ pub enum Corrupt {
     Twice(u64, String),
 }
 
-/// All releases of a repository, in the order of their publication.
-#[derive(Debug, Clone)]
-pub struct Ledger {
-    releases: Vec<Release>,
-    by_version: HashMap<(String, String), usize>,
-    head: Sha256,
+/// Why releases cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{0} is in the ledger already: a name and version is published once")]
+    Twice(String),
+    #[error(transparent)]
+    Form(#[from] serde_json::Error),
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            releases: Vec::new(),
-            by_version: HashMap::new(),
-            head: Sha256([0; 32]),
-        }
-    }
+/// Releases that are numbered and chained, to be admitted once their lines are durable.
+#[derive(Debug)]
+pub struct Entries {
+    releases: Vec<(Release, Sha256)>,
+    /// The lines to append, each with its newline.
+    pub lines: Vec<u8>,
+}
+
+/// All releases of a repository, in the order of their publication.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    releases: Vec<Release>,
+    /// The SHA-256 of each line.
+    hashes: Vec<Sha256>,
+    by_version: HashMap<(String, String), usize>,
 }
 
 impl Ledger {
@@ -133,7 +141,7 @@ impl Ledger {
             if release.number != number {
                 return Err(Corrupt::Number(number, release.number));
             }
-            if release.previous != ledger.head {
+            if release.previous != ledger.head() {
                 return Err(Corrupt::Chain(number));
             }
             let before = ledger.find(&release.name, &release.version);
@@ -143,32 +151,69 @@ impl Ledger {
                     format!("{} {}", release.name, release.version),
                 ));
             }
-            ledger.admit(release, Sha256::of(line));
+            ledger.add(release, Sha256::of(line));
             read += line.len() + 1;
         }
         Ok((ledger, read))
     }
 
-    /// Numbers and chains a release, and answers the line to append (with its newline).
+    /// Numbers and chains releases, and makes their lines.
     ///
     /// # Errors
-    /// Of the serialisation.
-    pub fn push(&mut self, mut release: Release) -> serde_json::Result<Vec<u8>> {
-        release.number = self.len() + 1;
-        release.previous = self.head;
-        let mut line = serde_json::to_vec(&release)?;
-        self.admit(release, Sha256::of(&line));
-        line.push(b'\n');
-        Ok(line)
+    /// A name and version that is published, in the ledger or by another one of these.
+    pub fn prepare(&self, releases: Vec<Release>) -> Result<Entries, Refused> {
+        let mut entries = Entries {
+            releases: Vec::new(),
+            lines: Vec::new(),
+        };
+        let (mut number, mut head) = (self.len(), self.head());
+        let mut new = HashMap::new();
+        for mut release in releases {
+            let key = (release.name.clone(), release.version.clone());
+            let before = new.get(&key).map(|i: &usize| &entries.releases[*i].0);
+            let before = before.or_else(|| self.find(&release.name, &release.version));
+            if before.is_some_and(|before| !release.may_follow(before)) {
+                return Err(Refused::Twice(format!("{} {}", release.name, release.version)));
+            }
+            number += 1;
+            release.number = number;
+            release.previous = head;
+            let line = serde_json::to_vec(&release)?;
+            head = Sha256::of(&line);
+            entries.lines.extend(line);
+            entries.lines.push(b'\n');
+            new.insert(key, entries.releases.len());
+            entries.releases.push((release, head));
+        }
+        Ok(entries)
     }
 
-    fn admit(&mut self, release: Release, hash: Sha256) {
+    /// Takes over what was prepared from this ledger.
+    pub fn admit(&mut self, entries: Entries) {
+        for (release, hash) in entries.releases {
+            self.add(release, hash);
+        }
+    }
+
+    fn add(&mut self, release: Release, hash: Sha256) {
         self.by_version.insert(
             (release.name.clone(), release.version.clone()),
             self.releases.len(),
         );
         self.releases.push(release);
-        self.head = hash;
+        self.hashes.push(hash);
+    }
+
+    /// Whether `text` ends with this ledger's last line.
+    pub fn is_end_of(&self, text: &[u8]) -> bool {
+        let Some(last) = self.hashes.last() else {
+            return text.is_empty();
+        };
+        let Some(text) = text.strip_suffix(b"\n") else {
+            return false;
+        };
+        let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |i| i + 1);
+        Sha256::of(&text[start..]) == *last
     }
 
     /// The release of a name and version; the last one, if it is bound to a URL or may move.
@@ -201,9 +246,17 @@ impl Ledger {
         self.releases.is_empty()
     }
 
-    /// The SHA-256 of the last line.
+    /// The SHA-256 of the last line; zeros without one.
     pub fn head(&self) -> Sha256 {
-        self.head
+        self.head_at(self.len()).unwrap_or(Sha256([0; 32]))
+    }
+
+    /// The SHA-256 of the line with this number; zeros for 0, `None` where there is no such line.
+    pub fn head_at(&self, number: u64) -> Option<Sha256> {
+        match usize::try_from(number).ok()?.checked_sub(1) {
+            None => Some(Sha256([0; 32])),
+            Some(place) => self.hashes.get(place).copied(),
+        }
     }
 }
 
@@ -233,11 +286,29 @@ mod tests {
     }
 
     fn text(versions: &[&str]) -> Vec<u8> {
+        let releases = versions.iter().map(|v| release(v)).collect();
+        Ledger::default().prepare(releases).unwrap().lines
+    }
+
+    #[test]
+    fn a_version_is_entered_once() {
         let mut ledger = Ledger::default();
-        versions
-            .iter()
-            .flat_map(|v| ledger.push(release(v)).unwrap())
-            .collect()
+        ledger.admit(ledger.prepare(vec![release("1"), release("2")]).unwrap());
+        for twice in [vec![release("2")], vec![release("3"), release("3")]] {
+            assert!(matches!(ledger.prepare(twice), Err(Refused::Twice(_))));
+        }
+        let mut bytes = text(&["1", "2"]);
+        assert!(ledger.is_end_of(&bytes));
+        let more = ledger.prepare(vec![release("3")]).unwrap();
+        bytes.extend(&more.lines);
+        assert!(!ledger.is_end_of(&bytes));
+        ledger.admit(more);
+        assert!(ledger.is_end_of(&bytes) && Ledger::read(&bytes).unwrap().0.head() == ledger.head());
+        assert_eq!(ledger.head_at(0), Some(Sha256([0; 32])));
+        assert_eq!(
+            (ledger.head_at(3), ledger.head_at(4)),
+            (Some(ledger.head()), None)
+        );
     }
 
     #[test]

@@ -246,6 +246,11 @@ fn published_bytes_are_never_overwritten() {
         lab::run(std::process::Command::new("rm").arg("-r").arg(lab.path(gone)));
     }
     let before = std::fs::read(&zip).unwrap();
+    assert!(
+        lab.build(2)
+            .contains("this volume has published the repository `acme`")
+    );
+    lab.write("data/STORE", "mirror store 2\nid 1\n");
     lab::Upstream {
         folder: lab.path("git/good"),
     }
@@ -326,7 +331,14 @@ fn a_port_in_use_and_a_second_writer_are_refused() {
     );
     drop(taken);
     let server = lab.serve("run", port);
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(lab.path("data/LOCK"))
+        .unwrap();
+    lock.lock().unwrap();
     assert!(lab.build(2).contains("another instance is writing to"));
+    drop(lock);
+    lab.build(0);
     assert!(lab.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 }

@@ -86,6 +86,7 @@ fn with_job<T>(
 /// One cycle of each repository.
 pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
     let volume = Volume::open(&setup.config.data)?;
+    volume.warn();
     let (mut complete, mut published) = (true, false);
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;

@@ -3,6 +3,7 @@
 //! Cycles run one after the other on a thread of their own, so that no repository waits for the network of the server and
 //! the clones, memory and disk of one cycle are free for the next.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use super::{Exit, commands};
 use crate::config;
 use crate::serve::{self, Kind, Published, RepositorySite, Resource, Server, Site};
 use crate::source::CancelFlag;
-use crate::store::{Repository, Volume};
+use crate::store::{Repository, Unavailable, Volume};
 
 /// How long the end of the program waits for a cycle that is just ending.
 const LINGER: Duration = Duration::from_secs(1);
@@ -22,59 +23,138 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How often a server without a builder looks for a new snapshot.
 const FOLLOW: Duration = Duration::from_secs(10);
 
-/// Builds on schedule and serves.
+/// How long a second builder on an empty volume waits for the first one to make it.
+const MAKING: Duration = Duration::from_secs(10);
+
+/// Builds on schedule and serves. The volume is locked during cycles only, so that several instances may share it: who
+/// finds it locked follows what the other one publishes.
 pub(super) fn run(setup: &Setup) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&setup.config.data)?;
+    let (volume, may_build) = open_volume(&setup.config.data)?;
+    volume.warn();
+    let id = volume.id();
     let stores = open(setup, &volume)?;
+    drop(volume);
     with_server(setup, |published, stop| {
-        republish(setup, &stores, published);
+        let mut follower = Follower::new(setup, &stores, published);
+        follower.follow();
         let mut due: Vec<Timestamp> = setup.repositories.iter().map(|_| Timestamp::MIN).collect();
         // What has never been published is built at once, the rest on its schedule.
         for (i, repository) in setup.repositories.iter().enumerate() {
-            if stores[i].newest_snapshot().is_ok_and(|s| s.is_some()) {
+            if follower.served[i].is_some() {
                 due[i] = next(repository);
             }
         }
         while !stop.is_set() {
             for (i, repository) in setup.repositories.iter().enumerate() {
-                if stop.is_set() || due[i] > Timestamp::now() {
+                if stop.is_set() || !may_build || due[i] > Timestamp::now() {
                     continue;
                 }
-                match commands::run_cycle(setup, &volume, repository, &stores[i], stop) {
-                    Ok(finished) if finished.snapshot.is_some() => republish(setup, &stores, published),
-                    Ok(_) => {}
-                    Err(error) => tracing::error!(repository = repository.name, "{error:#}"),
-                }
-                due[i] = next(repository);
+                due[i] = match cycle(setup, repository, &id, stop) {
+                    Err(error) if error.is::<Unavailable>() && follower.served[i].is_none() => {
+                        Timestamp::now() + FOLLOW
+                    }
+                    Err(error) => {
+                        tracing::error!(repository = repository.name, "{error:#}");
+                        next(repository)
+                    }
+                    Ok(()) => next(repository),
+                };
+                follower.follow();
                 tracing::info!(repository = repository.name, next = %due[i], "waiting for the next cycle");
             }
+            follower.follow_now_and_then();
             wait(stop, Duration::from_secs(1));
         }
     })
 }
 
+fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelFlag) -> anyhow::Result<()> {
+    let volume = Volume::open_again(&setup.config.data, id)?;
+    let store = volume.repository(&repository.name)?;
+    commands::run_cycle(setup, &volume, repository, &store, stop).map(|_| ())
+}
+
+/// Opens the volume, making it if need be, and says whether it may be built on.
+fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
+    let until = Instant::now() + MAKING;
+    loop {
+        let error = match Volume::open(root) {
+            Ok(volume) => return Ok((volume, true)),
+            Err(error) => error,
+        };
+        let may_build = match error.downcast_ref() {
+            Some(Unavailable::Busy(_)) => true,
+            Some(Unavailable::ReadOnly(_)) => {
+                tracing::warn!("{error:#}; serving only");
+                false
+            }
+            None => return Err(error),
+        };
+        match Volume::open_read_only(root) {
+            Err(_) if may_build && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            volume => return Ok((volume?, may_build)),
+        }
+    }
+}
+
 /// Serves only, following what another instance publishes.
 pub(super) fn serve(setup: &Setup) -> anyhow::Result<Exit> {
     let volume = Volume::open_read_only(&setup.config.data)?;
+    let stores = open(setup, &volume)?;
     with_server(setup, |published, stop| {
-        let mut served = None;
+        let mut follower = Follower::new(setup, &stores, published);
         while !stop.is_set() {
-            match open(setup, &volume) {
-                Ok(stores) => {
-                    let numbers: Vec<_> = stores
-                        .iter()
-                        .map(|s| s.newest_snapshot().ok().flatten().map(|s| s.manifest.number))
-                        .collect();
-                    if served.as_ref() != Some(&numbers) {
-                        republish(setup, &stores, published);
-                        served = Some(numbers);
-                    }
-                }
-                Err(error) => tracing::error!("{error:#}"),
-            }
+            follower.follow();
             wait(stop, FOLLOW);
         }
     })
+}
+
+/// Puts what is newest on the volume before the server.
+struct Follower<'a> {
+    setup: &'a Setup,
+    stores: &'a [Repository],
+    published: &'a Published,
+    /// The snapshot of each repository that is served.
+    served: Vec<Option<u64>>,
+    looked: Instant,
+}
+
+impl<'a> Follower<'a> {
+    fn new(setup: &'a Setup, stores: &'a [Repository], published: &'a Published) -> Self {
+        Self {
+            setup,
+            stores,
+            published,
+            served: vec![None; stores.len()],
+            looked: Instant::now(),
+        }
+    }
+
+    fn follow_now_and_then(&mut self) {
+        if self.looked.elapsed() >= FOLLOW {
+            self.follow();
+        }
+    }
+
+    fn follow(&mut self) {
+        self.looked = Instant::now();
+        let mut newest = Vec::new();
+        for (store, served) in self.stores.iter().zip(&self.served) {
+            newest.push(match store.newest_snapshot() {
+                Ok(snapshot) => snapshot.map(|snapshot| snapshot.manifest.number),
+                Err(error) => {
+                    tracing::error!("what was served before stays: {error:#}");
+                    *served
+                }
+            });
+        }
+        if newest != self.served && republish(self.setup, self.stores, self.published) {
+            self.served = newest;
+        }
+    }
 }
 
 fn open(setup: &Setup, volume: &Volume) -> anyhow::Result<Vec<Repository>> {
@@ -154,13 +234,19 @@ fn settings(serve: &config::Serve) -> serve::Settings {
 }
 
 /// Serves the newest snapshot of each repository.
-fn republish(setup: &Setup, stores: &[Repository], published: &Published) {
+fn republish(setup: &Setup, stores: &[Repository], published: &Published) -> bool {
     let site =
         |(repository, store): (&setup::Repository, &Repository)| site(repository.base_url.path(), store);
     let sites: anyhow::Result<Vec<_>> = setup.repositories.iter().zip(stores).map(site).collect();
     match sites.and_then(Site::new) {
-        Ok(site) => published.switch_to(site),
-        Err(error) => tracing::error!("what was served before stays: {error:#}"),
+        Ok(site) => {
+            published.switch_to(site);
+            true
+        }
+        Err(error) => {
+            tracing::error!("what was served before stays: {error:#}");
+            false
+        }
     }
 }
 

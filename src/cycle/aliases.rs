@@ -161,5 +161,6 @@ fn alias(
         time: now(),
         ..package.clone()
     };
+    job.store.check_free(&staged, &release)?;
     Ok(Some((staged, release)))
 }

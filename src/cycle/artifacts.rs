@@ -127,5 +127,6 @@ fn stage(
         committed: Timestamp::from_second(commit.time).context("the commit has an impossible date")?,
         time: now(),
     };
+    job.store.check_free(&staged, &release)?;
     Ok((staged, release))
 }

@@ -195,14 +195,17 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
             &folder.name,
             artifacts::publish(job, folder, &fetched.resources, known),
         );
+        job.store.ensure_sound()?;
     }
     for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
         enter(&source.name, build_source(job, source, &fetched, known));
+        job.store.ensure_sound()?;
     }
     if let Some(rule) = &job.recipe.aliases {
         let known = before.sources.get(aliases::NAME);
         enter(aliases::NAME, aliases::publish(job, rule, known));
+        job.store.ensure_sound()?;
     }
     report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
@@ -378,6 +381,7 @@ fn stage(
         committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
         time: now(),
     };
+    job.store.check_free(&staged, &release)?;
     Ok(Some((staged, release)))
 }
 
@@ -423,6 +427,8 @@ fn publish(
         base_url: &job.base_url.to_string(),
         files,
         report: &report.to_json()?,
+        releases: job.store.ledger(|ledger| ledger.len()),
+        rollback_to: None,
     };
     job.store.commit_snapshot(previous, &contents)
 }

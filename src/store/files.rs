@@ -1,16 +1,28 @@
 //! Files that are written once: created exclusively, hashed on the way, synced, never overwritten.
 //!
-//! An error of a sync is never retried: after it the kernel may have dropped the pages (fsync's semantics on Linux).
+//! Every system call that changes what is published is in this file. An error of a sync is never retried: after it the
+//! kernel may have dropped the pages (fsync's semantics on Linux), so whoever meets [`Unsynced`] gives up its work.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::IntoRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use sha2::Digest as _;
 
 use crate::digest::{Sha1, Sha256};
+
+/// The disk may not have what was written; it is unknown what it has.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to sync `{}`: {error}", .path.display())]
+pub struct Unsynced {
+    path: PathBuf,
+    error: Errno,
+}
 
 /// What was written, in one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +80,8 @@ impl HashingFile {
         sink.file
             .set_permissions(Permissions::from_mode(0o444))
             .with_context(failed)?;
-        sink.file.sync_all().with_context(failed)?;
+        sync(&sink.file, &self.path)?;
+        close(sink.file, &self.path)?;
         Ok(Digests {
             sha1: Sha1(sink.sha1.finalize().into()),
             sha256: Sha256(sink.sha256.finalize().into()),
@@ -112,28 +125,83 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<Digests> {
     file.finish()
 }
 
-/// Moves a synced file into place without ever overwriting: a file that is there must have the same bytes.
+/// Gives a synced file its public name without ever overwriting: a file that is there must have the same bytes. The
+/// first name stays.
 ///
 /// # Errors
 /// Other bytes at the target, and errors of the file system.
 pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
     match fs::hard_link(from, to) {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let there = super::hash_file(to)?;
-            if there != sha256 {
-                bail!(
-                    "`{}` is there with other bytes (SHA-256 {there}, new {sha256})\nhint: published bytes never change; was the ledger lost?",
-                    to.display()
-                );
-            }
+            must_equal(to, sha256)?;
+            // Whoever put it there may have been killed before it was durable.
+            let file = File::open(to).with_context(|| format!("failed to open `{}`", to.display()))?;
+            Ok(sync(&file, to)?)
         }
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("failed to link `{}` to `{}`", from.display(), to.display()));
+            Err(error).with_context(|| format!("failed to link `{}` to `{}`", from.display(), to.display()))
         }
     }
-    fs::remove_file(from).with_context(|| format!("failed to remove `{}`", from.display()))
+}
+
+/// Whether a file may be published with these bytes: there is none, or it has them.
+///
+/// # Errors
+/// Other bytes, and errors of reading them.
+pub fn must_equal(file: &Path, sha256: Sha256) -> anyhow::Result<()> {
+    let there = hash(file)?;
+    if there != sha256 {
+        bail!(
+            "`{}` is there with other bytes (SHA-256 {there}, new {sha256})\nhint: published bytes never change; was the ledger lost? If the file was never published, remove it",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// Gives a folder its public name, which must be free.
+///
+/// # Errors
+/// A name that is taken, and errors of the file system.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every network file system knows the flag; there a folder still never replaces one that has entries.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
+        result => Ok(result?),
+    }
+}
+
+/// Puts a synced file in the place of another one, in one step.
+///
+/// # Errors
+/// Of the file system.
+pub fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::rename(from, to)
+        .with_context(|| format!("failed to rename `{}` to `{}`", from.display(), to.display()))?;
+    to.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Creates a folder and what is missing above it, each name durable.
+///
+/// # Errors
+/// Of the file system.
+pub fn create_directory(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create_directory(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("failed to create `{}`", path.display()))
+        }
+        _ => path
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty())
+            .map_or(Ok(()), sync_directory),
+    }
 }
 
 /// Makes the names in a folder durable.
@@ -141,6 +209,42 @@ pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
 /// # Errors
 /// Of the file system.
 pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
-    let sync = || File::open(path)?.sync_all();
-    sync().with_context(|| format!("failed to sync the folder `{}`", path.display()))
+    let folder =
+        File::open(path).with_context(|| format!("failed to open the folder `{}`", path.display()))?;
+    Ok(sync(&folder, path)?)
+}
+
+/// The SHA-256 of a file's contents.
+///
+/// # Errors
+/// Of reading it.
+pub fn hash(path: &Path) -> anyhow::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let mut file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)
+            .with_context(|| format!("failed to read `{}`", path.display()))?
+        {
+            0 => return Ok(Sha256(hasher.finalize().into())),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// `File::sync_all` would try again after EINTR.
+fn sync(file: &File, path: &Path) -> Result<(), Unsynced> {
+    rustix::fs::fsync(file).map_err(|error| Unsynced {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Dropping a file hides the error of its close, by which a network file system tells of a lost write.
+fn close(file: File, path: &Path) -> Result<(), Unsynced> {
+    // SAFETY: the descriptor is open, and `into_raw_fd` has given up the only handle to it.
+    unsafe { rustix::io::try_close(file.into_raw_fd()) }.map_err(|error| Unsynced {
+        path: path.to_owned(),
+        error,
+    })
 }

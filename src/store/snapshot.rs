@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 
 use super::{Repository, files};
@@ -29,6 +29,12 @@ pub struct Manifest {
     pub ledger_head: Sha256,
     /// The public files by their path below the base URL.
     pub files: BTreeMap<String, PublishedFile>,
+    /// The digest of report.json; snapshots of format 1 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Sha256>,
+    /// The snapshot whose content this one brings back; cycles then publish no metadata until that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<u64>,
 }
 
 /// A public file of a snapshot.
@@ -55,34 +61,114 @@ pub struct Contents<'a> {
     pub files: BTreeMap<String, Vec<u8>>,
     /// The report of the cycle, kept beside the public files.
     pub report: &'a [u8],
+    /// How many lines of the ledger it publishes.
+    pub releases: u64,
+    pub rollback_to: Option<u64>,
 }
 
 impl Repository {
-    /// The highest valid snapshot.
+    /// The highest snapshot that is whole and follows from the ledger. It is looked for again only when there is a
+    /// higher one than before.
     ///
     /// # Errors
-    /// Of listing the snapshots.
+    /// Of listing the snapshots; a ledger that has lost lines which the highest snapshot names.
     pub fn newest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
-        let folder = self.root().join("snapshots");
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to list `{}`", folder.display()));
-            }
+        let numbers = self.snapshot_numbers()?;
+        let Some(highest) = numbers.last().copied() else {
+            return Ok(None);
         };
-        let mut numbers: Vec<u64> = entries
-            .filter_map(Result::ok)
-            .filter_map(|e| e.file_name().to_str()?.parse().ok())
-            .collect();
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        for number in numbers {
-            match load(&folder.join(number.to_string())) {
-                Ok(snapshot) => return Ok(Some(snapshot)),
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, snapshot)) = &*newest
+            && *seen == highest
+        {
+            return Ok(snapshot.clone());
+        }
+        let mut found = None;
+        for number in numbers.into_iter().rev() {
+            match self.load(number).and_then(|snapshot| {
+                self.follows(&snapshot)?;
+                snapshot.check_files()?;
+                Ok(snapshot)
+            }) {
+                Ok(snapshot) => {
+                    found = Some(snapshot);
+                    break;
+                }
+                Err(error) if error.is::<LostLines>() => return Err(error),
                 Err(error) => tracing::error!("passing over a damaged snapshot: {error:#}"),
             }
         }
-        Ok(None)
+        *newest = Some((highest, found.clone()));
+        Ok(found)
+    }
+
+    /// The numbers of all snapshots on the volume, ascending.
+    ///
+    /// # Errors
+    /// Of listing them.
+    pub fn snapshot_numbers(&self) -> anyhow::Result<Vec<u64>> {
+        let folder = self.root().join("snapshots");
+        let failed = || format!("failed to list `{}`", folder.display());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            numbers.extend(
+                entry
+                    .with_context(failed)?
+                    .file_name()
+                    .to_str()
+                    .and_then(|n| n.parse::<u64>().ok()),
+            );
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Reads the manifest of a snapshot; its files may be damaged.
+    ///
+    /// # Errors
+    /// No such snapshot, and a manifest that is damaged.
+    pub fn load(&self, number: u64) -> anyhow::Result<Snapshot> {
+        let folder = self.root().join("snapshots").join(number.to_string());
+        let path = folder.join("manifest.json");
+        let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is no snapshot's manifest", path.display()))?;
+        ensure!(
+            manifest.number == number,
+            "`{}` says that it is snapshot {}",
+            path.display(),
+            manifest.number
+        );
+        Ok(Snapshot { folder, manifest })
+    }
+
+    /// Whether the ledger has the lines that a snapshot publishes; a reader looks again at a ledger that has grown.
+    fn follows(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let Manifest {
+            number,
+            releases,
+            ledger_head,
+            ..
+        } = snapshot.manifest;
+        if self.ledger(|ledger| ledger.len()) < releases {
+            self.read_again()?;
+        }
+        match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
+            (_, Some(head)) if head == ledger_head => Ok(()),
+            (_, Some(_)) => bail!(LostLines(format!(
+                "line {releases} of `{}` is not the one that snapshot {number} was made from",
+                self.root().join("ledger.jsonl").display()
+            ))),
+            (lines, None) => bail!(LostLines(format!(
+                "`{}` has lost lines: it has {lines}, and snapshot {number} names {releases}",
+                self.root().join("ledger.jsonl").display()
+            ))),
+        }
     }
 
     /// Publishes a snapshot after `previous`; answers `None`, and writes nothing, if nothing would change.
@@ -94,42 +180,76 @@ impl Repository {
         previous: Option<&Snapshot>,
         contents: &Contents<'_>,
     ) -> anyhow::Result<Option<Snapshot>> {
-        let now = Timestamp::now();
-        let (releases, ledger_head) = self.ledger(|ledger| (ledger.len(), ledger.head()));
-        let mut manifest = Manifest {
-            number: previous.map_or(1, |p| p.manifest.number + 1),
-            time: now,
-            base_url: contents.base_url.to_owned(),
-            releases,
-            ledger_head,
-            files: BTreeMap::new(),
-        };
-        for (path, bytes) in &contents.files {
-            let before = previous.and_then(|p| p.manifest.files.get(path));
-            manifest.files.insert(path.clone(), describe(bytes, before, now));
-        }
+        let manifest = self.describe(previous, contents)?;
         if let Some(previous) = previous
             && previous.manifest.files == manifest.files
-            && previous.manifest.releases == releases
+            && previous.manifest.releases == manifest.releases
+            && previous.manifest.rollback_to == manifest.rollback_to
             && fs::read(previous.folder.join("report.json")).is_ok_and(|report| report == contents.report)
         {
             return Ok(None);
         }
-        let folder = self.root().join("tmp").join("snapshot");
+        self.ensure_sound()?;
+        self.watched(self.write_and_switch(previous, contents, manifest))
+            .map(Some)
+    }
+
+    fn describe(&self, previous: Option<&Snapshot>, contents: &Contents<'_>) -> anyhow::Result<Manifest> {
+        let now = Timestamp::now();
+        let highest = self.snapshot_numbers()?.last().copied();
+        // A damaged snapshot may have been served: its dates count too.
+        let passed_over = highest
+            .filter(|n| previous.is_none_or(|p| *n > p.manifest.number))
+            .and_then(|number| self.load(number).ok());
+        let mut manifest = Manifest {
+            number: highest.unwrap_or_default() + 1,
+            time: now,
+            base_url: contents.base_url.to_owned(),
+            releases: contents.releases,
+            ledger_head: self
+                .ledger(|ledger| ledger.head_at(contents.releases))
+                .context("the ledger has no such line")?,
+            files: BTreeMap::new(),
+            report: Some(Sha256::of(contents.report)),
+            rollback_to: contents.rollback_to,
+        };
+        for (path, bytes) in &contents.files {
+            let of = |snapshot: Option<&Snapshot>| snapshot.and_then(|s| s.manifest.files.get(path).copied());
+            let (before, other) = (of(previous), of(passed_over.as_ref()));
+            let file = describe(bytes, before, other.map(|f| f.last_modified), now);
+            manifest.files.insert(path.clone(), file);
+        }
+        Ok(manifest)
+    }
+
+    fn write_and_switch(
+        &self,
+        previous: Option<&Snapshot>,
+        contents: &Contents<'_>,
+        manifest: Manifest,
+    ) -> anyhow::Result<Snapshot> {
+        let folder = self.aside("snapshot")?;
         self.write_aside(&folder, previous, contents, &manifest)?;
         let target = self.root().join("snapshots").join(manifest.number.to_string());
-        renameat_with(CWD, &folder, CWD, &target, RenameFlags::NOREPLACE).with_context(|| {
+        files::rename_new(&folder, &target).with_context(|| {
             format!(
                 "failed to publish `{}`: is another instance writing?",
                 target.display()
             )
         })?;
         files::sync_directory(&self.root().join("snapshots"))?;
-        self.point_current(manifest.number)?;
-        Ok(Some(Snapshot {
+        let number = manifest.number;
+        let snapshot = Snapshot {
             folder: target,
             manifest,
-        }))
+        };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some((number, Some(snapshot.clone())));
+        drop(newest);
+        if let Err(error) = self.point_current(number) {
+            tracing::warn!("{error:#}");
+        }
+        Ok(snapshot)
     }
 
     fn write_aside(
@@ -140,7 +260,7 @@ impl Repository {
         manifest: &Manifest,
     ) -> anyhow::Result<()> {
         if folder.exists() {
-            fs::remove_dir_all(folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
+            super::staging::remove(folder)?;
         }
         fs::create_dir(folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
         let mut folders = std::collections::BTreeSet::from([folder.to_owned()]);
@@ -153,7 +273,11 @@ impl Repository {
                 fs::create_dir_all(above)
                     .with_context(|| format!("failed to create `{}`", above.display()))?;
             }
-            let before = previous.filter(|p| p.manifest.files.get(path) == manifest.files.get(path));
+            let same = |p: &&Snapshot| {
+                let of = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
+                of(&p.manifest) == of(manifest)
+            };
+            let before = previous.filter(same);
             match before {
                 Some(before) => fs::hard_link(before.folder.join(path), &target)
                     .with_context(|| format!("failed to link `{}`", target.display()))?,
@@ -178,36 +302,62 @@ impl Repository {
 
     /// Points `current` at a snapshot: a convenience, which nothing here reads.
     fn point_current(&self, number: u64) -> anyhow::Result<()> {
-        let (link, aside) = (
-            self.root().join("current"),
-            self.root().join("tmp").join("current"),
-        );
-        let _ = fs::remove_file(&aside);
+        let (link, aside) = (self.root().join("current"), self.aside("current")?);
         std::os::unix::fs::symlink(format!("snapshots/{number}"), &aside)
             .and_then(|()| fs::rename(&aside, &link))
             .with_context(|| format!("failed to point `{}` at snapshot {number}", link.display()))
     }
 }
 
-fn describe(bytes: &[u8], before: Option<&PublishedFile>, now: Timestamp) -> PublishedFile {
-    let sha256 = Sha256::of(bytes);
-    match before {
-        Some(before) if before.sha256 == sha256 => *before,
-        before => PublishedFile {
-            sha256,
-            size: bytes.len() as u64,
-            last_modified: before.map_or(0, |b| b.last_modified + 1).max(now.as_second()),
-        },
+/// The ledger and a snapshot contradict each other: neither may be built on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}\nhint: restore the ledger from a back-up or from another mirror; nothing was changed")]
+struct LostLines(String);
+
+impl Snapshot {
+    /// Compares every file with the manifest.
+    ///
+    /// # Errors
+    /// The first file that is missing, damaged or cannot be read.
+    pub fn check_files(&self) -> anyhow::Result<()> {
+        let report = self.manifest.report.map(|sha256| ("report.json", sha256));
+        let files = self
+            .manifest
+            .files
+            .iter()
+            .map(|(path, file)| (path.as_str(), file.sha256));
+        for (path, sha256) in files.chain(report) {
+            let file = self.folder.join(path);
+            let found = files::hash(&file)?;
+            ensure!(
+                found == sha256,
+                "`{}` is damaged: its SHA-256 is {found}, not {sha256}",
+                file.display()
+            );
+        }
+        Ok(())
     }
 }
 
-fn load(folder: &Path) -> anyhow::Result<Snapshot> {
-    let path = folder.join("manifest.json");
-    let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let manifest = serde_json::from_slice(&text)
-        .with_context(|| format!("`{}` is no snapshot's manifest", path.display()))?;
-    Ok(Snapshot {
-        folder: folder.to_owned(),
-        manifest,
-    })
+/// What is said of a file: its date stays for as long as its bytes do, and else goes forward, also past `other`.
+fn describe(
+    bytes: &[u8],
+    before: Option<PublishedFile>,
+    other: Option<i64>,
+    now: Timestamp,
+) -> PublishedFile {
+    let sha256 = Sha256::of(bytes);
+    match before {
+        Some(before) if before.sha256 == sha256 && other.is_none_or(|date| date <= before.last_modified) => {
+            before
+        }
+        before => {
+            let last = before.map(|b| b.last_modified).max(other);
+            PublishedFile {
+                sha256,
+                size: bytes.len() as u64,
+                last_modified: last.map_or(0, |date| date + 1).max(now.as_second()),
+            }
+        }
+    }
 }

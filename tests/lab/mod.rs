@@ -133,6 +133,10 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn of(child: Child) -> Self {
+        Self { child }
+    }
+
     /// Sends SIGTERM and answers the exit code.
     pub fn stop(mut self) -> Option<i32> {
         run(Command::new("kill").arg(self.child.id().to_string()));

@@ -1,0 +1,322 @@
+//! One repository on the volume: its ledger, its archives, and the one writer that adds to them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::files::{self, Unsynced};
+use super::snapshot::Snapshot;
+use super::staging::Staging;
+use crate::ledger::{Ledger, Release};
+
+/// Names the repository on the volume, once it has published something.
+pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
+
+/// One repository on the volume.
+pub struct Repository {
+    root: PathBuf,
+    ledger: Mutex<Known>,
+    /// The number of the highest snapshot that was looked at, and the highest whole one.
+    pub(super) newest: Mutex<Option<(u64, Option<Snapshot>)>>,
+    /// `None` for a reader.
+    register: Option<Register>,
+    staging: Mutex<Option<Staging>>,
+    staged: AtomicU64,
+    /// A sync has failed, or another writer has taken over: nothing more is published.
+    broken: AtomicBool,
+}
+
+/// The ledger as it was read, and the file that it was read from.
+#[derive(Debug, Default)]
+struct Known {
+    ledger: Ledger,
+    /// Bytes of whole lines.
+    len: u64,
+    /// Inode and length; `None` where there is no file.
+    file: Option<(u64, u64)>,
+}
+
+/// An archive that is written and synced, but not published yet.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    pub digests: files::Digests,
+}
+
+impl Repository {
+    pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
+        let mut staging = None;
+        if register.is_some() && Staging::has_leftovers(&root) {
+            staging = Some(Staging::claim(&root)?);
+        }
+        let known = read_ledger(&root)?;
+        if let Some(staging) = &mut staging {
+            staging.clean(&root, &known.ledger)?;
+        }
+        let repository = Self {
+            root,
+            ledger: Mutex::new(known),
+            newest: Mutex::default(),
+            register,
+            staging: Mutex::new(staging),
+            staged: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+        };
+        repository.newest_snapshot()?;
+        Ok(repository)
+    }
+
+    /// The folder of this repository.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of a published archive on the volume.
+    pub fn archive(&self, release: &Release) -> PathBuf {
+        self.root.join(release.path())
+    }
+
+    /// Looks at the ledger as it stands.
+    pub fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.known().ledger)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the ledger again, for a reader that follows a writer.
+    pub(super) fn read_again(&self) -> anyhow::Result<()> {
+        let known = read_ledger(&self.root)?;
+        *self.known() = known;
+        Ok(())
+    }
+
+    /// Whether this writer may still publish.
+    ///
+    /// # Errors
+    /// A sync has failed, or another writer has taken over.
+    pub fn ensure_sound(&self) -> anyhow::Result<()> {
+        if self.broken.load(Ordering::Relaxed) {
+            bail!(
+                "`{}` takes no more from this cycle, because writing to it has failed",
+                self.root.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Gives `result` on, and remembers an error after which nothing more may be published.
+    pub(super) fn watched<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        result.map_err(|error| {
+            let lost = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            let lost = lost.as_ref().is_some_and(Staging::is_lost);
+            if lost || error.is::<Unsynced>() {
+                self.broken.store(true, Ordering::Relaxed);
+            }
+            match lost {
+                true => error.context(format!(
+                    "another instance has taken over `{}`: this cycle publishes nothing more",
+                    self.root.display()
+                )),
+                false => error,
+            }
+        })
+    }
+
+    /// A path in this writer's own folder, which is made on the first call.
+    pub(super) fn aside(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.ensure_sound()?;
+        ensure!(
+            self.register.is_some(),
+            "`{}` was opened for reading only",
+            self.root.display()
+        );
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(staging) = &*staging {
+            return Ok(staging.path(name));
+        }
+        let mut new = Staging::claim(&self.root)?;
+        let known = self.known();
+        if identity(&self.root)? != known.file {
+            bail!(
+                "another instance has published in `{}` meanwhile: this cycle publishes nothing",
+                self.root.display()
+            );
+        }
+        new.clean(&self.root, &known.ledger)?;
+        Ok(staging.insert(new).path(name))
+    }
+
+    /// Writes an archive aside: `write` gets the sink; what it wrote is hashed on the way, synced and made read-only.
+    ///
+    /// # Errors
+    /// Of `write` and of the file system. Nothing is left behind.
+    pub fn stage(
+        &self,
+        write: impl FnOnce(files::HashingFile) -> anyhow::Result<files::HashingFile>,
+    ) -> anyhow::Result<Staged> {
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let path = self.aside(&format!("{number}.zip"))?;
+        let result = files::HashingFile::create(&path).and_then(|file| write(file)?.finish());
+        match self.watched(result) {
+            Ok(digests) => Ok(Staged { path, digests }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up what was staged.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn discard(&self, staged: &Staged) -> anyhow::Result<()> {
+        fs::remove_file(&staged.path).with_context(|| format!("failed to remove `{}`", staged.path.display()))
+    }
+
+    /// Whether an archive can have the name of its release: nothing has it, or the same bytes.
+    ///
+    /// # Errors
+    /// A file of other bytes is there.
+    pub fn check_free(&self, staged: &Staged, release: &Release) -> anyhow::Result<()> {
+        let target = self.archive(release);
+        if !target.exists() {
+            return Ok(());
+        }
+        files::must_equal(&target, staged.digests.sha256).inspect_err(|_| {
+            let _ = fs::remove_file(&staged.path);
+        })
+    }
+
+    /// Publishes archives: links them into place, then enters them into the ledger.
+    ///
+    /// # Errors
+    /// A file of other bytes that is there already, and errors of the file system; the ledger then has none of them.
+    pub fn publish(&self, batch: Vec<(Staged, Release)>) -> anyhow::Result<()> {
+        self.ensure_sound()?;
+        self.watched(self.link(&batch))?;
+        let (staged, releases): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        self.watched(self.enter(releases))?;
+        for staged in staged {
+            self.discard(&staged)?;
+        }
+        self.register.as_ref().map_or(Ok(()), |register| register())
+    }
+
+    fn link(&self, batch: &[(Staged, Release)]) -> anyhow::Result<()> {
+        let mut folders = BTreeSet::new();
+        for (staged, release) in batch {
+            let target = self.archive(release);
+            if let Some(folder) = target.parent() {
+                files::create_directory(folder)?;
+                folders.insert(folder.to_owned());
+            }
+            files::link_new(&staged.path, &target, staged.digests.sha256)?;
+        }
+        folders
+            .iter()
+            .try_for_each(|folder| files::sync_directory(folder))?;
+        files::sync_directory(&self.root.join("packages"))
+    }
+
+    fn enter(&self, releases: Vec<Release>) -> anyhow::Result<()> {
+        let aside = self.aside("ledger.jsonl")?;
+        let path = self.root.join("ledger.jsonl");
+        let mut known = self.known();
+        let entries = known.ledger.prepare(releases)?;
+        let mut text = match known.file {
+            Some(_) => fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?,
+            None => Vec::new(),
+        };
+        text.truncate(usize::try_from(known.len)?);
+        ensure!(
+            known.ledger.is_end_of(&text),
+            "`{}` is not what it was when this cycle began",
+            path.display()
+        );
+        text.extend_from_slice(&entries.lines);
+        let _ = fs::remove_file(&aside);
+        let mut file = files::HashingFile::create(&aside)?;
+        file.write_all(&text)
+            .with_context(|| format!("failed to write `{}`", aside.display()))?;
+        file.finish()?;
+        files::replace(&aside, &path)?;
+        known.ledger.admit(entries);
+        known.len = text.len() as u64;
+        known.file = identity(&self.root)?;
+        Ok(())
+    }
+
+    /// Puts an archive in the place of a damaged one.
+    ///
+    /// # Errors
+    /// An archive of other bytes than the release's, and errors of the file system.
+    pub fn repair(&self, staged: &Staged, release: &Release) -> anyhow::Result<()> {
+        if staged.digests.sha256 != release.sha256 {
+            self.discard(staged)?;
+            bail!(
+                "built again it has SHA-256 {}, not {}",
+                staged.digests.sha256,
+                release.sha256
+            );
+        }
+        let target = self.archive(release);
+        if let Some(folder) = target.parent() {
+            files::create_directory(folder)?;
+        }
+        self.watched(files::replace(&staged.path, &target))
+    }
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+fn identity(root: &Path) -> anyhow::Result<Option<(u64, u64)>> {
+    let path = root.join("ledger.jsonl");
+    match fs::metadata(&path) {
+        Ok(found) => Ok(Some((found.ino(), found.len()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to look at `{}`", path.display())),
+    }
+}
+
+/// Reads the ledger. A torn last line is passed over, and gone with the next publication.
+fn read_ledger(root: &Path) -> anyhow::Result<Known> {
+    let path = root.join("ledger.jsonl");
+    let failed = || format!("failed to read `{}`", path.display());
+    let mut file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Known::default()),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut file, &mut text).with_context(failed)?;
+    let found = file.metadata().with_context(failed)?;
+    let (ledger, whole) = Ledger::read(&text).with_context(|| {
+        format!(
+            "the ledger `{}` is damaged\nhint: restore the file from a back-up; nothing was changed",
+            path.display()
+        )
+    })?;
+    if whole < text.len() {
+        tracing::warn!(file = %path.display(), bytes = text.len() - whole, "passing over a torn line of the ledger");
+    }
+    Ok(Known {
+        ledger,
+        len: whole as u64,
+        file: Some((found.ino(), found.len())),
+    })
+}

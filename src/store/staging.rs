@@ -1,0 +1,159 @@
+//! The folder in which one writer prepares what it publishes: `<repository>/tmp/<writer>/`.
+//!
+//! Everything that becomes public is linked or renamed out of this folder. The next writer moves the folder away before it
+//! reads anything, and that is the fence: one who was paused, lost its lock and wakes up late finds nothing left to
+//! publish and nowhere to write, at whatever instruction it stood.
+//!
+//! An archive keeps its name in here until its ledger line is durable. So a file in `packages/` that is the same file
+//! as one in a dead writer's folder, and is not in the ledger, was never published: it is a left-over too.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::{files, probe};
+use crate::ledger::Ledger;
+
+/// A writer's own folder, removed when it ends.
+#[derive(Debug)]
+pub(super) struct Staging {
+    folder: PathBuf,
+    /// What dead writers have left, inside of `folder`.
+    taken: Vec<PathBuf>,
+}
+
+impl Staging {
+    /// Whether a writer that has ended, or should have, left something behind.
+    pub fn has_leftovers(root: &Path) -> bool {
+        fs::read_dir(root.join("tmp")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Makes the folders of a repository and of a new writer, and takes over from all others.
+    pub fn claim(root: &Path) -> anyhow::Result<Self> {
+        for folder in ["packages", "snapshots", "tmp"] {
+            files::create_directory(&root.join(folder))?;
+        }
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context("failed to get random bytes")?;
+        let tmp = root.join("tmp");
+        let folder = tmp.join(format!("{}-{}", std::process::id(), hex::encode(random)));
+        fs::create_dir(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+        let mut staging = Self {
+            folder,
+            taken: Vec::new(),
+        };
+        staging.take_over(&tmp)?;
+        probe::check(&staging.folder)?;
+        Ok(staging)
+    }
+
+    fn take_over(&mut self, tmp: &Path) -> anyhow::Result<()> {
+        let listed = || format!("failed to list `{}`", tmp.display());
+        for entry in fs::read_dir(tmp).with_context(listed)? {
+            let path = entry.with_context(listed)?.path();
+            if path == self.folder {
+                continue;
+            }
+            let to = self.folder.join(format!("taken-{}", self.taken.len()));
+            match fs::rename(&path, &to) {
+                Ok(()) => self.taken.push(to),
+                // Its writer ended by itself.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("failed to move `{}` away", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what dead writers have left, also what they had linked but not entered into the ledger.
+    pub fn clean(&mut self, root: &Path, ledger: &Ledger) -> anyhow::Result<()> {
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        let mut linked = HashSet::new();
+        for path in &self.taken {
+            linked_files(path, &mut linked)?;
+        }
+        if !linked.is_empty() {
+            let published: HashSet<_> = ledger
+                .releases()
+                .iter()
+                .map(|release| root.join(release.path()))
+                .collect();
+            remove_linked(&root.join("packages"), &linked, &published)?;
+        }
+        for path in self.taken.drain(..) {
+            tracing::info!(folder = %root.display(), "removing what an interrupted cycle left");
+            remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// The path of something in preparation.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Another writer has taken over.
+    pub fn is_lost(&self) -> bool {
+        !self.folder.exists()
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.folder) {
+            tracing::debug!("{error:#}");
+        }
+    }
+}
+
+/// The identity of each file below `path` that has another name somewhere.
+fn linked_files(path: &Path, into: &mut HashSet<(u64, u64)>) -> anyhow::Result<()> {
+    let found =
+        fs::symlink_metadata(path).with_context(|| format!("failed to look at `{}`", path.display()))?;
+    if found.is_dir() {
+        for entry in fs::read_dir(path).with_context(|| format!("failed to list `{}`", path.display()))? {
+            linked_files(&entry?.path(), into)?;
+        }
+    } else if found.is_file() && found.nlink() > 1 {
+        into.insert((found.dev(), found.ino()));
+    }
+    Ok(())
+}
+
+fn remove_linked(
+    folder: &Path,
+    linked: &HashSet<(u64, u64)>,
+    published: &HashSet<PathBuf>,
+) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("failed to list `{}`", folder.display()))? {
+        let path = entry?.path();
+        let found =
+            fs::symlink_metadata(&path).with_context(|| format!("failed to look at `{}`", path.display()))?;
+        if found.is_dir() {
+            remove_linked(&path, linked, published)?;
+        } else if linked.contains(&(found.dev(), found.ino())) && !published.contains(&path) {
+            tracing::info!(file = %path.display(), "removing an archive that an interrupted cycle did not publish");
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file or a folder with all that is in it.
+pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = if path.is_dir() && !path.is_symlink() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    removed.with_context(|| format!("failed to remove `{}`", path.display()))
+}

@@ -1,0 +1,234 @@
+//! Opening the data volume: made if it is empty, refused if it is not this program's, migrated if it is old.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, bail};
+
+use super::marker::Marker;
+use super::probe::{self, Space};
+use super::{Repository, files};
+
+/// Why a volume cannot be written to although it may be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    #[error("another instance is writing to `{}`\nhint: wait until its cycle has ended; more servers of one volume run `mirror serve`", .0.display())]
+    Busy(PathBuf),
+    #[error("`{}` is read-only\nhint: mount it writable to build, or run `mirror serve`", .0.display())]
+    ReadOnly(PathBuf),
+}
+
+/// The data volume.
+#[derive(Debug)]
+pub struct Volume {
+    root: PathBuf,
+    marker: Arc<Mutex<Marker>>,
+    /// Held while this process may write.
+    lock: Option<File>,
+}
+
+impl Volume {
+    /// Opens the volume for writing: makes it if the folder is empty, migrates it if it is old, and locks it.
+    ///
+    /// # Errors
+    /// [`Unavailable`], a folder that is not a store, or one of a newer format.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        let writable =
+            "hint: mount a volume there that this user can write to, or change `data` in the configuration";
+        fs::create_dir_all(root)
+            .map_err(|error| unwritable(root, error))
+            .with_context(|| {
+                format!(
+                    "failed to create the data directory `{}`\n{writable}",
+                    root.display()
+                )
+            })?;
+        let lock = lock(root)?;
+        let marker = match Marker::read(root)? {
+            Some(marker) if marker.is_old() => migrate(root, &marker)?,
+            Some(marker) => marker,
+            None => {
+                refuse_foreign(root)?;
+                let marker = Marker::new()?;
+                marker.write(root)?;
+                marker
+            }
+        };
+        Ok(Self::with(root, marker, Some(lock)))
+    }
+
+    /// Opens a volume for writing that was open before; it must be there, and be the same.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; and another volume, or none.
+    pub fn open_again(root: &Path, id: &str) -> anyhow::Result<Self> {
+        let found = Self::open_read_only(root)?;
+        if found.id() != id {
+            bail!(
+                "`{}` is another volume than at the start: its id is {}, not {id}\nhint: was something else mounted there?",
+                root.display(),
+                found.id()
+            );
+        }
+        Self::open(root)
+    }
+
+    /// Opens the volume for reading only.
+    ///
+    /// # Errors
+    /// A folder that is not a store, or of a newer format.
+    pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
+        let marker = Marker::read(root)?.with_context(|| {
+            format!(
+                "`{}` is no store: it has no STORE file\nhint: is the data volume mounted? `mirror build` and `mirror run` start a new one in an empty folder",
+                root.display()
+            )
+        })?;
+        Ok(Self::with(root, marker, None))
+    }
+
+    fn with(root: &Path, marker: Marker, lock: Option<File>) -> Self {
+        Self {
+            root: root.to_owned(),
+            marker: Arc::new(Mutex::new(marker)),
+            lock,
+        }
+    }
+
+    /// What tells this volume from any other.
+    pub fn id(&self) -> String {
+        self.marker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .id
+            .clone()
+    }
+
+    /// The folder of bare clones.
+    pub fn git(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
+    /// The room on the volume.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn space(&self) -> anyhow::Result<Space> {
+        probe::space(&self.root)
+    }
+
+    /// Logs what is doubtful about the volume: its kind, and how full it is.
+    pub fn warn(&self) {
+        match probe::doubts(&self.root) {
+            Ok(doubts) => doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+
+    /// The folder of one repository.
+    ///
+    /// # Errors
+    /// A ledger that cannot be read, whose chain is broken, or that has lost lines; a repository that was here and is gone.
+    pub fn repository(&self, name: &str) -> anyhow::Result<Repository> {
+        let root = self.root.join(name);
+        let marker = self
+            .marker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if marker.repositories.contains(name) && !root.join("ledger.jsonl").exists() {
+            bail!(
+                "`{}` is gone: this volume has published the repository `{name}`\nhint: is a part of the volume not mounted? Restore it; to begin anew on purpose, remove the line `repository {name}` from `{}`",
+                root.join("ledger.jsonl").display(),
+                self.root.join("STORE").display()
+            );
+        }
+        drop(marker);
+        let register = self.lock.is_some().then(|| {
+            let (root, name, marker) = (self.root.clone(), name.to_owned(), Arc::clone(&self.marker));
+            Box::new(move || register(&root, &name, &marker)) as super::repository::Register
+        });
+        Repository::open(root, register)
+    }
+}
+
+/// Names a repository in `STORE`.
+fn register(root: &Path, name: &str, marker: &Mutex<Marker>) -> anyhow::Result<()> {
+    let mut marker = marker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if marker.repositories.insert(name.to_owned()) {
+        marker.write(root)?;
+    }
+    Ok(())
+}
+
+fn unwritable(root: &Path, error: io::Error) -> anyhow::Error {
+    if error.kind() == ErrorKind::ReadOnlyFilesystem {
+        return Unavailable::ReadOnly(root.to_owned()).into();
+    }
+    error.into()
+}
+
+fn lock(root: &Path) -> anyhow::Result<File> {
+    let path = root.join("LOCK");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let lock = match lock {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => return Err(unwritable(root, error)),
+        lock => lock.with_context(|| {
+            format!(
+                "failed to write to the data directory `{}`\nhint: mount a volume there that this user can write to, or change `data` in the configuration",
+                root.display()
+            )
+        })?,
+    };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Unavailable::Busy(root.to_owned()).into()),
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            tracing::warn!(
+                "`{}` cannot be locked: let one instance only build on this volume",
+                path.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("failed to lock `{}`", path.display()));
+        }
+    }
+    Ok(lock)
+}
+
+fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
+    let listed = || format!("failed to list `{}`", root.display());
+    for entry in fs::read_dir(root).with_context(listed)? {
+        let name = entry.with_context(listed)?.file_name();
+        if !["LOCK", "lost+found", "STORE.new"].iter().any(|n| name == *n) {
+            bail!(
+                "`{}` is no store: it has no STORE file, but holds `{}`\nhint: mount an empty volume, or the one of this mirror",
+                root.display(),
+                name.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Format 1 named neither itself nor its repositories; all else is read as it is.
+fn migrate(root: &Path, old: &Marker) -> anyhow::Result<Marker> {
+    let mut marker = Marker::new()?;
+    let listed = || format!("failed to list `{}`", root.display());
+    for entry in fs::read_dir(root).with_context(listed)? {
+        let entry = entry.with_context(listed)?;
+        let published = fs::metadata(entry.path().join("ledger.jsonl")).is_ok_and(|ledger| ledger.len() > 0);
+        if let (true, Some(name)) = (published, entry.file_name().to_str()) {
+            marker.repositories.insert(name.to_owned());
+        }
+    }
+    marker.write(root)?;
+    files::sync_directory(root)?;
+    tracing::info!(from = old.format, to = marker.format, "migrated the data volume");
+    Ok(marker)
+}

@@ -1,0 +1,370 @@
+//! What the volume withstands: crashes, damage, old formats, other writers. With the real binary on real files.
+
+mod lab;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Upstream, free_port, get, run};
+use mirror::digest::Sha1;
+use serde_json::Value;
+
+const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
+const LONG: Duration = Duration::from_secs(60);
+
+fn release(upstream: &Upstream, version: &str, text: &str) {
+    upstream
+        .write(
+            "composer.json",
+            &format!(r#"{{"name": "acme/good", "version": "{version}"}}"#),
+        )
+        .write("text", text)
+        .release(version);
+}
+
+/// A mirror that has published 1.0.0 and 1.1.0 in snapshot 1.
+fn mirror() -> (Lab, Upstream, u16) {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("good");
+    release(&upstream, "1.0.0", "first");
+    release(&upstream, "1.1.0", "first");
+    lab.configure(port, GOOD);
+    lab.build(0);
+    (lab, upstream, port)
+}
+
+fn read(lab: &Lab, path: &str) -> String {
+    std::fs::read_to_string(lab.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn names(lab: &Lab, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(lab.path(folder)).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn ledger(lab: &Lab) -> Vec<Value> {
+    read(lab, "data/acme/ledger.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Asks for every archive in the ledger; each must be answered with the ledger's bytes.
+fn all_archives_answer(lab: &Lab, port: u16) -> usize {
+    let releases = ledger(lab);
+    for release in &releases {
+        let path = format!(
+            "/mirror/packages/{}-{}.zip",
+            release["name"].as_str().unwrap(),
+            release["version"].as_str().unwrap()
+        );
+        let answer = get(port, &path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(Sha1::of(&answer.body).to_string(), release["sha1"], "{path}");
+    }
+    releases.len()
+}
+
+fn until(what: &str, mut happens: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happens() {
+        assert!(start.elapsed() < LONG, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `mirror build` under strace, which does `inject` at system calls on the file `on`.
+fn traced(lab: &Lab, inject: &str, on: &Path) -> Child {
+    Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-P"])
+        .arg(on)
+        .args(["-e", &format!("inject={inject}")])
+        .args([env!("CARGO_BIN_EXE_mirror"), "build", "--config"])
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace is installed by tests/run")
+}
+
+#[test]
+fn a_store_of_format_1_is_migrated_and_keeps_its_bytes() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("good");
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        release(&upstream, version, "first");
+    }
+    lab.configure(port, GOOD);
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/format-1");
+    run(Command::new("cp").arg("-a").arg(kept).arg(lab.path("data")));
+    let before = read(&lab, "data/acme/ledger.jsonl");
+    let log = lab.build(0);
+    assert!(log.contains("migrated the data volume"), "{log}");
+    let marker = read(&lab, "data/STORE");
+    assert!(
+        marker.starts_with("mirror store 2\nwritten by mirror "),
+        "{marker}"
+    );
+    assert!(marker.ends_with("repository acme\n"), "{marker}");
+    assert!(read(&lab, "data/acme/ledger.jsonl").starts_with(&before));
+    assert_eq!(names(&lab, "data/acme/snapshots"), ["1", "2"]);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn a_newer_format_is_refused_with_the_version_that_knows_it() {
+    let (lab, ..) = mirror();
+    lab.write("data/STORE", "mirror store 3\nwritten by mirror 7.8.9\nid 0\n");
+    let before = lab.volume();
+    for command in ["build", "run", "serve"] {
+        let output = lab.mirror(command);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert!(
+            log.contains("hint: use image version 7.8.9, which wrote this volume"),
+            "{log}"
+        );
+    }
+    assert_eq!(lab.volume(), before);
+}
+
+#[test]
+fn a_volume_that_is_missing_or_gone_in_part_is_refused() {
+    let (lab, ..) = mirror();
+    std::fs::rename(lab.path("data/acme"), lab.path("elsewhere")).unwrap();
+    assert!(
+        lab.build(2)
+            .contains("this volume has published the repository `acme`")
+    );
+    assert!(!lab.path("data/acme").exists());
+    std::fs::rename(lab.path("elsewhere"), lab.path("data/acme")).unwrap();
+    lab.build(0);
+    std::fs::rename(lab.path("data"), lab.path("elsewhere")).unwrap();
+    std::fs::create_dir(lab.path("data")).unwrap();
+    let output = lab.mirror("serve");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{log}");
+    assert!(log.contains("is the data volume mounted?"), "{log}");
+}
+
+#[test]
+fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
+    let (lab, upstream, port) = mirror();
+    let whole = read(&lab, "data/acme/ledger.jsonl");
+    lab.write("data/acme/ledger.jsonl", &format!("{whole}{{\"number\":3,\"prev"));
+    release(&upstream, "1.2.0", "first");
+    assert!(lab.build(0).contains("passing over a torn line"));
+    let text = read(&lab, "data/acme/ledger.jsonl");
+    assert!(text.starts_with(&whole) && text.lines().count() == 3, "{text}");
+
+    let first: String = text.split_inclusive('\n').take(1).collect();
+    lab.write("data/acme/ledger.jsonl", &first);
+    let before = lab.volume();
+    for command in ["build", "run", "serve"] {
+        let output = lab.mirror(command);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert!(
+            log.contains("has lost lines: it has 1, and snapshot 2 names 3"),
+            "{log}"
+        );
+    }
+    assert_eq!(lab.volume(), before);
+    lab.write("data/acme/ledger.jsonl", &text);
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    lab.build(0);
+    for damage in [
+        "packages.json",
+        "p2/acme/good.json",
+        "manifest.json",
+        "report.json",
+    ] {
+        let newest = names(&lab, "data/acme/snapshots").pop().unwrap();
+        let file = lab.path(&format!("data/acme/snapshots/{newest}/{damage}"));
+        // A file of its own, because equal files of several snapshots are one.
+        let text = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, &text[..text.len() - 1]).unwrap();
+        let server = lab.serve("serve", port);
+        assert!(get(port, "/mirror/p2/acme/good.json").status == 200, "{damage}");
+        server.stop();
+        release(&upstream, &format!("1.3.{newest}"), "first");
+        let log = lab.build(0);
+        assert!(log.contains("passing over a damaged snapshot"), "{damage}: {log}");
+        let next: u64 = newest.parse::<u64>().unwrap() + 1;
+        assert!(
+            lab.path(&format!("data/acme/snapshots/{next}")).exists(),
+            "{damage}"
+        );
+    }
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 7);
+}
+
+#[test]
+fn what_a_killed_cycle_left_is_removed_and_nothing_else() {
+    let (lab, upstream, port) = mirror();
+    lab.write("data/acme/packages/acme/by-hand.zip", "an operator's file");
+    release(&upstream, "1.2.0", "first");
+    // Killed when the archive is linked, but not in the ledger.
+    let killed = traced(
+        &lab,
+        "openat:signal=KILL:when=2",
+        &lab.path("data/acme/ledger.jsonl"),
+    )
+    .wait_with_output()
+    .unwrap();
+    assert!(!killed.status.success());
+    let zip = lab.path("data/acme/packages/acme/good-1.2.0.zip");
+    assert!(zip.exists() && ledger(&lab).len() == 2 && names(&lab, "data/acme/tmp").len() == 1);
+    // It was never published, so upstream may still change its mind.
+    release(&upstream, "1.2.0", "second");
+    lab.build(0);
+    assert_eq!((ledger(&lab).len(), names(&lab, "data/acme/tmp").len()), (3, 0));
+    assert!(lab.path("data/acme/packages/acme/by-hand.zip").exists());
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn a_writer_that_was_paused_and_lost_its_lock_damages_nothing() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    // It stops when its archive is linked and it has opened the ledger to copy it.
+    let first = traced(
+        &lab,
+        "openat:signal=STOP:when=2",
+        &lab.path("data/acme/ledger.jsonl"),
+    );
+    let children = format!("/proc/{0}/task/{0}/children", first.id());
+    let mut pid = String::new();
+    until("the stop", || {
+        pid = std::fs::read_to_string(&children)
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains("State:\tT")
+            || status.contains("State:\tt (tracing stop)") && {
+                lab.path("data/acme/packages/acme/good-1.2.0.zip").exists()
+            }
+    });
+    std::fs::remove_file(lab.path("data/LOCK")).unwrap();
+    release(&upstream, "1.2.0", "second");
+    release(&upstream, "1.3.0", "second");
+    lab.build(0);
+    let (before, lines) = (lab.volume(), ledger(&lab));
+    run(Command::new("kill").args(["-CONT", &pid]));
+    let output = first.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{log}");
+    assert!(log.contains("another instance has taken over"), "{log}");
+    assert_eq!((lab.volume(), ledger(&lab)), (before, lines));
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 4);
+}
+
+#[test]
+fn others_serve_and_follow_what_one_instance_publishes() {
+    let (lab, upstream, port) = mirror();
+    let _running = lab.serve("run", port);
+    let other = free_port();
+    let yaml = read(&lab, "mirror.yaml");
+    lab.write(
+        "other/mirror.yaml",
+        &yaml
+            .replace(
+                &format!("['127.0.0.1:{port}']"),
+                &format!("['127.0.0.1:{other}']"),
+            )
+            .replace("./recipe.yaml", "../recipe.yaml"),
+    );
+    let serving = Command::new(env!("CARGO_BIN_EXE_mirror"))
+        .args(["serve", "--config"])
+        .arg(lab.path("other/mirror.yaml"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _serving = lab::Running::of(serving);
+    release(&upstream, "1.2.0", "first");
+    lab.build(0);
+    for port in [port, other] {
+        until("the new snapshot is followed", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+                && String::from_utf8_lossy(&get(port, "/mirror/p2/acme/good.json").body).contains("1.2.0")
+        });
+        assert_eq!(all_archives_answer(&lab, port), 3);
+    }
+}
+
+#[test]
+fn a_read_only_volume_is_served_only() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    let data = lab.path("data");
+    let read_only = |command: &str| {
+        let script = format!(
+            "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {1} {command} --config {2}",
+            data.display(),
+            env!("CARGO_BIN_EXE_mirror"),
+            lab.path("mirror.yaml").display()
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", &script]).stderr(Stdio::piped());
+        unshare
+    };
+    let output = read_only("build").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    if log.contains("permission denied") || log.contains("Operation not permitted") {
+        eprintln!("skipped: this user may not mount: {log}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{log}");
+    assert!(
+        log.contains("is read-only\nhint: mount it writable to build"),
+        "{log}"
+    );
+    let running = lab::Running::of(read_only("run").stderr(Stdio::null()).spawn().unwrap());
+    until("it serves", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/-/readyz").status == 200
+    });
+    assert_eq!(all_archives_answer(&lab, port), 2);
+    drop(running);
+}
+
+#[test]
+fn an_upstream_that_deletes_everything_takes_nothing_away() {
+    let (lab, upstream, port) = mirror();
+    let before: BTreeMap<_, _> = ledger(&lab)
+        .into_iter()
+        .map(|r| (r["version"].to_string(), r["sha256"].to_string()))
+        .collect();
+    upstream.git(&["tag", "-d", "1.0.0", "1.1.0"]);
+    lab.build(0);
+    lab.configure(port, &GOOD.replace("good", "other"));
+    lab.build(1);
+    let after: BTreeMap<_, _> = ledger(&lab)
+        .into_iter()
+        .map(|r| (r["version"].to_string(), r["sha256"].to_string()))
+        .collect();
+    assert_eq!(before, after);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 2);
+    let p2 = get(port, "/mirror/p2/acme/good.json");
+    assert!(String::from_utf8_lossy(&p2.body).contains("1.0.0"));
+}
