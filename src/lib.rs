@@ -60,6 +60,7 @@
 //! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
 pub mod cli;
+pub mod coding;
 pub mod composer;
 pub mod config;
 pub mod cycle;

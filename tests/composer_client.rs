@@ -220,3 +220,40 @@ fn responses_have_the_status_and_headers_of_their_kind() {
         .replace('$', "%24");
     assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
 }
+
+#[test]
+fn what_composer_downloads_travels_compressed() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    let code = "    public function getProduct(): Product { return $this->product; }\n".repeat(2000);
+    upstream
+        .write(
+            "A/composer.json",
+            r#"{"name": "acme/a", "version": "1.0.0", "description": "compressed"}"#,
+        )
+        .write("A/Model/Product.php", &format!("<?php\n{code}"))
+        .release("1.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let zip = "/mirror/packages/acme/a-1.0.0.zip";
+    let (stored, sent) = (
+        get(port, zip),
+        request(port, "GET", zip, "Accept-Encoding: deflate, gzip, br, zstd\r\n"),
+    );
+    assert_eq!(stored.header("content-encoding"), None);
+    assert_eq!(sent.header("content-encoding"), Some("zstd"));
+    assert!(sent.body.len() * 10 < stored.body.len() * 3);
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    Project { folder: &project }.composer(&["update"]);
+    let installed = std::fs::read_to_string(project.join("vendor/acme/a/Model/Product.php")).unwrap();
+    assert_eq!(installed, format!("<?php\n{code}"));
+}

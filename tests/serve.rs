@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use mirror::coding::Coding;
 use mirror::digest::Sha256;
 use mirror::serve::health::{Probe, check};
-use mirror::serve::{Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site};
+use mirror::serve::{Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Variant};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -18,6 +19,14 @@ const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 const SECONDS: i64 = 1_645_567_342;
 const PACKAGES: &str = r#"{"packages":[]}"#;
 const SOON: Duration = Duration::from_secs(10);
+
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+fn repr_digest(body: &[u8]) -> String {
+    use base64::Engine as _;
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::of(body).0);
+    format!("sha-256=:{digest}:")
+}
 
 /// A folder of published files, and what to say about them.
 struct Files(tempfile::TempDir);
@@ -42,6 +51,7 @@ impl Files {
             sha256,
             last_modified: SECONDS,
             kind,
+            variants: vec![],
         }
     }
 
@@ -324,6 +334,13 @@ fn each_kind_has_its_headers() {
             ("access-control-allow-origin", cors),
             ("content-disposition", disposition),
             ("etag", Some(&etag)),
+            ("vary", Some("accept-encoding")),
+            ("content-encoding", None),
+            ("repr-digest", Some(&repr_digest(body.as_bytes()))),
+            (
+                "content-security-policy",
+                media.starts_with("text/html").then_some(PAGE_POLICY),
+            ),
             ("last-modified", Some(DATE)),
             ("accept-ranges", Some("bytes")),
             ("x-content-type-options", Some("nosniff")),
@@ -339,6 +356,119 @@ fn each_kind_has_its_headers() {
         expected.remove("date");
         assert_eq!(head.headers, expected, "HEAD {path}");
     }
+}
+
+/// A variant of `path` that is told apart by its bytes; whether they can be decoded is not the server's affair.
+fn variant(files: &Files, path: &str, coding: Coding, body: &str) -> Variant {
+    let file = files.path(&format!("{path}.{}", coding.extension()));
+    std::fs::write(&file, body).expect("a variant");
+    let (size, sha256) = (body.len() as u64, Sha256::of(body.as_bytes()));
+    Variant {
+        coding,
+        file,
+        size,
+        sha256,
+    }
+}
+
+/// Metadata and a zip, each with variants.
+fn compressed(files: &Files) -> Site {
+    let mut json = files.publish("a.json", Kind::Metadata, "identity!");
+    json.variants = vec![
+        variant(files, "a.json", Coding::Brotli, "br"),
+        variant(files, "a.json", Coding::Zstd, "zst"),
+        variant(files, "a.json", Coding::Gzip, "gzip"),
+    ];
+    let mut zip = files.publish("a.zip", Kind::Archive, "0123456789");
+    zip.variants = vec![
+        variant(files, "a.zip", Coding::Zstd, "zstd zip"),
+        variant(files, "a.zip", Coding::Gzip, "gzip zip!"),
+    ];
+    Site::new([repository("/", vec![json, zip])]).expect("a valid site")
+}
+
+#[test]
+fn the_coding_is_what_the_client_prefers() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(compressed(&files)));
+    let mut client = mirror.client();
+    for (path, accepted, coding, body) in [
+        ("/a.json", "", None, "identity!"),
+        ("/a.json", "gzip", Some("gzip"), "gzip"),
+        ("/a.json", "deflate, gzip, br, zstd", Some("br"), "br"),
+        ("/a.json", "gzip, br;q=0.9, zstd;q=0.8", Some("gzip"), "gzip"),
+        ("/a.json", "br;q=0, *", Some("zstd"), "zst"),
+        ("/a.json", "identity", None, "identity!"),
+        ("/a.json", "identity, gzip;q=0.5", None, "identity!"),
+        ("/a.json", "identity;q=0.5, gzip", Some("gzip"), "gzip"),
+        ("/a.json", "compress", None, "identity!"),
+        ("/a.json", "identity;q=0, *;q=0", None, "identity!"),
+        ("/a.json", "gzip;q=0", None, "identity!"),
+        ("/a.zip", "deflate, gzip, br, zstd", Some("zstd"), "zstd zip"),
+        ("/a.zip", "gzip, deflate, br", Some("gzip"), "gzip zip!"),
+        ("/a.zip", "br", None, "0123456789"),
+    ] {
+        let answer = client.ask("GET", path, &[("Accept-Encoding", accepted)]);
+        assert_eq!((answer.status, answer.text()), (200, body), "{path} {accepted}");
+        assert_eq!(answer.header("content-encoding"), coding, "{path} {accepted}");
+        assert_eq!(answer.header("vary"), Some("accept-encoding"));
+        assert_eq!(answer.header("last-modified"), Some(DATE));
+        let etag = format!("\"{}\"", &Sha256::of(body.as_bytes()).to_string()[..32]);
+        assert_eq!(answer.header("etag"), Some(&*etag));
+        assert_eq!(answer.header("repr-digest"), Some(&*repr_digest(body.as_bytes())));
+        for validator in [("If-None-Match", &*etag), ("If-Modified-Since", DATE)] {
+            let fresh = client.ask("GET", path, &[("Accept-Encoding", accepted), validator]);
+            assert_eq!((fresh.status, fresh.header("etag")), (304, Some(&*etag)));
+            assert_eq!(fresh.header("vary"), Some("accept-encoding"));
+        }
+    }
+    let gzip = ("Accept-Encoding", "gzip");
+    let identity_tag = client.ask("GET", "/a.zip", &[]).headers["etag"].clone();
+    let other = client.ask("GET", "/a.zip", &[gzip, ("If-None-Match", &identity_tag)]);
+    assert_eq!((other.status, other.text()), (200, "gzip zip!"));
+    let part = client.ask("GET", "/a.zip", &[gzip, ("Range", "bytes=5-7")]);
+    assert_eq!((part.status, part.text()), (206, "zip"));
+    assert_eq!(part.header("content-range"), Some("bytes 5-7/9"));
+    assert_eq!(part.header("content-encoding"), Some("gzip"));
+    let whole = client.ask(
+        "GET",
+        "/a.zip",
+        &[gzip, ("Range", "bytes=5-7"), ("If-Range", &identity_tag)],
+    );
+    assert_eq!((whole.status, whole.text()), (200, "gzip zip!"));
+}
+
+#[test]
+fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(compressed(&files)));
+    let ask = || {
+        mirror
+            .client()
+            .ask("GET", "/a.zip", &[("Accept-Encoding", "zstd")])
+    };
+    assert_eq!(ask().text(), "zstd zip");
+    let file = files.path("a.zip.zst");
+    std::fs::write(&file, "zstd zap").expect("a damaged variant");
+    let answer = ask();
+    assert_eq!((answer.status, answer.text()), (200, "0123456789"));
+    assert_eq!(answer.header("content-encoding"), None);
+    std::fs::remove_file(&file).expect("a lost variant");
+    assert_eq!(ask().text(), "0123456789");
+    assert!(
+        mirror.published.take_damaged().is_empty(),
+        "nothing that was published is damaged"
+    );
+    let mut json = files.publish("b.json", Kind::Metadata, "identity");
+    json.variants = vec![variant(&files, "b.json", Coding::Gzip, "gzip")];
+    std::fs::write(files.path("b.json.gz"), "gzap").expect("a damaged variant");
+    mirror
+        .published
+        .switch_to(Site::new([repository("/", vec![json])]).expect("a valid site"));
+    let answer = mirror
+        .client()
+        .ask("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
+    assert_eq!(answer.text(), "identity");
 }
 
 #[test]
@@ -973,6 +1103,7 @@ fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
         sha256: Sha256([7; 32]),
         last_modified: SECONDS,
         kind: Kind::Archive,
+        variants: vec![],
     });
     let zips = zips.collect();
     let began = Instant::now();

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Exit;
 use super::progress::Display;
+use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
 use crate::config;
 use crate::cycle::{self, Finished, Job};
@@ -93,6 +94,8 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
         match run_cycle(setup, &volume, repository, &store, &CancelFlag::default()) {
             Ok(finished) => {
                 complete &= finished.report.is_complete();
+                // Servers that may not write to the volume have what is made here.
+                make_variants(setup, repository, &store, &CancelFlag::default());
                 published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
             }
             Err(error) => {

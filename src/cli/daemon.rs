@@ -4,16 +4,18 @@
 //! the clones, memory and disk of one cycle are free for the next.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::publisher::{make_variants, publish};
 use super::setup::{self, Setup};
 use super::{Exit, commands};
 use crate::config;
-use crate::serve::{self, Kind, Published, RepositorySite, Resource, Server, Site};
+use crate::serve::{self, Published, Server};
 use crate::source::CancelFlag;
 use crate::store::{Repository, Unavailable, Volume};
 
@@ -35,37 +37,71 @@ pub(super) fn run(setup: &Setup) -> anyhow::Result<Exit> {
     let stores = open(setup, &volume)?;
     drop(volume);
     with_server(setup, |published, stop| {
-        let mut follower = Follower::new(setup, &stores, published);
-        follower.follow();
-        let mut due: Vec<Timestamp> = setup.repositories.iter().map(|_| Timestamp::MIN).collect();
-        // What has never been published is built at once, the rest on its schedule.
-        for (i, repository) in setup.repositories.iter().enumerate() {
-            if follower.served[i].is_some() {
-                due[i] = next(repository);
+        std::thread::scope(|scope| {
+            let (changed, changes) = mpsc::channel();
+            if may_build {
+                scope.spawn(|| compress(setup, &stores, changes, stop));
             }
-        }
-        while !stop.is_set() {
-            for (i, repository) in setup.repositories.iter().enumerate() {
-                if stop.is_set() || !may_build || due[i] > Timestamp::now() {
-                    continue;
-                }
-                due[i] = match cycle(setup, repository, &id, stop) {
-                    Err(error) if error.is::<Unavailable>() && follower.served[i].is_none() => {
-                        Timestamp::now() + FOLLOW
-                    }
-                    Err(error) => {
-                        tracing::error!(repository = repository.name, "{error:#}");
-                        next(repository)
-                    }
-                    Ok(()) => next(repository),
-                };
-                follower.follow();
-                tracing::info!(repository = repository.name, next = %due[i], "waiting for the next cycle");
-            }
-            follower.follow_now_and_then();
-            wait(stop, Duration::from_secs(1));
-        }
+            let follower = Follower::new(setup, &stores, published);
+            build(setup, may_build.then_some(&id), follower, &changed, stop);
+        });
     })
+}
+
+/// Compresses what is published, again whenever that changes; beside the cycles, and unlocked like every reader.
+fn compress(setup: &Setup, stores: &[Repository], changes: Receiver<()>, stop: &CancelFlag) {
+    while changes.recv().is_ok() {
+        changes.try_iter().for_each(drop);
+        for (repository, store) in setup.repositories.iter().zip(stores) {
+            make_variants(setup, repository, store, stop);
+        }
+    }
+}
+
+/// Runs the cycles that are due on the volume `id`, if it may be built on, until the program is to stop; tells
+/// `changed` when another snapshot is served.
+fn build(
+    setup: &Setup,
+    id: Option<&String>,
+    mut follower: Follower<'_>,
+    changed: &Sender<()>,
+    stop: &CancelFlag,
+) {
+    let follow = |follower: &mut Follower<'_>| {
+        if follower.follow() {
+            // Without a builder nobody listens.
+            let _ = changed.send(());
+        }
+    };
+    follow(&mut follower);
+    let mut due: Vec<Timestamp> = setup.repositories.iter().map(|_| Timestamp::MIN).collect();
+    // What has never been published is built at once, the rest on its schedule.
+    for (i, repository) in setup.repositories.iter().enumerate() {
+        if follower.serves(i) {
+            due[i] = next(repository);
+        }
+    }
+    while !stop.is_set() {
+        for (i, repository) in setup.repositories.iter().enumerate() {
+            let Some(id) = id.filter(|_| !stop.is_set() && due[i] <= Timestamp::now()) else {
+                continue;
+            };
+            due[i] = match cycle(setup, repository, id, stop) {
+                Err(error) if error.is::<Unavailable>() && !follower.serves(i) => Timestamp::now() + FOLLOW,
+                Err(error) => {
+                    tracing::error!(repository = repository.name, "{error:#}");
+                    next(repository)
+                }
+                Ok(()) => next(repository),
+            };
+            follow(&mut follower);
+            tracing::info!(repository = repository.name, next = %due[i], "waiting for the next cycle");
+        }
+        if follower.looked.elapsed() >= FOLLOW {
+            follow(&mut follower);
+        }
+        wait(stop, Duration::from_secs(1));
+    }
 }
 
 fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelFlag) -> anyhow::Result<()> {
@@ -112,13 +148,16 @@ pub(super) fn serve(setup: &Setup) -> anyhow::Result<Exit> {
     })
 }
 
+/// The number of a snapshot, and when its variants last came or went.
+type State = (Option<u64>, Option<SystemTime>);
+
 /// Puts what is newest on the volume before the server.
 struct Follower<'a> {
     setup: &'a Setup,
     stores: &'a [Repository],
     published: &'a Published,
-    /// The snapshot of each repository that is served.
-    served: Vec<Option<u64>>,
+    /// What is served of each repository.
+    served: Vec<State>,
     looked: Instant,
 }
 
@@ -128,32 +167,34 @@ impl<'a> Follower<'a> {
             setup,
             stores,
             published,
-            served: vec![None; stores.len()],
+            served: vec![(None, None); stores.len()],
             looked: Instant::now(),
         }
     }
 
-    fn follow_now_and_then(&mut self) {
-        if self.looked.elapsed() >= FOLLOW {
-            self.follow();
-        }
+    fn serves(&self, repository: usize) -> bool {
+        self.served[repository].0.is_some()
     }
 
-    fn follow(&mut self) {
+    /// Answers whether another snapshot is served than before.
+    fn follow(&mut self) -> bool {
         self.looked = Instant::now();
         let mut newest = Vec::new();
         for (store, served) in self.stores.iter().zip(&self.served) {
             newest.push(match store.newest_snapshot() {
-                Ok(snapshot) => snapshot.map(|snapshot| snapshot.manifest.number),
+                Ok(snapshot) => (snapshot.map(|s| s.manifest.number), store.variants_changed()),
                 Err(error) => {
                     tracing::error!("what was served before stays: {error:#}");
                     *served
                 }
             });
         }
-        if newest != self.served && republish(self.setup, self.stores, self.published) {
-            self.served = newest;
+        if newest == self.served || !publish(self.setup, self.stores, self.published) {
+            return false;
         }
+        let others = newest.iter().zip(&self.served).any(|(new, old)| new.0 != old.0);
+        self.served = newest;
+        others
     }
 }
 
@@ -231,55 +272,4 @@ fn settings(serve: &config::Serve) -> serve::Settings {
         max_connections: serve.max_connections.get(),
         max_header_size: serve.max_header_size,
     }
-}
-
-/// Serves the newest snapshot of each repository.
-fn republish(setup: &Setup, stores: &[Repository], published: &Published) -> bool {
-    let site =
-        |(repository, store): (&setup::Repository, &Repository)| site(repository.base_url.path(), store);
-    let sites: anyhow::Result<Vec<_>> = setup.repositories.iter().zip(stores).map(site).collect();
-    match sites.and_then(Site::new) {
-        Ok(site) => {
-            published.switch_to(site);
-            true
-        }
-        Err(error) => {
-            tracing::error!("what was served before stays: {error:#}");
-            false
-        }
-    }
-}
-
-/// What a repository serves; nothing before its first snapshot.
-fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
-    let mut resources = Vec::new();
-    if let Some(snapshot) = store.newest_snapshot()? {
-        resources.extend(snapshot.manifest.files.iter().map(|(path, file)| Resource {
-            path: path.clone(),
-            file: snapshot.folder.join(path),
-            size: file.size,
-            sha256: file.sha256,
-            last_modified: file.last_modified,
-            kind: if path.starts_with("include/") {
-                Kind::ArchivedMetadata
-            } else {
-                Kind::Metadata
-            },
-        }));
-        let releases = usize::try_from(snapshot.manifest.releases)?;
-        store.ledger(|ledger| {
-            resources.extend(ledger.releases().iter().take(releases).map(|release| Resource {
-                path: release.path(),
-                file: store.archive(release),
-                size: release.size,
-                sha256: release.sha256,
-                last_modified: release.time.as_second(),
-                kind: Kind::Archive,
-            }));
-        });
-    }
-    Ok(RepositorySite {
-        base_path: base_path.to_owned(),
-        resources,
-    })
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod daemon;
 mod progress;
+mod publisher;
 mod setup;
 
 use std::path::PathBuf;

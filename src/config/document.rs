@@ -84,6 +84,19 @@ pub struct Serve {
     #[serde(with = "quantity::size")]
     #[schemars(with = "quantity::SizeText")]
     pub max_header_size: usize,
+    /// What is also kept compressed, for clients that accept it.
+    pub compression: Compression,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Compression {
+    /// Metadata and archives: half as much disk space again, and a quarter of the traffic.
+    #[default]
+    All,
+    Metadata,
+    None,
 }
 
 impl Default for Serve {
@@ -95,6 +108,7 @@ impl Default for Serve {
             idle_timeout: Duration::from_secs(75),
             max_connections: count(4096),
             max_header_size: 16 * 1024,
+            compression: Compression::All,
         }
     }
 }

@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::schedule::Schedule;
 
-pub use document::{Build, Log, LogFormat, LogLevel, Serve, Site};
+pub use document::{Build, Compression, Log, LogFormat, LogLevel, Serve, Site};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load};
 pub use git::{Credential, Git};
 pub use schema::json_schema;

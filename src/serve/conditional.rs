@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
-use super::site::Entry;
+use super::site::Representation;
 
 /// The two validators of a representation, as they are sent.
 pub(super) struct Validators {
@@ -27,11 +27,12 @@ pub(super) enum Verdict {
 }
 
 impl Validators {
-    /// Half of the digest identifies the bytes well enough, and a 304 stays short.
-    pub(super) fn of(entry: &Entry) -> Self {
+    /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each coding has a tag of its own,
+    /// and all have the same date.
+    pub(super) fn of(representation: &Representation, last_modified: i64) -> Self {
         Self {
-            etag: format!("\"{}\"", hex::encode(&entry.integrity.sha256().0[..16])),
-            last_modified: httpdate::fmt_http_date(time(entry.last_modified)),
+            etag: format!("\"{}\"", hex::encode(&representation.integrity.sha256().0[..16])),
+            last_modified: httpdate::fmt_http_date(time(last_modified)),
         }
     }
 

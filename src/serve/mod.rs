@@ -1,8 +1,8 @@
 //! HTTP: the published repositories, answered from a table in memory.
 //!
 //! ```text
-//! connection ─► route ─► conditional ─► range ─► respond
-//! limits        table     304, 412      206, 416  headers, body
+//! connection ─► route ─► negotiate ─► conditional ─► range ─► respond
+//! limits        table    coding       304, 412      206, 416  headers, body
 //! ```
 //!
 //! A [`Site`] is everything that is published, as one immutable value; [`Published`] holds the one that is current.
@@ -27,6 +27,7 @@ mod integrity;
 mod kind;
 mod limits;
 mod listen;
+mod negotiate;
 mod patience;
 mod probes;
 mod published;
@@ -39,4 +40,4 @@ mod site;
 pub use kind::Kind;
 pub use published::{Published, Readiness};
 pub use server::{Server, Settings};
-pub use site::{RepositorySite, Resource, Site};
+pub use site::{RepositorySite, Resource, Site, Variant};

@@ -2,28 +2,38 @@
 
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::Body;
 use super::conditional::{Validators, Verdict};
 use super::kind::Kind;
+use super::negotiate::choose;
 use super::probes::Probe;
 use super::published::Published;
 use super::range::{Part, part};
 use super::route::{Route, route};
-use super::site::{Content, Entry};
+use super::site::{Content, Entry, Representation};
+use crate::coding::Coding;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Long enough to take the load off a flood of requests for the same missing name, short enough that a cache in
 /// front does not hide what the next snapshot adds.
 const BRIEFLY: &str = "public, max-age=10";
+
+/// What a page may load: its own host's files, nothing inline, nothing of anybody else.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// In seconds. Composer does not read it and tries again by itself; others do.
 const RETRY: u64 = 10;
@@ -61,95 +71,169 @@ async fn get<B>(published: &Published, request: &Request<B>) -> Response<Body> {
 }
 
 async fn found<B>(published: &Published, entry: &Entry, name: &str, request: &Request<B>) -> Response<Body> {
-    let (headers, validators) = (request.headers(), Validators::of(entry));
-    match validators.evaluate(headers) {
-        Verdict::NotModified => return not_modified(entry, validators),
-        Verdict::PreconditionFailed => return text(StatusCode::PRECONDITION_FAILED, "precondition failed"),
-        Verdict::Proceed => {}
-    }
-    // RFC 9110 section 14.2: a range means something to GET only.
-    let ranged = request.method() == Method::GET && validators.allow_range(headers);
-    let (code, range) = match if ranged {
-        part(headers, entry.size)
-    } else {
-        Part::Whole
-    } {
-        Part::Whole => (StatusCode::OK, 0..entry.size),
-        Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Part::Unsatisfiable => return unsatisfiable(entry.size),
-    };
-    match content(entry, range.clone()).await {
-        Ok(body) => whole_or_part(entry, name, validators, status(code, body), range),
-        Err(error) => {
-            tracing::error!(
-                error = format!("{error:#}"),
+    let (coding, representation) = choose(entry, request.headers());
+    let selected = Selected::new(entry, coding, representation, name);
+    match selected.answer(request).await {
+        Ok(response) => return response,
+        // A variant can be made again, and the published bytes are as good.
+        Err(error) if coding.is_some() => {
+            tracing::warn!(
                 url = request.uri().path(),
-                "failed to serve"
+                "serving without a compressed variant: {error:#}"
             );
-            if let Content::Disk(file) = &entry.content {
-                published.report_damaged(file);
-            }
-            unavailable("this file cannot be served now")
         }
+        Err(error) => return damaged(published, entry, request, &error),
+    }
+    match Selected::new(entry, None, &entry.identity, name)
+        .answer(request)
+        .await
+    {
+        Ok(response) => response,
+        Err(error) => damaged(published, entry, request, &error),
     }
 }
 
-async fn content(entry: &Entry, range: Range<u64>) -> anyhow::Result<Body> {
-    Ok(match &entry.content {
-        Content::Memory(bytes) => bytes
-            .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
-            .into(),
-        Content::Disk(path) => {
-            Body::open(path, entry.kind, entry.size, entry.integrity.clone(), range).await?
-        }
-    })
-}
-
-fn whole_or_part(
+fn damaged<B>(
+    published: &Published,
     entry: &Entry,
-    name: &str,
-    validators: Validators,
-    mut response: Response<Body>,
-    range: Range<u64>,
+    request: &Request<B>,
+    error: &anyhow::Error,
 ) -> Response<Body> {
-    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-    let headers = response.headers_mut();
-    describe(headers, entry.kind, validators);
-    fixed(headers, CONTENT_TYPE, entry.kind.media_type());
-    fixed(headers, ACCEPT_RANGES, "bytes");
-    headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
-    if partial {
-        put(
-            headers,
-            CONTENT_RANGE,
-            format!("bytes {}-{}/{}", range.start, range.end - 1, entry.size),
-        );
+    tracing::error!(
+        error = format!("{error:#}"),
+        url = request.uri().path(),
+        "failed to serve"
+    );
+    if let Content::Disk(file) = &entry.identity.content {
+        published.report_damaged(file);
     }
-    if entry.kind == Kind::Archive && is_plain(name) {
-        put(
-            headers,
-            CONTENT_DISPOSITION,
-            format!("attachment; filename=\"{name}\""),
-        );
-    }
-    response
+    unavailable("this file cannot be served now")
 }
 
-/// Without a body and without a word on the length of one (RFC 9110 section 15.4.5).
-fn not_modified(entry: &Entry, validators: Validators) -> Response<Body> {
-    let mut response = status(StatusCode::NOT_MODIFIED, Body::empty());
-    describe(response.headers_mut(), entry.kind, validators);
-    response
+/// The representation that a request is answered from.
+struct Selected<'e> {
+    kind: Kind,
+    coding: Option<Coding>,
+    representation: &'e Representation,
+    validators: Validators,
+    name: &'e str,
 }
 
-/// What a 200 and its 304 have in common.
-fn describe(headers: &mut HeaderMap, kind: Kind, validators: Validators) {
-    put(headers, ETAG, validators.etag);
-    put(headers, LAST_MODIFIED, validators.last_modified);
-    fixed(headers, CACHE_CONTROL, kind.cache_control());
-    if kind.is_json() {
-        fixed(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+impl<'e> Selected<'e> {
+    fn new(entry: &Entry, coding: Option<Coding>, representation: &'e Representation, name: &'e str) -> Self {
+        Self {
+            kind: entry.kind,
+            coding,
+            representation,
+            validators: Validators::of(representation, entry.last_modified),
+            name,
+        }
     }
+
+    async fn answer<B>(&self, request: &Request<B>) -> anyhow::Result<Response<Body>> {
+        let (headers, size) = (request.headers(), self.representation.size);
+        match self.validators.evaluate(headers) {
+            Verdict::NotModified => return Ok(self.not_modified()),
+            Verdict::PreconditionFailed => {
+                return Ok(text(StatusCode::PRECONDITION_FAILED, "precondition failed"));
+            }
+            Verdict::Proceed => {}
+        }
+        // RFC 9110 section 14.2: a range means something to GET only.
+        let ranged = request.method() == Method::GET && self.validators.allow_range(headers);
+        let (code, range) = match if ranged { part(headers, size) } else { Part::Whole } {
+            Part::Whole => (StatusCode::OK, 0..size),
+            Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Part::Unsatisfiable => return Ok(unsatisfiable(size)),
+        };
+        let body = self.content(range.clone()).await?;
+        Ok(self.whole_or_part(status(code, body), range))
+    }
+
+    async fn content(&self, range: Range<u64>) -> anyhow::Result<Body> {
+        let Representation {
+            content,
+            integrity,
+            size,
+        } = self.representation;
+        Ok(match content {
+            Content::Memory(bytes) => bytes
+                .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
+                .into(),
+            // A variant is a file of its own: it never grows.
+            Content::Disk(path) => {
+                let kind = if self.coding.is_some() {
+                    Kind::Archive
+                } else {
+                    self.kind
+                };
+                Body::open(path, kind, *size, integrity.clone(), range).await?
+            }
+        })
+    }
+
+    fn whole_or_part(&self, mut response: Response<Body>, range: Range<u64>) -> Response<Body> {
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        let headers = response.headers_mut();
+        self.describe(headers);
+        fixed(headers, CONTENT_TYPE, self.kind.media_type());
+        fixed(headers, ACCEPT_RANGES, "bytes");
+        headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
+        if let Some(coding) = self.coding {
+            fixed(headers, CONTENT_ENCODING, coding.name());
+        }
+        put(headers, REPR_DIGEST, repr_digest(self.representation));
+        if partial {
+            put(
+                headers,
+                CONTENT_RANGE,
+                format!(
+                    "bytes {}-{}/{}",
+                    range.start,
+                    range.end - 1,
+                    self.representation.size
+                ),
+            );
+        }
+        if self.kind == Kind::Archive && is_plain(self.name) {
+            put(
+                headers,
+                CONTENT_DISPOSITION,
+                format!("attachment; filename=\"{}\"", self.name),
+            );
+        }
+        if self.kind == Kind::Page {
+            fixed(headers, CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        }
+        response
+    }
+
+    /// Without a body and without a word on the length of one (RFC 9110 section 15.4.5).
+    fn not_modified(&self) -> Response<Body> {
+        let mut response = status(StatusCode::NOT_MODIFIED, Body::empty());
+        self.describe(response.headers_mut());
+        response
+    }
+
+    /// What a 200 and its 304 have in common.
+    fn describe(&self, headers: &mut HeaderMap) {
+        put(headers, ETAG, self.validators.etag.clone());
+        put(headers, LAST_MODIFIED, self.validators.last_modified.clone());
+        fixed(headers, CACHE_CONTROL, self.kind.cache_control());
+        // Also while there is no variant yet: a cache must not keep for everybody what it got for one.
+        fixed(headers, VARY, "accept-encoding");
+        if self.kind.is_json() {
+            fixed(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        }
+    }
+}
+
+/// RFC 9530: of the representation as it is coded, whatever part of it is sent.
+fn repr_digest(representation: &Representation) -> String {
+    format!(
+        "sha-256=:{}:",
+        STANDARD.encode(representation.integrity.sha256().0)
+    )
 }
 
 fn unsatisfiable(size: u64) -> Response<Body> {

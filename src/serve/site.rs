@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::integrity::Integrity;
 use super::kind::Kind;
+use crate::coding::Coding;
 use crate::digest::Sha256;
 
 /// Larger bodies stay on disk and are mapped when asked for.
@@ -41,6 +42,16 @@ pub struct Resource {
     /// In Unix seconds.
     pub last_modified: i64,
     pub kind: Kind,
+    /// The same in other codings, as far as they exist.
+    pub variants: Vec<Variant>,
+}
+
+/// A file that holds a resource in another coding. It may vanish at any time: then the resource itself is served.
+pub struct Variant {
+    pub coding: Coding,
+    pub file: PathBuf,
+    pub size: u64,
+    pub sha256: Sha256,
 }
 
 /// Everything that is published, immutable.
@@ -56,11 +67,18 @@ pub(super) struct Repository {
 
 /// What the table knows of one URL.
 pub(super) struct Entry {
-    pub(super) integrity: Integrity,
     pub(super) last_modified: i64,
+    pub(super) kind: Kind,
+    /// The published bytes themselves.
+    pub(super) identity: Representation,
+    pub(super) variants: Box<[(Coding, Representation)]>,
+}
+
+/// One sequence of bytes that a URL can answer with.
+pub(super) struct Representation {
+    pub(super) integrity: Integrity,
     pub(super) size: u64,
     pub(super) content: Content,
-    pub(super) kind: Kind,
 }
 
 pub(super) enum Content {
@@ -124,20 +142,44 @@ impl Repository {
 }
 
 impl Entry {
-    fn new(
-        Resource {
-            path: _,
+    fn new(resource: Resource) -> Result<Self> {
+        let Resource {
             file,
             size,
             sha256,
             last_modified,
             kind,
-        }: Resource,
-    ) -> Result<Self> {
+            variants,
+            ..
+        } = resource;
         ensure!(
             (0..END_OF_DATES).contains(&last_modified),
             "`{last_modified}` is not a date of HTTP"
         );
+        let identity = Representation::new(kind, file, size, sha256)?;
+        let variant = |Variant {
+                           coding,
+                           file,
+                           size,
+                           sha256,
+                       }| match Representation::new(kind, file, size, sha256) {
+            Ok(variant) => Some((coding, variant)),
+            Err(error) => {
+                tracing::warn!("serving without a compressed variant: {error:#}");
+                None
+            }
+        };
+        Ok(Self {
+            last_modified,
+            kind,
+            identity,
+            variants: variants.into_iter().filter_map(variant).collect(),
+        })
+    }
+}
+
+impl Representation {
+    fn new(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Result<Self> {
         let content = if kind.is_asked_often() && size <= IN_MEMORY {
             Content::Memory(read(&file, size, sha256)?)
         } else {
@@ -145,10 +187,8 @@ impl Entry {
         };
         Ok(Self {
             integrity: Integrity::new(sha256),
-            last_modified,
             size,
             content,
-            kind,
         })
     }
 }

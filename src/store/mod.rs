@@ -9,6 +9,7 @@
 //! <data>/<repository>/diverged.jsonl    one line for each published version that upstream would change now
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
+//! <data>/<repository>/variants/         compressed copies: derived, disposable
 //! <data>/<repository>/tmp/<writer>/     what a writer has not published yet
 //! ```
 //!
@@ -37,6 +38,7 @@ mod probe;
 mod repository;
 pub mod snapshot;
 mod staging;
+pub mod variants;
 mod volume;
 
 pub use diverged::{Content, Divergence};

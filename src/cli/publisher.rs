@@ -1,0 +1,140 @@
+//! Puts what is on the volume before the server: the newest snapshot of each repository, and the compressed variants
+//! that there are. Makes those variants too, after publication and beside the cycles.
+
+use super::setup::{self, Setup};
+use crate::coding::{Coding, Effort};
+use crate::config::Compression;
+use crate::serve::{Kind, Published, RepositorySite, Resource, Site, Variant};
+use crate::source::CancelFlag;
+use crate::store::Repository;
+use crate::store::variants::Variants;
+
+/// In bytes; what is smaller fits into one packet as it is.
+const SMALLEST: u64 = 512;
+
+/// Serves the newest snapshot of each repository; answers whether that went well.
+pub(super) fn publish(setup: &Setup, stores: &[Repository], published: &Published) -> bool {
+    let site =
+        |(repository, store): (&setup::Repository, &Repository)| site(repository.base_url.path(), store);
+    let sites: anyhow::Result<Vec<_>> = setup.repositories.iter().zip(stores).map(site).collect();
+    match sites.and_then(Site::new) {
+        Ok(site) => {
+            published.switch_to(site);
+            true
+        }
+        Err(error) => {
+            tracing::error!("what was served before stays: {error:#}");
+            false
+        }
+    }
+}
+
+/// Makes the variants of one repository that are missing, metadata first. They are an extra: what cannot be made is
+/// served uncompressed.
+pub(super) fn make_variants(
+    setup: &Setup,
+    repository: &setup::Repository,
+    store: &Repository,
+    stop: &CancelFlag,
+) {
+    let level = setup.config.serve.compression;
+    let made = site(repository.base_url.path(), store).and_then(|site| compress(&site, store, level, stop));
+    match made {
+        Ok(0) => {}
+        Ok(variants) => tracing::info!(
+            repository = repository.name,
+            variants,
+            "compressed what is published"
+        ),
+        Err(error) => tracing::warn!(repository = repository.name, "serving uncompressed: {error:#}"),
+    }
+}
+
+fn compress(
+    site: &RepositorySite,
+    store: &Repository,
+    level: Compression,
+    stop: &CancelFlag,
+) -> anyhow::Result<usize> {
+    let variants = store.variants()?;
+    let wanted: Vec<_> = site
+        .resources
+        .iter()
+        .filter(|resource| resource.size >= SMALLEST)
+        .filter_map(|resource| Some((resource, effort_for(resource.kind, level)?)))
+        .collect();
+    store.prune_variants(&wanted.iter().map(|(resource, _)| resource.sha256).collect())?;
+    let mut made = 0;
+    for effort in [Effort::Thorough, Effort::Fast] {
+        for (resource, _) in wanted.iter().filter(|(_, of)| *of == effort) {
+            for &coding in Coding::made_with(effort) {
+                if stop.is_set() {
+                    return Ok(made);
+                }
+                if !variants.knows(resource.sha256, coding) {
+                    store.make_variant(&resource.file, resource.sha256, coding, effort)?;
+                    made += 1;
+                }
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn effort_for(kind: Kind, level: Compression) -> Option<Effort> {
+    match kind {
+        // It grows under its URL.
+        Kind::Ledger => None,
+        Kind::Archive => (level == Compression::All).then_some(Effort::Fast),
+        _ => (level != Compression::None).then_some(Effort::Thorough),
+    }
+}
+
+/// What a repository serves; nothing before its first snapshot.
+fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
+    let mut resources = Vec::new();
+    if let Some(snapshot) = store.newest_snapshot()? {
+        let variants = store.variants().unwrap_or_else(|error| {
+            tracing::warn!("serving uncompressed: {error:#}");
+            Variants::default()
+        });
+        resources.extend(snapshot.manifest.files.iter().map(|(path, file)| Resource {
+            path: path.clone(),
+            file: snapshot.folder.join(path),
+            size: file.size,
+            sha256: file.sha256,
+            last_modified: file.last_modified,
+            kind: if path.starts_with("include/") {
+                Kind::ArchivedMetadata
+            } else {
+                Kind::Metadata
+            },
+            variants: variants.of(file.sha256).iter().map(variant).collect(),
+        }));
+        let releases = usize::try_from(snapshot.manifest.releases)?;
+        store.ledger(|ledger| {
+            resources.extend(ledger.releases().iter().take(releases).map(|release| Resource {
+                path: release.path(),
+                file: store.archive(release),
+                size: release.size,
+                sha256: release.sha256,
+                last_modified: release.time.as_second(),
+                kind: Kind::Archive,
+                variants: variants.of(release.sha256).iter().map(variant).collect(),
+            }));
+        });
+    }
+    Ok(RepositorySite {
+        base_path: base_path.to_owned(),
+        resources,
+    })
+}
+
+fn variant(made: &crate::store::variants::Variant) -> Variant {
+    Variant {
+        coding: made.coding,
+        file: made.file.clone(),
+        size: made.size,
+        sha256: made.sha256,
+    }
+}

@@ -1,0 +1,301 @@
+//! Compressed variants of published files: derived data, which may be lost at any time and is made again.
+//!
+//! ```text
+//! <repository>/variants/<aa>/<sha256>-<sha256 of the variant>.<br|zst|gz>
+//! <repository>/variants/<aa>/<sha256>-none.<br|zst|gz>       an empty file: this coding does not pay here
+//! ```
+//!
+//! `<sha256>` is that of the published bytes and `<aa>` its first two digits. So a name says all there is to know: a
+//! variant cannot belong to other bytes, and one that is damaged can be told. Nothing here is synced for its own sake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use sha2::Digest as _;
+
+use super::{Repository, files};
+use crate::coding::{Coding, Effort};
+use crate::digest::Sha256;
+
+/// A variant that is no smaller than this share of the original is not worth its decompression.
+const WORTH_PERCENT: u64 = 95;
+
+/// No variant takes this long to make.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// The name in place of a digest where a coding does not pay.
+const NONE: &str = "none";
+
+/// A file in another coding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    pub coding: Coding,
+    pub file: PathBuf,
+    /// Of the variant's bytes, as its name says.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What is known of the variants of one repository, by the SHA-256 of the published bytes.
+#[derive(Debug, Default)]
+pub struct Variants {
+    made: BTreeMap<Sha256, Vec<Variant>>,
+    known: BTreeSet<(Sha256, Coding)>,
+}
+
+impl Variants {
+    /// The variants of the file with this digest.
+    pub fn of(&self, sha256: Sha256) -> &[Variant] {
+        self.made.get(&sha256).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the variant was made, or found not to pay.
+    pub fn knows(&self, sha256: Sha256, coding: Coding) -> bool {
+        self.known.contains(&(sha256, coding))
+    }
+}
+
+impl Repository {
+    /// Lists the variants; a folder that is not there has none, and foreign names are passed over.
+    ///
+    /// # Errors
+    /// Of listing the folder.
+    pub fn variants(&self) -> anyhow::Result<Variants> {
+        let mut variants = Variants::default();
+        for file in self.variant_files()? {
+            let Some((sha256, own, coding)) = parse(&file) else {
+                continue;
+            };
+            variants.known.insert((sha256, coding));
+            if let Some(own) = own {
+                let size = fs::metadata(&file)
+                    .with_context(|| format!("failed to read `{}`", file.display()))?
+                    .len();
+                variants.made.entry(sha256).or_default().push(Variant {
+                    coding,
+                    file,
+                    sha256: own,
+                    size,
+                });
+            }
+        }
+        Ok(variants)
+    }
+
+    /// When variants last came or went.
+    pub fn variants_changed(&self) -> Option<SystemTime> {
+        let folders = list(&self.root().join("variants")).unwrap_or_default();
+        let changed = |folder: PathBuf| fs::metadata(folder).and_then(|m| m.modified()).ok();
+        folders.into_iter().filter_map(changed).max()
+    }
+
+    /// Makes one variant of a published file.
+    ///
+    /// # Errors
+    /// An original that is not what was published, and errors of the file system; nothing is left behind.
+    pub fn make_variant(
+        &self,
+        original: &Path,
+        sha256: Sha256,
+        coding: Coding,
+        effort: Effort,
+    ) -> anyhow::Result<()> {
+        let name = sha256.to_string();
+        let folder = self.root().join("variants").join(&name[..2]);
+        fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+        let aside = folder.join(format!(".{}-{name}.{}", std::process::id(), coding.extension()));
+        let _ = fs::remove_file(&aside);
+        let made = encode(original, sha256, coding, effort, &aside)
+            .with_context(|| format!("failed to compress `{}`", original.display()))
+            .and_then(|(size, digests)| keep(&aside, sha256, coding, size, digests));
+        if made.is_err() {
+            let _ = fs::remove_file(&aside);
+        }
+        made
+    }
+
+    /// Removes the variants of everything but `wanted`.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn prune_variants(&self, wanted: &BTreeSet<Sha256>) -> anyhow::Result<()> {
+        for file in self.variant_files()? {
+            let unwanted = match parse(&file) {
+                Some((sha256, ..)) => !wanted.contains(&sha256),
+                None => is_left_over(&file),
+            };
+            if unwanted {
+                fs::remove_file(&file).with_context(|| format!("failed to remove `{}`", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn variant_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for folder in list(&self.root().join("variants"))? {
+            if folder.is_dir() {
+                files.extend(list(&folder)?);
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Gives a finished variant its name, unless it does not pay.
+fn keep(
+    aside: &Path,
+    sha256: Sha256,
+    coding: Coding,
+    original: u64,
+    made: files::Digests,
+) -> anyhow::Result<()> {
+    let pays = made.size * 100 < original * WORTH_PERCENT;
+    let own = if pays {
+        made.sha256.to_string()
+    } else {
+        NONE.to_owned()
+    };
+    let target = aside.with_file_name(format!("{sha256}-{own}.{}", coding.extension()));
+    if !pays {
+        fs::remove_file(aside).with_context(|| format!("failed to remove `{}`", aside.display()))?;
+        return File::create(&target)
+            .map(drop)
+            .with_context(|| format!("failed to create `{}`", target.display()));
+    }
+    fs::rename(aside, &target).with_context(|| format!("failed to rename to `{}`", target.display()))
+}
+
+/// Whether a process that is gone has left it behind.
+fn is_left_over(file: &Path) -> bool {
+    let is_old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > ABANDONED);
+    let is_aside = file
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    is_aside && fs::metadata(file).and_then(|m| m.modified()).is_ok_and(is_old)
+}
+
+fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    entries.with_context(|| format!("failed to list `{}`", folder.display()))
+}
+
+/// The published digest, the variant's own (unless it does not pay), and the coding.
+fn parse(file: &Path) -> Option<(Sha256, Option<Sha256>, Coding)> {
+    let extension = file.extension()?.to_str()?;
+    let coding = Coding::ALL
+        .into_iter()
+        .find(|coding| coding.extension() == extension)?;
+    let (sha256, own) = file.file_stem()?.to_str()?.split_once('-')?;
+    let own = match own {
+        NONE => None,
+        own => Some(own.parse().ok()?),
+    };
+    Some((sha256.parse().ok()?, own, coding))
+}
+
+/// Compresses into a new file; answers the length of the original, which must have the published digest.
+fn encode(
+    original: &Path,
+    sha256: Sha256,
+    coding: Coding,
+    effort: Effort,
+    aside: &Path,
+) -> anyhow::Result<(u64, files::Digests)> {
+    let mut from = Hashing {
+        file: BufReader::with_capacity(1 << 18, File::open(original)?),
+        hasher: sha2::Sha256::new(),
+        size: 0,
+    };
+    let made = coding
+        .encode(effort, &mut from, files::HashingFile::create(aside)?)?
+        .finish()?;
+    let found = Sha256(from.hasher.finalize().into());
+    ensure!(
+        found == sha256,
+        "its SHA-256 is {found}, not the published {sha256}"
+    );
+    Ok((from.size, made))
+}
+
+struct Hashing {
+    file: BufReader<File>,
+    hasher: sha2::Sha256,
+    size: u64,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.size += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Volume;
+
+    #[test]
+    fn variants_are_made_found_pruned_and_never_of_other_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(&folder.path().join("data")).unwrap();
+        let store = volume.repository("acme").unwrap();
+        let text = b"the same again and ".repeat(1000);
+        let (original, sha256) = (folder.path().join("a.json"), Sha256::of(&text));
+        fs::write(&original, &text).unwrap();
+        for coding in Coding::ALL {
+            assert!(!store.variants().unwrap().knows(sha256, coding));
+            store
+                .make_variant(&original, sha256, coding, Effort::Thorough)
+                .unwrap();
+        }
+        let variants = store.variants().unwrap();
+        assert_eq!(variants.of(sha256).len(), 3);
+        for variant in variants.of(sha256) {
+            let bytes = fs::read(&variant.file).unwrap();
+            assert_eq!(
+                (Sha256::of(&bytes), bytes.len() as u64),
+                (variant.sha256, variant.size)
+            );
+            let mut decoded = Vec::new();
+            match variant.coding {
+                Coding::Brotli => brotli::Decompressor::new(&bytes[..], 4096).read_to_end(&mut decoded),
+                Coding::Zstd => zstd::Decoder::new(&bytes[..]).unwrap().read_to_end(&mut decoded),
+                Coding::Gzip => flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut decoded),
+            }
+            .unwrap();
+            assert_eq!(decoded, text, "{:?}", variant.coding);
+        }
+
+        let random: Vec<u8> = (0..100_u32)
+            .flat_map(|n| Sha256::of(&n.to_le_bytes()).0)
+            .collect();
+        let (noise, noise256) = (folder.path().join("noise"), Sha256::of(&random));
+        fs::write(&noise, &random).unwrap();
+        store
+            .make_variant(&noise, noise256, Coding::Zstd, Effort::Fast)
+            .unwrap();
+        let variants = store.variants().unwrap();
+        assert!(variants.knows(noise256, Coding::Zstd) && variants.of(noise256).is_empty());
+
+        let wrong = store.make_variant(&noise, sha256, Coding::Gzip, Effort::Fast);
+        assert!(format!("{:#}", wrong.unwrap_err()).contains("not the published"));
+        let names = store.variant_files().unwrap();
+        assert!(names.iter().all(|file| parse(file).is_some()), "{names:?}");
+
+        store.prune_variants(&BTreeSet::from([noise256])).unwrap();
+        let variants = store.variants().unwrap();
+        assert!(variants.of(sha256).is_empty() && variants.knows(noise256, Coding::Zstd));
+    }
+}
