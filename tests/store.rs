@@ -368,3 +368,231 @@ fn an_upstream_that_deletes_everything_takes_nothing_away() {
     let p2 = get(port, "/mirror/p2/acme/good.json");
     assert!(String::from_utf8_lossy(&p2.body).contains("1.0.0"));
 }
+
+fn report(lab: &Lab) -> Value {
+    serde_json::from_str(&read(lab, "data/acme/current/report.json")).unwrap()
+}
+
+#[test]
+fn a_moved_tag_is_recorded_as_diverged_once_for_each_commit() {
+    let (lab, upstream, port) = mirror();
+    let zip = std::fs::read(lab.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
+    let first = ledger(&lab)[0].clone();
+    // The same bytes from another commit are no divergence.
+    upstream.git(&["checkout", "-q", "1.1.0"]);
+    upstream.git(&["commit", "-q", "--allow-empty", "-m", "again"]);
+    upstream.git(&["tag", "-f", "1.1.0"]);
+    lab.build(0);
+    assert!(!lab.path("data/acme/diverged.jsonl").exists());
+
+    release(&upstream, "1.0.0", "moved");
+    let moved = upstream.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let log = lab.build(0);
+    assert!(
+        log.contains("diverged: upstream's tag would give other bytes"),
+        "{log}"
+    );
+    assert!(log.contains(r#""diverged":1"#), "{log}");
+    let lines = read(&lab, "data/acme/diverged.jsonl");
+    let line: Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(
+        (&line["source"], &line["ref"], &line["version"]),
+        (&"good".into(), &"1.0.0".into(), &"1.0.0".into())
+    );
+    assert_eq!(line["published"]["commit"], first["commit"]);
+    assert_eq!(line["published"]["sha1"], first["sha1"]);
+    assert_eq!(line["attempted"]["commit"], moved.as_str());
+    assert_ne!(line["attempted"]["sha256"], line["published"]["sha256"]);
+    assert_eq!(
+        report(&lab)["sources"]["good"]["diverged"],
+        serde_json::json!([line])
+    );
+
+    // Not again: when nothing changes, when another tag comes, and when the report is lost.
+    let before = lab.volume();
+    lab.build(0);
+    assert_eq!(lab.volume(), before);
+    release(&upstream, "1.2.0", "first");
+    assert!(!lab.build(0).contains("diverged: "));
+    run(Command::new("rm").arg("-r").arg(lab.path("data/acme/snapshots")));
+    assert!(!lab.build(0).contains("diverged: "));
+    assert_eq!(read(&lab, "data/acme/diverged.jsonl"), lines);
+
+    // But for another commit, and also when the tag was away in between.
+    upstream.git(&["tag", "-d", "1.0.0"]);
+    lab.build(0);
+    release(&upstream, "1.0.0", "moved again");
+    lab.build(0);
+    assert_eq!(read(&lab, "data/acme/diverged.jsonl").lines().count(), 2);
+    let kept = std::fs::read(lab.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
+    assert!(kept == zip);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn a_version_that_an_earlier_tag_published_is_no_divergence() {
+    let (lab, upstream, _) = mirror();
+    // A tag that has version 1.1.0 still, with other bytes.
+    release(&upstream, "1.1.0", "changed without a new version");
+    upstream.git(&["tag", "-f", "1.1.0", "HEAD~1"]);
+    upstream.git(&["tag", "1.2.0"]);
+    let log = lab.build(0);
+    assert!(log.contains(r#""diverged":0"#), "{log}");
+    assert!(!lab.path("data/acme/diverged.jsonl").exists());
+}
+
+#[test]
+fn the_fuse_keeps_metadata_that_would_lose_versions_from_being_published() {
+    let (lab, _, port) = mirror();
+    // What a snapshot names and the ledger does not: as after a mistake of whatever kind.
+    let include = names(&lab, "data/acme/snapshots/1/include").pop().unwrap();
+    let folder = "data/acme/snapshots/1";
+    let path = format!("{folder}/include/{include}");
+    let more = read(&lab, &path).replacen(r#""1.0.0":"#, r#""0.9.0":{},"0.8.0":{},"1.0.0":"#, 1);
+    std::fs::remove_file(lab.path(&path)).unwrap();
+    lab.write(&path, &more);
+    let mut manifest: Value = serde_json::from_str(&read(&lab, &format!("{folder}/manifest.json"))).unwrap();
+    let file = &mut manifest["files"][format!("include/{include}")];
+    file["sha256"] = mirror::digest::Sha256::of(more.as_bytes()).to_string().into();
+    file["size"] = more.len().into();
+    std::fs::remove_file(lab.path(&format!("{folder}/manifest.json"))).unwrap();
+    lab.write(&format!("{folder}/manifest.json"), &manifest.to_string());
+
+    release(
+        &Upstream {
+            folder: lab.path("git/good"),
+        },
+        "1.2.0",
+        "first",
+    );
+    let log = lab.build(2);
+    assert!(
+        log.contains("the metadata would lose 2 of 4 versions (50.0 %, allowed are 3 %), such as acme/good 0.8.0, acme/good 0.9.0"),
+        "{log}"
+    );
+    assert_eq!(names(&lab, "data/acme/snapshots"), ["1"]);
+    let yaml = read(&lab, "mirror.yaml");
+    lab.write("mirror.yaml", &format!("{yaml}build: {{max_removed: 50%}}\n"));
+    lab.build(0);
+    assert_eq!(names(&lab, "data/acme/snapshots"), ["1", "2"]);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+/// Runs `mirror` with these arguments, which must end with `code`, and answers what it printed.
+fn command(lab: &Lab, arguments: &[&str], code: i32) -> String {
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    let output = mirror
+        .args(arguments)
+        .arg("--config")
+        .arg(lab.path("mirror.yaml"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+#[test]
+fn a_rollback_brings_metadata_back_until_it_is_ended() {
+    let (lab, upstream, port) = mirror();
+    command(&lab, &["rollback"], 2);
+    release(&upstream, "1.2.0", "first");
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let versions = || {
+        let p2: Value = serde_json::from_slice(&get(port, "/mirror/p2/acme/good.json").body).unwrap();
+        p2["packages"]["acme/good"].as_array().unwrap().len()
+    };
+    let date = || {
+        get(port, "/mirror/p2/acme/good.json")
+            .header("last-modified")
+            .unwrap()
+            .to_owned()
+    };
+    let parse = |date: &str| httpdate(date);
+    let root: Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    let include = root["includes"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .replace('$', "%24");
+    let (before, new) = (date(), versions());
+    assert_eq!(new, 3);
+    let text = command(&lab, &["rollback"], 0);
+    assert!(
+        text.contains("snapshot 3 has the content of snapshot 1"),
+        "{text}"
+    );
+    until("the rollback is served", || versions() == 2);
+    assert!(parse(&date()) > parse(&before), "{} > {before}", date());
+    assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+
+    // Cycles go on, without metadata.
+    release(&upstream, "1.3.0", "first");
+    let log = lab.build(0);
+    assert!(log.contains("the content of snapshot 1 is held"), "{log}");
+    assert_eq!((ledger(&lab).len(), versions()), (4, 2));
+    assert!(
+        command(&lab, &["rollback", "--to", "9"], 2)
+            .contains("there is no snapshot 9\nhint: there are [1, 2, 3]")
+    );
+    let text = command(&lab, &["rollback", "--to", "2"], 0);
+    assert!(
+        text.contains("snapshot 4 has the content of snapshot 2"),
+        "{text}"
+    );
+    until("the other one is served", || versions() == 3);
+    command(&lab, &["rollback", "--end"], 0);
+    assert!(command(&lab, &["rollback", "--end"], 0).contains("no rollback to end"));
+    lab.build(0);
+    until("everything is served", || versions() == 4);
+    assert_eq!(all_archives_answer(&lab, port), 4);
+}
+
+fn httpdate(date: &str) -> i64 {
+    run(Command::new("date").args(["+%s", "-d", date]))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
+    let (lab, upstream, port) = mirror();
+    let yaml = read(&lab, "mirror.yaml");
+    let keep = |grace: &str| {
+        lab.write(
+            "mirror.yaml",
+            &format!("{yaml}snapshots: {{keep: 2, grace: {grace}}}\n"),
+        );
+    };
+    keep("1h");
+    for version in ["1.2.0", "1.3.0", "1.4.0"] {
+        release(&upstream, version, "first");
+        lab.build(0);
+    }
+    assert_eq!(names(&lab, "data/acme/snapshots"), ["1", "2", "3", "4"]);
+    let marked: Vec<_> = ["1", "2", "3", "4"]
+        .map(|n| lab.path(&format!("data/acme/snapshots/{n}/retired")).exists())
+        .into();
+    assert_eq!(marked, [true, true, false, false]);
+    let includes = names(&lab, "data/acme/snapshots/4/include");
+    assert_eq!(includes.len(), 4);
+    keep("0s");
+    lab.build(0);
+    assert_eq!(names(&lab, "data/acme/snapshots"), ["3", "4"]);
+    let before = lab.volume();
+    lab.build(0);
+    assert_eq!(lab.volume(), before);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 5);
+    for include in includes {
+        let url = format!("/mirror/include/{}", include.replace('$', "%24"));
+        assert_eq!(get(port, &url).status, 200, "{url}");
+    }
+}

@@ -52,6 +52,7 @@ pub(super) fn run_cycle(
         excluded = count(|s| s.excluded.len()),
         failed = count(|s| s.failed.len() + usize::from(s.error.is_some())),
         gaps = finished.report.gaps.len(),
+        diverged = count(|s| s.diverged.len()),
         snapshot = finished.snapshot.as_ref().map(|s| s.manifest.number),
         "cycle finished"
     );
@@ -81,6 +82,11 @@ fn with_job<T>(
         progress: &|step| display.step(step),
         fetches: git.parallel.get(),
         workers: setup.config.build.workers().get(),
+        max_removed: setup.config.build.max_removed.0,
+        retention: store::Retention {
+            snapshots: setup.config.snapshots.keep.get(),
+            grace: setup.config.snapshots.grace,
+        },
     })
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod daemon;
 mod progress;
 mod publisher;
+mod rollback;
 mod setup;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Build on schedule and serve (the default)
     Run,
@@ -40,6 +41,8 @@ enum Command {
     Check,
     /// Say what a cycle would build, without building
     Plan,
+    /// Publish the metadata of an earlier snapshot again
+    Rollback(rollback::Rollback),
     /// Ask the running server whether it is well
     Health,
     /// Print the JSON Schema of the configuration
@@ -80,14 +83,14 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    let exit = match arguments.command.unwrap_or(Command::Run) {
+    let exit = match arguments.command.clone().unwrap_or(Command::Run) {
         Command::Schema => commands::schema(),
-        command => configured(command, &arguments),
+        command => configured(&command, &arguments),
     };
     exit.into()
 }
 
-fn configured(command: Command, arguments: &Arguments) -> Exit {
+fn configured(command: &Command, arguments: &Arguments) -> Exit {
     let setup = match setup::load(arguments.config.as_deref()) {
         Ok(setup) => setup,
         Err(error) => {
@@ -98,7 +101,9 @@ fn configured(command: Command, arguments: &Arguments) -> Exit {
     let log = setup.config.log;
     // What a person asks for and reads at once needs no log of its steps.
     let (format, level) = match command {
-        Command::Check | Command::Health | Command::Plan => (LogFormat::Auto, LogLevel::Warn),
+        Command::Check | Command::Health | Command::Plan | Command::Rollback(_) => {
+            (LogFormat::Auto, LogLevel::Warn)
+        }
         _ => (log.format, log.level),
     };
     let result = init_logging(format, level).and_then(|()| match command {
@@ -107,6 +112,7 @@ fn configured(command: Command, arguments: &Arguments) -> Exit {
         Command::Build => commands::build(&setup),
         Command::Plan => commands::plan(&setup),
         Command::Check => commands::check(&setup),
+        Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
         Command::Health => commands::health(&setup),
         Command::Schema => Ok(commands::schema()),
     });

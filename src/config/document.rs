@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::quantity::Percent;
 use super::secret::Password;
 use super::{listen, quantity};
 
@@ -39,6 +40,12 @@ pub(super) struct Document {
     /// How packages are built.
     #[serde(default)]
     pub build: Build,
+    /// Which published states of the metadata stay on the volume.
+    #[serde(default)]
+    pub snapshots: Snapshots,
+    /// How published files are checked for damage.
+    #[serde(default)]
+    pub verify: Verify,
     /// What is logged, to the standard error output.
     #[serde(default)]
     pub log: Log,
@@ -208,11 +215,61 @@ pub(super) struct CredentialEntry {
 }
 
 /// How packages are built.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Build {
     /// How many packages are built at once; by default one for each processor, at most four.
     pub workers: Option<NonZeroUsize>,
+    /// If a cycle would remove a larger share of the published versions from the metadata, it publishes nothing.
+    pub max_removed: Percent,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_removed: Percent(3.0),
+        }
+    }
+}
+
+/// Which published states of the metadata stay on the volume, for `mirror rollback`. Archives always stay.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// How many of the newest snapshots are kept.
+    pub keep: NonZeroUsize,
+    /// How long a snapshot that is no longer kept still stays, for servers that have not followed yet.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub grace: Duration,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            keep: count(20),
+            grace: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// How published files are checked for damage while `mirror run` serves them.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verify {
+    /// In how long all archives are read once; `0s` reads none.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "quantity::DurationText")]
+    pub scrub: Duration,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            scrub: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
 }
 
 impl Build {

@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::schedule::Schedule;
 
-pub use document::{Build, Compression, Log, LogFormat, LogLevel, Serve, Site};
+pub use document::{Build, Compression, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load};
 pub use git::{Credential, Git};
 pub use schema::json_schema;
@@ -42,6 +42,8 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     pub git: Git,
     pub build: Build,
+    pub snapshots: Snapshots,
+    pub verify: Verify,
     pub log: Log,
 }
 

@@ -126,6 +126,40 @@ impl Visitor<'_> for Quantity {
     }
 }
 
+/// A share, written as `3%` or `0.5%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(pub f64);
+
+impl serde::Serialize for Percent {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Percent {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let expected = "expected a share from 0% to 100%, such as 3%";
+        let text = String::deserialize(from)?;
+        let number = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+        let share = number.filter(|n| (0.0..=100.0).contains(n));
+        share.map(Self).ok_or_else(|| de::Error::custom(expected))
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *%$|\$\{" })
+    }
+}
+
 /// The schema of a duration.
 pub struct DurationText;
 

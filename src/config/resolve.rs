@@ -36,6 +36,8 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
         repositories: repositories?,
         git,
         build: document.build,
+        snapshots: document.snapshots,
+        verify: document.verify,
         log: document.log,
     })
 }

@@ -6,7 +6,9 @@
 mod aliases;
 mod artifacts;
 mod clones;
+mod fuse;
 mod metadata;
+mod moved;
 mod nightly;
 mod refs;
 mod report;
@@ -31,7 +33,7 @@ use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
-use crate::store::{Repository, Staged};
+use crate::store::{Repository, Retention, Staged};
 
 pub use report::{Report, SourceReport};
 
@@ -55,6 +57,10 @@ pub struct Job<'a> {
     pub fetches: usize,
     /// Packages built at the same time.
     pub workers: usize,
+    /// More than so many percent of the published versions may not disappear from the metadata.
+    pub max_removed: f64,
+    /// Which snapshots stay.
+    pub retention: Retention,
 }
 
 /// What a cycle is doing.
@@ -216,11 +222,16 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     });
     // A repository that never had anything stays unpublished, and its server not ready, instead of being empty.
     let nothing = job.store.ledger(|ledger| ledger.is_empty());
-    let snapshot = if unchanged || nothing {
+    let held = previous.as_ref().and_then(|p| p.manifest.rollback_to);
+    if let Some(to) = held {
+        tracing::warn!("the content of snapshot {to} is held: `mirror rollback --end` publishes again");
+    }
+    let snapshot = if unchanged || nothing || held.is_some() {
         None
     } else {
         publish(job, previous.as_ref(), &mut report)?
     };
+    job.store.collect(job.retention)?;
     Ok(Finished {
         report,
         published,
@@ -235,8 +246,20 @@ fn plan_releases(
     releases: &[plan::Release],
     resources: &Resources,
 ) -> Plan {
+    let claimed = |name: &_, version: &_| claim(job, source, name, version);
+    plan_with(job, source, clone, releases, resources, &claimed)
+}
+
+fn plan_with(
+    job: &Job<'_>,
+    source: &Source,
+    clone: &BareClone,
+    releases: &[plan::Release],
+    resources: &Resources,
+    claimed: &dyn Fn(&PackageName, &Version) -> Claim,
+) -> Plan {
     let around = Surroundings {
-        claimed: &|name, version| claim(job, source, name, version),
+        claimed,
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
     };
@@ -264,12 +287,14 @@ fn build_source(
     fetched: &Fetched,
     known: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
+    let mut found = fetched.releases(source)?;
+    let mut lines = std::mem::take(&mut found.lines);
     let Found {
         folder,
         clone,
         releases,
-        mut lines,
-    } = fetched.releases(source)?;
+        ..
+    } = &found;
     let mut depends = vec![job.base_url.to_string()];
     if source.uses_resources() {
         depends.extend(fetched.resources.commits());
@@ -288,12 +313,12 @@ fn build_source(
     {
         return Ok((known.clone(), 0));
     }
-    let mut plan = plan_releases(job, source, &clone, &releases, &fetched.resources);
+    let mut plan = plan_releases(job, source, clone, releases, &fetched.resources);
     for unused in &plan.unused {
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
     lines.append(&mut plan.lines);
-    let open = || Ok(BareClone::open(&folder)?);
+    let open = || Ok(BareClone::open(folder)?);
     (job.progress)(Step::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
@@ -326,10 +351,11 @@ fn build_source(
     if new > 0 {
         job.store.publish(batch)?;
     }
-    let report = SourceReport {
+    let mut report = SourceReport {
         unused: plan.unused,
         ..SourceReport::new(rules, commits, lines)
     };
+    moved::examine(job, source, &found, &fetched.resources, known, &mut report)?;
     Ok((report, new))
 }
 
@@ -405,6 +431,9 @@ fn publish(
     report: &mut Report,
 ) -> anyhow::Result<Option<Snapshot>> {
     let packages = metadata::read(job.store, &releases(job))?;
+    if let Some(previous) = previous {
+        fuse::check(job, previous, &packages)?;
+    }
     report.gaps = crate::repository::gaps(&packages);
     for gap in &report.gaps {
         tracing::warn!("{gap}");

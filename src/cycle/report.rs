@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::package::plan::{Line, Outcome};
 use crate::repository::Gap;
+use crate::store::Divergence;
 
 /// The report of one cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub struct SourceReport {
     /// What the recipe says about this source that matches nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
+    /// The commits at which refs that have moved were compared with what they had published.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub examined: BTreeMap<String, String>,
+    /// What was ever found to differ: published bytes that upstream would change. It is not a failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Divergence>,
 }
 
 impl SourceReport {

@@ -35,15 +35,43 @@ pub struct Digests {
 
 /// A new file that hashes what is written to it.
 pub struct HashingFile {
-    inner: BufWriter<Hashing>,
+    inner: BufWriter<Hashed<File>>,
     path: PathBuf,
 }
 
-struct Hashing {
-    file: File,
+/// A sink that hashes what is written to it.
+pub struct Hashed<W> {
+    sink: W,
     sha1: sha1::Sha1,
     sha256: sha2::Sha256,
     size: u64,
+}
+
+impl<W> Hashed<W> {
+    fn new(sink: W) -> Self {
+        Self {
+            sink,
+            sha1: sha1::Sha1::new(),
+            sha256: sha2::Sha256::new(),
+            size: 0,
+        }
+    }
+
+    /// What was written until now.
+    pub fn digests(self) -> Digests {
+        Digests {
+            sha1: Sha1(self.sha1.finalize().into()),
+            sha256: Sha256(self.sha256.finalize().into()),
+            size: self.size,
+        }
+    }
+}
+
+impl Hashed<io::Sink> {
+    /// Hashes only.
+    pub fn nowhere() -> Self {
+        Self::new(io::sink())
+    }
 }
 
 impl HashingFile {
@@ -54,14 +82,8 @@ impl HashingFile {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(|| format!("failed to create `{}`", path.display()))?;
-        let sink = Hashing {
-            file,
-            sha1: sha1::Sha1::new(),
-            sha256: sha2::Sha256::new(),
-            size: 0,
-        };
         Ok(Self {
-            inner: BufWriter::with_capacity(1 << 18, sink),
+            inner: BufWriter::with_capacity(1 << 18, Hashed::new(file)),
             path: path.to_owned(),
         })
     }
@@ -72,20 +94,26 @@ impl HashingFile {
     /// Of the file system.
     pub fn finish(self) -> anyhow::Result<Digests> {
         let failed = || format!("failed to write `{}`", self.path.display());
-        let sink = self
+        let mut hashed = self
             .inner
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
             .with_context(failed)?;
-        sink.file
-            .set_permissions(Permissions::from_mode(0o444))
+        hashed.flush().with_context(failed)?;
+        let Hashed {
+            sink: file,
+            sha1,
+            sha256,
+            size,
+        } = hashed;
+        file.set_permissions(Permissions::from_mode(0o444))
             .with_context(failed)?;
-        sync(&sink.file, &self.path)?;
-        close(sink.file, &self.path)?;
+        sync(&file, &self.path)?;
+        close(file, &self.path)?;
         Ok(Digests {
-            sha1: Sha1(sink.sha1.finalize().into()),
-            sha256: Sha256(sink.sha256.finalize().into()),
-            size: sink.size,
+            sha1: Sha1(sha1.finalize().into()),
+            sha256: Sha256(sha256.finalize().into()),
+            size,
         })
     }
 }
@@ -100,9 +128,9 @@ impl Write for HashingFile {
     }
 }
 
-impl Write for Hashing {
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.sink.write(bytes)?;
         self.sha1.update(&bytes[..written]);
         self.sha256.update(&bytes[..written]);
         self.size += written as u64;
@@ -110,7 +138,7 @@ impl Write for Hashing {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.sink.flush()
     }
 }
 

@@ -31,16 +31,19 @@
 //!
 //! A sync that fails is not tried again: the repository takes no more from this writer, and the cycle ends.
 
+mod collect;
 mod diverged;
 pub mod files;
 mod marker;
 mod probe;
 mod repository;
+mod rollback;
 pub mod snapshot;
 mod staging;
 pub mod variants;
 mod volume;
 
+pub use collect::Retention;
 pub use diverged::{Content, Divergence};
 pub use probe::Space;
 pub use repository::{Repository, Staged};

@@ -128,12 +128,16 @@ impl Repository {
         Ok(numbers)
     }
 
+    pub(super) fn snapshot_folder(&self, number: u64) -> PathBuf {
+        self.root().join("snapshots").join(number.to_string())
+    }
+
     /// Reads the manifest of a snapshot; its files may be damaged.
     ///
     /// # Errors
     /// No such snapshot, and a manifest that is damaged.
     pub fn load(&self, number: u64) -> anyhow::Result<Snapshot> {
-        let folder = self.root().join("snapshots").join(number.to_string());
+        let folder = self.snapshot_folder(number);
         let path = folder.join("manifest.json");
         let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         let manifest: Manifest = serde_json::from_slice(&text)
@@ -230,7 +234,7 @@ impl Repository {
     ) -> anyhow::Result<Snapshot> {
         let folder = self.aside("snapshot")?;
         self.write_aside(&folder, previous, contents, &manifest)?;
-        let target = self.root().join("snapshots").join(manifest.number.to_string());
+        let target = self.snapshot_folder(manifest.number);
         files::rename_new(&folder, &target).with_context(|| {
             format!(
                 "failed to publish `{}`: is another instance writing?",
