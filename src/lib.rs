@@ -42,6 +42,7 @@
 //! - The archives equal the reference generator's, byte for byte: [`package::archive`] and [`package::manifest`].
 //! - A reader never sees half a publication: archives, then the ledger, then the snapshot, each durable before the next;
 //!   the rename of the snapshot is the commit ([`store`]).
+//! - Bytes leave the server only after they were compared with the ledger's digest; what is damaged is a 503, and mended.
 //! - Nothing is lost silently: each (source, tag, package) ends as an [`package::plan::Outcome`], and failures reach the
 //!   log, the report of the snapshot and the exit code.
 //! - A cycle that finds nothing new writes nothing.
@@ -50,7 +51,8 @@
 //!
 //! - Metadata is made from the ledger and the archives alone: a snapshot can be lost and made again.
 //! - A source whose refs and rules are those of its last complete report is passed over without a look at its trees.
-//! - The highest snapshot is the current one; the link `current` is for other web servers only.
+//! - The ledger is replaced whole, and writers are fenced off by their own folders, not by a lock: see [`store`].
+//! - The highest whole snapshot is the current one; the link `current` is for other web servers only.
 //! - A clone belongs to a URL, not to a source: it holds what all recipes want of it, so repositories share downloads.
 //! - A recipe's pinned versions, corrections and replacements that match nothing are warnings: stale data is found.
 //! - Nightly versions are made as the reference makes them, but only when a branch has moved. They and aliases are the

@@ -596,3 +596,158 @@ fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
         assert_eq!(get(port, &url).status, 200, "{url}");
     }
 }
+
+/// Flips one bit of a file, which stays the same file with the same date.
+fn flip(path: &Path) {
+    let found = std::fs::metadata(path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(found.modified().unwrap()).unwrap();
+}
+
+#[test]
+fn verify_finds_damage_and_repairs_what_git_still_has() {
+    let (lab, upstream, port) = mirror();
+    let well = command(&lab, &["verify"], 0);
+    assert!(
+        well.contains(
+            "acme: 2 archives with 520 bytes, 2 lines of the ledger, snapshot 1, 5 URLs: all is well"
+        ),
+        "{well}"
+    );
+    let well = command(&lab, &["verify", "--rebuild"], 0);
+    assert!(well.contains("acme: 2 versions built again are equal"), "{well}");
+
+    let zip = |version: &str| lab.path(&format!("data/acme/packages/acme/good-{version}.zip"));
+    let whole = std::fs::read(zip("1.0.0")).unwrap();
+    flip(&zip("1.0.0"));
+    std::fs::remove_file(zip("1.1.0")).unwrap();
+    let server = lab.serve("serve", port);
+    for version in ["1.0.0", "1.1.0"] {
+        assert_eq!(
+            get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status,
+            503
+        );
+    }
+    let text = command(&lab, &["verify"], 1);
+    assert!(
+        text.contains("good-1.0.0.zip` is damaged: its SHA-256 is"),
+        "{text}"
+    );
+    assert!(text.contains("good-1.1.0.zip`: No such file"), "{text}");
+    assert!(text.contains(": 2 problems"), "{text}");
+
+    // What git no longer has as it was published stays damaged, and is never replaced by something else.
+    release(&upstream, "1.1.0", "moved");
+    let text = command(&lab, &["verify", "--repair"], 1);
+    assert!(text.contains("acme/good 1.0.0: repaired"), "{text}");
+    assert!(
+        text.contains("acme/good 1.1.0: not repaired: upstream's `1.1.0` is at commit"),
+        "{text}"
+    );
+    assert!(std::fs::read(zip("1.0.0")).unwrap() == whole && !zip("1.1.0").exists());
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 200);
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.1.0.zip").status, 503);
+    upstream.git(&["tag", "-f", "1.1.0", "HEAD~1"]);
+    command(&lab, &["verify", "--repair"], 0);
+    assert_eq!(all_archives_answer(&lab, port), 2);
+    server.stop();
+
+    flip(&lab.path("data/acme/snapshots/1/p2/acme/good.json"));
+    assert!(command(&lab, &["verify"], 1).contains("snapshot 1: `"));
+    let ledger = read(&lab, "data/acme/ledger.jsonl");
+    lab.write(
+        "data/acme/ledger.jsonl",
+        &ledger.replacen("\"size\":260", "\"size\":261", 1),
+    );
+    assert!(command(&lab, &["verify"], 2).contains("line 2 does not follow line 1"));
+}
+
+#[test]
+fn a_running_mirror_repairs_what_it_finds_damaged() {
+    let (lab, _, port) = mirror();
+    let yaml = read(&lab, "mirror.yaml");
+    let zip = |version: &str| lab.path(&format!("data/acme/packages/acme/good-{version}.zip"));
+    // Found by a request for it.
+    let server = lab.serve("run", port);
+    flip(&zip("1.0.0"));
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 503);
+    until("the repair", || {
+        get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200
+    });
+    assert_eq!(all_archives_answer(&lab, port), 2);
+    server.stop();
+    // Found although nobody asks.
+    flip(&zip("1.1.0"));
+    lab.write("mirror.yaml", &format!("{yaml}verify: {{scrub: 1s}}\n"));
+    let _server = lab.serve("run", port);
+    until("the repair", || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_mirror"))
+            .args(["verify", "--config"])
+            .arg(lab.path("mirror.yaml"))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    });
+    assert_eq!(all_archives_answer(&lab, port), 2);
+}
+
+#[test]
+fn verify_compares_with_another_mirror() {
+    let (one, _, port) = mirror();
+    let other = Lab::new();
+    let upstream = other.upstream("good");
+    release(&upstream, "1.0.0", "first");
+    release(&upstream, "1.1.0", "something else");
+    release(&upstream, "1.2.0", "first");
+    other.configure(free_port(), GOOD);
+    other.build(0);
+    let _server = one.serve("serve", port);
+    let url = format!("http://127.0.0.1:{port}/mirror");
+    let text = command(&one, &["verify", "--against", &url], 0);
+    assert!(
+        text.contains("acme: 2 versions are equal, 0 differ, 0 are only here, 0 only at"),
+        "{text}"
+    );
+    let text = command(&other, &["verify", "--against", &url], 1);
+    assert!(text.contains("acme/good 1.1.0: SHA-1 "), "{text}");
+    assert!(
+        text.contains("acme: 1 versions are equal, 1 differ, 1 are only here, 0 only at"),
+        "{text}"
+    );
+    let text = command(
+        &other,
+        &[
+            "verify",
+            "--against",
+            &format!("http://127.0.0.1:{}/", free_port()),
+        ],
+        2,
+    );
+    assert!(text.contains("Connection refused"), "{text}");
+}
+
+#[test]
+fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
+    let (lab, upstream, port) = mirror();
+    for (number, folder) in ["data/acme", "data/acme/packages", "data/acme/snapshots"]
+        .iter()
+        .enumerate()
+    {
+        release(&upstream, &format!("1.{}.0", number + 2), "first");
+        let failed = traced(&lab, "fsync:error=EIO:when=1", &lab.path(folder))
+            .wait_with_output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(2), "{folder}: {log}");
+        assert!(log.contains("failed to sync"), "{folder}: {log}");
+        assert!(!log.contains("cycle finished"), "{folder}: {log}");
+    }
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 5);
+}

@@ -11,7 +11,8 @@ use super::progress::Display;
 use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
 use crate::config;
-use crate::cycle::{self, Finished, Job};
+use crate::cycle::{self, Again, Finished, Job};
+use crate::ledger::Release;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::Source;
 use crate::serve::health::{self, Probe};
@@ -87,6 +88,21 @@ fn with_job<T>(
             snapshots: setup.config.snapshots.keep.get(),
             grace: setup.config.snapshots.grace,
         },
+    })
+}
+
+/// Builds published versions again; see [`cycle::again`].
+pub(super) fn build_again(
+    setup: &Setup,
+    volume: &Volume,
+    repository: &Repository,
+    store: &store::Repository,
+    releases: &[Release],
+    mend: bool,
+    cancel: &CancelFlag,
+) -> anyhow::Result<Vec<(Release, Again)>> {
+    with_job(setup, volume, repository, store, cancel, |job| {
+        cycle::again(job, releases, mend)
     })
 }
 

@@ -3,7 +3,8 @@
 //! Cycles run one after the other on a thread of their own, so that no repository waits for the network of the server and
 //! the clones, memory and disk of one cycle are free for the next.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,15 +16,20 @@ use super::publisher::{make_variants, publish};
 use super::setup::{self, Setup};
 use super::{Exit, commands};
 use crate::config;
+use crate::cycle::Again;
+use crate::ledger::Release;
 use crate::serve::{self, Published, Server};
 use crate::source::CancelFlag;
-use crate::store::{Repository, Unavailable, Volume};
+use crate::store::{Repository, Scrub, Unavailable, Volume};
 
 /// How long the end of the program waits for a cycle that is just ending.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How often a server without a builder looks for a new snapshot.
 const FOLLOW: Duration = Duration::from_secs(10);
+
+/// How long after an attempt to repair a file the next one may begin; each fetches from git.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// How long a second builder on an empty volume waits for the first one to make it.
 const MAKING: Duration = Duration::from_secs(10);
@@ -37,11 +43,13 @@ pub(super) fn run(setup: &Setup) -> anyhow::Result<Exit> {
     let stores = open(setup, &volume)?;
     drop(volume);
     with_server(setup, |published, stop| {
+        let scrubbed = Scrub::default();
         std::thread::scope(|scope| {
             let (changed, changes) = mpsc::channel();
             if may_build {
                 scope.spawn(|| compress(setup, &stores, changes, stop));
             }
+            scope.spawn(|| scrub(setup, &stores, published, &scrubbed, stop));
             let follower = Follower::new(setup, &stores, published);
             build(setup, may_build.then_some(&id), follower, &changed, stop);
         });
@@ -81,6 +89,7 @@ fn build(
             due[i] = next(repository);
         }
     }
+    let mut tried = BTreeMap::new();
     while !stop.is_set() {
         for (i, repository) in setup.repositories.iter().enumerate() {
             let Some(id) = id.filter(|_| !stop.is_set() && due[i] <= Timestamp::now()) else {
@@ -100,6 +109,12 @@ fn build(
         if follower.looked.elapsed() >= FOLLOW {
             follow(&mut follower);
         }
+        tried.retain(|_, at: &mut Instant| at.elapsed() < AGAIN);
+        let mut damaged = follower.published.take_damaged();
+        damaged.retain(|file| tried.insert(file.clone(), Instant::now()).is_none());
+        if let Some(id) = id.filter(|_| !damaged.is_empty()) {
+            mend(setup, follower.stores, id, &damaged, stop);
+        }
         wait(stop, Duration::from_secs(1));
     }
 }
@@ -108,6 +123,76 @@ fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelF
     let volume = Volume::open_again(&setup.config.data, id)?;
     let store = volume.repository(&repository.name)?;
     commands::run_cycle(setup, &volume, repository, &store, stop).map(|_| ())
+}
+
+/// Reads all archives within the configured time, over and over.
+fn scrub(setup: &Setup, stores: &[Repository], published: &Published, scrubbed: &Scrub, stop: &CancelFlag) {
+    let period = setup.config.verify.scrub;
+    while !period.is_zero() && !stop.is_set() {
+        let begin = Instant::now();
+        let releases: Vec<_> = stores
+            .iter()
+            .map(|store| store.ledger(|ledger| ledger.releases().to_vec()))
+            .collect();
+        let count = releases.iter().map(Vec::len).sum::<usize>().max(1);
+        let pause = period / u32::try_from(count).unwrap_or(u32::MAX);
+        for (store, release) in stores
+            .iter()
+            .zip(&releases)
+            .flat_map(|(store, all)| all.iter().map(move |r| (store, r)))
+        {
+            wait(stop, pause);
+            if stop.is_set() {
+                return;
+            }
+            let result = store.check_archive(release);
+            scrubbed.count(result.is_err());
+            if let Err(error) = result {
+                tracing::error!("{error:#}");
+                published.report_damaged(&store.archive(release));
+            }
+        }
+        scrubbed.end_pass();
+        let state = scrubbed.state();
+        tracing::info!(
+            checked = state.checked,
+            damaged = state.damaged,
+            "read all archives"
+        );
+        wait(stop, period.saturating_sub(begin.elapsed()));
+    }
+}
+
+/// Builds damaged archives again from git, and replaces those that come out as they were published.
+fn mend(setup: &Setup, stores: &[Repository], id: &str, damaged: &BTreeSet<PathBuf>, stop: &CancelFlag) {
+    for (repository, store) in setup.repositories.iter().zip(stores) {
+        let is_damaged =
+            |r: &&Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
+        let releases: Vec<_> =
+            store.ledger(|ledger| ledger.releases().iter().filter(is_damaged).cloned().collect());
+        if releases.is_empty() {
+            continue;
+        }
+        let mended = || {
+            let volume = Volume::open_again(&setup.config.data, id)?;
+            let store = volume.repository(&repository.name)?;
+            commands::build_again(setup, &volume, repository, &store, &releases, true, stop)
+        };
+        match mended() {
+            Ok(results) => results.iter().for_each(|(release, result)| tell(release, result)),
+            Err(error) => tracing::error!(repository = repository.name, "failed to repair: {error:#}"),
+        }
+    }
+}
+
+fn tell(release: &Release, result: &Again) {
+    let (package, version) = (&release.name, &release.version);
+    match result {
+        Again::Impossible(because) => {
+            tracing::error!(package, version, "a damaged archive is not repaired: {because}");
+        }
+        _ => tracing::warn!(package, version, "a damaged archive was built again and replaced"),
+    }
 }
 
 /// Opens the volume, making it if need be, and says whether it may be built on.

@@ -6,6 +6,7 @@ mod progress;
 mod publisher;
 mod rollback;
 mod setup;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Check,
     /// Say what a cycle would build, without building
     Plan,
+    /// Compare everything that is published with the ledger, with git or with another mirror
+    Verify(verify::Verify),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Rollback),
     /// Ask the running server whether it is well
@@ -101,7 +104,7 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
     let log = setup.config.log;
     // What a person asks for and reads at once needs no log of its steps.
     let (format, level) = match command {
-        Command::Check | Command::Health | Command::Plan | Command::Rollback(_) => {
+        Command::Check | Command::Health | Command::Plan | Command::Rollback(_) | Command::Verify(_) => {
             (LogFormat::Auto, LogLevel::Warn)
         }
         _ => (log.format, log.level),
@@ -112,6 +115,7 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         Command::Build => commands::build(&setup),
         Command::Plan => commands::plan(&setup),
         Command::Check => commands::check(&setup),
+        Command::Verify(arguments) => verify::verify(&setup, arguments),
         Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
         Command::Health => commands::health(&setup),
         Command::Schema => Ok(commands::schema()),

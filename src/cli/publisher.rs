@@ -91,7 +91,7 @@ fn effort_for(kind: Kind, level: Compression) -> Option<Effort> {
 }
 
 /// What a repository serves; nothing before its first snapshot.
-fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
+pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
     let mut resources = Vec::new();
     if let Some(snapshot) = store.newest_snapshot()? {
         let variants = store.variants().unwrap_or_else(|error| {

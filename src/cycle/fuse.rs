@@ -6,23 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::Job;
 use crate::ledger::Kind;
 use crate::repository::PackageVersion;
+use crate::repository::listing::{Include, Root};
 use crate::store::snapshot::Snapshot;
-
-#[derive(Deserialize)]
-struct Root {
-    includes: BTreeMap<String, IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Include {
-    packages: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
-}
 
 /// Compares what would be published with what is.
 ///

@@ -3,6 +3,7 @@
 //! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
 //! nothing.
 
+mod again;
 mod aliases;
 mod artifacts;
 mod clones;
@@ -35,6 +36,7 @@ use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Retention, Staged};
 
+pub use again::{Again, again};
 pub use report::{Report, SourceReport};
 
 /// What a cycle works on.

@@ -6,6 +6,7 @@
 
 mod base_url;
 mod closure;
+pub mod listing;
 mod minify;
 mod package;
 

@@ -52,7 +52,8 @@ impl Published {
         std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn report_damaged(&self, file: &Path) {
+    /// Adds to the files that [`Published::take_damaged`] answers.
+    pub fn report_damaged(&self, file: &Path) {
         let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         damaged.insert(file.to_owned());
     }

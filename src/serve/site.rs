@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::integrity::Integrity;
 use super::kind::Kind;
+use super::route::{Route, route};
 use crate::coding::Coding;
 use crate::digest::Sha256;
 
@@ -106,6 +107,11 @@ impl Site {
             );
         }
         Ok(Self { repositories })
+    }
+
+    /// Whether there is something at the path of a URL, still encoded.
+    pub fn answers(&self, path: &str) -> bool {
+        matches!(route(self, path), Route::Found(..))
     }
 
     /// Whether any repository has a snapshot.

@@ -105,6 +105,35 @@ impl Carrier for Http {
     }
 }
 
+/// Gets a file of at most `largest` bytes, following redirects.
+pub(in super::super) fn download(
+    url: &Url,
+    settings: &Settings,
+    trust: &Trust,
+    largest: u64,
+) -> Result<Vec<u8>, Cause> {
+    let client = Client::new(url, settings, trust)?;
+    let mut url = url.clone();
+    for _ in 0..=MAX_REDIRECTS {
+        let response = client.get(&url)?;
+        if let Some(next) = redirect(&url, &response)? {
+            url = next;
+            continue;
+        }
+        let body = response
+            .into_body()
+            .into_with_config()
+            .limit(largest)
+            .read_to_vec();
+        return body.map_err(|error| client.cause(&url, error, true));
+    }
+    Err(Cause::Redirect {
+        host: host(&url),
+        to: redacted(url.as_str()),
+        reason: "too many redirects",
+    })
+}
+
 /// Where a redirect leads, or `None` if the answer is none.
 fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {

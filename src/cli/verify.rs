@@ -1,0 +1,279 @@
+//! `mirror verify`: everything that is published, compared with the ledger, with itself, with git, with another mirror.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::rollback::chosen;
+use super::setup::{Repository, Setup};
+use super::{Exit, commands, publisher};
+use crate::cycle::Again;
+use crate::ledger::{Kind, Release};
+use crate::repository::listing::{Include, Root};
+use crate::serve::Site;
+use crate::source::{self, CancelFlag};
+use crate::store::snapshot::Snapshot;
+use crate::store::{self, Volume};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Verify {
+    /// Build damaged archives again from git, and replace those that give exactly the ledger's bytes
+    #[arg(long)]
+    repair: bool,
+    /// Build everything again from git and compare
+    #[arg(long)]
+    rebuild: bool,
+    /// Compare the checksums of all versions with those of the mirror at this URL
+    #[arg(long, value_name = "URL")]
+    against: Option<String>,
+    /// Only this repository
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
+}
+
+pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> {
+    let repositories = match (&arguments.repository, &arguments.against) {
+        (None, None) => setup.repositories.iter().collect(),
+        (name, _) => vec![chosen(setup, name.as_deref())?],
+    };
+    let git = arguments.repair || arguments.rebuild;
+    let volume = match git {
+        true => Volume::open(&setup.config.data)?,
+        false => Volume::open_read_only(&setup.config.data)?,
+    };
+    let mut problems = 0;
+    for repository in repositories {
+        let store = volume.repository(&repository.name)?;
+        let checked = Checked {
+            setup,
+            volume: &volume,
+            repository,
+            store: &store,
+        };
+        problems += match &arguments.against {
+            Some(url) => checked.against(url)?,
+            None => checked.all(arguments)?,
+        };
+    }
+    Ok(match problems {
+        0 => Exit::Complete,
+        _ => Exit::Incomplete,
+    })
+}
+
+struct Checked<'a> {
+    setup: &'a Setup,
+    volume: &'a Volume,
+    repository: &'a Repository,
+    store: &'a store::Repository,
+}
+
+impl Checked<'_> {
+    /// Checks one repository and answers how many problems are left.
+    fn all(&self, arguments: &Verify) -> anyhow::Result<usize> {
+        let releases = self.store.ledger(|ledger| ledger.releases().to_vec());
+        let damaged = self.archives(&releases);
+        let mut problems = 0;
+        if arguments.repair && !damaged.is_empty() {
+            problems += self.again(&damaged, true)?;
+        } else {
+            problems += damaged.len();
+        }
+        let newest = self.store.newest_snapshot()?;
+        let mut urls = 0;
+        for number in self.store.snapshot_numbers()? {
+            if let Err(error) = self.store.load(number).and_then(|s| s.check_files()) {
+                problems += self.say(&format!("snapshot {number}: {error:#}"));
+            }
+        }
+        if let Some(snapshot) = &newest {
+            let (asked, wrong) = self.urls(snapshot, &releases)?;
+            urls = asked;
+            problems += wrong;
+        }
+        if arguments.rebuild {
+            let built: Vec<_> = releases
+                .iter()
+                .filter(|release| release.kind == Kind::Package)
+                .cloned()
+                .collect();
+            problems += self.again(&built, false)?;
+        }
+        println!(
+            "{}: {} archives with {} bytes, {} lines of the ledger, snapshot {}, {urls} URLs: {}",
+            self.repository.name,
+            releases.len(),
+            releases.iter().map(|release| release.size).sum::<u64>(),
+            releases.len(),
+            newest.map_or("none".to_owned(), |s| s.manifest.number.to_string()),
+            match problems {
+                0 => "all is well".to_owned(),
+                1 => "1 problem".to_owned(),
+                many => format!("{many} problems"),
+            }
+        );
+        Ok(problems)
+    }
+
+    fn say(&self, problem: &str) -> usize {
+        println!("{}: {problem}", self.repository.name);
+        1
+    }
+
+    /// Reads all archives and answers the damaged ones.
+    fn archives(&self, releases: &[Release]) -> Vec<Release> {
+        let bar = ProgressBar::new(releases.iter().map(|release| release.size).sum());
+        let style = "archives {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
+        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let mut damaged = Vec::new();
+        for release in releases {
+            if let Err(error) = self.store.check_archive(release) {
+                bar.suspend(|| self.say(&format!("{error:#}")));
+                damaged.push(release.clone());
+            }
+            bar.inc(release.size);
+        }
+        bar.finish_and_clear();
+        damaged
+    }
+
+    /// Builds releases again, and answers how many do not end well.
+    fn again(&self, releases: &[Release], mend: bool) -> anyhow::Result<usize> {
+        let cancel = CancelFlag::default();
+        let results = commands::build_again(
+            self.setup,
+            self.volume,
+            self.repository,
+            self.store,
+            releases,
+            mend,
+            &cancel,
+        )?;
+        let mut problems = 0;
+        let mut equal = 0;
+        for (release, result) in results {
+            let what = format!("{} {}", release.name, release.version);
+            match result {
+                Again::Equal => equal += 1,
+                Again::Mended => {
+                    self.say(&format!("{what}: repaired"));
+                }
+                Again::Other(sha256) => {
+                    problems += self.say(&format!(
+                        "{what}: built again it has SHA-256 {sha256}, not {}",
+                        release.sha256
+                    ));
+                }
+                // What upstream has changed or removed since says nothing of the published bytes.
+                Again::Impossible(because) if !mend => {
+                    self.say(&format!("{what}: not compared: {because}"));
+                }
+                Again::Impossible(because) => {
+                    problems += self.say(&format!("{what}: not repaired: {because}"))
+                }
+            }
+        }
+        if !mend {
+            println!("{}: {equal} versions built again are equal", self.repository.name);
+        }
+        Ok(problems)
+    }
+
+    /// Whether every URL in the metadata is answered, with the checksum that the metadata says; how many there are.
+    fn urls(&self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<(usize, usize)> {
+        let base = &self.repository.base_url;
+        let site = Site::new([publisher::site(base.path(), self.store)?])?;
+        let sha1: BTreeMap<_, _> = releases
+            .iter()
+            .map(|release| (base.join(&release.path()), release.sha1.to_string()))
+            .collect();
+        let (root, versions) = own(snapshot)?;
+        let mut urls: Vec<(String, Option<String>)> = Vec::new();
+        urls.extend(root.includes.keys().map(|path| (base.join(path), None)));
+        for name in &root.available_packages {
+            urls.push((base.join(&format!("p2/{name}.json")), None));
+            urls.push((base.join(&format!("p2/{name}~dev.json")), None));
+        }
+        urls.extend(versions.into_values().map(|(url, shasum)| (url, Some(shasum))));
+        let mut wrong = 0;
+        for (url, shasum) in &urls {
+            let prefix = base.to_string();
+            let path = url
+                .strip_prefix(&prefix)
+                .map(|rest| format!("{}{rest}", base.path()));
+            if !path.is_some_and(|path| site.answers(&path)) {
+                wrong += self.say(&format!("`{url}` is in the metadata, and is not answered"));
+            } else if shasum.is_some() && sha1.get(url) != shasum.as_ref() {
+                wrong += self.say(&format!(
+                    "`{url}` has another checksum in the metadata than in the ledger"
+                ));
+            }
+        }
+        Ok((urls.len(), wrong))
+    }
+
+    /// Compares with another mirror; answers how many versions differ.
+    fn against(&self, url: &str) -> anyhow::Result<usize> {
+        let snapshot = self.store.newest_snapshot()?.context("nothing is published")?;
+        let (_, own) = own(&snapshot)?;
+        let settings = self.setup.fetch_settings()?;
+        let base = format!("{}/", url.trim_end_matches('/'));
+        let get = |path: &str| source::download(&format!("{base}{path}"), &settings);
+        let root: Root = serde_json::from_slice(&get("packages.json")?)
+            .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
+        let mut other = Versions::new();
+        for path in root.includes.keys() {
+            let include: Include = serde_json::from_slice(&get(path)?)
+                .with_context(|| format!("`{base}{path}` is no list of packages"))?;
+            enter(include, &mut other);
+        }
+        let (mut same, mut different, mut here) = (0, 0, 0);
+        for (version, (_, shasum)) in &own {
+            match other.remove(version) {
+                None => here += 1,
+                Some((_, there)) if there == *shasum => same += 1,
+                Some((_, there)) => {
+                    let (name, version) = version;
+                    different += self.say(&format!(
+                        "{name} {version}: SHA-1 {shasum} here, {there} at {base}"
+                    ));
+                }
+            }
+        }
+        println!(
+            "{}: {same} versions are equal, {different} differ, {here} are only here, {} only at {base}",
+            self.repository.name,
+            other.len()
+        );
+        Ok(different)
+    }
+}
+
+/// URL and SHA-1 of the archive, by name and version.
+type Versions = BTreeMap<(String, String), (String, String)>;
+
+fn own(snapshot: &Snapshot) -> anyhow::Result<(Root, Versions)> {
+    let read = |path: &str| {
+        let file = snapshot.folder.join(path);
+        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
+    };
+    let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
+    let mut versions = Versions::new();
+    for path in root.includes.keys() {
+        let include = serde_json::from_slice(&read(path)?).with_context(|| path.clone())?;
+        enter(include, &mut versions);
+    }
+    Ok((root, versions))
+}
+
+fn enter(include: Include, into: &mut Versions) {
+    for (name, versions) in include.packages {
+        for (version, entry) in versions {
+            if let Some(dist) = entry.dist {
+                into.insert((name.clone(), version), (dist.url, dist.shasum));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading archives again and comparing them with the ledger: all at once for `mirror verify`, slowly for a server.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
+
+use super::{Repository, files};
+use crate::ledger::Release;
+
+/// What the slow reading has found, for whoever shows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Archives that were read since the start.
+    pub checked: u64,
+    /// Archives that were found damaged since the start.
+    pub damaged: u64,
+    /// Times that all archives were read.
+    pub passes: u64,
+    /// When the last pass ended.
+    pub finished: Option<Timestamp>,
+}
+
+/// A shared [`Scrubbed`].
+#[derive(Debug, Default)]
+pub struct Scrub(Mutex<Scrubbed>);
+
+impl Scrub {
+    pub fn state(&self) -> Scrubbed {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn count(&self, damaged: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.checked += 1;
+        state.damaged += u64::from(damaged);
+    }
+
+    pub fn end_pass(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.passes += 1;
+        state.finished = Some(Timestamp::now());
+    }
+}
+
+impl Repository {
+    /// Compares an archive with its line of the ledger.
+    ///
+    /// # Errors
+    /// It is missing, cannot be read, or has other bytes.
+    pub fn check_archive(&self, release: &Release) -> anyhow::Result<()> {
+        let path = self.archive(release);
+        let size = std::fs::metadata(&path)
+            .with_context(|| format!("failed to look at `{}`", path.display()))?
+            .len();
+        ensure!(
+            size == release.size,
+            "`{}` is damaged: it has {size} bytes, not {}",
+            path.display(),
+            release.size
+        );
+        let found = files::hash(&path)?;
+        ensure!(
+            found == release.sha256,
+            "`{}` is damaged: its SHA-256 is {found}, not {}",
+            path.display(),
+            release.sha256
+        );
+        Ok(())
+    }
+}
