@@ -3,8 +3,8 @@
 //! Cycles run one after the other on a thread of their own, so that no repository waits for the network of the server and
 //! the clones, memory and disk of one cycle are free for the next.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,10 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::publisher::{make_variants, publish};
 use super::setup::{self, Setup};
+use super::upkeep::{mend, scrub};
 use super::{Exit, commands};
 use crate::config;
-use crate::cycle::Again;
-use crate::ledger::Release;
 use crate::serve::{self, Published, Server};
 use crate::source::CancelFlag;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
@@ -125,76 +124,6 @@ fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelF
     commands::run_cycle(setup, &volume, repository, &store, stop).map(|_| ())
 }
 
-/// Reads all archives within the configured time, over and over.
-fn scrub(setup: &Setup, stores: &[Repository], published: &Published, scrubbed: &Scrub, stop: &CancelFlag) {
-    let period = setup.config.verify.scrub;
-    while !period.is_zero() && !stop.is_set() {
-        let begin = Instant::now();
-        let releases: Vec<_> = stores
-            .iter()
-            .map(|store| store.ledger(|ledger| ledger.releases().to_vec()))
-            .collect();
-        let count = releases.iter().map(Vec::len).sum::<usize>().max(1);
-        let pause = period / u32::try_from(count).unwrap_or(u32::MAX);
-        for (store, release) in stores
-            .iter()
-            .zip(&releases)
-            .flat_map(|(store, all)| all.iter().map(move |r| (store, r)))
-        {
-            wait(stop, pause);
-            if stop.is_set() {
-                return;
-            }
-            let result = store.check_archive(release);
-            scrubbed.count(result.is_err());
-            if let Err(error) = result {
-                tracing::error!("{error:#}");
-                published.report_damaged(&store.archive(release));
-            }
-        }
-        scrubbed.end_pass();
-        let state = scrubbed.state();
-        tracing::info!(
-            checked = state.checked,
-            damaged = state.damaged,
-            "read all archives"
-        );
-        wait(stop, period.saturating_sub(begin.elapsed()));
-    }
-}
-
-/// Builds damaged archives again from git, and replaces those that come out as they were published.
-fn mend(setup: &Setup, stores: &[Repository], id: &str, damaged: &BTreeSet<PathBuf>, stop: &CancelFlag) {
-    for (repository, store) in setup.repositories.iter().zip(stores) {
-        let is_damaged =
-            |r: &&Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
-        let releases: Vec<_> =
-            store.ledger(|ledger| ledger.releases().iter().filter(is_damaged).cloned().collect());
-        if releases.is_empty() {
-            continue;
-        }
-        let mended = || {
-            let volume = Volume::open_again(&setup.config.data, id)?;
-            let store = volume.repository(&repository.name)?;
-            commands::build_again(setup, &volume, repository, &store, &releases, true, stop)
-        };
-        match mended() {
-            Ok(results) => results.iter().for_each(|(release, result)| tell(release, result)),
-            Err(error) => tracing::error!(repository = repository.name, "failed to repair: {error:#}"),
-        }
-    }
-}
-
-fn tell(release: &Release, result: &Again) {
-    let (package, version) = (&release.name, &release.version);
-    match result {
-        Again::Impossible(because) => {
-            tracing::error!(package, version, "a damaged archive is not repaired: {because}");
-        }
-        _ => tracing::warn!(package, version, "a damaged archive was built again and replaced"),
-    }
-}
-
 /// Opens the volume, making it if need be, and says whether it may be built on.
 fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
     let until = Instant::now() + MAKING;
@@ -299,7 +228,7 @@ fn next(repository: &setup::Repository) -> Timestamp {
 }
 
 /// Waits for `time`, or until the program is to stop.
-fn wait(stop: &CancelFlag, time: Duration) {
+pub(super) fn wait(stop: &CancelFlag, time: Duration) {
     let until = std::time::Instant::now() + time;
     while !stop.is_set() && std::time::Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));

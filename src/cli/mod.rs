@@ -6,6 +6,7 @@ mod progress;
 mod publisher;
 mod rollback;
 mod setup;
+mod upkeep;
 mod verify;
 
 use std::path::PathBuf;
