@@ -751,3 +751,35 @@ fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
     let _server = lab.serve("serve", port);
     assert_eq!(all_archives_answer(&lab, port), 5);
 }
+
+#[test]
+fn a_volume_that_cannot_be_locked_is_built_on_with_a_warning() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    let built = traced(&lab, "flock:error=ENOLCK", &lab.path("data/LOCK"))
+        .wait_with_output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&built.stderr);
+    assert_eq!(built.status.code(), Some(0), "{log}");
+    assert!(
+        log.contains("cannot be locked: let one instance only build"),
+        "{log}"
+    );
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn a_doubtful_volume_is_named() {
+    let (lab, ..) = mirror();
+    let tmpfs = Path::new("/dev/shm");
+    let data = tempfile::TempDir::new_in(tmpfs).unwrap();
+    let yaml = read(&lab, "mirror.yaml");
+    let here = lab.path("data").display().to_string();
+    lab.write(
+        "mirror.yaml",
+        &yaml.replace(&here, &data.path().display().to_string()),
+    );
+    let log = lab.build(0);
+    assert!(log.contains("is on tmpfs: it is gone after a restart"), "{log}");
+}

@@ -188,7 +188,7 @@ fn lock(root: &Path) -> anyhow::Result<File> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(Unavailable::Busy(root.to_owned()).into()),
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+        Err(TryLockError::Error(error)) if cannot_lock(&error) => {
             tracing::warn!(
                 "`{}` cannot be locked: let one instance only build on this volume",
                 path.display()
@@ -199,6 +199,12 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         }
     }
     Ok(lock)
+}
+
+/// ENOLCK is what NFS says without its lock service.
+fn cannot_lock(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::Unsupported
+        || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }
 
 fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
