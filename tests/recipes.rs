@@ -239,3 +239,23 @@ amend:
         (&"1.0.0".into(), &"*".into())
     );
 }
+
+#[test]
+fn the_schema_of_recipes_knows_the_keys_of_the_built_in_ones() {
+    let mut mirror = std::process::Command::new(env!("CARGO_BIN_EXE_mirror"));
+    let output = mirror.args(["schema", "recipe"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in [
+        "extends",
+        "amend",
+        "sources",
+        "archives",
+        "resources",
+        "aliases",
+        "retention",
+    ] {
+        assert!(schema["properties"][key].is_object(), "{key} in\n{schema:#}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}

@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::Exit;
 use super::progress::Display;
 use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
+use super::{Exit, SchemaOf};
 use crate::config;
 use crate::cycle::{self, Again, Finished, Job};
 use crate::ledger::Release;
 use crate::package::plan::{Outcome, Plan};
-use crate::recipe::Source;
+use crate::recipe::{Recipe, Source};
 use crate::serve::health::{self, Probe};
 use crate::source::{self, CancelFlag, Fetcher};
 use crate::store::{self, Volume};
@@ -260,8 +260,12 @@ pub(super) fn health(setup: &Setup) -> anyhow::Result<Exit> {
     health::check(*address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }
 
-/// The JSON Schema of the configuration.
-pub(super) fn schema() -> Exit {
-    println!("{:#}", config::json_schema());
+/// The JSON Schema of a kind of file.
+pub(super) fn schema(of: SchemaOf) -> Exit {
+    let schema = match of {
+        SchemaOf::Config => config::json_schema(),
+        SchemaOf::Recipe => Recipe::json_schema(),
+    };
+    println!("{schema:#}");
     Exit::Complete
 }

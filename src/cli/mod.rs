@@ -49,8 +49,19 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Ask the running server whether it is well
     Health,
-    /// Print the JSON Schema of the configuration
-    Schema,
+    /// Print the JSON Schema of the configuration, or of recipes
+    Schema {
+        #[arg(value_enum, default_value_t)]
+        of: SchemaOf,
+    },
+}
+
+/// What a schema describes.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub enum SchemaOf {
+    #[default]
+    Config,
+    Recipe,
 }
 
 /// How a command ended.
@@ -88,7 +99,7 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = match arguments.command.clone().unwrap_or(Command::Run) {
-        Command::Schema => commands::schema(),
+        Command::Schema { of } => commands::schema(of),
         command => configured(&command, &arguments),
     };
     exit.into()
@@ -119,7 +130,7 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         Command::Verify(arguments) => verify::verify(&setup, arguments),
         Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
         Command::Health => commands::health(&setup),
-        Command::Schema => Ok(commands::schema()),
+        Command::Schema { of } => Ok(commands::schema(*of)),
     });
     result.unwrap_or_else(|error| {
         eprintln!("{error:#}");

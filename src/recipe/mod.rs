@@ -14,7 +14,7 @@ pub mod tag;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -223,6 +223,13 @@ impl Recipe {
     /// All problems of the text, each with line and column.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         Document::read(file, text)
+    }
+
+    /// The JSON Schema of a recipe document, in draft 2020-12.
+    pub fn json_schema() -> Value {
+        let mut schema = SchemaGenerator::default().into_root_schema_for::<Document>();
+        schema.insert("title".into(), "recipe.yaml".into());
+        schema.into()
     }
 
     /// The names of all sources and archive folders.
