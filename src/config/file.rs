@@ -78,7 +78,10 @@ pub(super) fn load_from(
 }
 
 /// The configuration in the `text` of `file`, whose folder relative paths start at.
-pub(super) fn parse(
+///
+/// # Errors
+/// All problems of the text, each with line and column.
+pub fn parse(
     file: &Path,
     text: &str,
     environment: Environment<'_>,

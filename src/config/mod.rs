@@ -22,7 +22,7 @@ use url::Url;
 use crate::schedule::Schedule;
 
 pub use document::{Build, Compression, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
-pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load};
+pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
 pub use schema::json_schema;
 pub use secret::Secret;

@@ -43,6 +43,16 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
     Route::NotFound
 }
 
+impl Site {
+    /// The file name of the URL that the path of a request leads to, if it leads to one.
+    pub fn file_name(&self, path: &str) -> Option<&str> {
+        match route(self, path) {
+            Route::Found(_, name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
     let found = if rest.is_empty() || rest.ends_with('/') {
         repository

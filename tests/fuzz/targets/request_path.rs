@@ -1,0 +1,34 @@
+//! The path of a request: it leads to one of the files of the table, or nowhere.
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use mirror::digest::Sha256;
+use mirror::serve::{Kind, RepositorySite, Resource, Site};
+
+const FILES: [&str; 3] = ["packages/a/b-1.zip", "packages/a/ü$-1.zip", "packages/index.html"];
+
+fn site() -> Site {
+    let resource = |path: &&str| Resource {
+        path: (*path).to_owned(),
+        file: PathBuf::from("/nowhere"),
+        size: 1,
+        sha256: Sha256::of(b"x"),
+        last_modified: 0,
+        kind: Kind::Archive,
+    };
+    let repository = |base: &str| RepositorySite {
+        base_path: base.to_owned(),
+        resources: FILES.iter().map(resource).collect(),
+    };
+    Site::new([repository("/"), repository("/mirror/")]).expect("a site")
+}
+
+fuzz_target!(|path: &str| {
+    static SITE: OnceLock<Site> = OnceLock::new();
+    if let Some(name) = SITE.get_or_init(site).file_name(path) {
+        assert!(FILES.iter().any(|file| file.ends_with(&format!("/{name}"))));
+    }
+});

@@ -1,0 +1,19 @@
+//! Versions, constraints and names: a version's order is one, and its text is what was read.
+#![no_main]
+
+use std::cmp::Ordering;
+
+use libfuzzer_sys::fuzz_target;
+use mirror::composer::{PackageName, Version, is_readable};
+
+fuzz_target!(|text: &str| {
+    let _ = is_readable(text);
+    if let Ok(name) = text.parse::<PackageName>() {
+        assert_eq!(name.to_string(), text);
+    }
+    let (left, right) = text.split_once('\n').unwrap_or((text, text));
+    if let (Ok(left), Ok(right)) = (left.parse::<Version>(), right.parse::<Version>()) {
+        assert_eq!(left.precedence(&left), Ordering::Equal);
+        assert_eq!(left.precedence(&right), right.precedence(&left).reverse());
+    }
+});
