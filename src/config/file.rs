@@ -81,11 +81,7 @@ pub(super) fn load_from(
 ///
 /// # Errors
 /// All problems of the text, each with line and column.
-pub fn parse(
-    file: &Path,
-    text: &str,
-    environment: Environment<'_>,
-) -> Result<(Config, Report), Problems> {
+pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Problems> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
     let config = document.and_then(|document| resolve(document, folder, &mut report));

@@ -1,0 +1,161 @@
+//! The fault harness: the real program on real volumes, with faults, judged from outside.
+//!
+//! ```text
+//! cargo test --test faults              each class in its short form
+//! cargo test --test faults -- kill      the classes whose name contains a word
+//! tests/faults/long                     the long form, with the static release binary
+//! ```
+//!
+//! The oracle is the same for all: what was ever answered with 200, or acknowledged by exit code 0, keeps its bytes and
+//! does not go away ([`oracle`]). A class that cannot run on a machine says that it was skipped, and why.
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod disk;
+mod error;
+mod flip;
+mod full;
+mod kill;
+mod oracle;
+mod power;
+mod property;
+mod trace;
+mod world;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use world::Verdict;
+
+/// What a class did.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Faults that really happened.
+    pub faults: usize,
+    more: BTreeMap<&'static str, usize>,
+    skipped: Option<String>,
+}
+
+impl Figures {
+    pub fn count(&mut self, what: &'static str, by: usize) {
+        *self.more.entry(what).or_default() += by;
+    }
+
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self {
+            skipped: Some(why.into()),
+            ..Self::default()
+        }
+    }
+}
+
+struct Class {
+    name: &'static str,
+    /// What the binary must withstand so many times.
+    run: fn(&Path, usize) -> Verdict<Figures>,
+    short: usize,
+    long: usize,
+}
+
+const CLASSES: &[Class] = &[
+    Class {
+        name: "kill-at-each-call",
+        run: kill::at_each_call,
+        short: 20,
+        long: 2000,
+    },
+    Class {
+        name: "kill-at-random",
+        run: kill::at_random,
+        short: 10,
+        long: 500,
+    },
+    Class {
+        name: "error-at-each-call",
+        run: error::at_each_call,
+        short: 30,
+        long: 2000,
+    },
+    Class {
+        name: "full-volume",
+        run: full::at_each_size,
+        short: 12,
+        long: 400,
+    },
+    Class {
+        name: "power-loss",
+        run: power::states,
+        short: 8,
+        long: 2000,
+    },
+    Class {
+        name: "flip",
+        run: flip::everywhere,
+        short: 24,
+        long: 2000,
+    },
+    Class {
+        name: "sequences",
+        run: property::sequences,
+        short: 60,
+        long: 20_000,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let long = arguments.iter().any(|a| a == "--long");
+    let words: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let binary = std::env::var_os("MIRROR_BINARY").map_or(env!("CARGO_BIN_EXE_mirror").into(), PathBuf::from);
+    if arguments.iter().any(|a| a == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    if !trace::is_there() {
+        println!("faults: skipped, because strace is not installed");
+        return ExitCode::SUCCESS;
+    }
+    // Another number than that of the form, for a run of a bounded time.
+    let count = std::env::var("FAULTS_COUNT").ok().and_then(|n| n.parse().ok());
+    let mut failed = false;
+    for class in CLASSES {
+        if !words.is_empty() && !words.iter().any(|word| class.name.contains(word.as_str())) {
+            continue;
+        }
+        let started = Instant::now();
+        let verdict = (class.run)(
+            &binary,
+            count.unwrap_or(if long { class.long } else { class.short }),
+        );
+        failed |= verdict.is_err();
+        print(class.name, &verdict, started.elapsed().as_secs());
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn print(name: &str, verdict: &Verdict<Figures>, seconds: u64) {
+    match verdict {
+        Ok(Figures {
+            skipped: Some(why), ..
+        }) => println!("{name:<20} skipped: {why}"),
+        Ok(figures) => {
+            let more: Vec<_> = figures
+                .more
+                .iter()
+                .map(|(what, n)| format!("{n} {what}"))
+                .collect();
+            println!(
+                "{name:<20} {:>6} faults, 0 lost, changed or torn; {} ({seconds} s)",
+                figures.faults,
+                more.join(", ")
+            );
+        }
+        Err(why) => println!("{name:<20} FAILED: {why}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! What was ever answered with 200: it never changes and never shrinks.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use mirror::digest::{Sha1, Sha256};
+use serde_json::Value;
+
+use crate::world::Verdict;
+
+/// The path of the repository in the lab.
+const BASE: &str = "/mirror/";
+
+/// Digests by path below the base, of what must not change: archives, and metadata that is named by its digest.
+#[derive(Default, Clone, Debug)]
+pub struct Oracle {
+    lasting: BTreeMap<String, Sha256>,
+}
+
+/// Everything that a repository shows at one instant.
+#[derive(Debug, Default)]
+pub struct Answers {
+    pub lasting: BTreeMap<String, Sha256>,
+    /// `packages.json` and the files below `p2/`.
+    pub moving: BTreeMap<String, Sha256>,
+}
+
+impl Oracle {
+    pub fn is_empty(&self) -> bool {
+        self.lasting.is_empty()
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = (&str, Sha256)> {
+        self.lasting.iter().map(|(path, sha256)| (path.as_str(), *sha256))
+    }
+
+    /// Everything that was ever answered is in these answers, unchanged; archives that only an old include names count
+    /// as well, so they are asked for by the caller of [`Answers::of`].
+    pub fn require(&self, answers: &Answers) -> Verdict {
+        for (path, sha256) in &self.lasting {
+            match answers.lasting.get(path) {
+                Some(now) if now == sha256 => {}
+                Some(now) => return Err(format!("changed: {path} was {sha256}, is {now}")),
+                None if path.starts_with("include/") => {}
+                None => return Err(format!("lost: {path}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes new answers in.
+    pub fn admit(&mut self, answers: &Answers) -> Verdict {
+        for (path, sha256) in &answers.lasting {
+            let before = self.lasting.insert(path.clone(), *sha256);
+            if before.is_some_and(|before| before != *sha256) {
+                return Err(format!("changed: {path}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Answers {
+    /// Asks a server for `packages.json` and for everything that it leads to; all of it must be there and right.
+    pub fn of(port: u16) -> Verdict<Self> {
+        let mut answers = Self::default();
+        let root = answers.moving(port, "packages.json")?;
+        if let Some(includes) = root["includes"].as_object() {
+            for (path, about) in includes {
+                let body = body(port, path)?;
+                if about["sha1"].as_str() != Some(&Sha1::of(&body).to_string()) {
+                    return Err(format!("torn: {path} has another SHA-1 than packages.json says"));
+                }
+                answers.lasting.insert(path.clone(), Sha256::of(&body));
+            }
+        }
+        let names = root["available-packages"].as_array().cloned().unwrap_or_default();
+        for name in names.iter().filter_map(Value::as_str) {
+            let file = answers.moving(port, &format!("p2/{name}.json"))?;
+            let versions = file["packages"][name].as_array().cloned().unwrap_or_default();
+            if versions.is_empty() {
+                return Err(format!("torn: p2/{name}.json has no version"));
+            }
+            // Minified: what a version does not say is as in the one before; each says its `dist` for itself.
+            for version in &versions {
+                let dist = &version["dist"];
+                let url = dist["url"].as_str().unwrap_or_default();
+                let Some((_, path)) = url.split_once(BASE) else {
+                    return Err(format!("torn: {name} {version} has no dist here"));
+                };
+                let body = body(port, path)?;
+                if dist["shasum"].as_str() != Some(&Sha1::of(&body).to_string()) {
+                    return Err(format!("wrong bytes: {path} is not what its metadata says"));
+                }
+                answers.lasting.insert(path.to_owned(), Sha256::of(&body));
+            }
+        }
+        Ok(answers)
+    }
+
+    fn moving(&mut self, port: u16, path: &str) -> Verdict<Value> {
+        let body = body(port, path)?;
+        self.moving.insert(path.to_owned(), Sha256::of(&body));
+        serde_json::from_slice(&body).map_err(|e| format!("torn: {path}: {e}"))
+    }
+}
+
+fn body(port: u16, path: &str) -> Verdict<Vec<u8>> {
+    match get(port, &format!("{BASE}{path}")) {
+        Some((200, body)) => Ok(body),
+        Some((status, _)) => Err(format!("the metadata names {path}, which is answered {status}")),
+        None => Err(format!("no answer for {path}")),
+    }
+}
+
+pub fn status(port: u16, path: &str) -> Option<u16> {
+    get(port, path).map(|(status, _)| status)
+}
+
+/// What is answered for a path below the base.
+pub fn below(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
+    get(port, &format!("{BASE}{path}"))
+}
+
+/// Status and body; `None` where there is no whole answer, since the server may be killed at any instant.
+fn get(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length: ")?
+            .trim()
+            .parse::<usize>()
+            .ok()
+    });
+    let body = bytes[end + 4..].to_vec();
+    (length.is_none_or(|length| length == body.len())).then_some((status, body))
+}

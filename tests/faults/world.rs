@@ -1,0 +1,246 @@
+//! A mirror with its upstreams and its volume, and the program under test as a process.
+//!
+//! Everything is looked at from outside: exit codes, the log, and what is answered over HTTP.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, Upstream, free_port, run};
+use crate::oracle::{Answers, Oracle};
+
+/// What went wrong, in words; a class of faults that answers one has found a bug.
+pub type Verdict<T = ()> = Result<T, String>;
+
+pub struct World {
+    lab: Lab,
+    binary: PathBuf,
+    pub modules: Upstream,
+    pub tool: Upstream,
+    pub port: u16,
+    pub oracle: Oracle,
+    data: PathBuf,
+}
+
+impl World {
+    /// With nothing published yet.
+    pub fn new(binary: &Path) -> Self {
+        let lab = Lab::new();
+        let world = Self {
+            modules: lab.upstream("modules"),
+            tool: lab.upstream("tool"),
+            port: free_port(),
+            oracle: Oracle::default(),
+            data: lab.path("data"),
+            binary: binary.to_owned(),
+            lab,
+        };
+        world.configure();
+        world
+    }
+
+    /// With some releases published and a template of the volume taken.
+    pub fn published(binary: &Path, tags: &[&str]) -> Self {
+        let mut world = Self::new(binary);
+        tags.iter().for_each(|tag| world.release(tag));
+        world.complete().expect("the first cycle");
+        world.save();
+        world
+    }
+
+    fn configure(&self) {
+        let sources = "sources:\n  - {name: modules, git: 'https://git.example/modules', packages: [{each: app}]}\n  - {name: tool, git: 'https://git.example/tool', packages: [{one: ''}]}\n";
+        self.lab.write("recipe.yaml", sources);
+        let configuration = format!(
+            "data: '{data}'\nserve: {{listen: ['127.0.0.1:{port}'], drain: 1s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\nbuild: {{workers: 1}}\ngit:\n  parallel: 1\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
+            data = self.data.display(),
+            port = self.port,
+            git = self.lab.path("git").display(),
+        );
+        self.lab.write("mirror.yaml", &configuration);
+    }
+
+    /// Puts the volume elsewhere, such as on a file system of its own.
+    pub fn move_data(&mut self, to: PathBuf) {
+        self.data = to;
+        self.configure();
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.lab.path(name)
+    }
+
+    /// Tags a new state of both upstreams: three packages.
+    pub fn release(&self, tag: &str) {
+        let manifest = |name: &str| format!(r#"{{"name": "acme/{name}", "version": "{tag}"}}"#);
+        for name in ["a", "b"] {
+            self.modules
+                .write(&format!("app/{name}/composer.json"), &manifest(name))
+                .write(
+                    &format!("app/{name}/code.php"),
+                    &format!("<?php // {name} {tag}\n"),
+                );
+        }
+        self.modules.release(tag);
+        self.tool
+            .write("composer.json", &manifest("tool"))
+            .write("bin/tool", &format!("#!/bin/sh\n# {tag}\n{}\n", "x".repeat(9000)));
+        self.tool.release(tag);
+    }
+
+    /// Keeps the volume as it is for [`World::restore`].
+    pub fn save(&self) {
+        copy(&self.data, &self.lab.path("template"));
+    }
+
+    pub fn restore(&self) {
+        copy(&self.lab.path("template"), &self.data);
+    }
+
+    pub fn mirror(&self, command: &str) -> Command {
+        self.arguments(Command::new(&self.binary), command)
+    }
+
+    /// `mirror` below another program, such as a tracer.
+    pub fn mirror_below(&self, mut program: Command, command: &str) -> Command {
+        program.arg(&self.binary);
+        self.arguments(program, command)
+    }
+
+    fn arguments(&self, mut program: Command, command: &str) -> Command {
+        program
+            .arg(command)
+            .arg("--config")
+            .arg(self.lab.path("mirror.yaml"));
+        program.env_remove("RUST_LOG").stdin(Stdio::null());
+        program
+    }
+
+    /// A cycle that must succeed: what it publishes is acknowledged by its exit code and enters the oracle.
+    pub fn complete(&mut self) -> Verdict {
+        let output = self.mirror("build").output().expect("mirror starts");
+        if output.status.code() != Some(0) {
+            return Err(format!("the cycle did not complete: {}", told(&output)));
+        }
+        let answers = self.observe()?;
+        self.oracle.require(&answers)?;
+        self.oracle.admit(&answers)
+    }
+
+    /// What a state shows before and after recovery: nothing lost, nothing changed, and a cycle completes.
+    pub fn recover(&mut self) -> Verdict {
+        if !self.oracle.is_empty() {
+            let answers = self.observe().map_err(|e| format!("before recovery: {e}"))?;
+            self.oracle
+                .require(&answers)
+                .map_err(|e| format!("before recovery: {e}"))?;
+            self.oracle.admit(&answers)?;
+        }
+        self.complete().map_err(|e| format!("after recovery: {e}"))
+    }
+
+    /// Serves the volume and answers everything that its metadata names.
+    pub fn observe(&self) -> Verdict<Answers> {
+        let server = self.serve()?;
+        let answers = Answers::of(self.port);
+        drop(server);
+        answers
+    }
+
+    /// Starts `mirror serve`, and waits until it is ready.
+    pub fn serve(&self) -> Verdict<Server> {
+        let (server, ready) = self.serve_at_all()?;
+        if ready {
+            Ok(server)
+        } else {
+            Err(format!("not ready: {}", server.stop()))
+        }
+    }
+
+    /// Starts `mirror serve`; it may end up without anything to serve.
+    pub fn serve_at_all(&self) -> Verdict<(Server, bool)> {
+        let started = Instant::now();
+        let mut child = self
+            .mirror("serve")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mirror starts");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let mut text = String::new();
+        while !text.contains("listening") {
+            if log.read_line(&mut text).expect("the log") == 0 {
+                let _ = child.wait();
+                return Err(format!("the server did not start: {text}"));
+            }
+        }
+        let log = std::thread::spawn(move || {
+            let _ = std::io::Read::read_to_string(&mut log, &mut text);
+            text
+        });
+        let mut server = Server {
+            child,
+            log: Some(log),
+            ready_after: Duration::ZERO,
+        };
+        // The first look at the volume either succeeds at once or not before it changes.
+        let grace = Duration::from_secs(2);
+        loop {
+            let ready = crate::oracle::status(self.port, "/-/readyz") == Some(200);
+            server.ready_after = started.elapsed();
+            if ready || server.ready_after > grace {
+                return Ok((server, ready));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A running server, killed when it goes out of scope.
+pub struct Server {
+    child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+    pub ready_after: Duration,
+}
+
+impl Server {
+    /// Kills it with SIGKILL and answers what it has logged.
+    pub fn stop(mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn told(output: &Output) -> String {
+    format!("{}\n{}", output.status, String::from_utf8_lossy(&output.stderr))
+}
+
+/// Makes `to` equal to `from`; the folder itself stays, since it may be a mount point.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(to).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir_all(path).expect("removed");
+        } else {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    run(Command::new("cp").arg("-a").arg(from.join(".")).arg(to));
+}
