@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::publisher::{make_variants, publish};
+use super::reload::{Request, Watch};
 use super::setup::{self, Setup};
 use super::upkeep::{mend, scrub};
 use super::{Exit, commands};
@@ -33,26 +34,86 @@ const AGAIN: Duration = Duration::from_secs(600);
 /// How long a second builder on an empty volume waits for the first one to make it.
 const MAKING: Duration = Duration::from_secs(10);
 
-/// Builds on schedule and serves. The volume is locked during cycles only, so that several instances may share it: who
-/// finds it locked follows what the other one publishes.
-pub(super) fn run(setup: &Setup) -> anyhow::Result<Exit> {
+/// Builds on schedule and serves; `named` is the configuration of the command line. The volume is locked during cycles
+/// only, so that several instances may share it: who finds it locked follows what the other one publishes.
+pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let (volume, may_build) = open_volume(&setup.config.data)?;
     volume.warn();
     let id = volume.id();
-    let stores = open(setup, &volume)?;
+    let id = may_build.then_some(&id);
+    let stores = open(&setup, &volume)?;
     drop(volume);
-    with_server(setup, |published, stop| {
-        let scrubbed = Scrub::default();
-        std::thread::scope(|scope| {
-            let (changed, changes) = mpsc::channel();
-            if may_build {
-                scope.spawn(|| compress(setup, &stores, changes, stop));
-            }
-            scope.spawn(|| scrub(setup, &stores, published, &scrubbed, stop));
-            let follower = Follower::new(setup, &stores, published);
-            build(setup, may_build.then_some(&id), follower, &changed, stop);
+    with_server(&settings(&setup.config.serve), |published, signals| {
+        // Anything may mean something else under a new configuration, so then everything is due.
+        let mut anew = false;
+        each_configuration(setup, stores, named, signals, |setup, stores, over| {
+            let scrubbed = Scrub::default();
+            std::thread::scope(|scope| {
+                let (changed, changes) = mpsc::channel();
+                if may_build {
+                    scope.spawn(|| compress(setup, stores, changes, over));
+                }
+                scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
+                let follower = Follower::new(setup, stores, published);
+                build(
+                    setup,
+                    id,
+                    follower,
+                    &changed,
+                    std::mem::replace(&mut anew, true),
+                    over,
+                );
+            });
         });
     })
+}
+
+/// Runs `work` with the configuration, and again with each new one, until the program is to stop. The flag ends `work`.
+fn each_configuration(
+    mut setup: Setup,
+    mut stores: Vec<Repository>,
+    named: Option<&Path>,
+    signals: &Signals,
+    mut work: impl FnMut(&Setup, &[Repository], &CancelFlag),
+) {
+    let mut watch = Watch::new(named, &setup, signals.reload.clone());
+    while !signals.stop.is_set() {
+        let over = CancelFlag::default();
+        let new = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let new = next_configuration(&mut watch, &setup, &signals.stop);
+                over.set();
+                new
+            });
+            work(&setup, &stores, &over);
+            watching
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        if let Some(new) = new {
+            (setup, stores) = new;
+        }
+    }
+}
+
+/// Waits for a configuration that can be used, or for the end of the program.
+fn next_configuration(
+    watch: &mut Watch,
+    current: &Setup,
+    stop: &CancelFlag,
+) -> Option<(Setup, Vec<Repository>)> {
+    while !stop.is_set() {
+        if let Some(new) = watch.changed(current) {
+            match Volume::open_read_only(&new.config.data).and_then(|volume| open(&new, &volume)) {
+                Ok(stores) => return Some((new, stores)),
+                Err(error) => {
+                    tracing::error!("the new configuration is not used, the one before stays: {error:#}");
+                }
+            }
+        }
+        wait(stop, Duration::from_millis(200));
+    }
+    None
 }
 
 /// Compresses what is published, again whenever that changes; beside the cycles, and unlocked like every reader.
@@ -65,13 +126,14 @@ fn compress(setup: &Setup, stores: &[Repository], changes: Receiver<()>, stop: &
     }
 }
 
-/// Runs the cycles that are due on the volume `id`, if it may be built on, until the program is to stop; tells
+/// Runs the cycles that are due, at first `all`, on the volume `id`, if it may be built on, until the program is to stop; tells
 /// `changed` when another snapshot is served.
 fn build(
     setup: &Setup,
     id: Option<&String>,
     mut follower: Follower<'_>,
     changed: &Sender<()>,
+    all: bool,
     stop: &CancelFlag,
 ) {
     let follow = |follower: &mut Follower<'_>| {
@@ -80,11 +142,15 @@ fn build(
             let _ = changed.send(());
         }
     };
-    follow(&mut follower);
+    // A snapshot spells the URL out that it was made for: what a new configuration says is served once all of it is there.
+    let mut waiting = all && id.is_some();
+    if !waiting {
+        follow(&mut follower);
+    }
     let mut due: Vec<Timestamp> = setup.repositories.iter().map(|_| Timestamp::MIN).collect();
     // What has never been published is built at once, the rest on its schedule.
     for (i, repository) in setup.repositories.iter().enumerate() {
-        if follower.serves(i) {
+        if !all && follower.serves(i) {
             due[i] = next(repository);
         }
     }
@@ -102,10 +168,12 @@ fn build(
                 }
                 Ok(()) => next(repository),
             };
-            follow(&mut follower);
+            if !waiting {
+                follow(&mut follower);
+            }
             tracing::info!(repository = repository.name, next = %due[i], "waiting for the next cycle");
         }
-        if follower.looked.elapsed() >= FOLLOW {
+        if std::mem::take(&mut waiting) || follower.looked.elapsed() >= FOLLOW {
             follow(&mut follower);
         }
         tried.retain(|_, at: &mut Instant| at.elapsed() < AGAIN);
@@ -150,15 +218,17 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
 }
 
 /// Serves only, following what another instance publishes.
-pub(super) fn serve(setup: &Setup) -> anyhow::Result<Exit> {
+pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let volume = Volume::open_read_only(&setup.config.data)?;
-    let stores = open(setup, &volume)?;
-    with_server(setup, |published, stop| {
-        let mut follower = Follower::new(setup, &stores, published);
-        while !stop.is_set() {
-            follower.follow();
-            wait(stop, FOLLOW);
-        }
+    let stores = open(&setup, &volume)?;
+    with_server(&settings(&setup.config.serve), |published, signals| {
+        each_configuration(setup, stores, named, signals, |setup, stores, over| {
+            let mut follower = Follower::new(setup, stores, published);
+            while !over.is_set() {
+                follower.follow();
+                wait(over, FOLLOW);
+            }
+        });
     })
 }
 
@@ -235,18 +305,28 @@ pub(super) fn wait(stop: &CancelFlag, time: Duration) {
     }
 }
 
+/// What signals ask for.
+#[derive(Clone, Default)]
+struct Signals {
+    stop: CancelFlag,
+    reload: Request,
+}
+
 /// Starts the server and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
-fn with_server(setup: &Setup, work: impl FnOnce(&Published, &CancelFlag) + Send) -> anyhow::Result<Exit> {
+fn with_server(
+    settings: &serve::Settings,
+    work: impl FnOnce(&Published, &Signals) + Send,
+) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
     let published = Published::default();
-    let server = runtime.block_on(Server::bind(settings(&setup.config.serve), published.clone()))?;
+    let server = runtime.block_on(Server::bind(settings.clone(), published.clone()))?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
-    let stop = CancelFlag::default();
+    let signals = Signals::default();
     std::thread::scope(|scope| {
-        let builder = scope.spawn(|| work(&published, &stop));
-        let served = runtime.block_on(serve_until_signal(server, &stop));
+        let builder = scope.spawn(|| work(&published, &signals));
+        let served = runtime.block_on(serve_until_signal(server, &signals));
         // A cycle is interrupted at any instant without harm, and waiting for it could outlast the grace time.
         let until = Instant::now() + LINGER;
         while !builder.is_finished() && Instant::now() < until {
@@ -260,14 +340,21 @@ fn with_server(setup: &Setup, work: impl FnOnce(&Published, &CancelFlag) + Send)
     })
 }
 
-async fn serve_until_signal(server: Server, stop: &CancelFlag) -> anyhow::Result<()> {
+async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let reload = async {
+        while hangup.recv().await.is_some() {
+            tracing::info!("asked to load the configuration anew");
+            signals.reload.set();
+        }
+    };
     let cut = server
         .run(async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = reload => {} }
             tracing::info!("shutting down");
-            stop.set();
+            signals.stop.set();
         })
         .await;
     if cut > 0 {

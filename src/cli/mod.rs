@@ -2,8 +2,10 @@
 
 mod commands;
 mod daemon;
+mod interrupt;
 mod progress;
 mod publisher;
+mod reload;
 mod rollback;
 mod setup;
 mod upkeep;
@@ -122,10 +124,10 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         _ => (log.format, log.level),
     };
     let result = init_logging(format, level).and_then(|()| match command {
-        Command::Run => daemon::run(&setup),
-        Command::Serve => daemon::serve(&setup),
-        Command::Build => commands::build(&setup),
-        Command::Plan => commands::plan(&setup),
+        Command::Run => daemon::run(setup, arguments.config.as_deref()),
+        Command::Serve => daemon::serve(setup, arguments.config.as_deref()),
+        Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
+        Command::Plan => interrupt::end_on_signal().and_then(|()| commands::plan(&setup)),
         Command::Check => commands::check(&setup),
         Command::Verify(arguments) => verify::verify(&setup, arguments),
         Command::Rollback(arguments) => rollback::rollback(&setup, arguments),

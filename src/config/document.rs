@@ -66,7 +66,7 @@ pub struct Site {
 }
 
 /// The HTTP server.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
     /// The address and port to listen on, or a list of them; `[::]` also takes IPv4.
@@ -281,7 +281,7 @@ impl Build {
 }
 
 /// What is logged, to the standard error output.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// Text for people, JSON lines for machines; `auto` is text on a terminal and JSON elsewhere.

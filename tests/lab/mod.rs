@@ -111,7 +111,8 @@ impl Lab {
                 "mirror ended before it listened"
             );
         }
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let mut file = std::fs::File::create(self.path("log")).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut log, &mut file));
         let running = Running { child };
         while get(port, "/-/readyz").status != 200 {
             std::thread::yield_now();
@@ -135,6 +136,11 @@ pub struct Running {
 impl Running {
     pub fn of(child: Child) -> Self {
         Self { child }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        run(Command::new("kill").args(["-s", signal, &self.child.id().to_string()]));
     }
 
     /// Sends SIGTERM and answers the exit code.

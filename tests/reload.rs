@@ -1,0 +1,141 @@
+//! A configuration that changes under the running program.
+
+mod lab;
+
+use std::time::{Duration, Instant};
+
+use lab::{Lab, free_port, get};
+
+const SOURCE: &str =
+    "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
+
+/// Waits until `is` holds.
+fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: not within two minutes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn lab(port: u16) -> Lab {
+    let lab = Lab::new();
+    let upstream = lab.upstream("modules");
+    upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.release("1.0.0");
+    lab.configure(port, SOURCE);
+    lab
+}
+
+fn config(lab: &Lab) -> String {
+    std::fs::read_to_string(lab.path("mirror.yaml")).unwrap()
+}
+
+fn log(lab: &Lab) -> String {
+    std::fs::read_to_string(lab.path("log")).unwrap()
+}
+
+/// The configuration with the same repository a second time, at `/second/`.
+fn with_second(config: &str, port: u16) -> String {
+    let first = "repositories:\n";
+    let second = format!(
+        "{first}  - {{name: second, url: 'http://127.0.0.1:{port}/second/', recipe: ./recipe.yaml}}\n"
+    );
+    config.replace(first, &second)
+}
+
+#[test]
+fn a_changed_file_is_taken_and_a_broken_one_is_not() {
+    let port = free_port();
+    let lab = lab(port);
+    let server = lab.serve("run", port);
+    let before = config(&lab);
+    assert_eq!(get(port, "/second/packages.json").status, 404);
+
+    lab.write("mirror.yaml", &before.replace("drain: 5s", "drian: 5s"));
+    until("a broken file is reported", || {
+        log(&lab).contains("the new configuration is not used")
+    });
+    assert!(log(&lab).contains("did you mean `drain`?"), "{}", log(&lab));
+    assert_eq!(get(port, "/mirror/packages.json").status, 200);
+
+    lab.write("mirror.yaml", &with_second(&before, port));
+    until("the second repository is built and served", || {
+        get(port, "/second/packages/acme/a-1.0.0.zip").status == 200
+    });
+    assert_eq!(log(&lab).matches("the new configuration is not used").count(), 1);
+
+    lab.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
+    until("the first moves and the second goes", || {
+        get(port, "/elsewhere/packages.json").status == 200
+    });
+    assert_eq!(get(port, "/second/packages.json").status, 404);
+    assert_eq!(get(port, "/mirror/packages.json").status, 404);
+    let metadata = String::from_utf8(get(port, "/elsewhere/p2/acme/a.json").body).unwrap();
+    assert!(
+        metadata.contains("/elsewhere/packages/acme/a-1.0.0.zip"),
+        "{metadata}"
+    );
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_changed_recipe_is_taken() {
+    let port = free_port();
+    let lab = lab(port);
+    let server = lab.serve("run", port);
+    let with_b = "sources:\n  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n  - name: more\n    git: https://git.example/more\n    packages:\n      - {each: ''}\n";
+    let more = lab.upstream("more");
+    more.write("b/composer.json", r#"{"name": "acme/b", "version": "2.0.0"}"#);
+    more.release("2.0.0");
+    lab.write("recipe.yaml", with_b);
+    until("the new source is built", || {
+        get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200
+    });
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// The kubelet writes a new folder and renames a link to it over the one before.
+#[test]
+fn the_link_swap_of_a_config_map_is_noticed() {
+    let port = free_port();
+    let lab = lab(port);
+    let (config, recipe) = (
+        config(&lab),
+        std::fs::read_to_string(lab.path("recipe.yaml")).unwrap(),
+    );
+    std::fs::remove_file(lab.path("mirror.yaml")).unwrap();
+    lab.write("v1/mirror.yaml", &config);
+    lab.write("v1/recipe.yaml", &recipe);
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, lab.path(name)).unwrap();
+    link("v1", "..data");
+    link("..data/mirror.yaml", "mirror.yaml");
+    let server = lab.serve("run", port);
+
+    lab.write("v2/mirror.yaml", &with_second(&config, port));
+    lab.write("v2/recipe.yaml", &recipe);
+    link("v2", "..new");
+    std::fs::rename(lab.path("..new"), lab.path("..data")).unwrap();
+    until("the second repository is served", || {
+        get(port, "/second/packages.json").status == 200
+    });
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn sighup_loads_the_file_anew_and_says_so() {
+    let port = free_port();
+    let lab = lab(port);
+    lab.build(0);
+    let server = lab.serve("serve", port);
+    server.signal("HUP");
+    until("the configuration is loaded", || {
+        log(&lab).contains("configuration loaded anew")
+    });
+    assert_eq!(get(port, "/mirror/packages.json").status, 200);
+    lab.write("mirror.yaml", &config(&lab).replace("drain: 5s", "drain: 6s"));
+    until("what needs a restart is named", || {
+        log(&lab).contains("takes effect at the next start")
+    });
+    assert_eq!(server.stop(), Some(0));
+}
