@@ -8,7 +8,8 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 
-use super::{Fetched, Found, Job, Step, last_report, plan_with};
+use super::packages::plan_with;
+use super::{Fetched, Found, Job, Step, last_report};
 use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::package::build;

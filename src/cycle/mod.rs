@@ -11,12 +11,12 @@ mod fuse;
 mod metadata;
 mod moved;
 mod nightly;
+mod packages;
 mod refs;
 mod report;
 mod resources;
 mod workers;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -24,17 +24,15 @@ use jiff::Timestamp;
 
 use self::clones::{Clones, UpToDate};
 use self::nightly::Night;
+use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
-use crate::composer::{PackageName, Version};
-use crate::digest::Sha256;
-use crate::ledger::{Kind, Release};
-use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
-use crate::package::{build, planner};
+use crate::ledger::Release;
+use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::BaseUrl;
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
-use crate::store::{Repository, Retention, Staged};
+use crate::store::{Repository, Retention};
 
 pub use again::{Again, again};
 pub use report::{Report, SourceReport};
@@ -239,178 +237,6 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         published,
         snapshot,
     })
-}
-
-fn plan_releases(
-    job: &Job<'_>,
-    source: &Source,
-    clone: &BareClone,
-    releases: &[plan::Release],
-    resources: &Resources,
-) -> Plan {
-    let claimed = |name: &_, version: &_| claim(job, source, name, version);
-    plan_with(job, source, clone, releases, resources, &claimed)
-}
-
-fn plan_with(
-    job: &Job<'_>,
-    source: &Source,
-    clone: &BareClone,
-    releases: &[plan::Release],
-    resources: &Resources,
-    claimed: &dyn Fn(&PackageName, &Version) -> Claim,
-) -> Plan {
-    let around = Surroundings {
-        claimed,
-        resource: &|name, path| resources.read(name, path),
-        base_url: &job.base_url.to_string(),
-    };
-    planner::plan(source, releases, clone, &around)
-}
-
-fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) -> Claim {
-    let base_url = job.base_url.to_string();
-    let by = job.store.ledger(|ledger| {
-        let release = ledger.find(&name.to_string(), version.as_str())?;
-        release.is_for(&base_url).then(|| release.source.clone())
-    });
-    match by {
-        None => Claim::Free,
-        Some(by) if by == source.name => Claim::Own,
-        Some(by) if job.recipe.archives.iter().any(|folder| folder.name == by) => Claim::Archives(by),
-        Some(by) => Claim::Other(by),
-    }
-}
-
-/// Plans and builds one source; answers its report and how many versions are new.
-fn build_source(
-    job: &Job<'_>,
-    source: &Source,
-    fetched: &Fetched,
-    known: Option<&SourceReport>,
-) -> anyhow::Result<(SourceReport, usize)> {
-    let mut found = fetched.releases(source)?;
-    let mut lines = std::mem::take(&mut found.lines);
-    let Found {
-        folder,
-        clone,
-        releases,
-        ..
-    } = &found;
-    let mut depends = vec![job.base_url.to_string()];
-    if source.uses_resources() {
-        depends.extend(fetched.resources.commits());
-    }
-    if source.nightly.is_some() {
-        depends.extend(fetched.night.date.clone());
-    }
-    let rules = source.fingerprint(&depends);
-    let commits: BTreeMap<_, _> = releases
-        .iter()
-        .map(|r| (r.tag.clone(), r.commit.to_string()))
-        .collect();
-    let is_known = |k: &&SourceReport| k.is_complete() && k.rules == Some(rules) && k.refs == commits;
-    if let Some(known) = known.filter(is_known)
-        && lines.is_empty()
-    {
-        return Ok((known.clone(), 0));
-    }
-    let mut plan = plan_releases(job, source, clone, releases, &fetched.resources);
-    for unused in &plan.unused {
-        tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
-    }
-    lines.append(&mut plan.lines);
-    let open = || Ok(BareClone::open(folder)?);
-    (job.progress)(Step::Building {
-        source: &source.name,
-        packages: plan.builds.len() as u64,
-    });
-    let built = workers::map(&plan.builds, job.workers, open, |clone, build| {
-        let staged = stage(job, source, clone, build);
-        (job.progress)(Step::Built);
-        staged
-    });
-    let mut batch = Vec::new();
-    for (build, result) in plan.builds.iter().zip(built) {
-        let outcome = match result {
-            Ok(Some(staged)) => {
-                batch.push(staged);
-                Outcome::Published
-            }
-            Ok(None) => Outcome::AlreadyPublished,
-            Err(error) => Outcome::Failed {
-                because: format!("{error:#}"),
-            },
-        };
-        lines.push(Line {
-            source: source.name.clone(),
-            tag: build.release.tag.clone(),
-            package: format!("{} {}", build.name, build.version),
-            outcome,
-        });
-    }
-    let new = batch.len();
-    if new > 0 {
-        job.store.publish(batch)?;
-    }
-    let mut report = SourceReport {
-        unused: plan.unused,
-        ..SourceReport::new(rules, commits, lines)
-    };
-    moved::examine(job, source, &found, &fetched.resources, known, &mut report)?;
-    Ok((report, new))
-}
-
-/// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes.
-fn stage(
-    job: &Job<'_>,
-    source: &Source,
-    clone: &BareClone,
-    build: &Build,
-) -> anyhow::Result<Option<(Staged, Release)>> {
-    let staged = job
-        .store
-        .stage(|sink| build::archive(build, source, clone, sink))?;
-    let (name, version) = (build.name.to_string(), build.version.to_string());
-    let bound = build.bound.then(|| job.base_url.to_string());
-    let kind = match build.release.nightly {
-        Some(_) => Kind::Dev,
-        None => Kind::Package,
-    };
-    let before = job.store.ledger(|ledger| ledger.find(&name, &version).cloned());
-    if before.as_ref().is_some_and(|b| b.sha256 == staged.digests.sha256) {
-        return Ok(None);
-    }
-    // One version has one file for each URL that it was bound to, and each state of a nightly one has its own.
-    let mark = match (&bound, &before) {
-        (Some(url), _) => Some(Sha256::of(url.as_bytes())),
-        (None, before) => before.as_ref().map(|_| staged.digests.sha256),
-    };
-    let file = mark.map(|mark| format!("packages/{name}-{version}-{}.zip", &mark.to_string()[..8]));
-    let release = Release {
-        number: 0,
-        kind,
-        previous: Sha256([0; 32]),
-        name,
-        version,
-        file,
-        bound,
-        sha1: staged.digests.sha1,
-        sha256: staged.digests.sha256,
-        size: staged.digests.size,
-        source: source.name.clone(),
-        tag: build.release.tag.clone(),
-        commit: build.release.commit.to_string(),
-        tree: build
-            .folder
-            .as_ref()
-            .map_or(build.release.tree, |folder| folder.tree)
-            .to_string(),
-        committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
-        time: now(),
-    };
-    job.store.check_free(&staged, &release)?;
-    Ok(Some((staged, release)))
 }
 
 /// The time of a publication, in whole seconds as HTTP's dates are.

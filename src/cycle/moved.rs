@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::packages::plan_with;
 use super::resources::Resources;
-use super::{Found, Job, SourceReport, now, plan_with};
+use super::{Found, Job, SourceReport, now};
 use crate::ledger::{Kind, Release};
 use crate::package::build;
 use crate::package::plan::{self, Claim};
