@@ -20,7 +20,8 @@
 //! | [`package`] | what each ref would give, its manifest, its archive's bytes | |
 //! | [`ledger`] | the append-only record of releases: its lines and their chain | |
 //! | [`store`] | the data volume: the only place that writes to it | its layout |
-//! | [`repository`] | metadata from releases: values in, bytes out | |
+//! | [`repository`] | metadata and pages from releases: values in, bytes out | |
+//! | [`status`] | what is said of a mirror's state: `mirror.json`, the status page; pure | |
 //! | [`cycle`] | fetch, plan, build, publish: the only place where these stages meet | |
 //! | [`serve`] | HTTP from a table in memory | hyper |
 //! | [`schedule`], [`observe`] | crontab lines; the log | cron, tracing |
@@ -45,7 +46,7 @@
 //! - Bytes leave the server only after they were compared with the ledger's digest; what is damaged is a 503, and mended.
 //! - Nothing is lost silently: each (source, tag, package) ends as an [`package::plan::Outcome`], and failures reach the
 //!   log, the report of the snapshot and the exit code.
-//! - A cycle that finds nothing new writes nothing.
+//! - A cycle that finds nothing new writes nothing but the record that it ran.
 //!
 //! # Choices
 //!
@@ -75,5 +76,6 @@ pub mod repository;
 pub mod schedule;
 pub mod serve;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod yaml;

@@ -30,7 +30,9 @@ pub(super) fn run_cycle(
     store: &store::Repository,
     cancel: &CancelFlag,
 ) -> anyhow::Result<Finished> {
-    let finished = with_job(setup, volume, repository, store, cancel, cycle::run)?;
+    let finished = recorded(store, || {
+        with_job(setup, volume, repository, store, cancel, cycle::run)
+    })?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
             if let Outcome::Failed { because } = &line.outcome {
@@ -58,6 +60,38 @@ pub(super) fn run_cycle(
         "cycle finished"
     );
     Ok(finished)
+}
+
+/// Runs a cycle and leaves a record of it for the status page; one that cannot be written stops nothing.
+fn recorded(
+    store: &store::Repository,
+    cycle: impl FnOnce() -> anyhow::Result<Finished>,
+) -> anyhow::Result<Finished> {
+    let warn = |written: anyhow::Result<()>| {
+        if let Err(error) = written {
+            tracing::warn!("the status page will not know of this cycle: {error:#}");
+        }
+    };
+    let began = now();
+    warn(store.cycle_begins(began));
+    let result = cycle();
+    let (published, complete) = match &result {
+        Ok(finished) => (finished.published, finished.report.is_complete()),
+        Err(_) => (0, false),
+    };
+    warn(store.cycle_ended(store::Cycle {
+        began,
+        ended: now(),
+        published,
+        complete,
+        error: result.as_ref().err().map(|error| format!("{error:#}")),
+    }));
+    result
+}
+
+/// In whole seconds.
+fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
 fn with_job<T>(

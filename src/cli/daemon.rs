@@ -16,7 +16,7 @@ use super::publisher::{make_variants, publish};
 use super::reload::{Request, Watch};
 use super::setup::{self, Setup};
 use super::upkeep::{mend, scrub};
-use super::{Exit, commands};
+use super::{Exit, commands, live};
 use crate::config;
 use crate::serve::{self, Published, Server};
 use crate::source::CancelFlag;
@@ -53,6 +53,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 if may_build {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
+                scope.spawn(|| live::keep(setup, stores, published, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 let follower = Follower::new(setup, stores, published);
                 build(
@@ -223,11 +224,14 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     let stores = open(&setup, &volume)?;
     with_server(&settings(&setup.config.serve), |published, signals| {
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
-            let mut follower = Follower::new(setup, stores, published);
-            while !over.is_set() {
-                follower.follow();
-                wait(over, FOLLOW);
-            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| live::keep(setup, stores, published, over));
+                let mut follower = Follower::new(setup, stores, published);
+                while !over.is_set() {
+                    follower.follow();
+                    wait(over, FOLLOW);
+                }
+            });
         });
     })
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod daemon;
 mod interrupt;
+mod live;
 mod progress;
 mod publisher;
 mod reload;

@@ -104,11 +104,7 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             size: file.size,
             sha256: file.sha256,
             last_modified: file.last_modified,
-            kind: if path.starts_with("include/") {
-                Kind::ArchivedMetadata
-            } else {
-                Kind::Metadata
-            },
+            kind: kind(path),
             variants: variants.of(file.sha256).iter().map(variant).collect(),
         }));
         let releases = usize::try_from(snapshot.manifest.releases)?;
@@ -128,6 +124,19 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
         base_path: base_path.to_owned(),
         resources,
     })
+}
+
+fn kind(path: &str) -> Kind {
+    let extension = std::path::Path::new(path)
+        .extension()
+        .and_then(std::ffi::OsStr::to_str);
+    match extension {
+        _ if path.starts_with("include/") => Kind::ArchivedMetadata,
+        Some("html") => Kind::Page,
+        Some("css") => Kind::Style,
+        Some("js") => Kind::Script,
+        _ => Kind::Metadata,
+    }
 }
 
 fn variant(made: &crate::store::variants::Variant) -> Variant {

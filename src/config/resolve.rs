@@ -15,13 +15,19 @@ use crate::yaml::{Complaint, Path, Report, nearest};
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
 
 /// First path segments of a repository's own URLs: another repository below them would hide its files.
-const OWN_SEGMENTS: [&str; 6] = [
+const OWN_SEGMENTS: [&str; 12] = [
     "p2",
     "include",
     "packages",
     "packages.json",
     "mirror.json",
     "ledger.jsonl",
+    "lastupdate",
+    "lastsync",
+    "package",
+    "pages",
+    "project",
+    "status.html",
 ];
 
 /// The configuration, unless a problem was added to the report. Relative paths start at `folder`.

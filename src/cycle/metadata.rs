@@ -34,6 +34,10 @@ pub fn read(
                 path: release.path(),
                 sha1: release.sha1,
                 committed: release.committed,
+                size: release.size,
+                commit: release.commit.clone(),
+                source: release.source.clone(),
+                published: release.time,
             });
     }
     Ok(packages)

@@ -1,7 +1,7 @@
 //! One cycle of one repository: fetch, plan, build, publish. The only place where the stages meet.
 //!
 //! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
-//! nothing.
+//! nothing here; that it ran is recorded by who starts it.
 
 mod again;
 mod aliases;
@@ -29,7 +29,7 @@ use self::resources::Resources;
 use crate::ledger::Release;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
-use crate::repository::BaseUrl;
+use crate::repository::{BaseUrl, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Retention};
@@ -218,6 +218,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report == before
             && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
             && p.manifest.base_url == job.base_url.to_string()
+            && pages::are_current(|path| p.manifest.files.get(path).map(|file| file.sha256))
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });
     // A repository that never had anything stays unpublished, and its server not ready, instead of being empty.
@@ -266,7 +267,9 @@ fn publish(
     for gap in &report.gaps {
         tracing::warn!("{gap}");
     }
+    let pages = pages::render(job.base_url, &packages);
     let mut files = crate::repository::render(job.base_url, packages)?;
+    files.extend(pages);
     // A client that read the last packages.json may still ask for the include that it names.
     for path in previous
         .iter()

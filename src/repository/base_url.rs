@@ -19,6 +19,11 @@ impl BaseUrl {
         self.0.path()
     }
 
+    /// The host of this mirror.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// The absolute URL of a path below it.
     pub fn join(&self, path: &str) -> String {
         format!("{}{path}", self.0)

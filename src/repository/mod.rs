@@ -9,6 +9,7 @@ mod closure;
 pub mod listing;
 mod minify;
 mod package;
+pub mod pages;
 
 use std::collections::BTreeMap;
 

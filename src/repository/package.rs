@@ -17,6 +17,12 @@ pub struct PackageVersion {
     pub path: String,
     pub sha1: Sha1,
     pub committed: Timestamp,
+    /// Bytes of the archive.
+    pub size: u64,
+    pub commit: String,
+    pub source: String,
+    /// When this mirror published it.
+    pub published: Timestamp,
 }
 
 /// `BasePackage::$supportedLinkTypes`, in its order.

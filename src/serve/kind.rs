@@ -19,6 +19,9 @@ pub enum Kind {
     Ledger,
     /// An HTML page.
     Page,
+    /// What a page loads.
+    Style,
+    Script,
     /// Plain text, such as `lastupdate`.
     Text,
 }
@@ -30,6 +33,8 @@ impl Kind {
             Self::Archive => "application/zip",
             Self::Ledger => "application/jsonl",
             Self::Page => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
             Self::Text => "text/plain; charset=utf-8",
         }
     }
@@ -37,7 +42,9 @@ impl Kind {
     pub(super) fn cache_control(self) -> &'static str {
         match self {
             Self::Archive | Self::ArchivedMetadata => IMMUTABLE,
-            Self::Metadata | Self::Ledger | Self::Page | Self::Text => REVALIDATED,
+            Self::Metadata | Self::Ledger | Self::Page | Self::Style | Self::Script | Self::Text => {
+                REVALIDATED
+            }
         }
     }
 
@@ -48,7 +55,10 @@ impl Kind {
 
     /// Whether its bytes are worth keeping in memory: what every Composer run asks for.
     pub(super) fn is_asked_often(self) -> bool {
-        matches!(self, Self::Metadata | Self::Page | Self::Text)
+        matches!(
+            self,
+            Self::Metadata | Self::Page | Self::Style | Self::Script | Self::Text
+        )
     }
 
     /// Whether a file on disk of `found` bytes can be the one of `published` bytes.

@@ -27,6 +27,7 @@ mod integrity;
 mod kind;
 mod limits;
 mod listen;
+mod live;
 mod negotiate;
 mod patience;
 mod probes;
@@ -38,6 +39,7 @@ mod server;
 mod site;
 
 pub use kind::Kind;
+pub use live::Live;
 pub use published::{Published, Readiness};
 pub use server::{Server, Settings};
 pub use site::{RepositorySite, Resource, Site, Variant};

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::live::{Live, Texts};
 use super::site::Site;
 
 /// What is published right now. Clones share it.
@@ -16,6 +17,7 @@ pub struct Published(Arc<State>);
 #[derive(Default)]
 struct State {
     site: ArcSwapOption<Site>,
+    texts: ArcSwap<Texts>,
     draining: AtomicBool,
     /// Files that could not be served as they were published.
     damaged: Mutex<BTreeSet<PathBuf>>,
@@ -35,6 +37,11 @@ impl Published {
     /// Publishes `site`; requests in flight finish on the one before.
     pub fn switch_to(&self, site: Site) {
         self.0.site.store(Some(Arc::new(site)));
+    }
+
+    /// Replaces what is said about the mirror itself.
+    pub fn tell(&self, texts: Vec<Live>) {
+        self.0.texts.store(Arc::new(Texts::new(texts)));
     }
 
     pub fn readiness(&self) -> Readiness {
@@ -60,6 +67,10 @@ impl Published {
 
     pub(super) fn site(&self) -> Option<Arc<Site>> {
         self.0.site.load_full()
+    }
+
+    pub(super) fn texts(&self) -> Arc<Texts> {
+        self.0.texts.load_full()
     }
 
     pub(super) fn begin_draining(&self) {

@@ -19,7 +19,7 @@ use super::negotiate::choose;
 use super::probes::Probe;
 use super::published::Published;
 use super::range::{Part, part};
-use super::route::{Route, route};
+use super::route::{Route, decode, route};
 use super::site::{Content, Entry, Representation};
 use crate::coding::Coding;
 
@@ -59,14 +59,22 @@ async fn get<B>(published: &Published, request: &Request<B>) -> Response<Body> {
     if let Some(probe) = Probe::of(path) {
         return probe.answer(published);
     }
-    let Some(site) = published.site() else {
-        return unpublished();
-    };
-    match route(&site, path) {
-        Route::Found(entry, name) => found(published, entry, name, request).await,
-        Route::MissingSlash(location) => redirect(location),
-        Route::Unpublished => unpublished(),
-        Route::NotFound => not_found(),
+    let site = published.site();
+    match site.as_ref().map(|site| route(site, path)) {
+        Some(Route::Found(entry, name)) => found(published, entry, name, request).await,
+        Some(Route::MissingSlash(location)) => redirect(location),
+        None | Some(Route::Unpublished) => told(published, request, unpublished).await,
+        Some(Route::NotFound) => told(published, request, not_found).await,
+    }
+}
+
+/// What is said about the mirror itself, also before anything is published; `or` where the path is none of that.
+async fn told<B>(published: &Published, request: &Request<B>, or: fn() -> Response<Body>) -> Response<Body> {
+    let texts = published.texts();
+    let path = decode(request.uri().path());
+    match path.and_then(|path| texts.get(&path)) {
+        Some((entry, name)) => found(published, entry, name, request).await,
+        None => or(),
     }
 }
 

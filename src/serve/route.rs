@@ -75,7 +75,7 @@ fn missing_slash<'s>(path: &str) -> Route<'s> {
 }
 
 /// The decoded path, or nothing where no entry can have this name.
-fn decode(path: &str) -> Option<String> {
+pub(super) fn decode(path: &str) -> Option<String> {
     if !path.starts_with('/') {
         return None;
     }

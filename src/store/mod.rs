@@ -8,6 +8,7 @@
 //! <data>/<repository>/ledger.jsonl      one line a release
 //! <data>/<repository>/diverged.jsonl    one line for each published version that upstream would change now
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json
+//! <data>/<repository>/status/           cycles.json: when cycles ran, and how they ended
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
 //! <data>/<repository>/variants/         compressed copies: derived, disposable
 //! <data>/<repository>/tmp/<writer>/     what a writer has not published yet
@@ -32,6 +33,7 @@
 //! A sync that fails is not tried again: the repository takes no more from this writer, and the cycle ends.
 
 mod collect;
+mod cycles;
 mod diverged;
 pub mod files;
 mod marker;
@@ -45,6 +47,7 @@ pub mod variants;
 mod volume;
 
 pub use collect::Retention;
+pub use cycles::{Cycle, Cycles};
 pub use diverged::{Content, Divergence};
 pub use probe::Space;
 pub use repository::{Repository, Staged};

@@ -120,11 +120,16 @@ impl Lab {
         running
     }
 
-    /// Path, modification time and size of everything on the volume.
+    /// Path, modification time and size of everything on the volume but the record of cycles.
     pub fn volume(&self) -> String {
-        run(Command::new("find")
-            .arg(self.path("data"))
-            .args(["-printf", "%P %T@ %s %i\n"]))
+        run(Command::new("find").arg(self.path("data")).args([
+            "-name",
+            "status",
+            "-prune",
+            "-o",
+            "-printf",
+            "%P %T@ %s %i\n",
+        ]))
     }
 }
 

@@ -1,0 +1,165 @@
+//! Keeps what is served about each repository true: gathers the facts when a cycle begins or ends, a snapshot is
+//! published, or time alone makes a mirror stale.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::daemon::wait;
+use super::setup::{self, Setup};
+use crate::cycle::Report;
+use crate::serve::{Kind, Live, Published};
+use crate::source::CancelFlag;
+use crate::status::{self, Facts};
+use crate::store::snapshot::Snapshot;
+use crate::store::{Cycles, Repository, Space, Volume};
+
+/// How often it is looked whether anything has changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is served about one repository, and what it was made from.
+struct Known {
+    snapshot: Option<u64>,
+    cycles_changed: Option<SystemTime>,
+    cycles: Cycles,
+    complete: bool,
+    state: status::State,
+    texts: Vec<(String, Kind, Vec<u8>)>,
+    since: i64,
+}
+
+/// Serves the state of every repository until the program is to stop.
+pub(super) fn keep(setup: &Setup, stores: &[Repository], published: &Published, stop: &CancelFlag) {
+    let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
+    while !stop.is_set() {
+        let mut changed = false;
+        for ((repository, store), known) in setup.repositories.iter().zip(stores).zip(&mut known) {
+            changed |= look(setup, repository, store, known);
+        }
+        if changed {
+            published.tell(known.iter().flatten().flat_map(Known::texts).collect());
+        }
+        wait(stop, LOOK);
+    }
+}
+
+/// Answers whether the texts are others than before.
+fn look(
+    setup: &Setup,
+    repository: &setup::Repository,
+    store: &Repository,
+    known: &mut Option<Known>,
+) -> bool {
+    let snapshot = match store.newest_snapshot() {
+        Ok(snapshot) => snapshot,
+        // Who publishes says so; what was told before stays.
+        Err(_) => return false,
+    };
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let cycles_changed = store.cycles_changed();
+    let number = snapshot.as_ref().map(|s| s.manifest.number);
+    if let Some(known) = known
+        && known.snapshot == number
+        && known.cycles_changed == cycles_changed
+        && known.state
+            == status::state(
+                number.is_some(),
+                known.complete,
+                &known.cycles,
+                &repository.schedule,
+                now,
+            )
+    {
+        return false;
+    }
+    let cycles = store.cycles();
+    let report = snapshot
+        .as_ref()
+        .map(|s| Report::load(&s.folder))
+        .unwrap_or_default();
+    let releases = releases(repository, store, snapshot.as_ref());
+    let facts = Facts {
+        operator: setup.config.site.name.as_deref(),
+        contact: setup.config.site.contact.as_deref(),
+        name: &repository.name,
+        base_url: &repository.base_url.to_string(),
+        schedule: &repository.schedule,
+        snapshot: snapshot.as_ref(),
+        report: &report,
+        cycles: &cycles,
+        releases: &releases,
+        space: space(setup),
+        now,
+    };
+    let before = known.as_ref().map_or(0, |known| known.since + 1);
+    *known = Some(Known {
+        snapshot: number,
+        cycles_changed,
+        state: facts.state(),
+        complete: facts.is_complete(),
+        texts: render(repository, &facts),
+        since: now.as_second().max(before),
+        cycles,
+    });
+    true
+}
+
+fn space(setup: &Setup) -> Option<Space> {
+    Volume::open_read_only(&setup.config.data)
+        .and_then(|volume| volume.space())
+        .ok()
+}
+
+fn releases(
+    repository: &setup::Repository,
+    store: &Repository,
+    snapshot: Option<&Snapshot>,
+) -> Vec<crate::ledger::Release> {
+    let lines = snapshot.map_or(0, |s| s.manifest.releases);
+    let base_url = repository.base_url.to_string();
+    store.ledger(|ledger| {
+        let published = ledger
+            .published(&base_url)
+            .filter(|release| release.number <= lines);
+        published.cloned().collect()
+    })
+}
+
+fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kind, Vec<u8>)> {
+    let mut texts = vec![
+        (
+            "mirror.json".to_owned(),
+            Kind::Metadata,
+            format!("{:#}\n", status::document(facts)),
+        ),
+        (
+            "status.html".to_owned(),
+            Kind::Page,
+            status::page(facts).into_string(),
+        ),
+    ];
+    let trace = format!("project/trace/{}", repository.base_url.host());
+    for (path, text) in [
+        ("lastupdate".to_owned(), facts.last_update()),
+        ("lastsync".to_owned(), facts.last_sync()),
+        (trace, facts.trace()),
+    ] {
+        texts.extend(text.map(|text| (path, Kind::Text, text)));
+    }
+    let base = repository.base_url.path();
+    texts
+        .into_iter()
+        .map(|(path, kind, text)| (format!("{base}{path}"), kind, text.into_bytes()))
+        .collect()
+}
+
+impl Known {
+    fn texts(&self) -> impl Iterator<Item = Live> {
+        self.texts.iter().map(|(path, kind, bytes)| Live {
+            path: path.clone(),
+            kind: *kind,
+            bytes: bytes.clone(),
+            last_modified: self.since,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! The main page: search, newest releases, how to use the mirror, and every package.
+
+use maud::{Markup, html};
+
+use super::super::BaseUrl;
+use super::layout::page;
+use super::view::{Package, View, day, kind, text};
+use super::{path_of, usage};
+
+/// Releases in the list of the newest.
+const NEWEST: usize = 12;
+
+/// Letters of a description in the list; the whole is on the package's page.
+const EXCERPT: usize = 100;
+
+pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
+    let count = view.packages.len();
+    let body = html! {
+        h1 { "Composer repository" }
+        p.lead { (base) }
+        p { (count) " packages in " (view.versions()) " versions." }
+        section aria-labelledby="newest" {
+            h2 #newest { "Newest releases" }
+            ul.newest {
+                @for (package, version) in view.newest(NEWEST) {
+                    li {
+                        a href=(path_of(package.name)) { (package.name) } " " b { (version.version) } " "
+                        time datetime=(day(version.committed)) { (day(version.committed)) }
+                    }
+                }
+            }
+        }
+        (usage::render(base, view))
+        section aria-labelledby="packages" {
+            h2 #packages { "Packages" }
+            div #search hidden {
+                label for="query" { "Search by name, description or type" }
+                input #query type="search" autocomplete="off" spellcheck="false" aria-controls="list" placeholder="Press / to search";
+                p #found role="status" aria-live="polite" {}
+            }
+            ul #list { @for package in &view.packages { (row(package)) } }
+        }
+    };
+    page("./", &format!("Composer repository at {base}"), &body)
+}
+
+fn row(package: &Package<'_>) -> Markup {
+    let newest = package.newest();
+    html! {
+        li {
+            a href=(path_of(package.name)) { (package.name) } " " b { (newest.version) } " " i { (kind(newest)) }
+            @if let Some(text) = text(newest, "description") { p { (excerpt(text)) } }
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,51 @@
+//! What all pages have in common: head, navigation, and the block of text that can be copied.
+
+use maud::{DOCTYPE, Markup, html};
+
+/// A whole page; `root` leads from it to the base URL (`./`, `../../`).
+pub fn page(root: &str, title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href={ (root) "pages/style.css" };
+                script src={ (root) "pages/script.js" } defer data-root=(root) {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header {
+                    nav aria-label="This mirror" {
+                        a href=(root) { "Packages" }
+                        a href={ (root) "#use" } { "How to use" }
+                        a href={ (root) "status.html" } { "Status" }
+                        span #state role="status" {}
+                    }
+                }
+                main #main { (body) }
+                footer {
+                    p {
+                        "Machine-readable: "
+                        a href={ (root) "packages.json" } { "packages.json" } " · "
+                        a href={ (root) "mirror.json" } { "mirror.json" }
+                        span #operator {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Text with a button that copies it; the button shows where scripts run.
+pub(super) fn copyable(text: &str) -> Markup {
+    html! {
+        div.copy {
+            pre tabindex="0" { code { (text) } }
+            button type="button" hidden { "Copy" }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How to use this mirror, with its own URL and its own newest release.
+
+use maud::{Markup, html};
+use serde_json::json;
+
+use super::super::BaseUrl;
+use super::layout::copyable;
+use super::view::{Package, View, kind};
+
+pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
+    let url = base.to_string();
+    let add = format!("composer config repositories.mirror composer {url}");
+    html! {
+        section #use aria-labelledby="use-title" {
+            h2 #use-title { "How to use this mirror" }
+            @if url.starts_with("http://") {
+                p { "This mirror is served without TLS, which Composer refuses until it is told otherwise:" }
+                (copyable("composer config --global secure-http false"))
+            }
+            @for project in view.packages.iter().filter(|p| kind(p.newest()) == "project") {
+                h3 { "A new project from " (project.name) }
+                (copyable(&create(&url, project)))
+            }
+            h3 { "In a project that is there" }
+            p { "Adds the repository to its composer.json:" }
+            (copyable(&add))
+            h3 { "Together with the Marketplace" }
+            p { "In composer.json; " code { "only" } " keeps the Marketplace to the vendors that you buy from:" }
+            (copyable(&marketplace(&url)))
+            h3 { "Switching a project from another mirror" }
+            p { "Put the new URL in the place of the old one, then let the lock file take its addresses from here. Versions and checksums stay:" }
+            (copyable(&format!("{add}\ncomposer update mirrors")))
+            h3 { "In continuous integration" }
+            (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
+            p { "Archives never change under their URL: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
+        }
+    }
+}
+
+fn create(url: &str, project: &Package<'_>) -> String {
+    format!(
+        "composer create-project --repository={url} {}={} shop",
+        project.name,
+        project.newest().version
+    )
+}
+
+fn marketplace(url: &str) -> String {
+    let repositories = json!({
+        "repositories": {
+            "mirror": { "type": "composer", "url": url },
+            "marketplace": { "type": "composer", "url": "https://repo.magento.com/", "only": ["vendor/*"] },
+        }
+    });
+    format!("{repositories:#}")
+}

@@ -1,0 +1,54 @@
+//! What is said about the mirror itself, held in memory: it changes without a new snapshot, so it stands beside the
+//! [`Site`](super::Site), and is asked only where that has no answer.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::integrity::Integrity;
+use super::kind::Kind;
+use super::site::{Content, Entry, Representation};
+use crate::digest::Sha256;
+
+/// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
+pub struct Live {
+    pub path: String,
+    pub kind: Kind,
+    pub bytes: Vec<u8>,
+    /// In Unix seconds.
+    pub last_modified: i64,
+}
+
+/// All such texts.
+#[derive(Default)]
+pub(super) struct Texts(HashMap<String, Entry>);
+
+impl Texts {
+    pub fn new(texts: Vec<Live>) -> Self {
+        Self(
+            texts
+                .into_iter()
+                .map(|text| (text.path.clone(), entry(text)))
+                .collect(),
+        )
+    }
+
+    /// The text at a path, and its file name.
+    pub fn get(&self, path: &str) -> Option<(&Entry, &str)> {
+        let (path, entry) = self.0.get_key_value(path)?;
+        Some((entry, path.rsplit('/').next().unwrap_or(path)))
+    }
+}
+
+fn entry(text: Live) -> Entry {
+    Entry {
+        last_modified: text.last_modified,
+        kind: text.kind,
+        identity: Representation {
+            integrity: Integrity::new(Sha256::of(&text.bytes)),
+            size: text.bytes.len() as u64,
+            content: Content::Memory(Bytes::from(text.bytes)),
+        },
+        variants: Box::default(),
+    }
+}

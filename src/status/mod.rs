@@ -1,0 +1,240 @@
+//! What is said of a repository's state, to people and to monitors: facts in, bytes out. Pure.
+//!
+//! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, and this file the
+//! verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
+
+mod document;
+mod page;
+mod plot;
+
+use std::fmt;
+
+use jiff::{Timestamp, ToSpan as _};
+
+use crate::cycle::{Report, SourceReport};
+use crate::ledger::Release;
+use crate::schedule::Schedule;
+use crate::store::snapshot::Snapshot;
+use crate::store::{Cycles, Space};
+
+pub use document::{SCHEMA, document};
+pub use page::page;
+
+/// How far behind its second missed run a mirror may be before it is called stale.
+const GRACE_HOURS: i64 = 1;
+
+/// Everything that is known of a repository.
+pub struct Facts<'a> {
+    /// Who runs the mirror.
+    pub operator: Option<&'a str>,
+    pub contact: Option<&'a str>,
+    pub name: &'a str,
+    pub base_url: &'a str,
+    pub schedule: &'a Schedule,
+    /// What is served; `None` before the first publication.
+    pub snapshot: Option<&'a Snapshot>,
+    pub report: &'a Report,
+    pub cycles: &'a Cycles,
+    /// The published releases, in the order of their publication.
+    pub releases: &'a [Release],
+    pub space: Option<Space>,
+    pub now: Timestamp,
+}
+
+/// How a mirror is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Checked as scheduled, and everything is there.
+    Fresh,
+    /// Checked as scheduled, but something failed or is held back.
+    Incomplete,
+    /// No check has succeeded for so long that runs were missed.
+    Stale,
+    /// It is not known when a check last succeeded.
+    Unknown,
+    /// Nothing is published.
+    Empty,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Incomplete => "incomplete",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+            Self::Empty => "empty",
+        })
+    }
+}
+
+/// How a repository with these cycles is at `now`.
+pub fn state(published: bool, complete: bool, cycles: &Cycles, schedule: &Schedule, now: Timestamp) -> State {
+    if !published {
+        return State::Empty;
+    }
+    // A mirror with one broken source is incomplete, and not stale, for as long as its cycles run.
+    let checked = cycles.past.iter().rev().find(|cycle| cycle.error.is_none());
+    let Some(checked) = checked.map(|cycle| cycle.began).or(cycles.succeeded) else {
+        return State::Unknown;
+    };
+    let last_failed = cycles.last().is_some_and(|cycle| !cycle.complete);
+    match stale_from(schedule, checked) {
+        Some(from) if from <= now => State::Stale,
+        _ if !complete || last_failed => State::Incomplete,
+        _ => State::Fresh,
+    }
+}
+
+/// When a mirror that was last checked at `checked` becomes stale: an hour after its second missed run.
+fn stale_from(schedule: &Schedule, checked: Timestamp) -> Option<Timestamp> {
+    let second = schedule.next_after(schedule.next_after(checked)?.timestamp())?;
+    second.timestamp().checked_add(GRACE_HOURS.hours()).ok()
+}
+
+impl Facts<'_> {
+    /// Nothing failed, and nothing is held back.
+    pub fn is_complete(&self) -> bool {
+        let held = self.snapshot.is_some_and(|s| s.manifest.rollback_to.is_some());
+        self.report.is_complete() && !held
+    }
+
+    pub fn state(&self) -> State {
+        let published = self.snapshot.is_some();
+        state(
+            published,
+            self.is_complete(),
+            self.cycles,
+            self.schedule,
+            self.now,
+        )
+    }
+
+    /// When a cycle last ended, whatever came of it.
+    pub fn checked(&self) -> Option<Timestamp> {
+        self.cycles.last().map(|cycle| cycle.ended)
+    }
+
+    /// When what Composer reads last changed.
+    pub fn changed(&self) -> Option<Timestamp> {
+        let metadata = |path: &str| path == "packages.json" || path.starts_with("p2/");
+        let files = self.snapshot?.manifest.files.iter();
+        let last = files
+            .filter(|(path, _)| metadata(path))
+            .map(|(_, f)| f.last_modified)
+            .max()?;
+        Timestamp::from_second(last).ok()
+    }
+
+    /// The run that is due after the last one, in the past when it was missed; `None` before the first.
+    pub fn next_run(&self) -> Option<Timestamp> {
+        let after = self
+            .cycles
+            .running
+            .or(self.cycles.last().map(|cycle| cycle.ended))?;
+        self.schedule.next_after(after).map(|time| time.timestamp())
+    }
+
+    fn count(&self, of: fn(&SourceReport) -> usize) -> usize {
+        self.report.sources.values().map(of).sum()
+    }
+
+    /// The releases that were published last, newest first.
+    fn newest(&self, count: usize) -> impl Iterator<Item = &Release> {
+        let mut all: Vec<_> = self.releases.iter().collect();
+        all.sort_by(|a, b| {
+            b.committed
+                .cmp(&a.committed)
+                .then_with(|| b.number.cmp(&a.number))
+        });
+        all.into_iter().take(count)
+    }
+
+    /// `lastupdate`: when the content last changed, in Unix seconds.
+    pub fn last_update(&self) -> Option<String> {
+        self.changed().map(|time| format!("{}\n", time.as_second()))
+    }
+
+    /// `lastsync`: when a cycle in which nothing failed last began, in Unix seconds.
+    pub fn last_sync(&self) -> Option<String> {
+        self.cycles
+            .succeeded
+            .map(|time| format!("{}\n", time.as_second()))
+    }
+
+    /// The trace file, in the form of Debian's mirrors: the date of the last check, and `Key: value` lines.
+    pub fn trace(&self) -> Option<String> {
+        let last = self.cycles.last()?;
+        let date = last.ended.strftime("%a, %d %b %Y %H:%M:%S +0000");
+        let mut text = format!(
+            "{date}\nDate: {date}\nDate-Started: {}\nUsing: mirror {}\nUpstream-Complete: {}\n",
+            last.began.strftime("%a, %d %b %Y %H:%M:%S +0000"),
+            env!("CARGO_PKG_VERSION"),
+            if last.complete { "yes" } else { "no" },
+        );
+        for (key, value) in [("Maintainer", self.operator), ("Contact", self.contact)] {
+            if let Some(value) = value {
+                // A value with a line break would be another key.
+                text += &format!(
+                    "{key}: {}\n",
+                    value.split_whitespace().collect::<Vec<_>>().join(" ")
+                );
+            }
+        }
+        if let Some(snapshot) = self.snapshot {
+            text += &format!("Ledger-Head: {}\n", snapshot.manifest.ledger_head);
+        }
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::store::Cycle;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn cycles(began: &str, complete: bool, error: Option<&str>) -> Cycles {
+        let began = at(began);
+        Cycles {
+            running: None,
+            succeeded: complete.then_some(began),
+            past: vec![Cycle {
+                began,
+                ended: began,
+                published: 0,
+                complete,
+                error: error.map(str::to_owned),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_stale_an_hour_after_its_second_missed_run() {
+        let hourly = Schedule::parse("0 * * * *", TimeZone::UTC).unwrap();
+        let good = cycles("2026-01-01T00:00:01Z", true, None);
+        let say =
+            |published, complete, cycles: &Cycles, now| state(published, complete, cycles, &hourly, at(now));
+        assert_eq!(say(true, true, &good, "2026-01-01T02:59:59Z"), State::Fresh);
+        assert_eq!(say(true, true, &good, "2026-01-01T03:00:00Z"), State::Stale);
+        assert_eq!(say(true, false, &good, "2026-01-01T02:59:59Z"), State::Incomplete);
+        assert_eq!(say(false, true, &good, "2026-01-01T00:01:00Z"), State::Empty);
+        assert_eq!(
+            say(true, true, &Cycles::default(), "2026-01-01T00:01:00Z"),
+            State::Unknown
+        );
+        // A cycle that was given up is no check, but one with a broken source is.
+        let failed = cycles("2026-01-01T00:00:01Z", false, Some("no room"));
+        assert_eq!(say(true, true, &failed, "2026-01-01T00:01:00Z"), State::Unknown);
+        let partly = cycles("2026-01-01T00:00:01Z", false, None);
+        assert_eq!(
+            say(true, false, &partly, "2026-01-01T00:01:00Z"),
+            State::Incomplete
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! When cycles ran and how they ended: `status/cycles.json`, the one file that a cycle with nothing new writes.
+//!
+//! It is no part of what is published: no metadata is made from it, and without it only the status page knows less. It is
+//! replaced whole and not synced; after a power cut it may be empty, which is read as "nothing known". Readers on other
+//! machines tell freshness from it.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Repository;
+
+/// How many cycles are remembered.
+const REMEMBERED: usize = 200;
+
+/// What is known of a repository's cycles.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cycles {
+    /// When the cycle began that has not ended yet, or that was interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<Timestamp>,
+    /// When the last cycle in which nothing failed began: sources are as they were then, or newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<Timestamp>,
+    /// The last cycles, oldest first.
+    #[serde(default)]
+    pub past: Vec<Cycle>,
+}
+
+/// A cycle that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cycle {
+    pub began: Timestamp,
+    pub ended: Timestamp,
+    /// Package versions that it published.
+    #[serde(default)]
+    pub published: usize,
+    /// Nothing failed.
+    pub complete: bool,
+    /// Why it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Cycles {
+    pub fn last(&self) -> Option<&Cycle> {
+        self.past.last()
+    }
+}
+
+impl Repository {
+    /// What is known of the cycles; nothing where the file is not there or cannot be read.
+    pub fn cycles(&self) -> Cycles {
+        let text = fs::read(self.cycles_file()).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// When the record of cycles last changed.
+    pub fn cycles_changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.cycles_file())
+            .and_then(|file| file.modified())
+            .ok()
+    }
+
+    /// Records that a cycle begins.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn cycle_begins(&self, now: Timestamp) -> anyhow::Result<()> {
+        let mut cycles = self.cycles();
+        cycles.running = Some(now);
+        self.write_cycles(&cycles)
+    }
+
+    /// Records how a cycle ended.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn cycle_ended(&self, cycle: Cycle) -> anyhow::Result<()> {
+        let mut cycles = self.cycles();
+        cycles.running = None;
+        if cycle.complete {
+            cycles.succeeded = Some(cycle.began);
+        }
+        cycles.past.push(cycle);
+        let forgotten = cycles.past.len().saturating_sub(REMEMBERED);
+        cycles.past.drain(..forgotten);
+        self.write_cycles(&cycles)
+    }
+
+    fn cycles_file(&self) -> PathBuf {
+        self.root().join("status/cycles.json")
+    }
+
+    fn write_cycles(&self, cycles: &Cycles) -> anyhow::Result<()> {
+        let (file, text) = (self.cycles_file(), serde_json::to_vec(cycles)?);
+        let aside = file.with_extension("new");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(self.root().join("status"))?;
+            fs::write(&aside, text)?;
+            fs::rename(&aside, &file)
+        };
+        write().with_context(|| format!("failed to write `{}`", file.display()))
+    }
+}

@@ -1,0 +1,536 @@
+//! The pages in a real browser: Debian's chromium without a screen, driven over WebDriver.
+
+mod lab;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lab::{Lab, free_port, get, request};
+use mirror::coding::{Coding, Effort};
+use mirror::composer::Manifest;
+use mirror::digest::{Sha1, Sha256};
+use mirror::repository::{BaseUrl, PackageVersion, pages};
+use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
+use serde_json::{Value, json};
+
+/// Patience on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+const HOSTILE: &str =
+    r#"<script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">"</title>'&lt;"#;
+
+fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
+    let mut manifest = manifest;
+    manifest["name"] = name.into();
+    PackageVersion {
+        manifest: Manifest::parse(manifest.to_string().as_bytes()).unwrap(),
+        version: version.parse().unwrap(),
+        path: format!("packages/{name}-{version}.zip"),
+        sha1: Sha1([7; 20]),
+        committed: "2024-05-06T07:08:09Z".parse::<Timestamp>().unwrap(),
+        size: 12_345,
+        commit: "c0ffee".into(),
+        source: "upstream".into(),
+        published: "2024-05-07T07:08:09Z".parse().unwrap(),
+    }
+}
+
+/// A server of the pages of `packages` packages: among them a project, and one with a hostile description.
+struct Mirror {
+    port: u16,
+    files: BTreeMap<String, Vec<u8>>,
+    _folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Mirror {
+    fn of(packages: usize) -> Self {
+        let mut all = BTreeMap::new();
+        for i in 0..packages {
+            let name = format!(
+                "acme/module-{}-{i:04}",
+                ["catalog", "sales", "checkout", "store"][i % 4]
+            );
+            let text = json!({"type": "magento2-module", "description": format!("Part {i} of the shop"), "require": {"acme/framework": "1.0.0"}});
+            all.insert(name.clone(), vec![version(&name, "1.0.0", text)]);
+        }
+        let framework =
+            json!({"type": "magento2-library", "description": HOSTILE, "require": {"php": HOSTILE}});
+        all.insert(
+            "acme/framework".into(),
+            vec![
+                version("acme/framework", "1.0.0", framework.clone()),
+                version("acme/framework", "1.1.0", framework),
+            ],
+        );
+        let project = version("acme/project", "2.4.8", json!({"type": "project"}));
+        all.insert("acme/project".into(), vec![project]);
+        let port = free_port();
+        let base = BaseUrl::new(format!("http://127.0.0.1:{port}/shop/").parse().unwrap());
+        Self::serve(port, pages::render(&base, &all))
+    }
+
+    fn serve(port: u16, files: BTreeMap<String, Vec<u8>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut resources = Vec::new();
+        for (path, bytes) in &files {
+            let file = folder.path().join(path.replace('/', "_"));
+            std::fs::write(&file, bytes).unwrap();
+            resources.push(Resource {
+                path: path.clone(),
+                file,
+                size: bytes.len() as u64,
+                sha256: Sha256::of(bytes),
+                last_modified: 1_645_567_342,
+                kind: match path.rsplit('.').next() {
+                    Some("css") => Kind::Style,
+                    Some("js") => Kind::Script,
+                    _ => Kind::Page,
+                },
+                variants: Vec::new(),
+            });
+        }
+        let published = Published::default();
+        published.switch_to(
+            Site::new([RepositorySite {
+                base_path: "/shop/".into(),
+                resources,
+            }])
+            .unwrap(),
+        );
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let settings = Settings {
+            listen: vec![([127, 0, 0, 1], port).into()],
+            ..Settings::default()
+        };
+        let server = runtime.block_on(Server::bind(settings, published)).unwrap();
+        runtime.spawn(server.run(std::future::pending()));
+        Self {
+            port,
+            files,
+            _folder: folder,
+            _runtime: runtime,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/shop/{path}", self.port)
+    }
+}
+
+/// A browser with a profile of its own.
+struct Browser {
+    driver: Child,
+    session: String,
+    agent: ureq::Agent,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    fn start(more: &[&str], preferences: Value) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed by tests/run");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let started = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                line.split("successfully on port ")
+                    .nth(1)?
+                    .trim_end_matches('.')
+                    .parse::<u16>()
+                    .ok()
+            })
+            .expect("chromedriver names its port");
+        std::thread::spawn(move || lines.for_each(drop));
+        let agent = ureq::Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .timeout_global(Some(LONG))
+            .build()
+            .new_agent();
+        let data = format!("--user-data-dir={}", profile.path().display());
+        let mut flags = vec![
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            &data,
+        ];
+        flags.extend(more);
+        let mut browser = Self {
+            driver,
+            session: format!("http://127.0.0.1:{started}/session"),
+            agent,
+            _profile: profile,
+        };
+        let options = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags, "prefs": preferences}}}});
+        let session = browser.post("", &options);
+        browser.session += &format!("/{}", session["sessionId"].as_str().unwrap());
+        browser
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        let mut answer = self
+            .agent
+            .post(format!("{}{command}", self.session))
+            .send(body.to_string())
+            .unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        assert_eq!(answer.status(), 200, "{command}: {text}");
+        serde_json::from_str::<Value>(&text).unwrap()["value"].take()
+    }
+
+    fn open(&self, url: &str) {
+        self.post("/url", &json!({ "url": url }));
+    }
+
+    /// The value of a JavaScript expression in the page.
+    fn value(&self, expression: &str) -> Value {
+        self.post(
+            "/execute/sync",
+            &json!({"script": format!("return {expression}"), "args": []}),
+        )
+    }
+
+    fn text(&self, expression: &str) -> String {
+        self.value(expression).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until an expression is true.
+    fn wait(&self, expression: &str) {
+        let until = Instant::now() + LONG;
+        while self.value(expression) != true {
+            assert!(Instant::now() < until, "never true: {expression}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Presses keys one after the other.
+    fn keys(&self, keys: &str) {
+        let actions: Vec<_> = keys
+            .chars()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})))
+            .collect();
+        self.post(
+            "/actions",
+            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}),
+        );
+    }
+
+    /// Leaves a picture for a person to look at where `MIRROR_SCREENSHOTS` names a folder.
+    fn picture(&self, name: &str) {
+        use base64::Engine as _;
+        let Some(folder) = std::env::var_os("MIRROR_SCREENSHOTS") else {
+            return;
+        };
+        let answer = self
+            .agent
+            .get(format!("{}/screenshot", self.session))
+            .call()
+            .unwrap()
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()
+            .unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(answer["value"].as_str().unwrap())
+            .unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.agent.delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+const SHOWN: &str = "[...document.querySelectorAll('#list li')].filter(row => !row.hidden).length";
+
+#[test]
+fn people_search_by_typing_and_walk_with_the_keyboard() {
+    let mirror = Mirror::of(5000);
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&mirror.url(""));
+    assert_eq!(browser.value(SHOWN), 5002);
+    browser.picture("main-wide.png");
+    browser.keys("/");
+    assert_eq!(browser.text("document.activeElement.id"), "query");
+    browser.keys("SALES 0001");
+    browser.wait(&format!("{SHOWN} === 1"));
+    assert_eq!(
+        browser.text("document.getElementById('found').textContent"),
+        "1 of 5002 packages"
+    );
+    browser.picture("search.png");
+    // Arrow down, then escape (WebDriver's codes).
+    browser.keys("\u{e015}");
+    assert_eq!(
+        browser.text("document.activeElement.textContent"),
+        "acme/module-sales-0001"
+    );
+    browser.keys("\u{e00c}");
+    browser.wait(&format!("{SHOWN} === 5002"));
+    // By type, and by description.
+    browser.keys("magento2-library");
+    browser.wait(&format!("{SHOWN} === 1"));
+    browser.keys("\u{e00c}part 17 of");
+    browser.wait(&format!("{SHOWN} === 1"));
+    browser.keys("\u{e007}");
+    browser.wait("document.querySelector('h1').textContent === 'acme/module-sales-0017'");
+}
+
+#[test]
+fn commands_are_copied_with_one_press() {
+    let mirror = Mirror::of(3);
+    let browser = Browser::start(&[], json!({}));
+    browser.open(&mirror.url(""));
+    browser.post(
+        "/goog/cdp/execute",
+        &json!({"cmd": "Browser.grantPermissions", "params": {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}}),
+    );
+    let command = format!(
+        "composer create-project --repository={} acme/project=2.4.8 shop",
+        mirror.url("")
+    );
+    let block = "[...document.querySelectorAll('.copy')].find(b => b.textContent.includes('create-project'))";
+    assert_eq!(
+        browser.text(&format!("{block}.querySelector('code').textContent")),
+        command
+    );
+    browser.value(&format!("{block}.querySelector('button').focus()"));
+    browser.keys("\u{e007}");
+    browser.wait(&format!(
+        "{block}.querySelector('button').textContent === 'Copied'"
+    ));
+    let read = json!({"script": "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(String(e)))", "args": []});
+    assert_eq!(browser.post("/execute/async", &read), command);
+}
+
+#[test]
+fn what_upstream_writes_stays_text() {
+    let mirror = Mirror::of(3);
+    let browser = Browser::start(&[], json!({}));
+    for path in ["", "package/acme/framework.html"] {
+        browser.open(&mirror.url(path));
+        browser.wait("document.readyState === 'complete'");
+        assert_eq!(
+            browser.value("document.querySelectorAll('main script, main img').length"),
+            0
+        );
+        assert!(
+            browser
+                .text("document.body.textContent")
+                .contains("<script>document.title='pwned'"),
+            "{path}"
+        );
+        assert_ne!(browser.text("document.title"), "pwned", "{path}");
+    }
+    // The package's page: every version, what it needs, and who needs it.
+    assert_eq!(browser.value("document.querySelectorAll('details').length"), 2);
+    assert_eq!(
+        browser.text("document.querySelector('.copy code').textContent"),
+        "composer require acme/framework:1.1.0"
+    );
+    assert!(
+        browser
+            .text("document.querySelector('#required-by').parentElement.textContent")
+            .contains("acme/module-sales-0001")
+    );
+    browser.picture("package.png");
+    // The policy holds even where a page were wrong.
+    browser.value("document.body.append(Object.assign(document.createElement('script'), {textContent: \"document.title='pwned'\"}))");
+    assert_ne!(browser.text("document.title"), "pwned");
+}
+
+#[test]
+fn pages_fit_a_phone_and_the_night() {
+    let mirror = Mirror::of(30);
+    let browser = Browser::start(&["--window-size=500,800"], json!({}));
+    let emulate = |command: &str, parameters: Value| {
+        browser.post(
+            "/goog/cdp/execute",
+            &json!({"cmd": command, "params": parameters}),
+        );
+    };
+    emulate(
+        "Emulation.setDeviceMetricsOverride",
+        json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true}),
+    );
+    let ground = "getComputedStyle(document.body).backgroundColor";
+    for path in ["", "package/acme/framework.html"] {
+        browser.open(&mirror.url(path));
+        assert_eq!(browser.value("innerWidth"), 360);
+        assert_eq!(
+            browser.value("document.documentElement.scrollWidth"),
+            360,
+            "{path} is wider than the phone"
+        );
+        assert_eq!(browser.text(ground), "rgb(255, 255, 255)");
+    }
+    emulate(
+        "Emulation.setEmulatedMedia",
+        json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]}),
+    );
+    assert_eq!(browser.text(ground), "rgb(20, 23, 28)");
+    browser.open(&mirror.url(""));
+    browser.picture("phone-dark.png");
+}
+
+#[test]
+fn pages_are_whole_without_script() {
+    let mirror = Mirror::of(30);
+    let browser = Browser::start(
+        &[],
+        json!({"profile.managed_default_content_settings.javascript": 2}),
+    );
+    browser.open(&mirror.url(""));
+    // WebDriver's own script still runs; the page's did not, or it would have offered its buttons.
+    assert_eq!(
+        browser.value("document.querySelectorAll('.copy button:not([hidden])').length"),
+        0
+    );
+    assert_eq!(browser.value("document.getElementById('search').hidden"), true);
+    assert_eq!(browser.value("document.querySelectorAll('#list a').length"), 32);
+    browser.open(&mirror.url("package/acme/framework.html"));
+    assert_eq!(browser.value("document.querySelectorAll('details dl').length"), 2);
+}
+
+#[test]
+fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
+    let mirror = Mirror::of(5000);
+    for coding in Coding::ALL {
+        let packed = |path: &str| {
+            let packed = coding.encode(Effort::Thorough, &mut &*mirror.files[path], Vec::new());
+            packed.unwrap().len()
+        };
+        let wire = packed("index.html") + packed("pages/style.css") + packed("pages/script.js");
+        println!("{}: {wire} bytes", coding.name());
+        assert!(wire < 100_000, "{}: {wire} bytes", coding.name());
+    }
+}
+
+const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n  - name: gone\n    git: https://git.example/gone\n    packages: [{one: ''}]\n";
+
+#[test]
+fn the_state_is_told_to_monitors_and_people() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("good");
+    upstream
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.configure(port, SOURCE);
+    lab.build(1);
+    let server = lab.serve("serve", port);
+    let told = |path: &str| {
+        let until = Instant::now() + LONG;
+        loop {
+            let answer = get(port, path);
+            if answer.status == 200 {
+                return answer;
+            }
+            assert!(Instant::now() < until, "{path}: {}", answer.status);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let answer = told("/mirror/mirror.json");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let parse = |answer: &lab::Answer| serde_json::from_slice::<Value>(&answer.body).unwrap();
+    let state = parse(&answer);
+    assert_eq!(state["schema"], 1);
+    let repository = &state["repository"];
+    assert_eq!(repository["state"], "incomplete");
+    assert_eq!(repository["succeeded"], Value::Null);
+    assert_eq!(repository["counts"]["releases"], 1);
+    assert_eq!(repository["sources"]["good"]["newest_ref"], "1.0.0");
+    assert!(
+        repository["sources"]["gone"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("gone")
+    );
+    assert_eq!(repository["newest"][0]["name"], "acme/good");
+    // Not a single check was complete: there is no last one to tell.
+    assert_eq!(get(port, "/mirror/lastsync").status, 404);
+
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
+    assert!(
+        browser
+            .text("document.querySelector('.verdict').textContent")
+            .contains("not complete")
+    );
+    assert!(
+        browser
+            .text("document.querySelector('tbody').textContent")
+            .contains("gone")
+    );
+    browser.wait("document.querySelector('dd').textContent.includes(' ago')");
+    browser.picture("status.png");
+
+    // It is mended: another process builds, and this one tells, without new metadata of what did not change.
+    lab.upstream("gone")
+        .write("composer.json", r#"{"name": "acme/gone", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.build(0);
+    let until = Instant::now() + LONG;
+    let fresh = loop {
+        let state = parse(&get(port, "/mirror/mirror.json"));
+        if state["repository"]["state"] == "fresh" {
+            break state;
+        }
+        assert!(Instant::now() < until, "{state:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let seconds = |path: &str| {
+        String::from_utf8(told(path).body)
+            .unwrap()
+            .trim()
+            .parse::<i64>()
+            .unwrap()
+    };
+    let succeeded: Timestamp = fresh["repository"]["succeeded"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(seconds("/mirror/lastsync"), succeeded.as_second());
+    assert!(seconds("/mirror/lastupdate") > 0);
+    let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
+    assert!(trace.contains("Upstream-Complete: yes\n"), "{trace}");
+
+    // An idle cycle moves the last check, and no date of the metadata.
+    let dated = || {
+        let answer = get(port, "/mirror/p2/acme/good.json");
+        answer.header("last-modified").unwrap().to_owned()
+    };
+    let before = (dated(), lab.volume());
+    lab.build(0);
+    assert_eq!((dated(), lab.volume()), before);
+    let conditional = request(
+        port,
+        "GET",
+        "/mirror/p2/acme/good.json",
+        &format!("If-Modified-Since: {}\r\n", before.0),
+    );
+    assert_eq!(conditional.status, 304);
+    assert_eq!(server.stop(), Some(0));
+}
