@@ -292,7 +292,7 @@ fn people_search_by_typing_and_walk_with_the_keyboard() {
     // By type, and by description.
     browser.keys("magento2-library");
     browser.wait(&format!("{SHOWN} === 1"));
-    browser.keys("\u{e00c}part 17 of");
+    browser.keys("\u{e00c}0017 shop");
     browser.wait(&format!("{SHOWN} === 1"));
     browser.keys("\u{e007}");
     browser.wait("document.querySelector('h1').textContent === 'acme/module-sales-0017'");
