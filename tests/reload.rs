@@ -139,3 +139,25 @@ fn sighup_loads_the_file_anew_and_says_so() {
     });
     assert_eq!(server.stop(), Some(0));
 }
+
+/// The health check of a container must not have it killed for a file that the server does not use.
+#[test]
+fn a_broken_file_is_no_end_of_health() {
+    let port = free_port();
+    let lab = lab(port);
+    let server = lab.serve("run", port);
+    assert!(lab.mirror("health").status.success());
+    lab.write("mirror.yaml", "repositories: 1\n");
+    let output = lab.mirror("health");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("the configuration is invalid, asking the usual address"),
+        "{said}"
+    );
+    // What answers there, if anybody does, is not this server.
+    assert!(
+        said.contains("[::]:8080/-/healthz") || output.status.success(),
+        "{said}"
+    );
+    assert_eq!(server.stop(), Some(0));
+}

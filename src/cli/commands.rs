@@ -285,12 +285,16 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
 
 /// Asks the server that this configuration describes.
 pub(super) fn health(setup: &Setup) -> anyhow::Result<Exit> {
-    let address = setup
-        .config
-        .serve
-        .listen
-        .first()
-        .context("`serve.listen` names no address")?;
+    ask(&setup.config.serve)
+}
+
+/// Asks the server at the address of a configuration that says nothing about it.
+pub(super) fn usual_health() -> anyhow::Result<Exit> {
+    ask(&config::Serve::default())
+}
+
+fn ask(serve: &config::Serve) -> anyhow::Result<Exit> {
+    let address = serve.listen.first().context("`serve.listen` names no address")?;
     health::check(*address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }
 

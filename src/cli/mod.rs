@@ -111,6 +111,11 @@ pub fn main() -> ExitCode {
 fn configured(command: &Command, arguments: &Arguments) -> Exit {
     let setup = match setup::load(arguments.config.as_deref()) {
         Ok(setup) => setup,
+        // A server whose configuration has become invalid goes on with the one that it has.
+        Err(error) if matches!(command, Command::Health) => {
+            eprintln!("the configuration is invalid, asking the usual address: {error:#}");
+            return finish(commands::usual_health());
+        }
         Err(error) => {
             eprintln!("{error:#}");
             return Exit::Usage;
@@ -135,6 +140,10 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         Command::Health => commands::health(&setup),
         Command::Schema { of } => Ok(commands::schema(*of)),
     });
+    finish(result)
+}
+
+fn finish(result: anyhow::Result<Exit>) -> Exit {
     result.unwrap_or_else(|error| {
         eprintln!("{error:#}");
         Exit::Failed
