@@ -51,17 +51,25 @@ impl Coding {
         }
     }
 
-    /// Compresses all of `from` into `to`, and gives `to` back.
+    /// Compresses all of `from`, so many bytes, into `to`, and gives `to` back. Known in advance, the size keeps the
+    /// compressors' tables small.
     ///
     /// # Errors
-    /// Of reading and of writing.
-    pub fn encode<W: Write>(self, effort: Effort, from: &mut impl Read, mut to: W) -> io::Result<W> {
+    /// Of reading and of writing, and another size.
+    pub fn encode<W: Write>(
+        self,
+        effort: Effort,
+        size: u64,
+        from: &mut impl Read,
+        mut to: W,
+    ) -> io::Result<W> {
         let thorough = effort == Effort::Thorough;
         match self {
             Self::Brotli => {
                 let parameters = brotli::enc::BrotliEncoderParams {
                     quality: 11,
-                    lgwin: BROTLI_WINDOW,
+                    lgwin: brotli_window(size),
+                    size_hint: usize::try_from(size).unwrap_or(usize::MAX),
                     ..Default::default()
                 };
                 brotli::BrotliCompress(from, &mut to, &parameters)?;
@@ -69,6 +77,7 @@ impl Coding {
             }
             Self::Zstd => {
                 let mut encoder = zstd::Encoder::new(to, if thorough { 19 } else { 3 })?;
+                encoder.set_pledged_src_size(Some(size))?;
                 io::copy(from, &mut encoder)?;
                 encoder.finish()
             }
@@ -82,5 +91,7 @@ impl Coding {
     }
 }
 
-/// log2 of the window: 4 MiB, and metadata is hardly larger.
-const BROTLI_WINDOW: i32 = 22;
+/// log2 of the window that holds all of it, between what brotli allows and 4 MiB: metadata is hardly larger.
+fn brotli_window(size: u64) -> i32 {
+    (10..22).find(|bits| size <= 1 << bits).unwrap_or(22)
+}

@@ -69,6 +69,7 @@ pub mod config;
 pub mod cycle;
 pub mod digest;
 pub mod ledger;
+pub mod memory;
 pub mod observe;
 pub mod package;
 pub mod recipe;

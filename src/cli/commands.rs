@@ -13,6 +13,7 @@ use super::{Exit, SchemaOf};
 use crate::config;
 use crate::cycle::{self, Again, Finished, Job};
 use crate::ledger::Release;
+use crate::memory;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::serve::health::{self, Probe};
@@ -32,7 +33,9 @@ pub(super) fn run_cycle(
 ) -> anyhow::Result<Finished> {
     let finished = recorded(store, || {
         with_job(setup, volume, repository, store, cancel, cycle::run)
-    })?;
+    });
+    memory::give_back();
+    let finished = finished?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
             if let Outcome::Failed { because } = &line.outcome {

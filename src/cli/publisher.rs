@@ -4,6 +4,7 @@
 use super::setup::{self, Setup};
 use crate::coding::{Coding, Effort};
 use crate::config::Compression;
+use crate::memory;
 use crate::serve::{Kind, Published, RepositorySite, Resource, Site, Variant};
 use crate::source::CancelFlag;
 use crate::store::Repository;
@@ -39,6 +40,7 @@ pub(super) fn make_variants(
 ) {
     let level = setup.config.serve.compression;
     let made = site(repository.base_url.path(), store).and_then(|site| compress(&site, store, level, stop));
+    memory::give_back();
     match made {
         Ok(0) => {}
         Ok(variants) => tracing::info!(

@@ -27,6 +27,7 @@ use self::nightly::Night;
 use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
 use crate::ledger::Release;
+use crate::memory;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::{BaseUrl, pages};
@@ -213,6 +214,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         enter(aliases::NAME, aliases::publish(job, rule, known));
         job.store.ensure_sound()?;
     }
+    drop(fetched);
+    memory::give_back();
     report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before

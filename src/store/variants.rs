@@ -210,13 +210,15 @@ fn encode(
     effort: Effort,
     aside: &Path,
 ) -> anyhow::Result<(u64, files::Digests)> {
+    let file = File::open(original)?;
+    let size = file.metadata()?.len();
     let mut from = Hashing {
-        file: BufReader::with_capacity(1 << 18, File::open(original)?),
+        file: BufReader::with_capacity(1 << 18, file),
         hasher: sha2::Sha256::new(),
         size: 0,
     };
     let made = coding
-        .encode(effort, &mut from, files::HashingFile::create(aside)?)?
+        .encode(effort, size, &mut from, files::HashingFile::create(aside)?)?
         .finish()?;
     let found = Sha256(from.hasher.finalize().into());
     ensure!(
