@@ -207,6 +207,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
         enter(&source.name, build_source(job, source, &fetched, known));
+        memory::give_back();
         job.store.ensure_sound()?;
     }
     if let Some(rule) = &job.recipe.aliases {
@@ -215,7 +216,6 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         job.store.ensure_sound()?;
     }
     drop(fetched);
-    memory::give_back();
     report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before

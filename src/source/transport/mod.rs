@@ -28,7 +28,7 @@ pub(super) use trust::Trust;
 const SCHEME: &str = "mirror";
 
 /// How much of the packs libgit2 may keep mapped; its default is 8 GiB, and mapped pages count as ours in a container.
-const MAPPED_LIMIT: usize = 128 << 20;
+const MAPPED_LIMIT: usize = 64 << 20;
 
 /// Carries git's smart protocol to one repository.
 pub(super) trait Carrier: Send + Sync + 'static {
