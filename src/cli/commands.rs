@@ -14,6 +14,7 @@ use crate::config;
 use crate::cycle::{self, Again, Finished, Job};
 use crate::ledger::Release;
 use crate::memory;
+use crate::package::Limits;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::serve::health::{self, Probe};
@@ -105,7 +106,7 @@ fn with_job<T>(
     cancel: &CancelFlag,
     work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let git = &setup.config.git;
+    let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
     let display = Display::new(repository.recipe.sources.len());
     work(&Job {
@@ -120,6 +121,13 @@ fn with_job<T>(
         progress: &|step| display.step(step),
         fetches: git.parallel.get(),
         workers: setup.config.build.workers().get(),
+        limits: Limits {
+            manifest: limits.manifest as u64,
+            file: limits.file as u64,
+            package: limits.package as u64,
+            entries: limits.entries.get() as u64,
+            depth: limits.depth.get(),
+        },
         max_removed: setup.config.build.max_removed.0,
         retention: store::Retention {
             snapshots: setup.config.snapshots.keep.get(),

@@ -109,9 +109,9 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             kind: kind(path),
             variants: variants.of(file.sha256).iter().map(variant).collect(),
         }));
-        let releases = usize::try_from(snapshot.manifest.releases)?;
+        // All that were ever published, whatever this snapshot names.
         store.ledger(|ledger| {
-            resources.extend(ledger.releases().iter().take(releases).map(|release| Resource {
+            resources.extend(ledger.releases().iter().map(|release| Resource {
                 path: release.path(),
                 file: store.archive(release),
                 size: release.size,

@@ -47,6 +47,7 @@ impl Setup {
             timeout: git.timeout,
             ca_file: git.ca_file.clone(),
             shallow: git.shallow,
+            refs: self.config.limits.refs.get(),
             credentials: git
                 .credentials
                 .iter()

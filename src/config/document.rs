@@ -40,6 +40,9 @@ pub(super) struct Document {
     /// How packages are built.
     #[serde(default)]
     pub build: Build,
+    /// What a package and a source may be at most.
+    #[serde(default)]
+    pub limits: Limits,
     /// Which published states of the metadata stay on the volume.
     #[serde(default)]
     pub snapshots: Snapshots,
@@ -229,6 +232,44 @@ impl Default for Build {
         Self {
             workers: None,
             max_removed: Percent(3.0),
+        }
+    }
+}
+
+/// What a package and a source may be at most. The defaults are above all that Magento has; what is beyond them fails by
+/// name, and everything else goes on.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The size of a composer.json.
+    #[serde(with = "quantity::size")]
+    #[schemars(with = "quantity::SizeText")]
+    pub manifest: usize,
+    /// The size of a file.
+    #[serde(with = "quantity::size")]
+    #[schemars(with = "quantity::SizeText")]
+    pub file: usize,
+    /// The size of all files of a package together.
+    #[serde(with = "quantity::size")]
+    #[schemars(with = "quantity::SizeText")]
+    pub package: usize,
+    /// How many files and folders a package may have.
+    pub entries: NonZeroUsize,
+    /// How many folders may lie within each other.
+    pub depth: NonZeroUsize,
+    /// How many branches and tags a source may have.
+    pub refs: NonZeroUsize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest: 4 << 20,
+            file: 64 << 20,
+            package: 1 << 30,
+            entries: count(200_000),
+            depth: count(64),
+            refs: count(100_000),
         }
     }
 }

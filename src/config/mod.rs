@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::schedule::Schedule;
 
-pub use document::{Build, Compression, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
+pub use document::{Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
 pub use schema::json_schema;
@@ -42,6 +42,7 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     pub git: Git,
     pub build: Build,
+    pub limits: Limits,
     pub snapshots: Snapshots,
     pub verify: Verify,
     pub log: Log,

@@ -42,6 +42,7 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
         repositories: repositories?,
         git,
         build: document.build,
+        limits: document.limits,
         snapshots: document.snapshots,
         verify: document.verify,
         log: document.log,

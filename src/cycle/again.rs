@@ -132,11 +132,11 @@ fn build_again(
     if mend {
         let staged = job
             .store
-            .stage(|sink| build::archive(build, source, &found.clone, sink))?;
+            .stage(|sink| build::archive(build, source, &found.clone, &job.limits, sink))?;
         job.store.repair(&staged, release)?;
         return Ok(Again::Mended);
     }
-    let sink = build::archive(build, source, &found.clone, Hashed::nowhere())?;
+    let sink = build::archive(build, source, &found.clone, &job.limits, Hashed::nowhere())?;
     Ok(compared(sink.digests().sha256, release))
 }
 

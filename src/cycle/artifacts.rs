@@ -39,7 +39,7 @@ pub(super) fn publish(
         let bytes = resources
             .read(&folder.resource, &format!("{}/{file}", folder.path))?
             .unwrap_or_default();
-        let (package, outcome) = match artifact::check(&bytes) {
+        let (package, outcome) = match artifact::check(&bytes, &job.limits) {
             Err(error) => (
                 file,
                 Outcome::Failed {

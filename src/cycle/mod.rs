@@ -28,6 +28,7 @@ use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
 use crate::ledger::Release;
 use crate::memory;
+use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::{BaseUrl, pages};
@@ -58,6 +59,7 @@ pub struct Job<'a> {
     pub fetches: usize,
     /// Packages built at the same time.
     pub workers: usize,
+    pub limits: Limits,
     /// More than so many percent of the published versions may not disappear from the metadata.
     pub max_removed: f64,
     /// Which snapshots stay.

@@ -101,7 +101,7 @@ fn compare(
         let Some(published) = published.iter().find(|p| p.name == name && p.version == version) else {
             continue;
         };
-        let digests = match build::archive(build, source, &found.clone, Hashed::nowhere()) {
+        let digests = match build::archive(build, source, &found.clone, &job.limits, Hashed::nowhere()) {
             Ok(sink) => sink.digests(),
             Err(error) => {
                 tracing::warn!(

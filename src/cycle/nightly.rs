@@ -117,6 +117,7 @@ fn versions(job: &Job<'_>, source: &Source, clones: &Clones, resources: &Resourc
         claimed: &|_, _| plan::Claim::Free,
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
+        limits: &job.limits,
     };
     let plan = planner::plan(source, &[release], &clone, &around);
     let derived = source.packages.iter().filter_map(|rule| rule.derive.as_ref());

@@ -39,6 +39,7 @@ pub(super) fn plan_with(
         claimed,
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
+        limits: &job.limits,
     };
     planner::plan(source, releases, clone, &around)
 }
@@ -145,7 +146,7 @@ fn stage(
 ) -> anyhow::Result<Option<(Staged, Release)>> {
     let staged = job
         .store
-        .stage(|sink| build::archive(build, source, clone, sink))?;
+        .stage(|sink| build::archive(build, source, clone, &job.limits, sink))?;
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let bound = build.bound.then(|| job.base_url.to_string());
     let kind = match build.release.nightly {

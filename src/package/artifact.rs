@@ -2,16 +2,12 @@
 
 use std::io::{Cursor, Read as _, copy, sink};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use zip::ZipArchive;
 
+use super::limits::Limits;
+use super::names;
 use crate::composer::{Manifest, PackageName, Version};
-
-/// More than any package of Magento has.
-const MOST_ENTRIES: usize = 200_000;
-/// Bytes of all files together; more is taken for a bomb.
-const MOST_BYTES: u64 = 2 << 30;
-const LARGEST_MANIFEST: u64 = 4 << 20;
 
 /// What a finished archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +19,18 @@ pub struct Artifact {
 /// Reads an archive whole and answers what it is.
 ///
 /// # Errors
-/// An archive that is damaged, has no manifest at its root, could write outside of its folder, is far larger than a
-/// package, or whose manifest Composer would refuse.
-pub fn check(bytes: &[u8]) -> anyhow::Result<Artifact> {
+/// An archive that is damaged, has no manifest at its root, has entries that overlap or have one name, could write
+/// outside of its folder, is beyond the limits, or whose manifest Composer would refuse.
+pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<Artifact> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("it is no readable zip archive")?;
-    if archive.len() > MOST_ENTRIES {
-        bail!("it has {} entries, more than {MOST_ENTRIES}", archive.len());
-    }
-    let (mut manifest, mut left) = (None, MOST_BYTES);
+    let entries = archive.len() as u64;
+    limits.allow_entries(entries)?;
+    ensure!(
+        listed(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
+        "two of its entries have the same name"
+    );
+    let (mut manifest, mut left) = (None, limits.package);
+    let (mut names, mut places) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
         let mut entry = archive
             .by_index(i)
@@ -42,22 +42,32 @@ pub fn check(bytes: &[u8]) -> anyhow::Result<Artifact> {
         if entry.enclosed_name().is_none() {
             bail!("its entry `{}` would leave the directory", name.escape_debug());
         }
-        let read = if name == "composer.json" {
-            let mut text = Vec::new();
-            let read = (&mut entry).take(LARGEST_MANIFEST + 1).read_to_end(&mut text);
-            let read = read.with_context(|| format!("its `{name}` is damaged"))? as u64;
-            if read > LARGEST_MANIFEST || manifest.replace(text).is_some() {
-                bail!("its composer.json is too large, or is there twice");
-            }
-            read
-        } else {
-            copy(&mut (&mut entry).take(left + 1), &mut sink())
-                .with_context(|| format!("its `{name}` is damaged"))?
+        let start = entry.data_start().context("an entry has no data")?;
+        places.push((entry.header_start(), start + entry.compressed_size()));
+        let most = match name.as_str() {
+            "composer.json" => limits.manifest,
+            _ => limits.file,
         };
-        left = left
-            .checked_sub(read)
-            .with_context(|| format!("it unpacks to more than {MOST_BYTES} bytes"))?;
+        let mut text = Vec::new();
+        let mut unpacked = (&mut entry).take(most.min(left) + 1);
+        let read = match name.as_str() {
+            "composer.json" => unpacked.read_to_end(&mut text).map(|read| read as u64),
+            _ => copy(&mut unpacked, &mut sink()),
+        };
+        let read = read.with_context(|| format!("its `{name}` is damaged"))?;
+        left = limits.spend(left, read)?;
+        ensure!(read <= most, "its `{name}` unpacks to more than {most} bytes");
+        if name == "composer.json" {
+            manifest = Some(text);
+        }
+        if !name.ends_with('/') {
+            names.push(name);
+        }
     }
+    names::check(names.iter().map(String::as_str))?;
+    places.sort_unstable();
+    let overlap = places.windows(2).any(|pair| pair[1].0 < pair[0].1);
+    ensure!(!overlap, "its entries overlap");
     let manifest = Manifest::parse(&manifest.context("it has no composer.json at its root")?)?;
     manifest
         .validate()
@@ -69,4 +79,13 @@ pub fn check(bytes: &[u8]) -> anyhow::Result<Artifact> {
             .context("its manifest has no version")?
             .parse()?,
     })
+}
+
+/// How many entries the end of the central directory tells of, modulo 65536 (APPNOTE.TXT section 4.3.16).
+fn listed(bytes: &[u8]) -> Option<u64> {
+    let end = bytes
+        .windows(4)
+        .rposition(|signature| signature == b"PK\x05\x06")?;
+    let count = bytes.get(end + 10..end + 12)?;
+    Some(u64::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
 }

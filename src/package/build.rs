@@ -7,8 +7,10 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::archive::{Entry, Kind, Writer, layout};
+use super::limits::Limits;
 use super::manifest::rewrite;
-use super::plan::{Build, Folder, ManifestText, join};
+use super::names;
+use super::plan::{Build, ManifestText, join};
 use crate::composer::{Manifest, to_js_string};
 use crate::recipe::Source;
 use crate::source::{BareClone, EntryKind, ObjectId};
@@ -30,9 +32,14 @@ enum Contents {
 ///
 /// # Errors
 /// What Composer would refuse, or what git could not read.
-pub fn manifest(build: &Build, source: &Source, clone: &BareClone) -> anyhow::Result<Manifest> {
+pub fn manifest(
+    build: &Build,
+    source: &Source,
+    clone: &BareClone,
+    limits: &Limits,
+) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
-        ManifestText::Blob(blob) => Manifest::parse(&clone.blob(*blob)?)?,
+        ManifestText::Blob(blob) => Manifest::parse(&limits.manifest(clone, *blob)?)?,
         ManifestText::Given(text) => Manifest::parse(text)?,
         ManifestText::Finished(manifest) => Manifest::clone(manifest),
     };
@@ -56,9 +63,15 @@ pub fn manifest(build: &Build, source: &Source, clone: &BareClone) -> anyhow::Re
 /// Writes the archive of `build` and hands the sink back.
 ///
 /// # Errors
-/// Of the manifest, of git, and of the sink.
-pub fn archive<W: Write>(build: &Build, source: &Source, clone: &BareClone, sink: W) -> anyhow::Result<W> {
-    let manifest = to_js_string(&Value::Object(manifest(build, source, clone)?.0));
+/// Of the manifest, of the limits, of git, and of the sink.
+pub fn archive<W: Write>(
+    build: &Build,
+    source: &Source,
+    clone: &BareClone,
+    limits: &Limits,
+    sink: W,
+) -> anyhow::Result<W> {
+    let manifest = to_js_string(&Value::Object(manifest(build, source, clone, limits)?.0));
     let given = |bytes: &[u8]| Contents::Given(bytes.into());
     let mut items = vec![Entry {
         name: "composer.json".to_owned(),
@@ -67,7 +80,14 @@ pub fn archive<W: Write>(build: &Build, source: &Source, clone: &BareClone, sink
     }];
     let entries = match &build.folder {
         Some(folder) => {
-            collect(clone, build, folder, folder.tree, &folder.path, &mut items)?;
+            let tree = Tree {
+                clone,
+                limits,
+                exclude: &build.exclude,
+                root: &folder.path,
+            };
+            tree.collect(folder.tree, &folder.path, &mut 0, &mut items)?;
+            names::check(items.iter().map(|item| item.name.as_str()))?;
             for (path, contents) in &build.files {
                 let Some(item) = items.iter_mut().find(|item| item.name == *path) else {
                     bail!("the recipe replaces `{path}`, which this version does not have");
@@ -93,57 +113,76 @@ pub fn archive<W: Write>(build: &Build, source: &Source, clone: &BareClone, sink
             items
         }
     };
-    let mut writer = Writer::new(sink);
-    for entry in entries {
-        match entry.of {
-            Contents::Nothing => writer.add(&entry.name, entry.kind, b"")?,
-            Contents::Blob(blob) => writer.add(&entry.name, entry.kind, &clone.blob(blob)?)?,
-            Contents::Given(bytes) => writer.add(&entry.name, entry.kind, &bytes)?,
+    let (mut writer, mut left) = (Writer::new(sink), limits.package);
+    for Entry { name, kind, of } in entries {
+        let mut add = |bytes: &[u8]| {
+            left = limits.spend(left, bytes.len() as u64)?;
+            anyhow::Ok(writer.add(&name, kind, bytes)?)
+        };
+        match of {
+            Contents::Nothing => add(b"")?,
+            Contents::Blob(blob) => add(&*clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
+            Contents::Given(bytes) => add(&bytes)?,
         }
     }
     Ok(writer.finish()?)
 }
 
-/// Lists the regular files below a tree; symbolic links and submodules are no files of a package.
-fn collect(
-    clone: &BareClone,
-    build: &Build,
-    folder: &Folder,
-    tree: ObjectId,
-    path: &str,
-    items: &mut Vec<Entry<Contents>>,
-) -> anyhow::Result<()> {
-    for entry in clone
-        .tree(tree)
-        .with_context(|| format!("failed to read `{path}/`"))?
-    {
-        let path = join(path, &entry.name);
-        let excluded = |prefix: &str| path.starts_with(prefix);
-        let kind = match entry.kind {
-            EntryKind::Tree => {
-                // A folder whose own path begins with a prefix has no file that does not.
-                if !build.exclude.iter().any(|prefix| excluded(prefix)) {
-                    collect(clone, build, folder, entry.id, &path, items)?;
+/// A folder of a source of which a package is made.
+struct Tree<'a> {
+    clone: &'a BareClone,
+    limits: &'a Limits,
+    exclude: &'a [String],
+    /// Its path in the source.
+    root: &'a str,
+}
+
+impl Tree<'_> {
+    /// Lists the regular files below `tree`, which lies at `path`; symbolic links and submodules are no files of a package.
+    fn collect(
+        &self,
+        tree: ObjectId,
+        path: &str,
+        seen: &mut u64,
+        items: &mut Vec<Entry<Contents>>,
+    ) -> anyhow::Result<()> {
+        let entries = self
+            .clone
+            .tree(tree)
+            .with_context(|| format!("failed to read `{path}/`"))?;
+        *seen += entries.len() as u64;
+        self.limits.allow_entries(*seen)?;
+        for entry in entries {
+            let path = join(path, &entry.name);
+            let excluded = |prefix: &str| path.starts_with(prefix);
+            let kind = match entry.kind {
+                EntryKind::Tree => {
+                    // A folder whose own path begins with a prefix has no file that does not.
+                    if !self.exclude.iter().any(|prefix| excluded(prefix)) {
+                        self.limits.allow_depth(&path)?;
+                        self.collect(entry.id, &path, seen, items)?;
+                    }
+                    continue;
                 }
-                continue;
+                EntryKind::File => Kind::File,
+                EntryKind::Executable => Kind::Executable,
+                EntryKind::Symlink | EntryKind::Submodule => continue,
+            };
+            let name = if self.root.is_empty() {
+                path.as_str()
+            } else {
+                &path[self.root.len() + 1..]
+            };
+            let skip =
+                self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
+            if !skip && name != "composer.json" {
+                items.push(Entry {
+                    name: name.to_owned(),
+                    kind,
+                    of: Contents::Blob(entry.id),
+                });
             }
-            EntryKind::File => Kind::File,
-            EntryKind::Executable => Kind::Executable,
-            EntryKind::Symlink | EntryKind::Submodule => continue,
-        };
-        let name = if folder.path.is_empty() {
-            path.as_str()
-        } else {
-            &path[folder.path.len() + 1..]
-        };
-        let skip = build.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
-        if !skip && name != "composer.json" {
-            items.push(Entry {
-                name: name.to_owned(),
-                kind,
-                of: Contents::Blob(entry.id),
-            });
         }
+        Ok(())
     }
-    Ok(())
 }

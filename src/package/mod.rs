@@ -8,7 +8,11 @@ pub mod archive;
 pub mod artifact;
 pub mod build;
 mod derive;
+mod limits;
 pub mod manifest;
+mod names;
 pub mod plan;
 pub mod planner;
 mod used;
+
+pub use limits::Limits;

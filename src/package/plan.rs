@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::composer::{Manifest, PackageName, Version};
 use crate::recipe::Source;
 use crate::source::ObjectId;
@@ -116,6 +117,7 @@ pub struct Surroundings<'a> {
     pub resource: &'a dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>>,
     /// The public base URL.
     pub base_url: &'a str,
+    pub limits: &'a Limits,
 }
 
 impl Build {

@@ -199,7 +199,8 @@ impl Planner<'_> {
             .clone
             .find(release.tree, "composer.json")?
             .context("no composer.json at the root")?;
-        let root = Manifest::parse(&self.clone.blob(root.id)?).context("composer.json")?;
+        let root =
+            Manifest::parse(&self.around.limits.manifest(self.clone, root.id)?).context("composer.json")?;
         let (file, part) = self.first_of(&rule.part, &release.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path(&release.tag))?;
         let whole = file
@@ -328,7 +329,10 @@ impl Planner<'_> {
         if let Some(known) = self.manifests.get(&blob) {
             return Ok(known.clone());
         }
-        let identity = identify(&self.clone.blob(blob)?);
+        let identity = match self.around.limits.manifest(self.clone, blob) {
+            Ok(text) => identify(&text),
+            Err(why) => Err(format!("{why:#}")),
+        };
         self.manifests.insert(blob, identity.clone());
         Ok(identity)
     }

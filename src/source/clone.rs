@@ -3,6 +3,8 @@
 //! An entry name that gets out of here is safe to be one component of a path. A handle is not shared between
 //! threads; each worker opens its own, which is cheap.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,8 @@ use super::transport::prepare_libgit2;
 pub struct BareClone {
     repository: Repository,
     dir: PathBuf,
+    /// See [`Self::blob_within`].
+    allowed: RefCell<HashSet<ObjectId>>,
 }
 
 /// A commit, as far as packages need it.
@@ -87,6 +91,7 @@ impl BareClone {
         Ok(Self {
             repository,
             dir: dir.to_owned(),
+            allowed: RefCell::default(),
         })
     }
 
@@ -204,6 +209,23 @@ impl BareClone {
     pub fn blob(&self, id: ObjectId) -> Result<Blob<'_>, ReadError> {
         self.read("blob", id, |oid| self.repository.find_blob(oid))
             .map(Blob)
+    }
+
+    /// The content of a blob whose size in bytes `allow` agrees to before it is read. A blob is asked about once: its
+    /// header costs a look into the pack of its own.
+    ///
+    /// # Errors
+    /// Of `allow`, and of git.
+    pub fn blob_within(
+        &self,
+        id: ObjectId,
+        allow: impl FnOnce(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Blob<'_>> {
+        if !self.allowed.borrow().contains(&id) {
+            allow(self.blob_size(id)?)?;
+            self.allowed.borrow_mut().insert(id);
+        }
+        Ok(self.blob(id)?)
     }
 
     /// The size of a blob in bytes, without reading its content.

@@ -37,6 +37,8 @@ pub enum Cause {
         reason: String,
         credential: Option<String>,
     },
+    #[error("it has {refs} branches and tags, more than {most}")]
+    TooManyRefs { refs: usize, most: usize },
     #[error("the repository was not found")]
     NotFound,
     #[error("the answer is not git's smart protocol: {reason}")]
@@ -102,6 +104,7 @@ impl Cause {
             Self::HostKeyChanged { line, .. } => Some(format!(
                 "somebody may be listening in; if the host's key was renewed, replace its line by: {line}"
             )),
+            Self::TooManyRefs { .. } => Some("`limits.refs` in the configuration".into()),
             _ => None,
         }
     }

@@ -61,6 +61,7 @@ struct Fetch<'a> {
     select: &'a dyn Fn(&[Ref]) -> Wanted,
     cancel: &'a CancelFlag,
     progress: &'a dyn Fn(Progress),
+    most_refs: usize,
 }
 
 impl Fetcher {
@@ -85,6 +86,7 @@ impl Fetcher {
             select,
             cancel,
             progress,
+            most_refs: self.settings.refs,
         };
         self.run(url, &fetch).map_err(|cause| FetchError {
             url: redacted(url),
@@ -152,6 +154,12 @@ impl Fetch<'_> {
     fn plan(&self, advertised: &[Ref], clone: &BareClone) -> Result<Plan, Cause> {
         let refs = clone.refs().map_err(|error| failed("read", self.dir, error))?;
         let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
+        if advertised.len() > self.most_refs {
+            return Err(Cause::TooManyRefs {
+                refs: advertised.len(),
+                most: self.most_refs,
+            });
+        }
         Ok(Plan::new(advertised, &(self.select)(advertised), &local))
     }
 }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Whether a new clone leaves history out: a fraction of the download. A clone stays what it began as.
     pub shallow: bool,
+    /// How many refs a remote may have.
+    pub refs: usize,
     pub credentials: Vec<Credential>,
 }
 
@@ -60,6 +62,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(60),
             ca_file: None,
             shallow: true,
+            refs: 100_000,
             credentials: Vec::new(),
         }
     }

@@ -20,6 +20,8 @@ mod kill;
 mod oracle;
 mod power;
 mod property;
+mod race;
+mod seeded;
 mod trace;
 mod world;
 
@@ -98,10 +100,22 @@ const CLASSES: &[Class] = &[
         long: 2000,
     },
     Class {
+        name: "race",
+        run: race::writers,
+        short: 8,
+        long: 200,
+    },
+    Class {
         name: "sequences",
         run: property::sequences,
         short: 60,
         long: 20_000,
+    },
+    Class {
+        name: "seeded-bugs",
+        run: seeded::bugs,
+        short: 1,
+        long: usize::MAX,
     },
 ];
 

@@ -1,0 +1,285 @@
+//! The harness proves itself: the program with a bug put into it is caught, by the class that is there for that bug.
+//!
+//! The bugs are edits of a copy of the sources, which is built apart. One that can no longer be put in has to be
+//! written anew, so it fails, too.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::run;
+use crate::world::Verdict;
+use crate::{Figures, error, flip, kill, power, property};
+
+struct Bug {
+    name: &'static str,
+    /// File below `src`, what stands there once, and what it becomes.
+    edits: &'static [(&'static str, &'static str, &'static str)],
+    class: fn(&Path, usize) -> Verdict<Figures>,
+    /// How many faults the class may need.
+    faults: usize,
+    /// What the class says of it.
+    says: &'static [&'static str],
+}
+
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "damaged files are served",
+        edits: &[(
+            "serve/integrity.rs",
+            "found == self.sha256,",
+            "found == self.sha256 || !sums.is_empty(),",
+        )],
+        class: flip::everywhere,
+        faults: 200,
+        says: &["wrong bytes"],
+    },
+    Bug {
+        name: "no fsync of files",
+        edits: &[(
+            "store/files.rs",
+            "        sync(&file, &self.path)?;\n        close",
+            "        close",
+        )],
+        class: power::states,
+        faults: 400,
+        says: &[
+            "lost",
+            "torn",
+            "wrong bytes",
+            "changed",
+            "not ready",
+            "did not start",
+        ],
+    },
+    Bug {
+        name: "no fsync of folders",
+        edits: &[(
+            "store/files.rs",
+            "    Ok(sync(&folder, path)?)\n",
+            "    drop(folder);\n    Ok(())\n",
+        )],
+        class: power::states,
+        faults: 400,
+        says: &[
+            "lost",
+            "torn",
+            "wrong bytes",
+            "changed",
+            "not ready",
+            "did not start",
+        ],
+    },
+    Bug {
+        name: "a failed fsync is ignored",
+        edits: &[(
+            "store/files.rs",
+            "rustix::fs::fsync(file).map_err(",
+            "rustix::fs::fsync(file).or(Ok(())).map_err(",
+        )],
+        class: error::at_each_call,
+        faults: 1000,
+        says: &["although a sync failed"],
+    },
+    Bug {
+        name: "a short write counts as whole",
+        edits: &[(
+            "store/files.rs",
+            "        Ok(written)\n",
+            "        Ok(bytes.len())\n",
+        )],
+        class: error::at_each_call,
+        faults: 1000,
+        says: &["unreported", "after a file size limit"],
+    },
+    Bug {
+        name: "the ledger is overwritten in place",
+        edits: &[(
+            "store/repository.rs",
+            "        files::replace(&aside, &path)?;\n",
+            "        fs::write(&path, &text)?;\n",
+        )],
+        class: kill::at_each_call,
+        faults: 1000,
+        says: &["not ready", "did not start", "did not complete"],
+    },
+    Bug {
+        name: "the ledger follows the snapshot",
+        edits: &[
+            (
+                "store/repository.rs",
+                "match known.file {",
+                "match known.file.or(aside.exists().then_some((0, 0))) {",
+            ),
+            (
+                "store/repository.rs",
+                "fs::read(&path).with_context",
+                "fs::read(if aside.exists() { &aside } else { &path }).with_context",
+            ),
+            (
+                "store/repository.rs",
+                "        files::replace(&aside, &path)?;\n",
+                "",
+            ),
+            (
+                "store/snapshot.rs",
+                "        let number = manifest.number;\n        let snapshot",
+                "        let _ = files::replace(&self.aside(\"ledger.jsonl\")?, &self.root().join(\"ledger.jsonl\"));\n        let number = manifest.number;\n        let snapshot",
+            ),
+        ],
+        class: kill::at_each_call,
+        faults: 1000,
+        says: &["not ready", "did not start", "did not complete"],
+    },
+    Bug {
+        name: "left-overs are removed with what is published",
+        edits: &[
+            (
+                "store/staging.rs",
+                " && !published.contains(&path) {",
+                " && path != root_of(published) {",
+            ),
+            (
+                "store/staging.rs",
+                "fn remove_linked(",
+                "fn root_of(published: &HashSet<PathBuf>) -> PathBuf {\n    published.iter().next().map(|p| p.join(\"x\")).unwrap_or_default()\n}\n\nfn remove_linked(",
+            ),
+        ],
+        class: kill::at_each_call,
+        faults: 1000,
+        says: &["lost", "which is answered"],
+    },
+    Bug {
+        name: "success before the snapshot",
+        edits: &[(
+            "cycle/mod.rs",
+            "publish(job, previous.as_ref(), &mut report)?",
+            "publish(job, previous.as_ref(), &mut report).unwrap_or(None)",
+        )],
+        class: error::at_each_call,
+        faults: 1000,
+        says: &["unreported"],
+    },
+    Bug {
+        name: "a failed source is passed over",
+        edits: &[(
+            "cli/commands.rs",
+            "complete &= finished.report.is_complete();",
+            "complete &= !finished.report.sources.is_empty();",
+        )],
+        class: error::at_each_call,
+        faults: 1000,
+        says: &["unreported"],
+    },
+    Bug {
+        name: "a folder of tags that cannot be listed is empty",
+        edits: &[(
+            "source/borrow.rs",
+            "if missing.is_none() {",
+            "if missing.is_none() || !refs.is_empty() || names.is_empty() {",
+        )],
+        class: error::at_each_call,
+        faults: 1000,
+        says: &["unreported"],
+    },
+    Bug {
+        name: "a moved tag is published again",
+        edits: &[
+            (
+                "cycle/packages.rs",
+                "Some(by) if by == source.name => Claim::Own,",
+                "Some(by) if by == source.name => Claim::Free,",
+            ),
+            (
+                "ledger.rs",
+                "        another_url || moves\n",
+                "        another_url || moves || self.number != before.number\n",
+            ),
+        ],
+        class: property::sequences,
+        faults: 400,
+        says: &["lost", "changed"],
+    },
+];
+
+/// Puts `most` bugs in, one after the other.
+pub fn bugs(_: &Path, most: usize) -> Verdict<Figures> {
+    let mut figures = Figures::default();
+    let (mut missed, all) = (Vec::new(), BUGS.len());
+    for bug in BUGS.iter().take(most) {
+        let binary = build(bug)?;
+        match (bug.class)(&binary, bug.faults) {
+            Err(why) if bug.says.iter().any(|word| why.contains(word)) => {
+                figures.faults += 1;
+                let first = why.lines().next().unwrap_or_default();
+                println!(
+                    "  caught: {}: {}",
+                    bug.name,
+                    first.chars().take(150).collect::<String>()
+                );
+            }
+            Err(why) => missed.push(format!("{}: caught for another reason: {why}", bug.name)),
+            Ok(Figures {
+                skipped: Some(why), ..
+            }) => println!("  skipped: {}: {why}", bug.name),
+            Ok(found) => missed.push(format!("{}: not caught by {} faults", bug.name, found.faults)),
+        }
+    }
+    figures.count("bugs known", all);
+    if missed.is_empty() {
+        Ok(figures)
+    } else {
+        Err(missed.join("\n"))
+    }
+}
+
+/// The program with a bug, of a copy of the sources beside the others' build.
+fn build(bug: &Bug) -> Verdict<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = root.join("target/seeded");
+    std::fs::create_dir_all(&copy).expect("a folder");
+    for entry in std::fs::read_dir(root).expect("the project") {
+        let entry = entry.expect("an entry");
+        let link = copy.join(entry.file_name());
+        if !["src", "target", ".git"]
+            .iter()
+            .any(|name| entry.file_name() == *name)
+            && !link.exists()
+        {
+            symlink(entry.path(), link).expect("a link");
+        }
+    }
+    // Their modification times tell cargo what to compile.
+    run(Command::new("rm").arg("-rf").arg(copy.join("src")));
+    run(Command::new("cp").arg("-a").arg(root.join("src")).arg(&copy));
+    // The same compiled dependencies.
+    let (built, target) = (root.join("target/debug"), copy.join("target"));
+    if !target.exists() && built.exists() {
+        std::fs::create_dir(&target).expect("a folder");
+        run(Command::new("cp").arg("-al").arg(&built).arg(&target));
+    }
+    for (file, from, to) in bug.edits {
+        let file = copy.join("src").join(file);
+        let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        if text.matches(from).count() != 1 {
+            return Err(format!(
+                "`{}` cannot be put into {}: `{from}`",
+                bug.name,
+                file.display()
+            ));
+        }
+        std::fs::write(&file, text.replace(from, to)).expect("written");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(&copy)
+        .args(["build", "--locked", "--quiet", "--bin", "mirror", "--target-dir"])
+        .arg(&target)
+        .output()
+        .expect("cargo starts");
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("`{}` does not compile: {told}", bug.name));
+    }
+    Ok(target.join("debug/mirror"))
+}
