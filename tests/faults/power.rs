@@ -37,6 +37,7 @@ const FILE_SYSTEMS: [FileSystem; 2] = [
 
 pub fn states(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
+    names_are_synced(binary)?;
     for (n, fs) in FILE_SYSTEMS.iter().enumerate() {
         let share = (most - figures.faults).div_ceil(FILE_SYSTEMS.len() - n);
         match on(binary, fs, share, &mut figures) {
@@ -204,5 +205,55 @@ fn detach(mount: &Path) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// On these file systems any later sync makes names durable, too, so a missing sync of a folder does not show in a state.
+/// So it is asked for by its system call: whatever becomes public is followed by one of its folder.
+fn names_are_synced(binary: &Path) -> Verdict {
+    let world = World::published(binary, &["1.0.0"]);
+    world.release("1.1.0");
+    let mut strace = Command::new("strace");
+    let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat";
+    strace
+        .args([
+            "-f",
+            "-qq",
+            "-y",
+            "-s",
+            "1000",
+            "-e",
+            "signal=none",
+            "-e",
+            calls,
+            "-o",
+        ])
+        .arg(world.path("trace"));
+    let output = world
+        .mirror_below(strace, "build")
+        .output()
+        .expect("strace starts");
+    if output.status.code() != Some(0) {
+        return Err(told(&output));
+    }
+    let trace = std::fs::read_to_string(world.path("trace")).expect("a trace");
+    let repository = world.data().join("acme");
+    let mut open = std::collections::BTreeMap::new();
+    for line in trace.lines().filter(|line| line.ends_with("= 0")) {
+        if line.contains("sync(") {
+            open.retain(|folder: &String, _| !line.contains(&format!("<{folder}>")));
+        } else if let Some(name) = line.rsplit('"').nth(1) {
+            let public = ["packages", "snapshots", "ledger.jsonl"];
+            let is_public = public
+                .iter()
+                .any(|top| Path::new(name).starts_with(repository.join(top)));
+            if let (true, Some(folder)) = (is_public, Path::new(name).parent()) {
+                open.insert(folder.display().to_string(), line.to_owned());
+            }
+        }
+    }
+    match open.values().next() {
+        None => Ok(()),
+        Some(call) => Err(format!("not durable: no sync of the folder after {call}")),
     }
 }

@@ -61,14 +61,7 @@ const BUGS: &[Bug] = &[
         )],
         class: power::states,
         faults: 400,
-        says: &[
-            "lost",
-            "torn",
-            "wrong bytes",
-            "changed",
-            "not ready",
-            "did not start",
-        ],
+        says: &["not durable"],
     },
     Bug {
         name: "a failed fsync is ignored",
