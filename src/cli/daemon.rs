@@ -16,7 +16,7 @@ use super::publisher::{make_variants, publish};
 use super::reload::{Request, Watch};
 use super::setup::{self, Setup};
 use super::upkeep::{mend, scrub};
-use super::{Exit, commands, live};
+use super::{Exit, commands, live, notify};
 use crate::config;
 use crate::serve::{self, Published, Server};
 use crate::source::CancelFlag;
@@ -46,6 +46,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     with_server(&settings(&setup.config.serve), |published, signals| {
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
+        let mut told = notify::Told::default();
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
             let scrubbed = Scrub::default();
             std::thread::scope(|scope| {
@@ -54,6 +55,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
                 scope.spawn(|| live::keep(setup, stores, published, over));
+                scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 let follower = Follower::new(setup, stores, published);
                 build(

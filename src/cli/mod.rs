@@ -4,6 +4,7 @@ mod commands;
 mod daemon;
 mod interrupt;
 mod live;
+mod notify;
 mod progress;
 mod publisher;
 mod reload;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::Percent;
 use super::secret::Password;
 use super::{listen, quantity};
+use crate::status::Event;
 
 /// The configuration of a Composer mirror.
 ///
@@ -49,6 +50,9 @@ pub(super) struct Document {
     /// How published files are checked for damage.
     #[serde(default)]
     pub verify: Verify,
+    /// Webhooks that are told when something happens.
+    #[serde(default)]
+    pub notify: Vec<WebhookEntry>,
     /// What is logged, to the standard error output.
     #[serde(default)]
     pub log: Log,
@@ -319,6 +323,24 @@ impl Build {
         let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.workers.unwrap_or_else(|| available().min(count(4)))
     }
+}
+
+/// A webhook that gets a JSON object by POST: `text` for people, as Slack and Mattermost show it; `event`, `repository`,
+/// `url`, `status`, `state`, `time`, `failures`, `failed` and `diverged` for programs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Webhook")]
+pub(super) struct WebhookEntry {
+    /// Its address, http or https. Where it is a secret, write a reference to the environment: `${NAME}`.
+    pub url: String,
+    /// What it is told of; everything unless set.
+    #[serde(default = "all_events")]
+    #[schemars(length(min = 1))]
+    pub on: Vec<Event>,
+}
+
+fn all_events() -> Vec<Event> {
+    vec![Event::Failure, Event::Recovery, Event::Divergence, Event::Stale]
 }
 
 /// What is logged, to the standard error output.

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::schedule::Schedule;
+use crate::status::Event;
 
 pub use document::{Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
@@ -45,7 +46,17 @@ pub struct Config {
     pub limits: Limits,
     pub snapshots: Snapshots,
     pub verify: Verify,
+    /// Who is told of what happens.
+    pub notify: Vec<Webhook>,
     pub log: Log,
+}
+
+/// Who is told of what happens.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// http or https; it may be a secret itself.
+    pub url: Url,
+    pub on: Vec<Event>,
 }
 
 /// One Composer repository that this mirror builds and serves.

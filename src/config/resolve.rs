@@ -6,8 +6,8 @@ use std::path::Path as FilePath;
 use jiff::tz::TimeZone;
 use url::Url;
 
-use super::document::{Document, RepositoryEntry};
-use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository};
+use super::document::{Document, RepositoryEntry, WebhookEntry};
+use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository, Webhook};
 use crate::schedule::Schedule;
 use crate::yaml::{Complaint, Path, Report, nearest};
 
@@ -35,6 +35,7 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
     check_limits(&document, report);
     let repositories = repositories(document.repositories, folder, report);
     let git = Git::resolve(document.git, folder, report);
+    let notify = webhooks(document.notify, report);
     Some(Config {
         site: document.site,
         serve: document.serve,
@@ -45,8 +46,26 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
         limits: document.limits,
         snapshots: document.snapshots,
         verify: document.verify,
+        notify: notify?,
         log: document.log,
     })
+}
+
+fn webhooks(entries: Vec<WebhookEntry>, report: &mut Report) -> Option<Vec<Webhook>> {
+    let list = Path::default().key("notify");
+    let mut all = Some(Vec::new());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let url = Url::parse(&entry.url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| Complaint::new("expected the address of a webhook, `https://…`"));
+        let url = check(url, &list.index(index).key("url"), report);
+        all = all.zip(url).map(|(mut all, url)| {
+            all.push(Webhook { url, on: entry.on });
+            all
+        });
+    }
+    all
 }
 
 /// hyper refuses to read heads into less; every head of Composer fits.

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use address::{Address, AddressError, redacted};
 pub use clone::{BareClone, Blob, Commit, Entry, EntryKind, ReadError};
 pub use credential::Credential;
-pub use download::download;
+pub use download::{download, post_json};
 pub use error::{Cause, FetchError};
 pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};

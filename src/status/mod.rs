@@ -4,6 +4,7 @@
 //! verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
 
 mod document;
+mod event;
 mod page;
 mod plot;
 
@@ -18,6 +19,7 @@ use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Space};
 
 pub use document::{SCHEMA, document};
+pub use event::{Condition, Event, notification};
 pub use page::page;
 
 /// How far behind its second missed run a mirror may be before it is called stale.

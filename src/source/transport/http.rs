@@ -134,6 +134,26 @@ pub(in super::super) fn download(
     })
 }
 
+/// Sends `body`, which is of the type `kind`; the answer must be a success.
+pub(in super::super) fn post(
+    url: &Url,
+    settings: &Settings,
+    trust: &Trust,
+    kind: &str,
+    body: &[u8],
+) -> Result<(), Cause> {
+    let response = Client::new(url, settings, trust)?.post(url, kind, body)?;
+    let status = response.status();
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(Cause::Status {
+            host: host(url),
+            status: status.as_u16(),
+        })
+    }
+}
+
 /// Where a redirect leads, or `None` if the answer is none.
 fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {

@@ -21,7 +21,7 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use super::error::Cause;
 use super::{CancelFlag, Settings};
 
-pub(super) use http::{Http, download};
+pub(super) use http::{Http, download, post};
 pub(super) use ssh::Ssh;
 pub(super) use trust::Trust;
 

@@ -1,0 +1,128 @@
+//! What an operator is told of without having asked: a mirror that got worse or well again, and versions that diverge.
+
+use serde_json::{Value, json};
+
+use super::{Facts, State};
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Event {
+    /// Something failed that had not.
+    Failure,
+    /// Everything is well again.
+    Recovery,
+    /// Upstream would change a published version.
+    Divergence,
+    /// Runs were missed.
+    Stale,
+}
+
+/// As much of a repository's state as events are told from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    state: State,
+    diverged: usize,
+}
+
+impl Condition {
+    pub fn of(facts: &Facts<'_>) -> Self {
+        Self {
+            state: facts.state(),
+            diverged: facts.count(|source| source.diverged.len()),
+        }
+    }
+
+    /// What happened between `self` and `now`.
+    pub fn until(&self, now: &Self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.state != now.state {
+            events.extend(match now.state {
+                State::Incomplete => Some(Event::Failure),
+                State::Stale => Some(Event::Stale),
+                State::Fresh if self.state != State::Empty => Some(Event::Recovery),
+                _ => None,
+            });
+        }
+        if now.diverged > self.diverged {
+            events.push(Event::Divergence);
+        }
+        events
+    }
+}
+
+/// The JSON that is sent: `text` for people, as Slack's, Mattermost's and Teams' webhooks show it, and the rest for programs.
+pub fn notification(event: Event, facts: &Facts<'_>) -> Value {
+    let failures = facts.report.sources.iter().flat_map(|(source, report)| {
+        let lines = report.failed.iter();
+        let of_source = report.error.iter().map(move |error| format!("{source}: {error}"));
+        of_source.chain(lines.map(move |line| format!("{source} {} {}", line.tag, line.package)))
+    });
+    let failures: Vec<String> = facts
+        .cycles
+        .last()
+        .and_then(|cycle| cycle.error.clone())
+        .into_iter()
+        .chain(failures)
+        .collect();
+    let diverged = facts.count(|source| source.diverged.len());
+    let page = format!("{}status.html", facts.base_url);
+    let what = match event {
+        Event::Failure => format!("{} failed", plural(failures.len().max(1), "thing")),
+        Event::Recovery => "everything is well again".to_owned(),
+        Event::Divergence => format!("upstream would change {}", plural(diverged, "published version")),
+        Event::Stale => match facts.checked() {
+            Some(checked) => format!("no run since {checked}"),
+            None => "no run yet".to_owned(),
+        },
+    };
+    json!({
+        "text": format!("Mirror {} ({}): {what}. {page}", facts.name, facts.state()),
+        "event": event,
+        "repository": facts.name,
+        "url": facts.base_url,
+        "status": page,
+        "state": facts.state().to_string(),
+        "time": facts.now.to_string(),
+        "failures": failures.iter().take(MOST).collect::<Vec<_>>(),
+        "failed": failures.len(),
+        "diverged": diverged,
+    })
+}
+
+/// How many failures are named in full.
+const MOST: usize = 20;
+
+fn plural(number: usize, word: &str) -> String {
+    match number {
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_follows_from_two_conditions() {
+        let at = |state, diverged| Condition { state, diverged };
+        let fresh = at(State::Fresh, 0);
+        let until = |from: &Condition, to: &Condition| from.until(to);
+        assert_eq!(until(&fresh, &fresh), []);
+        assert_eq!(until(&fresh, &at(State::Incomplete, 0)), [Event::Failure]);
+        assert_eq!(
+            until(&at(State::Empty, 0), &at(State::Incomplete, 0)),
+            [Event::Failure]
+        );
+        assert_eq!(until(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
+        assert_eq!(until(&at(State::Empty, 0), &fresh), []);
+        assert_eq!(
+            until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
+            [Event::Stale]
+        );
+        assert_eq!(until(&fresh, &at(State::Fresh, 2)), [Event::Divergence]);
+        assert_eq!(until(&at(State::Fresh, 2), &at(State::Fresh, 2)), []);
+    }
+}
