@@ -1,7 +1,7 @@
 //! The commands that end by themselves.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::progress::Display;
 use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
+use super::summary;
 use super::{Exit, SchemaOf};
 use crate::config;
 use crate::cycle::{self, Again, Finished, Job};
@@ -158,8 +159,10 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
     let (mut complete, mut published) = (true, false);
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
+        let began = Instant::now();
         match run_cycle(setup, &volume, repository, &store, &CancelFlag::default()) {
             Ok(finished) => {
+                summary::print(&repository.name, &finished, began.elapsed());
                 complete &= finished.report.is_complete();
                 // Servers that may not write to the volume have what is made here.
                 make_variants(setup, repository, &store, &CancelFlag::default());

@@ -10,13 +10,14 @@ mod publisher;
 mod reload;
 mod rollback;
 mod setup;
+mod summary;
 mod upkeep;
 mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{LogFormat, LogLevel};
 use crate::observe::init_logging;
@@ -25,7 +26,13 @@ use crate::observe::init_logging;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong."
+    after_help = "Examples:
+  mirror check -c ./mirror.yaml         what the configuration means, and when it builds next
+  mirror build -c ./mirror.yaml         one cycle
+  mirror run                            build on schedule and serve, with /etc/mirror/mirror.yaml
+  mirror verify --repair                look for damage, and mend it from git
+
+Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong."
 )]
 struct Arguments {
     /// The configuration file, or the folder with mirror.yaml [default: /etc/mirror]
@@ -58,6 +65,9 @@ enum Command {
         #[arg(value_enum, default_value_t)]
         of: SchemaOf,
     },
+    /// Print the completions of a shell
+    #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
+    Completions { shell: clap_complete::Shell },
 }
 
 /// What a schema describes.
@@ -104,6 +114,10 @@ pub fn main() -> ExitCode {
     };
     let exit = match arguments.command.clone().unwrap_or(Command::Run) {
         Command::Schema { of } => commands::schema(of),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "mirror", &mut std::io::stdout());
+            Exit::Complete
+        }
         command => configured(&command, &arguments),
     };
     exit.into()
@@ -139,7 +153,8 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         Command::Verify(arguments) => verify::verify(&setup, arguments),
         Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
         Command::Health => commands::health(&setup),
-        Command::Schema { of } => Ok(commands::schema(*of)),
+        // Neither has a configuration.
+        Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
     });
     finish(result)
 }
