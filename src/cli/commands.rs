@@ -109,7 +109,7 @@ fn with_job<T>(
 ) -> anyhow::Result<T> {
     let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
-    let display = Display::new(repository.recipe.sources.len());
+    let display = Display::new();
     work(&Job {
         store,
         clones: volume.git(),

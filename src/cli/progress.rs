@@ -17,8 +17,8 @@ pub struct Display {
 }
 
 impl Display {
-    /// Bars for a cycle over so many sources.
-    pub fn new(sources: usize) -> Self {
+    /// Bars for one cycle.
+    pub fn new() -> Self {
         let bars = MultiProgress::new();
         let bar = |length, template| {
             let bar = bars.add(ProgressBar::new(length));
@@ -28,7 +28,7 @@ impl Display {
             bar
         };
         Self {
-            sources: bar(sources as u64, "sources  {bar:30} {pos}/{len} {wide_msg}"),
+            sources: bar(0, "fetched  {bar:30} {pos}/{len} {wide_msg}"),
             packages: bar(0, "packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
             fetching: Mutex::default(),
         }
@@ -37,6 +37,7 @@ impl Display {
     /// Draws a step.
     pub fn step(&self, step: Step<'_>) {
         match step {
+            Step::Began { clones } => self.sources.set_length(clones),
             Step::Fetching { source, progress } => {
                 let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
                 fetching.insert(source.to_owned(), progress.bytes);

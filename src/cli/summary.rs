@@ -23,7 +23,7 @@ fn table(repository: &str, finished: &Finished, took: Duration) -> String {
         rows.push(row(name, source));
         for error in source.error.iter() {
             let first = error.lines().next().unwrap_or_default();
-            let _ = writeln!(reasons, "  {}: {first}", mark(true, name));
+            let _ = writeln!(reasons, "  {}", mark(true, first));
         }
     }
     let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();

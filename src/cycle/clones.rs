@@ -36,6 +36,9 @@ impl Clones {
             users.entry(&resource.git).or_insert(name);
         }
         let users: Vec<_> = users.into_iter().collect();
+        (job.progress)(Step::Began {
+            clones: users.len() as u64,
+        });
         let fetched = workers::map(
             &users,
             job.fetches,

@@ -69,6 +69,10 @@ pub struct Job<'a> {
 /// What a cycle is doing.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
+    /// So many clones will be fetched.
+    Began {
+        clones: u64,
+    },
     Fetching {
         source: &'a str,
         progress: Progress,
