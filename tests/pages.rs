@@ -419,7 +419,13 @@ fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
     let mirror = Mirror::of(5000);
     for coding in Coding::ALL {
         let packed = |path: &str| {
-            let packed = coding.encode(Effort::Thorough, &mut &*mirror.files[path], Vec::new());
+            let text = &mirror.files[path];
+            let packed = coding.encode(
+                Effort::Thorough,
+                text.len() as u64,
+                &mut text.as_slice(),
+                Vec::new(),
+            );
             packed.unwrap().len()
         };
         let wire = packed("index.html") + packed("pages/style.css") + packed("pages/script.js");

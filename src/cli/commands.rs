@@ -318,6 +318,7 @@ pub(super) fn schema(of: SchemaOf) -> Exit {
         SchemaOf::Config => config::json_schema(),
         SchemaOf::Recipe => Recipe::json_schema(),
     };
-    println!("{schema:#}");
+    // Whoever reads it may have seen enough.
+    let _ = writeln!(io::stdout(), "{schema:#}");
     Exit::Complete
 }

@@ -19,25 +19,27 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
         h1 { "Composer repository" }
         p.lead { (base) }
         p { (count) " packages in " (view.versions()) " versions." }
-        section aria-labelledby="newest" {
-            h2 #newest { "Newest releases" }
-            ul.newest {
-                @for (package, version) in view.newest(NEWEST) {
-                    li {
-                        a href=(path_of(package.name)) { (package.name) } " " b { (version.version) } " "
-                        time datetime=(day(version.committed)) { (day(version.committed)) }
+        div #search hidden {
+            label for="query" { "Search by name, description or type" }
+            input #query type="search" autocomplete="off" spellcheck="false" aria-controls="list" placeholder="Press / to search";
+            p #found role="status" aria-live="polite" {}
+        }
+        div #else {
+            section aria-labelledby="newest" {
+                h2 #newest { "Newest releases" }
+                ul.newest {
+                    @for (package, version) in view.newest(NEWEST) {
+                        li {
+                            a href=(path_of(package.name)) { (package.name) } " " b { (version.version) } " "
+                            time datetime=(day(version.committed)) { (day(version.committed)) }
+                        }
                     }
                 }
             }
+            (usage::render(base, view))
         }
-        (usage::render(base, view))
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
-            div #search hidden {
-                label for="query" { "Search by name, description or type" }
-                input #query type="search" autocomplete="off" spellcheck="false" aria-controls="list" placeholder="Press / to search";
-                p #found role="status" aria-live="polite" {}
-            }
             ul #list { @for package in &view.packages { (row(package)) } }
         }
     };

@@ -54,6 +54,7 @@
         row.hidden = !words.every((word) => text.includes(word));
         if (!row.hidden) count += 1;
       }
+      find('else').hidden = words.length > 0;
       find('found').textContent = words.length ? `${count} of ${rows.length} packages` : '';
       const address = new URL(location.href);
       if (query.value) address.searchParams.set('q', query.value); else address.searchParams.delete('q');
