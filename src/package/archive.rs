@@ -6,9 +6,7 @@
 
 use std::io::{self, Write};
 
-use icu_collator::CollatorBorrowed;
-use icu_collator::options::CollatorOptions;
-
+use super::collation;
 use crate::composer::array_index;
 
 /// 2022-02-22 22:02:22 in DOS time and date: the reference gives every entry this time.
@@ -62,8 +60,7 @@ pub struct Entry<T> {
 /// slash at the end; each folder comes at first sight, before what is below it; names at the root that JavaScript takes
 /// for array indices come first, in numeric order.
 pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
-    let collator = collator();
-    items.sort_by(|a, b| collator.compare(&a.name, &b.name));
+    items.sort_by(|a, b| collation::compare(&a.name, &b.name));
     let mut entries: Vec<Entry<T>> = Vec::with_capacity(items.len() + items.len() / 4);
     let mut seen = std::collections::HashMap::<String, usize>::new();
     let mut put = |entries: &mut Vec<Entry<T>>, entry: Entry<T>| match seen.get(&entry.name) {
@@ -89,13 +86,6 @@ pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
     }
     entries.sort_by_key(|entry| array_index(&entry.name).map_or(u64::MAX, u64::from));
     entries
-}
-
-fn collator() -> CollatorBorrowed<'static> {
-    // The root collation is compiled into the crate: the error is of a data provider that is not used here.
-    #[allow(clippy::expect_used)]
-    CollatorBorrowed::try_new(Default::default(), CollatorOptions::default())
-        .expect("the root collation is built in")
 }
 
 /// Writes entries one after the other, then the central directory.

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod artifact;
 pub mod build;
+mod collation;
 mod derive;
 mod limits;
 pub mod manifest;
