@@ -3,6 +3,7 @@
 mod lab;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use lab::{Lab, Project, free_port, get, request, run};
 
@@ -256,4 +257,61 @@ fn what_composer_downloads_travels_compressed() {
     Project { folder: &project }.composer(&["update"]);
     let installed = std::fs::read_to_string(project.join("vendor/acme/a/Model/Product.php")).unwrap();
     assert_eq!(installed, format!("<?php\n{code}"));
+}
+
+#[test]
+fn metrics_tell_of_cycles_and_the_log_of_requests() {
+    let port = free_port();
+    let lab = Lab::new();
+    let upstream = shop(&lab);
+    upstream.release("not-a-version");
+    lab.configure(port, SOURCE);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &format!("{config}log: {{access: full}}\n"));
+    let server = lab.serve("run", port);
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let text = loop {
+        let text = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+        if text.contains(r#"mirror_state{repository="acme",state="fresh"} 1"#) {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "no fresh repository in\n{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        value.trim().parse::<f64>().unwrap()
+    };
+    assert!(value(r#"mirror_snapshot_number{repository="acme"}"#) >= 1.0);
+    assert!(value(r#"mirror_snapshot_age_seconds{repository="acme"}"#) < 3600.0);
+    assert!(value(r#"mirror_releases{repository="acme"}"#) >= 5.0);
+    assert_eq!(value(r#"mirror_refs{outcome="failed",repository="acme"}"#), 0.0);
+    assert!(value(r#"mirror_cycle_stage_duration_seconds{repository="acme",stage="fetch"}"#) > 0.0);
+    let success = value(r#"mirror_cycle_last_success_timestamp_seconds{repository="acme"}"#);
+    assert!(value(r#"mirror_cycle_next_timestamp_seconds{repository="acme"}"#) > success);
+    assert_eq!(value("mirror_scrub_damaged_archives"), 0.0);
+
+    let secret = "Authorization: Basic c2VjcmV0OnNlY3JldA==\r\nUser-Agent: Composer/2\r\n";
+    let answer = request(port, "GET", "/mirror/packages.json?token=hidden", secret);
+    assert_eq!(answer.status, 200);
+    assert_eq!(server.stop(), Some(0));
+    let log = std::fs::read_to_string(lab.path("log")).unwrap();
+    assert!(!log.contains("c2VjcmV0") && !log.contains("hidden"), "{log}");
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let line = lines
+        .iter()
+        .find(|line| line["path"] == "/mirror/packages.json")
+        .unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(
+        (&line["status"], &line["route"], &line["client"], &line["method"]),
+        (
+            &200.into(),
+            &"metadata".into(),
+            &"127.0.0.1".into(),
+            &"GET".into()
+        )
+    );
+    assert_eq!(line["bytes"], answer.body.len());
 }

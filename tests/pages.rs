@@ -4,6 +4,7 @@ mod lab;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use lab::{Lab, free_port, get, request};
 use mirror::coding::{Coding, Effort};
 use mirror::composer::Manifest;
 use mirror::digest::{Sha1, Sha256};
+use mirror::observe::Metrics;
 use mirror::repository::{BaseUrl, PackageVersion, pages};
 use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
 use serde_json::{Value, json};
@@ -106,7 +108,13 @@ impl Mirror {
             listen: vec![([127, 0, 0, 1], port).into()],
             ..Settings::default()
         };
-        let server = runtime.block_on(Server::bind(settings, published)).unwrap();
+        let server = runtime
+            .block_on(Server::bind(
+                settings,
+                published,
+                Metrics::new(Path::new("/")).unwrap(),
+            ))
+            .unwrap();
         runtime.spawn(server.run(std::future::pending()));
         Self {
             port,

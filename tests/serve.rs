@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mirror::coding::Coding;
+use mirror::config::Address;
 use mirror::digest::Sha256;
+use mirror::observe::Metrics;
 use mirror::serve::health::{Probe, check};
 use mirror::serve::{Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Variant};
 use tokio::runtime::Runtime;
@@ -90,6 +92,7 @@ fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
 /// A running server.
 struct Mirror {
     address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     published: Published,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<usize>,
@@ -108,9 +111,13 @@ impl Mirror {
             published.switch_to(site);
         }
         let server = runtime
-            .block_on(Server::bind(settings, published.clone()))
+            .block_on(Server::bind(settings, published.clone(), metrics()))
             .expect("a free port");
-        let address = server.addresses()[0];
+        let addresses = server.addresses().iter().map(|address| match address {
+            Address::Tcp(address) => *address,
+            Address::Unix(path) => panic!("{} is no TCP address", path.display()),
+        });
+        let addresses: Vec<_> = addresses.collect();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = mpsc::channel();
         runtime.spawn(async move {
@@ -118,7 +125,8 @@ impl Mirror {
             end.send(cut).unwrap_or_default();
         });
         Self {
-            address,
+            address: addresses[0],
+            addresses,
             published,
             stop: Some(stop),
             ended,
@@ -143,9 +151,13 @@ impl Mirror {
     }
 }
 
+fn metrics() -> Metrics {
+    Metrics::new(Path::new("/")).expect("metrics")
+}
+
 fn settings() -> Settings {
     Settings {
-        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        listen: vec![([127, 0, 0, 1], 0).into()],
         drain: SOON,
         ..Settings::default()
     }
@@ -809,7 +821,7 @@ fn an_unpublished_site_is_unavailable_and_not_ready() {
     assert_eq!(mirror.get("/packages.json").status, 503);
     assert_eq!(mirror.get("/-/healthz").status, 200);
     assert_eq!(mirror.get("/-/readyz").text(), "no snapshot is published yet");
-    let refused = check(mirror.address, Probe::Ready, SOON).expect_err("not ready");
+    let refused = check(&mirror.address.into(), Probe::Ready, SOON).expect_err("not ready");
     assert_eq!(
         refused.to_string(),
         "`/-/readyz` answers 503: no snapshot is published yet"
@@ -821,18 +833,18 @@ fn an_unpublished_site_is_unavailable_and_not_ready() {
     mirror.published.switch_to(files.site());
     assert_eq!(mirror.published.readiness(), Readiness::Ready);
     assert_eq!(mirror.get("/packages.json").status, 200);
-    check(mirror.address, Probe::Ready, SOON).expect("ready");
-    check(mirror.address, Probe::Health, SOON).expect("alive");
+    check(&mirror.address.into(), Probe::Ready, SOON).expect("ready");
+    check(&mirror.address.into(), Probe::Health, SOON).expect("alive");
 }
 
 #[test]
 fn the_probe_reaches_a_server_that_listens_everywhere() {
-    let listen = vec![SocketAddr::from(([0, 0, 0, 0], 0))];
+    let listen = vec![([0, 0, 0, 0], 0).into()];
     let mirror = Mirror::with(None, Settings { listen, ..settings() });
-    check(mirror.address, Probe::Health, SOON).expect("alive");
+    check(&mirror.address.into(), Probe::Health, SOON).expect("alive");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("an address");
-    let error = check(address, Probe::Health, Duration::from_millis(50)).expect_err("silence");
+    let error = check(&address.into(), Probe::Health, Duration::from_millis(50)).expect_err("silence");
     assert!(
         format!("{error:#}").contains("no answer within 50ms"),
         "{error:#}"
@@ -998,7 +1010,7 @@ fn connections_over_the_limit_are_told_to_come_back() {
 
 #[test]
 fn silence_slow_heads_and_stalled_readers_are_cut() {
-    let short = Duration::from_millis(200);
+    let short = Duration::from_secs(1);
     let quick = Settings {
         idle_timeout: short,
         header_timeout: short,
@@ -1010,9 +1022,12 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
     slow.send("GET /large.zip HTTP/1.1\r\nHost:");
     let mut idle = mirror.client();
     assert_eq!(idle.ask("GET", "/nothing", &[]).status, 404);
-    for (name, client) in [("silent", &mut silent), ("slow", &mut slow), ("idle", &mut idle)] {
+    for (name, client) in [("silent", &mut silent), ("idle", &mut idle)] {
         assert_eq!(client.rest(), 0, "{name}");
     }
+    let told = slow.head();
+    assert_eq!((told.status, told.header("connection")), (408, Some("close")));
+    assert_eq!(slow.rest(), 0);
     assert_eq!(
         mirror.client().rest(),
         0,
@@ -1025,8 +1040,8 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
 fn a_port_in_use_is_named() {
     let mirror = Mirror::start(None);
     let runtime = Runtime::new().expect("a runtime");
-    let listen = vec![mirror.address];
-    let server = Server::bind(Settings { listen, ..settings() }, Published::default());
+    let listen = vec![mirror.address.into()];
+    let server = Server::bind(Settings { listen, ..settings() }, Published::default(), metrics());
     let error = runtime.block_on(server).err().expect("a port in use").to_string();
     let expected = format!(
         "failed to listen on `{}`\nhint: another process has the port",
@@ -1140,4 +1155,228 @@ fn http_2_on_the_same_port() {
             .expect("a curl that runs");
         assert!(curl.stdout == [body, written.as_bytes()].concat(), "{path}");
     }
+}
+
+/// `promtool`, of Debian's package `prometheus`, finds nothing to complain of.
+fn lint(metrics: &[u8]) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed by tests/run");
+    let mut input = promtool.stdin.take().expect("piped");
+    input.write_all(metrics).expect("promtool reads");
+    drop(input);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let complaints = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success() && complaints.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&complaints)
+    );
+}
+
+#[test]
+fn metrics_count_what_was_answered() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let mut client = mirror.client();
+    let zip = "/packages/magento/x-1.0.zip";
+    assert_eq!(client.ask("GET", zip, &[]).status, 200);
+    assert_eq!(client.ask("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
+    assert_eq!(
+        client
+            .ask("GET", "/packages.json", &[("If-Modified-Since", DATE)])
+            .status,
+        304
+    );
+    assert_eq!(client.ask("GET", "/secret-4711", &[]).status, 404);
+    assert_eq!(client.ask("GET", "/new/packages.json", &[]).status, 503);
+    let answer = client.ask("GET", "/-/metrics", &[]);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let text = answer.text();
+    for line in [
+        r#"mirror_http_requests_total{encoding="identity",route="archive",status="200"} 1"#,
+        r#"mirror_http_requests_total{encoding="identity",route="archive",status="206"} 1"#,
+        r#"mirror_http_requests_total{encoding="identity",route="metadata",status="304"} 1"#,
+        r#"mirror_http_requests_total{encoding="identity",route="not_found",status="404"} 1"#,
+        r#"mirror_http_requests_total{encoding="identity",route="unpublished",status="503"} 1"#,
+        r#"mirror_http_response_body_bytes_total{route="archive"} 12"#,
+        r#"mirror_http_request_duration_seconds_count{route="archive"} 2"#,
+        "mirror_http_connections 1",
+        "mirror_http_connections_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("4711"), "no word of a request is a label");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        value.trim().parse::<f64>().expect("a number")
+    };
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(value("process_start_time_seconds ") > 1e9);
+    assert!(value("mirror_disk_free_bytes ") <= value("mirror_disk_size_bytes "));
+    lint(&answer.body);
+}
+
+#[test]
+fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
+    let files = Files::new();
+    let mirror = Mirror::with(
+        Some(files.site()),
+        Settings {
+            admin: vec![([127, 0, 0, 1], 0).into()],
+            max_connections: 0,
+            ..settings()
+        },
+    );
+    let admin = |path: &str| Client::to(mirror.addresses[1]).ask("GET", path, &[]).status;
+    assert_eq!(admin("/-/metrics"), 200, "whatever the load on the other address");
+    assert_eq!(admin("/-/healthz"), 200);
+    assert_eq!(admin("/-/readyz"), 200);
+    assert_eq!(admin("/packages.json"), 404);
+    assert_eq!(mirror.get("/-/readyz").status, 200);
+    let public = Mirror::with(
+        Some(files.site()),
+        Settings {
+            admin: vec![([127, 0, 0, 1], 0).into()],
+            ..settings()
+        },
+    );
+    assert_eq!(public.get("/-/metrics").status, 404);
+    assert_eq!(public.get("/packages.json").status, 200);
+}
+
+#[test]
+fn a_unix_socket_is_served_replaced_and_removed() {
+    let files = Files::new();
+    let path = files.path("mirror.sock");
+    // As a process that was killed leaves it.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+    let listen = vec![([127, 0, 0, 1], 0).into(), Address::Unix(path.clone())];
+    let runtime = Runtime::new().expect("a runtime");
+    let published = Published::default();
+    published.switch_to(files.site());
+    let bind = |listen: &[Address]| {
+        let settings = Settings {
+            listen: listen.to_vec(),
+            ..settings()
+        };
+        runtime.block_on(Server::bind(settings, published.clone(), metrics()))
+    };
+    let server = bind(&listen).expect("both addresses");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = runtime.spawn(server.run(async move { stopped.await.unwrap_or_default() }));
+    let socket = Address::Unix(path.clone());
+    check(&socket, Probe::Ready, SOON).expect("ready");
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("a server");
+    stream
+        .write_all(b"GET /packages.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("a connection");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(PACKAGES),
+        "{answer}"
+    );
+    let busy = bind(&[socket]).err().expect("a socket in use").to_string();
+    assert!(busy.ends_with("another process answers there"), "{busy}");
+    stop.send(()).expect("a running server");
+    assert_eq!(runtime.block_on(running).expect("no panic"), 0);
+    assert!(!path.exists(), "the socket is removed");
+    std::fs::write(&path, "").expect("a file in its place");
+    let refused = bind(&[Address::Unix(path.clone())]).err().expect("no socket");
+    assert!(
+        refused
+            .to_string()
+            .contains("there is something that is no socket"),
+        "{refused}"
+    );
+    assert!(path.exists());
+}
+
+#[test]
+fn what_is_too_much_is_refused_with_its_own_status() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let many: String = (0..120).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = "a".repeat(9000);
+    let huge = "a".repeat(20_000);
+    for (request, status) in [
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 414),
+        (format!("GET /?{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 414),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nx: {huge}\r\n\r\n"), 431),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".to_owned(),
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+            405,
+        ),
+    ] {
+        let mut client = mirror.client();
+        client.send(&request);
+        assert_eq!(
+            client.head().status,
+            status,
+            "{}",
+            &request[..60.min(request.len())]
+        );
+    }
+}
+
+#[test]
+fn one_client_cannot_take_every_place() {
+    let files = Files::new();
+    let mirror = Mirror::with(
+        Some(files.site()),
+        Settings {
+            max_connections_per_client: 2,
+            ..settings()
+        },
+    );
+    let (mut first, mut second) = (mirror.client(), mirror.client());
+    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(second.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(mirror.get("/packages.json").status, 503);
+    let text = first.ask("GET", "/-/metrics", &[]);
+    let refused = r#"mirror_http_refused_connections_total{limit="client"} 1"#;
+    assert!(text.text().contains(refused), "{}", text.text());
+}
+
+/// Who takes a few bytes now and then is never idle, and still cut off.
+#[test]
+fn a_reader_that_drips_is_cut_off() {
+    let files = Files::new();
+    let body = vec![7; 32 << 20];
+    let mut site = vec![files.publish("large.zip", Kind::Archive, &body)];
+    site.push(files.publish("packages.json", Kind::Metadata, PACKAGES));
+    let mirror = Mirror::with(
+        Some(Site::new([repository("/", site)]).expect("a valid site")),
+        Settings {
+            idle_timeout: Duration::from_secs(1),
+            min_pace: 64 << 20,
+            ..settings()
+        },
+    );
+    let mut client = mirror.client();
+    client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    let (began, mut read) = (Instant::now(), 0);
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = client.0.read(&mut piece) {
+        read += count;
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(began.elapsed() < 6 * SOON, "it is cut off");
+    }
+    assert!(read < body.len(), "{read} bytes");
 }

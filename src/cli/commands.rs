@@ -80,17 +80,28 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
-    let (published, complete) = match &result {
-        Ok(finished) => (finished.published, finished.report.is_complete()),
-        Err(_) => (0, false),
+    let (published, complete, stages) = match &result {
+        Ok(finished) => (
+            finished.published,
+            finished.report.is_complete(),
+            &finished.stages[..],
+        ),
+        Err(_) => (0, false, &[][..]),
     };
-    warn(store.cycle_ended(store::Cycle {
-        began,
-        ended: now(),
-        published,
-        complete,
-        error: result.as_ref().err().map(|error| format!("{error:#}")),
-    }));
+    let milliseconds = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    warn(
+        store.cycle_ended(store::Cycle {
+            began,
+            ended: now(),
+            published,
+            stages: stages
+                .iter()
+                .map(|(stage, took)| ((*stage).to_owned(), milliseconds(*took)))
+                .collect(),
+            complete,
+            error: result.as_ref().err().map(|error| format!("{error:#}")),
+        }),
+    );
     result
 }
 
@@ -308,8 +319,9 @@ pub(super) fn usual_health() -> anyhow::Result<Exit> {
 }
 
 fn ask(serve: &config::Serve) -> anyhow::Result<Exit> {
-    let address = serve.listen.first().context("`serve.listen` names no address")?;
-    health::check(*address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
+    let address = serve.admin.first().or(serve.listen.first());
+    let address = address.context("`serve.listen` names no address")?;
+    health::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }
 
 /// The JSON Schema of a kind of file.

@@ -12,13 +12,15 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::live::Told;
 use super::publisher::{make_variants, publish};
 use super::reload::{Request, Watch};
 use super::setup::{self, Setup};
 use super::upkeep::{mend, scrub};
 use super::{Exit, commands, live, notify};
-use crate::config;
-use crate::serve::{self, Published, Server};
+use crate::config::{self, Config};
+use crate::observe::Metrics;
+use crate::serve::{self, AccessLog, Published, Server};
 use crate::source::CancelFlag;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
 
@@ -43,7 +45,8 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let id = may_build.then_some(&id);
     let stores = open(&setup, &volume)?;
     drop(volume);
-    with_server(&settings(&setup.config.serve), |published, signals| {
+    with_server(&setup.config.clone(), |seen, signals| {
+        let published = seen.published;
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
         let mut told = notify::Told::default();
@@ -54,7 +57,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 if may_build {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
-                scope.spawn(|| live::keep(setup, stores, published, over));
+                scope.spawn(|| live::keep(setup, stores, seen, Some(&scrubbed), over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 let follower = Follower::new(setup, stores, published);
@@ -224,11 +227,11 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
 pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let volume = Volume::open_read_only(&setup.config.data)?;
     let stores = open(&setup, &volume)?;
-    with_server(&settings(&setup.config.serve), |published, signals| {
+    with_server(&setup.config.clone(), |told, signals| {
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
             std::thread::scope(|scope| {
-                scope.spawn(|| live::keep(setup, stores, published, over));
-                let mut follower = Follower::new(setup, stores, published);
+                scope.spawn(|| live::keep(setup, stores, told, None, over));
+                let mut follower = Follower::new(setup, stores, told.published);
                 while !over.is_set() {
                     follower.follow();
                     wait(over, FOLLOW);
@@ -319,19 +322,25 @@ struct Signals {
 }
 
 /// Starts the server and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
-fn with_server(
-    settings: &serve::Settings,
-    work: impl FnOnce(&Published, &Signals) + Send,
-) -> anyhow::Result<Exit> {
+fn with_server(config: &Config, work: impl FnOnce(Told<'_>, &Signals) + Send) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
-    let published = Published::default();
-    let server = runtime.block_on(Server::bind(settings.clone(), published.clone()))?;
+    let (published, metrics) = (Published::default(), Metrics::new(&config.data)?);
+    let server = Server::bind(
+        settings(&config.serve, config.log),
+        published.clone(),
+        metrics.clone(),
+    );
+    let server = runtime.block_on(server)?;
+    let told = Told {
+        published: &published,
+        metrics: &metrics,
+    };
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
     let signals = Signals::default();
     std::thread::scope(|scope| {
-        let builder = scope.spawn(|| work(&published, &signals));
+        let builder = scope.spawn(|| work(told, &signals));
         let served = runtime.block_on(serve_until_signal(server, &signals));
         // A cycle is interrupted at any instant without harm, and waiting for it could outlast the grace time.
         let until = Instant::now() + LINGER;
@@ -369,14 +378,22 @@ async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result
     Ok(())
 }
 
-fn settings(serve: &config::Serve) -> serve::Settings {
+fn settings(serve: &config::Serve, log: config::Log) -> serve::Settings {
     serve::Settings {
         listen: serve.listen.clone(),
+        admin: serve.admin.clone(),
         notice: Duration::ZERO,
         drain: serve.drain,
         header_timeout: serve.header_timeout,
         idle_timeout: serve.idle_timeout,
+        min_pace: serve.min_pace as u64,
         max_connections: serve.max_connections.get(),
+        max_connections_per_client: serve.max_connections_per_client.get(),
         max_header_size: serve.max_header_size,
+        access_log: match log.access {
+            config::AccessLog::Off => AccessLog::Off,
+            config::AccessLog::Sampled => AccessLog::Sampled(log.access_sample.0.get()),
+            config::AccessLog::Full => AccessLog::Full,
+        },
     }
 }

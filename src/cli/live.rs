@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use super::daemon::wait;
 use super::setup::{self, Setup};
 use crate::cycle::Report;
+use crate::observe::Metrics;
 use crate::serve::{Kind, Live, Published};
 use crate::source::CancelFlag;
-use crate::status::{self, Facts};
+use crate::status::{self, Facts, Figures};
 use crate::store::snapshot::Snapshot;
-use crate::store::{Cycles, Repository, Space, Volume};
+use crate::store::{Cycles, Repository, Scrub, Space, Volume};
 
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,11 +26,25 @@ struct Known {
     complete: bool,
     state: status::State,
     texts: Vec<(String, Kind, Vec<u8>)>,
+    figures: Figures,
     since: i64,
 }
 
-/// Serves the state of every repository until the program is to stop.
-pub(super) fn keep(setup: &Setup, stores: &[Repository], published: &Published, stop: &CancelFlag) {
+/// Whom to tell.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub published: &'a Published,
+    pub metrics: &'a Metrics,
+}
+
+/// Serves the state of every repository, and of the scrub where there is one, until the program is to stop.
+pub(super) fn keep(
+    setup: &Setup,
+    stores: &[Repository],
+    told: Told<'_>,
+    scrub: Option<&Scrub>,
+    stop: &CancelFlag,
+) {
     let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
     while !stop.is_set() {
         let mut changed = false;
@@ -37,7 +52,19 @@ pub(super) fn keep(setup: &Setup, stores: &[Repository], published: &Published, 
             changed |= look(setup, repository, store, known);
         }
         if changed {
-            published.tell(known.iter().flatten().flat_map(Known::texts).collect());
+            let names = setup
+                .repositories
+                .iter()
+                .map(|repository| repository.name.clone());
+            let figures = names
+                .zip(&known)
+                .filter_map(|(name, known)| Some((name, known.as_ref()?.figures.clone())));
+            told.metrics.tell(figures.collect());
+            told.published
+                .tell(known.iter().flatten().flat_map(Known::texts).collect());
+        }
+        if let Some(scrub) = scrub {
+            told.metrics.scrubbed(scrub.state());
         }
         wait(stop, LOOK);
     }
@@ -98,6 +125,7 @@ fn look(
         state: facts.state(),
         complete: facts.is_complete(),
         texts: render(repository, &facts),
+        figures: status::figures(&facts),
         since: now.as_second().max(before),
         cycles,
     });

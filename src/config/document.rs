@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::listen::Address;
 use super::quantity::Percent;
 use super::secret::Password;
 use super::{listen, quantity};
@@ -76,10 +77,14 @@ pub struct Site {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
-    /// The address and port to listen on, or a list of them; `[::]` also takes IPv4.
+    /// The address and port to listen on, or a list of them; `[::]` also takes IPv4, `unix:/path` is a Unix socket.
     #[serde(with = "listen")]
     #[schemars(with = "listen::Addresses")]
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
+    /// Where probes and metrics are answered, and nothing else; with it metrics are answered nowhere else.
+    #[serde(with = "listen", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "listen::Addresses")]
+    pub admin: Vec<Address>,
     /// How long running answers may take after the signal to stop.
     #[serde(with = "quantity::duration")]
     #[schemars(with = "quantity::DurationText")]
@@ -92,8 +97,14 @@ pub struct Serve {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "quantity::DurationText")]
     pub idle_timeout: Duration,
+    /// How slowly a client may read, in bytes a second; who is slower for longer than the idle timeout is cut off.
+    #[serde(with = "quantity::size")]
+    #[schemars(with = "quantity::SizeText")]
+    pub min_pace: usize,
     /// How many connections may be open at once.
     pub max_connections: NonZeroUsize,
+    /// How many of them may come from one client: an IPv4 address, or a /64 network of IPv6.
+    pub max_connections_per_client: NonZeroUsize,
     /// How large the head of a request may be.
     #[serde(with = "quantity::size")]
     #[schemars(with = "quantity::SizeText")]
@@ -116,11 +127,15 @@ pub enum Compression {
 impl Default for Serve {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))],
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)).into()],
+            admin: Vec::new(),
             drain: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            min_pace: 1024,
             max_connections: count(4096),
+            // All clients behind one proxy are one client.
+            max_connections_per_client: count(2048),
             max_header_size: 16 * 1024,
             compression: Compression::All,
         }
@@ -351,6 +366,33 @@ pub struct Log {
     pub format: LogFormat,
     /// The least important messages that are still logged.
     pub level: LogLevel,
+    /// Which requests are logged, at every level.
+    pub access: AccessLog,
+    /// Of how many answers one is logged when `access` is `sampled`.
+    pub access_sample: Sample,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum AccessLog {
+    #[default]
+    Off,
+    /// One of many, and every one that failed.
+    Sampled,
+    Full,
+}
+
+/// One of so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Sample(pub NonZeroU32);
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN.saturating_add(99))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -22,9 +22,10 @@ use url::Url;
 use crate::schedule::Schedule;
 use crate::status::Event;
 
-pub use document::{Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
+pub use document::{AccessLog, Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
+pub use listen::Address;
 pub use schema::json_schema;
 pub use secret::Secret;
 

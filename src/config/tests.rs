@@ -228,11 +228,11 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             with("serve: {listen: 8080}\n"),
-            "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or a list of them, found the number 8080",
+            "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, or a list of them, found the number 8080",
         ),
         (
             with("serve: {listen: ['[::]:8080', localhost]}\n"),
-            "mirror.yaml:2:31: serve.listen[1]: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, found `localhost`",
+            "mirror.yaml:2:31: serve.listen[1]: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, found `localhost`",
         ),
         (
             with("data: 7\n"),

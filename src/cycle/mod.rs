@@ -18,6 +18,7 @@ mod resources;
 mod workers;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -97,6 +98,8 @@ pub struct Finished {
     pub published: usize,
     /// The snapshot that it published; `None` if nothing changed.
     pub snapshot: Option<Snapshot>,
+    /// How long each stage took.
+    pub stages: [(&'static str, Duration); 3],
 }
 
 /// Fetches and plans all sources, without building; each with its name.
@@ -178,7 +181,9 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         .as_ref()
         .map(|snapshot| Report::load(&snapshot.folder))
         .unwrap_or_default();
+    let began = Instant::now();
     let fetched = Fetched::fetch(job, &before);
+    let built_from = Instant::now();
     let mut report = Report {
         nightly: fetched.night.date.clone(),
         ..Report::default()
@@ -222,6 +227,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         job.store.ensure_sound()?;
     }
     drop(fetched);
+    let published_from = Instant::now();
     report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before
@@ -246,6 +252,11 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report,
         published,
         snapshot,
+        stages: [
+            ("fetch", built_from - began),
+            ("build", published_from - built_from),
+            ("publish", published_from.elapsed()),
+        ],
     })
 }
 

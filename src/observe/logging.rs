@@ -14,6 +14,9 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::config::{LogFormat, LogLevel};
 
+/// The target of the access log. It is heard at every level: whether there is one is a setting of its own.
+pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
+
 /// Sets the log of this process up, once, before the first event.
 pub fn init_logging(format: LogFormat, level: LogLevel) -> anyhow::Result<()> {
     let terminal = io::stderr().is_terminal();
@@ -79,6 +82,7 @@ fn filter(level: LogLevel) -> Targets {
     Targets::new()
         .with_default(others)
         .with_target(env!("CARGO_CRATE_NAME"), ours)
+        .with_target(ACCESS, Level::INFO.max(ours))
 }
 
 #[cfg(test)]
@@ -110,6 +114,7 @@ mod tests {
             tracing::debug!("detail of ours");
             tracing::info!(target: "hyper", "detail of others");
             tracing::warn!(target: "hyper", "trouble of others");
+            tracing::info!(target: ACCESS, status = 200, "GET");
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -140,7 +145,7 @@ mod tests {
             .iter()
             .map(|line| line["message"].as_str().unwrap())
             .collect();
-        assert_eq!(messages, ["built", "trouble of others"]);
+        assert_eq!(messages, ["built", "trouble of others", "GET"]);
         assert_eq!(
             (&lines[0]["source"], &lines[0]["packages"]),
             (&"inventory".into(), &3.into())
@@ -159,6 +164,10 @@ mod tests {
         );
         assert!(!log.contains('\u{1b}'), "{log}");
         assert!(logged(Style::Text { colours: true }, LogLevel::Info).contains('\u{1b}'));
-        assert_eq!(logged(Style::Json, LogLevel::Error), "");
+        assert_eq!(
+            logged(Style::Json, LogLevel::Error).lines().count(),
+            1,
+            "only that of the access log"
+        );
     }
 }

@@ -7,15 +7,18 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::HeaderMap;
-use hyper::header::{HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use hyper::header::{
+    HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    InvalidHeaderValue,
+};
 
-use super::site::Representation;
+use crate::digest::Sha256;
 
 /// The two validators of a representation, as they are sent.
 pub(super) struct Validators {
     /// Strong: it is made from the digest of the bytes.
-    pub(super) etag: String,
-    pub(super) last_modified: String,
+    pub(super) etag: HeaderValue,
+    pub(super) last_modified: HeaderValue,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,12 +31,16 @@ pub(super) enum Verdict {
 
 impl Validators {
     /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each coding has a tag of its own,
-    /// and all have the same date.
-    pub(super) fn of(representation: &Representation, last_modified: i64) -> Self {
-        Self {
-            etag: format!("\"{}\"", hex::encode(&representation.integrity.sha256().0[..16])),
-            last_modified: httpdate::fmt_http_date(time(last_modified)),
-        }
+    /// and all have the same date, in Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// None: both are visible ASCII.
+    pub(super) fn new(sha256: Sha256, last_modified: i64) -> Result<Self, InvalidHeaderValue> {
+        Ok(Self {
+            etag: HeaderValue::try_from(format!("\"{}\"", hex::encode(&sha256.0[..16])))?,
+            last_modified: HeaderValue::try_from(httpdate::fmt_http_date(time(last_modified)))?,
+        })
     }
 
     /// The order of RFC 9110 section 13.2.2.
@@ -48,7 +55,7 @@ impl Validators {
         let fresh = if headers.contains_key(IF_NONE_MATCH) {
             self.matches(headers, IF_NONE_MATCH, Comparison::Weak)
         } else {
-            only(headers, IF_MODIFIED_SINCE) == Some(&self.last_modified)
+            only(headers, IF_MODIFIED_SINCE).is_some_and(|value| value == self.last_modified)
         };
         if fresh {
             Verdict::NotModified
@@ -70,7 +77,9 @@ impl Validators {
             .get_all(name)
             .iter()
             .filter_map(|value| value.to_str().ok());
-        values.any(|value| value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, &self.etag)))
+        values.any(|value| {
+            value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, self.etag.as_bytes()))
+        })
     }
 
     /// `If-Unmodified-Since`; a value that is no date is ignored (RFC 9110 section 13.1.4).
@@ -78,7 +87,8 @@ impl Validators {
         let Some(Ok(since)) = only(headers, IF_UNMODIFIED_SINCE).map(httpdate::parse_http_date) else {
             return false;
         };
-        httpdate::parse_http_date(&self.last_modified).is_ok_and(|modified| modified > since)
+        let modified = self.last_modified.to_str().map(httpdate::parse_http_date);
+        modified.is_ok_and(|modified| modified.is_ok_and(|modified| modified > since))
     }
 }
 
@@ -90,10 +100,10 @@ enum Comparison {
 }
 
 impl Comparison {
-    fn holds(self, tag: &str, own: &str) -> bool {
+    fn holds(self, tag: &str, own: &[u8]) -> bool {
         match self {
-            Self::Strong => tag == own,
-            Self::Weak => tag.strip_prefix("W/").unwrap_or(tag) == own,
+            Self::Strong => tag.as_bytes() == own,
+            Self::Weak => tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own,
         }
     }
 }
@@ -127,16 +137,14 @@ fn time(seconds: i64) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 
     fn verdict(headers: &[(HeaderName, &str)]) -> Verdict {
         let validators = Validators {
-            etag: "\"ab\"".to_owned(),
-            last_modified: DATE.to_owned(),
+            etag: HeaderValue::from_static("\"ab\""),
+            last_modified: HeaderValue::from_static(DATE),
         };
         let pairs = headers.iter().map(|(name, value)| {
             (

@@ -1,12 +1,14 @@
 //! The client side of the probes, for a container that has no shell: ask our own server, on its own address.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 pub use super::probes::Probe;
+use crate::config::Address;
 
 /// More of an answer is not looked at.
 const ANSWER: u64 = 4 << 10;
@@ -16,7 +18,7 @@ const ANSWER: u64 = 4 << 10;
 /// # Errors
 ///
 /// When nobody answers in time, and when the answer is not 200; then with the server's own words.
-pub fn check(listen: SocketAddr, probe: Probe, patience: Duration) -> Result<()> {
+pub fn check(listen: &Address, probe: Probe, patience: Duration) -> Result<()> {
     let answer =
         ask(listen, probe, patience).with_context(|| format!("failed to ask `{listen}{}`", probe.path()))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -38,13 +40,38 @@ fn connect(listen: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     }
 }
 
-fn ask(listen: SocketAddr, probe: Probe, patience: Duration) -> Result<String> {
+fn ask(listen: &Address, probe: Probe, patience: Duration) -> Result<String> {
+    match listen {
+        Address::Tcp(address) => {
+            let stream = connect(*address, patience)?;
+            stream.set_write_timeout(Some(patience))?;
+            talk(
+                stream,
+                &address.to_string(),
+                probe,
+                patience,
+                TcpStream::set_read_timeout,
+            )
+        }
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_write_timeout(Some(patience))?;
+            talk(stream, "localhost", probe, patience, UnixStream::set_read_timeout)
+        }
+    }
+}
+
+fn talk<S: io::Read + io::Write>(
+    mut stream: S,
+    host: &str,
+    probe: Probe,
+    patience: Duration,
+    set_read_timeout: fn(&S, Option<Duration>) -> io::Result<()>,
+) -> Result<String> {
     let deadline = Instant::now() + patience;
-    let mut stream = connect(listen, patience)?;
-    stream.set_write_timeout(Some(patience))?;
     write!(
         stream,
-        "GET {} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n",
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
         probe.path()
     )?;
     let mut answer = Vec::new();
@@ -53,7 +80,7 @@ fn ask(listen: SocketAddr, probe: Probe, patience: Duration) -> Result<String> {
         if left.is_zero() {
             bail!("no answer within {patience:?}");
         }
-        stream.set_read_timeout(Some(left))?;
+        set_read_timeout(&stream, Some(left))?;
         let mut buffer = [0; 512];
         match stream.read(&mut buffer) {
             Ok(0) => break,

@@ -31,10 +31,6 @@ impl Integrity {
         }
     }
 
-    pub(super) fn sha256(&self) -> Sha256 {
-        self.sha256
-    }
-
     /// Checks the pieces of `file` that `part` touches, all of them when nothing is known yet; `load` brings a range
     /// into memory before it is looked at.
     pub(super) fn check(

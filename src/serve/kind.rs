@@ -27,6 +27,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What its requests are counted as.
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::ArchivedMetadata => "include",
+            Self::Archive => "archive",
+            Self::Ledger => "ledger",
+            Self::Page => "page",
+            Self::Style | Self::Script => "asset",
+            Self::Text => "text",
+        }
+    }
+
     pub(super) fn media_type(self) -> &'static str {
         match self {
             Self::Metadata | Self::ArchivedMetadata => "application/json",

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::integrity::Integrity;
 use super::kind::Kind;
 use super::site::{Content, Entry, Representation};
 use crate::digest::Sha256;
@@ -25,12 +24,17 @@ pub(super) struct Texts(HashMap<String, Entry>);
 
 impl Texts {
     pub fn new(texts: Vec<Live>) -> Self {
-        Self(
-            texts
-                .into_iter()
-                .map(|text| (text.path.clone(), entry(text)))
-                .collect(),
-        )
+        let texts = texts.into_iter().filter_map(|text| {
+            let path = text.path.clone();
+            match entry(text) {
+                Ok(entry) => Some((path, entry)),
+                Err(error) => {
+                    tracing::error!(path, "failed to publish a text: {error:#}");
+                    None
+                }
+            }
+        });
+        Self(texts.collect())
     }
 
     /// The text at a path, and its file name.
@@ -40,15 +44,12 @@ impl Texts {
     }
 }
 
-fn entry(text: Live) -> Entry {
-    Entry {
-        last_modified: text.last_modified,
+fn entry(text: Live) -> anyhow::Result<Entry> {
+    let (sha256, size) = (Sha256::of(&text.bytes), text.bytes.len() as u64);
+    let content = Content::Memory(Bytes::from(text.bytes));
+    Ok(Entry {
         kind: text.kind,
-        identity: Representation {
-            integrity: Integrity::new(Sha256::of(&text.bytes)),
-            size: text.bytes.len() as u64,
-            content: Content::Memory(Bytes::from(text.bytes)),
-        },
+        identity: Representation::of(content, size, sha256, text.last_modified)?,
         variants: Box::default(),
-    }
+    })
 }

@@ -1,8 +1,8 @@
 //! HTTP: the published repositories, answered from a table in memory.
 //!
 //! ```text
-//! connection ─► route ─► negotiate ─► conditional ─► range ─► respond
-//! limits        table    coding       304, 412      206, 416  headers, body
+//! connection ─► respond ─► route ─► negotiate ─► selected ─► conditional, range ─► body ─► account
+//! limits        pipeline   table    coding       headers     304, 412, 206, 416    bytes   metrics, log
 //! ```
 //!
 //! A [`Site`] is everything that is published, as one immutable value; [`Published`] holds the one that is current.
@@ -18,6 +18,8 @@
 //!
 //! Only this stage names `hyper`. It reads files and writes none.
 
+mod account;
+mod answer;
 mod body;
 mod conditional;
 mod connection;
@@ -35,11 +37,14 @@ mod published;
 mod range;
 mod respond;
 mod route;
+mod selected;
 mod server;
 mod site;
 
+pub use account::AccessLog;
 pub use kind::Kind;
 pub use live::Live;
+pub use probes::METRICS;
 pub use published::{Published, Readiness};
 pub use server::{Server, Settings};
 pub use site::{RepositorySite, Resource, Site, Variant};

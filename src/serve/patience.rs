@@ -1,32 +1,64 @@
-//! A stream that gives up on a peer who neither sends nor takes a byte for too long.
+//! A stream that gives up on a peer who neither sends nor takes a byte for too long, or who takes them too slowly.
 //!
 //! It covers what hyper's own timer does not: the silence before a request, an idle HTTP/2 connection, and a
-//! reader that stalls in the middle of a zip.
+//! reader that stalls, or drips, in the middle of a zip.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::observe::Metrics;
+
+/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) struct Patient<S> {
     stream: S,
     idle: Duration,
+    /// Bytes a second that a reader must take.
+    pace: u64,
     last_progress: Instant,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
     alarm: Pin<Box<Sleep>>,
+    /// Since when the peer has not taken all that there is for it, and how much had been sent then.
+    behind: Option<(Instant, u64)>,
+    /// Bytes that were read to tell the protocol.
+    first: Vec<u8>,
+    traffic: Traffic,
+    metrics: Metrics,
+}
+
+/// What a connection has moved.
+#[derive(Default)]
+struct Traffic {
+    sent: u64,
+    received: u64,
+    /// Bytes received since the last one was sent.
+    unanswered: u64,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, idle: Duration) -> Self {
+    pub(super) fn new(stream: S, idle: Duration, pace: u64, metrics: Metrics) -> Self {
         Self {
             stream,
             idle,
+            pace,
             last_progress: Instant::now(),
             alarm: Box::pin(sleep(idle)),
+            behind: None,
+            first: Vec::new(),
+            traffic: Traffic::default(),
+            metrics,
         }
+    }
+
+    /// Whether the peer has sent something since it was last answered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.traffic.unanswered > 0
     }
 
     /// Notes progress; when there is none, waits for the alarm too.
@@ -44,6 +76,52 @@ impl<S> Patient<S> {
             self.alarm.as_mut().reset(due);
         }
     }
+
+    fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Ready(Ok(count)) => {
+                self.traffic.sent += *count as u64;
+                self.traffic.unanswered = 0;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending if self.keeps_pace() => {}
+            Poll::Pending => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
+        self.watch(cx, polled)
+    }
+
+    /// Whether the peer has taken enough since it fell behind; asked whenever it has to be waited for.
+    fn keeps_pace(&mut self) -> bool {
+        let (since, sent) = *self.behind.get_or_insert((Instant::now(), self.traffic.sent));
+        let elapsed = since.elapsed();
+        if elapsed < self.idle {
+            return true;
+        }
+        self.behind = None;
+        u128::from(self.traffic.sent - sent) * 1000 >= u128::from(self.pace) * elapsed.as_millis()
+    }
+}
+
+impl<S> Drop for Patient<S> {
+    fn drop(&mut self) {
+        self.metrics
+            .connection_moved(self.traffic.sent, self.traffic.received);
+    }
+}
+
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Whether the client speaks HTTP/2, told by its first bytes, which are then read again by whoever reads next.
+    pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        let (mut first, mut count) = ([0; PREFACE.len()], 0);
+        while count < PREFACE.len() && first[..count] == PREFACE[..count] {
+            match self.read(&mut first[count..]).await? {
+                0 => break,
+                more => count += more,
+            }
+        }
+        first[..count].clone_into(&mut self.first);
+        Ok(first == PREFACE)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -52,7 +130,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = buf.remaining().min(self.first.len());
+            buf.put_slice(&self.first[..count]);
+            self.first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let count = (buf.filled().len() - before) as u64;
+        if count > 0 {
+            self.traffic.received += count;
+            self.traffic.unanswered += count;
+            // The next request: what went before was taken in time.
+            self.behind = None;
+        }
         self.watch(cx, polled)
     }
 }
@@ -60,7 +152,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, polled)
+        self.wrote(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -69,7 +161,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, polled)
+        self.wrote(cx, polled)
     }
 
     /// Without it hyper would copy every mapped piece into one buffer.
@@ -77,9 +169,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Not progress: flushing a socket always succeeds, and moves nothing.
+    /// Its success is no progress: flushing a socket always succeeds, and moves nothing. That of TLS may have to wait.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Pending => self.watch(cx, Poll::Pending),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

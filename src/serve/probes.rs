@@ -1,10 +1,15 @@
-//! The answers that an orchestrator asks for: is the process alive, and may requests be sent here.
+//! The answers that an orchestrator and a monitor ask for: is the process alive, may requests be sent here, and how is
+//! everything.
 
 use hyper::{Response, StatusCode};
 
+use super::answer::{bytes, text, unavailable};
 use super::body::Body;
 use super::published::{Published, Readiness};
-use super::respond::text;
+use crate::observe::{MEDIA_TYPE, Metrics};
+
+/// Where metrics are.
+pub const METRICS: &str = "/-/metrics";
 
 /// A question about the server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,17 @@ impl Probe {
                 text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is published yet")
             }
             (Self::Ready, Readiness::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        }
+    }
+}
+
+/// All figures of this process.
+pub(super) fn metrics(metrics: &Metrics) -> Response<Body> {
+    match metrics.encode() {
+        Ok(text) => bytes(StatusCode::OK, MEDIA_TYPE, text.into()),
+        Err(error) => {
+            tracing::error!("failed to write the metrics: {error:#}");
+            unavailable("the metrics cannot be written")
         }
     }
 }

@@ -2,21 +2,24 @@
 
 use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Result;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{self, Phase};
+use super::account::AccessLog;
+use super::connection::{self, Peer, Phase, Protocols};
 use super::limits::Places;
-use super::listen;
+use super::listen::{Accepted, Listener};
 use super::published::Published;
+use super::respond::Role;
+use crate::config::Address;
+use crate::observe::Metrics;
 
 /// After an error of `accept`, most of all for want of file descriptors: time for some to be given back.
 const BREATH: Duration = Duration::from_millis(100);
@@ -25,7 +28,9 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// At least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
+    /// Where only probes and metrics are answered. When there is none, metrics are answered everywhere.
+    pub admin: Vec<Address>,
     /// How long `/-/readyz` says no before new connections are refused: the time that a load balancer needs to
     /// notice. Nothing is refused meanwhile.
     pub notice: Duration,
@@ -36,33 +41,51 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a connection may pass without a byte in either direction.
     pub idle_timeout: Duration,
+    /// How many bytes a second a client must read, on the average of an idle timeout.
+    pub min_pace: u64,
     /// More are answered 503.
     pub max_connections: usize,
+    /// From one address, or one network of IPv6; more are answered 503.
+    pub max_connections_per_client: usize,
     /// The head of a request, in bytes, at least 8 KiB; Composer's has a few hundred.
     pub max_header_size: usize,
+    pub access_log: AccessLog,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))],
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)).into()],
+            admin: Vec::new(),
             notice: Duration::ZERO,
             // Kubernetes kills after 30 seconds.
             drain: Duration::from_secs(25),
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
+            min_pace: 1024,
             max_connections: 1024,
+            max_connections_per_client: 1024,
             max_header_size: 16 << 10,
+            access_log: AccessLog::Off,
         }
     }
 }
 
+/// What all connections have in common.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) published: Published,
+    pub(super) metrics: Metrics,
+    pub(super) protocols: Protocols,
+    /// Answers, counted for the access log.
+    pub(super) sample: AtomicU32,
+}
+
 /// A server that has its addresses and does not answer yet.
 pub struct Server {
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    settings: Settings,
-    published: Published,
+    listeners: Vec<(Listener, Role)>,
+    addresses: Vec<Address>,
+    shared: Arc<Shared>,
 }
 
 impl Server {
@@ -71,46 +94,74 @@ impl Server {
     /// # Errors
     ///
     /// When one of them cannot be had, with its name.
-    pub async fn bind(settings: Settings, published: Published) -> Result<Self> {
-        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-        for &address in &settings.listen {
-            let listener = listen::bind(address).await?;
-            addresses.push(listener.local_addr()?);
-            listeners.push(listener);
+    pub async fn bind(settings: Settings, published: Published, metrics: Metrics) -> Result<Self> {
+        let mut listeners = Vec::new();
+        let everything = match settings.admin.is_empty() {
+            true => Role::Everything,
+            false => Role::Public,
+        };
+        for (addresses, role) in [(&settings.listen, everything), (&settings.admin, Role::Admin)] {
+            for address in addresses {
+                listeners.push((Listener::bind(address).await?, role));
+            }
         }
+        let addresses = listeners.iter().map(|(listener, _)| listener.address());
         Ok(Self {
+            addresses: addresses.collect::<Result<_>>()?,
             listeners,
-            addresses,
-            settings,
-            published,
+            shared: Arc::new(Shared {
+                protocols: Protocols::new(&settings),
+                settings,
+                published,
+                metrics,
+                sample: AtomicU32::default(),
+            }),
         })
     }
 
-    /// The addresses as bound: with the port that the system chose for port 0.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// The addresses as bound, those of the admin last: with the port that the system chose for port 0.
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
     /// Answers until `shutdown` resolves; then gives notice, refuses new connections, and lets those that there are
     /// finish within the drain time. Returns how many did not, and were cut.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
+        let settings = &self.shared.settings;
         let phase = Arc::new(watch::Sender::new(Phase::Serving));
-        let acceptor = Acceptor {
-            builder: connection::builder(&self.settings),
-            places: Places::new(self.settings.max_connections),
-            settings: Arc::new(self.settings.clone()),
-            published: self.published.clone(),
-            phase: Arc::clone(&phase),
-        };
         let mut accepting = JoinSet::new();
-        for listener in self.listeners {
-            accepting.spawn(acceptor.clone().accept(listener));
+        // The admin's places are its own: a flood of clients does not keep monitors out.
+        let places = Places::new(settings.max_connections, settings.max_connections_per_client);
+        let admin = Places::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+        for (listener, role) in self.listeners {
+            let acceptor = Acceptor {
+                role,
+                places: if role == Role::Admin { &admin } else { &places }.clone(),
+                shared: Arc::clone(&self.shared),
+                phase: Arc::clone(&phase),
+            };
+            accepting.spawn(acceptor.accept(listener));
         }
         shutdown.await;
-        self.published.begin_draining();
-        sleep(self.settings.notice).await;
+        self.shared.published.begin_draining();
+        sleep(settings.notice).await;
         accepting.shutdown().await;
-        drain(&phase, self.settings.drain).await
+        let cut = drain(&phase, settings.drain).await;
+        for address in &self.addresses {
+            if let Address::Unix(path) = address {
+                remove(path);
+            }
+        }
+        cut
+    }
+}
+
+/// Monitors are few.
+const ADMIN_CONNECTIONS: usize = 64;
+
+fn remove(socket: &PathBuf) {
+    if let Err(error) = std::fs::remove_file(socket) {
+        tracing::debug!(%error, socket = %socket.display(), "failed to remove a socket");
     }
 }
 
@@ -126,20 +177,18 @@ async fn drain(phase: &watch::Sender<Phase>, patience: Duration) -> usize {
     cut
 }
 
-#[derive(Clone)]
 struct Acceptor {
-    builder: Builder<TokioExecutor>,
+    role: Role,
     places: Places,
-    settings: Arc<Settings>,
-    published: Published,
+    shared: Arc<Shared>,
     phase: Arc<watch::Sender<Phase>>,
 }
 
 impl Acceptor {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: Listener) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(stream).await,
+                Ok(accepted) => self.admit(accepted),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     sleep(BREATH).await;
@@ -148,18 +197,32 @@ impl Acceptor {
         }
     }
 
-    async fn admit(&self, stream: TcpStream) {
-        // Without it the end of a small answer waits for a delayed ACK: 40 ms a request.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
-        }
-        let Some(place) = self.places.take().await else {
-            return;
+    fn admit(&self, accepted: Accepted) {
+        let ip = match &accepted {
+            Accepted::Tcp(_, ip) => Some(*ip),
+            Accepted::Unix(_) => None,
         };
-        let (builder, settings) = (self.builder.clone(), Arc::clone(&self.settings));
-        let (published, phase) = (self.published.clone(), self.phase.subscribe());
+        let metrics = &self.shared.metrics;
+        let place = match self.places.take(ip) {
+            Ok(place) => place,
+            Err(limit) => return metrics.connection_refused(limit),
+        };
+        if let Some(limit) = place.over {
+            metrics.connection_refused(limit);
+        }
+        let (shared, phase) = (Arc::clone(&self.shared), self.phase.subscribe());
+        let peer = Peer {
+            ip,
+            role: self.role,
+            place,
+        };
         tokio::spawn(async move {
-            connection::serve(stream, builder, &settings, published, place, phase).await;
+            let _open = shared.metrics.connection_opened();
+            let shared = Arc::clone(&shared);
+            match accepted {
+                Accepted::Tcp(stream, _) => connection::serve(stream, peer, shared, phase).await,
+                Accepted::Unix(stream) => connection::serve(stream, peer, shared, phase).await,
+            }
         });
     }
 }

@@ -7,8 +7,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use hyper::header::{HeaderValue, InvalidHeaderValue};
 
+use super::conditional::Validators;
 use super::integrity::Integrity;
 use super::kind::Kind;
 use super::route::{Route, route};
@@ -68,7 +72,6 @@ pub(super) struct Repository {
 
 /// What the table knows of one URL.
 pub(super) struct Entry {
-    pub(super) last_modified: i64,
     pub(super) kind: Kind,
     /// The published bytes themselves.
     pub(super) identity: Representation,
@@ -80,6 +83,9 @@ pub(super) struct Representation {
     pub(super) integrity: Integrity,
     pub(super) size: u64,
     pub(super) content: Content,
+    /// What is said of it in each answer.
+    pub(super) validators: Validators,
+    pub(super) repr_digest: HeaderValue,
 }
 
 pub(super) enum Content {
@@ -162,21 +168,21 @@ impl Entry {
             (0..END_OF_DATES).contains(&last_modified),
             "`{last_modified}` is not a date of HTTP"
         );
-        let identity = Representation::new(kind, file, size, sha256)?;
-        let variant = |Variant {
-                           coding,
-                           file,
-                           size,
-                           sha256,
-                       }| match Representation::new(kind, file, size, sha256) {
-            Ok(variant) => Some((coding, variant)),
-            Err(error) => {
-                tracing::warn!("serving without a compressed variant: {error:#}");
-                None
-            }
-        };
+        let identity = Representation::new(kind, file, size, sha256, last_modified)?;
+        let variant =
+            |Variant {
+                 coding,
+                 file,
+                 size,
+                 sha256,
+             }| match Representation::new(kind, file, size, sha256, last_modified) {
+                Ok(variant) => Some((coding, variant)),
+                Err(error) => {
+                    tracing::warn!("serving without a compressed variant: {error:#}");
+                    None
+                }
+            };
         Ok(Self {
-            last_modified,
             kind,
             identity,
             variants: variants.into_iter().filter_map(variant).collect(),
@@ -185,18 +191,34 @@ impl Entry {
 }
 
 impl Representation {
-    fn new(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Result<Self> {
+    fn new(kind: Kind, file: PathBuf, size: u64, sha256: Sha256, last_modified: i64) -> Result<Self> {
         let content = if kind.is_asked_often() && size <= IN_MEMORY {
             Content::Memory(read(&file, size, sha256)?)
         } else {
             Content::Disk(file.into_boxed_path())
         };
+        Self::of(content, size, sha256, last_modified)
+    }
+
+    /// Also for what was never a file.
+    ///
+    /// # Errors
+    ///
+    /// None that depends on the bytes.
+    pub(super) fn of(content: Content, size: u64, sha256: Sha256, last_modified: i64) -> Result<Self> {
         Ok(Self {
             integrity: Integrity::new(sha256),
             size,
             content,
+            validators: Validators::new(sha256, last_modified)?,
+            repr_digest: repr_digest(sha256)?,
         })
     }
+}
+
+/// RFC 9530: of the representation as it is coded, whatever part of it is sent.
+fn repr_digest(sha256: Sha256) -> Result<HeaderValue, InvalidHeaderValue> {
+    HeaderValue::try_from(format!("sha-256=:{}:", STANDARD.encode(sha256.0)))
 }
 
 fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {

@@ -1,10 +1,11 @@
 //! What is said of a repository's state, to people and to monitors: facts in, bytes out. Pure.
 //!
-//! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, and this file the
-//! verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
+//! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, [`figures`] what metrics
+//! say, and this file the verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
 
 mod document;
 mod event;
+mod figures;
 mod page;
 mod plot;
 
@@ -20,6 +21,7 @@ use crate::store::{Cycles, Space};
 
 pub use document::{SCHEMA, document};
 pub use event::{Condition, Event, notification};
+pub use figures::{Figures, figures};
 pub use page::page;
 
 /// How far behind its second missed run a mirror may be before it is called stale.
@@ -57,6 +59,15 @@ pub enum State {
     /// Nothing is published.
     Empty,
 }
+
+/// All of them.
+pub const STATES: [State; 5] = [
+    State::Fresh,
+    State::Incomplete,
+    State::Stale,
+    State::Unknown,
+    State::Empty,
+];
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,6 +221,7 @@ mod tests {
                 began,
                 ended: began,
                 published: 0,
+                stages: std::collections::BTreeMap::new(),
                 complete,
                 error: error.map(str::to_owned),
             }],

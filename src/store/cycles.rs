@@ -4,6 +4,7 @@
 //! replaced whole and not synced; after a power cut it may be empty, which is read as "nothing known". Readers on other
 //! machines tell freshness from it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub struct Cycle {
     /// Package versions that it published.
     #[serde(default)]
     pub published: usize,
+    /// How long each of its stages took, in milliseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<String, u64>,
     /// Nothing failed.
     pub complete: bool,
     /// Why it was given up.

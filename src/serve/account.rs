@@ -1,0 +1,84 @@
+//! What is told of an answer afterwards: the metrics, and the access log.
+//!
+//! The log has neither the query of a URL nor any header that may hold a secret. Paths and agents are the client's words,
+//! so they are cut, and the log's own form escapes what is not printable.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use hyper::Request;
+use hyper::body::Body as _;
+use hyper::header::USER_AGENT;
+
+use super::respond::Answer;
+use super::server::Shared;
+use crate::observe::{ACCESS, Answered};
+
+/// Characters of a path or an agent; the longest path that is published is shorter.
+const WORDS: usize = 300;
+
+/// Of which requests the log is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    #[default]
+    Off,
+    /// One of so many answers, and every one that is an error.
+    Sampled(u32),
+    Full,
+}
+
+/// The account of one request, opened when its head is there.
+pub(super) struct Account(Instant);
+
+impl Account {
+    pub(super) fn open() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn close<B>(self, shared: &Shared, ip: Option<IpAddr>, request: &Request<B>, answer: &Answer) {
+        let (status, took) = (answer.response.status(), self.0.elapsed());
+        let bytes = answer.response.body().size_hint().lower();
+        shared.metrics.answered(Answered {
+            route: answer.route,
+            status: status.as_str(),
+            encoding: answer.coding(),
+            bytes,
+            took,
+        });
+        let log = match shared.settings.access_log {
+            AccessLog::Off => false,
+            AccessLog::Full => true,
+            AccessLog::Sampled(of) => {
+                status.is_client_error() || status.is_server_error() || is_sample(&shared.sample, of)
+            }
+        };
+        if log {
+            tracing::info!(
+                target: ACCESS,
+                client = ip.map(|ip| ip.to_string()),
+                method = request.method().as_str(),
+                path = cut(request.uri().path()),
+                protocol = ?request.version(),
+                status = status.as_u16(),
+                route = answer.route,
+                encoding = answer.coding(),
+                bytes,
+                microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(cut),
+                "answered"
+            );
+        }
+    }
+}
+
+fn is_sample(count: &AtomicU32, of: u32) -> bool {
+    count.fetch_add(1, Ordering::Relaxed).is_multiple_of(of.max(1))
+}
+
+fn cut(words: &str) -> &str {
+    words
+        .char_indices()
+        .nth(WORDS)
+        .map_or(words, |(end, _)| &words[..end])
+}

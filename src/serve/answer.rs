@@ -1,0 +1,109 @@
+//! The answers that are not a published file, and the headers of each.
+
+use bytes::Bytes;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Response, StatusCode};
+
+use super::body::Body;
+use super::kind::Kind;
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Long enough to take the load off a flood of requests for the same missing name, short enough that a cache in
+/// front does not hide what the next snapshot adds.
+const BRIEFLY: &str = "public, max-age=10";
+
+/// In seconds. Composer does not read it and tries again by itself; others do.
+const RETRY: u64 = 10;
+
+pub(super) fn unsatisfiable(size: u64) -> Response<Body> {
+    let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
+    put(response.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
+    response
+}
+
+pub(super) fn redirect(location: String) -> Response<Body> {
+    let mut response = text(
+        StatusCode::PERMANENT_REDIRECT,
+        "see the same address with a slash at its end",
+    );
+    put(response.headers_mut(), LOCATION, location);
+    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
+    response
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    let mut response = text(StatusCode::NOT_FOUND, "not found");
+    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
+    response
+}
+
+pub(super) fn unpublished() -> Response<Body> {
+    unavailable("nothing is published here yet")
+}
+
+/// "Later", in the one way that makes Composer come back.
+pub(super) fn unavailable(reason: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.headers_mut().insert(RETRY_AFTER, RETRY.into());
+    response
+}
+
+/// To OPTIONS.
+pub(super) fn options() -> Response<Body> {
+    allow(status(StatusCode::NO_CONTENT, Body::empty()))
+}
+
+pub(super) fn method_not_allowed() -> Response<Body> {
+    allow(text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this server only answers GET and HEAD",
+    ))
+}
+
+fn allow(mut response: Response<Body>) -> Response<Body> {
+    fixed(response.headers_mut(), ALLOW, METHODS);
+    response
+}
+
+/// A short answer in words, not to be stored unless its maker says so.
+pub(super) fn text(code: StatusCode, words: &'static str) -> Response<Body> {
+    bytes(
+        code,
+        Kind::Text.media_type(),
+        Bytes::from_static(words.as_bytes()),
+    )
+}
+
+/// An answer made for this request, not to be stored unless its maker says so.
+pub(super) fn bytes(code: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
+    let length = body.len();
+    let mut response = status(code, body.into());
+    let headers = response.headers_mut();
+    fixed(headers, CONTENT_TYPE, media_type);
+    fixed(headers, CACHE_CONTROL, "no-store");
+    headers.insert(CONTENT_LENGTH, length.into());
+    response
+}
+
+pub(super) fn status(code: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().reserve(16);
+    fixed(response.headers_mut(), X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+pub(super) fn fixed(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}
+
+/// Every value made here is visible ASCII; one that were not is left out.
+pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
