@@ -378,18 +378,24 @@ async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result
     Ok(())
 }
 
-fn settings(serve: &config::Serve, log: config::Log) -> serve::Settings {
+fn settings(configured: &config::Serve, log: config::Log) -> serve::Settings {
     serve::Settings {
-        listen: serve.listen.clone(),
-        admin: serve.admin.clone(),
+        listen: configured.listen.clone(),
+        admin: configured.admin.clone(),
+        tls: configured.tls.clone().map(|tls| serve::Tls {
+            listen: tls.listen,
+            certificate: tls.certificate,
+            key: tls.key,
+            http2: tls.http2,
+        }),
         notice: Duration::ZERO,
-        drain: serve.drain,
-        header_timeout: serve.header_timeout,
-        idle_timeout: serve.idle_timeout,
-        min_pace: serve.min_pace as u64,
-        max_connections: serve.max_connections.get(),
-        max_connections_per_client: serve.max_connections_per_client.get(),
-        max_header_size: serve.max_header_size,
+        drain: configured.drain,
+        header_timeout: configured.header_timeout,
+        idle_timeout: configured.idle_timeout,
+        min_pace: configured.min_pace as u64,
+        max_connections: configured.max_connections.get(),
+        max_connections_per_client: configured.max_connections_per_client.get(),
+        max_header_size: configured.max_header_size,
         access_log: match log.access {
             config::AccessLog::Off => AccessLog::Off,
             config::AccessLog::Sampled => AccessLog::Sampled(log.access_sample.0.get()),

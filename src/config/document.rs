@@ -3,7 +3,7 @@
 //! The comments of these types are the reference of the file: they become the descriptions in its JSON Schema.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +85,8 @@ pub struct Serve {
     #[serde(with = "listen", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "listen::Addresses")]
     pub admin: Vec<Address>,
+    /// Where HTTPS is spoken, with which certificate.
+    pub tls: Option<Tls>,
     /// How long running answers may take after the signal to stop.
     #[serde(with = "quantity::duration")]
     #[schemars(with = "quantity::DurationText")]
@@ -113,6 +115,27 @@ pub struct Serve {
     pub compression: Compression,
 }
 
+/// HTTPS by a certificate and its key; both files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The address and port to listen on, or a list of them.
+    #[serde(with = "listen", default = "default_tls_listen")]
+    #[schemars(with = "listen::Addresses")]
+    pub listen: Vec<Address>,
+    /// A PEM file with the certificate, followed by those up to its authority.
+    pub certificate: PathBuf,
+    /// A PEM file with the private key.
+    pub key: PathBuf,
+    /// Whether HTTP/2 is offered; Composer on Debian 12 stalls on it now and then.
+    #[serde(default)]
+    pub http2: bool,
+}
+
+fn default_tls_listen() -> Vec<Address> {
+    vec![(Ipv6Addr::UNSPECIFIED, 8443).into()]
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -127,8 +150,9 @@ pub enum Compression {
 impl Default for Serve {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)).into()],
+            listen: vec![(Ipv6Addr::UNSPECIFIED, 8080).into()],
             admin: Vec::new(),
+            tls: None,
             drain: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

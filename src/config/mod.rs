@@ -22,7 +22,7 @@ use url::Url;
 use crate::schedule::Schedule;
 use crate::status::Event;
 
-pub use document::{AccessLog, Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Verify};
+pub use document::{AccessLog, Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Tls, Verify};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
 pub use listen::Address;

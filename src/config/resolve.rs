@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use url::Url;
 
 use super::document::{Document, RepositoryEntry, WebhookEntry};
-use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository, Webhook};
+use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository, Serve, Webhook};
 use crate::schedule::Schedule;
 use crate::yaml::{Complaint, Path, Report, nearest};
 
@@ -38,7 +38,7 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
     let notify = webhooks(document.notify, report);
     Some(Config {
         site: document.site,
-        serve: document.serve,
+        serve: serve(document.serve, folder),
         data: folder.join(document.data),
         repositories: repositories?,
         git,
@@ -66,6 +66,14 @@ fn webhooks(entries: Vec<WebhookEntry>, report: &mut Report) -> Option<Vec<Webho
         });
     }
     all
+}
+
+fn serve(mut serve: Serve, folder: &FilePath) -> Serve {
+    if let Some(tls) = &mut serve.tls {
+        tls.certificate = folder.join(&tls.certificate);
+        tls.key = folder.join(&tls.key);
+    }
+    serve
 }
 
 /// hyper refuses to read heads into less; every head of Composer fits.

@@ -40,6 +40,7 @@ mod route;
 mod selected;
 mod server;
 mod site;
+mod tls;
 
 pub use account::AccessLog;
 pub use kind::Kind;
@@ -48,3 +49,4 @@ pub use probes::METRICS;
 pub use published::{Published, Readiness};
 pub use server::{Server, Settings};
 pub use site::{RepositorySite, Resource, Site, Variant};
+pub use tls::Tls;

@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::account::AccessLog;
 use super::connection::{self, Peer, Phase, Protocols};
@@ -18,6 +20,7 @@ use super::limits::Places;
 use super::listen::{Accepted, Listener};
 use super::published::Published;
 use super::respond::Role;
+use super::tls::{Certificate, Tls};
 use crate::config::Address;
 use crate::observe::Metrics;
 
@@ -31,6 +34,7 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Where only probes and metrics are answered. When there is none, metrics are answered everywhere.
     pub admin: Vec<Address>,
+    pub tls: Option<Tls>,
     /// How long `/-/readyz` says no before new connections are refused: the time that a load balancer needs to
     /// notice. Nothing is refused meanwhile.
     pub notice: Duration,
@@ -57,6 +61,7 @@ impl Default for Settings {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)).into()],
             admin: Vec::new(),
+            tls: None,
             notice: Duration::ZERO,
             // Kubernetes kills after 30 seconds.
             drain: Duration::from_secs(25),
@@ -83,9 +88,17 @@ pub(super) struct Shared {
 
 /// A server that has its addresses and does not answer yet.
 pub struct Server {
-    listeners: Vec<(Listener, Role)>,
+    listeners: Vec<Bound>,
     addresses: Vec<Address>,
+    certificate: Option<Certificate>,
     shared: Arc<Shared>,
+}
+
+/// A listener, and what is spoken there.
+struct Bound {
+    listener: Listener,
+    role: Role,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Server {
@@ -93,22 +106,34 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When one of them cannot be had, with its name.
+    /// When one of them cannot be had, with its name; when the certificate or its key cannot be used.
     pub async fn bind(settings: Settings, published: Published, metrics: Metrics) -> Result<Self> {
-        let mut listeners = Vec::new();
         let everything = match settings.admin.is_empty() {
             true => Role::Everything,
             false => Role::Public,
         };
-        for (addresses, role) in [(&settings.listen, everything), (&settings.admin, Role::Admin)] {
+        let certificate = settings.tls.clone().map(Certificate::load).transpose()?;
+        let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        let with_tls = settings.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let mut listeners = Vec::new();
+        for (addresses, role, tls) in [
+            (&settings.listen[..], everything, None),
+            (with_tls, everything, acceptor),
+            (&settings.admin, Role::Admin, None),
+        ] {
             for address in addresses {
-                listeners.push((Listener::bind(address).await?, role));
+                listeners.push(Bound {
+                    listener: Listener::bind(address).await?,
+                    role,
+                    tls: tls.clone(),
+                });
             }
         }
-        let addresses = listeners.iter().map(|(listener, _)| listener.address());
+        let addresses = listeners.iter().map(|bound| bound.listener.address());
         Ok(Self {
             addresses: addresses.collect::<Result<_>>()?,
             listeners,
+            certificate,
             shared: Arc::new(Shared {
                 protocols: Protocols::new(&settings),
                 settings,
@@ -119,7 +144,7 @@ impl Server {
         })
     }
 
-    /// The addresses as bound, those of the admin last: with the port that the system chose for port 0.
+    /// The addresses as bound, those with TLS after those without, those of the admin last: with the port that the system chose for port 0.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -133,9 +158,13 @@ impl Server {
         // The admin's places are its own: a flood of clients does not keep monitors out.
         let places = Places::new(settings.max_connections, settings.max_connections_per_client);
         let admin = Places::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
-        for (listener, role) in self.listeners {
+        if let Some(certificate) = self.certificate {
+            accepting.spawn(certificate.follow());
+        }
+        for Bound { listener, role, tls } in self.listeners {
             let acceptor = Acceptor {
                 role,
+                tls,
                 places: if role == Role::Admin { &admin } else { &places }.clone(),
                 shared: Arc::clone(&self.shared),
                 phase: Arc::clone(&phase),
@@ -179,6 +208,7 @@ async fn drain(phase: &watch::Sender<Phase>, patience: Duration) -> usize {
 
 struct Acceptor {
     role: Role,
+    tls: Option<TlsAcceptor>,
     places: Places,
     shared: Arc<Shared>,
     phase: Arc<watch::Sender<Phase>>,
@@ -216,13 +246,31 @@ impl Acceptor {
             role: self.role,
             place,
         };
+        let tls = self.tls.clone();
         tokio::spawn(async move {
             let _open = shared.metrics.connection_opened();
-            let shared = Arc::clone(&shared);
             match accepted {
-                Accepted::Tcp(stream, _) => connection::serve(stream, peer, shared, phase).await,
-                Accepted::Unix(stream) => connection::serve(stream, peer, shared, phase).await,
+                Accepted::Tcp(stream, _) => talk(stream, tls, peer, Arc::clone(&shared), phase).await,
+                Accepted::Unix(stream) => talk(stream, tls, peer, Arc::clone(&shared), phase).await,
             }
         });
+    }
+}
+
+/// Speaks TLS first where it is spoken.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    tls: Option<TlsAcceptor>,
+    peer: Peer,
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, peer, shared, phase).await;
+    };
+    match timeout(shared.settings.header_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection::serve(stream, peer, shared, phase).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }

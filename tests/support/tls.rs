@@ -96,6 +96,11 @@ impl Authority {
         self.file("ca.pem")
     }
 
+    /// The certificate and its key.
+    pub fn server_files(&self) -> (PathBuf, PathBuf) {
+        (self.file("server.pem"), self.file("server.key"))
+    }
+
     /// For a server that shows the certificate.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
         let chain = CertificateDer::pem_file_iter(self.file("server.pem"))

@@ -1,0 +1,146 @@
+//! TLS by a mounted certificate and key, which are read again when they change. A pair that cannot be used keeps the
+//! one before in use, and says so.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Address;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Where TLS is spoken, and with what.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// At least one.
+    pub listen: Vec<Address>,
+    /// PEM: the certificate, then those up to its authority.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// Whether HTTP/2 is offered. A common libcurl stalls on it.
+    pub http2: bool,
+}
+
+/// A certificate and key in use.
+pub(super) struct Certificate {
+    tls: Tls,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+    /// The contents that `current` was made from, or that were refused.
+    seen: Option<Files>,
+}
+
+/// Of the certificate and the key.
+type Files = (Vec<u8>, Vec<u8>);
+
+struct Current(ArcSwap<CertifiedKey>);
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current(…)")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificate {
+    /// Reads the pair.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read, are not PEM, or do not belong together.
+    pub(super) fn load(tls: Tls) -> Result<Self> {
+        let provider = Arc::new(default_provider());
+        let seen = read(&tls)?;
+        let pair = parse(&tls, &seen, &provider)?;
+        Ok(Self {
+            tls,
+            provider,
+            current: Arc::new(Current(ArcSwap::from_pointee(pair))),
+            seen: Some(seen),
+        })
+    }
+
+    /// What to accept connections with; it follows the files as long as [`Certificate::follow`] does.
+    ///
+    /// # Errors
+    ///
+    /// None that depends on the files.
+    pub(super) fn acceptor(&self) -> Result<TlsAcceptor> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .context("failed to set up TLS")?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = match self.tls.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Looks at the files for ever, and takes a new pair when there is one. Files that are just being replaced, one after
+    /// the other, are complained of once and then taken.
+    pub(super) async fn follow(mut self) {
+        loop {
+            sleep(LOOK).await;
+            // Small files, seldom: no need of another thread.
+            if let Err(error) = self.reload() {
+                tracing::error!("the certificate before stays in use: {error:#}");
+            }
+        }
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        let found = read(&self.tls);
+        if found.as_ref().ok() == self.seen.as_ref() {
+            return Ok(());
+        }
+        self.seen = None;
+        let found = self.seen.insert(found?);
+        let pair = parse(&self.tls, found, &self.provider)?;
+        self.current.0.store(Arc::new(pair));
+        tracing::info!(certificate = %self.tls.certificate.display(), "using the new certificate");
+        Ok(())
+    }
+}
+
+fn read(tls: &Tls) -> Result<Files> {
+    let read = |file: &Path| {
+        std::fs::read(file).with_context(|| {
+            let file = file.display();
+            format!("failed to read `{file}`\nhint: is it mounted, and may this user read it?")
+        })
+    };
+    Ok((read(&tls.certificate)?, read(&tls.key)?))
+}
+
+fn parse(tls: &Tls, (certificate, key): &Files, provider: &CryptoProvider) -> Result<CertifiedKey> {
+    let (certificate_file, key_file) = (tls.certificate.display(), tls.key.display());
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.with_context(|| format!("`{certificate_file}` is not PEM"))?;
+    ensure!(!chain.is_empty(), "`{certificate_file}` holds no certificate");
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .with_context(|| format!("`{key_file}` holds no private key in PEM"))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .with_context(|| format!("`{certificate_file}` and `{key_file}` do not belong together"))
+}

@@ -1,0 +1,191 @@
+//! HTTPS with the real curl: certificates that change, protocols, addresses.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mirror::config::Address;
+use mirror::observe::Metrics;
+use mirror::serve::health::{Probe, check};
+use mirror::serve::{Published, Server, Settings, Tls};
+use support::tls::Authority;
+use tokio::runtime::Runtime;
+
+/// Patience on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Mirror {
+    plain: SocketAddr,
+    tls: Vec<SocketAddr>,
+    _runtime: Runtime,
+}
+
+fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Result<Server> {
+    let settings = Settings {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        tls: Some(Tls {
+            listen: vec![([127, 0, 0, 1], 0).into(), "[::1]:0".parse().unwrap()],
+            certificate: files.0,
+            key: files.1,
+            http2,
+        }),
+        header_timeout: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let metrics = Metrics::new(Path::new("/"))?;
+    runtime.block_on(Server::bind(settings, Published::default(), metrics))
+}
+
+impl Mirror {
+    fn start(files: (PathBuf, PathBuf), http2: bool) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let server = bind(&runtime, files, http2).unwrap();
+        let addresses = server.addresses().iter().map(|address| match address {
+            Address::Tcp(address) => *address,
+            Address::Unix(_) => unreachable!("none is configured"),
+        });
+        let addresses: Vec<_> = addresses.collect();
+        runtime.spawn(server.run(std::future::pending()));
+        Self {
+            plain: addresses[0],
+            tls: addresses[1..].to_vec(),
+            _runtime: runtime,
+        }
+    }
+
+    /// The status and the version of HTTP that curl gets, trusting `authority`.
+    fn curl(&self, to: SocketAddr, authority: &Authority, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new("curl")
+            .args([
+                "-sS",
+                "--max-time",
+                "20",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code} %{http_version}",
+            ])
+            .arg("--cacert")
+            .arg(authority.ca_file())
+            .args(arguments)
+            .arg(format!("https://localhost:{}/-/healthz", to.port()))
+            .args(["--resolve", &format!("localhost:{}:{}", to.port(), to.ip())])
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+}
+
+#[test]
+fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), false);
+    for address in &mirror.tls {
+        for arguments in [
+            &["--http1.1"][..],
+            &["--http2"],
+            &["--tlsv1.2", "--tls-max", "1.2"],
+        ] {
+            assert_eq!(mirror.curl(*address, &authority, arguments).unwrap(), "200 1.1");
+        }
+    }
+    let stranger = Authority::new();
+    assert!(
+        mirror
+            .curl(mirror.tls[0], &stranger, &[])
+            .unwrap_err()
+            .contains("certificate")
+    );
+    check(&mirror.plain.into(), Probe::Health, LONG).unwrap();
+    assert!(
+        check(&mirror.tls[0].into(), Probe::Health, LONG).is_err(),
+        "no HTTP where HTTPS is spoken"
+    );
+}
+
+#[test]
+fn http_2_is_offered_only_where_it_is_wanted() {
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), true);
+    assert_eq!(
+        mirror.curl(mirror.tls[0], &authority, &["--http2"]).unwrap(),
+        "200 2"
+    );
+    assert_eq!(
+        mirror.curl(mirror.tls[0], &authority, &["--http1.1"]).unwrap(),
+        "200 1.1"
+    );
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let mirror = Mirror::start(first.server_files(), false);
+    let (certificate, key) = first.server_files();
+    let ask = |authority| mirror.curl(mirror.tls[0], authority, &[]);
+    assert_eq!(ask(&first).unwrap(), "200 1.1");
+
+    // The certificate of somebody else's key, and then none at all: longer than a few looks.
+    for broken in [
+        std::fs::read(second.server_files().0).unwrap(),
+        b"nonsense".to_vec(),
+    ] {
+        std::fs::write(&certificate, broken).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            assert_eq!(ask(&first).unwrap(), "200 1.1", "the pair before stays in use");
+        }
+    }
+    std::fs::copy(second.server_files().0, &certificate).unwrap();
+    std::fs::copy(second.server_files().1, &key).unwrap();
+    let deadline = Instant::now() + LONG;
+    while ask(&second).is_err() {
+        assert!(Instant::now() < deadline, "the new pair is taken");
+    }
+    assert!(ask(&first).is_err());
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_is_named_at_the_start() {
+    let runtime = Runtime::new().unwrap();
+    let (one, other) = (Authority::new(), Authority::new());
+    let refused = |certificate: PathBuf, key: PathBuf| {
+        format!("{:#}", bind(&runtime, (certificate, key), false).err().unwrap())
+    };
+    let ((certificate, key), (_, others)) = (one.server_files(), other.server_files());
+    let missing = certificate.with_extension("missing");
+    for (refusal, expected) in [
+        (refused(missing, key.clone()), "is it mounted"),
+        (refused(key.clone(), key.clone()), "holds no certificate"),
+        (
+            refused(certificate.clone(), certificate.clone()),
+            "holds no private key",
+        ),
+        (refused(certificate, others), "do not belong together"),
+    ] {
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}
+
+/// Who opens a connection and says nothing, or says it in HTTP, is let go.
+#[test]
+fn a_handshake_that_never_comes_is_given_up() {
+    use std::io::{Read as _, Write as _};
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), false);
+    for said in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = std::net::TcpStream::connect(mirror.tls[0]).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).ok();
+        assert!(!rest.starts_with(b"HTTP"));
+    }
+}
