@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use anyhow::Result;
@@ -39,15 +40,23 @@ impl Body {
         Self::Memory(None)
     }
 
-    /// Opens a file and loads its first piece, on a blocking thread.
+    /// Opens a file and loads its first piece, on a blocking thread unless it is at hand.
     pub(super) async fn open(
-        path: &Path,
+        path: &Arc<Path>,
         kind: Kind,
         size: u64,
         integrity: Integrity,
         part: Range<u64>,
     ) -> Result<Self> {
-        let (path, left) = (path.to_owned(), part.end - part.start);
+        let left = part.end - part.start;
+        if let Some(mapped) = Mapped::at_hand(path, &integrity, &part) {
+            return Ok(Self::Disk(Pieces {
+                ready: None,
+                loading: Loading::from(mapped),
+                left,
+            }));
+        }
+        let path = Arc::clone(path);
         let opened = spawn_blocking(move || -> Result<_> {
             let mut mapped = Mapped::open(&path, kind, size, integrity, part)?;
             let first = if left == 0 {
@@ -90,10 +99,16 @@ impl Pieces {
         loop {
             self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
                 Loading::Over => return Poll::Ready(None),
-                Loading::Idle(mut mapped) => Loading::Busy(spawn_blocking(move || {
-                    let piece = mapped.take_piece()?;
-                    Ok((mapped, piece))
-                })),
+                Loading::Idle(mut mapped) => {
+                    if let Some(piece) = mapped.next_at_hand() {
+                        self.loading = Loading::from(mapped);
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                    Loading::Busy(spawn_blocking(move || {
+                        let piece = mapped.take_piece()?;
+                        Ok((mapped, piece))
+                    }))
+                }
                 Loading::Busy(mut task) => match Pin::new(&mut task).poll(cx) {
                     Poll::Pending => {
                         self.loading = Loading::Busy(task);

@@ -1,70 +1,70 @@
-//! A published file on disk, mapped, and handed out in pieces that are already in memory.
-//!
-//! All that can wait for a disk happens on a blocking thread: opening, checking the bytes (see [`super::integrity`]),
-//! and the first touch of every piece. The pages are touched by the kernel (`MADV_POPULATE_READ`), so that a bad sector or a file cut short under our feet
-//! is an error and not a SIGBUS. Files are mapped because that takes a quarter of the processor time of copying
-//! them through buffers.
+//! A part of a published file on disk, handed out in pieces that are in memory and were compared with what was published.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use memmap2::{Advice, Mmap};
 
 use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
+use super::mapping::Mapping;
 
-/// A part of a mapped file that has not been handed out yet.
+/// A part of a file that has not been handed out yet.
 pub(super) struct Mapped {
-    map: Arc<Mmap>,
-    /// The length of what is published of the file.
-    len: usize,
+    path: Arc<Path>,
+    mapping: Arc<Mapping>,
     rest: Range<usize>,
     integrity: Integrity,
     /// The end of what was compared when the file was opened.
-    checked: usize,
+    compared: usize,
 }
 
 impl Mapped {
-    /// Maps the bytes `part` of the file; blocks on the disk.
+    /// The bytes `part` of a file that is mapped already, when they can be sent without waiting.
+    pub(super) fn at_hand(path: &Arc<Path>, integrity: &Integrity, part: &Range<u64>) -> Option<Self> {
+        let rest = usize::try_from(part.start).ok()?..usize::try_from(part.end).ok()?;
+        let mapping = integrity.mapping()?;
+        mapping.is_ready(path, &rest).then(|| Self {
+            path: Arc::clone(path),
+            mapping,
+            compared: rest.start + PIECE - rest.start % PIECE,
+            rest,
+            integrity: integrity.clone(),
+        })
+    }
+
+    /// Maps the bytes `part` of the file and compares them; blocks on the disk.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened or read, or is not the one that was published with `size` bytes.
     pub(super) fn open(
-        path: &Path,
+        path: &Arc<Path>,
         kind: Kind,
         size: u64,
         integrity: Integrity,
         part: Range<u64>,
     ) -> Result<Self> {
-        let named = || format!("failed to open `{}`", path.display());
-        let file = File::open(path).with_context(named)?;
-        let found = file.metadata().with_context(named)?.len();
-        ensure!(
-            kind.fits(size, found),
-            "failed to serve `{}`: it has {found} bytes on disk, not the {size} that were published",
-            path.display()
-        );
-        // SAFETY: published files are replaced by rename and never written in place, so the mapped bytes do not
-        // change; a ledger grows behind the part that is mapped here.
-        let map =
-            unsafe { Mmap::map(&file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
-        let (len, rest) = (
-            usize::try_from(size)?,
-            usize::try_from(part.start)?..usize::try_from(part.end)?,
-        );
-        integrity
-            .check(&map[..len], rest.clone(), |piece| populate(&map, piece))
-            .with_context(|| format!("failed to serve `{}`", path.display()))?;
+        let known = integrity.mapping().filter(|mapping| mapping.is_current(path));
+        let mapping = match known {
+            Some(mapping) => mapping,
+            None => Arc::new(Mapping::open(path, kind, size)?),
+        };
+        let rest = usize::try_from(part.start)?..usize::try_from(part.end)?;
+        let compared = integrity.check(mapping.bytes(), rest.clone(), |piece| mapping.populate(piece));
+        if compared.is_err() {
+            integrity.keep(None);
+        }
+        compared.with_context(|| format!("failed to serve `{}`", path.display()))?;
+        mapping.note_compared(&rest);
+        integrity.keep(Some(Arc::clone(&mapping)));
         Ok(Self {
-            map: Arc::new(map),
-            len,
-            checked: rest.start + PIECE - rest.start % PIECE,
+            path: Arc::clone(path),
+            mapping,
+            compared: rest.start + PIECE - rest.start % PIECE,
             rest,
             integrity,
         })
@@ -74,45 +74,58 @@ impl Mapped {
         self.rest.len()
     }
 
-    /// Brings the next piece into memory, compares it and takes it; blocks on the disk.
+    /// The next piece, when it can be sent without waiting.
     ///
     /// A reader may be slow, and what was right when the file was opened may have to come from the disk again.
+    pub(super) fn next_at_hand(&mut self) -> Option<Bytes> {
+        let piece = self.next();
+        self.mapping
+            .is_ready(&self.path, &piece)
+            .then(|| self.hand_out(piece))
+    }
+
+    /// Brings the next piece into memory, compares it and takes it; blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is damaged.
     pub(super) fn take_piece(&mut self) -> io::Result<Bytes> {
-        let start = self.rest.start - self.rest.start % PIECE;
-        let end = self.rest.end.min(start + PIECE);
-        let piece = self.rest.start..end;
-        if piece.end <= self.checked {
-            populate(&self.map, piece.clone())?;
+        let piece = self.next();
+        if piece.end <= self.compared {
+            self.mapping.populate(piece.clone())?;
         } else {
-            populate(&self.map, start..self.len.min(start + PIECE))?;
-            if !self.integrity.is_intact(&self.map[..self.len], start) {
+            let bytes = self.mapping.bytes();
+            let start = piece.start - piece.start % PIECE;
+            self.mapping.populate(start..bytes.len().min(start + PIECE))?;
+            if !self.integrity.is_intact(bytes, start) {
                 return Err(io::Error::other("its bytes were damaged during the download"));
             }
+            self.mapping.note_compared(&piece);
         }
-        self.rest.start = end;
-        Ok(Bytes::from_owner(Piece {
-            map: Arc::clone(&self.map),
-            range: piece,
-        }))
+        Ok(self.hand_out(piece))
     }
-}
 
-/// Brings pages into memory, or says why that cannot be.
-fn populate(map: &Mmap, range: Range<usize>) -> io::Result<()> {
-    match map.advise_range(Advice::PopulateRead, range.start, range.len()) {
-        // Linux before 5.14 does not know the advice; there the pages come when they are touched.
-        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-        _ => Ok(()),
+    fn next(&self) -> Range<usize> {
+        let start = self.rest.start - self.rest.start % PIECE;
+        self.rest.start..self.rest.end.min(start + PIECE)
+    }
+
+    fn hand_out(&mut self, piece: Range<usize>) -> Bytes {
+        self.rest.start = piece.end;
+        Bytes::from_owner(Piece {
+            mapping: Arc::clone(&self.mapping),
+            range: piece,
+        })
     }
 }
 
 struct Piece {
-    map: Arc<Mmap>,
+    mapping: Arc<Mapping>,
     range: Range<usize>,
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.mapping.bytes()[self.range.clone()]
     }
 }

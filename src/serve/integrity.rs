@@ -2,33 +2,58 @@
 //!
 //! The first request for a file hashes it whole and, when the SHA-256 is right, remembers a CRC of each piece. From
 //! then on only the pieces that are sent are compared, which costs a tenth of a hash and still finds every rotten
-//! bit. Nothing is trusted because of a size or a date: a disk that decays changes neither.
+//! bit. What was compared a moment ago is not compared again as long as the file system knows of no change; nothing is
+//! trusted for longer than that, because a disk that decays changes neither size nor date.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, ensure};
+use arc_swap::ArcSwapOption;
 use sha2::Digest as _;
 
+use super::mapping::Mapping;
 use crate::digest::Sha256;
 
 /// How much is brought into memory, compared and handed out at a time; also where pieces begin.
 pub(super) const PIECE: usize = 1 << 20;
 
-/// What is known of the bytes of one published file; clones share it.
+/// What is known of the bytes of one published file; clones share it, and it outlives a publication.
 #[derive(Clone)]
-pub(super) struct Integrity {
+pub(super) struct Integrity(Arc<Known>);
+
+struct Known {
     sha256: Sha256,
     /// The CRC of each piece, once the whole file was found right.
-    pieces: Arc<OnceLock<Box<[u32]>>>,
+    sums: OnceLock<Box<[u32]>>,
+    /// The file as it was last mapped.
+    mapping: ArcSwapOption<Mapping>,
+    /// Whether it stays mapped.
+    keeps: bool,
 }
 
 impl Integrity {
-    pub(super) fn new(sha256: Sha256) -> Self {
-        Self {
+    /// Nothing is known yet; `keeps` says whether the file stays mapped between requests.
+    pub(super) fn new(sha256: Sha256, keeps: bool) -> Self {
+        Self(Arc::new(Known {
             sha256,
-            pieces: Arc::default(),
-        }
+            sums: OnceLock::new(),
+            mapping: ArcSwapOption::empty(),
+            keeps,
+        }))
+    }
+
+    /// Whether both are about the same bytes, kept alike.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.0.sha256 == other.0.sha256 && self.0.keeps == other.0.keeps
+    }
+
+    pub(super) fn mapping(&self) -> Option<Arc<Mapping>> {
+        self.0.mapping.load_full()
+    }
+
+    pub(super) fn keep(&self, mapping: Option<Arc<Mapping>>) {
+        self.0.mapping.store(mapping.filter(|_| self.0.keeps));
     }
 
     /// Checks the pieces of `file` that `part` touches, all of them when nothing is known yet; `load` brings a range
@@ -39,10 +64,10 @@ impl Integrity {
         part: Range<usize>,
         load: impl Fn(Range<usize>) -> std::io::Result<()>,
     ) -> Result<()> {
-        if self.pieces.get().is_none() {
+        if self.0.sums.get().is_none() {
             return self.check_whole(file, load);
         }
-        for piece in pieces(file.len()).filter(|p| p.start < part.end && part.start < p.end) {
+        for piece in pieces(file.len(), &part) {
             load(piece.clone())?;
             ensure!(
                 self.is_intact(file, piece.start),
@@ -56,34 +81,34 @@ impl Integrity {
 
     /// Whether the piece that begins at `start` is as it was when the whole file was hashed.
     pub(super) fn is_intact(&self, file: &[u8], start: usize) -> bool {
-        let known = self
-            .pieces
-            .get()
-            .and_then(|pieces| pieces.get(start / PIECE).copied());
+        let known = self.0.sums.get();
+        let known = known.and_then(|sums| sums.get(start / PIECE).copied());
         let end = file.len().min(start + PIECE);
         known == Some(crc32fast::hash(&file[start..end]))
     }
 
     fn check_whole(&self, file: &[u8], load: impl Fn(Range<usize>) -> std::io::Result<()>) -> Result<()> {
         let (mut hasher, mut sums) = (sha2::Sha256::new(), Vec::new());
-        for piece in pieces(file.len()) {
+        for piece in pieces(file.len(), &(0..file.len())) {
             load(piece.clone())?;
             hasher.update(&file[piece.clone()]);
             sums.push(crc32fast::hash(&file[piece]));
         }
         let found = Sha256(hasher.finalize().into());
         ensure!(
-            found == self.sha256,
+            found == self.0.sha256,
             "its SHA-256 is {found}, not the published {}",
-            self.sha256
+            self.0.sha256
         );
-        let _ = self.pieces.set(sums.into());
+        let _ = self.0.sums.set(sums.into());
         Ok(())
     }
 }
 
-fn pieces(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len)
+/// The pieces of a file of `len` bytes that `part` touches.
+pub(super) fn pieces(len: usize, part: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let first = part.start - part.start % PIECE;
+    (first..part.end.min(len))
         .step_by(PIECE)
         .map(move |start| start..len.min(start + PIECE))
 }

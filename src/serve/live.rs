@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::integrity::Integrity;
 use super::kind::Kind;
 use super::site::{Content, Entry, Representation};
 use crate::digest::Sha256;
@@ -49,7 +50,13 @@ fn entry(text: Live) -> anyhow::Result<Entry> {
     let content = Content::Memory(Bytes::from(text.bytes));
     Ok(Entry {
         kind: text.kind,
-        identity: Representation::of(content, size, sha256, text.last_modified)?,
+        identity: Representation::new(
+            content,
+            size,
+            Integrity::new(sha256, false),
+            sha256,
+            text.last_modified,
+        )?,
         variants: Box::default(),
     })
 }

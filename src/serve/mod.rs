@@ -30,6 +30,7 @@ mod kind;
 mod limits;
 mod listen;
 mod live;
+mod mapping;
 mod negotiate;
 mod patience;
 mod probes;

@@ -35,7 +35,10 @@ pub enum Readiness {
 
 impl Published {
     /// Publishes `site`; requests in flight finish on the one before.
-    pub fn switch_to(&self, site: Site) {
+    pub fn switch_to(&self, mut site: Site) {
+        if let Some(before) = self.site() {
+            site.take_over(&before);
+        }
         self.0.site.store(Some(Arc::new(site)));
     }
 

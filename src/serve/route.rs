@@ -5,6 +5,8 @@
 //! (`ComposerRepository::fetchFile`). Empty segments are left out, since a base URL that ends in a slash makes
 //! clients ask for `//packages.json`. The Host header is not looked at.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::site::{Entry, Repository, Site};
@@ -36,7 +38,7 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
         if let Some(rest) = path.strip_prefix(&*repository.base) {
             return find(repository, rest);
         }
-        if repository.base.strip_suffix('/') == Some(&path) {
+        if repository.base.strip_suffix('/') == Some(&*path) {
             return missing_slash(&path);
         }
     }
@@ -75,9 +77,12 @@ fn missing_slash<'s>(path: &str) -> Route<'s> {
 }
 
 /// The decoded path, or nothing where no entry can have this name.
-pub(super) fn decode(path: &str) -> Option<String> {
+pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
+    }
+    if !path.contains('%') && !path.contains("//") {
+        return Some(path.into());
     }
     let mut decoded = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -91,7 +96,7 @@ pub(super) fn decode(path: &str) -> Option<String> {
     if path.ends_with('/') {
         decoded.push('/');
     }
-    Some(decoded)
+    Some(decoded.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -21,6 +22,10 @@ use crate::digest::Sha256;
 
 /// Larger bodies stay on disk and are mapped when asked for.
 const IN_MEMORY: u64 = 8 << 20;
+
+/// So many files stay mapped; the kernel allows a process twice as many mappings (`vm.max_map_count`). Of larger sites
+/// none does.
+const MAPPED: usize = 32 << 10;
 
 /// The first second that an HTTP date cannot print: the year 10000.
 const END_OF_DATES: i64 = 253_402_300_800;
@@ -90,7 +95,7 @@ pub(super) struct Representation {
 
 pub(super) enum Content {
     Memory(Bytes),
-    Disk(Box<Path>),
+    Disk(Arc<Path>),
 }
 
 impl Site {
@@ -101,9 +106,13 @@ impl Site {
     /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
     /// HTTP's dates, and when a file cannot be read or is not what its resource says.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
+        let repositories: Vec<_> = repositories.into_iter().collect();
+        let resources = repositories.iter().flat_map(|repository| &repository.resources);
+        let files: usize = resources.map(|resource| 1 + resource.variants.len()).sum();
+        let keeps = files <= MAPPED;
         let mut repositories = repositories
             .into_iter()
-            .map(Repository::new)
+            .map(|repository| Repository::new(repository, keeps))
             .collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
         if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
@@ -126,8 +135,23 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Takes over what is known of the files that were published before and still are.
+    pub(super) fn take_over(&mut self, before: &Site) {
+        for repository in &mut self.repositories {
+            let same = before.repositories.iter().find(|r| r.base == repository.base);
+            let Some(same) = same else { continue };
+            for (path, entry) in &mut repository.entries {
+                if let Some(before) = same.entries.get(path) {
+                    entry.take_over(before);
+                }
+            }
+        }
+    }
+}
+
 impl Repository {
-    fn new(RepositorySite { base_path, resources }: RepositorySite) -> Result<Self> {
+    fn new(RepositorySite { base_path, resources }: RepositorySite, keeps: bool) -> Result<Self> {
         ensure!(
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
@@ -135,8 +159,8 @@ impl Repository {
         let mut entries = HashMap::with_capacity(resources.len());
         for resource in resources {
             let path = resource.path.clone().into_boxed_str();
-            let entry =
-                Entry::new(resource).with_context(|| format!("failed to publish `{base_path}{path}`"))?;
+            let entry = Entry::new(resource, keeps)
+                .with_context(|| format!("failed to publish `{base_path}{path}`"))?;
             if entries.contains_key(&path) {
                 bail!("failed to publish `{base_path}{path}`: the snapshot names it twice");
             }
@@ -154,7 +178,7 @@ impl Repository {
 }
 
 impl Entry {
-    fn new(resource: Resource) -> Result<Self> {
+    fn new(resource: Resource, keeps: bool) -> Result<Self> {
         let Resource {
             file,
             size,
@@ -168,20 +192,24 @@ impl Entry {
             (0..END_OF_DATES).contains(&last_modified),
             "`{last_modified}` is not a date of HTTP"
         );
-        let identity = Representation::new(kind, file, size, sha256, last_modified)?;
-        let variant =
-            |Variant {
-                 coding,
-                 file,
-                 size,
-                 sha256,
-             }| match Representation::new(kind, file, size, sha256, last_modified) {
-                Ok(variant) => Some((coding, variant)),
-                Err(error) => {
-                    tracing::warn!("serving without a compressed variant: {error:#}");
-                    None
-                }
-            };
+        let made = |file, size, sha256| {
+            let content = Content::of(kind, file, size, sha256)?;
+            Representation::new(
+                content,
+                size,
+                Integrity::new(sha256, keeps),
+                sha256,
+                last_modified,
+            )
+        };
+        let identity = made(file, size, sha256)?;
+        let variant = |variant: Variant| match made(variant.file, variant.size, variant.sha256) {
+            Ok(made) => Some((variant.coding, made)),
+            Err(error) => {
+                tracing::warn!("serving without a compressed variant: {error:#}");
+                None
+            }
+        };
         Ok(Self {
             kind,
             identity,
@@ -190,28 +218,54 @@ impl Entry {
     }
 }
 
+impl Entry {
+    fn take_over(&mut self, before: &Entry) {
+        self.identity.take_over(&before.identity);
+        for (coding, variant) in &mut self.variants {
+            let same = before.variants.iter().find(|(of, _)| of == coding);
+            if let Some((_, before)) = same {
+                variant.take_over(before);
+            }
+        }
+    }
+}
+
 impl Representation {
-    fn new(kind: Kind, file: PathBuf, size: u64, sha256: Sha256, last_modified: i64) -> Result<Self> {
-        let content = if kind.is_asked_often() && size <= IN_MEMORY {
-            Content::Memory(read(&file, size, sha256)?)
-        } else {
-            Content::Disk(file.into_boxed_path())
-        };
-        Self::of(content, size, sha256, last_modified)
+    fn take_over(&mut self, before: &Representation) {
+        if let (Content::Disk(file), Content::Disk(known)) = (&self.content, &before.content)
+            && file == known
+            && self.integrity.is_of(&before.integrity)
+        {
+            self.integrity = before.integrity.clone();
+        }
     }
 
-    /// Also for what was never a file.
-    ///
     /// # Errors
     ///
     /// None that depends on the bytes.
-    pub(super) fn of(content: Content, size: u64, sha256: Sha256, last_modified: i64) -> Result<Self> {
+    pub(super) fn new(
+        content: Content,
+        size: u64,
+        integrity: Integrity,
+        sha256: Sha256,
+        last_modified: i64,
+    ) -> Result<Self> {
         Ok(Self {
-            integrity: Integrity::new(sha256),
+            integrity,
             size,
             content,
             validators: Validators::new(sha256, last_modified)?,
             repr_digest: repr_digest(sha256)?,
+        })
+    }
+}
+
+impl Content {
+    fn of(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Result<Self> {
+        Ok(if kind.is_asked_often() && size <= IN_MEMORY {
+            Self::Memory(read(&file, size, sha256)?)
+        } else {
+            Self::Disk(file.into())
         })
     }
 }
