@@ -315,3 +315,93 @@ fn metrics_tell_of_cycles_and_the_log_of_requests() {
     );
     assert_eq!(line["bytes"], answer.body.len());
 }
+
+#[test]
+fn a_private_repository_is_read_with_a_password_or_a_token_only() {
+    use base64::Engine as _;
+    let hash = |password: &str| {
+        let code = format!("echo password_hash('{password}', PASSWORD_BCRYPT, ['cost' => 5]);");
+        run(Command::new("php").args(["-r", &code]))
+    };
+    let basic = |pair: &str| {
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        format!("Authorization: Basic {pair}\r\n")
+    };
+    let port = free_port();
+    let lab = Lab::new();
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write(
+        "mirror.yaml",
+        &config.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users"),
+    );
+    lab.write("users", &format!("ana:{}\n", hash("first")));
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let paths = [
+        "/mirror/packages.json",
+        "/mirror/packages/acme/catalog-1.0.0.zip",
+        "/mirror/mirror.json",
+        "/mirror/nothing",
+        "/mirror",
+        "/mirror/",
+        "//mirror/%70ackages.json",
+    ];
+    for path in paths {
+        let refused = get(port, path);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Basic "));
+        assert_eq!(request(port, "GET", path, &basic("ana:second")).status, 401);
+    }
+    let read = request(port, "GET", paths[1], &basic("ana:first"));
+    assert_eq!(read.status, 200);
+    assert_eq!(
+        (
+            read.header("cache-control"),
+            read.header("access-control-allow-origin")
+        ),
+        (Some("private, max-age=31536000, immutable"), None)
+    );
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let auth = |kind: &str, value: &str| {
+        lab.write(
+            "project/auth.json",
+            &format!(r#"{{"{kind}": {{"127.0.0.1:{port}": {value}}}}}"#),
+        );
+    };
+    auth("http-basic", r#"{"username": "ana", "password": "first"}"#);
+    Project { folder: &project }.composer(&["update"]);
+    assert!(project.join("vendor/acme/catalog/composer.json").exists());
+
+    // Another password, and a token beside it: taken over while running.
+    let token = mirror::digest::Sha256::of(b"long-and-random");
+    lab.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while request(port, "GET", paths[0], &basic("ana:second")).status != 200 {
+        assert!(Instant::now() < deadline, "the new password is taken");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(request(port, "GET", paths[0], &basic("ana:first")).status, 401);
+    std::fs::remove_dir_all(project.join("vendor")).unwrap();
+    std::fs::remove_dir_all(project.join(".home")).unwrap();
+    auth("bearer", r#""long-and-random""#);
+    Project { folder: &project }.composer(&["install"]);
+    assert!(project.join("vendor/acme/catalog/composer.json").exists());
+
+    // What cannot be read changes nothing, and is named.
+    lab.write("users", "ana:second\n");
+    while !std::fs::read_to_string(lab.path("log"))
+        .unwrap()
+        .contains("the users before stay")
+    {
+        assert!(Instant::now() < deadline, "it is named");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(request(port, "GET", paths[0], &basic("ana:second")).status, 200);
+}

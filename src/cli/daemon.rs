@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::doors::{self, Keys};
 use super::live::Told;
 use super::publisher::{make_variants, publish};
 use super::reload::{Request, Watch};
@@ -44,6 +45,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let id = volume.id();
     let id = may_build.then_some(&id);
     let stores = open(&setup, &volume)?;
+    doors::check(&setup)?;
     drop(volume);
     with_server(&setup.config.clone(), |seen, signals| {
         let published = seen.published;
@@ -57,7 +59,8 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 if may_build {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
-                scope.spawn(|| live::keep(setup, stores, seen, Some(&scrubbed), over));
+                let keys = Keys::hand_out(setup, published);
+                scope.spawn(|| live::keep(setup, stores, told, Some(&scrubbed), keys, over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 let follower = Follower::new(setup, stores, published);
@@ -227,10 +230,12 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
 pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let volume = Volume::open_read_only(&setup.config.data)?;
     let stores = open(&setup, &volume)?;
+    doors::check(&setup)?;
     with_server(&setup.config.clone(), |told, signals| {
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
             std::thread::scope(|scope| {
-                scope.spawn(|| live::keep(setup, stores, told, None, over));
+                let keys = Keys::hand_out(setup, told.published);
+                scope.spawn(|| live::keep(setup, stores, told, None, keys, over));
                 let mut follower = Follower::new(setup, stores, told.published);
                 while !over.is_set() {
                     follower.follow();

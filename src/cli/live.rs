@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::daemon::wait;
+use super::doors::Keys;
 use super::setup::{self, Setup};
 use crate::cycle::Report;
 use crate::observe::Metrics;
@@ -37,12 +38,13 @@ pub(super) struct Told<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// Serves the state of every repository, and of the scrub where there is one, until the program is to stop.
+/// Serves the state of every repository, and of the scrub where there is one, and renews the keys, until the program is to stop.
 pub(super) fn keep(
     setup: &Setup,
     stores: &[Repository],
     told: Told<'_>,
     scrub: Option<&Scrub>,
+    mut keys: Keys,
     stop: &CancelFlag,
 ) {
     let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
@@ -63,6 +65,7 @@ pub(super) fn keep(
             told.published
                 .tell(known.iter().flatten().flat_map(Known::texts).collect());
         }
+        keys.renew(told.published);
         if let Some(scrub) = scrub {
             told.metrics.scrubbed(scrub.state());
         }

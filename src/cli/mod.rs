@@ -2,6 +2,7 @@
 
 mod commands;
 mod daemon;
+mod doors;
 mod interrupt;
 mod live;
 mod notify;

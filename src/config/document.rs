@@ -184,6 +184,8 @@ pub(super) struct RepositoryEntry {
     /// The IANA time zone of the schedule.
     #[serde(default = "default_timezone")]
     pub timezone: String,
+    /// A file of the users who may read it, `name:hash` lines; without it everybody may.
+    pub users: Option<PathBuf>,
     /// Build only these sources of the recipe.
     #[schemars(length(min = 1))]
     pub only: Option<Vec<String>>,

@@ -22,7 +22,9 @@ use url::Url;
 use crate::schedule::Schedule;
 use crate::status::Event;
 
-pub use document::{AccessLog, Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Tls, Verify};
+pub use document::{
+    AccessLog, Build, Compression, Limits, Log, LogFormat, LogLevel, Serve, Site, Snapshots, Tls, Verify,
+};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
 pub use listen::Address;
@@ -69,6 +71,8 @@ pub struct Repository {
     pub base_url: Url,
     pub recipe: RecipeRef,
     pub schedule: Schedule,
+    /// The file of its users, if it is private.
+    pub users: Option<PathBuf>,
     /// The sources of the recipe to take, all if `None`.
     pub only: Option<Vec<String>>,
 }

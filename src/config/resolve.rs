@@ -155,6 +155,7 @@ fn repository(
         base_url: base_url?,
         recipe: recipe?,
         schedule: schedule?,
+        users: entry.users.map(|users| folder.join(users)),
         only: entry.only,
     })
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -39,6 +39,30 @@ pub(super) fn not_found() -> Response<Body> {
     let mut response = text(StatusCode::NOT_FOUND, "not found");
     fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
     response
+}
+
+/// To whoever may not read a private repository; which of its URLs exist is not told.
+pub(super) fn unauthorized() -> Response<Body> {
+    let mut response = text(StatusCode::UNAUTHORIZED, "this repository is private");
+    let headers = response.headers_mut();
+    for scheme in [
+        r#"Basic realm="mirror", charset="UTF-8""#,
+        r#"Bearer realm="mirror""#,
+    ] {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    }
+    response
+}
+
+/// Keeps an answer out of caches that serve others, and from the scripts of other web sites.
+pub(super) fn keep_private(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let policy = headers.get(CACHE_CONTROL).and_then(|policy| policy.to_str().ok());
+    if let Some(rest) = policy.and_then(|policy| policy.strip_prefix("public")) {
+        let policy = format!("private{rest}");
+        put(headers, CACHE_CONTROL, policy);
+    }
 }
 
 pub(super) fn unpublished() -> Response<Body> {

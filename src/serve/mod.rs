@@ -18,6 +18,7 @@
 //!
 //! Only this stage names `hyper`. It reads files and writes none.
 
+mod access;
 mod account;
 mod answer;
 mod body;
@@ -43,6 +44,7 @@ mod server;
 mod site;
 mod tls;
 
+pub use access::{Doors, Users};
 pub use account::AccessLog;
 pub use kind::Kind;
 pub use live::Live;

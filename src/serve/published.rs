@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::access::Doors;
 use super::live::{Live, Texts};
 use super::site::Site;
 
@@ -18,6 +19,7 @@ pub struct Published(Arc<State>);
 struct State {
     site: ArcSwapOption<Site>,
     texts: ArcSwap<Texts>,
+    doors: ArcSwap<Doors>,
     draining: AtomicBool,
     /// Files that could not be served as they were published.
     damaged: Mutex<BTreeSet<PathBuf>>,
@@ -47,6 +49,12 @@ impl Published {
         self.0.texts.store(Arc::new(Texts::new(texts)));
     }
 
+    /// Decides who may read what, from the next request on. What is said of a base stays until something else is said of
+    /// it, because what was served there may still be.
+    pub fn guard(&self, doors: Doors) {
+        self.0.doors.rcu(|before| doors.clone().and(before));
+    }
+
     pub fn readiness(&self) -> Readiness {
         if self.0.draining.load(Ordering::Relaxed) {
             return Readiness::Draining;
@@ -74,6 +82,10 @@ impl Published {
 
     pub(super) fn texts(&self) -> Arc<Texts> {
         self.0.texts.load_full()
+    }
+
+    pub(super) fn doors(&self) -> Arc<Doors> {
+        self.0.doors.load_full()
     }
 
     pub(super) fn begin_draining(&self) {

@@ -2,7 +2,11 @@
 
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::answer::{method_not_allowed, not_found, options, redirect, text, unavailable, unpublished};
+use super::access::Admission;
+use super::answer::{
+    keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
+    unpublished,
+};
 use super::body::Body;
 use super::limits::{BODY, URI};
 use super::negotiate::choose;
@@ -102,7 +106,22 @@ async fn get<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer {
     if role == Role::Admin {
         return Answer::new("not_found", not_found());
     }
+    let doors = published.doors();
+    let Some(users) = decode(path).and_then(|path| doors.of(&path)) else {
+        return published_at(published, request).await;
+    };
+    let mut answer = match users.admit(request.headers()).await {
+        Admission::Admitted => published_at(published, request).await,
+        Admission::Refused => Answer::new("unauthorized", unauthorized()),
+        Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
+    };
+    keep_private(&mut answer.response);
+    answer
+}
+
+async fn published_at<B>(published: &Published, request: &Request<B>) -> Answer {
     let site = published.site();
+    let path = request.uri().path();
     match site.as_ref().map(|site| route(site, path)) {
         Some(Route::Found(entry, name)) => found(published, entry, name, request).await,
         Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(location)),

@@ -1,0 +1,331 @@
+//! Who may read a private repository: users by Basic or Bearer credentials (RFC 7617, RFC 6750), of which only hashes
+//! are known here.
+//!
+//! A password is checked with bcrypt, which takes tens of milliseconds on purpose; so what was checked is remembered
+//! under a keyed hash, one is checked at a time, and few may wait for it. A token is long and random: a plain SHA-256
+//! suffices. Nothing is compared in a time that depends on how much of it is right, and nothing is logged.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use subtle::{Choice, ConstantTimeEq as _};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::digest::Sha256;
+
+/// Requests that may wait for the check of a password; more are told to come back.
+const WAITING: usize = 64;
+
+/// Remembered credentials, right and wrong ones; beyond, all are forgotten and checked anew.
+const REMEMBERED: usize = 4096;
+
+/// A check beyond takes a second, and one after the other.
+const MOST_ROUNDS: u32 = 14;
+
+/// What a hash of a token begins with.
+const TOKEN: &str = "sha256:";
+
+/// The users of a private repository.
+pub struct Users {
+    passwords: BTreeMap<String, Arc<str>>,
+    tokens: Vec<(String, Sha256)>,
+    known: Mutex<HashMap<Sha256, bool>>,
+    key: [u8; 32],
+    check: Semaphore,
+    waiting: Semaphore,
+}
+
+/// What a request is to a private repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Admitted,
+    Refused,
+    /// Too many are being checked.
+    Later,
+}
+
+impl Users {
+    /// Reads lines of `name:hash`, where the hash is bcrypt's (`htpasswd -B`) or, for a token, `sha256:` and its SHA-256
+    /// in hexadecimal. Empty lines and those that begin with `#` are skipped.
+    ///
+    /// # Errors
+    ///
+    /// With the number of the first line that is none of these, and not a word of it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (mut passwords, mut tokens) = (BTreeMap::new(), Vec::new());
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let hint =
+                "hint: `htpasswd -nB NAME` prints such a line; a token's is `NAME:sha256:` and its SHA-256";
+            let Some((name, hash)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
+                bail!("line {number} is not `name:hash`\n{hint}");
+            };
+            if let Some(digest) = hash.strip_prefix(TOKEN) {
+                let digest = digest.parse();
+                let digest = digest.map_err(|_| anyhow::anyhow!("line {number} holds no SHA-256\n{hint}"))?;
+                tokens.push((name.to_owned(), digest));
+                continue;
+            }
+            let parts = hash.parse::<bcrypt::HashParts>();
+            let parts =
+                parts.map_err(|_| anyhow::anyhow!("line {number} holds no hash of bcrypt\n{hint}"))?;
+            ensure!(
+                parts.get_cost() <= MOST_ROUNDS,
+                "line {number}: a check would take longer than a second\nhint: use a cost of 10"
+            );
+            passwords.insert(name.to_owned(), hash.into());
+        }
+        Ok(Self::of(passwords, tokens))
+    }
+
+    /// Nobody is admitted.
+    pub fn nobody() -> Self {
+        Self::of(BTreeMap::new(), Vec::new())
+    }
+
+    fn of(passwords: BTreeMap<String, Arc<str>>, tokens: Vec<(String, Sha256)>) -> Self {
+        let mut key = [0; 32];
+        // The system's generator does not fail once the system is up; should it, the marks never leave this process.
+        let _ = rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty());
+        Self {
+            passwords,
+            tokens,
+            known: Mutex::default(),
+            key,
+            check: Semaphore::new(1),
+            waiting: Semaphore::new(WAITING),
+        }
+    }
+
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Admission {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next().and_then(|value| value.to_str().ok()), values.next()) else {
+            return Admission::Refused;
+        };
+        let Some((scheme, credentials)) = value.split_once(' ') else {
+            return Admission::Refused;
+        };
+        let credentials = credentials.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Admission::of(self.has_token(None, credentials));
+        }
+        match basic(credentials).filter(|_| scheme.eq_ignore_ascii_case("basic")) {
+            Some((user, password)) => self.admit_user(&user, password).await,
+            None => Admission::Refused,
+        }
+    }
+
+    /// Whether it is a token, of `user` where there is one.
+    fn has_token(&self, user: Option<&str>, token: &str) -> bool {
+        let found = Sha256::of(token.as_bytes());
+        let mut has = Choice::from(0);
+        for (name, token) in &self.tokens {
+            let is_theirs = user.is_none_or(|user| user == name);
+            has |= token.0.ct_eq(&found.0) & Choice::from(u8::from(is_theirs));
+        }
+        has.into()
+    }
+
+    async fn admit_user(&self, user: &str, password: String) -> Admission {
+        if self.has_token(Some(user), &password) {
+            return Admission::Admitted;
+        }
+        let mark = self.mark(user, &password);
+        if let Some(admitted) = self.known().get(&mark) {
+            return Admission::of(*admitted);
+        }
+        // For a name that nobody has another's hash is checked, so that the time tells nothing.
+        let (own, any) = (self.passwords.get(user), self.passwords.values().next());
+        let Some(hash) = own.or(any).map(Arc::clone) else {
+            return Admission::Refused;
+        };
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Admission::Later;
+        };
+        let Ok(_turn) = self.check.acquire().await else {
+            return Admission::Later;
+        };
+        // While this one waited, another may have asked the same.
+        let known = self.known().get(&mark).copied();
+        let admitted = match known {
+            Some(admitted) => admitted,
+            None => {
+                let checked = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+                checked.await.unwrap_or(false) && own.is_some()
+            }
+        };
+        let mut known = self.known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(mark, admitted);
+        Admission::of(admitted)
+    }
+
+    /// Unambiguous: each part is hashed before they are joined. The key is of this process alone.
+    fn mark(&self, user: &str, password: &str) -> Sha256 {
+        let parts = [
+            self.key,
+            Sha256::of(user.as_bytes()).0,
+            Sha256::of(password.as_bytes()).0,
+        ];
+        Sha256::of(parts.as_flattened())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Sha256, bool>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission {
+    fn of(admitted: bool) -> Self {
+        if admitted { Self::Admitted } else { Self::Refused }
+    }
+}
+
+/// RFC 7617: the user name ends at the first colon.
+fn basic(pair: &str) -> Option<(String, String)> {
+    let pair = String::from_utf8(STANDARD.decode(pair).ok()?).ok()?;
+    let (user, password) = pair.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// Which repositories are private, by the base of their URLs; clones share the users.
+#[derive(Clone, Default)]
+pub struct Doors {
+    /// The longest base first; every repository has one.
+    bases: Vec<(String, Option<Arc<Users>>)>,
+}
+
+impl Doors {
+    /// For all repositories, each with its base path, with both slashes, and its users if it is private.
+    pub fn new(mut bases: Vec<(String, Option<Arc<Users>>)>) -> Self {
+        bases.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
+        Self { bases }
+    }
+
+    /// These, and those of `before` at other bases: what was served there may still be.
+    pub(super) fn and(self, before: &Self) -> Self {
+        let mut bases = self.bases;
+        for (base, users) in &before.bases {
+            if bases.iter().all(|(known, _)| known != base) {
+                bases.push((base.clone(), users.clone()));
+            }
+        }
+        Self::new(bases)
+    }
+
+    /// The users of the repository that a decoded path belongs to, if that is private.
+    pub(super) fn of(&self, path: &str) -> Option<&Arc<Users>> {
+        let is_below = |base: &str| path.starts_with(base) || Some(path) == base.strip_suffix('/');
+        let (_, users) = self.bases.iter().find(|(base, _)| is_below(base))?;
+        users.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn users() -> Users {
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let token = Sha256::of(b"long-and-random");
+        Users::parse(&format!("# who\n\nana:{hash}\nci:sha256:{token}\n")).unwrap()
+    }
+
+    fn admission(users: &Users, authorization: &str) -> Admission {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let headers = [(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())];
+        runtime.block_on(users.admit(&HeaderMap::from_iter(headers)))
+    }
+
+    #[test]
+    fn credentials_are_checked_again_and_again_with_one_result() {
+        let users = users();
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        for _ in 0..2 {
+            for (authorization, admitted) in [
+                (basic("ana:right"), true),
+                (basic("ana:wrong"), false),
+                (basic("ana:"), false),
+                (basic("bob:right"), false),
+                (basic("ci:long-and-random"), true),
+                (basic("ana:long-and-random"), false),
+                (basic("ci:right"), false),
+                (basic("ana"), false),
+                (format!("bAsIc  {}", STANDARD.encode("ana:right")), true),
+                ("Basic !".to_owned(), false),
+                ("Bearer long-and-random".to_owned(), true),
+                ("Bearer right".to_owned(), false),
+                ("Digest right".to_owned(), false),
+                ("Basic".to_owned(), false),
+            ] {
+                assert_eq!(
+                    admission(&users, &authorization),
+                    Admission::of(admitted),
+                    "{authorization}"
+                );
+            }
+        }
+        assert_eq!(
+            admission(&Users::nobody(), &basic("ana:right")),
+            Admission::Refused
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_user_is_named_and_not_shown() {
+        for (text, expected) in [
+            ("secret", "line 1 is not `name:hash`"),
+            ("\n:secret", "line 2 is not `name:hash`"),
+            ("ana:secret", "line 1 holds no hash of bcrypt"),
+            ("ana:sha256:secret", "line 1 holds no SHA-256"),
+            (
+                "ana:$2b$20$abcdefghijklmnopqrstuuMuSo2m0d6rNxrUF4nyFLFIF/H4BUC5S",
+                "line 1: a check would take",
+            ),
+        ] {
+            let error = Users::parse(text).err().unwrap().to_string();
+            assert!(
+                error.starts_with(expected) && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_base_decides() {
+        let private = || Some(Arc::new(Users::nobody()));
+        let doors = Doors::new(vec![
+            ("/".to_owned(), private()),
+            ("/open/".to_owned(), None),
+            ("/open/shut/".to_owned(), private()),
+        ]);
+        for (path, is_private) in [
+            ("/", true),
+            ("/packages.json", true),
+            ("/open", false),
+            ("/open/x", false),
+            ("/openly", true),
+            ("/open/shut", true),
+            ("/open/shut/x", true),
+        ] {
+            assert_eq!(doors.of(path).is_some(), is_private, "{path}");
+        }
+        let moved = Doors::new(vec![("/new/".to_owned(), None)]).and(&Doors::new(vec![
+            ("/old/".to_owned(), private()),
+            ("/new/".to_owned(), private()),
+        ]));
+        assert!(moved.of("/old/x").is_some() && moved.of("/new/x").is_none());
+    }
+}
