@@ -60,7 +60,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
                 let keys = Keys::hand_out(setup, published);
-                scope.spawn(|| live::keep(setup, stores, told, Some(&scrubbed), keys, over));
+                scope.spawn(|| live::keep(setup, stores, seen, Some(&scrubbed), keys, over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 let follower = Follower::new(setup, stores, published);
