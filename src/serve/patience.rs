@@ -16,6 +16,10 @@ use crate::observe::Metrics;
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long the end of a connection waits for the peer's: what the kernel still has to send then is lost when a container
+/// ends and its network goes. It has no more than a peer takes in a few round trips.
+const LINGER: Duration = Duration::from_secs(3);
+
 pub(super) struct Patient<S> {
     stream: S,
     idle: Duration,
@@ -24,6 +28,8 @@ pub(super) struct Patient<S> {
     last_progress: Instant,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
     alarm: Pin<Box<Sleep>>,
+    /// Set once we have said that nothing more comes; the end of the wait for the peer.
+    closing: Option<Pin<Box<Sleep>>>,
     /// Since when the peer has not taken all that there is for it, and how much had been sent then.
     behind: Option<(Instant, u64)>,
     /// Bytes that were read to tell the protocol.
@@ -49,6 +55,7 @@ impl<S> Patient<S> {
             pace,
             last_progress: Instant::now(),
             alarm: Box::pin(sleep(idle)),
+            closing: None,
             behind: None,
             first: Vec::new(),
             traffic: Traffic::default(),
@@ -149,7 +156,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(cx, polled)
@@ -177,7 +184,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         }
     }
 
+    /// Waits until the peer has closed, too, for [`LINGER`] at most; what it says meanwhile is not heard.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.closing.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.closing = Some(Box::pin(sleep(LINGER)));
+        }
+        let mut unheard = [0; 512];
+        loop {
+            if let Some(over) = &mut self.closing
+                && over.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(&mut unheard);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
