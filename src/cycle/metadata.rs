@@ -7,38 +7,43 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::workers;
 use crate::composer::Manifest;
 use crate::ledger::Release;
 use crate::repository::PackageVersion;
 use crate::store::Repository;
 
-/// The versions of all packages, by name.
+/// The versions of all packages, by name; read by so many threads.
 ///
 /// # Errors
 /// An archive that cannot be read.
 pub fn read(
     store: &Repository,
     releases: &[Release],
+    threads: usize,
 ) -> anyhow::Result<BTreeMap<String, Vec<PackageVersion>>> {
-    let mut packages = BTreeMap::<String, Vec<_>>::new();
-    for release in releases {
+    let version = |(): &(), release: &Release| {
         let path = store.archive(release);
         let manifest = manifest(&path)
             .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
-        packages
-            .entry(release.name.clone())
-            .or_default()
-            .push(PackageVersion {
-                manifest,
-                version: release.version.parse()?,
-                path: release.path(),
-                sha1: release.sha1,
-                committed: release.committed,
-                size: release.size,
-                commit: release.commit.clone(),
-                source: release.source.clone(),
-                published: release.time,
-            });
+        Ok(PackageVersion {
+            manifest,
+            version: release.version.parse()?,
+            path: release.path(),
+            sha1: release.sha1,
+            committed: release.committed,
+            size: release.size,
+            commit: release.commit.clone(),
+            source: release.source.clone(),
+            published: release.time,
+        })
+    };
+    let mut packages = BTreeMap::<String, Vec<_>>::new();
+    for (release, version) in releases
+        .iter()
+        .zip(workers::map(releases, threads, || Ok(()), version))
+    {
+        packages.entry(release.name.clone()).or_default().push(version?);
     }
     Ok(packages)
 }

@@ -279,7 +279,7 @@ fn publish(
     previous: Option<&Snapshot>,
     report: &mut Report,
 ) -> anyhow::Result<Option<Snapshot>> {
-    let packages = metadata::read(job.store, &releases(job))?;
+    let packages = metadata::read(job.store, &releases(job), job.workers)?;
     if let Some(previous) = previous {
         fuse::check(job, previous, &packages)?;
     }

@@ -270,12 +270,11 @@ impl Repository {
         let mut folders = std::collections::BTreeSet::from([folder.to_owned()]);
         for (path, bytes) in &contents.files {
             let target = folder.join(path);
-            for above in target.ancestors().skip(1).take_while(|above| *above != folder) {
-                folders.insert(above.to_owned());
-            }
-            if let Some(above) = target.parent() {
+            if let Some(above) = target.parent().filter(|above| !folders.contains(*above)) {
                 fs::create_dir_all(above)
                     .with_context(|| format!("failed to create `{}`", above.display()))?;
+                let new = above.ancestors().take_while(|above| *above != folder);
+                folders.extend(new.map(Path::to_owned));
             }
             let same = |p: &&Snapshot| {
                 let of = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);

@@ -81,8 +81,8 @@ const BUGS: &[Bug] = &[
             "        Ok(written)\n",
             "        Ok(bytes.len())\n",
         )],
-        class: error::at_each_call,
-        faults: 1000,
+        class: error::short_writes,
+        faults: 60,
         says: &["unreported", "after a file size limit"],
     },
     Bug {
