@@ -27,8 +27,8 @@ const BUGS: &[Bug] = &[
         name: "damaged files are served",
         edits: &[(
             "serve/integrity.rs",
-            "found == self.sha256,",
-            "found == self.sha256 || !sums.is_empty(),",
+            "found == self.0.sha256,",
+            "found == self.0.sha256 || !sums.is_empty(),",
         )],
         class: flip::everywhere,
         faults: 200,
