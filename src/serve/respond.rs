@@ -1,6 +1,7 @@
 //! From a request to its answer: the pipeline, and what each answer is counted as.
 
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::HOST;
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access::Admission;
 use super::answer::{
@@ -74,6 +75,9 @@ where
         )
         .last();
     }
+    if !has_one_host(request) {
+        return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
+    }
     let mut answer = match *request.method() {
         Method::GET | Method::HEAD => get(shared, role, request).await,
         Method::OPTIONS => Answer::new("options", options()),
@@ -83,6 +87,12 @@ where
         *answer.response.body_mut() = Body::empty();
     }
     answer
+}
+
+/// RFC 9112 section 3.2; what is in it does not matter here. HTTP/1.0 has none, HTTP/2 another.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().take(2).count();
+    hosts == 1 || hosts == 0 && request.version() != Version::HTTP_11
 }
 
 /// Answers a request for which there is no room; probes are answered all the same.

@@ -1,0 +1,510 @@
+//! Every answer of a running mirror by route, method and condition, and that nothing hostile gets one.
+//!
+//! The conditions, ranges and addresses are those that nginx's own tests of not-modified, range, if-range and URI
+//! handling look at, stated as what RFC 9110 says of them.
+
+mod lab;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lab::{Answer, Lab, Running, free_port, get, request, run};
+
+const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n";
+
+const EARLIER: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
+const LATER: &str = "Fri, 01 Jan 2100 00:00:00 GMT";
+
+/// Request headers, and the status that GET and HEAD get. ETAG, DATE, EARLIER and LATER are filled in; `\n` parts lines.
+const CONDITIONS: [(&str, u16, u16); 48] = [
+    ("", 200, 200),
+    ("If-None-Match: ETAG", 304, 304),
+    ("If-None-Match: W/ETAG", 304, 304),
+    ("If-None-Match: \"x\", ETAG", 304, 304),
+    ("If-None-Match: \"x\"\nIf-None-Match: ETAG", 304, 304),
+    ("If-None-Match: *", 304, 304),
+    ("If-None-Match: \"x\"", 200, 200),
+    ("If-None-Match: x", 200, 200),
+    ("If-None-Match:", 200, 200),
+    ("If-None-Match: ETAG\nIf-Modified-Since: EARLIER", 304, 304),
+    ("If-None-Match: \"x\"\nIf-Modified-Since: DATE", 200, 200),
+    ("If-Modified-Since: DATE", 304, 304),
+    ("If-Modified-Since: LATER", 200, 200),
+    ("If-Modified-Since: EARLIER", 200, 200),
+    ("If-Modified-Since: yesterday", 200, 200),
+    ("If-Modified-Since:", 200, 200),
+    ("If-Match: ETAG", 200, 200),
+    ("If-Match: \"x\", ETAG", 200, 200),
+    ("If-Match: *", 200, 200),
+    ("If-Match: W/ETAG", 412, 412),
+    ("If-Match: \"x\"", 412, 412),
+    ("If-Match: \"x\"\nIf-None-Match: ETAG", 412, 412),
+    ("If-Match: ETAG\nIf-None-Match: ETAG", 304, 304),
+    ("If-Match: ETAG\nIf-Unmodified-Since: EARLIER", 200, 200),
+    ("If-Unmodified-Since: DATE", 200, 200),
+    ("If-Unmodified-Since: LATER", 200, 200),
+    ("If-Unmodified-Since: EARLIER", 412, 412),
+    ("If-Unmodified-Since: never", 200, 200),
+    ("Range: bytes=0-0", 206, 200),
+    ("Range: bytes=1-", 206, 200),
+    ("Range: bytes=-1", 206, 200),
+    ("Range: BYTES=0-1", 206, 200),
+    ("Range: bytes=-99999999", 206, 200),
+    ("Range: bytes=0-99999999999999999999", 206, 200),
+    ("Range: bytes=99999999-", 416, 200),
+    ("Range: bytes=99999999999999999999-", 416, 200),
+    ("Range: bytes=-0", 416, 200),
+    ("Range: bytes=1-0", 200, 200),
+    ("Range: bytes=0-0,2-2", 200, 200),
+    ("Range: bytes=", 200, 200),
+    ("Range: lines=0-0", 200, 200),
+    ("Range: bytes=0-0\nIf-Range: ETAG", 206, 200),
+    ("Range: bytes=0-0\nIf-Range: DATE", 206, 200),
+    ("Range: bytes=0-0\nIf-Range: W/ETAG", 200, 200),
+    ("Range: bytes=0-0\nIf-Range: LATER", 200, 200),
+    ("Range: bytes=0-0\nIf-Range: \"x\"", 200, 200),
+    ("Range: bytes=0-0\nIf-None-Match: ETAG", 304, 304),
+    ("Range: bytes=0-0\nIf-Match: \"x\"", 412, 412),
+];
+
+const FOREVER: &str = "public, max-age=31536000, immutable";
+const CHECKED: &str = "public, max-age=0, must-revalidate";
+
+struct Mirror {
+    _lab: Lab,
+    port: u16,
+    _running: Running,
+}
+
+impl Mirror {
+    fn start() -> Self {
+        let (lab, port) = Self::built();
+        let running = lab.serve("serve", port);
+        Self {
+            _lab: lab,
+            port,
+            _running: running,
+        }
+    }
+
+    fn built() -> (Lab, u16) {
+        let (lab, port) = (Lab::new(), free_port());
+        let upstream = lab.upstream("modules");
+        upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+        upstream
+            .write("a/Code.php", &"<?php // a\n".repeat(400))
+            .release("1.0.0");
+        lab.configure(port, SOURCE);
+        lab.build(0);
+        (lab, port)
+    }
+
+    /// The path of `include/all$….json`, as packages.json names it.
+    fn include(&self) -> String {
+        let root: serde_json::Value =
+            serde_json::from_slice(&get(self.port, "/mirror/packages.json").body).unwrap();
+        let (path, _) = root["includes"].as_object().unwrap().iter().next().unwrap();
+        format!("/mirror/{}", path.replace('$', "%24"))
+    }
+}
+
+/// What all answers with a file have in common, whatever part of it they carry.
+fn assert_described(answer: &Answer, whole: &Answer, cache: &str, at: &str) {
+    for name in ["etag", "last-modified", "cache-control", "vary"] {
+        assert_eq!(answer.header(name), whole.header(name), "{name} of {at}");
+    }
+    assert_eq!(answer.header("cache-control"), Some(cache), "{at}");
+    assert_eq!(answer.header("vary"), Some("accept-encoding"), "{at}");
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{at}");
+    assert!(answer.header("date").is_some(), "{at}");
+}
+
+fn assert_answer(answer: &Answer, whole: &Answer, head: bool, cache: &str, at: &str) {
+    let length = answer
+        .header("content-length")
+        .map(|length| length.parse::<usize>().unwrap());
+    let size = whole.body.len();
+    match answer.status {
+        200 | 206 => {
+            assert_described(answer, whole, cache, at);
+            assert_eq!(
+                answer.header("content-type"),
+                whole.header("content-type"),
+                "{at}"
+            );
+            assert_eq!(answer.header("repr-digest"), whole.header("repr-digest"), "{at}");
+            assert_eq!(answer.header("accept-ranges"), Some("bytes"), "{at}");
+        }
+        304 => {
+            assert_described(answer, whole, cache, at);
+            assert!(answer.body.is_empty() && length.is_none(), "{at}");
+            assert_eq!(answer.header("content-type"), None, "{at}");
+        }
+        416 => assert_eq!(
+            answer.header("content-range"),
+            Some(&*format!("bytes */{size}")),
+            "{at}"
+        ),
+        _ => assert_eq!(answer.header("etag"), None, "{at}"),
+    }
+    match answer.status {
+        200 => {
+            assert_eq!(length, Some(size), "{at}");
+            assert!(
+                head && answer.body.is_empty() || answer.body == whole.body,
+                "{at}"
+            );
+            assert_eq!(answer.header("content-range"), None, "{at}");
+        }
+        206 => {
+            let range = answer
+                .header("content-range")
+                .unwrap()
+                .strip_prefix("bytes ")
+                .unwrap();
+            let (range, of) = range.split_once('/').unwrap();
+            let (first, last) = range.split_once('-').unwrap();
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            assert_eq!(of, size.to_string(), "{at}");
+            assert_eq!(answer.body, whole.body[first..=last], "{at}");
+            assert_eq!(length, Some(answer.body.len()), "{at}");
+        }
+        _ => {}
+    }
+    if head {
+        assert!(answer.body.is_empty(), "{at}");
+    }
+}
+
+#[test]
+fn every_route_answers_every_condition() {
+    let mirror = Mirror::start();
+    let include = mirror.include();
+    let routes = [
+        ("/mirror/packages.json", CHECKED),
+        ("/mirror/p2/acme/a.json", CHECKED),
+        (&*include, FOREVER),
+        ("/mirror/packages/acme/a-1.0.0.zip", FOREVER),
+        ("/mirror/", CHECKED),
+        ("/mirror/index.html", CHECKED),
+        ("/mirror/pages/style.css", CHECKED),
+        ("/mirror/pages/script.js", CHECKED),
+        ("/mirror/package/acme/a.html", CHECKED),
+        ("/mirror/lastupdate", CHECKED),
+    ];
+    for (path, cache) in routes {
+        let whole = get(mirror.port, path);
+        assert_eq!(whole.status, 200, "{path}");
+        let (etag, date) = (
+            whole.header("etag").unwrap(),
+            whole.header("last-modified").unwrap(),
+        );
+        for (condition, for_get, for_head) in CONDITIONS {
+            let headers = condition
+                .replace("ETAG", etag)
+                .replace("DATE", date)
+                .replace("EARLIER", EARLIER)
+                .replace("LATER", LATER)
+                .replace('\n', "\r\n");
+            let headers = if headers.is_empty() {
+                headers
+            } else {
+                headers + "\r\n"
+            };
+            for (method, status) in [("GET", for_get), ("HEAD", for_head)] {
+                let answer = request(mirror.port, method, path, &headers);
+                let at = format!("{method} {path} with {condition:?}");
+                assert_eq!(answer.status, status, "{at}");
+                assert_answer(&answer, &whole, method == "HEAD", cache, &at);
+            }
+        }
+        for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "CONNECTED"] {
+            let answer = request(mirror.port, method, path, "");
+            assert_eq!(
+                (answer.status, answer.header("allow")),
+                (405, Some("GET, HEAD, OPTIONS"))
+            );
+        }
+        let options = request(mirror.port, "OPTIONS", path, "");
+        assert_eq!(
+            (options.status, options.header("allow")),
+            (204, Some("GET, HEAD, OPTIONS"))
+        );
+    }
+}
+
+#[test]
+fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
+    let mirror = Mirror::start();
+    let include = mirror.include();
+    for (path, status) in [
+        ("/mirror/packages.json", 200),
+        ("/mirror/packages.json?", 200),
+        ("/mirror/packages.json?a=b&c=%00", 200),
+        ("/mirror//packages.json", 200),
+        ("//mirror/packages.json", 200),
+        ("/%6dirror/%70ackages.json", 200),
+        ("/mirror/p%32/acme/a.json", 200),
+        (&include, 200),
+        (&include.replace("%24", "$"), 200),
+        (&include.replace("%24", "%2524"), 404),
+        ("http://elsewhere.example/mirror/packages.json", 200),
+        ("/mirror", 308),
+        ("/mirror?x", 308),
+        ("/mirror/packages.json/", 404),
+        ("/mirror/Packages.json", 404),
+        ("/MIRROR/packages.json", 404),
+        ("/mirror/./packages.json", 404),
+        ("/mirror/%2e/packages.json", 404),
+        ("/mirror/p2/../packages.json", 404),
+        ("/mirror/p2/%2e%2e/packages.json", 404),
+        ("/mirror%2fpackages.json", 404),
+        ("/mirror/packages.json%00", 404),
+        ("/mirror/packages.json%20", 404),
+        ("/mirror/packages.json.", 404),
+        ("/mirror/packages.json;x", 404),
+        ("/mirror/packages%2ejson", 200),
+        ("/mirror/packages%2", 404),
+        ("/mirror/%", 404),
+        ("/mirror/%zz", 404),
+        ("/mirror/%c0%ae", 404),
+        ("/mirror/p2", 404),
+        ("/mirror/p2/", 404),
+        ("/mirror/packages/", 404),
+        ("/mirror/.well-known/x", 404),
+        ("/", 404),
+        ("*", 404),
+        ("/-/healthz", 200),
+        ("/-/healthz/", 404),
+        ("/-/", 404),
+        ("/-/../-/healthz", 404),
+    ] {
+        assert_eq!(get(mirror.port, path).status, status, "{path}");
+    }
+    assert_eq!(get(mirror.port, "/mirror").header("location"), Some("./mirror/"));
+}
+
+/// Paths out of the tree in every disguise that is known: well over a thousand.
+fn hostile_paths() -> Vec<String> {
+    let ups = [
+        "..",
+        "%2e%2e",
+        "%2E%2e",
+        ".%2e",
+        "..%2f",
+        "%2e%2e%2f",
+        "..%5c",
+        "..\\",
+        "%252e%252e",
+        "%c0%ae%c0%ae",
+        "%e0%80%ae%e0%80%ae",
+        "%u002e%u002e",
+        "..%00",
+        "....",
+        "..;",
+        "..%09",
+        "%5c..",
+        "..%c0%af",
+    ];
+    let targets = [
+        "etc/passwd",
+        "etc%2fpasswd",
+        "proc/self/environ",
+        "mirror.yaml",
+        "data/STORE",
+        "data/acme/ledger.jsonl",
+        "packages.json%00.html",
+    ];
+    let prefixes = ["/", "/mirror/", "/mirror/p2/", "/mirror/packages/acme/", "/-/"];
+    let mut paths = Vec::new();
+    for up in ups {
+        for target in targets {
+            for prefix in prefixes {
+                for depth in [1, 4] {
+                    paths.push(format!("{prefix}{}{target}", format!("{up}/").repeat(depth)));
+                }
+            }
+        }
+    }
+    for host in [
+        "evil.example",
+        "evil.example/..",
+        "evil.example/%2e%2e",
+        "evil.example%2f",
+    ] {
+        for start in [
+            "//",
+            "/\\",
+            "/%2f",
+            "/%5c",
+            "///",
+            "/mirror//",
+            "http:",
+            "http://x//",
+            "/http://",
+        ] {
+            paths.push(format!("{start}{host}"));
+        }
+    }
+    paths
+}
+
+/// Requests that no client may send, each for something that exists: the byte that is wrong, everywhere it can stand.
+fn malformed_requests() -> Vec<Vec<u8>> {
+    let get = |request: &str| request.replace("GET", "GET /mirror/packages.json").into_bytes();
+    let mut requests: Vec<_> = [
+        "GET HTTP/1.1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        "GET HTTP/9.9\r\nHost: x\r\n\r\n",
+        "GET HTTP/1\r\nHost: x\r\n\r\n",
+        "GET http/1.1\r\nHost: x\r\n\r\n",
+        "GET HTTP/1.1 \r\nHost: x\r\n\r\n",
+        "GET HTTP/1.1\r\nHost : x\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\n: 1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "GET HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+        "\0\0\0\0\0\0\0\0\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nno frame at all\r\n\r\n",
+        "GET HTTP/1.1\r\nHost: x",
+        "GET",
+    ]
+    .into_iter()
+    .map(get)
+    .collect();
+    for byte in (0..=31_u8).chain([127]) {
+        for (before, after) in [
+            ("G", "ET /mirror/packages.json HTTP/1.1\r\nHost: x\r\n\r\n"),
+            ("GET /mirror/", "packages.json HTTP/1.1\r\nHost: x\r\n\r\n"),
+            ("GET /mirror/packages.json HTT", "P/1.1\r\nHost: x\r\n\r\n"),
+            (
+                "GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA",
+                "B: 1\r\n\r\n",
+            ),
+            (
+                "GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA: 1",
+                "2\r\n\r\n",
+            ),
+        ] {
+            // A tab within a value is none.
+            if !(byte == b'\t' && before.ends_with(": 1")) {
+                requests.push([before.as_bytes(), &[byte], after.as_bytes()].concat());
+            }
+        }
+    }
+    for method in ["GET/", "G=T", "G(T", "G T", "", "\u{e9}"] {
+        requests.push(format!("{method} /mirror/packages.json HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes());
+    }
+    for name in [
+        "a b", "a(", "a)", "a,", "a/", "a;", "a<", "a=", "a>", "a?", "a@", "a[", "a\\", "a]", "a{", "a}",
+        "a\"", "\u{e9}",
+    ] {
+        let request = format!("GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\n{name}: 1\r\n\r\n");
+        requests.push(request.into_bytes());
+    }
+    requests
+}
+
+/// A traced program, which ends before its tracer: without that it would go on.
+struct Traced(Child);
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            run(Command::new("kill").arg(child));
+        }
+        self.0.wait().ok();
+    }
+}
+
+/// Whatever comes back before the connection ends; `is_all` says that nothing more will be sent.
+fn send_raw(port: u16, bytes: &[u8], is_all: bool) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(bytes).unwrap();
+    if is_all {
+        stream.shutdown(std::net::Shutdown::Write).ok();
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    answer
+}
+
+fn status_of(answer: &[u8]) -> Option<u16> {
+    let text = String::from_utf8_lossy(answer);
+    text.strip_prefix("HTTP/1.1 ")
+        .or(text.strip_prefix("HTTP/1.0 "))?
+        .get(..3)?
+        .parse()
+        .ok()
+}
+
+#[test]
+fn hostile_requests_open_nothing_outside_of_the_volume() {
+    let (lab, port) = Mirror::built();
+    let trace = lab.path("strace");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-qq", "-e", "trace=open,openat,openat2,creat", "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_mirror"))
+        .args(["serve", "--config"])
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::null());
+    let running = Traced(strace.spawn().expect("strace is installed by tests/run"));
+    while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let before = std::fs::read_to_string(&trace).unwrap().lines().count();
+
+    let paths = hostile_paths();
+    assert!(paths.len() > 500, "{}", paths.len());
+    for path in &paths {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = send_raw(port, request.as_bytes(), false);
+        let status = status_of(&answer).unwrap_or_else(|| panic!("no answer to {path}"));
+        assert!((400..500).contains(&status), "{status} to {path}");
+    }
+    let requests = malformed_requests();
+    assert!(requests.len() > 200, "{}", requests.len());
+    for bytes in &requests {
+        let answer = send_raw(port, bytes, true);
+        let shown = String::from_utf8_lossy(bytes);
+        if let Some(status) = status_of(&answer) {
+            assert!((400..500).contains(&status), "{status} to {shown:?}");
+        }
+    }
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
+
+    let opened = std::fs::read_to_string(&trace).unwrap();
+    let opened: Vec<_> = opened
+        .lines()
+        .skip(before)
+        .filter(|line| line.contains('"'))
+        .collect();
+    let inside = lab.path("x").parent().unwrap().display().to_string();
+    for line in &opened {
+        let path = line.split('"').nth(1).unwrap();
+        assert!(path.starts_with(&inside), "{line}");
+        assert!(!path.contains("..") && !path.contains("passwd"), "{line}");
+    }
+    assert!(
+        opened.iter().any(|line| line.contains("a-1.0.0.zip")),
+        "the trace sees what is opened"
+    );
+    drop(running);
+}
