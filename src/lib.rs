@@ -24,7 +24,8 @@
 //! | [`status`] | what is said of a mirror's state: `mirror.json`, the status page; pure | |
 //! | [`cycle`] | fetch, plan, build, publish: the only place where these stages meet | |
 //! | [`serve`] | HTTP from a table in memory | hyper |
-//! | [`schedule`], [`observe`] | crontab lines; the log | cron, tracing |
+//! | [`schedule`], [`observe`] | crontab lines; the log and the metrics | cron, tracing, prometheus |
+//! | [`coding`], [`digest`], [`memory`] | content codings; SHA-1 and SHA-256; memory that is given back | brotli, zstd, flate2, libc |
 //! | [`cli`] | arguments in, exit code out; joins cycles, clock and server | clap |
 //!
 //! Git and zip work is blocking code on threads of its own; only serving is async. There is no global mutable state but
@@ -60,6 +61,9 @@
 //!   only releases whose content may move; each state has a file of its own, so published bytes stay here, too.
 //! - A metapackage that pins what the repository lacks (a *gap*) is a warning, not a failure: the packages that are there
 //!   are whole, and `only` leaves sources out on purpose.
+//! - Upstream is not trusted to be reasonable: what is beyond `limits`, or has names that not every machine can have, fails
+//!   by name before it is read into memory ([`package::Limits`]).
+//! - The includes of the last `snapshots.keep` states stay reachable, older ones go: clients ask for them within minutes.
 //! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
 pub mod cli;

@@ -598,6 +598,29 @@ fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
 }
 
 /// Flips one bit of a file, which stays the same file with the same date.
+#[test]
+fn the_includes_of_the_last_snapshots_stay_and_older_ones_go() {
+    let (lab, upstream, _) = mirror();
+    let configuration = read(&lab, "mirror.yaml");
+    lab.write("mirror.yaml", &format!("{configuration}snapshots: {{keep: 2}}\n"));
+    let mut published = names(&lab, "data/acme/current/include");
+    for version in ["1.2.0", "1.3.0", "1.4.0", "1.5.0"] {
+        release(&upstream, version, version);
+        lab.build(0);
+        let now = names(&lab, "data/acme/current/include");
+        let new: Vec<_> = now
+            .iter()
+            .filter(|name| !published.contains(name))
+            .cloned()
+            .collect();
+        assert_eq!(new.len(), 1, "{now:?}");
+        let before = published.last().expect("one before");
+        assert!(now.contains(before), "the include of the snapshot before is gone");
+        assert!(now.len() <= 3, "{now:?}");
+        published.extend(new);
+    }
+}
+
 fn flip(path: &Path) {
     let found = std::fs::metadata(path).unwrap();
     let mut bytes = std::fs::read(path).unwrap();

@@ -290,18 +290,8 @@ fn publish(
     let pages = pages::render(job.base_url, &packages);
     let mut files = crate::repository::render(job.base_url, packages)?;
     files.extend(pages);
-    // A client that read the last packages.json may still ask for the include that it names.
-    for path in previous
-        .iter()
-        .flat_map(|p| p.manifest.files.keys())
-        .filter(|path| path.starts_with("include/"))
-    {
-        if let (Some(previous), false) = (previous, files.contains_key(path)) {
-            let file = previous.folder.join(path);
-            let bytes =
-                std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
-            files.insert(path.clone(), bytes);
-        }
+    for (path, bytes) in earlier_includes(job, previous)? {
+        files.entry(path).or_insert(bytes);
     }
     let contents = Contents {
         base_url: &job.base_url.to_string(),
@@ -311,4 +301,24 @@ fn publish(
         rollback_to: None,
     };
     job.store.commit_snapshot(previous, &contents)
+}
+
+/// The includes of the last snapshots: a client that has read one of their packages.json may still ask for what it names.
+fn earlier_includes(job: &Job<'_>, previous: Option<&Snapshot>) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let Some(previous) = previous else {
+        return Ok(Vec::new());
+    };
+    let files = previous.manifest.files.iter();
+    let mut includes: Vec<_> = files.filter(|(path, _)| path.starts_with("include/")).collect();
+    includes.sort_by_key(|(_, file)| std::cmp::Reverse(file.last_modified));
+    let read = |(path, _): (&String, _)| {
+        let file = previous.folder.join(path);
+        let bytes = std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        Ok((path.clone(), bytes))
+    };
+    includes
+        .into_iter()
+        .take(job.retention.snapshots)
+        .map(read)
+        .collect()
 }
