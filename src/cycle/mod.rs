@@ -17,6 +17,7 @@ mod report;
 mod resources;
 mod workers;
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
+use crate::repository::listing::Root;
 use crate::repository::{BaseUrl, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
@@ -308,17 +310,18 @@ fn earlier_includes(job: &Job<'_>, previous: Option<&Snapshot>) -> anyhow::Resul
     let Some(previous) = previous else {
         return Ok(Vec::new());
     };
+    let read = |path: &str| {
+        let file = previous.folder.join(path);
+        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
+    };
+    let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
     let files = previous.manifest.files.iter();
     let mut includes: Vec<_> = files.filter(|(path, _)| path.starts_with("include/")).collect();
-    includes.sort_by_key(|(_, file)| std::cmp::Reverse(file.last_modified));
-    let read = |(path, _): (&String, _)| {
-        let file = previous.folder.join(path);
-        let bytes = std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
-        Ok((path.clone(), bytes))
-    };
+    // The one that is named now, then the last ones.
+    includes.sort_by_key(|(path, file)| Reverse((root.includes.contains_key(*path), file.last_modified)));
     includes
         .into_iter()
         .take(job.retention.snapshots)
-        .map(read)
+        .map(|(path, _)| Ok((path.clone(), read(path)?)))
         .collect()
 }
