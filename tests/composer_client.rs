@@ -405,3 +405,82 @@ fn a_private_repository_is_read_with_a_password_or_a_token_only() {
     }
     assert_eq!(request(port, "GET", paths[0], &basic("ana:second")).status, 200);
 }
+
+/// Serves the same bytes to everybody, whatever is asked for.
+fn elsewhere(bytes: Vec<u8>) -> u16 {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let stream = stream.get_mut();
+            stream
+                .write_all(head.as_bytes())
+                .and_then(|()| stream.write_all(&bytes))
+                .ok();
+        }
+    });
+    port
+}
+
+#[test]
+fn hints_reach_composer_and_change_with_the_configuration() {
+    let port = free_port();
+    let lab = Lab::new();
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let zip = std::fs::read(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    let other = elsewhere(zip);
+    let hints = format!(
+        "recipe: ./recipe.yaml, hints: {{mirrors: [{{dist_url: 'http://127.0.0.1:{other}/%package%-%prettyVersion%.%type%'}}], warnings: [{{message: Move on, versions: '>=2'}}, {{message: Not for you, versions: '<2'}}], infos: [{{message: All is well}}]}}"
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &config.replace("recipe: ./recipe.yaml", &hints));
+    let before = lab.volume();
+    lab.build(0);
+    let with_hints = lab.volume();
+    assert_ne!(before, with_hints, "the hints are published");
+    lab.build(0);
+    assert_eq!(lab.volume(), with_hints, "once");
+
+    let _server = lab.serve("serve", port);
+    // The archive is gone here: it comes from where the mirrors entry says.
+    std::fs::remove_file(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let said = Project { folder: &project }.composer(&["update"]);
+    assert!(said.contains("Move on") && said.contains("All is well"), "{said}");
+    assert!(!said.contains("Not for you"), "{said}");
+    assert!(project.join("vendor/acme/catalog/Model/Product.php").exists());
+
+    lab.write(
+        "mirror.yaml",
+        &config.replace(
+            "recipe: ./recipe.yaml",
+            "recipe: ./recipe.yaml, hints: {mirrors: [{dist_url: /x}], infos: [{message: a, versions: '~'}]}",
+        ),
+    );
+    let refused = lab.mirror("check");
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.contains("hints.mirrors[0].dist_url: expected the URL of an archive"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("hints.infos[0].versions: expected a constraint"),
+        "{refused}"
+    );
+}

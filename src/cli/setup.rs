@@ -22,6 +22,8 @@ pub struct Repository {
     pub name: String,
     pub base_url: BaseUrl,
     pub schedule: Schedule,
+    /// What packages.json tells beside the packages.
+    pub hints: config::Hints,
     /// Its recipe, `only` applied.
     pub recipe: Recipe,
 }
@@ -78,6 +80,7 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
             name: repository.name.clone(),
             base_url: BaseUrl::new(repository.base_url.clone()),
             schedule: repository.schedule.clone(),
+            hints: repository.hints.clone(),
             recipe,
         });
     }

@@ -184,11 +184,52 @@ pub(super) struct RepositoryEntry {
     /// The IANA time zone of the schedule.
     #[serde(default = "default_timezone")]
     pub timezone: String,
+    /// What its packages.json tells Composer beside the packages.
+    #[serde(default)]
+    pub hints: Hints,
     /// A file of the users who may read it, `name:hash` lines; without it everybody may.
     pub users: Option<PathBuf>,
     /// Build only these sources of the recipe.
     #[schemars(length(min = 1))]
     pub only: Option<Vec<String>>,
+}
+
+/// What packages.json tells Composer beside the packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hints {
+    /// Where else the same archives are, byte for byte.
+    pub mirrors: Vec<ArchiveMirror>,
+    /// Warnings that Composer prints on every update.
+    pub warnings: Vec<Message>,
+    /// Notices that Composer prints on every update.
+    pub infos: Vec<Message>,
+}
+
+/// Where else archives are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveMirror {
+    /// The URL of an archive, with `%package%`, and `%prettyVersion%` or `%version%`.
+    pub dist_url: String,
+    /// Whether it is asked first; otherwise it is asked when this mirror fails.
+    #[serde(default)]
+    pub preferred: bool,
+}
+
+/// A message for the people at the client.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// What is printed.
+    pub message: String,
+    /// For which versions of Composer, as a constraint.
+    #[serde(default = "every_version")]
+    pub versions: String,
+}
+
+fn every_version() -> String {
+    "*".to_owned()
 }
 
 /// Once a night, outside of the hour that daylight saving skips and not on the full hour, when everybody else asks.

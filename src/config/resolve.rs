@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use url::Url;
 
 use super::document::{Document, RepositoryEntry, WebhookEntry};
-use super::{BUILT_IN_RECIPES, Config, Git, RecipeRef, Repository, Serve, Webhook};
+use super::{BUILT_IN_RECIPES, Config, Git, Hints, RecipeRef, Repository, Serve, Webhook};
+use crate::composer::is_readable;
 use crate::schedule::Schedule;
 use crate::yaml::{Complaint, Path, Report, nearest};
 
@@ -143,6 +144,7 @@ fn repository(
     let recipe = check(recipe(&entry.recipe, folder), &at.key("recipe"), report);
     let zone = check(zone(&entry.timezone), &at.key("timezone"), report);
     let schedule = check(schedule(&entry.schedule, zone), &at.key("schedule"), report);
+    check_hints(&entry.hints, &at.key("hints"), report);
     if entry.only.as_ref().is_some_and(Vec::is_empty) {
         let complaint = Complaint::new("expected at least one source");
         report.add(
@@ -155,9 +157,37 @@ fn repository(
         base_url: base_url?,
         recipe: recipe?,
         schedule: schedule?,
+        hints: entry.hints,
         users: entry.users.map(|users| folder.join(users)),
         only: entry.only,
     })
+}
+
+/// What Composer could not use breaks the update of everybody who asks.
+fn check_hints(hints: &Hints, at: &Path, report: &mut Report) {
+    for (index, mirror) in hints.mirrors.iter().enumerate() {
+        let url = &mirror.dist_url;
+        let is_usable = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+            && url.contains("%package%")
+            && (url.contains("%prettyVersion%") || url.contains("%version%"));
+        if !is_usable {
+            let complaint = Complaint::new("expected the URL of an archive").found(quoted(url));
+            let hint = "such as `https://mirror.example.com/packages/%package%-%prettyVersion%.%type%`";
+            report.add(
+                &at.key("mirrors").index(index).key("dist_url"),
+                complaint.hint(hint),
+            );
+        }
+    }
+    for (key, messages) in [("warnings", &hints.warnings), ("infos", &hints.infos)] {
+        for (index, message) in messages.iter().enumerate() {
+            if !is_readable(&message.versions) {
+                let complaint = Complaint::new("expected a constraint on the version of Composer")
+                    .found(quoted(&message.versions));
+                report.add(&at.key(key).index(index).key("versions"), complaint);
+            }
+        }
+    }
 }
 
 /// The value, or its complaint in the report.

@@ -28,13 +28,14 @@ use self::clones::{Clones, UpToDate};
 use self::nightly::Night;
 use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
+use crate::config::Hints;
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::listing::Root;
-use crate::repository::{BaseUrl, pages};
+use crate::repository::{BaseUrl, hints, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Retention};
@@ -50,6 +51,8 @@ pub struct Job<'a> {
     /// All recipes that share the clones, this one among them.
     pub recipes: &'a [&'a Recipe],
     pub base_url: &'a BaseUrl,
+    /// What is told beside the packages.
+    pub hints: &'a Hints,
     pub recipe: &'a Recipe,
     /// The URL to fetch a source's URL from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
@@ -235,6 +238,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report == before
             && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
             && p.manifest.base_url == job.base_url.to_string()
+            && std::fs::read(p.folder.join("packages.json")).is_ok_and(|root| hints::are_in(&root, job.hints))
             && pages::are_current(|path| p.manifest.files.get(path).map(|file| file.sha256))
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });
@@ -290,7 +294,7 @@ fn publish(
         tracing::warn!("{gap}");
     }
     let pages = pages::render(job.base_url, &packages);
-    let mut files = crate::repository::render(job.base_url, packages)?;
+    let mut files = crate::repository::render(job.base_url, job.hints, packages)?;
     files.extend(pages);
     for (path, bytes) in earlier_includes(job, previous)? {
         files.entry(path).or_insert(bytes);

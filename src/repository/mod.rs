@@ -6,6 +6,7 @@
 
 mod base_url;
 mod closure;
+pub mod hints;
 pub mod listing;
 mod minify;
 mod package;
@@ -20,6 +21,7 @@ pub use closure::{Gap, gaps};
 pub use package::PackageVersion;
 
 use crate::composer::Stability;
+use crate::config::Hints;
 use crate::digest::Sha1;
 
 /// Renders all metadata of a repository; `packages` by name.
@@ -28,6 +30,7 @@ use crate::digest::Sha1;
 /// Of the serialisation.
 pub fn render(
     base: &BaseUrl,
+    hints: &Hints,
     mut packages: BTreeMap<String, Vec<PackageVersion>>,
 ) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
@@ -49,7 +52,7 @@ pub fn render(
     let include = serde_json::to_vec(&json!({ "packages": all }))?;
     let sha1 = Sha1::of(&include);
     let path = format!("include/all${sha1}.json");
-    files.insert("packages.json".into(), root(base, &names, &path, sha1)?);
+    files.insert("packages.json".into(), root(base, hints, &names, &path, sha1)?);
     files.insert(path, include);
     Ok(files)
 }
@@ -63,11 +66,21 @@ fn p2(name: &str, versions: &[&PackageVersion], base: &BaseUrl) -> serde_json::R
     serde_json::to_vec(&json!({ "packages": { name: minify::minify(&data) }, "minified": "composer/2.0" }))
 }
 
-fn root(base: &BaseUrl, names: &[String], include: &str, sha1: Sha1) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec_pretty(&json!({
+fn root(
+    base: &BaseUrl,
+    hints: &Hints,
+    names: &[String],
+    include: &str,
+    sha1: Sha1,
+) -> serde_json::Result<Vec<u8>> {
+    let mut root = json!({
         "packages": [],
         "includes": { include: { "sha1": sha1 } },
         "metadata-url": base.metadata_url(),
         "available-packages": names,
-    }))
+    });
+    if let Value::Object(root) = &mut root {
+        root.extend(hints::of(hints));
+    }
+    serde_json::to_vec_pretty(&root)
 }

@@ -1,0 +1,40 @@
+//! What packages.json tells Composer beside the packages: where else archives are, and messages for the people at the
+//! client (`ComposerRepository::loadRootServerFile`, `HttpDownloader::outputWarnings`). Pure.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::{Hints, Message};
+
+/// The keys of packages.json that hints may make.
+const KEYS: [&str; 3] = ["mirrors", "warnings", "infos"];
+
+/// The keys that these hints make, in the order of [`KEYS`].
+pub fn of(hints: &Hints) -> Map<String, Value> {
+    let messages = |messages: &[Message]| {
+        let message = |m: &Message| json!({ "message": m.message, "versions": m.versions });
+        messages.iter().map(message).collect::<Vec<_>>()
+    };
+    let mirrors = hints
+        .mirrors
+        .iter()
+        .map(|m| json!({ "dist-url": m.dist_url, "preferred": m.preferred }));
+    let values = [
+        mirrors.collect(),
+        messages(&hints.warnings),
+        messages(&hints.infos),
+    ];
+    KEYS.into_iter()
+        .zip(values)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect()
+}
+
+/// Whether a packages.json tells exactly these hints.
+pub fn are_in(root: &[u8], hints: &Hints) -> bool {
+    let Ok(Value::Object(mut root)) = serde_json::from_slice(root) else {
+        return false;
+    };
+    root.retain(|key, _| KEYS.contains(&key.as_str()));
+    root == of(hints)
+}
