@@ -44,7 +44,8 @@
 //! - The archives equal the reference generator's, byte for byte: [`package::archive`] and [`package::manifest`].
 //! - A reader never sees half a publication: archives, then the ledger, then the snapshot, each durable before the next;
 //!   the rename of the snapshot is the commit ([`store`]).
-//! - Bytes leave the server only after they were compared with the ledger's digest; what is damaged is a 503, and mended.
+//! - Bytes leave the server only after they were compared with the ledger's digest, for archives at most ten seconds before
+//!   and with the file unchanged since ([`serve`]); what is damaged is a 503, and mended.
 //! - Nothing is lost silently: each (source, tag, package) ends as an [`package::plan::Outcome`], and failures reach the
 //!   log, the report of the snapshot and the exit code.
 //! - A cycle that finds nothing new writes nothing but the record that it ran.
