@@ -97,7 +97,7 @@ fn a_webhook_is_told_of_failure_divergence_and_recovery() {
         .write("a/code.php", "<?php // other bytes")
         .release("1.0.0");
     lab.write("mirror.yaml", &format!("{configuration}site: {{name: two}}\n"));
-    let mut events = vec![next(), next()];
+    let mut events = [next(), next()];
     events.sort_by_key(|message| message["event"].to_string());
     assert_eq!(
         (&events[0]["event"], &events[0]["diverged"]),

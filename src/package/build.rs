@@ -121,7 +121,7 @@ pub fn archive<W: Write>(
         };
         match of {
             Contents::Nothing => add(b"")?,
-            Contents::Blob(blob) => add(&*clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
+            Contents::Blob(blob) => add(&clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
             Contents::Given(bytes) => add(&bytes)?,
         }
     }
