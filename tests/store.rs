@@ -806,3 +806,66 @@ fn a_doubtful_volume_is_named() {
     let log = lab.build(0);
     assert!(log.contains("is on tmpfs: it is gone after a restart"), "{log}");
 }
+
+#[test]
+fn the_archive_of_an_expired_nightly_version_goes_when_no_snapshot_can_name_it_and_no_other_does() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("good");
+    release(&upstream, "1.0.0", "first");
+    lab.configure(
+        port,
+        &format!("{GOOD}  - {{name: night, git: https://git.example/good, nightly: main, packages: [{{one: ''}}]}}\nretention: {{versions: 1}}\n"),
+    );
+    let configuration = read(&lab, "mirror.yaml");
+    lab.write(
+        "mirror.yaml",
+        &format!("{configuration}snapshots: {{keep: 1, grace: 0s}}\n"),
+    );
+    let night = |number: u32| {
+        upstream.write("text", &number.to_string());
+        upstream.git(&["commit", "-q", "-a", "-m", "later"]);
+        lab.build(0)
+    };
+    let file = |line: &Value| match line["file"].as_str() {
+        Some(file) => file.to_owned(),
+        None => format!("packages/acme/good-{}.zip", line["version"].as_str().unwrap()),
+    };
+    let there = || -> Vec<bool> {
+        let lines = ledger(&lab);
+        let lines = lines.iter().filter(|line| line["kind"] == "dev");
+        lines
+            .map(|line| lab.path("data/acme").join(file(line)).exists())
+            .collect()
+    };
+    night(1);
+    night(2);
+    assert_eq!(there(), [true, true], "it has just become unnamed");
+    night(3);
+    assert_eq!(
+        there(),
+        [true, true, true],
+        "the snapshot before could still be served"
+    );
+    night(4);
+    assert_eq!(there(), [false, true, true, true], "the first, and no other");
+    night(5);
+    assert_eq!(there(), [false, false, true, true, true]);
+
+    let verified = lab.mirror("verify");
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("3 archives") && said.contains("6 lines of the ledger"),
+        "{said}"
+    );
+    let _server = lab.serve("serve", port);
+    let answers: Vec<_> = ledger(&lab)
+        .iter()
+        .map(|line| get(port, &format!("/mirror/{}", file(line))).status)
+        .collect();
+    assert_eq!(
+        answers,
+        [200, 404, 404, 404, 200, 200],
+        "withdrawn ones are not answered"
+    );
+}

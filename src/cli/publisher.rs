@@ -110,17 +110,15 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             variants: variants.of(file.sha256).iter().map(variant).collect(),
         }));
         // All that were ever published, whatever this snapshot names.
-        store.ledger(|ledger| {
-            resources.extend(ledger.releases().iter().map(|release| Resource {
-                path: release.path(),
-                file: store.archive(release),
-                size: release.size,
-                sha256: release.sha256,
-                last_modified: release.time.as_second(),
-                kind: Kind::Archive,
-                variants: variants.of(release.sha256).iter().map(variant).collect(),
-            }));
-        });
+        resources.extend(store.standing()?.iter().map(|release| Resource {
+            path: release.path(),
+            file: store.archive(release),
+            size: release.size,
+            sha256: release.sha256,
+            last_modified: release.time.as_second(),
+            kind: Kind::Archive,
+            variants: variants.of(release.sha256).iter().map(variant).collect(),
+        }));
     }
     Ok(RepositorySite {
         base_path: base_path.to_owned(),

@@ -24,10 +24,7 @@ pub(super) fn scrub(
     let period = setup.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
         let begin = Instant::now();
-        let releases: Vec<_> = stores
-            .iter()
-            .map(|store| store.ledger(|ledger| ledger.releases().to_vec()))
-            .collect();
+        let releases: Vec<_> = stores.iter().map(standing).collect();
         let count = releases.iter().map(Vec::len).sum::<usize>().max(1);
         let pause = period / u32::try_from(count).unwrap_or(u32::MAX);
         for (store, release) in stores
@@ -66,10 +63,8 @@ pub(super) fn mend(
     stop: &CancelFlag,
 ) {
     for (repository, store) in setup.repositories.iter().zip(stores) {
-        let is_damaged =
-            |r: &&Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
-        let releases: Vec<_> =
-            store.ledger(|ledger| ledger.releases().iter().filter(is_damaged).cloned().collect());
+        let is_damaged = |r: &Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
+        let releases: Vec<_> = standing(store).into_iter().filter(is_damaged).collect();
         if releases.is_empty() {
             continue;
         }
@@ -83,6 +78,13 @@ pub(super) fn mend(
             Err(error) => tracing::error!(repository = repository.name, "failed to repair: {error:#}"),
         }
     }
+}
+
+fn standing(store: &Repository) -> Vec<Release> {
+    store.standing().unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        Vec::new()
+    })
 }
 
 fn tell(release: &Release, result: &Again) {

@@ -73,7 +73,7 @@ struct Checked<'a> {
 impl Checked<'_> {
     /// Checks one repository and answers how many problems are left.
     fn all(&self, arguments: &Verify) -> anyhow::Result<usize> {
-        let releases = self.store.ledger(|ledger| ledger.releases().to_vec());
+        let releases = self.store.standing()?;
         let damaged = self.archives(&releases);
         let mut problems = 0;
         if arguments.repair && !damaged.is_empty() {
@@ -106,7 +106,7 @@ impl Checked<'_> {
             self.repository.name,
             releases.len(),
             releases.iter().map(|release| release.size).sum::<u64>(),
-            releases.len(),
+            self.store.ledger(|ledger| ledger.len()),
             newest.map_or("none".to_owned(), |s| s.manifest.number.to_string()),
             match problems {
                 0 => "all is well".to_owned(),

@@ -271,12 +271,13 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// What the repository publishes now.
-fn releases(job: &Job<'_>) -> Vec<Release> {
+/// What the repository publishes now, after `previous`.
+fn releases(job: &Job<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
     let base_url = job.base_url.to_string();
+    let stands = |r: &&Release| previous.is_none_or(|p| !p.manifest.withdraws(r.number));
     let published = job
         .store
-        .ledger(|ledger| ledger.published(&base_url).cloned().collect());
+        .ledger(|ledger| ledger.published(&base_url).filter(stands).cloned().collect());
     nightly::retained(job.recipe, published)
 }
 
@@ -285,7 +286,8 @@ fn publish(
     previous: Option<&Snapshot>,
     report: &mut Report,
 ) -> anyhow::Result<Option<Snapshot>> {
-    let packages = metadata::read(job.store, &releases(job), job.workers)?;
+    let releases = releases(job, previous);
+    let packages = metadata::read(job.store, &releases, job.workers)?;
     if let Some(previous) = previous {
         fuse::check(job, previous, &packages)?;
     }
@@ -305,6 +307,10 @@ fn publish(
         report: &report.to_json()?,
         releases: job.store.ledger(|ledger| ledger.len()),
         rollback_to: None,
+        expired: {
+            let named = releases.iter().map(|release| release.number).collect();
+            job.store.expiry(previous, &named, job.retention.grace)
+        },
     };
     job.store.commit_snapshot(previous, &contents)
 }

@@ -146,7 +146,7 @@ fn nightly(version: &str, date: &str) -> String {
     format!("{numbers}-a{date}{suffix}")
 }
 
-/// The releases that stay in the metadata: of nightly versions those that the recipe keeps. Archives and ledger keep all.
+/// The releases that stay in the metadata: of nightly versions those that the recipe keeps..
 pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Published>) -> Vec<Published> {
     let Some(Retention { versions, days }) = recipe.retention else {
         return releases;

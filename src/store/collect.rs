@@ -1,7 +1,8 @@
 //! Removing old snapshots, in two steps: one that is no longer kept is marked, and goes when the mark is old enough.
 //!
 //! The time between is for servers that have not switched yet. Files that a kept snapshot has are its own names for the
-//! same bytes, so that removing another folder never takes one away. Archives and the ledger are never collected.
+//! same bytes, so that removing another folder never takes one away. The ledger is never collected; the archives of
+//! expired nightly versions go when the last snapshot that could name them has gone ([`super::expire`]).
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -18,12 +19,13 @@ const MARK: &str = "retired";
 pub struct Retention {
     /// So many of the newest.
     pub snapshots: usize,
-    /// How long one that is no longer kept stays.
+    /// How long one that is no longer kept stays, and how long a nightly version that is no longer named is served.
     pub grace: Duration,
 }
 
 impl Repository {
-    /// Marks and removes snapshots that are no longer kept; answers how many are removed.
+    /// Marks and removes snapshots that are no longer kept, then what only they could name; answers how many snapshots
+    /// are removed.
     ///
     /// # Errors
     /// Of the file system.
@@ -46,6 +48,7 @@ impl Repository {
         for number in old {
             removed += usize::from(self.retire(number, retention.grace)?);
         }
+        self.remove_withdrawn()?;
         Ok(removed)
     }
 

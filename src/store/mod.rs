@@ -30,11 +30,17 @@
 //! A lock keeps writers apart for as long as a cycle takes. Should the lock be lost (a network file system, a deleted
 //! file), [`staging`] is the fence that lets only the last writer publish.
 //!
+//! # What goes
+//!
+//! Old snapshots ([`collect`]), and archives of nightly versions that no snapshot names any more ([`expire`]). Released
+//! versions stay for ever.
+//!
 //! A sync that fails is not tried again: the repository takes no more from this writer, and the cycle ends.
 
 mod collect;
 mod cycles;
 mod diverged;
+mod expire;
 pub mod files;
 mod marker;
 mod probe;

@@ -87,6 +87,7 @@ impl Repository {
             report: &read(target, "report.json")?,
             releases: current.manifest.releases,
             rollback_to,
+            expired: target.manifest.expired.clone(),
         };
         self.commit_snapshot(Some(current), &contents)?
             .context("the content is published already")

@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::expire::Expiry;
 use super::{Repository, files};
 use crate::digest::Sha256;
 
@@ -35,6 +36,16 @@ pub struct Manifest {
     /// The snapshot whose content this one brings back; cycles then publish no metadata until that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// The nightly releases that it does not name.
+    #[serde(default, skip_serializing_if = "Expiry::is_empty")]
+    pub expired: Expiry,
+}
+
+impl Manifest {
+    /// Whether the archive of the release with this number is not served any more.
+    pub fn withdraws(&self, number: u64) -> bool {
+        self.expired.get(&number).is_some_and(|expired| expired.withdrawn)
+    }
 }
 
 /// A public file of a snapshot.
@@ -64,6 +75,7 @@ pub struct Contents<'a> {
     /// How many lines of the ledger it publishes.
     pub releases: u64,
     pub rollback_to: Option<u64>,
+    pub expired: Expiry,
 }
 
 impl Repository {
@@ -216,6 +228,7 @@ impl Repository {
             files: BTreeMap::new(),
             report: Some(Sha256::of(contents.report)),
             rollback_to: contents.rollback_to,
+            expired: contents.expired.clone(),
         };
         for (path, bytes) in &contents.files {
             let of = |snapshot: Option<&Snapshot>| snapshot.and_then(|s| s.manifest.files.get(path).copied());
