@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::daemon::wait;
 use super::doors::Keys;
 use super::setup::{self, Setup};
+use super::wait;
 use crate::cycle::Report;
 use crate::observe::Metrics;
 use crate::serve::{Kind, Live, Published};

@@ -1,11 +1,14 @@
 //! The command line: arguments in, an exit code out. Wires the configuration to cycles, the clock and the server.
 
+mod builder;
 mod commands;
 mod daemon;
 mod doors;
+mod follower;
 mod interrupt;
 mod live;
 mod notify;
+mod process;
 mod progress;
 mod publisher;
 mod reload;
@@ -17,11 +20,13 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{LogFormat, LogLevel};
 use crate::observe::init_logging;
+use crate::source::CancelFlag;
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
@@ -165,4 +170,12 @@ fn finish(result: anyhow::Result<Exit>) -> Exit {
         eprintln!("{error:#}");
         Exit::Failed
     })
+}
+
+/// Waits for `time`, or until the program is to stop.
+fn wait(stop: &CancelFlag, time: Duration) {
+    let until = Instant::now() + time;
+    while !stop.is_set() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::daemon::wait;
 use super::setup::{self, Setup};
+use super::wait;
 use crate::config::Webhook;
 use crate::cycle::Report;
 use crate::source::{self, CancelFlag, Settings};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::commands;
-use super::daemon::wait;
 use super::setup::Setup;
+use super::wait;
 use crate::cycle::Again;
 use crate::ledger::Release;
 use crate::serve::Published;

@@ -1,0 +1,149 @@
+//! Builds: which repository's cycle is due, and running it. Cycles run one after the other on the thread of the caller, so
+//! that no repository waits for the network of the server, and the clones, memory and disk of one cycle are free for the
+//! next.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::commands;
+use super::follower::{FOLLOW, Follower};
+use super::setup::{self, Setup};
+use super::upkeep::mend;
+use super::wait;
+use crate::schedule::retry_after;
+use crate::source::CancelFlag;
+use crate::store::{Unavailable, Volume};
+
+/// How long after an attempt to repair a file the next one may begin; each fetches from git.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// Runs cycles under one configuration.
+pub(super) struct Builder<'a> {
+    pub setup: &'a Setup,
+    /// The volume, if it may be built on.
+    pub id: Option<&'a str>,
+    pub follower: Follower<'a>,
+    /// Told when another snapshot is served.
+    pub changed: Sender<()>,
+    pub stop: &'a CancelFlag,
+}
+
+/// When the next cycle of a repository begins, and how many failed in a row before anything was published.
+struct Due {
+    at: Timestamp,
+    failures: u32,
+}
+
+impl Builder<'_> {
+    /// Runs the cycles that are due, at first `all`, until the program is to stop.
+    pub(super) fn run(mut self, all: bool) {
+        // A snapshot spells the URL out that it was made for: what a new configuration says is served once all of it is there.
+        let waiting = all && self.id.is_some();
+        if !waiting {
+            self.follow();
+        }
+        let mut agenda = self.agenda(all);
+        self.run_due(&mut agenda, waiting);
+        self.follow();
+        let mut tried = BTreeMap::new();
+        while !self.stop.is_set() {
+            self.run_due(&mut agenda, false);
+            if self.follower.looked.elapsed() >= FOLLOW {
+                self.follow();
+            }
+            self.mend(&mut tried);
+            wait(self.stop, Duration::from_secs(1));
+        }
+    }
+
+    /// What has never been published is built at once, the rest on its schedule.
+    fn agenda(&self, all: bool) -> Vec<Due> {
+        let repositories = self.setup.repositories.iter().enumerate();
+        let first = |(i, repository)| match all || !self.follower.serves(i) {
+            true => Timestamp::MIN,
+            false => next(repository),
+        };
+        repositories
+            .map(first)
+            .map(|at| Due { at, failures: 0 })
+            .collect()
+    }
+
+    /// Runs the cycles that are due, and serves what they publish unless it has to wait for the others.
+    fn run_due(&mut self, agenda: &mut [Due], waiting: bool) {
+        for (i, (repository, due)) in self.setup.repositories.iter().zip(agenda).enumerate() {
+            let Some(id) = self
+                .id
+                .filter(|_| !self.stop.is_set() && due.at <= Timestamp::now())
+            else {
+                continue;
+            };
+            let result = cycle(self.setup, repository, id, self.stop);
+            if !waiting {
+                self.follow();
+            }
+            due.at = self.due_after(i, result, &mut due.failures);
+            tracing::info!(repository = repository.name, next = %due.at, "waiting for the next cycle");
+        }
+    }
+
+    /// When the next cycle begins after one that ended so: `Ok` of whether nothing failed.
+    fn due_after(&self, repository: usize, result: anyhow::Result<bool>, failures: &mut u32) -> Timestamp {
+        let published = self.follower.is_published(repository);
+        let complete = match result {
+            // Whoever has the volume publishes.
+            Err(error) if error.is::<Unavailable>() && !self.follower.serves(repository) => {
+                return Timestamp::now() + FOLLOW;
+            }
+            Err(error) => {
+                tracing::error!(repository = self.setup.repositories[repository].name, "{error:#}");
+                false
+            }
+            Ok(complete) => complete,
+        };
+        let scheduled = next(&self.setup.repositories[repository]);
+        // Clients can do with what is published until the schedule says so, but not with nothing.
+        if complete || published {
+            *failures = 0;
+            return scheduled;
+        }
+        *failures += 1;
+        scheduled.min(Timestamp::now() + retry_after(*failures))
+    }
+
+    fn follow(&mut self) {
+        if self.follower.follow() {
+            // Without a builder nobody listens.
+            let _ = self.changed.send(());
+        }
+    }
+
+    /// Repairs what could not be served, each file once in a while.
+    fn mend(&self, tried: &mut BTreeMap<PathBuf, Instant>) {
+        tried.retain(|_, at| at.elapsed() < AGAIN);
+        let mut damaged = self.follower.published.take_damaged();
+        damaged.retain(|file| tried.insert(file.clone(), Instant::now()).is_none());
+        if let Some(id) = self.id.filter(|_| !damaged.is_empty()) {
+            mend(self.setup, self.follower.stores, id, &damaged, self.stop);
+        }
+    }
+}
+
+/// Answers whether nothing failed.
+fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelFlag) -> anyhow::Result<bool> {
+    let volume = Volume::open_again(&setup.config.data, id)?;
+    let store = volume.repository(&repository.name)?;
+    let finished = commands::run_cycle(setup, &volume, repository, &store, stop)?;
+    Ok(finished.report.is_complete())
+}
+
+fn next(repository: &setup::Repository) -> Timestamp {
+    repository
+        .schedule
+        .next_after(Timestamp::now())
+        .map_or(Timestamp::MAX, |time| time.timestamp())
+}

@@ -1,0 +1,110 @@
+//! The life of a process that serves: the server and what works beside it, from the first signal to the last answer.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Exit;
+use super::live::Told;
+use super::reload::Request;
+use crate::config::{self, Config};
+use crate::observe::Metrics;
+use crate::serve::{self, AccessLog, Published, Server};
+use crate::source::CancelFlag;
+
+/// How long the end of the program waits for a cycle that is just ending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What signals ask for.
+#[derive(Clone, Default)]
+pub(super) struct Signals {
+    pub(super) stop: CancelFlag,
+    pub(super) reload: Request,
+}
+
+/// Starts the server and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
+pub(super) fn with_server(
+    config: &Config,
+    work: impl FnOnce(Told<'_>, &Signals) + Send,
+) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    let (published, metrics) = (Published::default(), Metrics::new(&config.data)?);
+    let server = Server::bind(
+        settings(&config.serve, config.log),
+        published.clone(),
+        metrics.clone(),
+    );
+    let server = runtime.block_on(server)?;
+    let told = Told {
+        published: &published,
+        metrics: &metrics,
+    };
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    let signals = Signals::default();
+    std::thread::scope(|scope| {
+        let builder = scope.spawn(|| work(told, &signals));
+        let served = runtime.block_on(serve_until_signal(server, &signals));
+        // A cycle is interrupted at any instant without harm, and waiting for it could outlast the grace time.
+        let until = Instant::now() + LINGER;
+        while !builder.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if !builder.is_finished() {
+            tracing::info!("leaving a running cycle: the next start takes it up");
+            std::process::exit(i32::from(served.is_err()) * 2);
+        }
+        served.map(|()| Exit::Complete)
+    })
+}
+
+async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let reload = async {
+        while hangup.recv().await.is_some() {
+            tracing::info!("asked to load the configuration anew");
+            signals.reload.set();
+        }
+    };
+    let cut = server
+        .run(async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = reload => {} }
+            tracing::info!("shutting down");
+            signals.stop.set();
+        })
+        .await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut connections that did not finish in time");
+    }
+    Ok(())
+}
+
+fn settings(configured: &config::Serve, log: config::Log) -> serve::Settings {
+    serve::Settings {
+        listen: configured.listen.clone(),
+        admin: configured.admin.clone(),
+        tls: configured.tls.clone().map(|tls| serve::Tls {
+            listen: tls.listen,
+            certificate: tls.certificate,
+            key: tls.key,
+            http2: tls.http2,
+        }),
+        notice: Duration::ZERO,
+        drain: configured.drain,
+        header_timeout: configured.header_timeout,
+        idle_timeout: configured.idle_timeout,
+        min_pace: configured.min_pace as u64,
+        max_connections: configured.max_connections.get(),
+        max_connections_per_client: configured.max_connections_per_client.get(),
+        max_header_size: configured.max_header_size,
+        access_log: match log.access {
+            config::AccessLog::Off => AccessLog::Off,
+            config::AccessLog::Sampled => AccessLog::Sampled(log.access_sample.0.get()),
+            config::AccessLog::Full => AccessLog::Full,
+        },
+    }
+}

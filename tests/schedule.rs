@@ -1,0 +1,45 @@
+//! When `mirror run` builds.
+
+mod lab;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Running, free_port, get};
+
+const SOURCE: &str =
+    "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
+
+/// What a new mirror has nothing of without its git server is not left until the next night.
+#[test]
+fn a_first_cycle_that_fails_is_tried_again_soon() {
+    let port = free_port();
+    let lab = Lab::new();
+    lab.configure(port, SOURCE);
+    let log = std::fs::File::create(lab.path("log")).unwrap();
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror
+        .args(["run", "--config"])
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::from(log));
+    let server = Running::of(mirror.spawn().unwrap());
+    let said = || std::fs::read_to_string(lab.path("log")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(180);
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        while !is() {
+            assert!(Instant::now() < deadline, "{what}: not in time\n{}", said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until("the first cycle fails", &|| {
+        said().contains("waiting for the next cycle")
+    });
+    assert_eq!(get(port, "/-/readyz").status, 503);
+
+    let upstream = lab.upstream("modules");
+    upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.release("1.0.0");
+    until("it is published", &|| get(port, "/-/readyz").status == 200);
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
