@@ -185,6 +185,10 @@ fn every_route_answers_every_condition() {
     let routes = [
         ("/mirror/packages.json", CHECKED),
         ("/mirror/p2/acme/a.json", CHECKED),
+        ("/mirror/search.json", CHECKED),
+        ("/mirror/search.json?q=a&type=", CHECKED),
+        ("/mirror/list.json", CHECKED),
+        ("/mirror/list.json?filter=acme/*", CHECKED),
         (&*include, FOREVER),
         ("/mirror/packages/acme/a-1.0.0.zip", FOREVER),
         ("/mirror/", CHECKED),

@@ -116,6 +116,81 @@ fn composer_creates_a_project_below_a_sub_path() {
 }
 
 #[test]
+fn composer_searches_and_finds_who_provides_a_virtual_package() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    let module = |name: &str, more: &str| {
+        upstream.write(
+            &format!("{name}/composer.json"),
+            &format!(r#"{{"name": "acme/{name}", "version": "1.0.0", {more}}}"#),
+        );
+    };
+    module(
+        "catalog",
+        r#""type": "magento2-module", "description": "Sells Things", "keywords": ["Product"]"#,
+    );
+    module(
+        "log",
+        r#""description": "Notes what is sold", "provide": {"acme/log-implementation": "1.0.0", "ext-log": "*"}, "abandoned": "acme/new-log""#,
+    );
+    upstream.release("1.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    assert_eq!(root["search"], "/mirror/search.json?q=%query%&type=%type%");
+    assert_eq!(root["list"], "/mirror/list.json");
+    assert_eq!(root["providers-api"], "/mirror/providers/%package%.json");
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/log": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let composer = Project { folder: &project };
+    for (query, found) in [
+        (&["sells"][..], &["acme/catalog"][..]),
+        (&["PRODUCT", "things"], &["acme/catalog"]),
+        (&["acme/"], &["acme/catalog", "acme/log"]),
+        (&["acme", "--type", "library"], &["acme/log"]),
+        (&["acme", "--type", "metapackage"], &[]),
+        (&["--only-name", "catalog"], &["acme/catalog"]),
+        (&["--only-vendor", "ac"], &["acme"]),
+        (&["100% + &?"], &[]),
+    ] {
+        let said = composer.composer(&[&["search", "--format=json"], query].concat());
+        let results = &said[said.find("[").unwrap()..=said.rfind(']').unwrap()];
+        let results: Vec<serde_json::Value> = serde_json::from_str(results).unwrap();
+        let names: Vec<_> = results.iter().map(|result| &result["name"]).collect();
+        assert_eq!(names, found, "{query:?}: {said}");
+    }
+    let said = composer.composer(&["search", "notes"]);
+    assert!(said.contains("! Abandoned ! Notes what is sold"), "{said}");
+    let said = composer.composer(&["show", "--available", "acme/*"]);
+    assert!(
+        said.contains("acme/catalog") && said.contains("acme/log"),
+        "{said}"
+    );
+
+    // Composer takes a name that has no version of its own, because the mirror says who provides it.
+    composer.composer(&["update"]);
+    let said = composer.composer(&["require", "acme/log-implementation"]);
+    assert!(said.contains("acme/log-implementation"), "{said}");
+    let required = std::fs::read_to_string(project.join("composer.json")).unwrap();
+    assert!(
+        required.contains(r#""acme/log-implementation": "*""#),
+        "{required}"
+    );
+    let providers = get(port, "/mirror/providers/acme/log-implementation.json");
+    let providers: serde_json::Value = serde_json::from_slice(&providers.body).unwrap();
+    assert_eq!(providers["providers"][0]["name"], "acme/log");
+    assert_eq!(get(port, "/mirror/providers/ext-log.json").status, 404);
+}
+
+#[test]
 fn a_cycle_that_finds_nothing_new_changes_no_file() {
     let (lab, port) = (Lab::new(), free_port());
     let upstream = shop(&lab);

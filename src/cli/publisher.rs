@@ -5,6 +5,7 @@ use super::setup::{self, Setup};
 use crate::coding::{Coding, Effort};
 use crate::config::Compression;
 use crate::memory;
+use crate::repository::catalog;
 use crate::serve::{Kind, Published, RepositorySite, Resource, Site, Variant};
 use crate::source::CancelFlag;
 use crate::store::Repository;
@@ -131,6 +132,8 @@ fn kind(path: &str) -> Kind {
         .extension()
         .and_then(std::ffi::OsStr::to_str);
     match extension {
+        _ if path == catalog::SEARCH => Kind::Search,
+        _ if path == catalog::LIST => Kind::List,
         _ if path.starts_with("include/") => Kind::ArchivedMetadata,
         Some("html") => Kind::Page,
         Some("css") => Kind::Style,

@@ -35,7 +35,7 @@ use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::listing::Root;
-use crate::repository::{BaseUrl, hints, pages};
+use crate::repository::{BaseUrl, is_current, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Retention};
@@ -238,7 +238,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report == before
             && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
             && p.manifest.base_url == job.base_url.to_string()
-            && std::fs::read(p.folder.join("packages.json")).is_ok_and(|root| hints::are_in(&root, job.hints))
+            && std::fs::read(p.folder.join("packages.json"))
+                .is_ok_and(|root| is_current(&root, job.base_url, job.hints))
             && pages::are_current(|path| p.manifest.files.get(path).map(|file| file.sha256))
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });

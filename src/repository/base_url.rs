@@ -29,9 +29,10 @@ impl BaseUrl {
         format!("{}{path}", self.0)
     }
 
-    /// The template of Composer's `metadata-url`: from the root of the host, because Composer resolves it against that.
-    pub fn metadata_url(&self) -> String {
-        format!("{}p2/%package%.json", self.path())
+    /// A path below it, or a template of one, from the root of the host: what Composer resolves addresses in
+    /// packages.json against (`ComposerRepository::canonicalizeUrl`).
+    pub fn from_host(&self, path: &str) -> String {
+        format!("{}{path}", self.path())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{Hints, Message};
 
 /// The keys of packages.json that hints may make.
-const KEYS: [&str; 3] = ["mirrors", "warnings", "infos"];
+pub(super) const KEYS: [&str; 3] = ["mirrors", "warnings", "infos"];
 
 /// The keys that these hints make, in the order of [`KEYS`].
 pub fn of(hints: &Hints) -> Map<String, Value> {
@@ -28,13 +28,4 @@ pub fn of(hints: &Hints) -> Map<String, Value> {
         .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| (key.to_owned(), value.into()))
         .collect()
-}
-
-/// Whether a packages.json tells exactly these hints.
-pub fn are_in(root: &[u8], hints: &Hints) -> bool {
-    let Ok(Value::Object(mut root)) = serde_json::from_slice(root) else {
-        return false;
-    };
-    root.retain(|key, _| KEYS.contains(&key.as_str()));
-    root == of(hints)
 }

@@ -1,24 +1,29 @@
 //! The Composer repository as files: releases in, (path, bytes) out. Pure.
 //!
 //! [`package`] makes the data of one version, [`minify`] shrinks the list of a package's versions; this file puts them
-//! into `p2/`, `include/` and `packages.json`. No `source` and no `dist.reference`: with them a lock file clings to the
-//! mirror that it was made against.
+//! into `p2/` and `include/`, [`root`] makes `packages.json`, and [`catalog`] what is asked beside the versions. No
+//! `source` and no `dist.reference`: with them a lock file clings to the mirror that it was made against.
 
 mod base_url;
+pub mod catalog;
 mod closure;
-pub mod hints;
+mod hints;
 pub mod listing;
 mod minify;
 mod package;
 pub mod pages;
+mod root;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use self::root::Root;
+
 pub use base_url::BaseUrl;
 pub use closure::{Gap, gaps};
 pub use package::PackageVersion;
+pub use root::is_current;
 
 use crate::composer::Stability;
 use crate::config::Hints;
@@ -52,8 +57,16 @@ pub fn render(
     let include = serde_json::to_vec(&json!({ "packages": all }))?;
     let sha1 = Sha1::of(&include);
     let path = format!("include/all${sha1}.json");
-    files.insert("packages.json".into(), root(base, hints, &names, &path, sha1)?);
+    let root = Root {
+        base,
+        hints,
+        names: &names,
+        include: (&path, sha1),
+        has_providers: catalog::has_providers(&packages),
+    };
+    files.insert("packages.json".into(), root.render()?);
     files.insert(path, include);
+    files.extend(catalog::render(base, &packages)?);
     Ok(files)
 }
 
@@ -64,23 +77,4 @@ fn p2(name: &str, versions: &[&PackageVersion], base: &BaseUrl) -> serde_json::R
     }
     let data: Vec<_> = versions.iter().map(|v| v.data(base)).collect();
     serde_json::to_vec(&json!({ "packages": { name: minify::minify(&data) }, "minified": "composer/2.0" }))
-}
-
-fn root(
-    base: &BaseUrl,
-    hints: &Hints,
-    names: &[String],
-    include: &str,
-    sha1: Sha1,
-) -> serde_json::Result<Vec<u8>> {
-    let mut root = json!({
-        "packages": [],
-        "includes": { include: { "sha1": sha1 } },
-        "metadata-url": base.metadata_url(),
-        "available-packages": names,
-    });
-    if let Value::Object(root) = &mut root {
-        root.extend(hints::of(hints));
-    }
-    serde_json::to_vec_pretty(&root)
 }

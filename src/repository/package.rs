@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
 use super::BaseUrl;
-use crate::composer::{Manifest, Version};
+use crate::composer::{Manifest, Stability, Version};
 use crate::digest::Sha1;
 
 /// A published version and what is in its archive.
@@ -29,6 +29,21 @@ pub struct PackageVersion {
 const LINKS: [&str; 5] = ["require", "conflict", "provide", "replace", "require-dev"];
 
 impl PackageVersion {
+    /// A text of the manifest; Magento's modules say `N/A` where they have nothing to say.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let text = self.manifest.0.get(key)?.as_str()?.trim();
+        (!text.is_empty() && text != "N/A" && text != "n/a").then_some(text)
+    }
+
+    /// Its type as Composer takes it.
+    pub fn kind(&self) -> &str {
+        self.text("type").unwrap_or("library")
+    }
+
+    pub fn is_stable(&self) -> bool {
+        self.version.stability() == Stability::Stable
+    }
+
     /// The package data, with an absolute `dist.url` under `base`.
     pub fn data(&self, base: &BaseUrl) -> Map<String, Value> {
         let manifest = &self.manifest.0;

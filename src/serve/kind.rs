@@ -11,6 +11,10 @@ const REVALIDATED: &str = "public, max-age=0, must-revalidate";
 pub enum Kind {
     /// `packages.json`, `p2/…`, `mirror.json`: JSON that the next snapshot may change.
     Metadata,
+    /// `search.json`: metadata that a query takes a part of.
+    Search,
+    /// `list.json`, likewise.
+    List,
     /// `include/all$<sha1>.json`: JSON that carries its digest in its name.
     ArchivedMetadata,
     /// A package's zip.
@@ -31,6 +35,8 @@ impl Kind {
     pub(super) fn route(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
+            Self::Search => "search",
+            Self::List => "list",
             Self::ArchivedMetadata => "include",
             Self::Archive => "archive",
             Self::Ledger => "ledger",
@@ -42,7 +48,7 @@ impl Kind {
 
     pub(super) fn media_type(self) -> &'static str {
         match self {
-            Self::Metadata | Self::ArchivedMetadata => "application/json",
+            Self::Metadata | Self::Search | Self::List | Self::ArchivedMetadata => "application/json",
             Self::Archive => "application/zip",
             Self::Ledger => "application/jsonl",
             Self::Page => "text/html; charset=utf-8",
@@ -55,22 +61,30 @@ impl Kind {
     pub(super) fn cache_control(self) -> &'static str {
         match self {
             Self::Archive | Self::ArchivedMetadata => IMMUTABLE,
-            Self::Metadata | Self::Ledger | Self::Page | Self::Style | Self::Script | Self::Text => {
-                REVALIDATED
-            }
+            Self::Metadata
+            | Self::Search
+            | Self::List
+            | Self::Ledger
+            | Self::Page
+            | Self::Style
+            | Self::Script
+            | Self::Text => REVALIDATED,
         }
     }
 
     /// Whether scripts of other web sites may read it.
     pub(super) fn is_json(self) -> bool {
-        matches!(self, Self::Metadata | Self::ArchivedMetadata | Self::Ledger)
+        matches!(
+            self,
+            Self::Metadata | Self::Search | Self::List | Self::ArchivedMetadata | Self::Ledger
+        )
     }
 
     /// Whether its bytes are worth keeping in memory: what every Composer run asks for.
     pub(super) fn is_asked_often(self) -> bool {
         matches!(
             self,
-            Self::Metadata | Self::Page | Self::Style | Self::Script | Self::Text
+            Self::Metadata | Self::Search | Self::List | Self::Page | Self::Style | Self::Script | Self::Text
         )
     }
 

@@ -3,12 +3,8 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
-use super::integrity::Integrity;
 use super::kind::Kind;
-use super::site::{Content, Entry, Representation};
-use crate::digest::Sha256;
+use super::site::Entry;
 
 /// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
 pub struct Live {
@@ -27,7 +23,7 @@ impl Texts {
     pub fn new(texts: Vec<Live>) -> Self {
         let texts = texts.into_iter().filter_map(|text| {
             let path = text.path.clone();
-            match entry(text) {
+            match Entry::in_memory(text.kind, text.bytes, text.last_modified) {
                 Ok(entry) => Some((path, entry)),
                 Err(error) => {
                     tracing::error!(path, "failed to publish a text: {error:#}");
@@ -43,20 +39,4 @@ impl Texts {
         let (path, entry) = self.0.get_key_value(path)?;
         Some((entry, path.rsplit('/').next().unwrap_or(path)))
     }
-}
-
-fn entry(text: Live) -> anyhow::Result<Entry> {
-    let (sha256, size) = (Sha256::of(&text.bytes), text.bytes.len() as u64);
-    let content = Content::Memory(Bytes::from(text.bytes));
-    Ok(Entry {
-        kind: text.kind,
-        identity: Representation::new(
-            content,
-            size,
-            Integrity::new(sha256, false),
-            sha256,
-            text.last_modified,
-        )?,
-        variants: Box::default(),
-    })
 }

@@ -36,6 +36,7 @@ mod negotiate;
 mod patience;
 mod probes;
 mod published;
+mod query;
 mod range;
 mod respond;
 mod route;

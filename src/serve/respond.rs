@@ -133,7 +133,10 @@ async fn published_at<B>(published: &Published, request: &Request<B>) -> Answer 
     let site = published.site();
     let path = request.uri().path();
     match site.as_ref().map(|site| route(site, path)) {
-        Some(Route::Found(entry, name)) => found(published, entry, name, request).await,
+        Some(Route::Found(entry, name)) => match entry.part(request.uri().query()) {
+            Some(part) => found(published, &part, name, request).await,
+            None => found(published, entry, name, request).await,
+        },
         Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(location)),
         None | Some(Route::Unpublished) => {
             told(published, request, || Answer::new("unpublished", unpublished())).await

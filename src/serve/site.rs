@@ -16,6 +16,7 @@ use hyper::header::{HeaderValue, InvalidHeaderValue};
 use super::conditional::Validators;
 use super::integrity::Integrity;
 use super::kind::Kind;
+use super::query::Queried;
 use super::route::{Route, route};
 use crate::coding::Coding;
 use crate::digest::Sha256;
@@ -81,6 +82,8 @@ pub(super) struct Entry {
     /// The published bytes themselves.
     pub(super) identity: Representation,
     pub(super) variants: Box<[(Coding, Representation)]>,
+    /// What queries are put to.
+    pub(super) queried: Option<Box<(Queried, i64)>>,
 }
 
 /// One sequence of bytes that a URL can answer with.
@@ -203,6 +206,13 @@ impl Entry {
             )
         };
         let identity = made(file, size, sha256)?;
+        let queried = match &identity.content {
+            Content::Memory(bytes) => Queried::parse(kind, bytes).unwrap_or_else(|error| {
+                tracing::warn!("answering every query with all: {error:#}");
+                None
+            }),
+            Content::Disk(_) => None,
+        };
         let variant = |variant: Variant| match made(variant.file, variant.size, variant.sha256) {
             Ok(made) => Some((variant.coding, made)),
             Err(error) => {
@@ -214,6 +224,29 @@ impl Entry {
             kind,
             identity,
             variants: variants.into_iter().filter_map(variant).collect(),
+            queried: queried.map(|queried| Box::new((queried, last_modified))),
+        })
+    }
+
+    /// The part that a query takes, for this answer only; none if it takes everything. Its date is that of the whole:
+    /// it may move where the part does not, but never stays where the part moves.
+    pub(super) fn part(&self, query: Option<&str>) -> Option<Self> {
+        let (queried, last_modified) = self.queried.as_deref()?;
+        let bytes = queried.answer(query?)?;
+        Self::in_memory(self.kind, bytes, *last_modified).ok()
+    }
+
+    /// # Errors
+    ///
+    /// None that depends on the bytes.
+    pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Result<Self> {
+        let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
+        let (content, integrity) = (Content::Memory(bytes.into()), Integrity::new(sha256, false));
+        Ok(Self {
+            kind,
+            identity: Representation::new(content, size, integrity, sha256, last_modified)?,
+            variants: Box::default(),
+            queried: None,
         })
     }
 }

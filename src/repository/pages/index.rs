@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::BaseUrl;
 use super::layout::page;
-use super::view::{Package, View, day, kind, text};
+use super::view::{Package, View, day};
 use super::{path_of, usage};
 
 /// Releases in the list of the newest.
@@ -50,8 +50,8 @@ fn row(package: &Package<'_>) -> Markup {
     let newest = package.newest();
     html! {
         li {
-            a href=(path_of(package.name)) { (package.name) } " " b { (newest.version) } " " i { (kind(newest)) }
-            @if let Some(text) = text(newest, "description") { p { (excerpt(text)) } }
+            a href=(path_of(package.name)) { (package.name) } " " b { (newest.version) } " " i { (newest.kind()) }
+            @if let Some(text) = newest.text("description") { p { (excerpt(text)) } }
         }
     }
 }

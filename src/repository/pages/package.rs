@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::{BaseUrl, PackageVersion};
 use super::layout::{copyable, page};
-use super::view::{Package, View, day, instant, kind, links, size, text};
+use super::view::{Package, View, day, instant, links, size};
 
 /// From a package's page to the base URL.
 const ROOT: &str = "../../";
@@ -13,9 +13,9 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>, package: &Package<'_>) -> 
     let newest = package.newest();
     let body = html! {
         h1 { (package.name) }
-        @if let Some(description) = text(newest, "description") { p.lead { (description) } }
+        @if let Some(description) = newest.text("description") { p.lead { (description) } }
         p {
-            (kind(newest)) " · " (package.versions.len())
+            (newest.kind()) " · " (package.versions.len())
             @if package.versions.len() == 1 { " version" } @else { " versions" }
         }
         (copyable(&command(package, newest)))

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::BaseUrl;
 use super::layout::copyable;
-use super::view::{Package, View, kind};
+use super::view::{Package, View};
 
 pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
     let url = base.to_string();
@@ -17,7 +17,7 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
                 p { "This mirror is served without TLS, which Composer refuses until it is told otherwise:" }
                 (copyable("composer config --global secure-http false"))
             }
-            @for project in view.packages.iter().filter(|p| kind(p.newest()) == "project") {
+            @for project in view.packages.iter().filter(|p| p.newest().kind() == "project") {
                 h3 { "A new project from " (project.name) }
                 (copyable(&create(&url, project)))
             }

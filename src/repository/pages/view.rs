@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::super::PackageVersion;
-use crate::composer::Stability;
 
 /// All packages of a repository, by name.
 pub(super) struct View<'a> {
@@ -55,7 +54,7 @@ impl<'a> View<'a> {
     /// The packages that were released last, each in its newest version: of what people install, projects and
     /// metapackages, where there are any.
     pub fn newest(&self, count: usize) -> Vec<(&Package<'a>, &'a PackageVersion)> {
-        let product = |p: &&Package<'a>| matches!(kind(p.newest()), "project" | "metapackage");
+        let product = |p: &&Package<'a>| matches!(p.newest().kind(), "project" | "metapackage");
         let any = self.packages.iter().any(|p| product(&p));
         let mut all: Vec<_> = self
             .packages
@@ -77,19 +76,9 @@ impl<'a> View<'a> {
 impl<'a> Package<'a> {
     /// The newest stable version, or the newest of all where none is stable.
     pub fn newest(&self) -> &'a PackageVersion {
-        let stable = |v: &&&PackageVersion| v.version.stability() == Stability::Stable;
-        self.versions.iter().find(stable).unwrap_or(&self.versions[0])
+        let mut versions = self.versions.iter();
+        versions.find(|v| v.is_stable()).unwrap_or(&self.versions[0])
     }
-}
-
-/// A text of the manifest; Magento's modules say `N/A` where they have nothing to say.
-pub(super) fn text<'v>(version: &'v PackageVersion, key: &str) -> Option<&'v str> {
-    let text = version.manifest.0.get(key)?.as_str()?.trim();
-    (!text.is_empty() && text != "N/A" && text != "n/a").then_some(text)
-}
-
-pub(super) fn kind(version: &PackageVersion) -> &str {
-    text(version, "type").unwrap_or("library")
 }
 
 /// The links of one kind: target and constraint.
