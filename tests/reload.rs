@@ -148,16 +148,36 @@ fn a_broken_file_is_no_end_of_health() {
     let server = lab.serve("run", port);
     assert!(lab.mirror("health").status.success());
     lab.write("mirror.yaml", "repositories: 1\n");
+    until("the broken file is reported", || {
+        log(&lab).contains("the new configuration is not used")
+    });
+    let output = lab.mirror("health");
+    assert!(output.status.success(), "{output:?}");
+    // Nor for one whose addresses take effect at the next start.
+    lab.configure(free_port(), SOURCE);
+    assert!(lab.mirror("health").status.success());
+    assert_eq!(server.stop(), Some(0));
+
+    assert_eq!(lab.mirror("health").status.code(), Some(2));
+    lab.write("mirror.yaml", "repositories: 1\n");
     let output = lab.mirror("health");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.contains("the configuration is invalid, asking the usual address"),
-        "{said}"
-    );
-    // What answers there, if anybody does, is not this server.
-    assert!(
-        said.contains("[::]:8080/-/healthz") || output.status.success(),
-        "{said}"
-    );
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("repositories"), "{said}");
+}
+
+/// A server that stands still is not well, although its sockets are there.
+#[test]
+fn a_server_that_does_not_answer_is_not_well() {
+    let port = free_port();
+    let lab = lab(port);
+    let server = lab.serve("run", port);
+    server.signal("STOP");
+    let output = lab.mirror("health");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no answer within"), "{said}");
+    server.signal("CONT");
+    assert!(lab.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::progress::Display;
@@ -18,12 +17,8 @@ use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::{Recipe, Source};
-use crate::serve::health::{self, Probe};
 use crate::source::{self, CancelFlag, Fetcher};
 use crate::store::{self, Volume};
-
-/// How long `mirror health` waits.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs one cycle of `repository`, logs its summary and answers how it ended.
 pub(super) fn run_cycle(
@@ -307,22 +302,6 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Complete)
-}
-
-/// Asks the server that this configuration describes.
-pub(super) fn health(setup: &Setup) -> anyhow::Result<Exit> {
-    ask(&setup.config.serve)
-}
-
-/// Asks the server at the address of a configuration that says nothing about it.
-pub(super) fn usual_health() -> anyhow::Result<Exit> {
-    ask(&config::Serve::default())
-}
-
-fn ask(serve: &config::Serve) -> anyhow::Result<Exit> {
-    let address = serve.admin.first().or(serve.listen.first());
-    let address = address.context("`serve.listen` names no address")?;
-    health::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }
 
 /// The JSON Schema of a kind of file.

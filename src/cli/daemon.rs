@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::builder::Builder;
 use super::doors::{self, Keys};
 use super::follower::{FOLLOW, Follower};
+use super::health::own_name;
 use super::process::{Signals, with_server};
 use super::publisher::make_variants;
 use super::reload::Watch;
@@ -29,7 +30,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let stores = open(&setup, &volume)?;
     doors::check(&setup)?;
     drop(volume);
-    with_server(&setup.config.clone(), |seen, signals| {
+    with_server(&setup.config.clone(), own_name(named), |seen, signals| {
         let published = seen.published;
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
@@ -146,7 +147,7 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     let volume = Volume::open_read_only(&setup.config.data)?;
     let stores = open(&setup, &volume)?;
     doors::check(&setup)?;
-    with_server(&setup.config.clone(), |told, signals| {
+    with_server(&setup.config.clone(), own_name(named), |told, signals| {
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
             std::thread::scope(|scope| {
                 let keys = Keys::hand_out(setup, told.published);

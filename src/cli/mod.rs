@@ -5,6 +5,7 @@ mod commands;
 mod daemon;
 mod doors;
 mod follower;
+mod health;
 mod interrupt;
 mod live;
 mod notify;
@@ -130,13 +131,14 @@ pub fn main() -> ExitCode {
 }
 
 fn configured(command: &Command, arguments: &Arguments) -> Exit {
-    let setup = match setup::load(arguments.config.as_deref()) {
+    let named = arguments.config.as_deref();
+    if matches!(command, Command::Health)
+        && let Some(answer) = health::of_running(named)
+    {
+        return finish(answer);
+    }
+    let setup = match setup::load(named) {
         Ok(setup) => setup,
-        // A server whose configuration has become invalid goes on with the one that it has.
-        Err(error) if matches!(command, Command::Health) => {
-            eprintln!("the configuration is invalid, asking the usual address: {error:#}");
-            return finish(commands::usual_health());
-        }
         Err(error) => {
             eprintln!("{error:#}");
             return Exit::Usage;
@@ -151,14 +153,14 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         _ => (log.format, log.level),
     };
     let result = init_logging(format, level).and_then(|()| match command {
-        Command::Run => daemon::run(setup, arguments.config.as_deref()),
-        Command::Serve => daemon::serve(setup, arguments.config.as_deref()),
+        Command::Run => daemon::run(setup, named),
+        Command::Serve => daemon::serve(setup, named),
         Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
         Command::Plan => interrupt::end_on_signal().and_then(|()| commands::plan(&setup)),
         Command::Check => commands::check(&setup),
         Command::Verify(arguments) => verify::verify(&setup, arguments),
         Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
-        Command::Health => commands::health(&setup),
+        Command::Health => health::of_configured(&setup),
         // Neither has a configuration.
         Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
     });

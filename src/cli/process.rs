@@ -10,7 +10,7 @@ use super::live::Told;
 use super::reload::Request;
 use crate::config::{self, Config};
 use crate::observe::Metrics;
-use crate::serve::{self, AccessLog, Published, Server};
+use crate::serve::{self, AccessLog, OwnName, Published, Server};
 use crate::source::CancelFlag;
 
 /// How long the end of the program waits for a cycle that is just ending.
@@ -23,15 +23,16 @@ pub(super) struct Signals {
     pub(super) reload: Request,
 }
 
-/// Starts the server and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
+/// Starts the server, also at its `own` address, and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
 pub(super) fn with_server(
     config: &Config,
+    own: OwnName,
     work: impl FnOnce(Told<'_>, &Signals) + Send,
 ) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
     let (published, metrics) = (Published::default(), Metrics::new(&config.data)?);
     let server = Server::bind(
-        settings(&config.serve, config.log),
+        settings(&config.serve, own, config.log),
         published.clone(),
         metrics.clone(),
     );
@@ -83,7 +84,7 @@ async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result
     Ok(())
 }
 
-fn settings(configured: &config::Serve, log: config::Log) -> serve::Settings {
+fn settings(configured: &config::Serve, own: OwnName, log: config::Log) -> serve::Settings {
     serve::Settings {
         listen: configured.listen.clone(),
         admin: configured.admin.clone(),
@@ -93,6 +94,7 @@ fn settings(configured: &config::Serve, log: config::Log) -> serve::Settings {
             key: tls.key,
             http2: tls.http2,
         }),
+        own: Some(own),
         notice: Duration::ZERO,
         drain: configured.drain,
         header_timeout: configured.header_timeout,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::own::OwnName;
 pub use super::probes::Probe;
 use crate::config::Address;
 
@@ -21,12 +22,33 @@ const ANSWER: u64 = 4 << 10;
 pub fn check(listen: &Address, probe: Probe, patience: Duration) -> Result<()> {
     let answer =
         ask(listen, probe, patience).with_context(|| format!("failed to ask `{listen}{}`", probe.path()))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    judge(&answer, probe)
+}
+
+fn judge(answer: &str, probe: Probe) -> Result<()> {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
         Some(code) => bail!("`{}` answers {code}: {body}", probe.path()),
         None => bail!("`{}` does not answer in HTTP", probe.path()),
     }
+}
+
+/// Puts `probe` to the server whose own address this is; `None` when there is none.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_own(name: &OwnName, probe: Probe, patience: Duration) -> Option<Result<()>> {
+    let stream = name.connect().ok()?;
+    // Without it the kernel's is endless.
+    let _ = stream.set_write_timeout(Some(patience));
+    let answer = talk(stream, "localhost", probe, patience, UnixStream::set_read_timeout);
+    Some(
+        answer
+            .with_context(|| format!("failed to ask `{}` of the running server", probe.path()))
+            .and_then(|answer| judge(&answer, probe)),
+    )
 }
 
 /// "Every address" is reached by loopback; `[::]` by both, since it means IPv4 alone where there is no IPv6.

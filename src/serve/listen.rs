@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Error, Result, ensure};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::own::OwnName;
 use crate::config::Address;
 
 /// A bound address.
@@ -44,6 +45,11 @@ impl Listener {
                 Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
             }
         })
+    }
+
+    /// The server's own address, unless another server has it.
+    pub(super) fn own(name: &OwnName) -> io::Result<Self> {
+        UnixListener::from_std(name.bind()?).map(Self::Unix)
     }
 
     pub(super) async fn accept(&self) -> io::Result<Accepted> {

@@ -27,6 +27,8 @@ pub(super) enum Role {
     Public,
     /// Probes and metrics.
     Admin,
+    /// Probes.
+    Own,
 }
 
 /// A response, and what it is counted as.
@@ -109,11 +111,11 @@ async fn get<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer {
         if let Some(probe) = Probe::of(path) {
             return Answer::new("probe", probe.answer(published));
         }
-        if path == METRICS && role != Role::Public {
+        if path == METRICS && matches!(role, Role::Everything | Role::Admin) {
             return Answer::new("metrics", probes::metrics(&shared.metrics));
         }
     }
-    if role == Role::Admin {
+    if matches!(role, Role::Admin | Role::Own) {
         return Answer::new("not_found", not_found());
     }
     let doors = published.doors();

@@ -18,6 +18,7 @@ use super::account::AccessLog;
 use super::connection::{self, Peer, Phase, Protocols};
 use super::limits::Places;
 use super::listen::{Accepted, Listener};
+use super::own::OwnName;
 use super::published::Published;
 use super::respond::Role;
 use super::tls::{Certificate, Tls};
@@ -35,6 +36,8 @@ pub struct Settings {
     /// Where only probes and metrics are answered. When there is none, metrics are answered everywhere.
     pub admin: Vec<Address>,
     pub tls: Option<Tls>,
+    /// Where `mirror health` asks, whatever else is listened on.
+    pub own: Option<OwnName>,
     /// How long `/-/readyz` says no before new connections are refused: the time that a load balancer needs to
     /// notice. Nothing is refused meanwhile.
     pub notice: Duration,
@@ -62,6 +65,7 @@ impl Default for Settings {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)).into()],
             admin: Vec::new(),
             tls: None,
+            own: None,
             notice: Duration::ZERO,
             // Kubernetes kills after 30 seconds.
             drain: Duration::from_secs(25),
@@ -130,8 +134,10 @@ impl Server {
             }
         }
         let addresses = listeners.iter().map(|bound| bound.listener.address());
+        let addresses = addresses.collect::<Result<_>>()?;
+        listeners.extend(settings.own.as_ref().and_then(own));
         Ok(Self {
-            addresses: addresses.collect::<Result<_>>()?,
+            addresses,
             listeners,
             certificate,
             shared: Arc::new(Shared {
@@ -165,7 +171,10 @@ impl Server {
             let acceptor = Acceptor {
                 role,
                 tls,
-                places: if role == Role::Admin { &admin } else { &places }.clone(),
+                places: match role {
+                    Role::Admin | Role::Own => admin.clone(),
+                    Role::Everything | Role::Public => places.clone(),
+                },
                 shared: Arc::clone(&self.shared),
                 phase: Arc::clone(&phase),
             };
@@ -183,6 +192,18 @@ impl Server {
         }
         cut
     }
+}
+
+/// Without it `mirror health` asks elsewhere.
+fn own(name: &OwnName) -> Option<Bound> {
+    let bound = Listener::own(name).map(|listener| Bound {
+        listener,
+        role: Role::Own,
+        tls: None,
+    });
+    bound
+        .map_err(|error| tracing::debug!(%error, "the server has no address of its own"))
+        .ok()
 }
 
 /// Monitors are few.

@@ -1,0 +1,35 @@
+//! `mirror health`: whether the server of this container is well. It is asked at its own address first, because the file
+//! may have become another one, or a broken one, since the server started.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::Exit;
+use super::setup::Setup;
+use crate::config;
+use crate::serve::OwnName;
+use crate::serve::health::{self, Probe};
+
+/// How long is waited for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The own address of the server with the configuration `named` on the command line.
+pub(super) fn own_name(named: Option<&Path>) -> OwnName {
+    OwnName::of(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
+}
+
+/// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
+pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
+    let answer = health::check_own(&own_name(named), Probe::Health, PATIENCE)?;
+    Some(answer.map(|()| Exit::Complete))
+}
+
+/// Asks at the address in the configuration.
+pub(super) fn of_configured(setup: &Setup) -> anyhow::Result<Exit> {
+    let serve = &setup.config.serve;
+    let address = serve.admin.first().or(serve.listen.first());
+    let address = address.context("`serve.listen` names no address")?;
+    health::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
+}
