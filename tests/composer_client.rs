@@ -34,11 +34,22 @@ fn shop(lab: &Lab) -> lab::Upstream {
     upstream
 }
 
+/// Adds keys to the repository of the configuration.
+fn configure_repository(lab: &Lab, keys: &str) {
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let recipe = "recipe: ./recipe.yaml";
+    lab.write(
+        "mirror.yaml",
+        &config.replace(recipe, &format!("{recipe}, {keys}")),
+    );
+}
+
 #[test]
 fn composer_installs_updates_and_installs_again_after_a_restart() {
     let (lab, port) = (Lab::new(), free_port());
     let upstream = shop(&lab);
     lab.configure(port, SOURCE);
+    configure_repository(&lab, "metadata: lazy");
     lab.build(0);
     let server = lab.serve("run", port);
 
@@ -83,6 +94,80 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
         .current_dir(&project));
     composer.composer(&["install"]);
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+}
+
+#[test]
+fn composer_gets_all_metadata_with_one_request() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let server = lab.serve("run", port);
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let composer = Project { folder: &project };
+    // Every answer that Composer tells of, as "[200] http://...".
+    let answers = |arguments: &[&str]| {
+        let said = composer.composer(&[arguments, &["-vvv"]].concat());
+        let answers = said
+            .lines()
+            .filter(|l| l.starts_with("[") && l.contains("/mirror/"));
+        let answers = answers.map(|line| line.split("/mirror/").collect::<Vec<_>>());
+        let answers: Vec<_> = answers
+            .map(|parts| (parts[0][..5].to_owned(), parts[1].to_owned()))
+            .collect();
+        (answers, said)
+    };
+    let root = |status: &str| vec![(status.to_owned(), "packages.json".to_owned())];
+    let (cold, said) = answers(&["update", "--no-install"]);
+    assert_eq!(cold, root("[200]"), "{said}");
+    let (warm, said) = answers(&["update", "--no-install"]);
+    assert_eq!(warm, root("[304]"), "{said}");
+    composer.composer(&["install"]);
+    let product = project.join("vendor/acme/catalog/Model/Product.php");
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
+    for arguments in [
+        &["show", "--available", "acme/sales", "1.0.0-p1"][..],
+        &["outdated"],
+        &["prohibits", "acme/catalog", "1.0.0-p1"],
+        &["update", "--lock"],
+        &[
+            "require",
+            "acme/shop:^1.0",
+            "--with-all-dependencies",
+            "--no-install",
+        ],
+    ] {
+        let (answers, said) = answers(arguments);
+        assert_eq!(answers, root("[304]"), "{said}");
+    }
+    composer.composer(&["install"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+
+    // A new release leaves what is said of the others as it was, and the files of the lazy form are there as well.
+    let uids = || {
+        let root: serde_json::Value =
+            serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+        let versions = root["packages"].as_object().unwrap().values();
+        let uids = versions.flat_map(|versions| versions.as_object().unwrap().values().cloned());
+        uids.map(|version| (version["uid"].as_u64().unwrap(), version))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = uids();
+    assert_eq!(before.len(), 6);
+    assert_eq!(server.stop(), Some(0));
+    upstream.release("1.0.1");
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let after = uids();
+    assert!(after.len() > before.len());
+    assert!(before.iter().all(|(uid, version)| after[uid] == *version));
+    let (changed, said) = answers(&["update", "--no-install"]);
+    assert_eq!(changed, root("[200]"), "{said}");
+    assert_eq!(get(port, "/mirror/p2/acme/sales.json").status, 200);
 }
 
 #[test]

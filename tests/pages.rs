@@ -28,6 +28,7 @@ fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
     let mut manifest = manifest;
     manifest["name"] = name.into();
     PackageVersion {
+        number: 1,
         manifest: Manifest::parse(manifest.to_string().as_bytes()).unwrap(),
         version: version.parse().unwrap(),
         path: format!("packages/{name}-{version}.zip"),

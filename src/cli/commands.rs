@@ -121,6 +121,7 @@ fn with_job<T>(
         clones: volume.git(),
         recipes: &setup.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
         base_url: &repository.base_url,
+        metadata: repository.metadata,
         hints: &repository.hints,
         recipe: &repository.recipe,
         rewrite: &|url| git.rewrite(url),

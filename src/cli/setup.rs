@@ -23,6 +23,7 @@ pub struct Repository {
     pub base_url: BaseUrl,
     pub schedule: Schedule,
     /// What packages.json tells beside the packages.
+    pub metadata: config::Metadata,
     pub hints: config::Hints,
     /// Its recipe, `only` applied.
     pub recipe: Recipe,
@@ -80,6 +81,7 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
             name: repository.name.clone(),
             base_url: BaseUrl::new(repository.base_url.clone()),
             schedule: repository.schedule.clone(),
+            metadata: repository.metadata,
             hints: repository.hints.clone(),
             recipe,
         });

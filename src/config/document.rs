@@ -184,6 +184,10 @@ pub(super) struct RepositoryEntry {
     /// The IANA time zone of the schedule.
     #[serde(default = "default_timezone")]
     pub timezone: String,
+    /// How Composer gets the versions of packages: all in packages.json (`inline`), or with a request for each package
+    /// that it needs (`lazy`).
+    #[serde(default)]
+    pub metadata: Metadata,
     /// What its packages.json tells Composer beside the packages.
     #[serde(default)]
     pub hints: Hints,
@@ -192,6 +196,18 @@ pub(super) struct RepositoryEntry {
     /// Build only these sources of the recipe.
     #[schemars(length(min = 1))]
     pub only: Option<Vec<String>>,
+}
+
+/// How Composer gets the versions of packages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Metadata {
+    /// Of all packages, in packages.json: one request, whatever is needed.
+    #[default]
+    Inline,
+    /// Of each package that it needs, with a request of its own.
+    Lazy,
 }
 
 /// What packages.json tells Composer beside the packages.

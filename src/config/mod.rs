@@ -23,8 +23,8 @@ use crate::schedule::Schedule;
 use crate::status::Event;
 
 pub use document::{
-    AccessLog, Build, Compression, Hints, Limits, Log, LogFormat, LogLevel, Message, Serve, Site, Snapshots,
-    Tls, Verify,
+    AccessLog, Build, Compression, Hints, Limits, Log, LogFormat, LogLevel, Message, Metadata, Serve, Site,
+    Snapshots, Tls, Verify,
 };
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
@@ -72,6 +72,8 @@ pub struct Repository {
     pub base_url: Url,
     pub recipe: RecipeRef,
     pub schedule: Schedule,
+    /// How Composer gets the versions of packages.
+    pub metadata: Metadata,
     /// What packages.json tells beside the packages.
     pub hints: Hints,
     /// The file of its users, if it is private.

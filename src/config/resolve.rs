@@ -16,11 +16,14 @@ use crate::yaml::{Complaint, Path, Report, nearest};
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
 
 /// First path segments of a repository's own URLs: another repository below them would hide its files.
-const OWN_SEGMENTS: [&str; 12] = [
+const OWN_SEGMENTS: [&str; 15] = [
     "p2",
     "include",
     "packages",
     "packages.json",
+    "search.json",
+    "list.json",
+    "providers",
     "mirror.json",
     "ledger.jsonl",
     "lastupdate",
@@ -157,6 +160,7 @@ fn repository(
         base_url: base_url?,
         recipe: recipe?,
         schedule: schedule?,
+        metadata: entry.metadata,
         hints: entry.hints,
         users: entry.users.map(|users| folder.join(users)),
         only: entry.only,

@@ -27,6 +27,7 @@ pub fn read(
         let manifest = manifest(&path)
             .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
         Ok(PackageVersion {
+            number: release.number,
             manifest,
             version: release.version.parse()?,
             path: release.path(),

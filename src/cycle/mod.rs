@@ -28,14 +28,14 @@ use self::clones::{Clones, UpToDate};
 use self::nightly::Night;
 use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
-use crate::config::Hints;
+use crate::config::{Hints, Metadata};
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::listing::Root;
-use crate::repository::{BaseUrl, is_current, pages};
+use crate::repository::{BaseUrl, Said, is_current, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::{Contents, Snapshot};
 use crate::store::{Repository, Retention};
@@ -51,6 +51,8 @@ pub struct Job<'a> {
     /// All recipes that share the clones, this one among them.
     pub recipes: &'a [&'a Recipe],
     pub base_url: &'a BaseUrl,
+    /// How Composer gets the versions of packages.
+    pub metadata: Metadata,
     /// What is told beside the packages.
     pub hints: &'a Hints,
     pub recipe: &'a Recipe,
@@ -70,6 +72,16 @@ pub struct Job<'a> {
     pub max_removed: f64,
     /// Which snapshots stay.
     pub retention: Retention,
+}
+
+impl Job<'_> {
+    fn said(&self) -> Said<'_> {
+        Said {
+            base: self.base_url,
+            metadata: self.metadata,
+            hints: self.hints,
+        }
+    }
 }
 
 /// What a cycle is doing.
@@ -238,8 +250,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report == before
             && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
             && p.manifest.base_url == job.base_url.to_string()
-            && std::fs::read(p.folder.join("packages.json"))
-                .is_ok_and(|root| is_current(&root, job.base_url, job.hints))
+            && std::fs::read(p.folder.join("packages.json")).is_ok_and(|root| is_current(&root, &job.said()))
             && pages::are_current(|path| p.manifest.files.get(path).map(|file| file.sha256))
             && p.manifest.ledger_head == job.store.ledger(|ledger| ledger.head())
     });
@@ -297,7 +308,7 @@ fn publish(
         tracing::warn!("{gap}");
     }
     let pages = pages::render(job.base_url, &packages);
-    let mut files = crate::repository::render(job.base_url, job.hints, packages)?;
+    let mut files = crate::repository::render(&job.said(), packages)?;
     files.extend(pages);
     for (path, bytes) in earlier_includes(job, previous)? {
         files.entry(path).or_insert(bytes);

@@ -23,10 +23,9 @@ use self::root::Root;
 pub use base_url::BaseUrl;
 pub use closure::{Gap, gaps};
 pub use package::PackageVersion;
-pub use root::is_current;
+pub use root::{Said, is_current};
 
 use crate::composer::Stability;
-use crate::config::Hints;
 use crate::digest::Sha1;
 
 /// Renders all metadata of a repository; `packages` by name.
@@ -34,13 +33,12 @@ use crate::digest::Sha1;
 /// # Errors
 /// Of the serialisation.
 pub fn render(
-    base: &BaseUrl,
-    hints: &Hints,
+    said: &Said<'_>,
     mut packages: BTreeMap<String, Vec<PackageVersion>>,
 ) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
+    let base = said.base;
     let mut files = BTreeMap::new();
     let mut all = Map::new();
-    let names: Vec<_> = packages.keys().cloned().collect();
     for (name, versions) in &mut packages {
         versions.sort_by(|a, b| b.version.precedence(&a.version));
         let (dev, released): (Vec<_>, Vec<_>) = versions
@@ -58,11 +56,9 @@ pub fn render(
     let sha1 = Sha1::of(&include);
     let path = format!("include/all${sha1}.json");
     let root = Root {
-        base,
-        hints,
-        names: &names,
+        said,
+        packages: &packages,
         include: (&path, sha1),
-        has_providers: catalog::has_providers(&packages),
     };
     files.insert("packages.json".into(), root.render()?);
     files.insert(path, include);

@@ -11,6 +11,8 @@ use crate::digest::Sha1;
 /// A published version and what is in its archive.
 #[derive(Debug, Clone)]
 pub struct PackageVersion {
+    /// The number of its line in the ledger.
+    pub number: u64,
     pub manifest: Manifest,
     pub version: Version,
     /// The path of the archive below the base URL.

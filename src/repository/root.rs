@@ -1,59 +1,90 @@
 //! packages.json: which packages there are, how they are asked for, and what its operator says. Pure.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
-use super::{BaseUrl, catalog, hints};
-use crate::config::Hints;
+use super::{BaseUrl, PackageVersion, catalog, hints};
+use crate::config::{Hints, Metadata};
 use crate::digest::Sha1;
+
+/// What packages.json says whatever the packages are.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
+    pub base: &'a BaseUrl,
+    pub metadata: Metadata,
+    pub hints: &'a Hints,
+}
 
 /// What packages.json is made from.
 pub(super) struct Root<'a> {
-    pub base: &'a BaseUrl,
-    pub hints: &'a Hints,
-    pub names: &'a [String],
+    pub said: &'a Said<'a>,
+    /// By name, newest version first.
+    pub packages: &'a BTreeMap<String, Vec<PackageVersion>>,
     /// The path of the include, and its digest.
     pub include: (&'a str, Sha1),
-    /// Whether any package provides another.
-    pub has_providers: bool,
 }
 
 impl Root<'_> {
     pub fn render(&self) -> serde_json::Result<Vec<u8>> {
-        let (path, sha1) = self.include;
+        let (base, (path, sha1)) = (self.said.base, self.include);
+        let is_inline = self.said.metadata == Metadata::Inline;
+        let packages = if is_inline { self.inline() } else { json!([]) };
         let mut root = Map::from_iter([
-            ("packages".to_owned(), json!([])),
+            ("packages".to_owned(), packages),
             ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
             (
                 "metadata-url".to_owned(),
-                self.base.from_host("p2/%package%.json").into(),
+                base.from_host("p2/%package%.json").into(),
             ),
-            ("available-packages".to_owned(), self.names.into()),
+            (
+                "available-packages".to_owned(),
+                self.packages.keys().cloned().collect(),
+            ),
         ]);
-        root.extend(told(self.base, self.hints));
-        if self.has_providers {
-            root.insert("providers-api".into(), catalog::providers_api(self.base).into());
+        root.extend(told(self.said));
+        if catalog::has_providers(self.packages) {
+            root.insert("providers-api".into(), catalog::providers_api(base).into());
         }
-        serde_json::to_vec_pretty(&root)
+        match self.said.metadata {
+            Metadata::Lazy => serde_json::to_vec_pretty(&root),
+            Metadata::Inline => serde_json::to_vec(&root),
+        }
+    }
+
+    /// All versions, each with the `uid` that `ComposerRepository::whatProvides` tells them apart by. It is the number in
+    /// the ledger, so that a new version changes no line but its own.
+    fn inline(&self) -> Value {
+        let version = |version: &PackageVersion| {
+            let mut data = version.data(self.said.base);
+            data.insert("uid".into(), version.number.into());
+            (version.version.to_string(), Value::Object(data))
+        };
+        let packages = self.packages.iter().map(|(name, versions)| {
+            let versions = versions.iter().map(version).collect();
+            (name.clone(), Value::Object(versions))
+        });
+        Value::Object(packages.collect())
     }
 }
 
-/// What it says whatever the packages are.
-fn told(base: &BaseUrl, hints: &Hints) -> Map<String, Value> {
-    let addresses = catalog::addresses(base);
+fn told(said: &Said<'_>) -> Map<String, Value> {
+    let addresses = catalog::addresses(said.base);
     let addresses = addresses
         .into_iter()
         .map(|(key, url)| (key.to_owned(), url.into()));
-    addresses.chain(hints::of(hints)).collect()
+    addresses.chain(hints::of(said.hints)).collect()
 }
 
-/// Whether a packages.json is as this program makes it for these hints, whatever packages it names.
-pub fn is_current(root: &[u8], base: &BaseUrl, hints: &Hints) -> bool {
+/// Whether a packages.json is as this program makes it for what is to be said, whatever packages it names.
+pub fn is_current(root: &[u8], said: &Said<'_>) -> bool {
     let Ok(Value::Object(mut root)) = serde_json::from_slice(root) else {
         return false;
     };
-    let told = told(base, hints);
+    let is_inline = root.get("packages").is_some_and(Value::is_object);
+    let told = told(said);
     root.retain(|key, _| told.contains_key(key) || hints::KEYS.contains(&key.as_str()));
-    root == told
+    is_inline == (said.metadata == Metadata::Inline) && root == told
 }
 
 #[cfg(test)]
@@ -71,24 +102,43 @@ mod tests {
             }],
             ..Hints::default()
         };
-        let root = Root {
+        let said = Said {
             base: &base,
+            metadata: Metadata::Lazy,
             hints: &hints,
-            names: &["acme/a".to_owned()],
-            include: ("include/x.json", Sha1::of(b"x")),
-            has_providers: true,
         };
-        let bytes = root.render().unwrap();
-        assert!(is_current(&bytes, &base, &hints));
-        assert!(!is_current(&bytes, &base, &Hints::default()));
+        let root = |said: &Said<'_>| {
+            let root = Root {
+                said,
+                packages: &BTreeMap::new(),
+                include: ("include/x.json", Sha1::of(b"x")),
+            };
+            root.render().unwrap()
+        };
+        let bytes = root(&said);
+        assert!(is_current(&bytes, &said));
         let other = BaseUrl::new("https://mirror.example.com/n/".parse().unwrap());
-        assert!(!is_current(&bytes, &other, &hints));
+        for changed in [
+            Said { base: &other, ..said },
+            Said {
+                hints: &Hints::default(),
+                ..said
+            },
+            Said {
+                metadata: Metadata::Inline,
+                ..said
+            },
+        ] {
+            assert!(!is_current(&bytes, &changed));
+            assert!(!is_current(&root(&changed), &said));
+            assert!(is_current(&root(&changed), &changed));
+        }
         for key in ["search", "list", "infos"] {
             let mut older: Map<String, Value> = serde_json::from_slice(&bytes).unwrap();
             older.remove(key);
             let older = serde_json::to_vec(&older).unwrap();
-            assert!(!is_current(&older, &base, &hints), "without {key}");
+            assert!(!is_current(&older, &said), "without {key}");
         }
-        assert!(!is_current(b"[]", &base, &hints));
+        assert!(!is_current(b"[]", &said));
     }
 }
