@@ -12,6 +12,7 @@ use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
 use super::id::{ObjectId, Ref};
 use super::plan::extra_ref;
+use super::refs::{self, Unlisted};
 use super::transport::prepare_libgit2;
 
 /// A bare clone that [`super::Fetcher::fetch`] has made.
@@ -59,7 +60,7 @@ pub enum ReadError {
     #[error("failed to open the clone `{}`: {source}", .dir.display())]
     Open { dir: PathBuf, source: git2::Error },
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
-    Refs { dir: PathBuf, source: git2::Error },
+    Refs { dir: PathBuf, source: Unlisted },
     #[error("failed to read {kind} `{id}` in `{}`: {source}", .dir.display())]
     Object {
         dir: PathBuf,
@@ -101,22 +102,10 @@ impl BareClone {
 
     /// All refs, in byte order of their names.
     pub(super) fn refs(&self) -> Result<Vec<Ref>, ReadError> {
-        let failed = |source| ReadError::Refs {
+        refs::all(&self.repository).map_err(|source| ReadError::Refs {
             dir: self.dir.clone(),
             source,
-        };
-        let mut all = Vec::new();
-        for reference in self.repository.references().map_err(failed)? {
-            let reference = reference.map_err(failed)?;
-            if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
-                all.push(Ref {
-                    name: name.to_owned(),
-                    id: id.into(),
-                });
-            }
-        }
-        all.sort();
-        Ok(all)
+        })
     }
 
     /// The selected tags, in byte order of their names, as `git tag` lists them.
@@ -132,9 +121,9 @@ impl BareClone {
         match self.repository.find_reference(&name) {
             Ok(found) => Ok(found.target().map(|id| Ref { name, id: id.into() })),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(source) => Err(ReadError::Refs {
+            Err(error) => Err(ReadError::Refs {
                 dir: self.dir.clone(),
-                source,
+                source: error.into(),
             }),
         }
     }

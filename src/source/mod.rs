@@ -22,6 +22,7 @@ mod fetch;
 mod id;
 mod place;
 mod plan;
+mod refs;
 mod transport;
 
 use std::path::PathBuf;

@@ -34,7 +34,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     Ok(figures)
 }
 
-const SITUATIONS: [fn(&Path) -> World; 3] = [
+const SITUATIONS: [fn(&Path) -> World; 4] = [
     |binary| {
         let world = World::published(binary, &["1.0.0", "1.1.0"]);
         world.release("1.2.0");
@@ -58,6 +58,12 @@ const SITUATIONS: [fn(&Path) -> World; 3] = [
             .release("1.1.0");
         world.tool.git(&["tag", "-d", "1.0.0"]);
         world.release("2.0.0");
+        world
+    },
+    // A cycle with many calls of each kind.
+    |binary| {
+        let world = World::published(binary, &["1.0.0"]);
+        (0..8).for_each(|patch| world.release(&format!("1.1.{patch}")));
         world
     },
 ];
