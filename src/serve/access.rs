@@ -223,6 +223,11 @@ impl Doors {
         Self::new(bases)
     }
 
+    /// Whether any repository is private.
+    pub(super) fn are_any_shut(&self) -> bool {
+        self.bases.iter().any(|(_, users)| users.is_some())
+    }
+
     /// The users of the repository that a decoded path belongs to, if that is private.
     pub(super) fn of(&self, path: &str) -> Option<&Arc<Users>> {
         let is_below = |base: &str| path.starts_with(base) || Some(path) == base.strip_suffix('/');

@@ -12,6 +12,7 @@ use hyper::header::{
     InvalidHeaderValue,
 };
 
+use super::asked::Asked;
 use crate::digest::Sha256;
 
 /// The two validators of a representation, as they are sent.
@@ -44,18 +45,19 @@ impl Validators {
     }
 
     /// The order of RFC 9110 section 13.2.2.
-    pub(super) fn evaluate(&self, headers: &HeaderMap) -> Verdict {
-        if headers.contains_key(IF_MATCH) {
+    pub(super) fn evaluate(&self, asked: Asked, headers: &HeaderMap) -> Verdict {
+        if asked.if_match {
             if !self.matches(headers, IF_MATCH, Comparison::Strong) {
                 return Verdict::PreconditionFailed;
             }
-        } else if self.is_newer_than(headers) {
+        } else if asked.if_unmodified_since && self.is_newer_than(headers) {
             return Verdict::PreconditionFailed;
         }
-        let fresh = if headers.contains_key(IF_NONE_MATCH) {
+        let fresh = if asked.if_none_match {
             self.matches(headers, IF_NONE_MATCH, Comparison::Weak)
         } else {
-            only(headers, IF_MODIFIED_SINCE).is_some_and(|value| value == self.last_modified)
+            asked.if_modified_since
+                && only(headers, IF_MODIFIED_SINCE).is_some_and(|value| value == self.last_modified)
         };
         if fresh {
             Verdict::NotModified
@@ -65,8 +67,8 @@ impl Validators {
     }
 
     /// Whether a range may be taken from this representation (RFC 9110 section 13.1.5).
-    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
-        if !headers.contains_key(IF_RANGE) {
+    pub(super) fn allow_range(&self, asked: Asked, headers: &HeaderMap) -> bool {
+        if !asked.if_range {
             return true;
         }
         only(headers, IF_RANGE).is_some_and(|value| value == self.etag || value == self.last_modified)
@@ -152,7 +154,8 @@ mod tests {
                 HeaderValue::from_str(value).expect("a header value of the table"),
             )
         });
-        validators.evaluate(&pairs.collect())
+        let headers = pairs.collect();
+        validators.evaluate(Asked::of(&headers), &headers)
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub(super) const COUNT: usize = Self::Text as usize + 1;
+
     /// What its requests are counted as.
     pub(super) fn route(self) -> &'static str {
         match self {

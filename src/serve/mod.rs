@@ -21,10 +21,12 @@
 mod access;
 mod account;
 mod answer;
+mod asked;
 mod body;
 mod conditional;
 mod connection;
 mod file;
+mod head;
 pub mod health;
 mod integrity;
 mod kind;

@@ -8,6 +8,7 @@ use super::answer::{
     keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
     unpublished,
 };
+use super::asked::Asked;
 use super::body::Body;
 use super::limits::{BODY, URI};
 use super::negotiate::choose;
@@ -119,7 +120,8 @@ async fn get<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer {
         return Answer::new("not_found", not_found());
     }
     let doors = published.doors();
-    let Some(users) = decode(path).and_then(|path| doors.of(&path)) else {
+    let guarded = doors.are_any_shut().then(|| decode(path)).flatten();
+    let Some(users) = guarded.and_then(|path| doors.of(&path)) else {
         return published_at(published, request).await;
     };
     let mut answer = match users.admit(request.headers()).await {
@@ -158,10 +160,14 @@ async fn told<B>(published: &Published, request: &Request<B>, or: fn() -> Answer
 }
 
 async fn found<B>(published: &Published, entry: &Entry, name: &str, request: &Request<B>) -> Answer {
-    let (coding, representation) = choose(entry, request.headers());
+    let asked = Asked::of(request.headers());
+    let (coding, representation) = match asked.accept_encoding {
+        true => choose(entry, request.headers()),
+        false => (None, &entry.identity),
+    };
     let selected = Selected::new(entry, coding, representation, name);
     let route = entry.kind.route();
-    match selected.answer(request).await {
+    match selected.answer(asked, request).await {
         Ok(response) => {
             return Answer {
                 coding,
@@ -178,7 +184,7 @@ async fn found<B>(published: &Published, entry: &Entry, name: &str, request: &Re
         Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
     }
     match Selected::new(entry, None, &entry.identity, name)
-        .answer(request)
+        .answer(asked, request)
         .await
     {
         Ok(response) => Answer::new(route, response),

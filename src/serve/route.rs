@@ -81,7 +81,7 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
     }
-    if !path.contains('%') && !path.contains("//") {
+    if is_plain(path) {
         return Some(path.into());
     }
     let mut decoded = String::with_capacity(path.len());
@@ -97,6 +97,16 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
         decoded.push('/');
     }
     Some(decoded.into())
+}
+
+/// Whether a path says what it means: without escapes and empty segments.
+fn is_plain(path: &str) -> bool {
+    let mut after_slash = false;
+    path.bytes().all(|byte| {
+        let is_empty = after_slash && byte == b'/';
+        after_slash = byte == b'/';
+        byte != b'%' && !is_empty
+    })
 }
 
 #[cfg(test)]

@@ -2,26 +2,18 @@
 
 use std::ops::Range;
 
-use hyper::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED,
-    VARY,
-};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::header::{CONTENT_DISPOSITION, CONTENT_RANGE};
+use hyper::{Method, Request, Response, StatusCode};
 
-use super::answer::{fixed, put, status, text, unsatisfiable};
+use super::answer::{put, text, unsatisfiable};
+use super::asked::Asked;
 use super::body::Body;
 use super::conditional::Verdict;
+use super::head;
 use super::kind::Kind;
 use super::range::{Part, part};
 use super::site::{Content, Entry, Representation};
 use crate::coding::Coding;
-
-/// What a page may load: its own host's files, nothing inline, nothing of anybody else.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 pub(super) struct Selected<'e> {
     kind: Kind,
@@ -45,10 +37,14 @@ impl<'e> Selected<'e> {
         }
     }
 
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> anyhow::Result<Response<Body>> {
+    pub(super) async fn answer<B>(
+        &self,
+        asked: Asked,
+        request: &Request<B>,
+    ) -> anyhow::Result<Response<Body>> {
         let (headers, size) = (request.headers(), self.representation.size);
         let validators = &self.representation.validators;
-        match validators.evaluate(headers) {
+        match validators.evaluate(asked, headers) {
             Verdict::NotModified => return Ok(self.not_modified()),
             Verdict::PreconditionFailed => {
                 return Ok(text(StatusCode::PRECONDITION_FAILED, "precondition failed"));
@@ -56,14 +52,14 @@ impl<'e> Selected<'e> {
             Verdict::Proceed => {}
         }
         // RFC 9110 section 14.2: a range means something to GET only.
-        let ranged = request.method() == Method::GET && validators.allow_range(headers);
+        let ranged = asked.range && request.method() == Method::GET && validators.allow_range(asked, headers);
         let (code, range) = match if ranged { part(headers, size) } else { Part::Whole } {
             Part::Whole => (StatusCode::OK, 0..size),
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Unsatisfiable => return Ok(unsatisfiable(size)),
         };
         let body = self.content(range.clone()).await?;
-        Ok(self.whole_or_part(status(code, body), range))
+        Ok(self.whole_or_part(code, body, range))
     }
 
     async fn content(&self, range: Range<u64>) -> anyhow::Result<Body> {
@@ -89,60 +85,28 @@ impl<'e> Selected<'e> {
         })
     }
 
-    fn whole_or_part(&self, mut response: Response<Body>, range: Range<u64>) -> Response<Body> {
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    fn whole_or_part(&self, code: StatusCode, body: Body, range: Range<u64>) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = code;
+        let length = range.end - range.start;
         let headers = response.headers_mut();
-        self.describe(headers);
-        fixed(headers, CONTENT_TYPE, self.kind.media_type());
-        fixed(headers, ACCEPT_RANGES, "bytes");
-        headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
-        if let Some(coding) = self.coding {
-            fixed(headers, CONTENT_ENCODING, coding.name());
-        }
-        headers.insert(REPR_DIGEST, self.representation.repr_digest.clone());
-        if partial {
-            put(
-                headers,
-                CONTENT_RANGE,
-                format!(
-                    "bytes {}-{}/{}",
-                    range.start,
-                    range.end - 1,
-                    self.representation.size
-                ),
-            );
+        *headers = head::of(self.kind, self.coding, self.representation, length);
+        if code == StatusCode::PARTIAL_CONTENT {
+            let (first, last, size) = (range.start, range.end - 1, self.representation.size);
+            put(headers, CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
         }
         if self.kind == Kind::Archive && is_plain(self.name) {
-            put(
-                headers,
-                CONTENT_DISPOSITION,
-                format!("attachment; filename=\"{}\"", self.name),
-            );
-        }
-        if self.kind == Kind::Page {
-            fixed(headers, CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            let name = format!("attachment; filename=\"{}\"", self.name);
+            put(headers, CONTENT_DISPOSITION, name);
         }
         response
     }
 
-    /// Without a body and without a word on the length of one (RFC 9110 section 15.4.5).
     fn not_modified(&self) -> Response<Body> {
-        let mut response = status(StatusCode::NOT_MODIFIED, Body::empty());
-        self.describe(response.headers_mut());
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = head::not_modified(self.kind, self.representation);
         response
-    }
-
-    /// What a 200 and its 304 have in common.
-    fn describe(&self, headers: &mut HeaderMap) {
-        let validators = &self.representation.validators;
-        headers.insert(ETAG, validators.etag.clone());
-        headers.insert(LAST_MODIFIED, validators.last_modified.clone());
-        fixed(headers, CACHE_CONTROL, self.kind.cache_control());
-        // Also while there is no variant yet: a cache must not keep for everybody what it got for one.
-        fixed(headers, VARY, "accept-encoding");
-        if self.kind.is_json() {
-            fixed(headers, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-        }
     }
 }
 
