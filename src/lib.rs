@@ -26,6 +26,7 @@
 //! | [`serve`] | HTTP from a table in memory | hyper |
 //! | [`schedule`], [`observe`] | crontab lines; the log and the metrics | cron, tracing, prometheus |
 //! | [`coding`], [`digest`], [`memory`] | content codings; SHA-1 and SHA-256; memory that is given back | brotli, zstd, flate2, libc |
+//! | [`push`] | deliveries of GitHub and GitLab: genuine or not, and about what; pure | hmac |
 //! | [`cli`] | arguments in, exit code out; joins cycles, clock and server | clap |
 //!
 //! Git and zip work is blocking code on threads of its own; only serving is async. There is no global mutable state but
@@ -77,6 +78,7 @@ pub mod ledger;
 pub mod memory;
 pub mod observe;
 pub mod package;
+pub mod push;
 pub mod recipe;
 pub mod repository;
 pub mod schedule;

@@ -32,10 +32,16 @@ pub(super) struct Builder<'a> {
     pub stop: &'a CancelFlag,
 }
 
-/// When the next cycle of a repository begins, and how many failed in a row before anything was published.
+/// How long after a cycle the next one may begin that a push asks for: one release is many pushes, in many repositories.
+const CALM: Duration = Duration::from_secs(30);
+
+/// When the next cycle of a repository begins.
 struct Due {
     at: Timestamp,
+    /// How many failed in a row before anything was published.
     failures: u32,
+    /// When the last one ended.
+    ended: Option<Timestamp>,
 }
 
 impl Builder<'_> {
@@ -51,6 +57,7 @@ impl Builder<'_> {
         self.follow();
         let mut tried = BTreeMap::new();
         while !self.stop.is_set() {
+            self.heed_pushes(&mut agenda);
             self.run_due(&mut agenda, false);
             if self.follower.looked.elapsed() >= FOLLOW {
                 self.follow();
@@ -69,8 +76,23 @@ impl Builder<'_> {
         };
         repositories
             .map(first)
-            .map(|at| Due { at, failures: 0 })
+            .map(|at| Due {
+                at,
+                failures: 0,
+                ended: None,
+            })
             .collect()
+    }
+
+    /// Puts the cycles forward that were asked for.
+    fn heed_pushes(&self, agenda: &mut [Due]) {
+        let asked = self.follower.published.take_asked();
+        for (repository, due) in self.setup.repositories.iter().zip(agenda) {
+            if asked.contains(&repository.name) {
+                let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + CALM);
+                due.at = due.at.min(soon);
+            }
+        }
     }
 
     /// Runs the cycles that are due, and serves what they publish unless it has to wait for the others.
@@ -87,6 +109,7 @@ impl Builder<'_> {
                 self.follow();
             }
             due.at = self.due_after(i, result, &mut due.failures);
+            due.ended = Some(Timestamp::now());
             tracing::info!(repository = repository.name, next = %due.at, "waiting for the next cycle");
         }
     }

@@ -10,6 +10,7 @@ use super::follower::{FOLLOW, Follower};
 use super::health::own_name;
 use super::process::{Signals, with_server};
 use super::publisher::make_variants;
+use super::pushes::pushes;
 use super::reload::Watch;
 use super::setup::Setup;
 use super::upkeep::scrub;
@@ -46,6 +47,9 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 scope.spawn(|| live::keep(setup, stores, seen, Some(&scrubbed), keys, over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
+                if may_build {
+                    published.listen_to(pushes(setup));
+                }
                 let builder = Builder {
                     setup,
                     id,

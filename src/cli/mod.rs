@@ -12,6 +12,7 @@ mod notify;
 mod process;
 mod progress;
 mod publisher;
+mod pushes;
 mod reload;
 mod rollback;
 mod setup;

@@ -15,6 +15,7 @@ use super::listen::Address;
 use super::quantity::Percent;
 use super::secret::Password;
 use super::{listen, quantity};
+use crate::push::Forge;
 use crate::status::Event;
 
 /// The configuration of a Composer mirror.
@@ -54,6 +55,9 @@ pub(super) struct Document {
     /// Webhooks that are told when something happens.
     #[serde(default)]
     pub notify: Vec<WebhookEntry>,
+    /// Whose webhooks start a cycle at once, sent to `/-/push`: of GitHub and GitLab, when something is pushed.
+    #[serde(default)]
+    pub push: Vec<PushEntry>,
     /// What is logged, to the standard error output.
     #[serde(default)]
     pub log: Log,
@@ -435,6 +439,19 @@ pub(super) struct WebhookEntry {
     #[serde(default = "all_events")]
     #[schemars(length(min = 1))]
     pub on: Vec<Event>,
+}
+
+/// A sender of webhooks, by the secret that it shares with the mirror.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Push")]
+pub(super) struct PushEntry {
+    /// Who sends.
+    pub from: Forge,
+    /// The secret (GitHub's Secret, GitLab's Secret token), as a reference to an environment variable: `${NAME}`.
+    pub secret: Option<Password>,
+    /// A file with the secret.
+    pub secret_file: Option<PathBuf>,
 }
 
 fn all_events() -> Vec<Event> {

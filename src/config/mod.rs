@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use crate::push::Forge;
 use crate::schedule::Schedule;
 use crate::status::Event;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub verify: Verify,
     /// Who is told of what happens.
     pub notify: Vec<Webhook>,
+    /// Whose webhooks start a cycle.
+    pub push: Vec<Push>,
     pub log: Log,
 }
 
@@ -61,6 +64,13 @@ pub struct Webhook {
     /// http or https; it may be a secret itself.
     pub url: Url,
     pub on: Vec<Event>,
+}
+
+/// A sender of webhooks.
+#[derive(Clone, Debug)]
+pub struct Push {
+    pub from: Forge,
+    pub secret: Secret,
 }
 
 /// One Composer repository that this mirror builds and serves.

@@ -6,8 +6,9 @@ use std::path::Path as FilePath;
 use jiff::tz::TimeZone;
 use url::Url;
 
-use super::document::{Document, RepositoryEntry, WebhookEntry};
-use super::{BUILT_IN_RECIPES, Config, Git, Hints, RecipeRef, Repository, Serve, Webhook};
+use super::document::{Document, PushEntry, RepositoryEntry, WebhookEntry};
+use super::secret::{LITERAL, LITERAL_HINT};
+use super::{BUILT_IN_RECIPES, Config, Git, Hints, Push, RecipeRef, Repository, Secret, Serve, Webhook};
 use crate::composer::is_readable;
 use crate::schedule::Schedule;
 use crate::yaml::{Complaint, Path, Report, nearest};
@@ -40,6 +41,7 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
     let repositories = repositories(document.repositories, folder, report);
     let git = Git::resolve(document.git, folder, report);
     let notify = webhooks(document.notify, report);
+    let push = pushes(document.push, folder, report);
     Some(Config {
         site: document.site,
         serve: serve(document.serve, folder),
@@ -51,6 +53,7 @@ pub(super) fn resolve(document: Document, folder: &FilePath, report: &mut Report
         snapshots: document.snapshots,
         verify: document.verify,
         notify: notify?,
+        push,
         log: document.log,
     })
 }
@@ -68,6 +71,29 @@ fn webhooks(entries: Vec<WebhookEntry>, report: &mut Report) -> Option<Vec<Webho
             all.push(Webhook { url, on: entry.on });
             all
         });
+    }
+    all
+}
+
+fn pushes(entries: Vec<PushEntry>, folder: &FilePath, report: &mut Report) -> Vec<Push> {
+    let list = Path::default().key("push");
+    let mut all = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let at = list.index(index);
+        let literal = at.key("secret");
+        if entry.secret.is_some() && !report.is_reference(&literal) {
+            report.add(&literal, Complaint::new(LITERAL).hint(LITERAL_HINT));
+            continue;
+        }
+        let file = entry.secret_file.map(|path| Secret::File(folder.join(path)));
+        match (entry.secret.map(|secret| Secret::Value(secret.0)), file) {
+            (Some(secret), None) | (None, Some(secret)) => all.push(Push {
+                from: entry.from,
+                secret,
+            }),
+            _ if report.is_broken(&at) => {}
+            _ => report.add(&at, Complaint::new("expected one of `secret` and `secret_file`")),
+        }
     }
     all
 }

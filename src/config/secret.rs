@@ -12,8 +12,8 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// What is said about a password that stands in the file. Never with what was found.
-pub(super) const LITERAL: &str = "a password must not stand in the file";
-pub(super) const LITERAL_HINT: &str = "use `password_file`, or a reference such as `${GIT_PASSWORD}`";
+pub(super) const LITERAL: &str = "a secret must not stand in the file";
+pub(super) const LITERAL_HINT: &str = "use the key that ends in `_file`, or a reference such as `${SECRET}`";
 
 /// A secret, or where to find it.
 #[derive(Clone)]

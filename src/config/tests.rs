@@ -152,6 +152,29 @@ fn credentials_are_found_and_never_printed() {
 }
 
 #[test]
+fn the_secrets_of_webhooks_come_from_elsewhere() {
+    let config = config(&with(
+        "push: [{from: github, secret: '${GIT_TOKEN}'}, {from: gitlab, secret_file: token}]\n",
+    ));
+    assert_eq!(config.push[0].secret.read().unwrap(), "t0psecret");
+    assert!(matches!(&config.push[1].secret, Secret::File(file) if file == Path::new("/etc/mirror/token")));
+    assert!(!format!("{config:?}").contains("t0psecret"));
+    let literal = problems(&with("push: [{from: github, secret: hunter2}]\n"));
+    assert!(
+        literal.contains("push[0].secret: a secret must not stand in the file")
+            && !literal.contains("hunter2"),
+        "{literal}"
+    );
+    for keys in ["", ", secret: '${GIT_TOKEN}', secret_file: token"] {
+        let problem = problems(&with(&format!("push: [{{from: gitlab{keys}}}]\n")));
+        assert!(
+            problem.contains("push[0]: expected one of `secret` and `secret_file`"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn a_secret_file_loses_its_line_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
@@ -350,15 +373,15 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         // Credentials.
         (
             with("git: {credentials: [{url: 'https://a/', password: hunter2}]}\n"),
-            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file\n  hint: use `password_file`, or a reference such as `${GIT_PASSWORD}`",
+            "mirror.yaml:2:51: git.credentials[0].password: a secret must not stand in the file\n  hint: use the key that ends in `_file`, or a reference such as `${SECRET}`",
         ),
         (
             with("git: {credentials: [{url: 'https://a/', password: 12345}]}\n"),
-            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file\n  hint: use `password_file`, or a reference such as `${GIT_PASSWORD}`",
+            "mirror.yaml:2:51: git.credentials[0].password: a secret must not stand in the file\n  hint: use the key that ends in `_file`, or a reference such as `${SECRET}`",
         ),
         (
             with("git: {credentials: [{url: 'https://a/', password: 'x${GIT_TOKEN}'}]}\n"),
-            "mirror.yaml:2:51: git.credentials[0].password: a password must not stand in the file",
+            "mirror.yaml:2:51: git.credentials[0].password: a secret must not stand in the file",
         ),
         (
             with("git: {credentials: [{url: 'https://a/', username: me}]}\n"),

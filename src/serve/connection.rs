@@ -118,7 +118,7 @@ async fn speak_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> anyhow::Result<()> {
     let service = service_fn(|request| {
         let talk = Arc::clone(&talk);
-        async move { Ok::<_, Infallible>(answer(&talk, &request).await) }
+        async move { Ok::<_, Infallible>(answer(&talk, request).await) }
     });
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
@@ -162,7 +162,7 @@ async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> anyhow::Result<()> {
     let service = service_fn(|request| {
         let talk = Arc::clone(&talk);
-        async move { Ok::<_, Infallible>(answer(&talk, &request).await) }
+        async move { Ok::<_, Infallible>(answer(&talk, request).await) }
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
@@ -175,19 +175,19 @@ async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn answer(talk: &Talk, request: &Request<Incoming>) -> Response<Body> {
+async fn answer(talk: &Talk, mut request: Request<Incoming>) -> Response<Body> {
     let (shared, peer) = (&talk.shared, &talk.peer);
     let account = Account::open();
     let mut answer = match peer.place.over {
-        Some(_) => turn_away(shared, request).await,
-        None => respond(shared, peer.role, request).await,
+        Some(_) => turn_away(shared, &request).await,
+        None => respond(shared, peer.role, &mut request).await,
     };
     // HTTP/2 has no such header (RFC 9113 section 8.2.2).
     if answer.is_last && request.version() < Version::HTTP_2 {
         let close = HeaderValue::from_static("close");
         answer.response.headers_mut().insert(CONNECTION, close);
     }
-    account.close(shared, peer.ip, request, &answer);
+    account.close(shared, peer.ip, &request, &answer);
     answer.response
 }
 

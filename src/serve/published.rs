@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::access::Doors;
 use super::live::{Live, Texts};
+use super::push::Pushes;
 use super::site::Site;
 
 /// What is published right now. Clones share it.
@@ -20,6 +21,9 @@ struct State {
     site: ArcSwapOption<Site>,
     texts: ArcSwap<Texts>,
     doors: ArcSwap<Doors>,
+    pushes: ArcSwap<Pushes>,
+    /// Repositories whose next cycle is asked for.
+    asked: Mutex<BTreeSet<String>>,
     draining: AtomicBool,
     /// Files that could not be served as they were published.
     damaged: Mutex<BTreeSet<PathBuf>>,
@@ -55,6 +59,21 @@ impl Published {
         self.0.doors.rcu(|before| doors.clone().and(before));
     }
 
+    /// Decides whose deliveries are taken, from the next one on.
+    pub fn listen_to(&self, pushes: Pushes) {
+        self.0.pushes.store(Arc::new(pushes));
+    }
+
+    /// The repositories whose cycle was asked for since the last call, by name.
+    pub fn take_asked(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn ask(&self, repository: &str) {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(repository.to_owned());
+    }
+
     pub fn readiness(&self) -> Readiness {
         if self.0.draining.load(Ordering::Relaxed) {
             return Readiness::Draining;
@@ -86,6 +105,10 @@ impl Published {
 
     pub(super) fn doors(&self) -> Arc<Doors> {
         self.0.doors.load_full()
+    }
+
+    pub(super) fn pushes(&self) -> Arc<Pushes> {
+        self.0.pushes.load_full()
     }
 
     pub(super) fn begin_draining(&self) {

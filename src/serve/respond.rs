@@ -14,6 +14,7 @@ use super::limits::{BODY, URI};
 use super::negotiate::choose;
 use super::probes::{self, METRICS, Probe};
 use super::published::Published;
+use super::push::{self, PUSH};
 use super::route::{Route, decode, route};
 use super::selected::Selected;
 use super::server::Shared;
@@ -63,15 +64,18 @@ impl Answer {
 }
 
 /// Answers `request` from what is published now.
-pub(super) async fn respond<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer
+pub(super) async fn respond<B>(shared: &Shared, role: Role, request: &mut Request<B>) -> Answer
 where
-    B: hyper::body::Body,
+    B: hyper::body::Body + Unpin,
 {
     let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri > URI {
         return Answer::new("limit", text(StatusCode::URI_TOO_LONG, "the address is too long")).last();
     }
-    if request.body().size_hint().lower() > BODY {
+    let pushed = request.method() == Method::POST
+        && request.uri().path() == PUSH
+        && matches!(role, Role::Everything | Role::Public);
+    if !pushed && request.body().size_hint().lower() > BODY {
         return Answer::new(
             "limit",
             text(StatusCode::PAYLOAD_TOO_LARGE, "nobody reads the body"),
@@ -84,6 +88,8 @@ where
     let mut answer = match *request.method() {
         Method::GET | Method::HEAD => get(shared, role, request).await,
         Method::OPTIONS => Answer::new("options", options()),
+        // What is left of the body is not read.
+        Method::POST if pushed => Answer::new("push", push::take(&shared.published, request).await).last(),
         _ => Answer::new("method", method_not_allowed()),
     };
     if request.method() == Method::HEAD {

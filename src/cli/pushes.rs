@@ -1,0 +1,32 @@
+//! Which webhooks are listened to, and what each starts: the configuration in the terms of the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::setup::Setup;
+use crate::push::address;
+use crate::serve::Pushes;
+
+/// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
+/// and by the one that it is rewritten to.
+pub(super) fn pushes(setup: &Setup) -> Pushes {
+    let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
+    for repository in &setup.repositories {
+        let recipe = &repository.recipe;
+        let sources = recipe.sources.iter().map(|source| &source.git);
+        for url in sources.chain(recipe.resources.values().map(|resource| &resource.git)) {
+            for url in [url, &setup.config.git.rewrite(url)] {
+                let names = repositories.entry(address(url)).or_default();
+                names.insert(repository.name.clone());
+            }
+        }
+    }
+    let secrets = setup
+        .config
+        .push
+        .iter()
+        .map(|push| (push.from, push.secret.clone()));
+    Pushes {
+        secrets: secrets.collect(),
+        repositories,
+    }
+}

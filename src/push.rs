@@ -1,0 +1,186 @@
+//! What GitHub and GitLab send when somebody has pushed: whether a delivery is genuine, and which repository it is about. Pure.
+//!
+//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends the secret itself (`X-Gitlab-Token`).
+//! A delivery only ever starts what the schedule would start, so one that is sent again does no harm.
+
+use std::collections::BTreeSet;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use subtle::ConstantTimeEq as _;
+
+use crate::digest::Sha256;
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Forge {
+    GitHub,
+    GitLab,
+}
+
+/// What a delivery says of itself in its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    pub forge: Forge,
+    pub event: &'a str,
+    /// GitHub's signature, or GitLab's token.
+    pub proof: Option<&'a str>,
+}
+
+impl Forge {
+    /// The headers with the event and with the proof.
+    pub const fn headers(self) -> (&'static str, &'static str) {
+        match self {
+            Self::GitHub => ("x-github-event", "x-hub-signature-256"),
+            Self::GitLab => ("x-gitlab-event", "x-gitlab-token"),
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// Whether who knows `secret` has sent `body`. An empty secret proves nothing.
+    pub fn is_by(&self, secret: &str, body: &[u8]) -> bool {
+        let Some(proof) = self.proof.filter(|_| !secret.is_empty()) else {
+            return false;
+        };
+        match self.forge {
+            Forge::GitHub => {
+                let signature = proof.strip_prefix("sha256=").map(hex::decode);
+                let (Some(Ok(signature)), Ok(mut mac)) =
+                    (signature, Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()))
+                else {
+                    return false;
+                };
+                mac.update(body);
+                mac.verify_slice(&signature).is_ok()
+            }
+            // Of the digests, so that not even the length can be told from how long it takes.
+            Forge::GitLab => {
+                let (sent, known) = (Sha256::of(proof.as_bytes()), Sha256::of(secret.as_bytes()));
+                sent.0.ct_eq(&known.0).into()
+            }
+        }
+    }
+
+    /// Whether a ref may have come or moved.
+    pub fn is_push(&self) -> bool {
+        match self.forge {
+            Forge::GitHub => matches!(self.event, "push" | "create" | "release"),
+            Forge::GitLab => matches!(self.event, "Push Hook" | "Tag Push Hook" | "Release Hook"),
+        }
+    }
+}
+
+/// The addresses of the repository that a body names, as [`address`] writes them; `None` where it names none.
+pub fn addresses(body: &[u8]) -> Option<BTreeSet<String>> {
+    const KEYS: [&str; 7] = [
+        "clone_url",
+        "html_url",
+        "ssh_url",
+        "git_url",
+        "git_http_url",
+        "git_ssh_url",
+        "web_url",
+    ];
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(address));
+    // GitHub's word, and GitLab's.
+    let found: BTreeSet<_> = ["repository", "project"]
+        .into_iter()
+        .flat_map(of)
+        .flatten()
+        .collect();
+    (!found.is_empty()).then_some(found)
+}
+
+/// What is the same in all ways to write the URL of a git repository: `host/path`.
+pub fn address(url: &str) -> String {
+    let (after_scheme, has_scheme) = match url.split_once("://") {
+        Some((_, rest)) => (rest, true),
+        None => (url, false),
+    };
+    let path = after_scheme.find('/').unwrap_or(after_scheme.len());
+    let (host, path) = after_scheme.split_at(path);
+    let host = host.rsplit('@').next().unwrap_or(host);
+    // `git@host:path`, where a colon is no port.
+    let host = match has_scheme {
+        true => host.to_owned(),
+        false => host.replacen(':', "/", 1),
+    };
+    let whole = format!("{host}{path}").to_lowercase();
+    let whole = whole.trim_end_matches('/');
+    whole.strip_suffix(".git").unwrap_or(whole).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GITHUB: Delivery<'_> = Delivery {
+        forge: Forge::GitHub,
+        event: "push",
+        // The example of GitHub's own documentation.
+        proof: Some("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
+    };
+    const GITLAB: Delivery<'_> = Delivery {
+        forge: Forge::GitLab,
+        event: "Tag Push Hook",
+        proof: Some("a secret"),
+    };
+
+    #[test]
+    fn a_delivery_is_proved_by_the_secret_and_for_its_own_bytes() {
+        let secret = "It's a Secret to Everybody";
+        assert!(GITHUB.is_by(secret, b"Hello, World!"));
+        assert!(!GITHUB.is_by(secret, b"Hello, World."));
+        assert!(!GITHUB.is_by("another", b"Hello, World!"));
+        assert!(GITLAB.is_by("a secret", b"anything"));
+        for proof in [
+            None,
+            Some(""),
+            Some("sha256="),
+            Some("sha256=00"),
+            Some("a secre"),
+        ] {
+            assert!(
+                !Delivery { proof, ..GITHUB }.is_by(secret, b"Hello, World!"),
+                "{proof:?}"
+            );
+            assert!(!Delivery { proof, ..GITLAB }.is_by("a secret", b""), "{proof:?}");
+            assert!(!Delivery { proof, ..GITLAB }.is_by("", b""), "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn one_repository_has_one_address_however_it_is_written() {
+        for url in [
+            "https://github.com/Mage-OS/mageos-magento2",
+            "https://github.com/mage-os/mageos-magento2.git",
+            "git@github.com:mage-os/mageos-magento2.git",
+            "ssh://git@github.com/mage-os/mageos-magento2.git",
+            "git://github.com/mage-os/mageos-magento2/",
+            "https://token:x@github.com/mage-os/mageos-magento2",
+        ] {
+            assert_eq!(address(url), "github.com/mage-os/mageos-magento2", "{url}");
+        }
+        assert_eq!(
+            address("https://git.example:8443/a/b.git"),
+            "git.example:8443/a/b"
+        );
+        let body = br#"{"ref": "refs/tags/1", "project": {"git_http_url": "https://g.example/a/b.git", "git_ssh_url": "git@g.example:a/b.git", "web_url": "https://g.example/a/b"}}"#;
+        assert_eq!(addresses(body), Some(["g.example/a/b".to_owned()].into()));
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"repository": {"clone_url": 1}}"#,
+            r#"{"project": null}"#,
+        ] {
+            assert_eq!(addresses(body.as_bytes()), None, "{body}");
+        }
+    }
+}

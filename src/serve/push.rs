@@ -1,0 +1,148 @@
+//! Deliveries of GitHub and GitLab: read, checked, and passed on as the names of the repositories to build.
+//!
+//! Nobody is known before the whole body is read, so it is bounded in size, in time, and in how many are read at once. What
+//! is in it is not logged, and no answer tells more than the sender knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Buf as _;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::answer::{not_found, text, unavailable};
+use super::body::Body;
+use super::published::Published;
+use crate::config::Secret;
+use crate::push::{Delivery, Forge, addresses};
+
+/// Where they are sent.
+pub const PUSH: &str = "/-/push";
+
+/// In bytes; a push of two thousand commits has a few millions.
+const LARGEST: usize = 4 << 20;
+
+/// How long a body may take; GitHub itself gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bodies that are read at once.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// Whose deliveries are taken, and what each starts.
+#[derive(Default)]
+pub struct Pushes {
+    pub secrets: Vec<(Forge, Secret)>,
+    /// The names of the repositories that are made from a git repository, by its [address](crate::push::address).
+    pub repositories: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Answers a delivery.
+pub(super) async fn take<B>(published: &Published, request: &mut Request<B>) -> Response<Body>
+where
+    B: hyper::body::Body + Unpin,
+{
+    let pushes = published.pushes();
+    if pushes.secrets.is_empty() {
+        return not_found();
+    }
+    let declared = request.body().size_hint().lower();
+    if declared > LARGEST as u64 {
+        return too_large();
+    }
+    let Ok(_place) = PLACES.try_acquire() else {
+        return unavailable("too many deliveries at once");
+    };
+    let body = match timeout(PATIENCE, read(request.body_mut())).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return too_large(),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
+    };
+    answer(&pushes, published, request.headers(), &body)
+}
+
+fn too_large() -> Response<Body> {
+    text(StatusCode::PAYLOAD_TOO_LARGE, "a delivery has at most 4 MiB")
+}
+
+/// The whole body; `None` where it is too large or breaks off.
+async fn read<B: hyper::body::Body + Unpin>(body: &mut B) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        if let Ok(mut data) = frame.ok()?.into_data() {
+            if bytes.len() + data.remaining() > LARGEST {
+                return None;
+            }
+            while data.has_remaining() {
+                let chunk = data.chunk();
+                bytes.extend_from_slice(chunk);
+                let length = chunk.len();
+                data.advance(length);
+            }
+        }
+    }
+    Some(bytes)
+}
+
+fn answer(pushes: &Pushes, published: &Published, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
+    let Some(delivery) = delivery(headers) else {
+        return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
+    };
+    if delivery.proof.is_none() {
+        return text(
+            StatusCode::UNAUTHORIZED,
+            "the delivery is not signed: give the webhook its secret",
+        );
+    }
+    let secrets = pushes
+        .secrets
+        .iter()
+        .filter(|(forge, _)| *forge == delivery.forge);
+    let genuine = secrets.map(|(_, secret)| match secret.read() {
+        Ok(secret) => delivery.is_by(&secret, body),
+        Err(error) => {
+            tracing::error!("deliveries cannot be checked: {error:#}");
+            false
+        }
+    });
+    if !genuine.fold(false, |before, is| before | is) {
+        tracing::warn!(forge = ?delivery.forge, "a delivery with a wrong secret was refused");
+        return text(StatusCode::FORBIDDEN, "the secret is another one");
+    }
+    if !delivery.is_push() {
+        return text(StatusCode::OK, "nothing to do for this event");
+    }
+    let Some(addresses) = addresses(body) else {
+        return text(
+            StatusCode::BAD_REQUEST,
+            "expected the JSON of a push: choose the content type application/json",
+        );
+    };
+    let names: BTreeSet<_> = addresses
+        .iter()
+        .filter_map(|address| pushes.repositories.get(address))
+        .flatten()
+        .collect();
+    if names.is_empty() {
+        return text(StatusCode::NOT_FOUND, "nothing here is made from this repository");
+    }
+    for name in names {
+        tracing::info!(repository = name, forge = ?delivery.forge, "a push asks for a cycle");
+        published.ask(name);
+    }
+    text(StatusCode::ACCEPTED, "a cycle begins soon")
+}
+
+fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {
+    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
+        let (event, proof) = forge.headers();
+        Some(Delivery {
+            forge,
+            event: value(event)?,
+            proof: value(proof),
+        })
+    })
+}
