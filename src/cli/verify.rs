@@ -11,7 +11,7 @@ use super::setup::{Repository, Setup};
 use super::{Exit, commands, publisher};
 use crate::cycle::Again;
 use crate::ledger::{Kind, Release};
-use crate::repository::listing::{Include, Root};
+use crate::repository::listing::{Archives, Root};
 use crate::serve::Site;
 use crate::source::{self, CancelFlag};
 use crate::store::snapshot::Snapshot;
@@ -220,15 +220,12 @@ impl Checked<'_> {
         let (_, own) = own(&snapshot)?;
         let settings = self.setup.fetch_settings()?;
         let base = format!("{}/", url.trim_end_matches('/'));
-        let get = |path: &str| source::download(&format!("{base}{path}"), &settings);
+        let get = |path: &str| Ok(source::download(&format!("{base}{path}"), &settings)?);
         let root: Root = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
-        let mut other = Versions::new();
-        for path in root.includes.keys() {
-            let include: Include = serde_json::from_slice(&get(path)?)
-                .with_context(|| format!("`{base}{path}` is no list of packages"))?;
-            enter(include, &mut other);
-        }
+        let mut other = root
+            .archives(get)
+            .with_context(|| format!("failed to list what `{base}` has"))?;
         let (mut same, mut different, mut here) = (0, 0, 0);
         for (version, (_, shasum)) in &own {
             match other.remove(version) {
@@ -251,29 +248,12 @@ impl Checked<'_> {
     }
 }
 
-/// URL and SHA-1 of the archive, by name and version.
-type Versions = BTreeMap<(String, String), (String, String)>;
-
-fn own(snapshot: &Snapshot) -> anyhow::Result<(Root, Versions)> {
+fn own(snapshot: &Snapshot) -> anyhow::Result<(Root, Archives)> {
     let read = |path: &str| {
         let file = snapshot.folder.join(path);
         std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
     };
     let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
-    let mut versions = Versions::new();
-    for path in root.includes.keys() {
-        let include = serde_json::from_slice(&read(path)?).with_context(|| path.clone())?;
-        enter(include, &mut versions);
-    }
-    Ok((root, versions))
-}
-
-fn enter(include: Include, into: &mut Versions) {
-    for (name, versions) in include.packages {
-        for (version, entry) in versions {
-            if let Some(dist) = entry.dist {
-                into.insert((name.clone(), version), (dist.url, dist.shasum));
-            }
-        }
-    }
+    let archives = root.archives(read)?;
+    Ok((root, archives))
 }
