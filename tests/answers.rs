@@ -69,8 +69,8 @@ const CONDITIONS: [(&str, u16, u16); 48] = [
     ("Range: bytes=0-0\nIf-Match: \"x\"", 412, 412),
 ];
 
-const FOREVER: &str = "public, max-age=31536000, immutable";
-const CHECKED: &str = "public, max-age=0, must-revalidate";
+const FOREVER: &str = "max-age=31536000, immutable";
+const CHECKED: &str = "max-age=0, must-revalidate";
 
 struct Mirror {
     _lab: Lab,

@@ -14,7 +14,9 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Long enough to take the load off a flood of requests for the same missing name, short enough that a cache in
 /// front does not hide what the next snapshot adds.
-const BRIEFLY: &str = "public, max-age=10";
+const BRIEFLY: &str = "max-age=10";
+
+const NOT_STORED: &str = "no-store";
 
 /// In seconds. Composer does not read it and tries again by itself; others do.
 const RETRY: u64 = 10;
@@ -59,8 +61,8 @@ pub(super) fn keep_private(response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
     let policy = headers.get(CACHE_CONTROL).and_then(|policy| policy.to_str().ok());
-    if let Some(rest) = policy.and_then(|policy| policy.strip_prefix("public")) {
-        let policy = format!("private{rest}");
+    if let Some(policy) = policy.filter(|policy| *policy != NOT_STORED) {
+        let policy = format!("private, {policy}");
         put(headers, CACHE_CONTROL, policy);
     }
 }
@@ -108,7 +110,7 @@ pub(super) fn bytes(code: StatusCode, media_type: &'static str, body: Bytes) -> 
     let mut response = status(code, body.into());
     let headers = response.headers_mut();
     fixed(headers, CONTENT_TYPE, media_type);
-    fixed(headers, CACHE_CONTROL, "no-store");
+    fixed(headers, CACHE_CONTROL, NOT_STORED);
     headers.insert(CONTENT_LENGTH, length.into());
     response
 }

@@ -3,8 +3,8 @@
 //! Bytes that never change under their URL are cached for a year and never asked for again. All else is
 //! revalidated on every use: a 304 costs nothing, and a new release is visible at once.
 
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-const REVALIDATED: &str = "public, max-age=0, must-revalidate";
+const IMMUTABLE: &str = "max-age=31536000, immutable";
+const REVALIDATED: &str = "max-age=0, must-revalidate";
 
 /// What a resource is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
