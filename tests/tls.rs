@@ -1,5 +1,6 @@
-//! HTTPS with the real curl: certificates that change, protocols, addresses.
+//! HTTPS with the real curl and the real Composer: certificates that change, protocols, addresses.
 
+mod lab;
 mod support;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lab::{Lab, Project, free_port, get};
 use mirror::config::Address;
 use mirror::observe::Metrics;
 use mirror::serve::health::{Probe, check};
@@ -187,5 +189,79 @@ fn a_handshake_that_never_comes_is_given_up() {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).ok();
         assert!(!rest.starts_with(b"HTTP"));
+    }
+}
+
+/// Composer trusts the authority that its configuration names, and speaks HTTP/1.1 unless HTTP/2 is switched on.
+#[test]
+fn composer_installs_over_https_from_an_authority_of_its_own() {
+    for (keys, protocol) in [("", "HTTP/1.1"), (", http2: true", "HTTP/2.0")] {
+        let (lab, plain, port, authority) = (Lab::new(), free_port(), free_port(), Authority::new());
+        lab.upstream("modules")
+            .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
+            .write("a/Code.php", "<?php // over TLS")
+            .release("1.0.0");
+        let source = "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n";
+        lab.configure(plain, source);
+        let (certificate, key) = authority.server_files();
+        let tls = format!(
+            "tls: {{listen: '127.0.0.1:{port}', certificate: '{}', key: '{}'{keys}}}, drain",
+            certificate.display(),
+            key.display()
+        );
+        let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+        let config = config.replace("drain", &tls).replace(
+            &format!("http://127.0.0.1:{plain}/mirror/"),
+            &format!("https://127.0.0.1:{port}/mirror/"),
+        );
+        lab.write(
+            "mirror.yaml",
+            &format!("{config}log: {{access: full, format: json}}\n"),
+        );
+        lab.build(0);
+        let server = lab.serve("serve", plain);
+
+        let project = |name: &str, config: &str| {
+            lab.write(
+                &format!("{name}/composer.json"),
+                &format!(
+                    r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{{config}}},
+                        "repositories": [{{"type": "composer", "url": "https://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+                ),
+            );
+            lab.path(name)
+        };
+        let trusting = project(
+            "project",
+            &format!(r#""cafile": "{}""#, authority.ca_file().display()),
+        );
+        Project { folder: &trusting }.composer(&["update"]);
+        let code = std::fs::read_to_string(trusting.join("vendor/acme/a/Code.php")).unwrap();
+        assert_eq!(code, "<?php // over TLS");
+
+        // Who does not know the authority gets nothing.
+        let stranger = project("stranger", "");
+        let refused = Command::new("composer")
+            .current_dir(&stranger)
+            .args(["update", "--no-interaction"])
+            .env("COMPOSER_HOME", stranger.join(".home"))
+            .env("COMPOSER_ALLOW_SUPERUSER", "1")
+            .output()
+            .unwrap();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("certificate"), "{said}");
+
+        assert_eq!(get(plain, "/mirror/packages.json").status, 200);
+        assert_eq!(server.stop(), Some(0));
+        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let requests: Vec<serde_json::Value> = lines
+            .filter(|line: &serde_json::Value| line["agent"].as_str().is_some_and(|a| a.contains("Composer")))
+            .collect();
+        assert!(requests.len() >= 2, "{log}");
+        for request in requests {
+            assert_eq!(request["protocol"], protocol, "{request}");
+        }
     }
 }
