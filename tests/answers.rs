@@ -18,7 +18,7 @@ const EARLIER: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
 const LATER: &str = "Fri, 01 Jan 2100 00:00:00 GMT";
 
 /// Request headers, and the status that GET and HEAD get. ETAG, DATE, EARLIER and LATER are filled in; `\n` parts lines.
-const CONDITIONS: [(&str, u16, u16); 48] = [
+const CONDITIONS: [(&str, u16, u16); 88] = [
     ("", 200, 200),
     ("If-None-Match: ETAG", 304, 304),
     ("If-None-Match: W/ETAG", 304, 304),
@@ -67,6 +67,46 @@ const CONDITIONS: [(&str, u16, u16); 48] = [
     ("Range: bytes=0-0\nIf-Range: \"x\"", 200, 200),
     ("Range: bytes=0-0\nIf-None-Match: ETAG", 304, 304),
     ("Range: bytes=0-0\nIf-Match: \"x\"", 412, 412),
+    ("If-None-Match: \"x\", W/ETAG, \"y\"", 304, 304),
+    ("If-None-Match: \"x\" , ETAG , \"y\"", 304, 304),
+    ("If-None-Match: ,, ETAG", 304, 304),
+    ("If-None-Match: W/\"x\"", 200, 200),
+    ("If-None-Match: w/ETAG", 200, 200),
+    ("If-None-Match: ETAG\nIf-Modified-Since: LATER", 304, 304),
+    ("If-None-Match: \"x\"\nIf-Modified-Since: LATER", 200, 200),
+    ("If-None-Match: *\nIf-Modified-Since: EARLIER", 304, 304),
+    ("If-Modified-Since: DATE\nIf-Modified-Since: DATE", 200, 200),
+    ("If-Modified-Since: Thursday, 01-Jan-70 00:00:00 GMT", 200, 200),
+    ("If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200, 200),
+    ("If-Modified-Since: 0", 200, 200),
+    ("If-Match: \"x\", ETAG , \"y\"", 200, 200),
+    ("If-Match: \"x\", W/ETAG , \"y\"", 412, 412),
+    ("If-Match: \"x\"\nIf-Match: ETAG", 200, 200),
+    ("If-Match:", 412, 412),
+    ("If-Match: ETAG\nIf-Modified-Since: DATE", 304, 304),
+    ("If-Match: \"x\"\nIf-Modified-Since: DATE", 412, 412),
+    ("If-Unmodified-Since: EARLIER\nIf-None-Match: ETAG", 412, 412),
+    ("If-Unmodified-Since: LATER\nIf-None-Match: ETAG", 304, 304),
+    ("If-Unmodified-Since: DATE\nIf-Modified-Since: DATE", 304, 304),
+    ("Range: bytes=0-", 206, 200),
+    ("Range: bytes=0-3", 206, 200),
+    ("Range: bytes=2-2", 206, 200),
+    ("Range: bytes=-5", 206, 200),
+    ("Range: bytes=3-99999999", 206, 200),
+    ("Range: bytes=9223372036854775807-", 416, 200),
+    ("Range: bytes=18446744073709551616-", 416, 200),
+    ("Range: bytes=-18446744073709551616", 206, 200),
+    ("Range: bytes=-", 200, 200),
+    ("Range: bytes=x-1", 200, 200),
+    ("Range: bytes=0-x", 200, 200),
+    ("Range: bytes=0--1", 200, 200),
+    ("Range: bytes=1", 200, 200),
+    ("Range: bytes", 200, 200),
+    ("Range: bytes=0-1,-1,4-", 200, 200),
+    ("Range: bytes=0-0\nRange: bytes=1-1", 200, 200),
+    ("Range: bytes=0-0\nIf-Range: EARLIER", 200, 200),
+    ("Range: bytes=99999999-\nIf-Range: \"x\"", 200, 200),
+    ("If-Range: ETAG", 200, 200),
 ];
 
 const FOREVER: &str = "max-age=31536000, immutable";
@@ -135,6 +175,11 @@ fn assert_answer(answer: &Answer, whole: &Answer, head: bool, cache: &str, at: &
                 "{at}"
             );
             assert_eq!(answer.header("repr-digest"), whole.header("repr-digest"), "{at}");
+            assert_eq!(
+                answer.header("content-encoding"),
+                whole.header("content-encoding"),
+                "{at}"
+            );
             assert_eq!(answer.header("accept-ranges"), Some("bytes"), "{at}");
         }
         304 => {
@@ -178,6 +223,36 @@ fn assert_answer(answer: &Answer, whole: &Answer, head: bool, cache: &str, at: &
     }
 }
 
+/// Every condition on what a path answers in one coding.
+fn assert_conditions(port: u16, path: &str, coding: &str, cache: &str) {
+    let accept = format!("Accept-Encoding: {coding}\r\n");
+    let whole = request(port, "GET", path, &accept);
+    assert_eq!(whole.status, 200, "{path}");
+    let (etag, date) = (
+        whole.header("etag").unwrap(),
+        whole.header("last-modified").unwrap(),
+    );
+    for (condition, for_get, for_head) in CONDITIONS {
+        let headers = condition
+            .replace("ETAG", etag)
+            .replace("DATE", date)
+            .replace("EARLIER", EARLIER)
+            .replace("LATER", LATER)
+            .replace('\n', "\r\n");
+        let headers = if headers.is_empty() {
+            accept.clone()
+        } else {
+            format!("{accept}{headers}\r\n")
+        };
+        for (method, status) in [("GET", for_get), ("HEAD", for_head)] {
+            let answer = request(port, method, path, &headers);
+            let at = format!("{method} {path} in {coding} with {condition:?}");
+            assert_eq!(answer.status, status, "{at}");
+            assert_answer(&answer, &whole, method == "HEAD", cache, &at);
+        }
+    }
+}
+
 #[test]
 fn every_route_answers_every_condition() {
     let mirror = Mirror::start();
@@ -199,30 +274,8 @@ fn every_route_answers_every_condition() {
         ("/mirror/lastupdate", CHECKED),
     ];
     for (path, cache) in routes {
-        let whole = get(mirror.port, path);
-        assert_eq!(whole.status, 200, "{path}");
-        let (etag, date) = (
-            whole.header("etag").unwrap(),
-            whole.header("last-modified").unwrap(),
-        );
-        for (condition, for_get, for_head) in CONDITIONS {
-            let headers = condition
-                .replace("ETAG", etag)
-                .replace("DATE", date)
-                .replace("EARLIER", EARLIER)
-                .replace("LATER", LATER)
-                .replace('\n', "\r\n");
-            let headers = if headers.is_empty() {
-                headers
-            } else {
-                headers + "\r\n"
-            };
-            for (method, status) in [("GET", for_get), ("HEAD", for_head)] {
-                let answer = request(mirror.port, method, path, &headers);
-                let at = format!("{method} {path} with {condition:?}");
-                assert_eq!(answer.status, status, "{at}");
-                assert_answer(&answer, &whole, method == "HEAD", cache, &at);
-            }
+        for coding in ["identity", "gzip"] {
+            assert_conditions(mirror.port, path, coding, cache);
         }
         for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "CONNECTED"] {
             let answer = request(mirror.port, method, path, "");
@@ -280,6 +333,49 @@ fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
         ("/mirror/.well-known/x", 404),
         ("/", 404),
         ("*", 404),
+        ("/mirror/packages.json?a#b", 200),
+        ("/mirror/packages.json??", 200),
+        ("/mirror/packages.json?../../x", 200),
+        ("/mirror/packages.json%3f", 404),
+        ("/mirror/packages.json%23", 404),
+        ("/mirror/packages.json%2f", 404),
+        ("/mirror/packages.json%5c", 404),
+        ("/mirror/packages.json+", 404),
+        ("/mirror/packages.json~", 404),
+        ("/mirror/packages.json::$DATA", 404),
+        ("/mirror/.packages.json", 404),
+        ("/mirror/p2//acme///a.json", 200),
+        ("/mirror/p2/acme/a%2ejson", 200),
+        ("/mirror/p2/%61cme/%61.json", 200),
+        ("/mirror/p2/acme%2fa.json", 404),
+        ("/mirror/p2/acme\\a.json", 404),
+        ("/mirror/p2/ACME/a.json", 404),
+        ("/mirror/p2/acme/a~dev.json", 200),
+        ("/mirror/p2/acme/a%7Edev.json", 200),
+        ("/mirror/p2/acme/.json", 404),
+        ("/mirror/p2/acme", 404),
+        ("/mirror/packages/acme/a-1.0.0.zip/", 404),
+        ("/mirror/packages/acme/a-1.0.0.zip%00.json", 404),
+        ("/mirror/include/", 404),
+        ("/mirror/index.html/", 404),
+        ("/mirror/search.json?q=%", 200),
+        ("/mirror/search.json?q=%00&type=%ff", 200),
+        ("/mirror/search.json/?q=a", 404),
+        ("/mirror/list.json?filter=%2a%2f%2a", 200),
+        ("/mirror/providers/", 404),
+        ("/mirror/providers/%package%.json", 404),
+        ("/mirror/packages%", 404),
+        ("/mirror/%00", 404),
+        ("/mirror/%ff", 404),
+        ("/mirror/%e0%80%af", 404),
+        ("/mirror/%ed%a0%80", 404),
+        ("/%2f/mirror/packages.json", 404),
+        ("/mirror/%2f/packages.json", 404),
+        ("/mirrors", 404),
+        ("/mirror;x/packages.json", 404),
+        ("/-/healthz?x", 200),
+        ("/-/%68ealthz", 404),
+        ("/-//healthz", 404),
         ("/-/healthz", 200),
         ("/-/healthz/", 404),
         ("/-/", 404),

@@ -18,11 +18,12 @@ pub(super) enum Part {
 
 /// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
 pub(super) fn part(headers: &HeaderMap, size: u64) -> Part {
-    headers
-        .get(RANGE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| parse(value, size))
-        .unwrap_or(Part::Whole)
+    let mut values = headers.get_all(RANGE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(|value| parse(value, size)),
+        _ => None,
+    }
+    .unwrap_or(Part::Whole)
 }
 
 fn parse(value: &str, size: u64) -> Option<Part> {
