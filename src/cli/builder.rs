@@ -11,9 +11,11 @@ use jiff::Timestamp;
 
 use super::commands;
 use super::follower::{FOLLOW, Follower};
+use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
 use super::wait;
+use crate::cycle::Step;
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
@@ -29,6 +31,8 @@ pub(super) struct Builder<'a> {
     pub follower: Follower<'a>,
     /// Told when another snapshot is served.
     pub changed: Sender<()>,
+    /// Told what is done.
+    pub running: &'a Running,
     pub stop: &'a CancelFlag,
 }
 
@@ -70,9 +74,15 @@ impl Builder<'_> {
     /// What has never been published is built at once, the rest on its schedule.
     fn agenda(&self, all: bool) -> Vec<Due> {
         let repositories = self.setup.repositories.iter().enumerate();
-        let first = |(i, repository)| match all || !self.follower.serves(i) {
-            true => Timestamp::MIN,
-            false => next(repository),
+        let first = |(i, repository): (usize, &setup::Repository)| {
+            let at = match all || !self.follower.serves(i) {
+                true => Timestamp::MIN,
+                false => next(repository),
+            };
+            if self.id.is_some() {
+                self.running.waits(&repository.name, at);
+            }
+            at
         };
         repositories
             .map(first)
@@ -91,6 +101,7 @@ impl Builder<'_> {
             if asked.contains(&repository.name) {
                 let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + CALM);
                 due.at = due.at.min(soon);
+                self.running.waits(&repository.name, due.at);
             }
         }
     }
@@ -104,12 +115,14 @@ impl Builder<'_> {
             else {
                 continue;
             };
-            let result = cycle(self.setup, repository, id, self.stop);
+            self.running.began(&repository.name);
+            let result = self.cycle(repository, id);
             if !waiting {
                 self.follow();
             }
             due.at = self.due_after(i, result, &mut due.failures);
             due.ended = Some(Timestamp::now());
+            self.running.waits(&repository.name, due.at);
             tracing::info!(repository = repository.name, next = %due.at, "waiting for the next cycle");
         }
     }
@@ -138,6 +151,15 @@ impl Builder<'_> {
         scheduled.min(Timestamp::now() + retry_after(*failures))
     }
 
+    /// Answers whether nothing failed.
+    fn cycle(&self, repository: &setup::Repository, id: &str) -> anyhow::Result<bool> {
+        let volume = Volume::open_again(&self.setup.config.data, id)?;
+        let store = volume.repository(&repository.name)?;
+        let observer = |step: Step<'_>| self.running.step(&repository.name, step);
+        let finished = commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)?;
+        Ok(finished.report.is_complete())
+    }
+
     fn follow(&mut self) {
         if self.follower.follow() {
             // Without a builder nobody listens.
@@ -154,14 +176,6 @@ impl Builder<'_> {
             mend(self.setup, self.follower.stores, id, &damaged, self.stop);
         }
     }
-}
-
-/// Answers whether nothing failed.
-fn cycle(setup: &Setup, repository: &setup::Repository, id: &str, stop: &CancelFlag) -> anyhow::Result<bool> {
-    let volume = Volume::open_again(&setup.config.data, id)?;
-    let store = volume.repository(&repository.name)?;
-    let finished = commands::run_cycle(setup, &volume, repository, &store, stop)?;
-    Ok(finished.report.is_complete())
 }
 
 fn next(repository: &setup::Repository) -> Timestamp {

@@ -11,7 +11,7 @@ use super::setup::{Repository, Setup};
 use super::summary;
 use super::{Exit, SchemaOf};
 use crate::config;
-use crate::cycle::{self, Again, Finished, Job};
+use crate::cycle::{self, Again, Finished, Job, Step};
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
@@ -20,16 +20,23 @@ use crate::recipe::{Recipe, Source};
 use crate::source::{self, CancelFlag, Fetcher};
 use crate::store::{self, Volume};
 
-/// Runs one cycle of `repository`, logs its summary and answers how it ended.
+/// Told each step of a cycle, from any thread.
+pub(super) type Observer<'a> = &'a (dyn Fn(Step<'_>) + Sync);
+
+/// Nobody looks but at the terminal.
+const NOBODY: Observer<'static> = &|_| {};
+
+/// Runs one cycle of `repository`, tells `observer` its steps, logs its summary and answers how it ended.
 pub(super) fn run_cycle(
     setup: &Setup,
     volume: &Volume,
     repository: &Repository,
     store: &store::Repository,
+    observer: Observer<'_>,
     cancel: &CancelFlag,
 ) -> anyhow::Result<Finished> {
     let finished = recorded(store, || {
-        with_job(setup, volume, repository, store, cancel, cycle::run)
+        with_job(setup, volume, repository, store, observer, cancel, cycle::run)
     });
     memory::give_back();
     let finished = finished?;
@@ -110,6 +117,7 @@ fn with_job<T>(
     volume: &Volume,
     repository: &Repository,
     store: &store::Repository,
+    observer: Observer<'_>,
     cancel: &CancelFlag,
     work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -127,7 +135,10 @@ fn with_job<T>(
         rewrite: &|url| git.rewrite(url),
         fetcher: &fetcher,
         cancel,
-        progress: &|step| display.step(step),
+        progress: &|step| {
+            display.step(step);
+            observer(step);
+        },
         fetches: git.parallel.get(),
         workers: setup.config.build.workers().get(),
         limits: Limits {
@@ -155,7 +166,7 @@ pub(super) fn build_again(
     mend: bool,
     cancel: &CancelFlag,
 ) -> anyhow::Result<Vec<(Release, Again)>> {
-    with_job(setup, volume, repository, store, cancel, |job| {
+    with_job(setup, volume, repository, store, NOBODY, cancel, |job| {
         cycle::again(job, releases, mend)
     })
 }
@@ -168,7 +179,7 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
         let began = Instant::now();
-        match run_cycle(setup, &volume, repository, &store, &CancelFlag::default()) {
+        match run_cycle(setup, &volume, repository, &store, NOBODY, &CancelFlag::default()) {
             Ok(finished) => {
                 summary::print(&repository.name, &finished, began.elapsed());
                 complete &= finished.report.is_complete();
@@ -197,7 +208,7 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
     for repository in &setup.repositories {
         let store = volume.repository(&repository.name)?;
         let cancel = CancelFlag::default();
-        with_job(setup, &volume, repository, &store, &cancel, |job| {
+        with_job(setup, &volume, repository, &store, NOBODY, &cancel, |job| {
             for (source, plan) in cycle::plan(job)? {
                 let complete = match plan {
                     Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,

@@ -8,10 +8,12 @@ use super::builder::Builder;
 use super::doors::{self, Keys};
 use super::follower::{FOLLOW, Follower};
 use super::health::own_name;
+use super::live::Work;
 use super::process::{Signals, with_server};
 use super::publisher::make_variants;
 use super::pushes::pushes;
 use super::reload::Watch;
+use super::running::Running;
 use super::setup::Setup;
 use super::upkeep::scrub;
 use super::{Exit, live, notify, wait};
@@ -37,14 +39,18 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
         let mut anew = false;
         let mut told = notify::Told::default();
         each_configuration(setup, stores, named, signals, |setup, stores, over| {
-            let scrubbed = Scrub::default();
+            let (scrubbed, running) = (Scrub::default(), Running::default());
+            let work = Work {
+                scrub: &scrubbed,
+                running: &running,
+            };
             std::thread::scope(|scope| {
                 let (changed, changes) = mpsc::channel();
                 if may_build {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
                 let keys = Keys::hand_out(setup, published);
-                scope.spawn(|| live::keep(setup, stores, seen, Some(&scrubbed), keys, over));
+                scope.spawn(|| live::keep(setup, stores, seen, Some(work), keys, over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 if may_build {
@@ -55,6 +61,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                     id,
                     follower: Follower::new(setup, stores, published),
                     changed,
+                    running: &running,
                     stop: over,
                 };
                 builder.run(std::mem::replace(&mut anew, true));

@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::doors::Keys;
+use super::running::{Doing, Running};
 use super::setup::{self, Setup};
 use super::wait;
 use crate::cycle::Report;
 use crate::observe::Metrics;
+use crate::repository::pages;
 use crate::serve::{Kind, Live, Published};
 use crate::source::CancelFlag;
 use crate::status::{self, Facts, Figures};
@@ -38,38 +40,71 @@ pub(super) struct Told<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// Serves the state of every repository, and of the scrub where there is one, and renews the keys, until the program is to stop.
+/// What this process does beside serving, where it builds.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub scrub: &'a Scrub,
+    pub running: &'a Running,
+}
+
+/// Serves the state of every repository, and of the work where there is any, and renews the keys, until the program is to stop.
 pub(super) fn keep(
     setup: &Setup,
     stores: &[Repository],
     told: Told<'_>,
-    scrub: Option<&Scrub>,
+    work: Option<Work<'_>>,
     mut keys: Keys,
     stop: &CancelFlag,
 ) {
     let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
+    let mut doing: Vec<Doing> = Vec::new();
     while !stop.is_set() {
         let mut changed = false;
         for ((repository, store), known) in setup.repositories.iter().zip(stores).zip(&mut known) {
             changed |= look(setup, repository, store, known);
+        }
+        if let Some(Work { scrub, running }) = work {
+            let now = setup.repositories.iter().map(|r| running.of(&r.name)).collect();
+            changed |= now != doing;
+            doing = now;
+            told.metrics.scrubbed(scrub.state());
         }
         if changed {
             let names = setup
                 .repositories
                 .iter()
                 .map(|repository| repository.name.clone());
+            let progress = doing.iter().map(|doing| doing.progress.clone());
             let figures = names
                 .zip(&known)
-                .filter_map(|(name, known)| Some((name, known.as_ref()?.figures.clone())));
+                .zip(progress.chain(std::iter::repeat(None)))
+                .filter_map(|((name, known), progress)| {
+                    let figures = known.as_ref()?.figures.clone();
+                    Some((name, Figures { progress, ..figures }))
+                });
             told.metrics.tell(figures.collect());
-            told.published
-                .tell(known.iter().flatten().flat_map(Known::texts).collect());
+            let mut texts: Vec<_> = known.iter().flatten().flat_map(Known::texts).collect();
+            texts.extend(
+                setup
+                    .repositories
+                    .iter()
+                    .zip(&doing)
+                    .map(|(r, doing)| progress_of(r, doing)),
+            );
+            told.published.tell(texts);
         }
         keys.renew(told.published);
-        if let Some(scrub) = scrub {
-            told.metrics.scrubbed(scrub.state());
-        }
         wait(stop, LOOK);
+    }
+}
+
+fn progress_of(repository: &setup::Repository, doing: &Doing) -> Live {
+    let document = status::progress_document(doing.progress.as_ref(), doing.next);
+    Live {
+        path: format!("{}progress.json", repository.base_url.path()),
+        kind: Kind::Metadata,
+        bytes: format!("{document:#}\n").into_bytes(),
+        last_modified: Timestamp::now().as_second(),
     }
 }
 
@@ -176,6 +211,14 @@ fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kin
         (trace, facts.trace()),
     ] {
         texts.extend(text.map(|text| (path, Kind::Text, text)));
+    }
+    // Before the first snapshot, which has its own, the status page is all that there is.
+    for (path, text) in pages::ASSETS {
+        let kind = match path.ends_with(".css") {
+            true => Kind::Style,
+            false => Kind::Script,
+        };
+        texts.push((path.to_owned(), kind, text.to_owned()));
     }
     let base = repository.base_url.path();
     texts

@@ -15,6 +15,7 @@ mod publisher;
 mod pushes;
 mod reload;
 mod rollback;
+mod running;
 mod setup;
 mod summary;
 mod upkeep;

@@ -58,6 +58,7 @@ impl Display {
                 self.packages.set_message(source.to_owned());
             }
             Step::Built => self.packages.inc(1),
+            Step::Publishing => {}
         }
     }
 }

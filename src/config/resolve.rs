@@ -17,7 +17,7 @@ use crate::yaml::{Complaint, Path, Report, nearest};
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
 
 /// First path segments of a repository's own URLs: another repository below them would hide its files.
-const OWN_SEGMENTS: [&str; 15] = [
+const OWN_SEGMENTS: [&str; 16] = [
     "p2",
     "include",
     "packages",
@@ -26,6 +26,7 @@ const OWN_SEGMENTS: [&str; 15] = [
     "list.json",
     "providers",
     "mirror.json",
+    "progress.json",
     "ledger.jsonl",
     "lastupdate",
     "lastsync",

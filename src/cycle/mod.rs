@@ -11,6 +11,7 @@ mod fuse;
 mod metadata;
 mod moved;
 mod nightly;
+mod outward;
 mod packages;
 mod refs;
 mod report;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 
 use self::clones::{Clones, UpToDate};
 use self::nightly::Night;
+use self::outward::outward;
 use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
@@ -105,6 +107,8 @@ pub enum Step<'a> {
         packages: u64,
     },
     Built,
+    /// Everything is built; metadata and pages are made anew.
+    Publishing,
 }
 
 /// How a cycle ended.
@@ -216,7 +220,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
                 tracing::error!(source = name, "{error:#}");
                 let known = before.sources.get(name).cloned().unwrap_or_default();
                 SourceReport {
-                    error: Some(format!("{error:#}")),
+                    error: Some(outward(job, &format!("{error:#}"))),
                     ..known
                 }
             }
@@ -263,6 +267,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     let snapshot = if unchanged || nothing || held.is_some() {
         None
     } else {
+        (job.progress)(Step::Publishing);
         publish(job, previous.as_ref(), &mut report)?
     };
     job.store.collect(job.retention)?;

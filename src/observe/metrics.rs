@@ -31,7 +31,7 @@ const LATENCIES: [f64; 12] = [
 /// A figure of each repository: its name, what it is, and how it is told from what is known now; left out when unknown.
 type Of = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f64>);
 
-const OF_REPOSITORIES: [Of; 12] = [
+const OF_REPOSITORIES: [Of; 17] = [
     (
         "mirror_snapshot_number",
         "The snapshot that is served.",
@@ -66,6 +66,31 @@ const OF_REPOSITORIES: [Of; 12] = [
     ("mirror_cycle_running", "Whether a cycle is running.", |f, _| {
         Some(f64::from(u8::from(f.running)))
     }),
+    (
+        "mirror_cycle_sources",
+        "Sources that the running cycle fetches.",
+        |f, _| Some(f.progress.as_ref()?.sources.1 as f64),
+    ),
+    (
+        "mirror_cycle_fetched_sources",
+        "Sources that the running cycle is done with fetching.",
+        |f, _| Some(f.progress.as_ref()?.sources.0 as f64),
+    ),
+    (
+        "mirror_cycle_received_bytes",
+        "What the running cycle has received from the sources.",
+        |f, _| Some(f.progress.as_ref()?.bytes() as f64),
+    ),
+    (
+        "mirror_cycle_packages",
+        "Package versions that the running cycle builds, as far as is known.",
+        |f, _| Some(f.progress.as_ref()?.packages.1 as f64),
+    ),
+    (
+        "mirror_cycle_built_packages",
+        "Package versions that the running cycle has built.",
+        |f, _| Some(f.progress.as_ref()?.packages.0 as f64),
+    ),
     (
         "mirror_cycle_last_success_timestamp_seconds",
         "When the last cycle began in which nothing failed.",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Facts, State};
+use super::{Facts, Progress, State};
 
 /// What metrics say of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Figures {
     pub failed_sources: usize,
     pub gaps: usize,
     pub running: bool,
+    /// Of the running cycle, where this process runs it.
+    pub progress: Option<Progress>,
     pub last_success: Option<Timestamp>,
     pub last_end: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
@@ -49,6 +51,7 @@ pub fn figures(facts: &Facts<'_>) -> Figures {
         failed_sources: facts.count(|s| usize::from(s.error.is_some())),
         gaps: facts.report.gaps.len(),
         running: facts.cycles.running.is_some(),
+        progress: None,
         last_success: facts.cycles.succeeded,
         last_end: facts.checked(),
         next_run: facts.next_run(),

@@ -8,6 +8,7 @@ mod event;
 mod figures;
 mod page;
 mod plot;
+mod progress;
 
 use std::fmt;
 
@@ -23,6 +24,7 @@ pub use document::{SCHEMA, document};
 pub use event::{Condition, Event, notification};
 pub use figures::{Figures, figures};
 pub use page::page;
+pub use progress::{Progress, progress_document};
 
 /// How far behind its second missed run a mirror may be before it is called stale.
 const GRACE_HOURS: i64 = 1;

@@ -19,7 +19,7 @@ pub fn page(facts: &Facts<'_>) -> Markup {
         (verdict(facts))
         (times(facts))
         (counts(facts))
-        section aria-labelledby="sources" { h2 #sources { "Sources" } div.wide { (sources(facts)) } }
+        section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(facts)) } }
         (problems(facts))
         section aria-labelledby="cycles" { h2 #cycles { "Cycles" } (plot::cycles(facts)) }
         section aria-labelledby="releases" { h2 #releases { "Releases by month" } (plot::releases(facts)) }
@@ -66,6 +66,8 @@ fn times(facts: &Facts<'_>) -> Markup {
             dt { "Last change" } dd { (time(facts.changed())) }
             dt { "Next run" } dd { (time(facts.next_run())) ", " (facts.schedule.describe()) }
             @if let Some(running) = facts.cycles.running { dt { "Running" } dd { "A cycle that began " (time(Some(running))) " has not ended." } }
+            // What a cycle does in this moment, which no page can hold.
+            dt #progress-name hidden { "In this moment" } dd #progress aria-live="off" hidden {}
             @if let Some(manifest) = manifest {
                 dt { "Snapshot" } dd { (manifest.number) }
                 dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }

@@ -98,6 +98,34 @@
     } catch { /* the status is an extra here */ }
   };
 
+  // What the running cycle does; the page itself says how it was when the last one began or ended.
+  const showProgress = async () => {
+    const place = find('progress');
+    if (!place) return;
+    let wait = 30000;
+    try {
+      const answer = await fetch(`${root}progress.json`, { cache: 'no-store' });
+      if (!answer.ok) return;
+      const { running } = await answer.json();
+      const say = (text) => {
+        place.textContent = text;
+        place.hidden = find('progress-name').hidden = false;
+      };
+      if (running) {
+        const { stage, sources, packages, bytes } = running;
+        say({
+          fetch: `Fetching: ${sources.done} of ${sources.all} sources, ${(bytes / 1e6).toFixed(1)} MB`,
+          build: `Building: ${packages.done} of ${packages.all} package versions so far`,
+          publish: 'Publishing',
+        }[stage] || stage);
+        wait = 2000;
+      } else if (!place.hidden) {
+        say('The cycle has ended; load this page again for what came of it.');
+      }
+    } catch { /* it may be back later */ }
+    setTimeout(showProgress, wait);
+  };
+
   const openVersion = () => {
     const version = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const target = version || document.querySelector('details');
@@ -111,5 +139,6 @@
     ages();
     setInterval(ages, 30000);
     showState();
+    showProgress();
   });
 })();

@@ -1,13 +1,16 @@
 //! The pages in a real browser: Debian's chromium without a screen, driven over WebDriver.
 
+mod accessibility;
+mod browser;
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use browser::{Browser, LONG};
 use jiff::Timestamp;
 use lab::{Lab, free_port, get, request};
 use mirror::coding::{Coding, Effort};
@@ -17,9 +20,6 @@ use mirror::observe::Metrics;
 use mirror::repository::{BaseUrl, PackageVersion, pages};
 use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
 use serde_json::{Value, json};
-
-/// Patience on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
 
 const HOSTILE: &str =
     r#"<script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">"</title>'&lt;"#;
@@ -127,148 +127,6 @@ impl Mirror {
 
     fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/shop/{path}", self.port)
-    }
-}
-
-/// A browser with a profile of its own.
-struct Browser {
-    driver: Child,
-    session: String,
-    agent: ureq::Agent,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    fn start(more: &[&str], preferences: Value) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is installed by tests/run");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let started = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                line.split("successfully on port ")
-                    .nth(1)?
-                    .trim_end_matches('.')
-                    .parse::<u16>()
-                    .ok()
-            })
-            .expect("chromedriver names its port");
-        std::thread::spawn(move || lines.for_each(drop));
-        let agent = ureq::Agent::config_builder()
-            .proxy(None)
-            .http_status_as_error(false)
-            .timeout_global(Some(LONG))
-            .build()
-            .new_agent();
-        let data = format!("--user-data-dir={}", profile.path().display());
-        let mut flags = vec![
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-            &data,
-        ];
-        flags.extend(more);
-        let mut browser = Self {
-            driver,
-            session: format!("http://127.0.0.1:{started}/session"),
-            agent,
-            _profile: profile,
-        };
-        let options = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags, "prefs": preferences}}}});
-        let session = browser.post("", &options);
-        browser.session += &format!("/{}", session["sessionId"].as_str().unwrap());
-        browser
-    }
-
-    fn post(&self, command: &str, body: &Value) -> Value {
-        let mut answer = self
-            .agent
-            .post(format!("{}{command}", self.session))
-            .send(body.to_string())
-            .unwrap();
-        let text = answer.body_mut().read_to_string().unwrap();
-        assert_eq!(answer.status(), 200, "{command}: {text}");
-        serde_json::from_str::<Value>(&text).unwrap()["value"].take()
-    }
-
-    fn open(&self, url: &str) {
-        self.post("/url", &json!({ "url": url }));
-    }
-
-    /// The value of a JavaScript expression in the page.
-    fn value(&self, expression: &str) -> Value {
-        self.post(
-            "/execute/sync",
-            &json!({"script": format!("return {expression}"), "args": []}),
-        )
-    }
-
-    fn text(&self, expression: &str) -> String {
-        self.value(expression).as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits until an expression is true.
-    fn wait(&self, expression: &str) {
-        let until = Instant::now() + LONG;
-        while self.value(expression) != true {
-            assert!(Instant::now() < until, "never true: {expression}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Presses keys one after the other.
-    fn keys(&self, keys: &str) {
-        let actions: Vec<_> = keys
-            .chars()
-            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})))
-            .collect();
-        self.post(
-            "/actions",
-            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}),
-        );
-    }
-
-    /// Leaves a picture for a person to look at where `MIRROR_SCREENSHOTS` names a folder.
-    fn picture(&self, name: &str) {
-        use base64::Engine as _;
-        let Some(folder) = std::env::var_os("MIRROR_SCREENSHOTS") else {
-            return;
-        };
-        let answer = self
-            .agent
-            .get(format!("{}/screenshot", self.session))
-            .call()
-            .unwrap()
-            .body_mut()
-            .with_config()
-            .limit(64 << 20)
-            .read_to_string()
-            .unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(answer["value"].as_str().unwrap())
-            .unwrap();
-        std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.agent.delete(&self.session).call();
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }
 
@@ -476,12 +334,14 @@ fn the_state_is_told_to_monitors_and_people() {
     assert_eq!(repository["succeeded"], Value::Null);
     assert_eq!(repository["counts"]["releases"], 1);
     assert_eq!(repository["sources"]["good"]["newest_ref"], "1.0.0");
-    assert!(
-        repository["sources"]["gone"]["error"]
-            .as_str()
-            .unwrap()
-            .contains("gone")
-    );
+    // Where this mirror fetches it from is nobody's affair.
+    let error = repository["sources"]["gone"]["error"].as_str().unwrap();
+    assert!(error.contains("https://git.example/gone"), "{error}");
+    let local = lab.path("git").display().to_string();
+    for path in ["mirror.json", "status.html"] {
+        let said = String::from_utf8(told(&format!("/mirror/{path}")).body).unwrap();
+        assert!(!said.contains(&local), "{path}: {said}");
+    }
     assert_eq!(repository["newest"][0]["name"], "acme/good");
     // Not a single check was complete: there is no last one to tell.
     assert_eq!(get(port, "/mirror/lastsync").status, 404);
@@ -547,5 +407,74 @@ fn the_state_is_told_to_monitors_and_people() {
         &format!("If-Modified-Since: {}\r\n", before.0),
     );
     assert_eq!(conditional.status, 304);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Upstream stands still: a git server that takes connections and says nothing.
+#[test]
+fn what_a_cycle_does_is_shown_while_it_does_it() {
+    let (lab, port) = (Lab::new(), free_port());
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = lab.upstream("good");
+    upstream
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.configure(
+        port,
+        &SOURCE.replace(
+            "https://git.example/gone",
+            &format!("http://{}/gone", silent.local_addr().unwrap()),
+        ),
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &config.replace("timeout: 2s", "timeout: 60s"));
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror
+        .arg("run")
+        .arg("--config")
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::null());
+    let server = lab::Running::of(mirror.spawn().unwrap());
+    let until = Instant::now() + LONG;
+    let said = loop {
+        assert!(Instant::now() < until, "no cycle runs");
+        std::thread::sleep(Duration::from_millis(20));
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            continue;
+        }
+        let answer = get(port, "/mirror/progress.json");
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if said["running"]["sources"]["done"] == 1 {
+            break said;
+        }
+    };
+    assert_eq!(
+        (&said["schema"], &said["running"]["stage"]),
+        (&json!(1), &json!("fetch"))
+    );
+    assert_eq!(said["running"]["sources"]["all"], 2);
+    let metrics = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+    assert!(
+        metrics.contains(r#"mirror_cycle_fetched_sources{repository="acme"} 1"#),
+        "{metrics}"
+    );
+
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
+    let place = "document.getElementById('progress')";
+    browser.wait(&format!(
+        "{place}.textContent.startsWith('Fetching: 1 of 2 sources')"
+    ));
+    assert_eq!(browser.value(&format!("{place}.hidden")), false);
+    // The connection breaks, the source fails, and the cycle ends.
+    drop(silent.accept().unwrap());
+    drop(silent);
+    browser.wait(&format!("{place}.textContent.startsWith('The cycle has ended')"));
+    let said: Value = serde_json::from_slice(&get(port, "/mirror/progress.json").body).unwrap();
+    assert_eq!(said["running"], Value::Null);
+    let next: Timestamp = said["next"].as_str().unwrap().parse().unwrap();
+    assert!(next > Timestamp::now(), "{next}");
+    let metrics = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+    assert!(!metrics.contains("mirror_cycle_fetched_sources{"), "{metrics}");
     assert_eq!(server.stop(), Some(0));
 }

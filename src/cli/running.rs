@@ -1,0 +1,58 @@
+//! What the builder of this process is doing: told by it, asked by whoever tells others.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::cycle::Step;
+use crate::status::Progress;
+
+/// Of each repository, by name.
+#[derive(Default)]
+pub(super) struct Running(Mutex<BTreeMap<String, Doing>>);
+
+/// What is done about a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Doing {
+    /// Of the cycle that runs.
+    pub progress: Option<Progress>,
+    /// When the next one begins.
+    pub next: Option<Timestamp>,
+}
+
+impl Running {
+    /// What is done about `repository` now.
+    pub(super) fn of(&self, repository: &str) -> Doing {
+        self.with(repository, |doing| doing.clone())
+    }
+
+    pub(super) fn began(&self, repository: &str) {
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        self.with(repository, |doing| doing.progress = Some(Progress::new(now)));
+    }
+
+    pub(super) fn step(&self, repository: &str, step: Step<'_>) {
+        self.with(repository, |doing| {
+            if let Some(progress) = &mut doing.progress {
+                progress.step(step);
+            }
+        });
+    }
+
+    /// No cycle runs; the next one begins at `next`.
+    pub(super) fn waits(&self, repository: &str, next: Timestamp) {
+        self.with(repository, |doing| {
+            *doing = Doing {
+                progress: None,
+                // The time of what is due at once is in the past, and of what never comes without end.
+                next: (next < Timestamp::MAX).then(|| next.max(Timestamp::now())),
+            };
+        });
+    }
+
+    fn with<T>(&self, repository: &str, change: impl FnOnce(&mut Doing) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(repository.to_owned()).or_default())
+    }
+}
