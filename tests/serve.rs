@@ -1047,17 +1047,17 @@ fn a_port_in_use_is_named() {
 #[test]
 fn a_site_that_contradicts_itself_is_refused() {
     let files = Files::new();
-    let page = || files.publish("index.html", Kind::Page, "page");
+    let root = || files.publish("packages.json", Kind::Metadata, PACKAGES);
     let zip = || files.publish("a.zip", Kind::Archive, "zip");
     let missing = Resource {
         file: files.path("missing"),
-        ..page()
+        ..root()
     };
     let other = Resource {
         sha256: Sha256::of(b"other"),
-        ..page()
+        ..root()
     };
-    let longer = Resource { size: 5, ..page() };
+    let longer = Resource { size: 5, ..root() };
     for (repositories, message) in [
         (
             vec![repository("/a", vec![])],
@@ -1068,7 +1068,7 @@ fn a_site_that_contradicts_itself_is_refused() {
             "failed to publish `//`: a base path begins and ends with one slash",
         ),
         (
-            vec![repository("/a/", vec![page()]), repository("/a/", vec![])],
+            vec![repository("/a/", vec![root()]), repository("/a/", vec![])],
             "failed to publish `/a/`: two repositories are served there",
         ),
         (
@@ -1087,15 +1087,15 @@ fn a_site_that_contradicts_itself_is_refused() {
         ),
         (
             vec![repository("/", vec![missing])],
-            "failed to publish `/index.html`: failed to read `",
+            "failed to publish `/packages.json`: failed to read `",
         ),
         (
             vec![repository("/", vec![other])],
-            "failed to publish `/index.html`: failed to load `",
+            "failed to publish `/packages.json`: failed to load `",
         ),
         (
             vec![repository("/", vec![longer])],
-            "failed to publish `/index.html`: failed to load `",
+            "failed to publish `/packages.json`: failed to load `",
         ),
     ] {
         let error = Site::new(repositories).err().expect(message);

@@ -22,6 +22,7 @@ pub(super) fn publish(setup: &Setup, stores: &[Repository], published: &Publishe
     match sites.and_then(Site::new) {
         Ok(site) => {
             published.switch_to(site);
+            memory::give_back();
             true
         }
         Err(error) => {

@@ -82,11 +82,12 @@ impl Kind {
         )
     }
 
-    /// Whether its bytes are worth keeping in memory: what every Composer run asks for.
+    /// Whether its bytes are worth keeping in memory: what every Composer run asks for. The pages of Magento's packages are
+    /// as large as all of that, and people ask for one now and then.
     pub(super) fn is_asked_often(self) -> bool {
         matches!(
             self,
-            Self::Metadata | Self::Search | Self::List | Self::Page | Self::Style | Self::Script | Self::Text
+            Self::Metadata | Self::Search | Self::List | Self::Style | Self::Script | Self::Text
         )
     }
 
