@@ -25,7 +25,10 @@ pub fn read(
     let version = |(): &(), release: &Release| {
         let path = store.archive(release);
         let manifest = manifest(&path)
-            .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
+            .with_context(|| {
+                let path = path.display();
+                format!("failed to read the manifest in `{path}`\nhint: `mirror verify --repair` builds damaged archives again")
+            })?;
         Ok(PackageVersion {
             number: release.number,
             manifest,

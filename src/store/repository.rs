@@ -239,7 +239,7 @@ impl Repository {
         text.truncate(usize::try_from(known.len)?);
         ensure!(
             known.ledger.is_end_of(&text),
-            "`{}` is not what it was when this cycle began",
+            "`{}` is not what it was when this cycle began\nhint: let one instance only build on this volume",
             path.display()
         );
         text.extend_from_slice(&entries.lines);
