@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use flate2::read::DeflateDecoder;
+use rawzip::CompressionMethod;
 
 use super::workers;
 use crate::composer::Manifest;
@@ -52,10 +54,25 @@ pub fn read(
     Ok(packages)
 }
 
-/// The manifest in an archive.
+/// The manifest in an archive: found by walking the list of its entries, of which there are hundreds, without keeping it.
 pub(super) fn manifest(path: &Path) -> anyhow::Result<Manifest> {
-    let mut archive = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
+    let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
+    let archive = rawzip::ZipArchive::from_file(File::open(path)?, &mut buffer)?;
+    let mut entries = archive.entries(&mut buffer);
+    let found = loop {
+        let entry = entries.next_entry()?.context("it has no composer.json")?;
+        if entry.file_path().as_ref() == b"composer.json" {
+            break (entry.wayfinder(), entry.compression_method());
+        }
+    };
+    let entry = archive.get_entry(found.0)?;
     let mut text = Vec::new();
-    archive.by_name("composer.json")?.read_to_end(&mut text)?;
+    match found.1 {
+        CompressionMethod::STORE => entry.verifying_reader(entry.reader()).read_to_end(&mut text)?,
+        CompressionMethod::DEFLATE => entry
+            .verifying_reader(DeflateDecoder::new(entry.reader()))
+            .read_to_end(&mut text)?,
+        other => bail!("its composer.json is compressed by method {other:?}"),
+    };
     Ok(Manifest::parse(&text)?)
 }
