@@ -92,6 +92,12 @@ fn a_changed_recipe_is_taken() {
     until("the new source is built", || {
         get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200
     });
+    // What only the pages show is shown without anything new to publish.
+    let noted = format!("{with_b}notes: [{{package: acme/b, note: Mind the gap}}]\n");
+    lab.write("recipe.yaml", &noted);
+    until("the note is shown", || {
+        String::from_utf8_lossy(&get(port, "/mirror/").body).contains("every version: Mind the gap")
+    });
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -31,6 +31,7 @@ use self::outward::outward;
 use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
+use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
@@ -207,6 +208,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     let built_from = Instant::now();
     let mut report = Report {
         nightly: fetched.night.date.clone(),
+        notes: notes(job.recipe)?,
         ..Report::default()
     };
     let mut published = 0;
@@ -283,6 +285,14 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     })
 }
 
+/// What the pages were made with: they are made anew when it changes.
+fn notes(recipe: &Recipe) -> anyhow::Result<Option<Sha256>> {
+    if recipe.notes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Sha256::of(&serde_json::to_vec(&recipe.notes)?)))
+}
+
 /// The time of a publication, in whole seconds as HTTP's dates are.
 fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
@@ -312,7 +322,7 @@ fn publish(
     for gap in &report.gaps {
         tracing::warn!("{gap}");
     }
-    let pages = pages::render(job.base_url, &packages);
+    let pages = pages::render(job.base_url, &packages, &job.recipe.notes);
     let mut files = crate::repository::render(&job.said(), packages)?;
     files.extend(pages);
     for (path, bytes) in earlier_includes(job, previous)? {

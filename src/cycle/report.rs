@@ -20,6 +20,9 @@ pub struct Report {
     /// The date of the nightly versions, `20261124`, in a recipe with branches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nightly: Option<String>,
+    /// The digest of the recipe's notes for the pages, in a recipe with any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<Sha256>,
     /// What published metapackages pin that the repository does not have.
     #[serde(default)]
     pub gaps: Vec<Gap>,

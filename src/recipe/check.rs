@@ -57,6 +57,9 @@ impl<'a> Checker<'a> {
                 report,
             );
         }
+        for (i, note) in document.notes.iter().enumerate() {
+            note.check(&root.key("notes").index(i), report);
+        }
         for (name, amendment) in amend {
             let at = root.key("amend").key(name);
             self.rules(

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::{
-    Aliases, ArchiveFolder, Correction, ExtraRef, PackageRule, Recipe, Replacement, Resource, Retention,
-    Source,
+    Aliases, ArchiveFolder, Correction, ExtraRef, Note, PackageRule, Recipe, Replacement, Resource,
+    Retention, Source,
 };
 use crate::yaml::{self, Complaint, Path, Problems, Report, nearest};
 
@@ -40,6 +40,9 @@ pub struct Document {
     /// How many nightly versions stay in the metadata; all of them when left out.
     #[serde(default)]
     retention: Option<Retention>,
+    /// What the pages say about versions that need a work-around.
+    #[serde(default)]
+    pub(super) notes: Vec<Note>,
 }
 
 /// What is added to a source of the recipe that is extended.
@@ -122,6 +125,7 @@ impl Document {
         recipe.sources.extend(self.sources);
         recipe.aliases = self.aliases.or(recipe.aliases);
         recipe.retention = self.retention.or(recipe.retention);
+        recipe.notes.extend(self.notes);
         recipe
     }
 }
@@ -198,6 +202,10 @@ amend:
             (
                 "extends: magento\namend:\n  inventory:\n    corrections: [{package: a/b, reason: r}]\n",
                 "r.yaml:4:19: amend.inventory.corrections[0]: a correction has either `versions` or a `range`",
+            ),
+            (
+                "extends: magento\nnotes: [{package: a/b, note: n, see: 'javascript:alert(1)'}]\n",
+                "r.yaml:2:38: notes[0].see: expected the address of a page, `https://…`",
             ),
             (
                 "resources: {}\n",

@@ -8,6 +8,7 @@
 
 mod check;
 mod extend;
+mod note;
 pub mod rule;
 pub mod tag;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use extend::Document;
+pub use note::Note;
 pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
 
 use crate::digest::Sha256;
@@ -43,6 +45,8 @@ pub struct Recipe {
     pub aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata.
     pub retention: Option<Retention>,
+    /// What the pages say about versions that need a work-around.
+    pub notes: Vec<Note>,
 }
 
 /// Which nightly versions stay in the metadata; with both limits, those that neither excludes.
@@ -272,15 +276,19 @@ impl Source {
 impl Correction {
     /// Whether it applies to a version of a package.
     pub fn applies(&self, package: &str, version: &str) -> bool {
-        let in_range = |range: &Range| {
-            let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));
-            let line = range.line.as_ref().is_none_or(of_line);
-            let from = tag::TagVersion::parse(&range.from);
-            line && from.is_some_and(|from| tag::TagVersion::parse(version).is_some_and(|v| v >= from))
-        };
-        self.package == package
-            && (self.versions.iter().any(|v| v == version) || self.range.as_ref().is_some_and(in_range))
+        self.package == package && covers(&self.versions, self.range.as_ref(), version)
     }
+}
+
+/// Whether a version is one of these, or in the range.
+fn covers(versions: &[String], range: Option<&Range>, version: &str) -> bool {
+    let in_range = |range: &Range| {
+        let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));
+        let line = range.line.as_ref().is_none_or(of_line);
+        let from = tag::TagVersion::parse(&range.from);
+        line && from.is_some_and(|from| tag::TagVersion::parse(version).is_some_and(|v| v >= from))
+    };
+    versions.iter().any(|v| v == version) || range.is_some_and(in_range)
 }
 
 #[cfg(test)]

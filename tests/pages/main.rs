@@ -17,6 +17,7 @@ use mirror::coding::{Coding, Effort};
 use mirror::composer::Manifest;
 use mirror::digest::{Sha1, Sha256};
 use mirror::observe::Metrics;
+use mirror::recipe::Note;
 use mirror::repository::{BaseUrl, PackageVersion, pages};
 use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
 use serde_json::{Value, json};
@@ -39,6 +40,18 @@ fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
         source: "upstream".into(),
         published: "2024-05-07T07:08:09Z".parse().unwrap(),
     }
+}
+
+/// One about a version that is there, one about none.
+fn notes() -> Vec<Note> {
+    let note = |versions: &str, text: &str| {
+        serde_json::from_value(json!({"package": "acme/framework", "versions": [versions], "note": text, "see": "https://upstream.example/1"}))
+            .unwrap()
+    };
+    vec![
+        note("1.0.0", "Install it <b>twice</b>."),
+        note("9.9.9", "Nobody has it."),
+    ]
 }
 
 /// A server of the pages of `packages` packages: among them a project, and one with a hostile description.
@@ -73,7 +86,7 @@ impl Mirror {
         all.insert("acme/project".into(), vec![project]);
         let port = free_port();
         let base = BaseUrl::new(format!("http://127.0.0.1:{port}/shop/").parse().unwrap());
-        Self::serve(port, pages::render(&base, &all))
+        Self::serve(port, pages::render(&base, &all, &notes()))
     }
 
     fn serve(port: u16, files: BTreeMap<String, Vec<u8>>) -> Self {
@@ -299,6 +312,24 @@ fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
         println!("{}: {wire} bytes", coding.name());
         assert!(wire < 100_000, "{}: {wire} bytes", coding.name());
     }
+}
+
+#[test]
+fn versions_that_need_a_work_around_say_so() {
+    let mirror = Mirror::of(1);
+    let page = |path: &str| String::from_utf8(mirror.files[path].clone()).unwrap();
+    let (main, package) = (page("index.html"), page("package/acme/framework.html"));
+    assert!(
+        main.contains("acme/framework</a> 1.0.0: Install it &lt;b&gt;twice&lt;/b&gt;."),
+        "{main}"
+    );
+    assert!(main.contains(r#"href="https://upstream.example/1""#), "{main}");
+    assert!(!main.contains("Nobody has it"), "{main}");
+    assert_eq!(package.matches("Install it &lt;b&gt;twice&lt;/b&gt;.").count(), 1);
+    let (_, old) = package
+        .split_once(r#"id="v1.0.0""#)
+        .expect("the older version is the last");
+    assert!(old.contains("Install it"), "{package}");
 }
 
 const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n  - name: gone\n    git: https://git.example/gone\n    packages: [{one: ''}]\n";

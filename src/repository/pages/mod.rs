@@ -18,6 +18,7 @@ pub use view::{instant, size};
 use self::view::View;
 use super::{BaseUrl, PackageVersion};
 use crate::digest::Sha256;
+use crate::recipe::Note;
 
 /// The files that all pages share, by path below the base URL.
 pub const ASSETS: [(&str, &str); 2] = [
@@ -30,9 +31,13 @@ pub fn path_of(package: &str) -> String {
     format!("package/{package}.html")
 }
 
-/// Renders all pages of a repository; `packages` by name.
-pub fn render(base: &BaseUrl, packages: &BTreeMap<String, Vec<PackageVersion>>) -> BTreeMap<String, Vec<u8>> {
-    let view = View::of(packages);
+/// Renders all pages of a repository; `packages` by name, `notes` about some of their versions.
+pub fn render(
+    base: &BaseUrl,
+    packages: &BTreeMap<String, Vec<PackageVersion>>,
+    notes: &[Note],
+) -> BTreeMap<String, Vec<u8>> {
+    let view = View::of(packages, notes);
     let mut files: BTreeMap<_, _> = ASSETS
         .iter()
         .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::super::{BaseUrl, PackageVersion};
 use super::layout::{copyable, page};
+use super::usage;
 use super::view::{Package, View, day, instant, links, size};
 
 /// From a package's page to the base URL.
@@ -21,7 +22,7 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>, package: &Package<'_>) -> 
         (copyable(&command(package, newest)))
         section aria-labelledby="versions" {
             h2 #versions { "Versions" }
-            @for version in &package.versions { (one(base, view, version)) }
+            @for version in &package.versions { (one(base, view, package.name, version)) }
         }
         (required_by(view, package.name))
     };
@@ -32,11 +33,14 @@ fn command(package: &Package<'_>, newest: &PackageVersion) -> String {
     format!("composer require {}:{}", package.name, newest.version)
 }
 
-fn one(base: &BaseUrl, view: &View<'_>, version: &PackageVersion) -> Markup {
+fn one(base: &BaseUrl, view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
     let id = version.version.to_string();
     html! {
         details #(format!("v{id}")) {
             summary { b { (id) } " " time datetime=(day(version.committed)) { (day(version.committed)) } " " span.size { (size(version.size)) } }
+            @for note in view.notes.iter().filter(|note| note.is_about(package, &id)) {
+                p.doubt { (usage::text(note)) }
+            }
             dl {
                 dt { "Archive" } dd { a href=(base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }

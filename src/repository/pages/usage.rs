@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::super::BaseUrl;
 use super::layout::copyable;
+use super::path_of;
 use super::view::{Package, View};
+use crate::recipe::Note;
 
 pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
     let url = base.to_string();
@@ -30,10 +32,26 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
             h3 { "Switching a project from another mirror" }
             p { "Put the new URL in the place of the old one, then let the lock file take its addresses from here. Versions and checksums stay:" }
             (copyable(&format!("{add}\ncomposer update mirrors")))
+            @if !view.notes.is_empty() {
+                h3 { "Versions that need a work-around" }
+                ul {
+                    @for note in &view.notes {
+                        li { a href=(path_of(&note.package)) { (note.package) } " " (note.which()) ": " (text(note)) }
+                    }
+                }
+            }
             h3 { "In continuous integration" }
             (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
             p { "Archives never change under their URL: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
         }
+    }
+}
+
+/// A note, with the page where upstream says so.
+pub(super) fn text(note: &Note) -> Markup {
+    html! {
+        (note.note)
+        @if let Some(see) = &note.see { " " a href=(see) rel="noopener noreferrer" { "What upstream says" } "." }
     }
 }
 

@@ -7,12 +7,15 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::super::PackageVersion;
+use crate::recipe::Note;
 
 /// All packages of a repository, by name.
 pub(super) struct View<'a> {
     pub packages: Vec<Package<'a>>,
     /// The packages that require a package in any version.
     pub required_by: BTreeMap<String, BTreeSet<&'a str>>,
+    /// About a version that is there.
+    pub notes: Vec<&'a Note>,
 }
 
 /// One package.
@@ -23,7 +26,7 @@ pub(super) struct Package<'a> {
 }
 
 impl<'a> View<'a> {
-    pub fn of(packages: &'a BTreeMap<String, Vec<PackageVersion>>) -> Self {
+    pub fn of(packages: &'a BTreeMap<String, Vec<PackageVersion>>, notes: &'a [Note]) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
         let mut all = Vec::new();
         for (name, versions) in packages.iter().filter(|(_, versions)| !versions.is_empty()) {
@@ -37,9 +40,17 @@ impl<'a> View<'a> {
             versions.sort_by(|a, b| b.version.precedence(&a.version));
             all.push(Package { name, versions });
         }
+        let applies = |note: &&Note| {
+            let is_about =
+                |version: &PackageVersion| note.is_about(&note.package, &version.version.to_string());
+            packages
+                .get(&note.package)
+                .is_some_and(|versions| versions.iter().any(is_about))
+        };
         Self {
             packages: all,
             required_by,
+            notes: notes.iter().filter(applies).collect(),
         }
     }
 
