@@ -65,6 +65,8 @@
 //!   are whole, and `only` leaves sources out on purpose.
 //! - Upstream is not trusted to be reasonable: what is beyond `limits`, or has names that not every machine can have, fails
 //!   by name before it is read into memory ([`package::Limits`]).
+//! - packages.json holds the versions of all packages unless configured otherwise: with 40 ms to the client, an update takes a
+//!   quarter of the time of one request for each package.
 //! - The includes of the last `snapshots.keep` states stay reachable, older ones go: clients ask for them within minutes.
 //! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
