@@ -71,7 +71,7 @@ const BUGS: &[Bug] = &[
             "rustix::fs::fsync(file).or(Ok(())).map_err(",
         )],
         class: error::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["although a sync failed"],
     },
     Bug {
@@ -93,7 +93,7 @@ const BUGS: &[Bug] = &[
             "        fs::write(&path, &text)?;\n",
         )],
         class: kill::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["not ready", "did not start", "did not complete"],
     },
     Bug {
@@ -121,7 +121,7 @@ const BUGS: &[Bug] = &[
             ),
         ],
         class: kill::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["not ready", "did not start", "did not complete"],
     },
     Bug {
@@ -139,7 +139,7 @@ const BUGS: &[Bug] = &[
             ),
         ],
         class: kill::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["lost", "which is answered"],
     },
     Bug {
@@ -150,7 +150,7 @@ const BUGS: &[Bug] = &[
             "publish(job, previous.as_ref(), &mut report).unwrap_or(None)",
         )],
         class: error::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["unreported"],
     },
     Bug {
@@ -161,7 +161,7 @@ const BUGS: &[Bug] = &[
             "complete &= !finished.report.sources.is_empty();",
         )],
         class: error::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["unreported"],
     },
     Bug {
@@ -172,7 +172,7 @@ const BUGS: &[Bug] = &[
             "            Some(_) if LOOKS > 0 => return Ok(refs),\n            Some(name) => missing = name,\n",
         )],
         class: error::at_each_call,
-        faults: 1000,
+        faults: 2200,
         says: &["unreported"],
     },
     Bug {
