@@ -591,6 +591,11 @@ fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
     assert_eq!(lab.volume(), before);
     let _server = lab.serve("serve", port);
     assert_eq!(all_archives_answer(&lab, port), 5);
+    let answer = get(port, "/mirror/ledger.jsonl");
+    assert_eq!(
+        (answer.status, answer.body),
+        (200, read(&lab, "data/acme/ledger.jsonl").into_bytes())
+    );
     for include in includes {
         let url = format!("/mirror/include/{}", include.replace('$', "%24"));
         assert_eq!(get(port, &url).status, 200, "{url}");

@@ -111,6 +111,20 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             kind: kind(path),
             variants: variants.of(file.sha256).iter().map(variant).collect(),
         }));
+        let (file, size, sha256) = store.ledger_file(snapshot.manifest.releases)?;
+        let last = store.ledger(|ledger| {
+            let line = usize::try_from(snapshot.manifest.releases).ok()?.checked_sub(1)?;
+            Some(ledger.releases().get(line)?.time.as_second())
+        });
+        resources.push(Resource {
+            path: "ledger.jsonl".to_owned(),
+            file,
+            size,
+            sha256,
+            last_modified: last.unwrap_or_default(),
+            kind: Kind::Ledger,
+            variants: Vec::new(),
+        });
         // All that were ever published, whatever this snapshot names.
         resources.extend(store.standing()?.iter().map(|release| Resource {
             path: release.path(),

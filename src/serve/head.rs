@@ -27,12 +27,13 @@ const CODINGS: usize = Coding::ALL.len() + 1;
 
 type Heads = [[OnceLock<HeaderMap>; CODINGS]; Kind::COUNT];
 
-const NONE: [[OnceLock<HeaderMap>; CODINGS]; Kind::COUNT] =
-    [const { [const { OnceLock::new() }; CODINGS] }; Kind::COUNT];
+const fn none() -> Heads {
+    [const { [const { OnceLock::new() }; CODINGS] }; Kind::COUNT]
+}
 
 /// The head of a 304: what it has in common with the 200, without a word on a body (RFC 9110 section 15.4.5).
 pub(super) fn not_modified(kind: Kind, representation: &Representation) -> HeaderMap {
-    static HEADS: Heads = NONE;
+    static HEADS: Heads = none();
     let mut head = HEADS[kind as usize][0].get_or_init(|| common(kind)).clone();
     validate(&mut head, representation);
     head
@@ -45,7 +46,7 @@ pub(super) fn of(
     representation: &Representation,
     length: u64,
 ) -> HeaderMap {
-    static HEADS: Heads = NONE;
+    static HEADS: Heads = none();
     let known = &HEADS[kind as usize][coding.map_or(0, |coding| coding as usize + 1)];
     let mut head = known.get_or_init(|| whole(kind, coding)).clone();
     validate(&mut head, representation);

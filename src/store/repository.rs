@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::files::{self, Unsynced};
 use super::snapshot::Snapshot;
 use super::staging::Staging;
+use crate::digest::Sha256;
 use crate::ledger::{Ledger, Release};
 
 /// Names the repository on the volume, once it has published something.
@@ -85,6 +86,24 @@ impl Repository {
     /// Looks at the ledger as it stands.
     pub fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         look(&self.known().ledger)
+    }
+
+    /// Size and digest of the first so many lines of the ledger's file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has fewer lines.
+    pub fn ledger_file(&self, lines: u64) -> anyhow::Result<(PathBuf, u64, Sha256)> {
+        let path = self.root.join("ledger.jsonl");
+        let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let end = match usize::try_from(lines)?.checked_sub(1) {
+            None => 0,
+            Some(last) => match ends.map(|(end, _)| end + 1).nth(last) {
+                Some(end) => end,
+                None => bail!("`{}` has fewer than {lines} lines", path.display()),
+            },
+        };
+        Ok((path, end as u64, Sha256::of(&text[..end])))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
