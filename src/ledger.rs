@@ -130,7 +130,12 @@ impl Ledger {
     /// # Errors
     /// The first line that breaks the chain.
     pub fn read(text: &[u8]) -> Result<(Self, usize), Corrupt> {
-        let mut ledger = Self::default();
+        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        let mut ledger = Self {
+            releases: Vec::with_capacity(lines),
+            hashes: Vec::with_capacity(lines),
+            by_version: HashMap::with_capacity(lines),
+        };
         let mut read = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let Some(line) = line.strip_suffix(b"\n") else {

@@ -4,6 +4,7 @@
 use super::setup::{self, Setup};
 use crate::coding::{Coding, Effort};
 use crate::config::Compression;
+use crate::ledger::Release;
 use crate::memory;
 use crate::repository::catalog;
 use crate::serve::{Kind, Published, RepositorySite, Resource, Site, Variant};
@@ -126,15 +127,18 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             variants: Vec::new(),
         });
         // All that were ever published, whatever this snapshot names.
-        resources.extend(store.standing()?.iter().map(|release| Resource {
-            path: release.path(),
-            file: store.archive(release),
-            size: release.size,
-            sha256: release.sha256,
-            last_modified: release.time.as_second(),
-            kind: Kind::Archive,
-            variants: variants.of(release.sha256).iter().map(variant).collect(),
-        }));
+        let stands = |release: &&Release| !snapshot.manifest.withdraws(release.number);
+        store.ledger(|ledger| {
+            resources.extend(ledger.releases().iter().filter(stands).map(|release| Resource {
+                path: release.path(),
+                file: store.archive(release),
+                size: release.size,
+                sha256: release.sha256,
+                last_modified: release.time.as_second(),
+                kind: Kind::Archive,
+                variants: variants.of(release.sha256).iter().map(variant).collect(),
+            }))
+        });
     }
     Ok(RepositorySite {
         base_path: base_path.to_owned(),

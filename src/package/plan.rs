@@ -109,12 +109,15 @@ pub enum Claim {
     Other(String),
 }
 
+/// Reads the file of a resource at a path; `None` where there is none.
+pub type ReadResource<'a> = dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>> + 'a;
+
 /// What a plan asks of the rest of the mirror.
 pub struct Surroundings<'a> {
     /// Who published a name and version.
     pub claimed: &'a dyn Fn(&PackageName, &Version) -> Claim,
     /// The contents of a resource's file at a path, if it exists.
-    pub resource: &'a dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>>,
+    pub resource: &'a ReadResource<'a>,
     /// The public base URL.
     pub base_url: &'a str,
     pub limits: &'a Limits,

@@ -4,6 +4,7 @@
 //! digest that the table states. Finding an entry is `route`'s part, answering with it `respond`'s.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,10 +165,13 @@ impl Repository {
             let path = resource.path.clone().into_boxed_str();
             let entry = Entry::new(resource, keeps)
                 .with_context(|| format!("failed to publish `{base_path}{path}`"))?;
-            if entries.contains_key(&path) {
-                bail!("failed to publish `{base_path}{path}`: the snapshot names it twice");
-            }
-            entries.insert(path, entry);
+            match entries.entry(path) {
+                Slot::Vacant(free) => free.insert(entry),
+                Slot::Occupied(taken) => {
+                    let path = taken.key();
+                    bail!("failed to publish `{base_path}{path}`: the snapshot names it twice")
+                }
+            };
         }
         Ok(Self {
             base: base_path.into_boxed_str(),

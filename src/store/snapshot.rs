@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
@@ -342,16 +343,29 @@ impl Snapshot {
             .files
             .iter()
             .map(|(path, file)| (path.as_str(), file.sha256));
-        for (path, sha256) in files.chain(report) {
-            let file = self.folder.join(path);
-            let found = files::hash(&file)?;
-            ensure!(
-                found == sha256,
-                "`{}` is damaged: its SHA-256 is {found}, not {sha256}",
-                file.display()
-            );
-        }
-        Ok(())
+        let files: Vec<_> = files.chain(report).collect();
+        let next = AtomicUsize::new(0);
+        let check = || {
+            while let Some((path, sha256)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let file = self.folder.join(path);
+                let found = files::hash(&file)?;
+                ensure!(
+                    found == *sha256,
+                    "`{}` is damaged: its SHA-256 is {found}, not {sha256}",
+                    file.display()
+                );
+            }
+            Ok(())
+        };
+        // A server is not ready before all of them are read.
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(check);
+            check().and(
+                beside
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        })
     }
 }
 
