@@ -3,18 +3,18 @@
 //! The comments of these types are the reference of the file: they become the descriptions in its JSON Schema.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::listen::Address;
-use super::quantity::Percent;
+use super::build::{Build, Limits, Snapshots, Verify};
+use super::log::Log;
+use super::quantity::{self, count};
 use super::secret::Password;
-use super::{listen, quantity};
+use super::serve::Serve;
 use crate::push::Forge;
 use crate::status::Event;
 
@@ -75,99 +75,6 @@ pub struct Site {
     pub name: Option<String>,
     /// Where to reach the operator: a mail address or a URL.
     pub contact: Option<String>,
-}
-
-/// The HTTP server.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Serve {
-    /// The address and port to listen on, or a list of them; `[::]` also takes IPv4, `unix:/path` is a Unix socket.
-    #[serde(with = "listen")]
-    #[schemars(with = "listen::Addresses")]
-    pub listen: Vec<Address>,
-    /// Where probes and metrics are answered, and nothing else; with it metrics are answered nowhere else.
-    #[serde(with = "listen", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "listen::Addresses")]
-    pub admin: Vec<Address>,
-    /// Where HTTPS is spoken, with which certificate.
-    pub tls: Option<Tls>,
-    /// How long running answers may take after the signal to stop.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
-    pub drain: Duration,
-    /// How long a client may take to send the head of a request.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
-    pub header_timeout: Duration,
-    /// How long a connection may stay open without a request.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
-    pub idle_timeout: Duration,
-    /// How slowly a client may read, in bytes a second; who is slower for longer than the idle timeout is cut off.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
-    pub min_pace: usize,
-    /// How many connections may be open at once.
-    pub max_connections: NonZeroUsize,
-    /// How many of them may come from one client: an IPv4 address, or a /64 network of IPv6.
-    pub max_connections_per_client: NonZeroUsize,
-    /// How large the head of a request may be.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
-    pub max_header_size: usize,
-    /// What is also kept compressed, for clients that accept it.
-    pub compression: Compression,
-}
-
-/// HTTPS by a certificate and its key; both files are read again when they change.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The address and port to listen on, or a list of them.
-    #[serde(with = "listen", default = "default_tls_listen")]
-    #[schemars(with = "listen::Addresses")]
-    pub listen: Vec<Address>,
-    /// A PEM file with the certificate, followed by those up to its authority.
-    pub certificate: PathBuf,
-    /// A PEM file with the private key.
-    pub key: PathBuf,
-    /// Whether HTTP/2 is offered; Composer on Debian 12 stalls on it now and then.
-    #[serde(default)]
-    pub http2: bool,
-}
-
-fn default_tls_listen() -> Vec<Address> {
-    vec![(Ipv6Addr::UNSPECIFIED, 8443).into()]
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Compression {
-    /// Metadata and archives: half as much disk space again, and a quarter of the traffic.
-    #[default]
-    All,
-    Metadata,
-    None,
-}
-
-impl Default for Serve {
-    fn default() -> Self {
-        Self {
-            listen: vec![(Ipv6Addr::UNSPECIFIED, 8080).into()],
-            admin: Vec::new(),
-            tls: None,
-            drain: Duration::from_secs(30),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            min_pace: 1024,
-            max_connections: count(4096),
-            // All clients behind one proxy are one client.
-            max_connections_per_client: count(2048),
-            max_header_size: 16 * 1024,
-            compression: Compression::All,
-        }
-    }
 }
 
 /// A Composer repository to build and to serve.
@@ -323,110 +230,6 @@ pub(super) struct CredentialEntry {
     pub known_hosts_file: Option<PathBuf>,
 }
 
-/// How packages are built.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Build {
-    /// How many packages are built at once; by default one for each processor, at most four.
-    pub workers: Option<NonZeroUsize>,
-    /// If a cycle would remove a larger share of the published versions from the metadata, it publishes nothing.
-    pub max_removed: Percent,
-}
-
-impl Default for Build {
-    fn default() -> Self {
-        Self {
-            workers: None,
-            max_removed: Percent(3.0),
-        }
-    }
-}
-
-/// What a package and a source may be at most. The defaults are above all that Magento has; what is beyond them fails by
-/// name, and everything else goes on.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The size of a composer.json.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
-    pub manifest: usize,
-    /// The size of a file.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
-    pub file: usize,
-    /// The size of all files of a package together.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
-    pub package: usize,
-    /// How many files and folders a package may have.
-    pub entries: NonZeroUsize,
-    /// How many folders may lie within each other.
-    pub depth: NonZeroUsize,
-    /// How many branches and tags a source may have.
-    pub refs: NonZeroUsize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest: 4 << 20,
-            file: 64 << 20,
-            package: 1 << 30,
-            entries: count(200_000),
-            depth: count(64),
-            refs: count(100_000),
-        }
-    }
-}
-
-/// Which published states of the metadata stay on the volume, for `mirror rollback`. Archives always stay.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Snapshots {
-    /// How many of the newest snapshots are kept.
-    pub keep: NonZeroUsize,
-    /// How long a snapshot that is no longer kept still stays, for servers that have not followed yet.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
-    pub grace: Duration,
-}
-
-impl Default for Snapshots {
-    fn default() -> Self {
-        Self {
-            keep: count(20),
-            grace: Duration::from_secs(24 * 60 * 60),
-        }
-    }
-}
-
-/// How published files are checked for damage while `mirror run` serves them.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Verify {
-    /// In how long all archives are read once; `0s` reads none.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
-    pub scrub: Duration,
-}
-
-impl Default for Verify {
-    fn default() -> Self {
-        Self {
-            scrub: Duration::from_secs(7 * 24 * 60 * 60),
-        }
-    }
-}
-
-impl Build {
-    /// The number of workers; by default the processors, of which reading one volume does not keep more than four busy.
-    pub fn workers(&self) -> NonZeroUsize {
-        let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.workers.unwrap_or_else(|| available().min(count(4)))
-    }
-}
-
 /// A webhook that gets a JSON object by POST: `text` for people, as Slack and Mattermost show it; `event`, `repository`,
 /// `url`, `status`, `state`, `time`, `failures`, `failed` and `diverged` for programs.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -456,70 +259,4 @@ pub(super) struct PushEntry {
 
 fn all_events() -> Vec<Event> {
     vec![Event::Failure, Event::Recovery, Event::Divergence, Event::Stale]
-}
-
-/// What is logged, to the standard error output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// Text for people, JSON lines for machines; `auto` is text on a terminal and JSON elsewhere.
-    pub format: LogFormat,
-    /// The least important messages that are still logged.
-    pub level: LogLevel,
-    /// Which requests are logged, at every level.
-    pub access: AccessLog,
-    /// Of how many answers one is logged when `access` is `sampled`.
-    pub access_sample: Sample,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum AccessLog {
-    #[default]
-    Off,
-    /// One of many, and every one that failed.
-    Sampled,
-    Full,
-}
-
-/// One of so many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct Sample(pub NonZeroU32);
-
-impl Default for Sample {
-    fn default() -> Self {
-        Self(NonZeroU32::MIN.saturating_add(99))
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum LogFormat {
-    #[default]
-    Auto,
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
-}
-
-const fn count(number: usize) -> NonZeroUsize {
-    match NonZeroUsize::new(number) {
-        Some(number) => number,
-        None => NonZeroUsize::MIN,
-    }
 }

@@ -4,14 +4,17 @@
 //! [`Config`], in which every value is valid and every path is resolved. All mistakes are reported at once, with
 //! their place, and nothing but the file itself is read: not the recipes, not the secrets, nothing on a volume.
 
+mod build;
 mod document;
 mod file;
 mod git;
 mod listen;
+mod log;
 mod quantity;
 mod resolve;
 mod schema;
 mod secret;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +26,15 @@ use crate::push::Forge;
 use crate::schedule::Schedule;
 use crate::status::Event;
 
-pub use document::{
-    AccessLog, Build, Compression, Hints, Limits, Log, LogFormat, LogLevel, Message, Metadata, Serve, Site,
-    Snapshots, Tls, Verify,
-};
+pub use build::{Build, Limits, Snapshots, Verify};
+pub use document::{Hints, Message, Metadata, Site};
 pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
 pub use listen::Address;
+pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use schema::json_schema;
 pub use secret::Secret;
+pub use serve::{Compression, Serve, Tls};
 
 /// The recipes that are built in.
 pub const BUILT_IN_RECIPES: [&str; 2] = ["magento", "mage-os"];

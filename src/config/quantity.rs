@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
@@ -191,6 +192,14 @@ impl JsonSchema for SizeText {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": r"^([0-9]+ *([GMK]iB|[GMk]B|B) *)+$|\$\{" })
+    }
+}
+
+/// A number that is not zero, for defaults.
+pub(super) const fn count(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
     }
 }
 
