@@ -1,7 +1,10 @@
 //! packages.json: which packages there are, how they are asked for, and what its operator says. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::{BaseUrl, PackageVersion, catalog, hints};
@@ -78,13 +81,51 @@ fn told(said: &Said<'_>) -> Map<String, Value> {
 
 /// Whether a packages.json is as this program makes it for what is to be said, whatever packages it names.
 pub fn is_current(root: &[u8], said: &Said<'_>) -> bool {
-    let Ok(Value::Object(mut root)) = serde_json::from_slice(root) else {
+    let Ok(Known {
+        packages: Form(metadata),
+        mut rest,
+    }) = serde_json::from_slice(root)
+    else {
         return false;
     };
-    let is_inline = root.get("packages").is_some_and(Value::is_object);
     let told = told(said);
-    root.retain(|key, _| told.contains_key(key) || hints::KEYS.contains(&key.as_str()));
-    is_inline == (said.metadata == Metadata::Inline) && root == told
+    rest.retain(|key, _| told.contains_key(key) || hints::KEYS.contains(&key.as_str()));
+    metadata == said.metadata && rest == told
+}
+
+/// A packages.json without its versions, of which there are megabytes.
+#[derive(Deserialize)]
+struct Known {
+    packages: Form,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// What the value of `packages` says of the metadata: an object holds versions, a list none.
+struct Form(Metadata);
+
+impl<'de> Deserialize<'de> for Form {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Form;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("packages")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Form(Metadata::Inline))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Form, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Form(Metadata::Lazy))
+            }
+        }
+        from.deserialize_any(Look)
+    }
 }
 
 #[cfg(test)]
