@@ -18,8 +18,13 @@ const BRIEFLY: &str = "max-age=10";
 
 const NOT_STORED: &str = "no-store";
 
-/// In seconds. Composer does not read it and tries again by itself; others do.
+/// In seconds. Composer waits as long since 2.11, three times, and meanwhile asks the host for nothing else; it does not
+/// read it before and tries again at once (`Util/Http/CurlDownloader.php`).
 const RETRY: u64 = 10;
+
+/// In seconds, for a file that is being built again. Composer waits twelve times for an archive before it takes the next
+/// place that has it.
+const MENDED: u64 = 1;
 
 pub(super) fn unsatisfiable(size: u64) -> Response<Body> {
     let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
@@ -71,10 +76,18 @@ pub(super) fn unpublished() -> Response<Body> {
     unavailable("nothing is published here yet")
 }
 
-/// "Later", in the one way that makes Composer come back.
+pub(super) fn damaged() -> Response<Body> {
+    later("this file cannot be served now", MENDED)
+}
+
 pub(super) fn unavailable(reason: &'static str) -> Response<Body> {
+    later(reason, RETRY)
+}
+
+/// "Later", in the one way that makes every Composer come back.
+fn later(reason: &'static str, seconds: u64) -> Response<Body> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    response.headers_mut().insert(RETRY_AFTER, RETRY.into());
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
     response
 }
 

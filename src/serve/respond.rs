@@ -5,7 +5,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access::Admission;
 use super::answer::{
-    keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
+    self, keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
     unpublished,
 };
 use super::asked::Asked;
@@ -212,5 +212,5 @@ fn damaged<B>(
     if let Content::Disk(file) = &entry.identity.content {
         published.report_damaged(file);
     }
-    unavailable("this file cannot be served now")
+    answer::damaged()
 }
