@@ -66,7 +66,7 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// A PEM file with the private key.
     pub key: PathBuf,
-    /// Whether HTTP/2 is offered; Composer on Debian 12 stalls on it now and then.
+    /// Whether HTTP/2 is offered; Composer stalls on it now and then, up to the libcurl of Debian 13.
     #[serde(default)]
     pub http2: bool,
 }
