@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::tally::Tally;
 use crate::status::{Figures, STATES};
 use crate::store::Scrubbed;
 
@@ -151,19 +151,6 @@ struct Mirror {
     disk_size: Gauge,
 }
 
-/// What a request was about, for counting.
-#[derive(Clone, Copy, Debug)]
-pub struct Answered<'a> {
-    pub route: &'static str,
-    /// The code.
-    pub status: &'a str,
-    pub encoding: &'static str,
-    /// Of the body.
-    pub bytes: u64,
-    /// From the head of the request to the head of its answer.
-    pub took: Duration,
-}
-
 impl Metrics {
     /// Figures that are all zero; `volume` is where free space is measured.
     ///
@@ -190,16 +177,10 @@ impl Metrics {
         })))
     }
 
-    /// Counts one answer.
-    pub fn answered(&self, answered: Answered<'_>) {
-        let (http, route) = (&self.0.http, answered.route);
-        http.requests
-            .with_label_values(&[route, answered.status, answered.encoding])
-            .inc();
-        http.bytes.with_label_values(&[route]).inc_by(answered.bytes);
-        http.latency
-            .with_label_values(&[route])
-            .observe(answered.took.as_secs_f64());
+    /// What counts the answers of one connection.
+    pub fn tally(&self) -> Tally {
+        let http = &self.0.http;
+        Tally::new(http.requests.clone(), http.bytes.clone(), http.latency.clone())
     }
 
     /// Counts a connection as open until what is answered is dropped.

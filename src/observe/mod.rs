@@ -2,6 +2,8 @@
 
 mod logging;
 mod metrics;
+mod tally;
 
 pub use logging::{ACCESS, init_logging};
-pub use metrics::{Answered, MEDIA_TYPE, Metrics, Open};
+pub use metrics::{MEDIA_TYPE, Metrics, Open};
+pub use tally::{AnswerKind, Answered, Tally};

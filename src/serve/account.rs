@@ -13,7 +13,7 @@ use hyper::header::USER_AGENT;
 
 use super::respond::Answer;
 use super::server::Shared;
-use crate::observe::{ACCESS, Answered};
+use crate::observe::{ACCESS, AnswerKind, Answered, Tally};
 
 /// Characters of a path or an agent; the longest path that is published is shorter.
 const WORDS: usize = 300;
@@ -36,16 +36,22 @@ impl Account {
         Self(Instant::now())
     }
 
-    pub(super) fn close<B>(self, shared: &Shared, ip: Option<IpAddr>, request: &Request<B>, answer: &Answer) {
+    pub(super) fn close<B>(
+        self,
+        shared: &Shared,
+        tally: &Tally,
+        ip: Option<IpAddr>,
+        request: &Request<B>,
+        answer: &Answer,
+    ) {
         let (status, took) = (answer.response.status(), self.0.elapsed());
         let bytes = answer.response.body().size_hint().lower();
-        shared.metrics.answered(Answered {
+        let kind = AnswerKind {
             route: answer.route,
-            status: status.as_str(),
+            status: status.as_u16(),
             encoding: answer.coding(),
-            bytes,
-            took,
-        });
+        };
+        tally.count(Answered { kind, bytes, took });
         let log = match shared.settings.access_log {
             AccessLog::Off => false,
             AccessLog::Full => true,

@@ -21,6 +21,7 @@ use super::limits::{HEADERS, Place, STREAMS, SURPLUS_PATIENCE};
 use super::patience::Patient;
 use super::respond::{Role, respond, turn_away};
 use super::server::{Settings, Shared};
+use crate::observe::Tally;
 
 /// Where the server is on its way from start to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +45,7 @@ pub(super) struct Peer {
 struct Talk {
     shared: Arc<Shared>,
     peer: Peer,
+    tally: Tally,
 }
 
 /// What hyper is told of HTTP.
@@ -91,6 +93,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut protocols = shared.protocols.clone();
     protocols.http1.header_read_timeout(patience);
     let talk = Arc::new(Talk {
+        tally: shared.metrics.tally(),
         shared: Arc::clone(&shared),
         peer,
     });
@@ -187,7 +190,7 @@ async fn answer(talk: &Talk, mut request: Request<Incoming>) -> Response<Body> {
         let close = HeaderValue::from_static("close");
         answer.response.headers_mut().insert(CONNECTION, close);
     }
-    account.close(shared, peer.ip, &request, &answer);
+    account.close(shared, &talk.tally, peer.ip, &request, &answer);
     answer.response
 }
 

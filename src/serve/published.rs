@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::access::Doors;
 use super::live::{Live, Texts};
@@ -42,8 +42,8 @@ pub enum Readiness {
 impl Published {
     /// Publishes `site`; requests in flight finish on the one before.
     pub fn switch_to(&self, mut site: Site) {
-        if let Some(before) = self.site() {
-            site.take_over(&before);
+        if let Some(before) = &*self.site() {
+            site.take_over(before);
         }
         self.0.site.store(Some(Arc::new(site)));
     }
@@ -95,16 +95,18 @@ impl Published {
         damaged.insert(file.to_owned());
     }
 
-    pub(super) fn site(&self) -> Option<Arc<Site>> {
-        self.0.site.load_full()
+    /// Borrowed: counting every request in one place would make the threads wait for each other.
+    pub(super) fn site(&self) -> Guard<Option<Arc<Site>>> {
+        self.0.site.load()
     }
 
     pub(super) fn texts(&self) -> Arc<Texts> {
         self.0.texts.load_full()
     }
 
-    pub(super) fn doors(&self) -> Arc<Doors> {
-        self.0.doors.load_full()
+    /// Borrowed, as [`Published::site`].
+    pub(super) fn doors(&self) -> Guard<Arc<Doors>> {
+        self.0.doors.load()
     }
 
     pub(super) fn pushes(&self) -> Arc<Pushes> {

@@ -1,0 +1,72 @@
+//! Counting the answers of a connection: most are of the kind of the one before, so that its counters are kept at hand.
+//!
+//! Looking them up locks tables that all threads share, which costs more than the counting.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+
+/// What a request was about, for counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    pub kind: AnswerKind,
+    /// Of the body.
+    pub bytes: u64,
+    /// From the head of the request to the head of its answer.
+    pub took: Duration,
+}
+
+/// What answers are counted apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerKind {
+    pub route: &'static str,
+    /// The code.
+    pub status: u16,
+    pub encoding: &'static str,
+}
+
+/// Counts the answers of one connection, each at once and for everybody.
+pub struct Tally {
+    requests: IntCounterVec,
+    bytes: IntCounterVec,
+    latency: HistogramVec,
+    last: Mutex<Option<(AnswerKind, Counters)>>,
+}
+
+struct Counters {
+    requests: IntCounter,
+    bytes: IntCounter,
+    latency: Histogram,
+}
+
+impl Tally {
+    pub(super) fn new(requests: IntCounterVec, bytes: IntCounterVec, latency: HistogramVec) -> Self {
+        Self {
+            requests,
+            bytes,
+            latency,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Counts one answer.
+    pub fn count(&self, answered: Answered) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.take().filter(|(kind, _)| *kind == answered.kind);
+        let (_, counters) =
+            last.insert(known.unwrap_or_else(|| (answered.kind, self.counters(answered.kind))));
+        counters.requests.inc();
+        counters.bytes.inc_by(answered.bytes);
+        counters.latency.observe(answered.took.as_secs_f64());
+    }
+
+    fn counters(&self, kind: AnswerKind) -> Counters {
+        let labels = [kind.route, &kind.status.to_string(), kind.encoding];
+        Counters {
+            requests: self.requests.with_label_values(&labels),
+            bytes: self.bytes.with_label_values(&[kind.route]),
+            latency: self.latency.with_label_values(&[kind.route]),
+        }
+    }
+}
