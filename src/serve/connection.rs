@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::account::Account;
+use super::alarm::Alarm;
 use super::body::Body;
 use super::limits::{HEADERS, Place, STREAMS, SURPLUS_PATIENCE};
 use super::patience::Patient;
@@ -58,11 +59,7 @@ pub(super) struct Protocols {
 impl Protocols {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_timeout)
-            .max_headers(HEADERS)
-            .max_buf_size(settings.max_header_size);
+        http1.max_headers(HEADERS).max_buf_size(settings.max_header_size);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -91,7 +88,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         None => settings.header_timeout,
     };
     let mut protocols = shared.protocols.clone();
-    protocols.http1.header_read_timeout(patience);
+    protocols
+        .http1
+        .timer(Alarm::new(patience))
+        .header_read_timeout(patience);
     let talk = Arc::new(Talk {
         tally: shared.metrics.tally(),
         shared: Arc::clone(&shared),

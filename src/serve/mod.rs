@@ -20,6 +20,7 @@
 
 mod access;
 mod account;
+mod alarm;
 mod answer;
 mod asked;
 mod body;
