@@ -18,6 +18,7 @@ fn site() -> Site {
         sha256: Sha256::of(b"x"),
         last_modified: 0,
         kind: Kind::Archive,
+        variants: Vec::new(),
     };
     let repository = |base: &str| RepositorySite {
         base_path: base.to_owned(),
