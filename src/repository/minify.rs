@@ -4,12 +4,12 @@
 use serde_json::{Map, Value};
 
 /// Minifies versions in the order given; the first stands whole.
-pub fn minify(versions: &[Map<String, Value>]) -> Vec<Map<String, Value>> {
+pub fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
     let mut previous: Option<&Map<String, Value>> = None;
     let mut minified = Vec::with_capacity(versions.len());
     for version in versions {
         minified.push(match previous {
-            None => version.clone(),
+            None => (*version).clone(),
             Some(before) => difference(before, version),
         });
         previous = Some(version);
@@ -20,7 +20,7 @@ pub fn minify(versions: &[Map<String, Value>]) -> Vec<Map<String, Value>> {
 fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {
     let mut changed: Map<_, _> = after
         .iter()
-        .filter(|(key, value)| !same(before.get(*key), value))
+        .filter(|(key, value)| !before.get(*key).is_some_and(|before| is_same(before, value)))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
@@ -30,9 +30,17 @@ fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<St
 }
 
 /// PHP's `===`, for which the order of a map's keys counts; serde_json's `==` does not look at it.
-#[expect(clippy::cmp_owned, reason = "not the values are compared, but their texts")]
-fn same(before: Option<&Value>, after: &Value) -> bool {
-    before.is_some_and(|before| before == after && before.to_string() == after.to_string())
+fn is_same(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let mut pairs = before.iter().zip(after);
+            before.len() == after.len() && pairs.all(|((k, v), (l, w))| k == l && is_same(v, w))
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            before.len() == after.len() && before.iter().zip(after).all(|(v, w)| is_same(v, w))
+        }
+        _ => before == after,
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +62,9 @@ mod tests {
             {"version": "0", "type": "library"}
         ]);
         assert_eq!(
-            serde_json::to_value(minify(&versions)).unwrap().to_string(),
+            serde_json::to_value(minify(&versions.each_ref()))
+                .unwrap()
+                .to_string(),
             expected.to_string()
         );
     }

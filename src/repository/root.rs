@@ -24,6 +24,8 @@ pub(super) struct Root<'a> {
     pub said: &'a Said<'a>,
     /// By name, newest version first.
     pub packages: &'a BTreeMap<String, Vec<PackageVersion>>,
+    /// The object of all versions, each [`with_uid`].
+    pub inline: &'a [u8],
     /// The path of the include, and its digest.
     pub include: (&'a str, Sha1),
 }
@@ -31,10 +33,7 @@ pub(super) struct Root<'a> {
 impl Root<'_> {
     pub fn render(&self) -> serde_json::Result<Vec<u8>> {
         let (base, (path, sha1)) = (self.said.base, self.include);
-        let is_inline = self.said.metadata == Metadata::Inline;
-        let packages = if is_inline { self.inline() } else { json!([]) };
         let mut root = Map::from_iter([
-            ("packages".to_owned(), packages),
             ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
             (
                 "metadata-url".to_owned(),
@@ -50,25 +49,24 @@ impl Root<'_> {
             root.insert("providers-api".into(), catalog::providers_api(base).into());
         }
         match self.said.metadata {
-            Metadata::Lazy => serde_json::to_vec_pretty(&root),
-            Metadata::Inline => serde_json::to_vec(&root),
+            Metadata::Lazy => {
+                root.shift_insert(0, "packages".into(), json!([]));
+                serde_json::to_vec_pretty(&root)
+            }
+            Metadata::Inline => {
+                let rest = serde_json::to_vec(&root)?;
+                Ok([b"{\"packages\":".as_slice(), self.inline, b",", &rest[1..]].concat())
+            }
         }
     }
+}
 
-    /// All versions, each with the `uid` that `ComposerRepository::whatProvides` tells them apart by. It is the number in
-    /// the ledger, so that a new version changes no line but its own.
-    fn inline(&self) -> Value {
-        let version = |version: &PackageVersion| {
-            let mut data = version.data(self.said.base);
-            data.insert("uid".into(), version.number.into());
-            (version.version.to_string(), Value::Object(data))
-        };
-        let packages = self.packages.iter().map(|(name, versions)| {
-            let versions = versions.iter().map(version).collect();
-            (name.clone(), Value::Object(versions))
-        });
-        Value::Object(packages.collect())
-    }
+/// The data of a version with the `uid` that `ComposerRepository::whatProvides` tells versions in packages.json apart by.
+/// It is the number in the ledger, so that a new version changes no line but its own.
+pub(super) fn with_uid(mut data: Vec<u8>, number: u64) -> Vec<u8> {
+    data.pop();
+    data.extend(format!(",\"uid\":{number}}}").into_bytes());
+    data
 }
 
 fn told(said: &Said<'_>) -> Map<String, Value> {
@@ -152,6 +150,7 @@ mod tests {
             let root = Root {
                 said,
                 packages: &BTreeMap::new(),
+                inline: b"{}",
                 include: ("include/x.json", Sha1::of(b"x")),
             };
             root.render().unwrap()
