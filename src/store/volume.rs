@@ -35,8 +35,7 @@ impl Volume {
     /// # Errors
     /// [`Unavailable`], a folder that is not a store, or one of a newer format.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        let writable =
-            "hint: mount a volume there that this user can write to, or change `data` in the configuration";
+        let writable = writable();
         fs::create_dir_all(root)
             .map_err(|error| unwritable(root, error))
             .with_context(|| {
@@ -169,6 +168,14 @@ fn unwritable(root: &Path, error: io::Error) -> anyhow::Error {
     error.into()
 }
 
+/// What to do about a folder that cannot be written to.
+fn writable() -> String {
+    let user = rustix::process::geteuid().as_raw();
+    format!(
+        "hint: let user {user}, who this runs as, write there (`chown -R {user}`), or change `data` in the configuration"
+    )
+}
+
 fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join("LOCK");
     let lock = OpenOptions::new()
@@ -180,8 +187,9 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => return Err(unwritable(root, error)),
         lock => lock.with_context(|| {
             format!(
-                "failed to write to the data directory `{}`\nhint: mount a volume there that this user can write to, or change `data` in the configuration",
-                root.display()
+                "failed to write to the data directory `{}`\n{}",
+                root.display(),
+                writable()
             )
         })?,
     };
