@@ -154,17 +154,22 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         }
         _ => (log.format, log.level),
     };
-    let result = init_logging(format, level).and_then(|()| match command {
-        Command::Run => daemon::run(setup, named),
-        Command::Serve => daemon::serve(setup, named),
-        Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
-        Command::Plan => interrupt::end_on_signal().and_then(|()| commands::plan(&setup)),
-        Command::Check => commands::check(&setup),
-        Command::Verify(arguments) => verify::verify(&setup, arguments),
-        Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
-        Command::Health => health::of_configured(&setup),
-        // Neither has a configuration.
-        Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
+    let result = init_logging(format, level).and_then(|()| {
+        if let Some(said) = setup.built_in() {
+            tracing::warn!("{said}");
+        }
+        match command {
+            Command::Run => daemon::run(setup, named),
+            Command::Serve => daemon::serve(setup, named),
+            Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
+            Command::Plan => interrupt::end_on_signal().and_then(|()| commands::plan(&setup)),
+            Command::Check => commands::check(&setup),
+            Command::Verify(arguments) => verify::verify(&setup, arguments),
+            Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
+            Command::Health => health::of_configured(&setup),
+            // Neither has a configuration.
+            Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
+        }
     });
     finish(result)
 }

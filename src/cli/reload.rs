@@ -51,7 +51,7 @@ impl Watch {
     /// Watches the files that `setup` was made of; `named` is the file or folder of the command line.
     pub(super) fn new(named: Option<&Path>, setup: &Setup, asked: Request) -> Self {
         let mut watch = Self {
-            named: named.map(Path::to_owned),
+            named: setup.again(named),
             recipes: recipes(setup),
             loaded: Files::new(),
             seen: Files::new(),

@@ -1,6 +1,6 @@
 //! From a configuration to what the commands work on: the recipes loaded, `only` applied.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -14,6 +14,8 @@ use crate::yaml::{self, Complaint, Report};
 /// A configuration with its recipes.
 pub struct Setup {
     pub config: Config,
+    /// The file of the configuration; `None` for the built-in default.
+    pub file: Option<PathBuf>,
     pub repositories: Vec<Repository>,
 }
 
@@ -30,6 +32,20 @@ pub struct Repository {
 }
 
 impl Setup {
+    /// What to load when the configuration has changed: once a file was found, its absence is a mistake and not the wish
+    /// for the built-in default, which has neither its users nor its repositories.
+    pub fn again(&self, named: Option<&Path>) -> Option<PathBuf> {
+        let usual = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
+        named.map(Path::to_owned).or_else(usual)
+    }
+
+    /// What there is to say where no file was found.
+    pub fn built_in(&self) -> Option<String> {
+        let said = "there is no configuration in `{}`: the built-in one mirrors the recipe magento for http://localhost:8080/";
+        let said = said.replace("{}", config::DEFAULT_DIRECTORY);
+        self.file.is_none().then_some(said)
+    }
+
     /// How to fetch.
     ///
     /// # Errors
@@ -66,7 +82,9 @@ impl Setup {
 /// A file that cannot be read, or all problems in it.
 pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
     let Loaded {
-        config, mut report, ..
+        config,
+        mut report,
+        file,
     } = config::load(named)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
@@ -86,7 +104,11 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
             recipe,
         });
     }
-    Ok(report.finish(Some(Setup { config, repositories }))?)
+    Ok(report.finish(Some(Setup {
+        config,
+        file,
+        repositories,
+    }))?)
 }
 
 fn load_recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
@@ -116,5 +138,28 @@ fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Re
                 Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));
             report.add(&at.index(i), complaint.hint(hint));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_found_is_looked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mirror.yaml");
+        std::fs::write(
+            &file,
+            "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]",
+        )
+        .unwrap();
+        let setup = load(Some(&file)).unwrap();
+        assert_eq!(setup.built_in(), None);
+        assert_eq!(setup.again(Some(&file)), Some(file));
+        assert_eq!(setup.again(None), Some(config::DEFAULT_DIRECTORY.into()));
+        let built_in = Setup { file: None, ..setup };
+        assert_eq!(built_in.again(None), None);
+        assert!(built_in.built_in().is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! Where the configuration comes from: the file that was named, the one at the usual place, or the built-in default.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{Config, document::Document, resolve::resolve};
@@ -89,10 +89,14 @@ pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(C
     Ok((config, report))
 }
 
-/// A dangling link counts as a file: that it cannot be read must be said, not taken for "no configuration".
+/// A dangling link counts as a file, and so does one in a folder that is closed to us: that it cannot be read must be
+/// said, not taken for "no configuration".
 fn in_folder(folder: &Path) -> Option<PathBuf> {
     NAMES
         .iter()
         .map(|name| folder.join(name))
-        .find(|path| path.symlink_metadata().is_ok())
+        .find(|path| match path.symlink_metadata() {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+        })
 }
