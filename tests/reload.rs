@@ -80,6 +80,33 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn what_was_changed_while_nothing_ran_is_built_at_the_start() {
+    let port = free_port();
+    let lab = lab(port);
+    assert_eq!(lab.serve("run", port).stop(), Some(0));
+    let cycles = || log(&lab).matches("cycle finished").count();
+
+    let server = lab.serve("run", port);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(cycles(), 0, "unchanged, it waits for its schedule: {}", log(&lab));
+
+    lab.write("mirror.yaml", &config(&lab).replace("/mirror/", "/elsewhere/"));
+    let server = lab.serve("run", port);
+    until("the archives are named where they are", || {
+        let metadata = get(port, "/elsewhere/p2/acme/a.json").body;
+        String::from_utf8_lossy(&metadata).contains("/elsewhere/packages/acme/a-1.0.0.zip")
+    });
+    assert_eq!(server.stop(), Some(0));
+
+    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    let second = SOURCE.replace("name: modules", "name: more");
+    lab.write("recipe.yaml", &format!("{recipe}{second}"));
+    let server = lab.serve("run", port);
+    until("the new source is looked at", || cycles() == 1);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn a_changed_recipe_is_taken() {
     let port = free_port();
     let lab = lab(port);

@@ -15,7 +15,7 @@ use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
 use super::wait;
-use crate::cycle::Step;
+use crate::cycle::{Report, Step};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
@@ -71,11 +71,11 @@ impl Builder<'_> {
         }
     }
 
-    /// What has never been published is built at once, the rest on its schedule.
+    /// What has never been published, or for another URL or other sources, is built at once, the rest on its schedule.
     fn agenda(&self, all: bool) -> Vec<Due> {
         let repositories = self.setup.repositories.iter().enumerate();
         let first = |(i, repository): (usize, &setup::Repository)| {
-            let at = match all || !self.follower.serves(i) {
+            let at = match all || !self.follower.serves(i) || self.is_outdated(i) {
                 true => Timestamp::MIN,
                 false => next(repository),
             };
@@ -92,6 +92,16 @@ impl Builder<'_> {
                 ended: None,
             })
             .collect()
+    }
+
+    /// Whether what is published was made under another configuration: this one was changed while nothing ran.
+    fn is_outdated(&self, i: usize) -> bool {
+        let repository = &self.setup.repositories[i];
+        let newest = self.follower.stores[i].newest_snapshot();
+        newest.ok().flatten().is_some_and(|snapshot| {
+            let report = Report::load(&snapshot.folder);
+            snapshot.manifest.base_url != repository.base_url.to_string() || !report.is_of(&repository.recipe)
+        })
     }
 
     /// Puts the cycles forward that were asked for.

@@ -3,13 +3,15 @@
 //! It holds no times, so that a cycle that finds the same again has the same report. It is kept with its snapshot, and the
 //! next cycle passes over a source whose refs and rules are those of a complete entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::aliases;
 use crate::digest::Sha256;
 use crate::package::plan::{Line, Outcome};
+use crate::recipe::Recipe;
 use crate::repository::Gap;
 use crate::store::Divergence;
 
@@ -78,6 +80,13 @@ impl SourceReport {
 }
 
 impl Report {
+    /// Whether it is of a cycle over the sources of `recipe`, no more and no fewer.
+    pub fn is_of(&self, recipe: &Recipe) -> bool {
+        let aliases = recipe.aliases.as_ref().map(|_| aliases::NAME);
+        let names: BTreeSet<_> = recipe.names().chain(aliases).collect();
+        self.sources.keys().map(String::as_str).eq(names)
+    }
+
     /// The report in a snapshot's folder; an empty one if it cannot be read, which only costs a new plan.
     pub fn load(folder: &Path) -> Self {
         let text = std::fs::read(folder.join("report.json")).unwrap_or_default();
