@@ -26,7 +26,7 @@ pub(super) fn rollback(setup: &Setup, arguments: &Rollback) -> anyhow::Result<Ex
     if arguments.end {
         match store.end_rollback()? {
             Some(snapshot) => println!(
-                "{}: snapshot {} ends the rollback; the next cycle publishes everything",
+                "{}: snapshot {} ends the rollback; the next cycle publishes everything: `mirror build` runs it now",
                 repository.name, snapshot.manifest.number
             ),
             None => println!("{}: there is no rollback to end", repository.name),

@@ -78,8 +78,9 @@ impl Checked<'_> {
         let mut problems = 0;
         if arguments.repair && !damaged.is_empty() {
             problems += self.again(&damaged, true)?;
-        } else {
+        } else if !damaged.is_empty() {
             problems += damaged.len();
+            self.say("hint: `mirror verify --repair` builds damaged archives again from git");
         }
         let newest = self.store.newest_snapshot()?;
         let mut urls = 0;
@@ -204,7 +205,7 @@ impl Checked<'_> {
                 .strip_prefix(&prefix)
                 .map(|rest| format!("{}{rest}", base.path()));
             if !path.is_some_and(|path| site.answers(&path)) {
-                wrong += self.say(&format!("`{url}` is in the metadata, and is not answered"));
+                wrong += self.say(&format!("`{url}` is in the metadata, and is not answered: after a change of `url`, `mirror build` makes the metadata anew"));
             } else if shasum.is_some() && sha1.get(url) != shasum.as_ref() {
                 wrong += self.say(&format!(
                     "`{url}` has another checksum in the metadata than in the ledger"
