@@ -41,9 +41,12 @@ impl Setup {
 
     /// What there is to say where no file was found.
     pub fn built_in(&self) -> Option<String> {
-        let said = "there is no configuration in `{}`: the built-in one mirrors the recipe magento for http://localhost:8080/";
-        let said = said.replace("{}", config::DEFAULT_DIRECTORY);
-        self.file.is_none().then_some(said)
+        self.file.is_none().then(|| {
+            format!(
+                "there is no configuration in `{}`: the built-in one mirrors the recipe magento for http://localhost:8080/",
+                config::DEFAULT_DIRECTORY
+            )
+        })
     }
 
     /// How to fetch.
