@@ -65,6 +65,8 @@
 //!   are whole, and `only` leaves sources out on purpose.
 //! - Upstream is not trusted to be reasonable: what is beyond `limits`, or has names that not every machine can have, fails
 //!   by name before it is read into memory ([`package::Limits`]).
+//! - Half of the processors serve, at least one: with two threads on two processors, 81,000 requests a second of p2 metadata
+//!   become 73,000, and the 99th percentile 2.0 ms instead of 0.7. Digests and passwords have threads of their own.
 //! - packages.json holds the versions of all packages unless configured otherwise: with 40 ms to the client, an update takes a
 //!   quarter of the time of one request for each package.
 //! - The includes of the last `snapshots.keep` states stay reachable, older ones go: clients ask for them within minutes.
