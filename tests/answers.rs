@@ -331,7 +331,6 @@ fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
         ("/mirror/p2/", 404),
         ("/mirror/packages/", 404),
         ("/mirror/.well-known/x", 404),
-        ("/", 404),
         ("*", 404),
         ("/mirror/packages.json?a#b", 200),
         ("/mirror/packages.json??", 200),

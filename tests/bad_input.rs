@@ -51,6 +51,68 @@ fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
 }
 
 #[test]
+fn a_check_names_the_files_that_cannot_be_used() {
+    let lab = Lab::new();
+    lab.configure(free_port(), GOOD);
+    let fine = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let check = || {
+        let output = lab.mirror("check");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("Warning"), "{said}");
+
+    let unused = fine.replace("rewrite: {", "rewrite: {'https://else.example/': 'x:', ");
+    lab.write("mirror.yaml", &unused);
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("Warning: `git.rewrite` has `https://else.example/`"),
+        "{said}"
+    );
+
+    let broken = fine
+        .replace("drain: 5s", "tls: {listen: '127.0.0.1:0', certificate: c.pem, key: k.pem}")
+        .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users")
+        .replace("git:\n", "git:\n  ca_file: ca.pem\n  credentials: [{url: 'https://a.example/', username_file: u, password_file: p}]\n");
+    lab.write(
+        "mirror.yaml",
+        &format!("{broken}push: [{{from: github, secret_file: s}}]\n"),
+    );
+    lab.write("ca.pem", "no certificate");
+    lab.write("u", "\n");
+    let (code, said) = check();
+    assert_eq!(code, Some(64), "{said}");
+    let folder = lab.path("");
+    for expected in [
+        "mirror.yaml:2:43: serve.tls: failed to read",
+        "mirror.yaml:4:87: repositories[0].users: failed to read the users in",
+        "git.ca_file: failed to read",
+        "it holds no certificate in PEM format",
+        "git.credentials[0].username_file: ",
+        "u` is empty",
+        "git.credentials[0].password_file: failed to read",
+        "push[0].secret_file: failed to read",
+    ] {
+        assert!(
+            said.contains(expected),
+            "`{expected}` in\n{said}\n{}",
+            folder.display()
+        );
+    }
+
+    lab.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
+    let (code, said) = check();
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("repositories[0].recipe: failed to read the recipe `"),
+        "{said}"
+    );
+}
+
+#[test]
 fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
     let lab = Lab::new();
     good(&lab);

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use lab::{Lab, free_port};
+use lab::{Lab, free_port, get};
 use serde_json::Value;
 
 /// A receiver that refuses the first message once.
@@ -43,6 +43,68 @@ fn receiver() -> (u16, Receiver<Value>) {
         }
     });
     (port, receiver)
+}
+
+#[test]
+fn a_first_cycle_that_can_publish_nothing_says_why() {
+    let (lab, port) = (Lab::new(), free_port());
+    let (hook, messages) = receiver();
+    lab.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
+    );
+    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/\n");
+    lab.write("mirror.yaml", &configuration);
+    let _server = lab.start("run");
+    let failure = messages.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert_eq!(
+        (&failure["event"], &failure["state"]),
+        (&"failure".into(), &"empty".into())
+    );
+    let text = failure["text"].as_str().unwrap();
+    assert!(text.contains("failed: modules: "), "{failure:#}");
+
+    let packages = get(port, "/mirror/packages.json");
+    assert_eq!(packages.status, 503);
+    assert!(packages.text().contains("status.html"), "{}", packages.text());
+    for path in ["/mirror/", "/mirror/status.html"] {
+        let page = get(port, path);
+        assert_eq!(page.status, 200);
+        let page = page.text();
+        assert!(
+            page.contains("Nothing is published yet: the last cycle"),
+            "{page}"
+        );
+        assert!(page.contains("is not a git repository"), "{page}");
+        assert!(!page.contains(lab.path("git").to_str().unwrap()), "{page}");
+    }
+    let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();
+    assert_eq!(state["repository"]["counts"]["failed_sources"], 1);
+    let metrics = get(port, "/-/metrics").text();
+    assert!(
+        metrics.contains(r#"mirror_failed_sources{repository="acme"} 1"#),
+        "{metrics}"
+    );
+    let overview = get(port, "/").text();
+    assert!(overview.contains(r#"<a href="./mirror/">acme</a>"#), "{overview}");
+
+    lab.upstream("modules")
+        .write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
+    let recovery = messages.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert_eq!(recovery["event"], "recovery");
+    assert!(
+        !get(port, "/mirror/status.html")
+            .text()
+            .contains("not a git repository")
+    );
+    let cycles = std::fs::read_to_string(lab.path("data/acme/status/cycles.json")).unwrap();
+    assert!(
+        !cycles.contains("\"report\""),
+        "the snapshot has it now: {cycles}"
+    );
 }
 
 #[test]
@@ -88,7 +150,7 @@ fn a_webhook_is_told_of_failure_divergence_and_recovery() {
         failure["text"]
             .as_str()
             .unwrap()
-            .contains("Mirror acme (incomplete): 1 thing failed"),
+            .contains("Mirror acme (incomplete): failed: modules: "),
         "{failure:#}"
     );
 

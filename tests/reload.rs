@@ -57,6 +57,12 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
         log(&lab).contains("the new configuration is not used")
     });
     assert!(log(&lab).contains("did you mean `drain`?"), "{}", log(&lab));
+    let refused = |is: u8| {
+        get(port, "/-/metrics")
+            .text()
+            .contains(&format!("mirror_configuration_refused {is}\n"))
+    };
+    assert!(refused(1));
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
 
     lab.write("mirror.yaml", &with_second(&before, port));
@@ -64,6 +70,7 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
         get(port, "/second/packages/acme/a-1.0.0.zip").status == 200
     });
     assert_eq!(log(&lab).matches("the new configuration is not used").count(), 1);
+    assert!(refused(0));
 
     lab.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
     until("the first moves and the second goes", || {

@@ -568,7 +568,7 @@ fn status_by_method_path_and_condition() {
             "/new/packages.json",
             &[],
             503,
-            "nothing is published here yet",
+            "nothing is published here yet; status.html says why",
         ),
         ("GET", "/packages.json?x=1", &[], 200, PACKAGES),
         ("GET", "//mirror///packages.json", &[], 200, PACKAGES),

@@ -1,10 +1,12 @@
 //! The commands that end by themselves.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::named::unused_rewrites;
 use super::progress::Display;
 use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
@@ -82,29 +84,37 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
-    let (published, complete, stages) = match &result {
-        Ok(finished) => (
-            finished.published,
-            finished.report.is_complete(),
-            &finished.stages[..],
-        ),
-        Err(_) => (0, false, &[][..]),
+    let ended = store::Cycle {
+        began,
+        ended: now(),
+        published: 0,
+        stages: BTreeMap::new(),
+        complete: false,
+        error: None,
     };
-    let milliseconds = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    warn(
-        store.cycle_ended(store::Cycle {
-            began,
-            ended: now(),
-            published,
-            stages: stages
-                .iter()
-                .map(|(stage, took)| ((*stage).to_owned(), milliseconds(*took)))
-                .collect(),
-            complete,
-            error: result.as_ref().err().map(|error| format!("{error:#}")),
-        }),
-    );
+    warn(match &result {
+        Ok(finished) => record(store, ended, finished),
+        Err(error) => {
+            let error = Some(format!("{error:#}"));
+            store.cycle_ended(store::Cycle { error, ..ended }, store.cycles().report)
+        }
+    });
     result
+}
+
+fn record(store: &store::Repository, ended: store::Cycle, finished: &Finished) -> anyhow::Result<()> {
+    let milliseconds = |took: &Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let stages = finished.stages.iter();
+    let cycle = store::Cycle {
+        published: finished.published,
+        stages: stages
+            .map(|(stage, took)| ((*stage).to_owned(), milliseconds(took)))
+            .collect(),
+        complete: finished.report.is_complete(),
+        ..ended
+    };
+    let beside = (!finished.is_kept).then_some(&finished.report);
+    store.cycle_ended(cycle, beside.map(serde_json::to_value).transpose()?)
 }
 
 /// In whole seconds.
@@ -312,6 +322,12 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
                 source::redacted(&config.git.rewrite(&source.git))
             )?;
         }
+    }
+    for prefix in unused_rewrites(setup) {
+        writeln!(
+            out,
+            "Warning: `git.rewrite` has `{prefix}`, which no URL of a recipe begins with."
+        )?;
     }
     Ok(Exit::Complete)
 }

@@ -8,7 +8,7 @@ use super::builder::Builder;
 use super::doors::{self, Keys};
 use super::follower::{FOLLOW, Follower};
 use super::health::own_name;
-use super::live::Work;
+use super::live::{Told, Work};
 use super::process::{Signals, with_server};
 use super::publisher::make_variants;
 use super::pushes::pushes;
@@ -38,7 +38,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
         let mut told = notify::Told::default();
-        each_configuration(setup, stores, named, signals, |setup, stores, over| {
+        each_configuration(setup, stores, named, (seen, signals), |setup, stores, over| {
             let (scrubbed, running) = (Scrub::default(), Running::default());
             let work = Work {
                 scrub: &scrubbed,
@@ -75,7 +75,7 @@ fn each_configuration(
     mut setup: Setup,
     mut stores: Vec<Repository>,
     named: Option<&Path>,
-    signals: &Signals,
+    (told, signals): (Told<'_>, &Signals),
     mut work: impl FnMut(&Setup, &[Repository], &CancelFlag),
 ) {
     let mut watch = Watch::new(named, &setup, signals.reload.clone());
@@ -83,7 +83,7 @@ fn each_configuration(
         let over = CancelFlag::default();
         let new = std::thread::scope(|scope| {
             let watching = scope.spawn(|| {
-                let new = next_configuration(&mut watch, &setup, &signals.stop);
+                let new = next_configuration(&mut watch, &setup, told, &signals.stop);
                 over.set();
                 new
             });
@@ -102,12 +102,23 @@ fn each_configuration(
 fn next_configuration(
     watch: &mut Watch,
     current: &Setup,
+    told: Told<'_>,
     stop: &CancelFlag,
 ) -> Option<(Setup, Vec<Repository>)> {
+    let opened = |new: Setup| {
+        let volume = Volume::open_read_only(&new.config.data)?;
+        let stores = open(&new, &volume)?;
+        Ok((new, stores))
+    };
     while !stop.is_set() {
-        if let Some(new) = watch.changed(current) {
-            match Volume::open_read_only(&new.config.data).and_then(|volume| open(&new, &volume)) {
-                Ok(stores) => return Some((new, stores)),
+        if let Some(loaded) = watch.changed(current) {
+            let new = loaded.and_then(opened);
+            told.metrics.configuration_refused(new.is_err());
+            match new {
+                Ok(new) => {
+                    tracing::info!(repositories = new.1.len(), "configuration loaded anew");
+                    return Some(new);
+                }
                 Err(error) => {
                     tracing::error!("the new configuration is not used, the one before stays: {error:#}");
                 }
@@ -159,7 +170,7 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     let stores = open(&setup, &volume)?;
     doors::check(&setup)?;
     with_server(&setup.config.clone(), own_name(named), |told, signals| {
-        each_configuration(setup, stores, named, signals, |setup, stores, over| {
+        each_configuration(setup, stores, named, (told, signals), |setup, stores, over| {
             std::thread::scope(|scope| {
                 let keys = Keys::hand_out(setup, told.published);
                 scope.spawn(|| live::keep(setup, stores, told, None, keys, over));

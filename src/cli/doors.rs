@@ -95,7 +95,7 @@ impl Keys {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Users> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Users> {
     let named = || format!("failed to read the users in `{}`", file.display());
     let text = std::fs::read_to_string(file).with_context(named)?;
     Users::parse(&text).with_context(named)

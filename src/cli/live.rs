@@ -91,11 +91,43 @@ pub(super) fn keep(
                     .zip(&doing)
                     .map(|(r, doing)| progress_of(r, doing)),
             );
+            texts.extend(overview(setup, &known));
             told.published.tell(texts);
         }
         keys.renew(told.published);
         wait(stop, LOOK);
     }
+}
+
+/// The page at the root of the host, where that is no repository's; it names none that is private.
+fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
+    let named = setup
+        .repositories
+        .iter()
+        .zip(&setup.config.repositories)
+        .zip(known);
+    let listed: Vec<_> = named
+        .filter(|((_, configured), _)| configured.users.is_none())
+        .map(|((repository, _), known)| status::Listed {
+            name: &repository.name,
+            path: repository.base_url.path(),
+            state: known.as_ref().map_or(status::State::Unknown, |known| known.state),
+        })
+        .collect();
+    if setup
+        .repositories
+        .iter()
+        .any(|repository| repository.base_url.path() == "/")
+    {
+        return None;
+    }
+    let page = status::overview(setup.config.site.name.as_deref(), &listed)?;
+    Some(Live {
+        path: "/".to_owned(),
+        kind: Kind::Page,
+        bytes: page.into_string().into_bytes(),
+        last_modified: Timestamp::now().as_second(),
+    })
 }
 
 fn progress_of(repository: &setup::Repository, doing: &Doing) -> Live {
@@ -138,10 +170,7 @@ fn look(
         return false;
     }
     let cycles = store.cycles();
-    let report = snapshot
-        .as_ref()
-        .map(|s| Report::load(&s.folder))
-        .unwrap_or_default();
+    let report = Report::last(snapshot.as_ref(), &cycles);
     let releases = releases(repository, store, snapshot.as_ref());
     let facts = Facts {
         operator: setup.config.site.name.as_deref(),
@@ -204,6 +233,10 @@ fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kin
             status::page(facts).into_string(),
         ),
     ];
+    if facts.snapshot.is_none() {
+        // In the place of the page that publication puts there.
+        texts.push((String::new(), Kind::Page, status::page(facts).into_string()));
+    }
     let trace = format!("project/trace/{}", repository.base_url.host());
     for (path, text) in [
         ("lastupdate".to_owned(), facts.last_update()),

@@ -8,6 +8,7 @@ mod follower;
 mod health;
 mod interrupt;
 mod live;
+mod named;
 mod notify;
 mod process;
 mod progress;
@@ -139,7 +140,11 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
     {
         return finish(answer);
     }
-    let setup = match setup::load(named) {
+    let loaded = match command {
+        Command::Check => setup::load_and(named, named::check),
+        _ => setup::load(named),
+    };
+    let setup = match loaded {
         Ok(setup) => setup,
         Err(error) => {
             eprintln!("{error:#}");

@@ -76,10 +76,7 @@ fn look(
     if cycles.running.is_some() {
         return;
     }
-    let report = snapshot
-        .as_ref()
-        .map(|s| Report::load(&s.folder))
-        .unwrap_or_default();
+    let report = Report::last(snapshot.as_ref(), &cycles);
     let facts = Facts {
         operator: setup.config.site.name.as_deref(),
         contact: setup.config.site.contact.as_deref(),
@@ -94,9 +91,8 @@ fn look(
         now: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
     };
     let now = Condition::of(&facts);
-    let Some(before) = told.0.insert(repository.name.clone(), now.clone()) else {
-        return;
-    };
+    let before = told.0.insert(repository.name.clone(), now.clone());
+    let before = before.unwrap_or_else(|| Condition::unknown(&now));
     for event in before.until(&now) {
         let body = format!("{:#}", notification(event, &facts));
         for (webhook, _) in setup

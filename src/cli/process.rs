@@ -97,16 +97,20 @@ async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result
     Ok(())
 }
 
+pub(super) fn tls(configured: &config::Tls) -> serve::Tls {
+    serve::Tls {
+        listen: configured.listen.clone(),
+        certificate: configured.certificate.clone(),
+        key: configured.key.clone(),
+        http2: configured.http2,
+    }
+}
+
 fn settings(configured: &config::Serve, own: OwnName, log: config::Log) -> serve::Settings {
     serve::Settings {
         listen: configured.listen.clone(),
         admin: configured.admin.clone(),
-        tls: configured.tls.clone().map(|tls| serve::Tls {
-            listen: tls.listen,
-            certificate: tls.certificate,
-            key: tls.key,
-            http2: tls.http2,
-        }),
+        tls: configured.tls.as_ref().map(tls),
         own: Some(own),
         notice: Duration::ZERO,
         drain: configured.drain,

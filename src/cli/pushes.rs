@@ -11,13 +11,16 @@ use crate::serve::Pushes;
 pub(super) fn pushes(setup: &Setup) -> Pushes {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &setup.repositories {
-        let recipe = &repository.recipe;
-        let sources = recipe.sources.iter().map(|source| &source.git);
-        for url in sources.chain(recipe.resources.values().map(|resource| &resource.git)) {
+        for url in repository.recipe.urls() {
             for url in [url, &setup.config.git.rewrite(url)] {
                 let names = repositories.entry(address(url)).or_default();
                 names.insert(repository.name.clone());
             }
+        }
+    }
+    for push in &setup.config.push {
+        if let Err(error) = push.secret.read() {
+            tracing::error!(from = ?push.from, "deliveries are refused until their secret can be read: {error:#}");
         }
     }
     let secrets = setup

@@ -2,8 +2,7 @@
 //!
 //! The files are read again and again: a bind mount, the link swap of a Kubernetes ConfigMap and an editor's rename look
 //! the same to that, and to nothing else. A change counts once two looks see the same, so that a file which is just
-//! being written is not taken; SIGHUP asks for the files as they are. What cannot be loaded changes nothing: the error is
-//! logged once, and the configuration that runs stays.
+//! being written is not taken; SIGHUP asks for the files as they are. What cannot be loaded is told once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,9 +62,9 @@ impl Watch {
         watch
     }
 
-    /// The new configuration, if there is one since the last call. `current` is the one that runs: what only a restart
-    /// can change is taken from it.
-    pub(super) fn changed(&mut self, current: &Setup) -> Option<Setup> {
+    /// The new configuration, if there is one since the last call, or why it cannot be loaded. `current` is the one that
+    /// runs: what only a restart can change is taken from it.
+    pub(super) fn changed(&mut self, current: &Setup) -> Option<anyhow::Result<Setup>> {
         let asked = self.asked.take();
         if !asked && self.looked.elapsed() < LOOK {
             return None;
@@ -78,23 +77,14 @@ impl Watch {
             return None;
         }
         self.loaded = files;
-        match setup::load(self.named.as_deref()) {
-            Ok(mut setup) => {
-                self.recipes = recipes(&setup);
-                self.loaded = self.files();
-                self.seen.clone_from(&self.loaded);
-                keep_what_needs_a_restart(&mut setup, current);
-                tracing::info!(
-                    repositories = setup.repositories.len(),
-                    "configuration loaded anew"
-                );
-                Some(setup)
-            }
-            Err(error) => {
-                tracing::error!("the new configuration is not used, the one before stays: {error:#}");
-                None
-            }
-        }
+        let loaded = setup::load(self.named.as_deref()).map(|mut setup| {
+            self.recipes = recipes(&setup);
+            self.loaded = self.files();
+            self.seen.clone_from(&self.loaded);
+            keep_what_needs_a_restart(&mut setup, current);
+            setup
+        });
+        Some(loaded)
     }
 
     /// The file of the configuration and the recipes that it names; those beside it also, because a new configuration

@@ -84,6 +84,14 @@ impl Setup {
 /// # Errors
 /// A file that cannot be read, or all problems in it.
 pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
+    load_and(named, |_, _| ())
+}
+
+/// As [`load`]; what `look` adds to the report are problems, too.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_and(named: Option<&Path>, look: impl FnOnce(&Setup, &mut Report)) -> anyhow::Result<Setup> {
     let Loaded {
         config,
         mut report,
@@ -91,10 +99,22 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
     } = config::load(named)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
-        let mut recipe = load_recipe(&repository.recipe)?;
+        let at = yaml::Path::default().key("repositories").index(i);
+        let mut recipe = match &repository.recipe {
+            RecipeRef::BuiltIn(name) => {
+                Recipe::built_in(name).with_context(|| format!("there is no recipe `{name}`"))??
+            }
+            RecipeRef::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Recipe::parse(&path.display().to_string(), &text)?,
+                Err(error) => {
+                    let rule = format!("failed to read the recipe `{}`: {error}", path.display());
+                    report.add(&at.key("recipe"), Complaint::new(rule));
+                    continue;
+                }
+            },
+        };
         if let Some(only) = &repository.only {
-            let at = yaml::Path::default().key("repositories").index(i).key("only");
-            check_only(only, &recipe, &at, &mut report);
+            check_only(only, &recipe, &at.key("only"), &mut report);
             recipe.sources.retain(|source| only.contains(&source.name));
             recipe.archives.retain(|folder| only.contains(&folder.name));
         }
@@ -107,24 +127,13 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
             recipe,
         });
     }
-    Ok(report.finish(Some(Setup {
+    let setup = Setup {
         config,
         file,
         repositories,
-    }))?)
-}
-
-fn load_recipe(reference: &RecipeRef) -> anyhow::Result<Recipe> {
-    match reference {
-        RecipeRef::BuiltIn(name) => {
-            Ok(Recipe::built_in(name).with_context(|| format!("there is no recipe `{name}`"))??)
-        }
-        RecipeRef::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("failed to read the recipe `{}`", path.display()))?;
-            Ok(Recipe::parse(&path.display().to_string(), &text)?)
-        }
-    }
+    };
+    look(&setup, &mut report);
+    Ok(report.finish(Some(setup))?)
 }
 
 fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {

@@ -116,9 +116,6 @@ impl<'de> Visitor<'de> for AddressesVisitor {
         while let Some(address) = seq.next_element()? {
             addresses.push(address);
         }
-        match addresses.is_empty() {
-            true => Err(de::Error::custom("the list of addresses is empty")),
-            false => Ok(addresses),
-        }
+        Ok(addresses)
     }
 }

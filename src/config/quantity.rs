@@ -139,11 +139,32 @@ impl serde::Serialize for Percent {
 
 impl<'de> serde::Deserialize<'de> for Percent {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let expected = "expected a share from 0% to 100%, such as 3%";
-        let text = String::deserialize(from)?;
+        from.deserialize_any(Share).map(Self)
+    }
+}
+
+struct Share;
+
+impl Visitor<'_> for Share {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a share from 0% to 100%, such as 3%")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<f64, E> {
         let number = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
         let share = number.filter(|n| (0.0..=100.0).contains(n));
-        share.map(Self).ok_or_else(|| de::Error::custom(expected))
+        share.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<f64, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<f64, E> {
+        let found = "expected a share from 0% to 100%, such as 3%, found the number";
+        Err(E::custom(format_args!("{found} {number}\nhint: write {number}%")))
     }
 }
 

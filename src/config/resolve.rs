@@ -113,6 +113,15 @@ const MIN_HEADER_SIZE: usize = 8 * 1024;
 /// Limits that would let nothing pass, and zero, which libgit2 takes for "no limit".
 fn check_limits(document: &Document, report: &mut Report) {
     let serve = Path::default().key("serve");
+    let tls = document.serve.tls.as_ref();
+    for (path, addresses) in [
+        (serve.key("listen"), Some(&document.serve.listen)),
+        (serve.key("tls").key("listen"), tls.map(|tls| &tls.listen)),
+    ] {
+        if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
+            report.add(&path, Complaint::new("expected at least one address"));
+        }
+    }
     let git = Path::default().key("git");
     if document.serve.max_header_size < MIN_HEADER_SIZE {
         report.add(

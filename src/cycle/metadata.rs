@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use flate2::read::DeflateDecoder;
 use rawzip::CompressionMethod;
 
@@ -26,11 +26,10 @@ pub fn read(
 ) -> anyhow::Result<BTreeMap<String, Vec<PackageVersion>>> {
     let version = |(): &(), release: &Release| {
         let path = store.archive(release);
-        let manifest = manifest(&path)
-            .with_context(|| {
-                let path = path.display();
-                format!("failed to read the manifest in `{path}`\nhint: `mirror verify --repair` builds damaged archives again")
-            })?;
+        let manifest = manifest(&path).map_err(|error| {
+            let path = path.display();
+            anyhow!("failed to read the manifest in `{path}`: {error:#}\nhint: `mirror verify --repair` builds damaged archives again")
+        })?;
         Ok(PackageVersion {
             number: release.number,
             manifest,

@@ -120,6 +120,8 @@ pub struct Finished {
     pub published: usize,
     /// The snapshot that it published; `None` if nothing changed.
     pub snapshot: Option<Snapshot>,
+    /// Whether the newest snapshot holds the report.
+    pub is_kept: bool,
     /// How long each stage took.
     pub stages: [(&'static str, Duration); 3],
 }
@@ -266,7 +268,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     if let Some(to) = held {
         tracing::warn!("the content of snapshot {to} is held: `mirror rollback --end` publishes again");
     }
-    let snapshot = if unchanged || nothing || held.is_some() {
+    let is_kept = !nothing && held.is_none();
+    let snapshot = if unchanged || !is_kept {
         None
     } else {
         (job.progress)(Step::Publishing);
@@ -277,6 +280,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report,
         published,
         snapshot,
+        is_kept,
         stages: [
             ("fetch", built_from - began),
             ("build", published_from - built_from),

@@ -10,12 +10,10 @@ use crate::source::redacted;
 
 /// `error` with the recipe's URLs in place of those that they are rewritten to.
 pub(super) fn outward(job: &Job<'_>, error: &str) -> String {
-    let sources = job.recipe.sources.iter().map(|source| &source.git);
-    let resources = job.recipe.resources.values().map(|resource| &resource.git);
-    let mut rewritten: Vec<_> = sources
-        .chain(resources)
+    let urls = job.recipe.urls();
+    let mut rewritten: Vec<_> = urls
         .map(|url| ((job.rewrite)(url), url))
-        .filter(|(from, url)| from != *url)
+        .filter(|(from, url)| from != url)
         .collect();
     // One may be the beginning of another.
     rewritten.sort_by_key(|(from, _)| Reverse(from.len()));
@@ -27,6 +25,9 @@ pub(super) fn outward(job: &Job<'_>, error: &str) -> String {
         if let Some(folder) = from.strip_prefix("file://") {
             text = text.replace(folder.trim_end_matches('/'), &url);
         }
+    }
+    if text != error {
+        text += "\nnote: it is fetched through `git.rewrite`, and the log has the address";
     }
     text
 }

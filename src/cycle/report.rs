@@ -13,7 +13,8 @@ use crate::digest::Sha256;
 use crate::package::plan::{Line, Outcome};
 use crate::recipe::Recipe;
 use crate::repository::Gap;
-use crate::store::Divergence;
+use crate::store::snapshot::Snapshot;
+use crate::store::{Cycles, Divergence};
 
 /// The report of one cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,15 @@ impl Report {
         let aliases = recipe.aliases.as_ref().map(|_| aliases::NAME);
         let names: BTreeSet<_> = recipe.names().chain(aliases).collect();
         self.sources.keys().map(String::as_str).eq(names)
+    }
+
+    /// The report of the last cycle that ended by itself; an empty one where none did.
+    pub fn last(snapshot: Option<&Snapshot>, cycles: &Cycles) -> Self {
+        let beside = cycles.report.clone();
+        beside
+            .and_then(|report| serde_json::from_value(report).ok())
+            .or_else(|| snapshot.map(|snapshot| Self::load(&snapshot.folder)))
+            .unwrap_or_default()
     }
 
     /// The report in a snapshot's folder; an empty one if it cannot be read, which only costs a new plan.

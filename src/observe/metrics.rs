@@ -143,6 +143,7 @@ struct Mirror {
     state: GaugeVec,
     outcomes: GaugeVec,
     stages: GaugeVec,
+    configuration_refused: Gauge,
     scrub_checked: Gauge,
     scrub_damaged: Gauge,
     scrub_passes: Gauge,
@@ -204,6 +205,11 @@ impl Metrics {
     /// Replaces what is known of the repositories, each with its name.
     pub fn tell(&self, repositories: Vec<(String, Figures)>) {
         *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = repositories;
+    }
+
+    /// Whether the configuration on disk cannot be used, and an older one runs.
+    pub fn configuration_refused(&self, is: bool) {
+        self.0.mirror.configuration_refused.set(f64::from(u8::from(is)));
     }
 
     /// Replaces what is known of the scrub.
@@ -319,6 +325,11 @@ impl Mirror {
                 "mirror_cycle_stage_duration_seconds",
                 "How long each stage of the last cycle took.",
                 &["repository", "stage"],
+            )?,
+            configuration_refused: gauge(
+                to,
+                "mirror_configuration_refused",
+                "1 while the configuration on disk cannot be used and the one before it runs.",
             )?,
             scrub_checked: gauge(
                 to,

@@ -236,6 +236,15 @@ impl Recipe {
         schema.into()
     }
 
+    /// The URLs of the git repositories that it names, as it names them.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let resources = self.resources.values().map(|resource| resource.git.as_str());
+        self.sources
+            .iter()
+            .map(|source| source.git.as_str())
+            .chain(resources)
+    }
+
     /// The names of all sources and archive folders.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.archives

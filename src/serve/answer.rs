@@ -73,7 +73,7 @@ pub(super) fn keep_private(response: &mut Response<Body>) {
 }
 
 pub(super) fn unpublished() -> Response<Body> {
-    unavailable("nothing is published here yet")
+    unavailable("nothing is published here yet; status.html says why")
 }
 
 pub(super) fn damaged() -> Response<Body> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Error, Result, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::own::OwnName;
@@ -117,5 +117,5 @@ fn explain(address: SocketAddr, error: io::Error) -> Error {
         ErrorKind::AddrNotAvailable => "\nhint: no network interface has this address",
         _ => "",
     };
-    Error::new(error).context(format!("failed to listen on `{address}`{hint}"))
+    anyhow!("failed to listen on `{address}`: {error}{hint}")
 }

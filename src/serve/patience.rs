@@ -20,6 +20,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// ends and its network goes. It has no more than a peer takes in a few round trips.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// Bytes that a peer may say meanwhile: more than what is under way when a client reads its last answer, and too little for
+/// a flood to keep a thread busy.
+const UNHEARD: usize = 64 << 10;
+
 pub(super) struct Patient<S> {
     stream: S,
     idle: Duration,
@@ -30,6 +34,8 @@ pub(super) struct Patient<S> {
     alarm: Pin<Box<Sleep>>,
     /// Set once we have said that nothing more comes; the end of the wait for the peer.
     closing: Option<Pin<Box<Sleep>>>,
+    /// What was not heard since.
+    unheard: usize,
     /// Since when the peer has not taken all that there is for it, and how much had been sent then.
     behind: Option<(Instant, u64)>,
     /// Bytes that were read to tell the protocol.
@@ -56,6 +62,7 @@ impl<S> Patient<S> {
             last_progress: Instant::now(),
             alarm: Box::pin(sleep(idle)),
             closing: None,
+            unheard: 0,
             behind: None,
             first: Vec::new(),
             traffic: Traffic::default(),
@@ -188,24 +195,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         }
     }
 
-    /// Waits until the peer has closed, too, for [`LINGER`] at most; what it says meanwhile is not heard.
+    /// Waits until the peer has closed, too, for [`LINGER`] and [`UNHEARD`] at most; what it says meanwhile is not heard.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.closing = Some(Box::pin(sleep(LINGER)));
         }
-        let mut unheard = [0; 512];
-        loop {
+        let mut buffer = [0; 4096];
+        while self.unheard < UNHEARD {
             if let Some(over) = &mut self.closing
                 && over.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(Ok(()));
             }
-            let mut buf = ReadBuf::new(&mut unheard);
+            let mut buf = ReadBuf::new(&mut buffer);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) if !buf.filled().is_empty() => self.unheard += buf.filled().len(),
                 _ => return Poll::Ready(Ok(())),
             }
         }
+        Poll::Ready(Ok(()))
     }
 }

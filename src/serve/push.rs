@@ -100,14 +100,20 @@ fn answer(pushes: &Pushes, published: &Published, headers: &HeaderMap, body: &[u
         .secrets
         .iter()
         .filter(|(forge, _)| *forge == delivery.forge);
-    let genuine = secrets.map(|(_, secret)| match secret.read() {
-        Ok(secret) => delivery.is_by(&secret, body),
-        Err(error) => {
-            tracing::error!("deliveries cannot be checked: {error:#}");
-            false
+    let (mut genuine, mut unreadable) = (false, false);
+    for (_, secret) in secrets {
+        match secret.read() {
+            Ok(secret) => genuine |= delivery.is_by(&secret, body),
+            Err(error) => {
+                tracing::error!("a delivery cannot be checked: {error:#}");
+                unreadable = true;
+            }
         }
-    });
-    if !genuine.fold(false, |before, is| before | is) {
+    }
+    if unreadable && !genuine {
+        return unavailable("the secret cannot be read here; the log says why");
+    }
+    if !genuine {
         tracing::warn!(forge = ?delivery.forge, "a delivery with a wrong secret was refused");
         return text(StatusCode::FORBIDDEN, "the secret is another one");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -34,6 +34,17 @@ pub struct Tls {
     pub key: PathBuf,
     /// Whether HTTP/2 is offered. A common libcurl stalls on it.
     pub http2: bool,
+}
+
+impl Tls {
+    /// Whether the pair can be used.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read, are not PEM, or do not belong together.
+    pub fn check(&self) -> Result<()> {
+        Certificate::load(self.clone()).map(drop)
+    }
 }
 
 /// A certificate and key in use.
@@ -126,9 +137,9 @@ impl Certificate {
 
 fn read(tls: &Tls) -> Result<Files> {
     let read = |file: &Path| {
-        std::fs::read(file).with_context(|| {
+        std::fs::read(file).map_err(|error| {
             let file = file.display();
-            format!("failed to read `{file}`\nhint: is it mounted, and may this user read it?")
+            anyhow!("failed to read `{file}`: {error}\nhint: is it mounted, and may this user read it?")
         })
     };
     Ok((read(&tls.certificate)?, read(&tls.key)?))

@@ -25,7 +25,7 @@ mod plan;
 mod refs;
 mod transport;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,6 +39,14 @@ pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};
 pub use place::discard;
 pub use plan::{Missing, Wanted};
+
+/// Whether a file can be the [`Settings::ca_file`].
+///
+/// # Errors
+/// It cannot be read, or holds no certificate.
+pub fn check_certificates(file: &Path) -> Result<(), Cause> {
+    transport::certificates(file).map(drop)
+}
 
 /// How to talk to remotes.
 #[derive(Clone, Debug)]

@@ -23,6 +23,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     state: State,
+    /// The last cycle failed.
+    failing: bool,
     diverged: usize,
 }
 
@@ -30,20 +32,33 @@ impl Condition {
     pub fn of(facts: &Facts<'_>) -> Self {
         Self {
             state: facts.state(),
+            failing: facts.last_failed(),
             diverged: facts.count(|source| source.diverged.len()),
+        }
+    }
+
+    /// Before anything is known: what is published already is no news then, but that nothing can be is.
+    pub fn unknown(now: &Self) -> Self {
+        Self {
+            failing: now.failing && now.state != State::Empty,
+            ..now.clone()
         }
     }
 
     /// What happened between `self` and `now`.
     pub fn until(&self, now: &Self) -> Vec<Event> {
+        let was_well = self.state == State::Empty && !self.failing;
         let mut events = Vec::new();
         if self.state != now.state {
             events.extend(match now.state {
                 State::Incomplete => Some(Event::Failure),
                 State::Stale => Some(Event::Stale),
-                State::Fresh if self.state != State::Empty => Some(Event::Recovery),
+                State::Fresh if !was_well => Some(Event::Recovery),
                 _ => None,
             });
+        }
+        if was_well && now.state == State::Empty && now.failing {
+            events.push(Event::Failure);
         }
         if now.diverged > self.diverged {
             events.push(Event::Divergence);
@@ -54,22 +69,11 @@ impl Condition {
 
 /// The JSON that is sent: `text` for people, as Slack's, Mattermost's and Teams' webhooks show it, and the rest for programs.
 pub fn notification(event: Event, facts: &Facts<'_>) -> Value {
-    let failures = facts.report.sources.iter().flat_map(|(source, report)| {
-        let lines = report.failed.iter();
-        let of_source = report.error.iter().map(move |error| format!("{source}: {error}"));
-        of_source.chain(lines.map(move |line| format!("{source} {} {}", line.tag, line.package)))
-    });
-    let failures: Vec<String> = facts
-        .cycles
-        .last()
-        .and_then(|cycle| cycle.error.clone())
-        .into_iter()
-        .chain(failures)
-        .collect();
+    let failures = facts.failures();
     let diverged = facts.count(|source| source.diverged.len());
     let page = format!("{}status.html", facts.base_url);
     let what = match event {
-        Event::Failure => format!("{} failed", plural(failures.len().max(1), "thing")),
+        Event::Failure => failure(facts, &failures),
         Event::Recovery => "everything is well again".to_owned(),
         Event::Divergence => format!("upstream would change {}", plural(diverged, "published version")),
         Event::Stale => match facts.checked() {
@@ -91,10 +95,19 @@ pub fn notification(event: Event, facts: &Facts<'_>) -> Value {
     })
 }
 
+fn failure(facts: &Facts<'_>, failures: &[String]) -> String {
+    match (failures, facts.held()) {
+        ([], Some(held)) => format!("a rollback holds the content of snapshot {held}"),
+        ([], None) => "the last cycle was not complete".to_owned(),
+        ([only], _) => format!("failed: {only}"),
+        ([first, ..], _) => format!("{} failed, first {first}", plural(failures.len(), "thing")),
+    }
+}
+
 /// How many failures are named in full.
 const MOST: usize = 20;
 
-fn plural(number: usize, word: &str) -> String {
+pub(super) fn plural(number: usize, word: &str) -> String {
     match number {
         1 => format!("1 {word}"),
         _ => format!("{number} {word}s"),
@@ -107,7 +120,11 @@ mod tests {
 
     #[test]
     fn what_happened_follows_from_two_conditions() {
-        let at = |state, diverged| Condition { state, diverged };
+        let at = |state, diverged| Condition {
+            state,
+            failing: false,
+            diverged,
+        };
         let fresh = at(State::Fresh, 0);
         let until = |from: &Condition, to: &Condition| from.until(to);
         assert_eq!(until(&fresh, &fresh), []);
@@ -118,6 +135,15 @@ mod tests {
         );
         assert_eq!(until(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
         assert_eq!(until(&at(State::Empty, 0), &fresh), []);
+        let failing = Condition {
+            failing: true,
+            ..at(State::Empty, 0)
+        };
+        assert_eq!(until(&at(State::Empty, 0), &failing), [Event::Failure]);
+        assert_eq!(until(&Condition::unknown(&failing), &failing), [Event::Failure]);
+        assert_eq!(until(&Condition::unknown(&fresh), &fresh), []);
+        assert_eq!(until(&failing, &failing), []);
+        assert_eq!(until(&failing, &fresh), [Event::Recovery]);
         assert_eq!(
             until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
             [Event::Stale]

@@ -1,11 +1,12 @@
 //! What is said of a repository's state, to people and to monitors: facts in, bytes out. Pure.
 //!
 //! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, [`figures`] what metrics
-//! say, and this file the verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
+//! say, [`overview`] the page of a host with several repositories, and this file the verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
 
 mod document;
 mod event;
 mod figures;
+mod overview;
 mod page;
 mod plot;
 mod progress;
@@ -16,6 +17,7 @@ use jiff::{Timestamp, ToSpan as _};
 
 use crate::cycle::{Report, SourceReport};
 use crate::ledger::Release;
+use crate::package::plan::Outcome;
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Space};
@@ -23,6 +25,7 @@ use crate::store::{Cycles, Space};
 pub use document::{SCHEMA, document};
 pub use event::{Condition, Event, notification};
 pub use figures::{Figures, figures};
+pub use overview::{Listed, overview};
 pub use page::page;
 pub use progress::{Progress, progress_document};
 
@@ -110,8 +113,34 @@ fn stale_from(schedule: &Schedule, checked: Timestamp) -> Option<Timestamp> {
 impl Facts<'_> {
     /// Nothing failed, and nothing is held back.
     pub fn is_complete(&self) -> bool {
-        let held = self.snapshot.is_some_and(|s| s.manifest.rollback_to.is_some());
-        self.report.is_complete() && !held
+        self.report.is_complete() && self.held().is_none()
+    }
+
+    /// Whether the last cycle did not do all that it should.
+    fn last_failed(&self) -> bool {
+        self.cycles.last().is_some_and(|cycle| !cycle.complete)
+    }
+
+    /// What failed, each in a line: why the last cycle was given up, whole sources, and packages of single refs.
+    fn failures(&self) -> Vec<String> {
+        let error = self.cycles.last().and_then(|cycle| cycle.error.clone());
+        let of = |(name, source): (&String, &SourceReport)| {
+            let whole = source.error.as_ref().map(|error| format!("{name}: {error}"));
+            let lines = source.failed.iter().map(|line| match &line.outcome {
+                Outcome::Failed { because } => format!("{name} {}: {}: {because}", line.tag, line.package),
+                _ => format!("{name} {}: {}", line.tag, line.package),
+            });
+            whole.into_iter().chain(lines).collect::<Vec<_>>()
+        };
+        error
+            .into_iter()
+            .chain(self.report.sources.iter().flat_map(of))
+            .collect()
+    }
+
+    /// The snapshot that a rollback holds.
+    fn held(&self) -> Option<u64> {
+        self.snapshot.and_then(|s| s.manifest.rollback_to)
     }
 
     pub fn state(&self) -> State {
@@ -227,6 +256,7 @@ mod tests {
                 complete,
                 error: error.map(str::to_owned),
             }],
+            report: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::event::plural;
 use super::{Facts, State, plot};
 use crate::composer::Version;
 use crate::cycle::SourceReport;
@@ -33,6 +34,10 @@ fn verdict(facts: &Facts<'_>) -> Markup {
         State::Incomplete => ("doubt", "Checked as scheduled, but not complete"),
         State::Stale => ("bad", "Stale: scheduled checks were missed"),
         State::Unknown => ("doubt", "It is not known when a check last succeeded"),
+        State::Empty if facts.last_failed() => (
+            "bad",
+            "Nothing is published yet: the last cycle found nothing that it could publish",
+        ),
         State::Empty => ("bad", "Nothing is published yet"),
     };
     html! {
@@ -41,8 +46,8 @@ fn verdict(facts: &Facts<'_>) -> Markup {
         @if let Some(error) = facts.cycles.last().and_then(|cycle| cycle.error.as_ref()) {
             p.bad { "The last cycle was given up: " (error) }
         }
-        @if let Some(held) = facts.snapshot.and_then(|s| s.manifest.rollback_to) {
-            p.doubt { "A rollback holds the content of snapshot " (held) "." }
+        @if let Some(held) = facts.held() {
+            p.doubt { "A rollback holds the content of snapshot " (held) "; `mirror rollback --end` publishes again." }
         }
     }
 }
@@ -85,7 +90,7 @@ fn counts(facts: &Facts<'_>) -> Markup {
         dl {
             dt { "Published" } dd { (facts.releases.len()) " package versions" }
             dt { "Excluded by rule" } dd { (facts.count(|s| s.excluded.len())) }
-            dt { "Failed" } dd { (facts.count(|s| s.failed.len())) ", and " (facts.count(|s| usize::from(s.error.is_some()))) " whole sources" }
+            dt { "Failed" } dd { (plural(facts.count(|s| s.failed.len()), "package version")) " and " (plural(facts.count(|s| usize::from(s.error.is_some())), "whole source")) }
             dt { "Diverged" } dd { (facts.count(|s| s.diverged.len())) " (upstream would change them; the published bytes stay)" }
             dt { "Gaps" } dd { (facts.report.gaps.len()) " (required by metapackages, provided by no source)" }
         }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Repository;
 
@@ -31,6 +32,9 @@ pub struct Cycles {
     /// The last cycles, oldest first.
     #[serde(default)]
     pub past: Vec<Cycle>,
+    /// The report of the last cycle, where no snapshot holds it: nothing could be published, or a rollback keeps it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Value>,
 }
 
 /// A cycle that ended.
@@ -81,13 +85,14 @@ impl Repository {
         self.write_cycles(&cycles)
     }
 
-    /// Records how a cycle ended.
+    /// Records how a cycle ended, with its `report` where no snapshot holds it.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn cycle_ended(&self, cycle: Cycle) -> anyhow::Result<()> {
+    pub fn cycle_ended(&self, cycle: Cycle, report: Option<Value>) -> anyhow::Result<()> {
         let mut cycles = self.cycles();
         cycles.running = None;
+        cycles.report = report;
         if cycle.complete {
             cycles.succeeded = Some(cycle.began);
         }

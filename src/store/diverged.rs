@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -58,9 +58,9 @@ impl Repository {
             Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
         };
         let line = |(i, line): (usize, &str)| {
-            serde_json::from_str(line).with_context(|| {
-                format!(
-                    "`{}` is damaged at line {}\nhint: restore it from a back-up, or remove it: what differs still is found again",
+            serde_json::from_str(line).map_err(|error| {
+                anyhow!(
+                    "`{}` is damaged at line {}: {error}\nhint: restore it from a back-up, or remove it: what differs still is found again",
                     path.display(),
                     i + 1
                 )

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 
 use super::files::{self, Unsynced};
 use super::snapshot::Snapshot;
@@ -324,9 +324,9 @@ fn read_ledger(root: &Path) -> anyhow::Result<Known> {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut file, &mut text).with_context(failed)?;
     let found = file.metadata().with_context(failed)?;
-    let (ledger, whole) = Ledger::read(&text).with_context(|| {
-        format!(
-            "the ledger `{}` is damaged\nhint: restore the file from a back-up; nothing was changed",
+    let (ledger, whole) = Ledger::read(&text).map_err(|error| {
+        anyhow!(
+            "the ledger `{}` is damaged: {error}\nhint: restore the file from a back-up; nothing was changed",
             path.display()
         )
     })?;

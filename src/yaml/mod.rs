@@ -13,6 +13,7 @@ mod mend;
 mod node;
 mod path;
 mod problem;
+mod slip;
 #[cfg(test)]
 mod tests;
 

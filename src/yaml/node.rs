@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{DuplicateKeyPolicy, MessageFormatter as _, Options, Spanned};
 
-use super::{Complaint, Location, Path, Report, path::Step};
+use super::{Complaint, Location, Path, Report, path::Step, slip};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
@@ -107,11 +107,9 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
             let message = serde_yaml::UserMessageFormatter
                 .format_message(error)
                 .into_owned();
-            report.note(
-                at,
-                &Path::default(),
-                Complaint::new(format!("invalid YAML: {message}")),
-            );
+            let mut complaint = Complaint::new(format!("invalid YAML: {message}"));
+            complaint.hint = slip::hint(text, at);
+            report.note(at, &Path::default(), complaint);
             None
         }
     }

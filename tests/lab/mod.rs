@@ -94,6 +94,15 @@ impl Lab {
 
     /// Starts `mirror run` or `mirror serve` and waits until it is ready.
     pub fn serve(&self, command: &str, port: u16) -> Running {
+        let running = self.start(command);
+        while get(port, "/-/readyz").status != 200 {
+            std::thread::yield_now();
+        }
+        running
+    }
+
+    /// Starts `mirror run` or `mirror serve` and waits until it listens.
+    pub fn start(&self, command: &str) -> Running {
         let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
         mirror
             .arg(command)
@@ -113,11 +122,7 @@ impl Lab {
         }
         let mut file = std::fs::File::create(self.path("log")).unwrap();
         std::thread::spawn(move || std::io::copy(&mut log, &mut file));
-        let running = Running { child };
-        while get(port, "/-/readyz").status != 200 {
-            std::thread::yield_now();
-        }
-        running
+        Running { child }
     }
 
     /// Path, modification time and size of everything on the volume but the record of cycles.
@@ -218,6 +223,10 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         let line = self
             .head

@@ -2,8 +2,38 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-/// A whole page; `root` leads from it to the base URL (`./`, `../../`).
+/// A page of a repository; `root` leads from it to the base URL (`./`, `../../`).
 pub fn page(root: &str, title: &str, body: &Markup) -> Markup {
+    let script = html! { script src={ (root) "pages/script.js" } defer data-root=(root) {} };
+    let body = html! {
+        a.skip href="#main" { "Skip to the content" }
+        header {
+            nav aria-label="This mirror" {
+                a href=(root) { "Packages" }
+                a href={ (root) "#use" } { "How to use" }
+                a href={ (root) "status.html" } { "Status" }
+                span #state role="status" {}
+            }
+        }
+        main #main { (body) }
+        footer {
+            p {
+                "Machine-readable: "
+                a href={ (root) "packages.json" } { "packages.json" } " · "
+                a href={ (root) "mirror.json" } { "mirror.json" }
+                span #operator {}
+            }
+        }
+    };
+    document(root, title, &script, &body)
+}
+
+/// A page of no repository, with the looks of the one at `root`.
+pub fn plain(root: &str, title: &str, body: &Markup) -> Markup {
+    document(root, title, &html! {}, &html! { main #main { (body) } })
+}
+
+fn document(root: &str, title: &str, script: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -14,28 +44,9 @@ pub fn page(root: &str, title: &str, body: &Markup) -> Markup {
                 title { (title) }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href={ (root) "pages/style.css" };
-                script src={ (root) "pages/script.js" } defer data-root=(root) {}
+                (script)
             }
-            body {
-                a.skip href="#main" { "Skip to the content" }
-                header {
-                    nav aria-label="This mirror" {
-                        a href=(root) { "Packages" }
-                        a href={ (root) "#use" } { "How to use" }
-                        a href={ (root) "status.html" } { "Status" }
-                        span #state role="status" {}
-                    }
-                }
-                main #main { (body) }
-                footer {
-                    p {
-                        "Machine-readable: "
-                        a href={ (root) "packages.json" } { "packages.json" } " · "
-                        a href={ (root) "mirror.json" } { "mirror.json" }
-                        span #operator {}
-                    }
-                }
-            }
+            body { (body) }
         }
     }
 }

@@ -12,7 +12,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub use layout::page;
+pub use layout::{page, plain};
 pub use view::{instant, size};
 
 use self::view::View;

@@ -23,7 +23,7 @@ use super::{CancelFlag, Settings};
 
 pub(super) use http::{Http, download, post};
 pub(super) use ssh::Ssh;
-pub(super) use trust::Trust;
+pub(super) use trust::{Trust, certificates};
 
 const SCHEME: &str = "mirror";
 

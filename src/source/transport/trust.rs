@@ -1,6 +1,6 @@
 //! Which certificate authorities are trusted: the system's, and the operator's own file in addition.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::CertificateDer;
@@ -46,21 +46,23 @@ impl Trust {
         }
         let mut roots: Vec<_> = system.certs.iter().map(own).collect();
         if let Some(path) = &self.ca_file {
-            let unreadable = |reason: String| Cause::File {
-                path: path.clone(),
-                reason,
-            };
-            let before = roots.len();
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?
-            {
-                roots.push(own(&certificate.map_err(|error| unreadable(error.to_string()))?));
-            }
-            if roots.len() == before {
-                return Err(unreadable("it holds no certificate in PEM format".into()));
-            }
+            roots.extend(certificates(path)?.iter().map(own));
         }
         Ok(roots)
+    }
+}
+
+/// The certificates in a file, of which there is at least one.
+pub(in super::super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
+    let unreadable = |reason: String| Cause::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let found = found.map_err(|error| unreadable(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(unreadable("it holds no certificate in PEM format".into())),
+        false => Ok(found),
     }
 }
 

@@ -1,0 +1,77 @@
+//! The files that a configuration names, as `mirror check` finds them: each is read as its user reads it.
+//!
+//! A program that runs reads them when it needs them, so that a rotated secret counts at once; what is missing shows only
+//! then. Who checks a configuration wants to know before.
+
+use super::doors;
+use super::process::tls;
+use super::setup::Setup;
+use crate::config::Secret;
+use crate::recipe::Recipe;
+use crate::source::check_certificates;
+use crate::yaml::{Complaint, Path, Report};
+
+/// Adds what cannot be used to `report`, each at the key that names it.
+pub(super) fn check(setup: &Setup, report: &mut Report) {
+    let (config, root) = (&setup.config, Path::default());
+    for (i, repository) in config.repositories.iter().enumerate() {
+        let read = repository.users.as_ref().map(|file| doors::read(file).map(drop));
+        note(read, &root.key("repositories").index(i).key("users"), report);
+    }
+    let pair = config.serve.tls.as_ref().map(|pair| tls(pair).check());
+    note(pair, &root.key("serve").key("tls"), report);
+    let git = root.key("git");
+    let authorities = config.git.ca_file.as_deref().map(check_certificates);
+    note(authorities.map(|read| Ok(read?)), &git.key("ca_file"), report);
+    for (i, credential) in config.git.credentials.iter().enumerate() {
+        let at = git.key("credentials").index(i);
+        for (key, secret) in [
+            ("username_file", &credential.username),
+            ("password_file", &credential.password),
+            ("passphrase_file", &credential.passphrase),
+        ] {
+            note(secret.as_ref().map(filled), &at.key(key), report);
+        }
+        for (key, file) in [
+            ("private_key_file", &credential.private_key),
+            ("known_hosts_file", &credential.known_hosts),
+        ] {
+            let secret = file.clone().map(Secret::File);
+            note(secret.as_ref().map(filled), &at.key(key), report);
+        }
+    }
+    for (i, push) in config.push.iter().enumerate() {
+        note(
+            Some(filled(&push.secret)),
+            &root.key("push").index(i).key("secret_file"),
+            report,
+        );
+    }
+}
+
+fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
+    if let Some(Err(error)) = read {
+        report.add(at, Complaint::new(format!("{error:#}")));
+    }
+}
+
+/// Whether there is a secret.
+fn filled(secret: &Secret) -> anyhow::Result<()> {
+    let is_empty = secret.read()?.is_empty();
+    let named = match secret {
+        Secret::File(path) => format!("`{}`", path.display()),
+        Secret::Value(_) => "its variable".to_owned(),
+    };
+    anyhow::ensure!(!is_empty, "{named} is empty");
+    Ok(())
+}
+
+/// The prefixes of `git.rewrite` that no URL of any recipe begins with.
+pub(super) fn unused_rewrites(setup: &Setup) -> Vec<&str> {
+    let recipes = setup.repositories.iter().map(|repository| &repository.recipe);
+    let urls: Vec<_> = recipes.flat_map(Recipe::urls).collect();
+    let prefixes = setup.config.git.rewrite.keys().map(String::as_str);
+    prefixes
+        .filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix)))
+        .collect()
+}
