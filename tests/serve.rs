@@ -1038,7 +1038,7 @@ fn a_port_in_use_is_named() {
     let server = Server::bind(Settings { listen, ..settings() }, Published::default(), metrics());
     let error = runtime.block_on(server).err().expect("a port in use").to_string();
     let expected = format!(
-        "failed to listen on `{}`\nhint: another process has the port",
+        "failed to listen on `{}`: Address already in use (os error 98)\nhint: another process has the port",
         mirror.address
     );
     assert!(error.starts_with(&expected), "{error}");
