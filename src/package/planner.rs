@@ -62,6 +62,7 @@ impl Planner<'_> {
                 let Some(tree) = self.descend(release.tree, dir)? else {
                     return Ok(());
                 };
+                self.used.folder(dir);
                 for entry in self.clone.tree(tree)? {
                     let path = join(dir, &entry.name);
                     // The reference lists folders with a shell pattern, which leaves names with a leading dot out.
@@ -83,15 +84,11 @@ impl Planner<'_> {
 
     fn single(&mut self, rule: &PackageRule, release: &Release, dir: &str, only: bool) -> anyhow::Result<()> {
         match self.descend(release.tree, dir)? {
-            Some(tree) => self.folder(
-                rule,
-                release,
-                Folder {
-                    path: dir.to_owned(),
-                    tree,
-                },
-                only,
-            ),
+            Some(tree) => {
+                self.used.folder(dir);
+                let path = dir.to_owned();
+                self.folder(rule, release, Folder { path, tree }, only)
+            }
             None => {
                 self.line(
                     release,
@@ -164,7 +161,9 @@ impl Planner<'_> {
             .clone()
             .or_else(|| is_tag.then(|| release.tag.clone()));
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
-            let because = "its manifest has no version and the recipe pins none for this tag".into();
+            let because = "its manifest has no version and the recipe pins none for this tag; \
+                           `tag_is_version: true` in the rule takes the tag for it"
+                .into();
             self.line(release, &name.to_string(), Outcome::Excluded { because });
             return Ok(());
         };

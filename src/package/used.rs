@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::plan::Release;
 use crate::composer::{Manifest, PackageName, Version};
-use crate::recipe::Source;
+use crate::recipe::{RuleKind, Source};
 use crate::source::{BareClone, ObjectId};
 
 /// What was met while a source was planned.
@@ -15,12 +15,20 @@ pub(super) struct Used {
     names: BTreeMap<String, HashSet<String>>,
     /// Manifests by tag, likewise; they are read only if a pinned name is not among those built.
     manifests: BTreeMap<String, HashSet<ObjectId>>,
+    /// Folders of rules that any ref has.
+    folders: HashSet<String>,
 }
 
 impl Used {
     pub fn version(&mut self, release: &Release, name: &PackageName, version: &Version) {
         self.versions.insert((name.to_string(), version.to_string()));
         self.name(release, &name.to_string());
+    }
+
+    pub fn folder(&mut self, dir: &str) {
+        if !self.folders.contains(dir) {
+            self.folders.insert(dir.to_owned());
+        }
     }
 
     pub fn manifest(&mut self, release: &Release, blob: ObjectId) {
@@ -64,6 +72,14 @@ impl Used {
                     "a version of {name} is pinned for tag {tag}, where nothing has or requires that package"
                 )
             }));
+        }
+        let folders = source.packages.iter().filter_map(|rule| match rule.kind() {
+            Some(RuleKind::Each(dir) | RuleKind::One(dir) | RuleKind::Metapackage(dir)) => Some(dir),
+            _ => None,
+        });
+        if !releases.is_empty() {
+            let unknown = folders.filter(|dir| !self.folders.contains(*dir));
+            missing.extend(unknown.map(|dir| format!("no ref has the folder `{dir}`")));
         }
         for correction in &source.corrections {
             if !self
