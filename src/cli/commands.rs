@@ -141,6 +141,7 @@ fn with_job<T>(
         base_url: &repository.base_url,
         metadata: repository.metadata,
         hints: &repository.hints,
+        is_private: repository.is_private,
         recipe: &repository.recipe,
         rewrite: &|url| git.rewrite(url),
         fetcher: &fetcher,

@@ -101,14 +101,12 @@ pub(super) fn keep(
 
 /// The page at the root of the host, where that is no repository's; it names none that is private.
 fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
-    let named = setup
+    let listed: Vec<_> = setup
         .repositories
         .iter()
-        .zip(&setup.config.repositories)
-        .zip(known);
-    let listed: Vec<_> = named
-        .filter(|((_, configured), _)| configured.users.is_none())
-        .map(|((repository, _), known)| status::Listed {
+        .zip(known)
+        .filter(|(repository, _)| !repository.is_private)
+        .map(|(repository, known)| status::Listed {
             name: &repository.name,
             path: repository.base_url.path(),
             state: known.as_ref().map_or(status::State::Unknown, |known| known.state),

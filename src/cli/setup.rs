@@ -27,6 +27,8 @@ pub struct Repository {
     /// What packages.json tells beside the packages.
     pub metadata: config::Metadata,
     pub hints: config::Hints,
+    /// Whether only its users may read it.
+    pub is_private: bool,
     /// Its recipe, `only` applied.
     pub recipe: Recipe,
 }
@@ -124,6 +126,7 @@ pub fn load_and(named: Option<&Path>, look: impl FnOnce(&Setup, &mut Report)) ->
             schedule: repository.schedule.clone(),
             metadata: repository.metadata,
             hints: repository.hints.clone(),
+            is_private: repository.users.is_some(),
             recipe,
         });
     }

@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 
 use super::Job;
 use crate::ledger::Kind;
-use crate::repository::PackageVersion;
 use crate::repository::listing::{Include, Root};
+use crate::repository::{Before, Summaries, Summary};
 use crate::store::snapshot::Snapshot;
 
 /// Compares what would be published with what is.
@@ -20,29 +20,37 @@ use crate::store::snapshot::Snapshot;
 pub(super) fn check(
     job: &Job<'_>,
     previous: &Snapshot,
-    packages: &BTreeMap<String, Vec<PackageVersion>>,
+    before: Option<&Before>,
+    packages: &Summaries,
 ) -> anyhow::Result<()> {
-    let stay: BTreeSet<_> = packages
-        .iter()
-        .flat_map(|(name, versions)| versions.iter().map(|v| (name.clone(), v.version.to_string())))
-        .collect();
-    let published = listed(previous)?;
+    let published = match before {
+        Some(before) => before
+            .listed()
+            .map(|(name, versions)| (name.to_owned(), versions.to_vec()))
+            .collect(),
+        None => listed(previous)?,
+    };
     let expires = |name: &str, version: &str| {
         job.store
             .ledger(|ledger| ledger.find(name, version).is_some_and(|r| r.kind == Kind::Dev))
     };
     let lost: Vec<_> = published
         .iter()
-        .filter(|version| !stay.contains(*version))
+        .flat_map(|(name, versions)| {
+            gone(versions, packages.get(name))
+                .into_iter()
+                .map(move |version| (name, version))
+        })
         .filter(|(name, version)| !expires(name, version))
         .collect();
-    let percent = 100.0 * lost.len() as f64 / published.len().max(1) as f64;
+    let all: usize = published.values().map(Vec::len).sum();
+    let percent = 100.0 * lost.len() as f64 / all.max(1) as f64;
     if percent > job.max_removed {
         let examples: Vec<_> = lost.iter().take(3).map(|(n, v)| format!("{n} {v}")).collect();
         bail!(
             "nothing is published: the metadata would lose {} of {} versions ({percent:.1} %, allowed are {} %), such as {}\nhint: if this is meant, raise `build.max_removed` for one cycle",
             lost.len(),
-            published.len(),
+            all,
             job.max_removed,
             examples.join(", ")
         );
@@ -50,18 +58,28 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The names and versions in the metadata of a snapshot.
-fn listed(snapshot: &Snapshot) -> anyhow::Result<BTreeSet<(String, String)>> {
-    let read = |path: &str| {
-        let file = snapshot.folder.join(path);
-        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
-    };
-    let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
-    let mut listed = BTreeSet::new();
+/// Those of a package's versions that are not there any more.
+fn gone<'v>(versions: &'v [String], now: Option<&Summary>) -> Vec<&'v String> {
+    let stay = now.map_or(&[][..], |now| &now.versions);
+    // Nearly always all of them stay.
+    if stay == versions {
+        return Vec::new();
+    }
+    let stay: BTreeSet<_> = stay.iter().collect();
+    versions
+        .iter()
+        .filter(|version| !stay.contains(version))
+        .collect()
+}
+
+/// The versions in the metadata of a snapshot, by package.
+fn listed(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let root: Root = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
+    let mut listed = BTreeMap::<_, Vec<_>>::new();
     for path in root.includes.keys() {
-        let include: Include = serde_json::from_slice(&read(path)?).with_context(|| path.clone())?;
+        let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
         for (name, versions) in include.packages {
-            listed.extend(versions.into_keys().map(|version| (name.clone(), version)));
+            listed.entry(name).or_default().extend(versions.into_keys());
         }
     }
     Ok(listed)

@@ -15,16 +15,16 @@ use crate::ledger::Release;
 use crate::repository::PackageVersion;
 use crate::store::Repository;
 
-/// The versions of all packages, by name; read by so many threads.
+/// The versions of all packages by name, newest first; read by so many threads.
 ///
 /// # Errors
 /// An archive that cannot be read.
 pub fn read(
     store: &Repository,
-    releases: &[Release],
+    releases: &[&Release],
     threads: usize,
 ) -> anyhow::Result<BTreeMap<String, Vec<PackageVersion>>> {
-    let version = |(): &(), release: &Release| {
+    let version = |(): &(), release: &&Release| {
         let path = store.archive(release);
         let manifest = manifest(&path).map_err(|error| {
             let path = path.display();
@@ -49,6 +49,9 @@ pub fn read(
         .zip(workers::map(releases, threads, || Ok(()), version))
     {
         packages.entry(release.name.clone()).or_default().push(version?);
+    }
+    for versions in packages.values_mut() {
+        versions.sort_by(|a, b| b.version.precedence(&a.version));
     }
     Ok(packages)
 }

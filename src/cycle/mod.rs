@@ -13,12 +13,12 @@ mod moved;
 mod nightly;
 mod outward;
 mod packages;
+mod publication;
 mod refs;
 mod report;
 mod resources;
 mod workers;
 
-use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -32,15 +32,13 @@ use self::packages::{build_source, plan_releases};
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
 use crate::digest::Sha256;
-use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::{self, Line, Plan};
 use crate::recipe::{Recipe, Source};
-use crate::repository::listing::Root;
 use crate::repository::{BaseUrl, Said, is_current, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
-use crate::store::snapshot::{Contents, Snapshot};
+use crate::store::snapshot::Snapshot;
 use crate::store::{Repository, Retention};
 
 pub use again::{Again, again};
@@ -58,6 +56,8 @@ pub struct Job<'a> {
     pub metadata: Metadata,
     /// What is told beside the packages.
     pub hints: &'a Hints,
+    /// Whether only its users may read the repository.
+    pub is_private: bool,
     pub recipe: &'a Recipe,
     /// The URL to fetch a source's URL from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
@@ -83,6 +83,8 @@ impl Job<'_> {
             base: self.base_url,
             metadata: self.metadata,
             hints: self.hints,
+            notes: &self.recipe.notes,
+            is_private: self.is_private,
         }
     }
 }
@@ -210,7 +212,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     let built_from = Instant::now();
     let mut report = Report {
         nightly: fetched.night.date.clone(),
-        notes: notes(job.recipe)?,
+        notes: notes(job)?,
         ..Report::default()
     };
     let mut published = 0;
@@ -273,7 +275,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         None
     } else {
         (job.progress)(Step::Publishing);
-        publish(job, previous.as_ref(), &mut report)?
+        publication::publish(job, previous.as_ref(), &mut report)?
     };
     job.store.collect(job.retention)?;
     Ok(Finished {
@@ -290,79 +292,17 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
 }
 
 /// What the pages were made with: they are made anew when it changes.
-fn notes(recipe: &Recipe) -> anyhow::Result<Option<Sha256>> {
-    if recipe.notes.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Sha256::of(&serde_json::to_vec(&recipe.notes)?)))
+fn notes(job: &Job<'_>) -> anyhow::Result<Option<Sha256>> {
+    let notes = &job.recipe.notes;
+    let digest = match (notes.is_empty(), job.is_private) {
+        (true, false) => None,
+        (false, false) => Some(Sha256::of(&serde_json::to_vec(notes)?)),
+        (_, true) => Some(Sha256::of(&serde_json::to_vec(&("private", notes))?)),
+    };
+    Ok(digest)
 }
 
 /// The time of a publication, in whole seconds as HTTP's dates are.
 fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
-}
-
-/// What the repository publishes now, after `previous`.
-fn releases(job: &Job<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
-    let base_url = job.base_url.to_string();
-    let stands = |r: &&Release| previous.is_none_or(|p| !p.manifest.withdraws(r.number));
-    let published = job
-        .store
-        .ledger(|ledger| ledger.published(&base_url).filter(stands).cloned().collect());
-    nightly::retained(job.recipe, published)
-}
-
-fn publish(
-    job: &Job<'_>,
-    previous: Option<&Snapshot>,
-    report: &mut Report,
-) -> anyhow::Result<Option<Snapshot>> {
-    let releases = releases(job, previous);
-    let packages = metadata::read(job.store, &releases, job.workers)?;
-    if let Some(previous) = previous {
-        fuse::check(job, previous, &packages)?;
-    }
-    report.gaps = crate::repository::gaps(&packages);
-    for gap in &report.gaps {
-        tracing::warn!("{gap}");
-    }
-    let pages = pages::render(job.base_url, &packages, &job.recipe.notes);
-    let mut files = crate::repository::render(&job.said(), packages)?;
-    files.extend(pages);
-    for (path, bytes) in earlier_includes(job, previous)? {
-        files.entry(path).or_insert(bytes);
-    }
-    let contents = Contents {
-        base_url: &job.base_url.to_string(),
-        files,
-        report: &report.to_json()?,
-        releases: job.store.ledger(|ledger| ledger.len()),
-        rollback_to: None,
-        expired: {
-            let named = releases.iter().map(|release| release.number).collect();
-            job.store.expiry(previous, &named, job.retention.grace)
-        },
-    };
-    job.store.commit_snapshot(previous, &contents)
-}
-
-/// The includes of the last snapshots: a client that has read one of their packages.json may still ask for what it names.
-fn earlier_includes(job: &Job<'_>, previous: Option<&Snapshot>) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let Some(previous) = previous else {
-        return Ok(Vec::new());
-    };
-    let read = |path: &str| {
-        let file = previous.folder.join(path);
-        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
-    };
-    let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
-    let files = previous.manifest.files.iter();
-    let mut includes: Vec<_> = files.filter(|(path, _)| path.starts_with("include/")).collect();
-    // The one that is named now, then the last ones.
-    includes.sort_by_key(|(path, file)| Reverse((root.includes.contains_key(*path), file.last_modified)));
-    includes
-        .into_iter()
-        .take(job.retention.snapshots)
-        .map(|(path, _)| Ok((path.clone(), read(path)?)))
-        .collect()
 }

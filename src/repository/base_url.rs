@@ -19,6 +19,14 @@ impl BaseUrl {
         self.0.path()
     }
 
+    /// The host, with the port if it is not the usual one: what Composer keeps credentials by (`Url::getOrigin`).
+    pub fn origin(&self) -> String {
+        match self.0.port() {
+            Some(port) => format!("{}:{port}", self.host()),
+            None => self.host().to_owned(),
+        }
+    }
+
     /// The host of this mirror.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{BaseUrl, PackageVersion, pages};
+use super::summary::{Newest, Summaries};
+use super::{BaseUrl, pages};
 use crate::composer::PackageName;
 
 /// The path of the catalogue below the base URL.
@@ -17,14 +18,11 @@ pub const SEARCH: &str = "search.json";
 /// The path of the list of names below the base URL.
 pub const LIST: &str = "list.json";
 
-/// The files, by path; `packages` by name, newest version first.
-pub(super) fn render(
-    base: &BaseUrl,
-    packages: &BTreeMap<String, Vec<PackageVersion>>,
-) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
+/// The files, by path.
+pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
     let described: BTreeMap<_, _> = packages
         .iter()
-        .filter_map(|(name, versions)| Some((name.as_str(), describe(name, newest(versions)?))))
+        .map(|(name, summary)| (name.as_str(), describe(name, &summary.newest)))
         .collect();
     let names: Vec<_> = described.keys().collect();
     let results = described.iter().map(|(name, description)| {
@@ -67,18 +65,15 @@ pub(super) fn providers_api(base: &BaseUrl) -> String {
 }
 
 /// Whether any version provides another package.
-pub(super) fn has_providers(packages: &BTreeMap<String, Vec<PackageVersion>>) -> bool {
+pub(super) fn has_providers(packages: &Summaries) -> bool {
     !providers(packages).is_empty()
 }
 
 /// Who provides a package in any version, by the name of that.
-fn providers(packages: &BTreeMap<String, Vec<PackageVersion>>) -> BTreeMap<PackageName, Vec<&str>> {
+fn providers(packages: &Summaries) -> BTreeMap<PackageName, Vec<&str>> {
     let mut providers = BTreeMap::<_, Vec<_>>::new();
-    for (name, versions) in packages {
-        let provided = versions
-            .iter()
-            .filter_map(|version| version.manifest.0.get("provide")?.as_object());
-        for target in provided.flat_map(|links| links.keys()) {
+    for (name, summary) in packages {
+        for target in &summary.provides {
             // What the platform has, such as `ext-intl`, is nothing that a package can be required for.
             let Ok(target) = target.to_lowercase().parse::<PackageName>() else {
                 continue;
@@ -92,25 +87,17 @@ fn providers(packages: &BTreeMap<String, Vec<PackageVersion>>) -> BTreeMap<Packa
     providers
 }
 
-/// The newest stable version, or the newest of all where none is stable.
-fn newest(versions: &[PackageVersion]) -> Option<&PackageVersion> {
-    let stable = versions.iter().find(|version| version.is_stable());
-    stable.or(versions.first())
-}
-
-fn describe(name: &str, version: &PackageVersion) -> Map<String, Value> {
+fn describe(name: &str, newest: &Newest) -> Map<String, Value> {
     let mut description = Map::from_iter([
         ("name".to_owned(), name.into()),
         (
             "description".to_owned(),
-            version.text("description").unwrap_or_default().into(),
+            newest.description.as_deref().unwrap_or_default().into(),
         ),
-        ("type".to_owned(), version.kind().to_ascii_lowercase().into()),
+        ("type".to_owned(), newest.kind.to_ascii_lowercase().into()),
     ]);
-    for key in ["keywords", "abandoned"] {
-        let value = version.manifest.0.get(key);
-        let said = value.filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
-        description.extend(said.map(|value| (key.to_owned(), value.clone())));
+    for (key, value) in [("keywords", &newest.keywords), ("abandoned", &newest.abandoned)] {
+        description.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
     }
     description
 }

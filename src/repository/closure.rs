@@ -1,12 +1,11 @@
 //! Whether what metapackages pin is there: a product that requires a version that the repository lacks does not install.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::PackageVersion;
+use super::summary::{Pin, Summaries};
 use crate::composer::Version;
 
 /// A version that a published metapackage requires and that the repository does not have.
@@ -34,42 +33,38 @@ impl fmt::Display for Gap {
     }
 }
 
-/// The gaps of a repository's metapackages, of the vendors that it publishes; `packages` by name. Only links that name
-/// one version are looked at.
-pub fn gaps(packages: &BTreeMap<String, Vec<PackageVersion>>) -> Vec<Gap> {
+/// The gaps of a repository's metapackages, of the vendors that it publishes. Only links that name one version are
+/// looked at.
+pub fn gaps(packages: &Summaries) -> Vec<Gap> {
     let vendor = |name: &str| name.split('/').next().map(str::to_owned);
     let vendors: BTreeSet<_> = packages.keys().filter_map(|name| vendor(name)).collect();
-    let is_there = |name: &str, version: &Version| {
-        let versions = packages.get(name).map(Vec::as_slice).unwrap_or_default();
-        versions
-            .iter()
-            .any(|v| v.version.normalized() == version.normalized())
-    };
     let mut gaps = Vec::new();
-    for (package, versions) in packages {
-        for version in versions.iter().filter(|v| is_metapackage(v)) {
-            let Some(Value::Object(links)) = version.manifest.0.get("require") else {
-                continue;
-            };
-            for (needs, constraint) in links {
-                let Some(Ok(pinned)) = constraint.as_str().map(str::parse::<Version>) else {
-                    continue;
-                };
-                let is_ours = vendor(needs).is_some_and(|vendor| vendors.contains(&vendor));
-                if is_ours && needs.contains('/') && !is_there(needs, &pinned) {
-                    gaps.push(Gap {
-                        package: package.clone(),
-                        version: version.version.to_string(),
-                        needs: needs.clone(),
-                        constraint: pinned.to_string(),
-                    });
-                }
+    for (package, summary) in packages {
+        for pin in &summary.pins {
+            let is_ours = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
+            if is_ours && !is_there(packages, pin) {
+                gaps.push(Gap {
+                    package: package.clone(),
+                    version: pin.version.clone(),
+                    needs: pin.needs.clone(),
+                    constraint: pin.constraint.clone(),
+                });
             }
         }
     }
     gaps
 }
 
-fn is_metapackage(version: &PackageVersion) -> bool {
-    version.manifest.0.get("type").and_then(Value::as_str) == Some("metapackage")
+fn is_there(packages: &Summaries, pin: &Pin) -> bool {
+    let Some(needed) = packages.get(&pin.needs) else {
+        return false;
+    };
+    if needed.versions.contains(&pin.constraint) {
+        return true;
+    }
+    let parse = |version: &String| version.parse::<Version>().ok();
+    let pinned = parse(&pin.constraint);
+    let pinned = pinned.as_ref().map(Version::normalized);
+    let mut versions = needed.versions.iter();
+    versions.any(|version| parse(version).as_ref().map(Version::normalized) == pinned)
 }

@@ -1,7 +1,9 @@
 //! The Composer repository as files: releases in, (path, bytes) out. Pure.
 //!
 //! [`package`] makes the data of one version, [`minify`] shrinks the list of a package's versions; this file puts them
-//! into `p2/` and `include/`, [`root`] makes `packages.json`, and [`catalog`] what is asked beside the versions. No
+//! into `p2/` and `include/`, [`root`] makes `packages.json`, and [`catalog`] what is asked beside the versions. What all
+//! packages share is made from a [`Summary`] of each and from texts that [`Before`] has of the publication before, so that
+//! only what has changed is read and rendered. No
 //! `source` and no `dist.reference`: with them a lock file clings to the mirror that it was made against.
 
 mod base_url;
@@ -9,113 +11,167 @@ pub mod catalog;
 mod closure;
 mod hints;
 pub mod listing;
+mod made;
 mod minify;
 mod package;
 pub mod pages;
 mod root;
+mod summary;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use self::made::Ranges;
 use self::root::Root;
 
 pub use base_url::BaseUrl;
 pub use closure::{Gap, gaps};
+pub use made::{Before, Known, Made, Places};
 pub use package::PackageVersion;
 pub use root::{Said, is_current};
+pub use summary::{Newest, Summaries, Summary};
 
-use crate::composer::{Stability, Version};
+use crate::composer::Stability;
+use crate::config::Metadata;
 use crate::digest::Sha1;
 
-/// Renders all metadata of a repository; `packages` by name.
+/// Public files by path; `None` where one is as it was published before.
+pub type Files = BTreeMap<String, Option<Vec<u8>>>;
+
+/// The files that a package has to itself, and what of it stands in files that all packages share.
+struct Part {
+    p2: Vec<u8>,
+    dev: Vec<u8>,
+    include: Vec<u8>,
+    inline: Vec<u8>,
+}
+
+/// Renders all metadata of a repository: its files by path, `None` where one is as before, and how it was made. `versions`
+/// are those of a package, newest first; it may answer `None` for a package that `before` has with the same releases.
 ///
 /// # Errors
 /// Of the serialisation.
-pub fn render(
+pub fn render<'v>(
     said: &Said<'_>,
-    mut packages: BTreeMap<String, Vec<PackageVersion>>,
-) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
-    let base = said.base;
-    let mut files = BTreeMap::new();
+    packages: &Summaries,
+    versions: impl Fn(&str) -> Option<&'v [PackageVersion]>,
+    before: Option<&Before>,
+) -> serde_json::Result<(Files, Places)> {
+    let mut files = Files::new();
     let (mut include, mut inline) = (Listing::new(), Listing::new());
-    for (name, versions) in &mut packages {
-        versions.sort_by(|a, b| b.version.precedence(&a.version));
-        let data: Vec<_> = versions.iter().map(|version| version.data(base)).collect();
+    let is_inline = said.metadata == Metadata::Inline;
+    for name in packages.keys() {
+        let [stable, dev] = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
+        if let Some(versions) = versions(name) {
+            let part = Part::of(said, name, versions)?;
+            files.insert(stable, Some(part.p2));
+            files.insert(dev, Some(part.dev));
+            include.add(name, &part.include)?;
+            inline.add(name, &part.inline)?;
+        } else if let Some((in_include, in_root)) = before.and_then(|before| before.of(name)) {
+            files.insert(stable, None);
+            files.insert(dev, None);
+            include.add(name, in_include)?;
+            inline.add(name, in_root)?;
+        } else {
+            return Err(serde::ser::Error::custom(format_args!(
+                "the versions of {name} are not there"
+            )));
+        }
+    }
+    let (all, places) = include.end();
+    let include = [root::PACKAGES, &all, b"}"].concat();
+    let sha1 = Sha1::of(&include);
+    let path = format!("include/all${sha1}.json");
+    let (inline, in_root) = inline.end();
+    let root = Root {
+        said,
+        packages,
+        inline: &inline,
+        include: (&path, sha1),
+    };
+    files.insert("packages.json".into(), Some(root.render()?));
+    files.insert(path.clone(), Some(include));
+    let catalog = catalog::render(said.base, packages)?;
+    files.extend(catalog.into_iter().map(|(path, text)| (path, Some(text))));
+    let places = Places {
+        include: path,
+        in_include: places,
+        in_root: if is_inline { in_root } else { Ranges::new() },
+    };
+    Ok((files, places))
+}
+
+impl Part {
+    fn of(said: &Said<'_>, name: &str, versions: &[PackageVersion]) -> serde_json::Result<Self> {
+        let data: Vec<_> = versions.iter().map(|version| version.data(said.base)).collect();
         let of = |is_dev: bool| {
             let of = versions.iter().zip(&data);
             let of = of.filter(|(version, _)| (version.version.stability() == Stability::Dev) == is_dev);
             p2(name, &of.map(|(_, data)| data).collect::<Vec<_>>())
         };
-        files.insert(format!("p2/{name}.json"), of(false)?);
-        files.insert(format!("p2/{name}~dev.json"), of(true)?);
-        include.begin(name)?;
-        inline.begin(name)?;
+        let mut part = Self {
+            p2: of(false)?,
+            dev: of(true)?,
+            include: Vec::new(),
+            inline: Vec::new(),
+        };
         for (version, data) in versions.iter().zip(&data) {
+            let key = serde_json::to_string(&version.version.to_string())?;
             let data = serde_json::to_vec(data)?;
-            include.add(&version.version, &data)?;
-            inline.add(&version.version, &root::with_uid(data, version.number))?;
+            entry(&mut part.include, &key, &data);
+            if said.metadata == Metadata::Inline {
+                entry(&mut part.inline, &key, &root::with_uid(data, version.number));
+            }
         }
+        Ok(part)
     }
-    let include = [b"{\"packages\":".as_slice(), &include.end(), b"}"].concat();
-    let sha1 = Sha1::of(&include);
-    let path = format!("include/all${sha1}.json");
-    let root = Root {
-        said,
-        packages: &packages,
-        inline: &inline.end(),
-        include: (&path, sha1),
-    };
-    files.insert("packages.json".into(), root.render()?);
-    files.insert(path, include);
-    files.extend(catalog::render(base, &packages)?);
-    Ok(files)
+}
+
+/// Adds an entry to the inside of a JSON object.
+fn entry(object: &mut Vec<u8>, key: &str, value: &[u8]) {
+    if !object.is_empty() {
+        object.push(b',');
+    }
+    object.extend(key.as_bytes());
+    object.push(b':');
+    object.extend(value);
 }
 
 /// The JSON object of all packages with their versions, written as they come: as values they would take several times
 /// the memory and the time.
 struct Listing {
     text: Vec<u8>,
-    /// Whether something stands before what comes next, in the object of the packages and in that of the versions.
-    follows: (bool, bool),
+    places: Ranges,
 }
 
 impl Listing {
     fn new() -> Self {
         Self {
             text: vec![b'{'],
-            follows: (false, false),
+            places: Ranges::new(),
         }
     }
 
-    /// The next versions are of this package.
-    fn begin(&mut self, name: &str) -> serde_json::Result<()> {
-        if self.follows.0 {
-            self.text.extend(b"},");
-        }
-        self.follows = (true, false);
-        serde_json::to_writer(&mut self.text, name)?;
-        self.text.extend(b":{");
-        Ok(())
-    }
-
-    fn add(&mut self, version: &Version, data: &[u8]) -> serde_json::Result<()> {
-        if self.follows.1 {
+    /// Adds a package; `versions` is the inside of the object of its versions.
+    fn add(&mut self, name: &str, versions: &[u8]) -> serde_json::Result<()> {
+        if self.text.len() > 1 {
             self.text.push(b',');
         }
-        self.follows.1 = true;
-        serde_json::to_writer(&mut self.text, &version.to_string())?;
-        self.text.push(b':');
-        self.text.extend(data);
+        serde_json::to_writer(&mut self.text, name)?;
+        self.text.extend(b":{");
+        let begin = root::PACKAGES.len() + self.text.len();
+        self.text.extend(versions);
+        self.places.insert(name.to_owned(), begin..begin + versions.len());
+        self.text.push(b'}');
         Ok(())
     }
 
-    fn end(mut self) -> Vec<u8> {
-        if self.follows.0 {
-            self.text.push(b'}');
-        }
+    /// The object, and where the versions of each package are in a file that has it behind [`root::PACKAGES`].
+    fn end(mut self) -> (Vec<u8>, Ranges) {
         self.text.push(b'}');
-        self.text
+        (self.text, self.places)
     }
 }
 

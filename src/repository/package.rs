@@ -37,6 +37,15 @@ impl PackageVersion {
         (!text.is_empty() && text != "N/A" && text != "n/a").then_some(text)
     }
 
+    /// Its links of one kind: target and constraint, as they were written.
+    pub fn links(&self, kind: &str) -> impl Iterator<Item = (&str, &str)> {
+        let links = self.manifest.0.get(kind).and_then(Value::as_object);
+        links
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, constraint)| Some((name.as_str(), constraint.as_str()?)))
+    }
+
     /// Its type as Composer takes it.
     pub fn kind(&self) -> &str {
         self.text("type").unwrap_or("library")

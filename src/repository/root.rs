@@ -1,30 +1,51 @@
 //! packages.json: which packages there are, how they are asked for, and what its operator says. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{BaseUrl, PackageVersion, catalog, hints};
+use super::{BaseUrl, Summaries, catalog, hints};
 use crate::config::{Hints, Metadata};
-use crate::digest::Sha1;
+use crate::digest::{Sha1, Sha256};
+use crate::recipe::Note;
 
-/// What packages.json says whatever the packages are.
+/// What packages.json and the pages say whatever the packages are.
 #[derive(Clone, Copy)]
 pub struct Said<'a> {
     pub base: &'a BaseUrl,
     pub metadata: Metadata,
     pub hints: &'a Hints,
+    /// About some versions, for the pages.
+    pub notes: &'a [Note],
+    /// Whether only its users may read it.
+    pub is_private: bool,
+}
+
+impl Said<'_> {
+    /// A digest of all of it.
+    ///
+    /// # Errors
+    /// Of the serialisation.
+    pub fn digest(&self) -> serde_json::Result<Sha256> {
+        let Self {
+            base,
+            metadata,
+            hints,
+            notes,
+            is_private,
+        } = self;
+        let all = json!([base.to_string(), metadata, hints, notes, is_private]);
+        Ok(Sha256::of(&serde_json::to_vec(&all)?))
+    }
 }
 
 /// What packages.json is made from.
 pub(super) struct Root<'a> {
     pub said: &'a Said<'a>,
-    /// By name, newest version first.
-    pub packages: &'a BTreeMap<String, Vec<PackageVersion>>,
-    /// The object of all versions, each [`with_uid`].
+    pub packages: &'a Summaries,
+    /// The object of all versions, each [`with_uid`]; empty where the metadata is lazy.
     pub inline: &'a [u8],
     /// The path of the include, and its digest.
     pub include: (&'a str, Sha1),
@@ -55,11 +76,14 @@ impl Root<'_> {
             }
             Metadata::Inline => {
                 let rest = serde_json::to_vec(&root)?;
-                Ok([b"{\"packages\":".as_slice(), self.inline, b",", &rest[1..]].concat())
+                Ok([PACKAGES, self.inline, b",", &rest[1..]].concat())
             }
         }
     }
 }
+
+/// What all versions stand behind, in packages.json and in an include.
+pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
 
 /// The data of a version with the `uid` that `ComposerRepository::whatProvides` tells versions in packages.json apart by.
 /// It is the number in the ledger, so that a new version changes no line but its own.
@@ -145,11 +169,13 @@ mod tests {
             base: &base,
             metadata: Metadata::Lazy,
             hints: &hints,
+            notes: &[],
+            is_private: false,
         };
         let root = |said: &Said<'_>| {
             let root = Root {
                 said,
-                packages: &BTreeMap::new(),
+                packages: &Summaries::new(),
                 inline: b"{}",
                 include: ("include/x.json", Sha1::of(b"x")),
             };

@@ -72,19 +72,20 @@ impl Repository {
         };
         let mut files = BTreeMap::new();
         for path in target.manifest.files.keys() {
-            files.insert(path.clone(), read(target, path)?);
+            files.insert(path.clone(), Some(read(target, path)?));
         }
         // What a packages.json that is out there names keeps answering.
         let includes = current.manifest.files.keys();
         for path in includes.filter(|path| path.starts_with("include/")) {
             if !files.contains_key(path) {
-                files.insert(path.clone(), read(current, path)?);
+                files.insert(path.clone(), None);
             }
         }
         let contents = Contents {
             base_url: &current.manifest.base_url,
             files,
             report: &read(target, "report.json")?,
+            made: None,
             releases: current.manifest.releases,
             rollback_to,
             expired: target.manifest.expired.clone(),

@@ -34,6 +34,9 @@ pub struct Manifest {
     /// The digest of report.json; snapshots of format 1 have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Sha256>,
+    /// The digest of made.json: how the public files were made, for the next snapshot only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Sha256>,
     /// The snapshot whose content this one brings back; cycles then publish no metadata until that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
@@ -69,10 +72,12 @@ pub struct Snapshot {
 /// The contents of the next snapshot.
 pub struct Contents<'a> {
     pub base_url: &'a str,
-    /// Public files by path.
-    pub files: BTreeMap<String, Vec<u8>>,
+    /// Public files by path; `None` where one is as in the snapshot before.
+    pub files: BTreeMap<String, Option<Vec<u8>>>,
     /// The report of the cycle, kept beside the public files.
     pub report: &'a [u8],
+    /// How they were made, kept likewise.
+    pub made: Option<&'a [u8]>,
     /// How many lines of the ledger it publishes.
     pub releases: u64,
     pub rollback_to: Option<u64>,
@@ -228,13 +233,20 @@ impl Repository {
                 .context("the ledger has no such line")?,
             files: BTreeMap::new(),
             report: Some(Sha256::of(contents.report)),
+            made: contents.made.map(Sha256::of),
             rollback_to: contents.rollback_to,
             expired: contents.expired.clone(),
         };
         for (path, bytes) in &contents.files {
             let of = |snapshot: Option<&Snapshot>| snapshot.and_then(|s| s.manifest.files.get(path).copied());
             let (before, other) = (of(previous), of(passed_over.as_ref()));
-            let file = describe(bytes, before, other.map(|f| f.last_modified), now);
+            let (sha256, size) = match bytes {
+                Some(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+                None => before
+                    .map(|file| (file.sha256, file.size))
+                    .with_context(|| format!("the snapshot before has no `{path}`"))?,
+            };
+            let file = describe((sha256, size), before, other.map(|f| f.last_modified), now);
             manifest.files.insert(path.clone(), file);
         }
         Ok(manifest)
@@ -295,15 +307,19 @@ impl Repository {
                 of(&p.manifest) == of(manifest)
             };
             let before = previous.filter(same);
-            match before {
-                Some(before) => fs::hard_link(before.folder.join(path), &target)
+            match (before, bytes) {
+                (Some(before), _) => fs::hard_link(before.folder.join(path), &target)
                     .with_context(|| format!("failed to link `{}`", target.display()))?,
-                None => {
+                (None, Some(bytes)) => {
                     files::write_new(&target, bytes)?;
                 }
+                (None, None) => bail!("the snapshot before has no `{path}`"),
             }
         }
         files::write_new(&folder.join("report.json"), contents.report)?;
+        if let Some(made) = contents.made {
+            files::write_new(&folder.join("made.json"), made)?;
+        }
         files::write_new(
             &folder.join("manifest.json"),
             &serde_json::to_vec_pretty(manifest)?,
@@ -332,6 +348,28 @@ impl Repository {
 struct LostLines(String);
 
 impl Snapshot {
+    /// A public file, as it was published.
+    ///
+    /// # Errors
+    /// It is none of this snapshot's, cannot be read or is damaged.
+    pub fn read(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let published = self.manifest.files.get(path);
+        let published = published.with_context(|| format!("the snapshot has no `{path}`"))?;
+        self.read_private(path, published.sha256)
+    }
+
+    /// How its files were made; `None` where that is not known.
+    pub fn made(&self) -> Option<Vec<u8>> {
+        self.read_private("made.json", self.manifest.made?).ok()
+    }
+
+    fn read_private(&self, path: &str, sha256: Sha256) -> anyhow::Result<Vec<u8>> {
+        let file = self.folder.join(path);
+        let bytes = fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        ensure!(Sha256::of(&bytes) == sha256, "`{}` is damaged", file.display());
+        Ok(bytes)
+    }
+
     /// Compares every file with the manifest.
     ///
     /// # Errors
@@ -371,12 +409,11 @@ impl Snapshot {
 
 /// What is said of a file: its date stays for as long as its bytes do, and else goes forward, also past `other`.
 fn describe(
-    bytes: &[u8],
+    (sha256, size): (Sha256, u64),
     before: Option<PublishedFile>,
     other: Option<i64>,
     now: Timestamp,
 ) -> PublishedFile {
-    let sha256 = Sha256::of(bytes);
     match before {
         Some(before) if before.sha256 == sha256 && other.is_none_or(|date| date <= before.last_modified) => {
             before
@@ -385,7 +422,7 @@ fn describe(
             let last = before.map(|b| b.last_modified).max(other);
             PublishedFile {
                 sha256,
-                size: bytes.len() as u64,
+                size,
                 last_modified: last.map_or(0, |date| date + 1).max(now.as_second()),
             }
         }

@@ -16,7 +16,7 @@ def files(folder):
 
 newest = max(os.listdir(f"{root}/snapshots"), key=lambda name: int(name) if name.isdigit() else -1)
 snapshot = f"{root}/snapshots/{newest}"
-urls = {path for path in files(snapshot) if path not in ("manifest.json", "report.json")}
+urls = {path for path in files(snapshot) if path not in ("manifest.json", "report.json", "made.json")}
 urls |= {f"packages/{path}" for path in files(f"{root}/packages")} | {""}
 urls = sorted(url for url in urls if any(url.startswith(start) for start in below))
 assert any(url.startswith("p2/") for url in urls) and any(url.endswith(".zip") for url in urls), urls

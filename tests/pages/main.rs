@@ -15,10 +15,11 @@ use jiff::Timestamp;
 use lab::{Lab, free_port, get, request};
 use mirror::coding::{Coding, Effort};
 use mirror::composer::Manifest;
+use mirror::config::{Hints, Metadata};
 use mirror::digest::{Sha1, Sha256};
 use mirror::observe::Metrics;
 use mirror::recipe::Note;
-use mirror::repository::{BaseUrl, PackageVersion, pages};
+use mirror::repository::{BaseUrl, PackageVersion, Said, Summary, pages};
 use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
 use serde_json::{Value, json};
 
@@ -78,15 +79,28 @@ impl Mirror {
         all.insert(
             "acme/framework".into(),
             vec![
-                version("acme/framework", "1.0.0", framework.clone()),
-                version("acme/framework", "1.1.0", framework),
+                version("acme/framework", "1.1.0", framework.clone()),
+                version("acme/framework", "1.0.0", framework),
             ],
         );
         let project = version("acme/project", "2.4.8", json!({"type": "project"}));
         all.insert("acme/project".into(), vec![project]);
         let port = free_port();
         let base = BaseUrl::new(format!("http://127.0.0.1:{port}/shop/").parse().unwrap());
-        Self::serve(port, pages::render(&base, &all, &notes()))
+        let (notes, hints) = (notes(), Hints::default());
+        let said = Said {
+            base: &base,
+            metadata: Metadata::Inline,
+            hints: &hints,
+            notes: &notes,
+            is_private: false,
+        };
+        let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), Summary::of(versions)?));
+        let summaries = all.iter().filter_map(of).collect();
+        let view = pages::View::of(&said, &summaries);
+        let files = pages::render(&view, |name| all.get(name).map(Vec::as_slice));
+        let files = files.into_iter().map(|(path, text)| (path, text.unwrap()));
+        Self::serve(port, files.collect())
     }
 
     fn serve(port: u16, files: BTreeMap<String, Vec<u8>>) -> Self {

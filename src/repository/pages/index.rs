@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::super::BaseUrl;
+use super::super::Summary;
 use super::layout::page;
-use super::view::{Package, View, day};
+use super::view::{View, day};
 use super::{path_of, usage};
 
 /// Releases in the list of the newest.
@@ -13,7 +13,8 @@ const NEWEST: usize = 12;
 /// Letters of a description in the list; the whole is on the package's page.
 const EXCERPT: usize = 100;
 
-pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
+pub(super) fn render(view: &View<'_>) -> Markup {
+    let base = view.said.base;
     let count = view.packages.len();
     let body = html! {
         h1 { "Composer repository" }
@@ -28,30 +29,30 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
             section aria-labelledby="newest" {
                 h2 #newest { "Newest releases" }
                 ul.newest {
-                    @for (package, version) in view.newest(NEWEST) {
+                    @for (name, newest) in view.newest(NEWEST) {
                         li {
-                            a href=(path_of(package.name)) { (package.name) } " " b { (version.version) } " "
-                            time datetime=(day(version.committed)) { (day(version.committed)) }
+                            a href=(path_of(name)) { (name) } " " b { (newest.version) } " "
+                            time datetime=(day(newest.committed)) { (day(newest.committed)) }
                         }
                     }
                 }
             }
-            (usage::render(base, view))
+            (usage::render(view))
         }
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
-            ul #list { @for package in &view.packages { (row(package)) } }
+            ul #list { @for (name, package) in view.packages { (row(name, package)) } }
         }
     };
     page("./", &format!("Composer repository at {base}"), &body)
 }
 
-fn row(package: &Package<'_>) -> Markup {
-    let newest = package.newest();
+fn row(name: &str, package: &Summary) -> Markup {
+    let newest = &package.newest;
     html! {
         li {
-            a href=(path_of(package.name)) { (package.name) } " " b { (newest.version) } " " i { (newest.kind()) }
-            @if let Some(text) = newest.text("description") { p { (excerpt(text)) } }
+            a href=(path_of(name)) { (name) } " " b { (newest.version) } " " i { (newest.kind) }
+            @if let Some(text) = &newest.description { p { (excerpt(text)) } }
         }
     }
 }

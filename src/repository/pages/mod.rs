@@ -10,15 +10,13 @@ mod package;
 mod usage;
 mod view;
 
-use std::collections::BTreeMap;
+use maud::Markup;
 
 pub use layout::{page, plain};
-pub use view::{instant, size};
+pub use view::{View, instant, size};
 
-use self::view::View;
-use super::{BaseUrl, PackageVersion};
+use super::{Files, PackageVersion};
 use crate::digest::Sha256;
-use crate::recipe::Note;
 
 /// The files that all pages share, by path below the base URL.
 pub const ASSETS: [(&str, &str); 2] = [
@@ -31,26 +29,18 @@ pub fn path_of(package: &str) -> String {
     format!("package/{package}.html")
 }
 
-/// Renders all pages of a repository; `packages` by name, `notes` about some of their versions.
-pub fn render(
-    base: &BaseUrl,
-    packages: &BTreeMap<String, Vec<PackageVersion>>,
-    notes: &[Note],
-) -> BTreeMap<String, Vec<u8>> {
-    let view = View::of(packages, notes);
-    let mut files: BTreeMap<_, _> = ASSETS
+/// Renders all pages of a repository, `None` where one is as before; `versions` answers those of a package, newest first,
+/// where its page is to be made.
+pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [PackageVersion]>) -> Files {
+    let bytes = |page: Markup| page.into_string().into_bytes();
+    let mut files: Files = ASSETS
         .iter()
-        .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
+        .map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec())))
         .collect();
-    files.insert(
-        "index.html".into(),
-        index::render(base, &view).into_string().into_bytes(),
-    );
-    for package in &view.packages {
-        files.insert(
-            path_of(package.name),
-            package::render(base, &view, package).into_string().into_bytes(),
-        );
+    files.insert("index.html".into(), Some(bytes(index::render(view))));
+    for (name, package) in view.packages {
+        let page = versions(name).map(|versions| bytes(package::render(view, name, package, versions)));
+        files.insert(path_of(name), page);
     }
     files
 }

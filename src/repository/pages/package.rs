@@ -2,38 +2,36 @@
 
 use maud::{Markup, html};
 
-use super::super::{BaseUrl, PackageVersion};
+use super::super::summary::SHOWN;
+use super::super::{PackageVersion, Summary};
 use super::layout::{copyable, page};
 use super::usage;
-use super::view::{Package, View, day, instant, links, size};
+use super::view::{View, day, instant, size};
 
 /// From a package's page to the base URL.
 const ROOT: &str = "../../";
 
-pub(super) fn render(base: &BaseUrl, view: &View<'_>, package: &Package<'_>) -> Markup {
-    let newest = package.newest();
+/// Of a package and its versions, newest first.
+pub(super) fn render(view: &View<'_>, name: &str, package: &Summary, versions: &[PackageVersion]) -> Markup {
+    let newest = &package.newest;
     let body = html! {
-        h1 { (package.name) }
-        @if let Some(description) = newest.text("description") { p.lead { (description) } }
+        h1 { (name) }
+        @if let Some(description) = &newest.description { p.lead { (description) } }
         p {
-            (newest.kind()) " · " (package.versions.len())
-            @if package.versions.len() == 1 { " version" } @else { " versions" }
+            (newest.kind) " · " (versions.len())
+            @if versions.len() == 1 { " version" } @else { " versions" }
         }
-        (copyable(&command(package, newest)))
+        (copyable(&format!("composer require {name}:{}", newest.version)))
         section aria-labelledby="versions" {
             h2 #versions { "Versions" }
-            @for version in &package.versions { (one(base, view, package.name, version)) }
+            @for version in versions { (one(view, name, version)) }
         }
-        (required_by(view, package.name))
+        (required_by(view, name))
     };
-    page(ROOT, &format!("{} – Composer repository", package.name), &body)
+    page(ROOT, &format!("{name} – Composer repository"), &body)
 }
 
-fn command(package: &Package<'_>, newest: &PackageVersion) -> String {
-    format!("composer require {}:{}", package.name, newest.version)
-}
-
-fn one(base: &BaseUrl, view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
+fn one(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
     let id = version.version.to_string();
     html! {
         details #(format!("v{id}")) {
@@ -42,7 +40,7 @@ fn one(base: &BaseUrl, view: &View<'_>, package: &str, version: &PackageVersion)
                 p.doubt { (usage::text(note)) }
             }
             dl {
-                dt { "Archive" } dd { a href=(base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
+                dt { "Archive" } dd { a href=(view.said.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }
                 dt { "Commit" } dd { code { (version.commit) } ", " (instant(version.committed)) }
                 dt { "Source" } dd { (version.source) }
@@ -55,11 +53,11 @@ fn one(base: &BaseUrl, view: &View<'_>, package: &str, version: &PackageVersion)
 
 fn requirements(view: &View<'_>, version: &PackageVersion) -> Markup {
     html! {
-        @for (kind, title) in [("require", "Requires"), ("replace", "Replaces"), ("conflict", "Conflicts with")] {
-            @if links(version, kind).next().is_some() {
+        @for (kind, title) in SHOWN {
+            @if version.links(kind).next().is_some() {
                 dt { (title) }
                 dd { ul {
-                    @for (name, constraint) in links(version, kind) {
+                    @for (name, constraint) in version.links(kind) {
                         li { (link(view, name)) " " (constraint) }
                     }
                 } }

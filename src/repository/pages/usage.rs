@@ -3,14 +3,13 @@
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::super::BaseUrl;
 use super::layout::copyable;
 use super::path_of;
-use super::view::{Package, View};
+use super::view::View;
 use crate::recipe::Note;
 
-pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
-    let url = base.to_string();
+pub(super) fn render(view: &View<'_>) -> Markup {
+    let url = view.said.base.to_string();
     let add = format!("composer config repositories.mirror composer {url}");
     html! {
         section #use aria-labelledby="use-title" {
@@ -19,9 +18,13 @@ pub(super) fn render(base: &BaseUrl, view: &View<'_>) -> Markup {
                 p { "This mirror is served without TLS, which Composer refuses until it is told otherwise:" }
                 (copyable("composer config --global secure-http false"))
             }
-            @for project in view.packages.iter().filter(|p| p.newest().kind() == "project") {
-                h3 { "A new project from " (project.name) }
-                (copyable(&create(&url, project)))
+            @if view.said.is_private {
+                p { "This mirror is private. Composer keeps the user name and the password that its operator gave you, or asks for them:" }
+                (copyable(&format!("composer config --global --auth http-basic.{} USER PASSWORD", view.said.base.origin())))
+            }
+            @for (name, project) in view.packages.iter().filter(|(_, project)| project.newest.kind == "project") {
+                h3 { "A new project from " (name) }
+                (copyable(&format!("composer create-project --repository={url} {name}={} shop", project.newest.version)))
             }
             h3 { "In a project that is there" }
             p { "Adds the repository to its composer.json:" }
@@ -53,14 +56,6 @@ pub(super) fn text(note: &Note) -> Markup {
         (note.note)
         @if let Some(see) = &note.see { " " a href=(see) rel="noopener noreferrer" { "What upstream says" } "." }
     }
-}
-
-fn create(url: &str, project: &Package<'_>) -> String {
-    format!(
-        "composer create-project --repository={url} {}={} shop",
-        project.name,
-        project.newest().version
-    )
 }
 
 fn marketplace(url: &str) -> String {

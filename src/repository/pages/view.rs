@@ -1,107 +1,83 @@
-//! What the pages show of the packages: each with its versions, newest first, and who requires it.
+//! What the pages show of all packages, and who requires whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use serde_json::json;
 
-use super::super::PackageVersion;
+use super::super::{Newest, Said, Summaries, Summary};
+use crate::digest::Sha256;
 use crate::recipe::Note;
 
 /// All packages of a repository, by name.
-pub(super) struct View<'a> {
-    pub packages: Vec<Package<'a>>,
+pub struct View<'a> {
+    pub(super) said: &'a Said<'a>,
+    pub(super) packages: &'a Summaries,
     /// The packages that require a package in any version.
-    pub required_by: BTreeMap<String, BTreeSet<&'a str>>,
+    pub(super) required_by: BTreeMap<&'a str, BTreeSet<&'a str>>,
     /// About a version that is there.
-    pub notes: Vec<&'a Note>,
-}
-
-/// One package.
-pub(super) struct Package<'a> {
-    pub name: &'a str,
-    /// Newest first; at least one.
-    pub versions: Vec<&'a PackageVersion>,
+    pub(super) notes: Vec<&'a Note>,
 }
 
 impl<'a> View<'a> {
-    pub fn of(packages: &'a BTreeMap<String, Vec<PackageVersion>>, notes: &'a [Note]) -> Self {
+    pub fn of(said: &'a Said<'a>, packages: &'a Summaries) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
-        let mut all = Vec::new();
-        for (name, versions) in packages.iter().filter(|(_, versions)| !versions.is_empty()) {
-            for (needs, _) in versions.iter().flat_map(|v| links(v, "require")) {
-                required_by
-                    .entry(needs.to_lowercase())
-                    .or_default()
-                    .insert(name.as_str());
+        for (name, summary) in packages {
+            for needs in &summary.requires {
+                let by = required_by.entry(needs.as_str()).or_default();
+                by.insert(name.as_str());
             }
-            let mut versions: Vec<_> = versions.iter().collect();
-            versions.sort_by(|a, b| b.version.precedence(&a.version));
-            all.push(Package { name, versions });
         }
         let applies = |note: &&Note| {
-            let is_about =
-                |version: &PackageVersion| note.is_about(&note.package, &version.version.to_string());
-            packages
-                .get(&note.package)
-                .is_some_and(|versions| versions.iter().any(is_about))
+            let about = packages.get(&note.package);
+            let mut versions = about.iter().flat_map(|summary| &summary.versions);
+            versions.any(|version| note.is_about(&note.package, version))
         };
         Self {
-            packages: all,
+            said,
+            packages,
             required_by,
-            notes: notes.iter().filter(applies).collect(),
+            notes: said.notes.iter().filter(applies).collect(),
         }
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.packages.binary_search_by(|p| p.name.cmp(name)).is_ok()
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.packages.contains_key(name)
     }
 
-    pub fn versions(&self) -> usize {
-        self.packages.iter().map(|p| p.versions.len()).sum()
+    pub(super) fn versions(&self) -> usize {
+        self.packages.values().map(|summary| summary.versions.len()).sum()
+    }
+
+    /// The digest of what the page of a package says that does not follow from its own versions.
+    pub fn around(&self, name: &str) -> Sha256 {
+        let links = self.packages.get(name).map(|summary| &summary.links);
+        let links: Vec<_> = links
+            .into_iter()
+            .flatten()
+            .filter(|link| self.has(link))
+            .collect();
+        let notes = self.notes.iter().filter(|note| note.package == name);
+        let around = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
+        Sha256::of(around.to_string().as_bytes())
     }
 
     /// The packages that were released last, each in its newest version: of what people install, projects and
     /// metapackages, where there are any.
-    pub fn newest(&self, count: usize) -> Vec<(&Package<'a>, &'a PackageVersion)> {
-        let product = |p: &&Package<'a>| matches!(p.newest().kind(), "project" | "metapackage");
-        let any = self.packages.iter().any(|p| product(&p));
+    pub(super) fn newest(&self, count: usize) -> Vec<(&'a str, &'a Newest)> {
+        let product = |summary: &Summary| matches!(summary.newest.kind.as_str(), "project" | "metapackage");
+        let any = self.packages.values().any(product);
         let mut all: Vec<_> = self
             .packages
             .iter()
-            .filter(|p| !any || product(p))
-            .map(|package| (package, package.newest()))
+            .filter(|(_, summary)| !any || product(summary))
+            .map(|(name, summary)| (name.as_str(), &summary.newest))
             .collect();
-        all.sort_by(|(a, v), (b, w)| {
-            let times = (w.committed).cmp(&v.committed);
-            times
-                .then_with(|| a.name.cmp(b.name))
-                .then_with(|| w.version.precedence(&v.version))
-        });
+        all.sort_by(|(a, v), (b, w)| w.committed.cmp(&v.committed).then_with(|| a.cmp(b)));
         all.truncate(count);
         all
     }
-}
-
-impl<'a> Package<'a> {
-    /// The newest stable version, or the newest of all where none is stable.
-    pub fn newest(&self) -> &'a PackageVersion {
-        let mut versions = self.versions.iter();
-        versions.find(|v| v.is_stable()).unwrap_or(&self.versions[0])
-    }
-}
-
-/// The links of one kind: target and constraint.
-pub(super) fn links<'v>(
-    version: &'v PackageVersion,
-    kind: &str,
-) -> impl Iterator<Item = (&'v str, &'v str)> + use<'v> {
-    let links = version.manifest.0.get(kind).and_then(Value::as_object);
-    links
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, constraint)| Some((name.as_str(), constraint.as_str()?)))
 }
 
 /// `2024-05-06 07:08 UTC`.

@@ -1,0 +1,122 @@
+//! What is said of a package wherever all packages are named: on the main page, in the catalogue, in packages.json. It is
+//! made from the versions of the package, and small, so that the next publication need not read those that are there still.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::PackageVersion;
+use crate::composer::Version;
+
+/// The packages of a repository by name.
+pub type Summaries = BTreeMap<String, Summary>;
+
+/// One package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The numbers of its releases in the ledger, ascending.
+    pub releases: Vec<u64>,
+    /// Its versions, newest first.
+    pub versions: Vec<String>,
+    pub newest: Newest,
+    /// What any version requires, in lower case.
+    pub requires: BTreeSet<String>,
+    /// The packages that its page names.
+    pub links: BTreeSet<String>,
+    /// What any version provides.
+    pub provides: BTreeSet<String>,
+    /// What its versions that are metapackages require in one version only.
+    pub pins: Vec<Pin>,
+}
+
+/// The newest stable version of a package, or the newest of all where none is stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    pub version: String,
+    /// Its type.
+    pub kind: String,
+    pub description: Option<String>,
+    pub keywords: Option<Value>,
+    pub abandoned: Option<Value>,
+    pub committed: Timestamp,
+}
+
+/// A requirement that names one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Of the metapackage.
+    pub version: String,
+    pub needs: String,
+    pub constraint: String,
+}
+
+/// The links that pages show, by their kind.
+pub(super) const SHOWN: [(&str, &str); 3] = [
+    ("require", "Requires"),
+    ("replace", "Replaces"),
+    ("conflict", "Conflicts with"),
+];
+
+impl Summary {
+    /// Of versions, newest first; `None` without any.
+    pub fn of(versions: &[PackageVersion]) -> Option<Self> {
+        let newest = versions.iter().find(|version| version.is_stable());
+        let newest = newest.or(versions.first())?;
+        let mut releases: Vec<_> = versions.iter().map(|version| version.number).collect();
+        releases.sort_unstable();
+        let all = |kind: &'static str| versions.iter().flat_map(move |version| version.links(kind));
+        let provided = versions
+            .iter()
+            .filter_map(|version| version.manifest.0.get("provide")?.as_object());
+        Some(Self {
+            releases,
+            versions: versions
+                .iter()
+                .map(|version| version.version.to_string())
+                .collect(),
+            newest: Newest::of(newest),
+            requires: all("require").map(|(name, _)| name.to_lowercase()).collect(),
+            links: SHOWN
+                .into_iter()
+                .flat_map(|(kind, _)| all(kind))
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            provides: provided.flat_map(|links| links.keys().cloned()).collect(),
+            pins: versions.iter().flat_map(pins).collect(),
+        })
+    }
+}
+
+impl Newest {
+    fn of(version: &PackageVersion) -> Self {
+        let said = |key: &str| {
+            let value = version.manifest.0.get(key);
+            value
+                .filter(|value| !matches!(value, Value::Null | Value::Bool(false)))
+                .cloned()
+        };
+        Self {
+            version: version.version.to_string(),
+            kind: version.kind().to_owned(),
+            description: version.text("description").map(str::to_owned),
+            keywords: said("keywords"),
+            abandoned: said("abandoned"),
+            committed: version.committed,
+        }
+    }
+}
+
+fn pins(version: &PackageVersion) -> impl Iterator<Item = Pin> {
+    let is_metapackage = version.manifest.0.get("type").and_then(Value::as_str) == Some("metapackage");
+    let links = is_metapackage.then(|| version.links("require"));
+    links.into_iter().flatten().filter_map(|(needs, constraint)| {
+        let pinned: Version = constraint.parse().ok()?;
+        needs.contains('/').then(|| Pin {
+            version: version.version.to_string(),
+            needs: needs.to_owned(),
+            constraint: pinned.to_string(),
+        })
+    })
+}
