@@ -6,30 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Job;
 use crate::ledger::Kind;
-use crate::repository::listing::{Include, Root};
-use crate::repository::{Before, Summaries, Summary};
+use crate::repository::listing::Root;
+use crate::repository::{Summaries, Summary};
 use crate::store::snapshot::Snapshot;
 
 /// Compares what would be published with what is.
 ///
 /// # Errors
 /// Too much would be lost, with examples; and metadata that cannot be read.
-pub(super) fn check(
-    job: &Job<'_>,
-    previous: &Snapshot,
-    before: Option<&Before>,
-    packages: &Summaries,
-) -> anyhow::Result<()> {
-    let published = match before {
-        Some(before) => before
-            .listed()
-            .map(|(name, versions)| (name.to_owned(), versions.to_vec()))
-            .collect(),
-        None => listed(previous)?,
-    };
+pub(super) fn check(job: &Job<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
+    let published = listed(previous)?;
     let expires = |name: &str, version: &str| {
         job.store
             .ledger(|ledger| ledger.find(name, version).is_some_and(|r| r.kind == Kind::Dev))
@@ -72,7 +63,13 @@ fn gone<'v>(versions: &'v [String], now: Option<&Summary>) -> Vec<&'v String> {
         .collect()
 }
 
-/// The versions in the metadata of a snapshot, by package.
+/// An include, of which only the names are wanted.
+#[derive(Deserialize)]
+struct Include {
+    packages: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
+}
+
+/// The versions in the metadata of a snapshot, by package: what clients see, whatever else is known of it.
 fn listed(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let root: Root = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
     let mut listed = BTreeMap::<_, Vec<_>>::new();

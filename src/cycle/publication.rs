@@ -47,7 +47,7 @@ pub(super) fn publish(
         .filter_map(|name| Some(((*name).to_owned(), summary(name)?)))
         .collect();
     if let Some(previous) = previous {
-        fuse::check(job, previous, before.as_ref(), &summaries)?;
+        fuse::check(job, previous, &summaries)?;
     }
     report.gaps = gaps(&summaries);
     for gap in &report.gaps {

@@ -61,12 +61,6 @@ impl Before {
         self.made.packages.get(name)
     }
 
-    /// The names of all packages and their versions.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, &[String])> {
-        let packages = self.made.packages.iter();
-        packages.map(|(name, known)| (name.as_str(), known.summary.versions.as_slice()))
-    }
-
     /// The versions of a package in the include and in packages.json.
     pub(super) fn of(&self, name: &str) -> Option<(&[u8], &[u8])> {
         let places = &self.made.places;
