@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use super::Job;
 use crate::ledger::Kind;
-use crate::repository::listing::Root;
+use crate::repository::listing::Includes;
 use crate::repository::{Summaries, Summary};
 use crate::store::snapshot::Snapshot;
 
@@ -71,7 +71,7 @@ struct Include {
 
 /// The versions in the metadata of a snapshot, by package: what clients see, whatever else is known of it.
 fn listed(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let root: Root = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
+    let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
     let mut listed = BTreeMap::<_, Vec<_>>::new();
     for path in root.includes.keys() {
         let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;

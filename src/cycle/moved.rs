@@ -58,28 +58,30 @@ pub(super) fn examine(
 /// The refs that are not at the commit that they were published from, each with what it published.
 fn moved<'f>(job: &Job<'_>, source: &Source, found: &'f Found) -> Vec<(&'f plan::Release, Vec<Release>)> {
     let base_url = job.base_url.to_string();
-    let mut by_tag = BTreeMap::<String, Vec<Release>>::new();
+    let releases = found.releases.iter().filter(|release| release.nightly.is_none());
+    let mut by_tag: BTreeMap<_, _> = releases
+        .map(|release| {
+            (
+                release.tag.as_str(),
+                (release, release.commit.to_string(), Vec::new()),
+            )
+        })
+        .collect();
     job.store.ledger(|ledger| {
         let of_this =
             |r: &&Release| r.source == source.name && r.kind == Kind::Package && r.is_for(&base_url);
-        for release in ledger.releases().iter().filter(of_this) {
-            by_tag
-                .entry(release.tag.clone())
-                .or_default()
-                .push(release.clone());
+        for published in ledger.releases().iter().filter(of_this) {
+            if let Some((_, commit, others)) = by_tag.get_mut(published.tag.as_str())
+                && *commit != published.commit
+            {
+                others.push(published.clone());
+            }
         }
     });
-    let with_published = |release: &'f plan::Release| {
-        let commit = release.commit.to_string();
-        let mut published = by_tag.remove(&release.tag)?;
-        published.retain(|p| p.commit != commit);
-        (!published.is_empty()).then_some((release, published))
-    };
-    found
-        .releases
-        .iter()
-        .filter(|release| release.nightly.is_none())
-        .filter_map(with_published)
+    let by_tag = by_tag.into_values();
+    by_tag
+        .filter(|(_, _, others)| !others.is_empty())
+        .map(|(release, _, others)| (release, others))
         .collect()
 }
 

@@ -91,7 +91,15 @@ pub(super) fn build_source(
     {
         return Ok((known.clone(), 0));
     }
-    let mut plan = plan_releases(job, source, clone, releases, &fetched.resources);
+    let known_part = known.filter(|known| lines.is_empty() && known.is_part_of(rules, &commits));
+    let is_new =
+        |release: &&plan::Release| known_part.is_none_or(|known| !known.refs.contains_key(&release.tag));
+    let new: Vec<_> = releases.iter().filter(is_new).cloned().collect();
+    let mut plan = plan_releases(job, source, clone, &new, &fetched.resources);
+    if known_part.is_some() {
+        // What a rule matches in other refs it matches still.
+        plan.unused.clear();
+    }
     for unused in &plan.unused {
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
@@ -133,6 +141,10 @@ pub(super) fn build_source(
         unused: plan.unused,
         ..SourceReport::new(rules, commits, lines)
     };
+    if let Some(known) = known_part {
+        report.published += known.published;
+        report.excluded.splice(0..0, known.excluded.iter().cloned());
+    }
     moved::examine(job, source, &found, &fetched.resources, known, &mut report)?;
     Ok((report, new))
 }

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{Job, fuse, metadata, nightly};
 use crate::digest::Sha256;
 use crate::ledger::Release;
-use crate::repository::listing::Root;
+use crate::repository::listing::Includes;
 use crate::repository::pages::{self, View};
 use crate::repository::{Before, Files, Known, Made, Said, Summaries, Summary, gaps, render};
 use crate::store::snapshot::{Contents, Snapshot};
@@ -154,7 +154,7 @@ fn keep_includes(job: &Job<'_>, previous: Option<&Snapshot>, files: &mut Files) 
     let Some(previous) = previous else {
         return Ok(());
     };
-    let root: Root = serde_json::from_slice(&previous.read("packages.json")?).context("packages.json")?;
+    let root: Includes = serde_json::from_slice(&previous.read("packages.json")?).context("packages.json")?;
     let published = previous.manifest.files.iter();
     let mut includes: Vec<_> = published
         .filter(|(path, _)| path.starts_with("include/"))

@@ -74,6 +74,16 @@ impl SourceReport {
         report
     }
 
+    /// Whether a source whose refs are `commits` has all of this as it was, and only new refs beside it: then only those are
+    /// planned.
+    pub fn is_part_of(&self, rules: Sha256, commits: &BTreeMap<String, String>) -> bool {
+        let is_there = |(name, commit): (&String, &String)| commits.get(name) == Some(commit);
+        self.is_complete()
+            && self.rules == Some(rules)
+            && self.unused.is_empty()
+            && self.refs.iter().all(is_there)
+    }
+
     /// Nothing failed.
     pub fn is_complete(&self) -> bool {
         self.error.is_none() && self.failed.is_empty()

@@ -17,6 +17,13 @@ pub struct Root {
     pub available_packages: Vec<String>,
 }
 
+/// The names of the includes in a packages.json alone: its versions may be megabytes.
+#[derive(Debug, Deserialize)]
+pub struct Includes {
+    #[serde(default)]
+    pub includes: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
 /// Versions by package name.
 #[derive(Debug, Deserialize)]
 pub struct Include {
