@@ -53,8 +53,10 @@
 //!
 //! # Choices
 //!
-//! - Metadata is made from the ledger and the archives alone: a snapshot can be lost and made again.
-//! - A source whose refs and rules are those of its last complete report is passed over without a look at its trees.
+//! - Metadata is made from the ledger and the archives alone: a snapshot can be lost and made again. What has not changed is
+//!   taken over from the snapshot before, as long as program and configuration are the same: see [`repository::Before`].
+//! - A source whose refs and rules are those of its last complete report is passed over without a look at its trees; with only
+//!   new refs beside them, only those are planned.
 //! - The ledger is replaced whole, and writers are fenced off by their own folders, not by a lock: see [`store`].
 //! - The highest whole snapshot is the current one; the link `current` is for other web servers only.
 //! - A clone belongs to a URL, not to a source: it holds what all recipes want of it, so repositories share downloads.

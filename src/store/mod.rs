@@ -7,7 +7,7 @@
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line a release
 //! <data>/<repository>/diverged.jsonl    one line for each published version that upstream would change now
-//! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json
+//! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json, report.json and made.json
 //! <data>/<repository>/status/           cycles.json: when cycles ran, and how they ended
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
 //! <data>/<repository>/variants/         compressed copies: derived, disposable
