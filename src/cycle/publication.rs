@@ -16,8 +16,15 @@ use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::repository::listing::Includes;
 use crate::repository::pages::{self, View};
-use crate::repository::{Before, Files, Known, Made, Said, Summaries, Summary, gaps, render};
-use crate::store::snapshot::{Contents, Snapshot};
+use crate::repository::{Before, Files, Known, Made, PackageVersion, Said, Summaries, Summary, gaps, render};
+use crate::store::Contents;
+use crate::store::snapshot::Snapshot;
+
+/// Releases by package, each in the order of the ledger.
+type ByName<'r> = BTreeMap<&'r str, Vec<&'r Release>>;
+
+/// The versions of packages that were read, newest first.
+type Read = BTreeMap<String, Vec<PackageVersion>>;
 
 /// Publishes what there is after `previous`; answers `None` if nothing would change.
 ///
@@ -30,22 +37,10 @@ pub(super) fn publish(
 ) -> anyhow::Result<Option<Snapshot>> {
     let (said, releases) = (job.said(), releases(job, previous));
     let by = maker(&said)?;
-    let before = previous.and_then(|previous| before(previous, by));
-    let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
+    let before = previous.zip(by).and_then(|(previous, by)| before(previous, by));
     let by_name = by_name(&releases);
-    let changed = by_name.iter().filter(|(name, releases)| {
-        let numbers = releases.iter().map(|release| &release.number);
-        !known(name).is_some_and(|known| known.summary.releases.iter().eq(numbers))
-    });
-    let new = metadata::read(job.store, &flat(changed), job.workers)?;
-    let summary = |name: &str| match new.get(name) {
-        Some(versions) => Summary::of(versions),
-        None => known(name).map(|known| known.summary.clone()),
-    };
-    let summaries: Summaries = by_name
-        .keys()
-        .filter_map(|name| Some(((*name).to_owned(), summary(name)?)))
-        .collect();
+    let new = metadata::read(job.store, &changed(&by_name, before.as_ref()), job.workers)?;
+    let summaries = summaries(&by_name, &new, before.as_ref());
     if let Some(previous) = previous {
         fuse::check(job, previous, &summaries)?;
     }
@@ -54,44 +49,34 @@ pub(super) fn publish(
         tracing::warn!("{gap}");
     }
     let view = View::of(&said, &summaries);
-    let around: BTreeMap<_, _> = summaries
-        .keys()
-        .map(|name| (name.as_str(), view.around(name)))
-        .collect();
-    let elsewhere = by_name.iter().filter(|(name, _)| {
-        !new.contains_key(**name) && known(name).is_some_and(|known| around.get(*name) != Some(&known.around))
-    });
-    let again = metadata::read(job.store, &flat(elsewhere), job.workers)?;
-    let mut files = pages::render(&view, |name| new.get(name).or(again.get(name)).map(Vec::as_slice));
-    let (texts, places) = render(
-        &said,
-        &summaries,
-        |name| new.get(name).map(Vec::as_slice),
-        before.as_ref(),
-    )?;
+    let mut files = pages(job, &view, &by_name, &new, before.as_ref())?;
+    let versions = |name: &str| new.get(name).map(Vec::as_slice);
+    let (texts, places) = render(&said, &summaries, versions, before.as_ref())?;
     files.extend(texts);
     keep_includes(job, previous, &mut files)?;
-    drop((new, again, before));
-    let packages = summaries.iter().map(|(name, summary)| {
-        let around = around[name.as_str()];
-        (
-            name.clone(),
-            Known {
-                summary: summary.clone(),
-                around,
-            },
-        )
+    drop((new, before));
+    let made = by.map(|by| {
+        let known = |(name, summary): (&String, &Summary)| {
+            let around = view.around(name);
+            (
+                name.clone(),
+                Known {
+                    summary: summary.clone(),
+                    around,
+                },
+            )
+        };
+        serde_json::to_vec(&Made {
+            by,
+            packages: summaries.iter().map(known).collect(),
+            places,
+        })
     });
-    let made = Made {
-        by,
-        packages: packages.collect(),
-        places,
-    };
     let contents = Contents {
         base_url: &job.base_url.to_string(),
         files,
         report: &report.to_json()?,
-        made: Some(&serde_json::to_vec(&made)?),
+        made: made.transpose()?,
         releases: job.store.ledger(|ledger| ledger.len()),
         rollback_to: None,
         expired: {
@@ -100,6 +85,54 @@ pub(super) fn publish(
         },
     };
     job.store.commit_snapshot(previous, &contents)
+}
+
+/// The releases of the packages that have others than before.
+fn changed<'r>(by_name: &ByName<'r>, before: Option<&Before>) -> Vec<&'r Release> {
+    let is_as_before = |name: &str, releases: &[&Release]| {
+        let known = before.and_then(|before| before.known(name));
+        known.is_some_and(|known| {
+            let numbers = releases.iter().map(|release| &release.number);
+            known.summary.releases.iter().eq(numbers)
+        })
+    };
+    let changed = by_name
+        .iter()
+        .filter(|(name, releases)| !is_as_before(name, releases));
+    changed.flat_map(|(_, releases)| releases).copied().collect()
+}
+
+fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Summaries {
+    let summary = |name: &str| match new.get(name) {
+        Some(versions) => Summary::of(versions),
+        None => Some(before?.known(name)?.summary.clone()),
+    };
+    let names = by_name.keys();
+    names
+        .filter_map(|name| Some(((*name).to_owned(), summary(name)?)))
+        .collect()
+}
+
+/// The pages; those of packages that are as before, but about which others say something else, are made anew, too.
+fn pages(
+    job: &Job<'_>,
+    view: &View<'_>,
+    by_name: &ByName<'_>,
+    new: &Read,
+    before: Option<&Before>,
+) -> anyhow::Result<Files> {
+    let is_other = |name: &str| {
+        let known = before.and_then(|before| before.known(name));
+        known.is_some_and(|known| known.around != view.around(name))
+    };
+    let others = by_name
+        .iter()
+        .filter(|(name, _)| !new.contains_key(**name) && is_other(name));
+    let releases: Vec<_> = others.flat_map(|(_, releases)| releases).copied().collect();
+    let again = metadata::read(job.store, &releases, job.workers)?;
+    Ok(pages::render(view, |name| {
+        new.get(name).or(again.get(name)).map(Vec::as_slice)
+    }))
 }
 
 /// What the repository publishes now, after `previous`.
@@ -112,29 +145,22 @@ fn releases(job: &Job<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
     nightly::retained(job.recipe, published)
 }
 
-/// In the order of the ledger.
-fn by_name(releases: &[Release]) -> BTreeMap<&str, Vec<&Release>> {
-    let mut packages = BTreeMap::<_, Vec<_>>::new();
+fn by_name(releases: &[Release]) -> ByName<'_> {
+    let mut packages = ByName::new();
     for release in releases {
         packages.entry(release.name.as_str()).or_default().push(release);
     }
     packages
 }
 
-fn flat<'a, 'b: 'a>(packages: impl Iterator<Item = (&'a &'b str, &'a Vec<&'b Release>)>) -> Vec<&'b Release> {
-    packages.flat_map(|(_, releases)| releases).copied().collect()
-}
-
-/// The digest of what makes the files, whatever the packages are: another program may render in another way.
-fn maker(said: &Said<'_>) -> anyhow::Result<Sha256> {
+/// The digest of what makes the files, whatever the packages are: another program may render in another way. `None` where
+/// this program cannot be told from others.
+fn maker(said: &Said<'_>) -> anyhow::Result<Option<Sha256>> {
     static PROGRAM: OnceLock<Option<Sha256>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        std::fs::read("/proc/self/exe")
-            .ok()
-            .map(|bytes| Sha256::of(&bytes))
-    });
-    let program = program.context("the program cannot be read")?;
-    Ok(Sha256::of([program.0, said.digest()?.0].concat().as_slice()))
+    let read = || std::fs::read("/proc/self/exe").ok();
+    let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::of(&bytes)));
+    let said = said.digest()?;
+    Ok(program.map(|program| Sha256::of([program.0, said.0].concat().as_slice())))
 }
 
 /// What can be taken over from a snapshot that was made by the same maker.

@@ -1,7 +1,10 @@
 //! What the outside can see of a running mirror: its log and its metrics.
 
+mod http;
 mod logging;
 mod metrics;
+mod mirror;
+mod register;
 mod tally;
 
 pub use logging::{ACCESS, init_logging};

@@ -38,6 +38,7 @@
 //! A sync that fails is not tried again: the repository takes no more from this writer, and the cycle ends.
 
 mod collect;
+mod commit;
 mod cycles;
 mod diverged;
 mod expire;
@@ -53,6 +54,7 @@ pub mod variants;
 mod volume;
 
 pub use collect::Retention;
+pub use commit::Contents;
 pub use cycles::{Cycle, Cycles};
 pub use diverged::{Content, Divergence};
 pub use probe::Space;

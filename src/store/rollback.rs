@@ -9,7 +9,8 @@ use std::fs;
 use anyhow::{Context as _, bail, ensure};
 
 use super::Repository;
-use super::snapshot::{Contents, Snapshot};
+use super::commit::Contents;
+use super::snapshot::Snapshot;
 
 impl Repository {
     /// Publishes the content of snapshot `to`, or of the one before the current content, and holds it.
