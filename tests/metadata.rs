@@ -81,6 +81,10 @@ fn newest(data: &Path) -> (u64, BTreeMap<String, Vec<u8>>) {
     (number, files.collect())
 }
 
+/// What a cycle finds, how it comes about, what the configuration then says of the repository, and the package whose archives
+/// need no look.
+type Step<'a> = (&'a str, &'a dyn Fn(), &'a str, Option<&'a str>);
+
 #[test]
 fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
     let lab = Lab::new();
@@ -114,9 +118,8 @@ fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
     lab.write("users", "");
     lab.build(0);
     let (mut before, _) = newest(&lab.path("data"));
-    // What a cycle changes, and the package whose archives it has no reason to look at.
     let mut state = "";
-    let steps: [(&str, &dyn Fn(), &str, Option<&str>); 7] = [
+    let steps: [Step<'_>; 7] = [
         ("a version", &|| write("a", "1.1.0", ""), "", Some("b")),
         (
             "a package that requires another",
