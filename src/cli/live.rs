@@ -58,6 +58,7 @@ pub(super) fn keep(
 ) {
     let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
     let mut doing: Vec<Doing> = Vec::new();
+    let mut front = None;
     while !stop.is_set() {
         let mut changed = false;
         for ((repository, store), known) in setup.repositories.iter().zip(stores).zip(&mut known) {
@@ -91,7 +92,8 @@ pub(super) fn keep(
                     .zip(&doing)
                     .map(|(r, doing)| progress_of(r, doing)),
             );
-            texts.extend(overview(setup, &known));
+            front = overview(setup, &known, front);
+            texts.extend(front.clone());
             told.published.tell(texts);
         }
         keys.renew(told.published);
@@ -99,8 +101,9 @@ pub(super) fn keep(
     }
 }
 
-/// The page at the root of the host, where that is no repository's; it names none that is private.
-fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
+/// The page at the root of the host, where that is no repository's; it names none that is private. It is as `before` for as
+/// long as it says the same.
+fn overview(setup: &Setup, known: &[Option<Known>], before: Option<Live>) -> Option<Live> {
     let listed: Vec<_> = setup
         .repositories
         .iter()
@@ -120,11 +123,17 @@ fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
         return None;
     }
     let page = status::overview(setup.config.site.name.as_deref(), &listed)?;
+    let bytes = page.into_string().into_bytes();
+    let last_modified = match before {
+        Some(before) if before.bytes == bytes => return Some(before),
+        Some(before) => before.last_modified + 1,
+        None => 0,
+    };
     Some(Live {
         path: "/".to_owned(),
         kind: Kind::Page,
-        bytes: page.into_string().into_bytes(),
-        last_modified: Timestamp::now().as_second(),
+        bytes,
+        last_modified: last_modified.max(Timestamp::now().as_second()),
     })
 }
 

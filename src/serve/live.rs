@@ -7,6 +7,7 @@ use super::kind::Kind;
 use super::site::Entry;
 
 /// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
+#[derive(Clone)]
 pub struct Live {
     pub path: String,
     pub kind: Kind,

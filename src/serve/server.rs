@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -239,7 +239,11 @@ impl Acceptor {
     async fn accept(self, listener: Listener) {
         loop {
             match listener.accept().await {
-                Ok(accepted) => self.admit(accepted),
+                Ok(accepted) => {
+                    self.admit(accepted);
+                    // Who is connected goes first: a flood of connections is taken one by one.
+                    yield_now().await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     sleep(BREATH).await;
