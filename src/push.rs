@@ -1,10 +1,13 @@
 //! What GitHub and GitLab send when somebody has pushed: whether a delivery is genuine, and which repository it is about. Pure.
 //!
-//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends the secret itself (`X-Gitlab-Token`).
+//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends its secret token itself
+//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`).
 //! A delivery only ever starts what the schedule would start, so one that is sent again does no harm.
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,7 +32,21 @@ pub struct Delivery<'a> {
     pub event: &'a str,
     /// GitHub's signature, or GitLab's token.
     pub proof: Option<&'a str>,
+    /// GitLab's signature.
+    pub signed: Option<Signed<'a>>,
 }
+
+/// A signature of Standard Webhooks, and what is signed beside the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub id: &'a str,
+    pub timestamp: &'a str,
+    /// `v1,` and the HMAC-SHA256 in Base64; several while a secret is being changed, separated by spaces.
+    pub signatures: &'a str,
+}
+
+/// What a signing token begins with; the key follows in Base64.
+const SIGNING: &str = "whsec_";
 
 impl Forge {
     /// The headers with the event and with the proof.
@@ -44,7 +61,15 @@ impl Forge {
 impl Delivery<'_> {
     /// Whether who knows `secret` has sent `body`. An empty secret proves nothing.
     pub fn is_by(&self, secret: &str, body: &[u8]) -> bool {
-        let Some(proof) = self.proof.filter(|_| !secret.is_empty()) else {
+        if secret.is_empty() {
+            return false;
+        }
+        if let Some(signed) = self.signed.filter(|_| self.forge == Forge::GitLab)
+            && signed.is_by(secret, body)
+        {
+            return true;
+        }
+        let Some(proof) = self.proof else {
             return false;
         };
         match self.forge {
@@ -66,12 +91,37 @@ impl Delivery<'_> {
         }
     }
 
+    /// Whether it brings anything that can be checked.
+    pub fn is_signed(&self) -> bool {
+        self.proof.is_some() || self.signed.is_some()
+    }
+
     /// Whether a ref may have come or moved.
     pub fn is_push(&self) -> bool {
         match self.forge {
             Forge::GitHub => matches!(self.event, "push" | "create" | "release"),
             Forge::GitLab => matches!(self.event, "Push Hook" | "Tag Push Hook" | "Release Hook"),
         }
+    }
+}
+
+impl Signed<'_> {
+    fn is_by(&self, secret: &str, body: &[u8]) -> bool {
+        let key = secret
+            .strip_prefix(SIGNING)
+            .and_then(|key| STANDARD.decode(key).ok());
+        let Some(Ok(mut mac)) = key.map(|key| Hmac::<sha2::Sha256>::new_from_slice(&key)) else {
+            return false;
+        };
+        for part in [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        let signatures = self
+            .signatures
+            .split(' ')
+            .filter_map(|one| one.strip_prefix("v1,"));
+        let decoded = signatures.filter_map(|one| STANDARD.decode(one).ok());
+        decoded.fold(false, |is, one| is | mac.clone().verify_slice(&one).is_ok())
     }
 }
 
@@ -125,11 +175,13 @@ mod tests {
         event: "push",
         // The example of GitHub's own documentation.
         proof: Some("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
+        signed: None,
     };
     const GITLAB: Delivery<'_> = Delivery {
         forge: Forge::GitLab,
         event: "Tag Push Hook",
         proof: Some("a secret"),
+        signed: None,
     };
 
     #[test]
@@ -153,6 +205,47 @@ mod tests {
             assert!(!Delivery { proof, ..GITLAB }.is_by("a secret", b""), "{proof:?}");
             assert!(!Delivery { proof, ..GITLAB }.is_by("", b""), "{proof:?}");
         }
+    }
+
+    #[test]
+    fn a_signing_token_signs_name_time_and_body() {
+        // The example of Standard Webhooks' libraries.
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let body = br#"{"test": 2432232314}"#;
+        let signed = Signed {
+            id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            timestamp: "1614265330",
+            signatures: "v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        };
+        fn by(signed: Signed<'_>) -> Delivery<'_> {
+            Delivery {
+                proof: None,
+                signed: Some(signed),
+                ..GITLAB
+            }
+        }
+        assert!(by(signed).is_by(secret, body));
+        assert!(!by(signed).is_by(secret, b"{}"));
+        assert!(!by(signed).is_by(&secret[6..], body));
+        assert!(
+            !by(Signed {
+                timestamp: "1614265331",
+                ..signed
+            })
+            .is_by(secret, body)
+        );
+        assert!(
+            !by(Signed {
+                signatures: "",
+                ..signed
+            })
+            .is_by(secret, body)
+        );
+        let github = Delivery {
+            forge: Forge::GitHub,
+            ..by(signed)
+        };
+        assert!(!github.is_by(secret, body));
     }
 
     #[test]

@@ -108,6 +108,11 @@ fn a_push_starts_a_cycle_and_many_start_one() {
         403
     );
     assert_eq!(status(&gitlab(GITHUB_SECRET), GITLAB_BODY), 403);
+    let away = lab.path("github").with_extension("away");
+    std::fs::rename(lab.path("github"), &away).unwrap();
+    let unchecked = status(&github("push", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY);
+    std::fs::rename(&away, lab.path("github")).unwrap();
+    assert_eq!(unchecked, 503, "the secret cannot be read");
     assert_eq!(status(&github("push", GITHUB_SECRET, &other), &other), 404);
     assert_eq!(
         status(&github("ping", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY),

@@ -251,7 +251,7 @@ pub(super) struct WebhookEntry {
 pub(super) struct PushEntry {
     /// Who sends.
     pub from: Forge,
-    /// The secret (GitHub's Secret, GitLab's Secret token), as a reference to an environment variable: `${NAME}`.
+    /// The secret (GitHub's Secret, GitLab's Secret token or Signing token), as a reference to an environment variable: `${NAME}`.
     pub secret: Option<Password>,
     /// A file with the secret.
     pub secret_file: Option<PathBuf>,

@@ -17,7 +17,7 @@ use super::answer::{not_found, text, unavailable};
 use super::body::Body;
 use super::published::Published;
 use crate::config::Secret;
-use crate::push::{Delivery, Forge, addresses};
+use crate::push::{Delivery, Forge, Signed, addresses};
 
 /// Where they are sent.
 pub const PUSH: &str = "/-/push";
@@ -90,7 +90,7 @@ fn answer(pushes: &Pushes, published: &Published, headers: &HeaderMap, body: &[u
     let Some(delivery) = delivery(headers) else {
         return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
     };
-    if delivery.proof.is_none() {
+    if !delivery.is_signed() {
         return text(
             StatusCode::UNAUTHORIZED,
             "the delivery is not signed: give the webhook its secret",
@@ -149,6 +149,16 @@ fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {
             forge,
             event: value(event)?,
             proof: value(proof),
+            signed: signed(headers),
         })
+    })
+}
+
+fn signed(headers: &HeaderMap) -> Option<Signed<'_>> {
+    let value = |name| headers.get(name)?.to_str().ok();
+    Some(Signed {
+        id: value("webhook-id")?,
+        timestamp: value("webhook-timestamp")?,
+        signatures: value("webhook-signature")?,
     })
 }

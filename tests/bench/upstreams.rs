@@ -201,8 +201,7 @@ fn retag(folder: &Path, n: usize) {
     let newest = tags
         .lines()
         .filter(stable)
-        .filter(|tag| !tag.contains("-p9"))
-        .next_back()
+        .rfind(|tag| !tag.contains("-p9"))
         .expect("a tag")
         .to_owned();
     let suffix = format!("-p9{n}");

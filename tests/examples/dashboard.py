@@ -1,12 +1,13 @@
 """Exits with 1 unless the queries of the dashboard are of metrics that the mirror has, and are read by promtool."""
 
 import json
+import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 
-code = open("src/observe/metrics.rs").read()
+code = "".join(path.read_text() for path in pathlib.Path("src/observe").glob("*.rs"))
 known = set(re.findall(r'"(mirror_[a-z0-9_]+)"', code))
 dashboard = json.load(open("examples/grafana/dashboard.json"))
 queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
