@@ -13,7 +13,7 @@ use crate::ledger::{Kind, Release};
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
 use crate::package::{build, planner};
 use crate::recipe::Source;
-use crate::source::BareClone;
+use crate::source::{BareClone, Recent};
 use crate::store::Staged;
 
 pub(super) fn plan_releases(
@@ -104,18 +104,23 @@ pub(super) fn build_source(
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
     lines.append(&mut plan.lines);
-    let open = || Ok(BareClone::open(folder)?);
+    let recent = Recent::default();
+    let open = || Ok(BareClone::open(folder)?.sharing(&recent));
     (job.progress)(Step::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
     });
-    let built = workers::map(&plan.builds, job.workers, open, |clone, build| {
-        let staged = stage(job, source, clone, build);
+    // The versions of a package one after the other: they share blobs.
+    let mut order: Vec<_> = (0..plan.builds.len()).collect();
+    order.sort_by_key(|&i| &plan.builds[i].name);
+    let built = workers::map(&order, job.workers, open, |clone, &i| {
+        let staged = stage(job, source, clone, &plan.builds[i]);
         (job.progress)(Step::Built);
         staged
     });
+    let built: BTreeMap<_, _> = order.into_iter().zip(built).collect();
     let mut batch = Vec::new();
-    for (build, result) in plan.builds.iter().zip(built) {
+    for (build, result) in plan.builds.iter().zip(built.into_values()) {
         let outcome = match result {
             Ok(Some(staged)) => {
                 batch.push(staged);

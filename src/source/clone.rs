@@ -7,11 +7,13 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
 use super::id::{ObjectId, Ref};
 use super::plan::extra_ref;
+use super::recent::Recent;
 use super::refs::{self, Unlisted};
 use super::transport::prepare_libgit2;
 
@@ -21,6 +23,7 @@ pub struct BareClone {
     dir: PathBuf,
     /// See [`Self::blob_within`].
     allowed: RefCell<HashSet<ObjectId>>,
+    recent: Recent,
 }
 
 /// A commit, as far as packages need it.
@@ -93,7 +96,17 @@ impl BareClone {
             repository,
             dir: dir.to_owned(),
             allowed: RefCell::default(),
+            recent: Recent::default(),
         })
+    }
+
+    /// The same, with blobs that another handle of this clone has read, too.
+    #[must_use]
+    pub fn sharing(self, recent: &Recent) -> Self {
+        Self {
+            recent: recent.clone(),
+            ..self
+        }
     }
 
     pub(super) fn repository(&self) -> &Repository {
@@ -209,12 +222,17 @@ impl BareClone {
         &self,
         id: ObjectId,
         allow: impl FnOnce(u64) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Blob<'_>> {
+    ) -> anyhow::Result<Arc<[u8]>> {
+        if let Some(blob) = self.recent.get(id) {
+            return Ok(blob);
+        }
         if !self.allowed.borrow().contains(&id) {
             allow(self.blob_size(id)?)?;
             self.allowed.borrow_mut().insert(id);
         }
-        Ok(self.blob(id)?)
+        let blob: Arc<[u8]> = (&*self.blob(id)?).into();
+        self.recent.put(id, blob.clone());
+        Ok(blob)
     }
 
     /// The size of a blob in bytes, without reading its content.

@@ -22,6 +22,7 @@ mod fetch;
 mod id;
 mod place;
 mod plan;
+mod recent;
 mod refs;
 mod transport;
 
@@ -39,6 +40,7 @@ pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};
 pub use place::discard;
 pub use plan::{Missing, Wanted};
+pub use recent::Recent;
 
 /// Whether a file can be the [`Settings::ca_file`].
 ///
