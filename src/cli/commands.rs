@@ -20,6 +20,7 @@ use crate::package::Limits;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::source::{self, CancelFlag, Fetcher};
+use crate::status::plural;
 use crate::store::{self, Volume};
 
 /// Told each step of a cycle, from any thread.
@@ -304,10 +305,10 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
         let schedule = &repository.schedule;
         writeln!(
             out,
-            "Repository {} at {}: {} sources.",
+            "Repository {} at {}: {}.",
             repository.name,
             repository.base_url,
-            repository.recipe.sources.len()
+            plural(repository.recipe.sources.len(), "source")
         )?;
         let next = schedule
             .next_after(Timestamp::now())

@@ -22,7 +22,6 @@ mod workers;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 
 use self::clones::{Clones, UpToDate};
@@ -171,10 +170,7 @@ impl Fetched {
     }
 
     fn releases(&self, source: &Source) -> anyhow::Result<Found> {
-        let UpToDate { folder, fetched } = self
-            .clones
-            .get(&source.git)
-            .with_context(|| format!("source `{}`", source.name))?;
+        let UpToDate { folder, fetched } = self.clones.get(&source.git)?;
         let clone = BareClone::open(folder)?;
         let (releases, lines) = match source.nightly {
             Some(_) => (vec![self.night.release(source, &self.clones)?], Vec::new()),
@@ -223,7 +219,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
                 entry
             }
             Err(error) => {
-                tracing::error!(source = name, "{error:#}");
+                tracing::error!(source = name, "source `{name}`: {error:#}");
                 let known = before.sources.get(name).cloned().unwrap_or_default();
                 SourceReport {
                     error: Some(outward(job, &format!("{error:#}"))),

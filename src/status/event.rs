@@ -107,7 +107,8 @@ fn failure(facts: &Facts<'_>, failures: &[String]) -> String {
 /// How many failures are named in full.
 const MOST: usize = 20;
 
-pub(super) fn plural(number: usize, word: &str) -> String {
+/// A number of things, in English.
+pub fn plural(number: usize, word: &str) -> String {
     match number {
         1 => format!("1 {word}"),
         _ => format!("{number} {word}s"),

@@ -23,7 +23,7 @@ use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Space};
 
 pub use document::{SCHEMA, document};
-pub use event::{Condition, Event, notification};
+pub use event::{Condition, Event, notification, plural};
 pub use figures::{Figures, figures};
 pub use overview::{Listed, overview};
 pub use page::page;
