@@ -109,7 +109,8 @@ impl Signed<'_> {
     fn is_by(&self, secret: &str, body: &[u8]) -> bool {
         let key = secret
             .strip_prefix(SIGNING)
-            .and_then(|key| STANDARD.decode(key).ok());
+            .and_then(|key| STANDARD.decode(key).ok())
+            .filter(|key| !key.is_empty());
         let Some(Ok(mut mac)) = key.map(|key| Hmac::<sha2::Sha256>::new_from_slice(&key)) else {
             return false;
         };
@@ -241,6 +242,12 @@ mod tests {
             })
             .is_by(secret, body)
         );
+        // Signed with no key at all, as anybody can.
+        let forged = Signed {
+            signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=",
+            ..signed
+        };
+        assert!(!by(forged).is_by("whsec_", body));
         let github = Delivery {
             forge: Forge::GitHub,
             ..by(signed)
