@@ -4,7 +4,7 @@
 //! This file owns the line's form and the chain; writing it durably is the store's work. A line that was written is
 //! never changed: what it names is published for ever.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,10 @@ pub struct Ledger {
     releases: Vec<Release>,
     /// The SHA-256 of each line.
     hashes: Vec<Sha256>,
+    /// The last release of each name and version.
     by_version: HashMap<(String, String), usize>,
+    /// For each release the one before of the same name and version.
+    before: Vec<Option<usize>>,
 }
 
 impl Ledger {
@@ -135,6 +138,7 @@ impl Ledger {
             releases: Vec::with_capacity(lines),
             hashes: Vec::with_capacity(lines),
             by_version: HashMap::with_capacity(lines),
+            before: Vec::with_capacity(lines),
         };
         let mut read = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -175,9 +179,12 @@ impl Ledger {
         let mut new = HashMap::new();
         for mut release in releases {
             let key = (release.name.clone(), release.version.clone());
-            let before = new.get(&key).map(|i: &usize| &entries.releases[*i].0);
-            let before = before.or_else(|| self.find(&release.name, &release.version));
-            if before.is_some_and(|before| !release.may_follow(before)) {
+            let of_these = new.get(&key).map(|i: &usize| &entries.releases[*i].0);
+            let is_new = of_these
+                .into_iter()
+                .chain(self.all_of(&release.name, &release.version))
+                .all(|before| release.may_follow(before));
+            if !is_new {
                 return Err(Refused::Twice(format!("{} {}", release.name, release.version)));
             }
             number += 1;
@@ -201,10 +208,8 @@ impl Ledger {
     }
 
     fn add(&mut self, release: Release, hash: Sha256) {
-        self.by_version.insert(
-            (release.name.clone(), release.version.clone()),
-            self.releases.len(),
-        );
+        let key = (release.name.clone(), release.version.clone());
+        self.before.push(self.by_version.insert(key, self.releases.len()));
         self.releases.push(release);
         self.hashes.push(hash);
     }
@@ -223,9 +228,19 @@ impl Ledger {
 
     /// The release of a name and version; the last one, if it is bound to a URL or may move.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
-        self.by_version
-            .get(&(name.to_owned(), version.to_owned()))
-            .map(|i| &self.releases[*i])
+        self.all_of(name, version).next()
+    }
+
+    /// The release of a name and version that a repository at this base URL publishes.
+    pub fn find_for(&self, name: &str, version: &str, base_url: &str) -> Option<&Release> {
+        self.all_of(name, version)
+            .find(|release| release.is_for(base_url))
+    }
+
+    /// All releases of a name and version, the last one first.
+    fn all_of<'l>(&'l self, name: &str, version: &str) -> impl Iterator<Item = &'l Release> + use<'l> {
+        let last = self.by_version.get(&(name.to_owned(), version.to_owned()));
+        std::iter::successors(last.copied(), |place| self.before[*place]).map(|place| &self.releases[place])
     }
 
     pub fn releases(&self) -> &[Release] {
@@ -240,6 +255,26 @@ impl Ledger {
         }
         let is_last = move |r: &&Release| last.get(&(&r.name, &r.version)) == Some(&r.number);
         self.releases.iter().filter(is_last)
+    }
+
+    /// The archives of the releases that stand, each once although several lines may name it, as when a nightly version goes
+    /// back to what it was, and with the time of the first of all these lines: its bytes have not changed since.
+    pub fn archives<'a>(
+        &'a self,
+        stands: impl Fn(&Release) -> bool + 'a,
+    ) -> impl Iterator<Item = (&'a Release, Timestamp)> {
+        let mut first = HashMap::new();
+        for release in &self.releases {
+            if let Some(file) = &release.file {
+                first.entry(file).or_insert(release.time);
+            }
+        }
+        let mut seen = HashSet::new();
+        let is_first =
+            move |r: &&'a Release| stands(r) && r.file.as_ref().is_none_or(|file| seen.insert(file));
+        let time = move |r: &Release| r.file.as_ref().and_then(|file| first.get(file).copied());
+        let archives = self.releases.iter().filter(is_first);
+        archives.map(move |release| (release, time(release).unwrap_or(release.time)))
     }
 
     /// The number of lines.
@@ -314,6 +349,46 @@ mod tests {
             (ledger.head_at(3), ledger.head_at(4)),
             (Some(ledger.head()), None)
         );
+    }
+
+    /// A line of a bound release for each URL, also when the mirror moves back; what was written before that rule is read.
+    #[test]
+    fn a_bound_version_is_entered_once_for_each_url() {
+        let bound = |url: &str| Release {
+            bound: Some(url.to_owned()),
+            file: Some(format!("packages/a/b-1-{url}.zip")),
+            time: Timestamp::now(),
+            ..release("1")
+        };
+        let mut ledger = Ledger::default();
+        ledger.admit(ledger.prepare(vec![bound("one"), bound("two")]).unwrap());
+        assert_eq!(ledger.find("a/b", "1").unwrap().number, 2);
+        let number = |url| ledger.find_for("a/b", "1", url).map(|release| release.number);
+        assert_eq!(
+            (number("one"), number("two"), number("three")),
+            (Some(1), Some(2), None)
+        );
+        assert!(matches!(
+            ledger.prepare(vec![bound("one")]),
+            Err(Refused::Twice(_))
+        ));
+        let mut third = bound("one");
+        (third.number, third.previous) = (3, ledger.head());
+        let mut text = ledger.releases().iter().fold(Vec::new(), |mut text, release| {
+            serde_json::to_writer(&mut text, release).unwrap();
+            text.push(b'\n');
+            text
+        });
+        serde_json::to_writer(&mut text, &third).unwrap();
+        text.push(b'\n');
+        let older = Ledger::read(&text).unwrap().0;
+        let archives: Vec<_> = older
+            .archives(|r| r.number > 1)
+            .map(|(r, time)| (r.number, time))
+            .collect();
+        let first = older.releases()[0].time;
+        assert_eq!(archives, [(2, older.releases()[1].time), (3, first)]);
+        assert_eq!(older.archives(|_| true).count(), 2);
     }
 
     #[test]

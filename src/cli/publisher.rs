@@ -127,14 +127,14 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             variants: Vec::new(),
         });
         // All that were ever published, whatever this snapshot names.
-        let stands = |release: &&Release| !snapshot.manifest.withdraws(release.number);
+        let stands = |release: &Release| !snapshot.manifest.withdraws(release.number);
         store.ledger(|ledger| {
-            resources.extend(ledger.releases().iter().filter(stands).map(|release| Resource {
+            resources.extend(ledger.archives(stands).map(|(release, time)| Resource {
                 path: release.path(),
                 file: store.archive(release),
                 size: release.size,
                 sha256: release.sha256,
-                last_modified: release.time.as_second(),
+                last_modified: time.as_second(),
                 kind: Kind::Archive,
                 variants: variants.of(release.sha256).iter().map(variant).collect(),
             }))

@@ -9,7 +9,7 @@ use super::resources::Resources;
 use super::{Fetched, Found, Job, SourceReport, Step, moved, now, workers};
 use crate::composer::{PackageName, Version};
 use crate::digest::Sha256;
-use crate::ledger::{Kind, Release};
+use crate::ledger::{Kind, Ledger, Release};
 use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
 use crate::package::{build, planner};
 use crate::recipe::Source;
@@ -47,8 +47,8 @@ pub(super) fn plan_with(
 fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) -> Claim {
     let base_url = job.base_url.to_string();
     let by = job.store.ledger(|ledger| {
-        let release = ledger.find(&name.to_string(), version.as_str())?;
-        release.is_for(&base_url).then(|| release.source.clone())
+        let release = ledger.find_for(&name.to_string(), version.as_str(), &base_url);
+        release.map(|release| release.source.clone())
     });
     match by {
         None => Claim::Free,
@@ -165,19 +165,24 @@ fn stage(
         .store
         .stage(|sink| build::archive(build, source, clone, &job.limits, sink))?;
     let (name, version) = (build.name.to_string(), build.version.to_string());
-    let bound = build.bound.then(|| job.base_url.to_string());
+    let base_url = job.base_url.to_string();
     let kind = match build.release.nightly {
         Some(_) => Kind::Dev,
         None => Kind::Package,
     };
-    let before = job.store.ledger(|ledger| ledger.find(&name, &version).cloned());
-    if before.as_ref().is_some_and(|b| b.sha256 == staged.digests.sha256) {
+    let before = |ledger: &Ledger| {
+        ledger
+            .find_for(&name, &version, &base_url)
+            .map(|before| before.sha256)
+    };
+    let before = job.store.ledger(before);
+    if before == Some(staged.digests.sha256) {
         return Ok(None);
     }
-    // One version has one file for each URL that it was bound to, and each state of a nightly one has its own.
-    let mark = match (&bound, &before) {
-        (Some(url), _) => Some(Sha256::of(url.as_bytes())),
-        (None, before) => before.as_ref().map(|_| staged.digests.sha256),
+    // One version has one file for each URL that it was bound to, and each later state of a nightly one has its own.
+    let mark = match before {
+        Some(_) => Some(staged.digests.sha256),
+        None => build.bound.then(|| Sha256::of(base_url.as_bytes())),
     };
     let file = mark.map(|mark| format!("packages/{name}-{version}-{}.zip", &mark.to_string()[..8]));
     let release = Release {
@@ -187,7 +192,7 @@ fn stage(
         name,
         version,
         file,
-        bound,
+        bound: build.bound.then_some(base_url),
         sha1: staged.digests.sha1,
         sha256: staged.digests.sha256,
         size: staged.digests.size,

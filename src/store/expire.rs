@@ -77,11 +77,14 @@ impl Repository {
                 }
             }
         }
-        let is_gone = |r: &&Release| gone.contains(&r.number);
-        let releases: Vec<_> =
-            self.ledger(|ledger| ledger.releases().iter().filter(is_gone).cloned().collect());
+        let (gone, stay): (Vec<_>, Vec<_>) = self.ledger(|ledger| {
+            let nightly = ledger.releases().iter().filter(|r| r.kind == Kind::Dev).cloned();
+            nightly.partition(|r| gone.contains(&r.number))
+        });
+        // A version that went back to what it was has the file of that state.
+        let needed: HashSet<_> = stay.iter().map(Release::path).collect();
         let mut removed = 0;
-        for release in releases {
+        for release in gone.into_iter().filter(|r| !needed.contains(&r.path())) {
             let archive = self.archive(&release);
             if archive.exists() {
                 tracing::info!(
