@@ -85,7 +85,7 @@ impl Files {
 fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
     RepositorySite {
         base_path: base_path.to_owned(),
-        resources,
+        resources: Some(resources),
     }
 }
 

@@ -166,15 +166,11 @@ fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
     let first: String = text.split_inclusive('\n').take(1).collect();
     lab.write("data/acme/ledger.jsonl", &first);
     let before = lab.volume();
-    for command in ["build", "run", "serve"] {
-        let output = lab.mirror(command);
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{log}");
-        assert!(
-            log.contains("has lost lines: it has 1, and snapshot 2 names 3"),
-            "{log}"
-        );
-    }
+    let log = lab.build(2);
+    assert!(
+        log.contains("has lost lines: it has 1, and snapshot 2 names 3"),
+        "{log}"
+    );
     assert_eq!(lab.volume(), before);
     lab.write("data/acme/ledger.jsonl", &text);
     lab.build(0);
@@ -722,6 +718,88 @@ fn a_running_mirror_repairs_what_it_finds_damaged() {
             .success()
     });
     assert_eq!(all_archives_answer(&lab, port), 2);
+}
+
+/// What `mirror.json` says of the repository.
+fn told(port: u16, base: &str) -> Value {
+    let answer = get(port, &format!("{base}mirror.json"));
+    serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["repository"].take()
+}
+
+#[test]
+fn what_cannot_be_repaired_is_told_until_it_is_put_back() {
+    let (lab, upstream, port) = mirror();
+    let zip = |version: &str| lab.path(&format!("data/acme/packages/acme/good-{version}.zip"));
+    let status = |version: &str| get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status;
+    let _server = lab.serve("run", port);
+    until("the first cycle", || told(port, "/mirror/")["state"] == "fresh");
+    // Each loss is mended, also the second of the same file.
+    for _ in 0..2 {
+        std::fs::remove_file(zip("1.1.0")).unwrap();
+        assert_eq!(status("1.1.0"), 503);
+        until("the repair", || status("1.1.0") == 200);
+    }
+    assert_eq!(told(port, "/mirror/")["state"], "fresh");
+    upstream.git(&["tag", "-d", "1.0.0"]);
+    std::fs::rename(zip("1.0.0"), lab.path("aside.zip")).unwrap();
+    assert_eq!(status("1.0.0"), 503);
+    until("word of it", || told(port, "/mirror/")["state"] == "incomplete");
+    assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 1);
+    let page = get(port, "/mirror/status.html").text();
+    let sha256 = ledger(&lab)[0]["sha256"].as_str().unwrap().to_owned();
+    for words in [
+        "good-1.0.0.zip is missing",
+        "upstream has no `1.0.0` any more",
+        &sha256,
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let metrics = get(port, "/-/metrics").text();
+    assert!(
+        metrics.contains("mirror_damaged_archives{repository=\"acme\"} 1"),
+        "{metrics}"
+    );
+    std::fs::rename(lab.path("aside.zip"), zip("1.0.0")).unwrap();
+    assert_eq!(status("1.0.0"), 200);
+    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+    assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 0);
+}
+
+#[test]
+fn a_repository_whose_ledger_is_damaged_stops_no_other_and_comes_back() {
+    let (lab, _, port) = mirror();
+    let config = read(&lab, "mirror.yaml");
+    let second = format!(
+        "\n  - {{name: second, url: 'http://127.0.0.1:{port}/second/', recipe: ./recipe.yaml}}\ngit:"
+    );
+    lab.write("mirror.yaml", &config.replace("\ngit:", &second));
+    lab.build(0);
+    let whole = read(&lab, "data/acme/ledger.jsonl");
+    let cut = whole.lines().next().unwrap().to_owned() + "\n";
+    let changed = whole.replacen("\"size\":", "\"size\":1", 1);
+    for (ledger, words) in [
+        (cut, "has lost lines"),
+        (changed, "line 2 does not follow line 1"),
+    ] {
+        lab.write("data/acme/ledger.jsonl", &ledger);
+        let log = lab.build(1);
+        assert!(log.contains(words), "{log}");
+        let server = lab.serve("run", port);
+        assert_eq!(get(port, "/second/p2/acme/good.json").status, 200);
+        assert_eq!(get(port, "/mirror/p2/acme/good.json").status, 503);
+        until("word of it", || {
+            told(port, "/mirror/")["error"].to_string().contains(words)
+        });
+        assert_eq!(told(port, "/second/")["state"], "fresh");
+        assert!(get(port, "/mirror/status.html").text().contains(words));
+        lab.write("data/acme/ledger.jsonl", &whole);
+        until("it is back", || {
+            get(port, "/mirror/p2/acme/good.json").status == 200
+        });
+        until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+        server.stop();
+    }
+    assert_eq!(read(&lab, "data/acme/ledger.jsonl"), whole);
 }
 
 #[test]

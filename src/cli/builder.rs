@@ -2,7 +2,7 @@
 //! that no repository waits for the network of the server, and the clones, memory and disk of one cycle are free for the
 //! next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -20,8 +20,17 @@ use crate::schedule::retry_after;
 use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
 
-/// How long after an attempt to repair a file the next one may begin; each fetches from git.
+/// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
 const AGAIN: Duration = Duration::from_secs(600);
+
+/// When the repair of a damaged file is tried next, and how many attempts have failed.
+struct Repair {
+    at: Instant,
+    failures: u32,
+}
+
+/// By file.
+type Repairs = BTreeMap<PathBuf, Repair>;
 
 /// Runs cycles under one configuration.
 pub(super) struct Builder<'a> {
@@ -59,14 +68,14 @@ impl Builder<'_> {
         let mut agenda = self.agenda(all);
         self.run_due(&mut agenda, waiting);
         self.follow();
-        let mut tried = BTreeMap::new();
+        let mut repairs = self.known_damage();
         while !self.stop.is_set() {
             self.heed_pushes(&mut agenda);
             self.run_due(&mut agenda, false);
             if self.follower.looked.elapsed() >= FOLLOW {
                 self.follow();
             }
-            self.mend(&mut tried);
+            self.mend(&mut repairs);
             wait(self.stop, Duration::from_secs(1));
         }
     }
@@ -126,7 +135,7 @@ impl Builder<'_> {
                 continue;
             };
             self.running.began(&repository.name);
-            let result = self.cycle(repository, id);
+            let result = self.cycle(i, id);
             if !waiting {
                 self.follow();
             }
@@ -162,9 +171,20 @@ impl Builder<'_> {
     }
 
     /// Answers whether nothing failed.
-    fn cycle(&self, repository: &setup::Repository, id: &str) -> anyhow::Result<bool> {
-        let volume = Volume::open_again(&self.setup.config.data, id)?;
-        let store = volume.repository(&repository.name)?;
+    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<bool> {
+        let seen = &self.follower.stores[repository];
+        let repository = &self.setup.repositories[repository];
+        let opened = || {
+            let volume = Volume::open_again(&self.setup.config.data, id)?;
+            let store = volume.repository(&repository.name)?;
+            Ok((volume, store))
+        };
+        let (volume, store) = opened().inspect_err(|error: &anyhow::Error| {
+            // Who has the volume records its own.
+            if !error.is::<Unavailable>() {
+                commands::not_begun(seen, error);
+            }
+        })?;
         let observer = |step: Step<'_>| self.running.step(&repository.name, step);
         let finished = commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)?;
         Ok(finished.report.is_complete())
@@ -177,14 +197,64 @@ impl Builder<'_> {
         }
     }
 
-    /// Repairs what could not be served, each file once in a while.
-    fn mend(&self, tried: &mut BTreeMap<PathBuf, Instant>) {
-        tried.retain(|_, at| at.elapsed() < AGAIN);
-        let mut damaged = self.follower.published.take_damaged();
-        damaged.retain(|file| tried.insert(file.clone(), Instant::now()).is_none());
-        if let Some(id) = self.id.filter(|_| !damaged.is_empty()) {
-            mend(self.setup, self.follower.stores, id, &damaged, self.stop);
+    /// What was damaged when the program last ran.
+    fn known_damage(&self) -> Repairs {
+        let files = self.follower.stores.iter().flat_map(|store| {
+            let damaged = store.cycles().damaged;
+            damaged.into_keys().map(|path| store.root().join(path))
+        });
+        files.map(|file| (file, Repair::now())).collect()
+    }
+
+    /// Repairs what could not be served, and records what cannot be repaired; that is tried again, more and more seldom.
+    fn mend(&self, repairs: &mut Repairs) {
+        let damaged = self.follower.published.take_damaged();
+        let Some(id) = self.id else { return };
+        for file in damaged {
+            repairs.entry(file).or_insert_with(Repair::now);
         }
+        let now = Instant::now();
+        let due = repairs.iter().filter(|(_, repair)| repair.at <= now);
+        let due: BTreeSet<PathBuf> = due.map(|(file, _)| file.clone()).collect();
+        if due.is_empty() {
+            return;
+        }
+        let left = mend(self.setup, self.follower.stores, id, &due, self.stop);
+        if self.stop.is_set() {
+            return;
+        }
+        for file in &due {
+            match repairs.get_mut(file) {
+                Some(repair) if left.contains_key(file) => repair.fail(),
+                _ => drop(repairs.remove(file)),
+            }
+        }
+        for store in self.follower.stores {
+            let mut damaged = store.cycles().damaged;
+            damaged.retain(|path, _| !due.contains(&store.root().join(path)));
+            damaged.extend(left.iter().filter_map(|(file, because)| {
+                let path = file.strip_prefix(store.root()).ok()?;
+                Some((path.to_str()?.to_owned(), because.clone()))
+            }));
+            if let Err(error) = store.note_damaged(damaged) {
+                tracing::warn!("the status page will not know of damaged archives: {error:#}");
+            }
+        }
+    }
+}
+
+impl Repair {
+    fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    /// Notes that an attempt has failed; there is always another one.
+    fn fail(&mut self) {
+        self.failures += 1;
+        self.at = Instant::now() + retry_after(self.failures).min(AGAIN);
     }
 }
 

@@ -85,22 +85,42 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
-    let ended = store::Cycle {
+    warn(match &result {
+        Ok(finished) => record(store, ended(began), finished),
+        Err(error) => given_up(store, began, error),
+    });
+    result
+}
+
+/// Leaves a record of a cycle that could not even begin; none where the repository's folder is gone.
+pub(super) fn not_begun(store: &store::Repository, error: &anyhow::Error) {
+    if !store.root().exists() {
+        return;
+    }
+    if let Err(error) = given_up(store, now(), error) {
+        tracing::warn!("the status page will not know of this cycle: {error:#}");
+    }
+}
+
+fn given_up(store: &store::Repository, began: Timestamp, error: &anyhow::Error) -> anyhow::Result<()> {
+    let error = Some(format!("{error:#}"));
+    let cycle = store::Cycle {
+        error,
+        ..ended(began)
+    };
+    store.cycle_ended(cycle, store.cycles().report)
+}
+
+/// Now, with nothing done.
+fn ended(began: Timestamp) -> store::Cycle {
+    store::Cycle {
         began,
         ended: now(),
         published: 0,
         stages: BTreeMap::new(),
         complete: false,
         error: None,
-    };
-    warn(match &result {
-        Ok(finished) => record(store, ended, finished),
-        Err(error) => {
-            let error = Some(format!("{error:#}"));
-            store.cycle_ended(store::Cycle { error, ..ended }, store.cycles().report)
-        }
-    });
-    result
+    }
 }
 
 fn record(store: &store::Repository, ended: store::Cycle, finished: &Finished) -> anyhow::Result<()> {
@@ -189,7 +209,15 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
     volume.warn();
     let (mut complete, mut published) = (true, false);
     for repository in &setup.repositories {
-        let store = volume.repository(&repository.name)?;
+        let store = match volume.repository(&repository.name) {
+            Ok(store) => store,
+            Err(error) => {
+                tracing::error!(repository = repository.name, "{error:#}");
+                not_begun(&volume.reader(&repository.name), &error);
+                complete = false;
+                continue;
+            }
+        };
         let began = Instant::now();
         match run_cycle(setup, &volume, repository, &store, NOBODY, &CancelFlag::default()) {
             Ok(finished) => {

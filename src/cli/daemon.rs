@@ -30,7 +30,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     volume.warn();
     let id = volume.id();
     let id = may_build.then_some(id.as_str());
-    let stores = open(&setup, &volume)?;
+    let stores = open(&setup, &volume);
     doors::check(&setup)?;
     drop(volume);
     with_server(&setup.config.clone(), own_name(named), |seen, signals| {
@@ -107,7 +107,7 @@ fn next_configuration(
 ) -> Option<(Setup, Vec<Repository>)> {
     let opened = |new: Setup| {
         let volume = Volume::open_read_only(&new.config.data)?;
-        let stores = open(&new, &volume)?;
+        let stores = open(&new, &volume);
         Ok((new, stores))
     };
     while !stop.is_set() {
@@ -167,7 +167,7 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
 /// Serves only, following what another instance publishes.
 pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let volume = Volume::open_read_only(&setup.config.data)?;
-    let stores = open(&setup, &volume)?;
+    let stores = open(&setup, &volume);
     doors::check(&setup)?;
     with_server(&setup.config.clone(), own_name(named), |told, signals| {
         each_configuration(setup, stores, named, (told, signals), |setup, stores, over| {
@@ -184,10 +184,10 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     })
 }
 
-fn open(setup: &Setup, volume: &Volume) -> anyhow::Result<Vec<Repository>> {
-    setup
-        .repositories
-        .iter()
-        .map(|repository| volume.repository(&repository.name))
+/// One that cannot be opened keeps no other from being served.
+fn open(setup: &Setup, volume: &Volume) -> Vec<Repository> {
+    let repositories = setup.repositories.iter();
+    repositories
+        .map(|repository| volume.reader(&repository.name))
         .collect()
 }

@@ -157,7 +157,8 @@ fn look(
     let snapshot = match store.newest_snapshot() {
         Ok(snapshot) => snapshot,
         // Who publishes says so; what was told before stays.
-        Err(_) => return false,
+        Err(_) if known.as_ref().is_some_and(|known| known.snapshot.is_some()) => return false,
+        Err(_) => None,
     };
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let cycles_changed = store.cycles_changed();

@@ -70,9 +70,7 @@ fn look(
 ) {
     let cycles = store.cycles();
     // In the middle of a cycle what it will find is not known yet.
-    let Ok(snapshot) = store.newest_snapshot() else {
-        return;
-    };
+    let snapshot = store.newest_snapshot().ok().flatten();
     if cycles.running.is_some() {
         return;
     }

@@ -17,10 +17,19 @@ const SMALLEST: u64 = 512;
 
 /// Serves the newest snapshot of each repository; answers whether that went well.
 pub(super) fn publish(setup: &Setup, stores: &[Repository], published: &Published) -> bool {
-    let site =
-        |(repository, store): (&setup::Repository, &Repository)| site(repository.base_url.path(), store);
-    let sites: anyhow::Result<Vec<_>> = setup.repositories.iter().zip(stores).map(site).collect();
-    match sites.and_then(Site::new) {
+    let site = |(repository, store): (&setup::Repository, &Repository)| {
+        let base_path = repository.base_url.path();
+        site(base_path, store).unwrap_or_else(|error| {
+            let repository = &repository.name;
+            tracing::error!(repository, "what was served of it before stays: {error:#}");
+            RepositorySite {
+                base_path: base_path.to_owned(),
+                resources: None,
+            }
+        })
+    };
+    let sites = setup.repositories.iter().zip(stores).map(site);
+    match Site::new(sites) {
         Ok(site) => {
             published.switch_to(site);
             memory::give_back();
@@ -65,6 +74,7 @@ fn compress(
     let wanted: Vec<_> = site
         .resources
         .iter()
+        .flatten()
         .filter(|resource| resource.size >= SMALLEST)
         .filter_map(|resource| Some((resource, effort_for(resource.kind, level)?)))
         .collect();
@@ -142,7 +152,7 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
     }
     Ok(RepositorySite {
         base_path: base_path.to_owned(),
-        resources,
+        resources: Some(resources),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What a running mirror does for its archives beside the cycles: it reads them, and mends what is damaged.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::commands;
@@ -54,14 +54,16 @@ pub(super) fn scrub(
     }
 }
 
-/// Builds damaged archives again from git, and replaces those that come out as they were published.
+/// Builds damaged archives again from git, and replaces those that come out as they were published. Answers what is damaged
+/// still: its file and the reason.
 pub(super) fn mend(
     setup: &Setup,
     stores: &[Repository],
     id: &str,
     damaged: &BTreeSet<PathBuf>,
     stop: &CancelFlag,
-) {
+) -> BTreeMap<PathBuf, String> {
+    let mut left = BTreeMap::new();
     for (repository, store) in setup.repositories.iter().zip(stores) {
         let is_damaged = |r: &Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
         let releases: Vec<_> = standing(store).into_iter().filter(is_damaged).collect();
@@ -73,11 +75,34 @@ pub(super) fn mend(
             let store = volume.repository(&repository.name)?;
             commands::build_again(setup, &volume, repository, &store, &releases, true, stop)
         };
-        match mended() {
-            Ok(results) => results.iter().for_each(|(release, result)| tell(release, result)),
-            Err(error) => tracing::error!(repository = repository.name, "failed to repair: {error:#}"),
+        let results = mended().unwrap_or_else(|error| {
+            let because = || Again::Impossible(format!("{error:#}"));
+            releases
+                .iter()
+                .map(|release| (release.clone(), because()))
+                .collect()
+        });
+        for (release, result) in results {
+            let file = store.archive(&release);
+            tell(&release, &file, &result);
+            if let Again::Impossible(because) = result {
+                left.insert(file.clone(), still(&release, &file, &because));
+            }
         }
     }
+    left
+}
+
+/// What is wrong with an archive that cannot be built again, and what to do.
+fn still(release: &Release, file: &Path, because: &str) -> String {
+    let is = match file.exists() {
+        true => "is damaged",
+        false => "is missing",
+    };
+    let sha256 = release.sha256;
+    format!(
+        "{is} and could not be built again: {because}; restore it from a back-up or another mirror (SHA-256 {sha256})"
+    )
 }
 
 fn standing(store: &Repository) -> Vec<Release> {
@@ -87,11 +112,12 @@ fn standing(store: &Repository) -> Vec<Release> {
     })
 }
 
-fn tell(release: &Release, result: &Again) {
+fn tell(release: &Release, file: &Path, result: &Again) {
     let (package, version) = (&release.name, &release.version);
     match result {
         Again::Impossible(because) => {
-            tracing::error!(package, version, "a damaged archive is not repaired: {because}");
+            let why = still(release, file, because);
+            tracing::error!(package, version, "`{}` {why}", file.display());
         }
         _ => tracing::warn!(package, version, "a damaged archive was built again and replaced"),
     }

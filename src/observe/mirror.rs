@@ -9,7 +9,7 @@ use crate::status::{Figures, STATES};
 /// A figure of each repository: its name, what it is, and how it is told from what is known now; left out when unknown.
 type Of = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f64>);
 
-const OF_REPOSITORIES: [Of; 17] = [
+const OF_REPOSITORIES: [Of; 18] = [
     (
         "mirror_snapshot_number",
         "The snapshot that is served.",
@@ -35,6 +35,11 @@ const OF_REPOSITORIES: [Of; 17] = [
         "mirror_failed_sources",
         "Sources of which the last cycle got nothing.",
         |f, _| Some(f.failed_sources as f64),
+    ),
+    (
+        "mirror_damaged_archives",
+        "Archives that are damaged or missing now, as far as is known, and are not repaired.",
+        |f, _| Some(f.damaged as f64),
     ),
     (
         "mirror_gaps",

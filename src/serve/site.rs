@@ -36,8 +36,9 @@ const END_OF_DATES: i64 = 253_402_300_800;
 pub struct RepositorySite {
     /// Where it is served: `/`, or a path such as `/mirror/`, decoded, with both slashes.
     pub base_path: String,
-    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503.
-    pub resources: Vec<Resource>,
+    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` for what was
+    /// published there before.
+    pub resources: Option<Vec<Resource>>,
 }
 
 /// One file to publish.
@@ -74,7 +75,8 @@ pub struct Site {
 
 pub(super) struct Repository {
     pub(super) base: Box<str>,
-    pub(super) entries: HashMap<Box<str>, Entry>,
+    pub(super) entries: Arc<HashMap<Box<str>, Entry>>,
+    is_as_before: bool,
 }
 
 /// What the table knows of one URL.
@@ -108,10 +110,13 @@ impl Site {
     /// # Errors
     ///
     /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
-    /// HTTP's dates, and when a file cannot be read or is not what its resource says.
+    /// HTTP's dates.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
         let repositories: Vec<_> = repositories.into_iter().collect();
-        let resources = repositories.iter().flat_map(|repository| &repository.resources);
+        let resources = repositories
+            .iter()
+            .flat_map(|repository| &repository.resources)
+            .flatten();
         let files: usize = resources.map(|resource| 1 + resource.variants.len()).sum();
         let keeps = files <= MAPPED;
         let mut repositories = repositories
@@ -145,7 +150,11 @@ impl Site {
         for repository in &mut self.repositories {
             let same = before.repositories.iter().find(|r| r.base == repository.base);
             let Some(same) = same else { continue };
-            for (path, entry) in &mut repository.entries {
+            if repository.is_as_before {
+                repository.entries = Arc::clone(&same.entries);
+            }
+            // Nobody else has those that are new.
+            for (path, entry) in Arc::get_mut(&mut repository.entries).into_iter().flatten() {
                 if let Some(before) = same.entries.get(path) {
                     entry.take_over(before);
                 }
@@ -160,6 +169,7 @@ impl Repository {
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
         );
+        let (is_as_before, resources) = (resources.is_none(), resources.unwrap_or_default());
         let mut entries = HashMap::with_capacity(resources.len());
         for resource in resources {
             let path = resource.path.clone().into_boxed_str();
@@ -175,7 +185,8 @@ impl Repository {
         }
         Ok(Self {
             base: base_path.into_boxed_str(),
-            entries,
+            entries: Arc::new(entries),
+            is_as_before,
         })
     }
 
@@ -200,7 +211,7 @@ impl Entry {
             "`{last_modified}` is not a date of HTTP"
         );
         let made = |file, size, sha256| {
-            let content = Content::of(kind, file, size, sha256)?;
+            let content = Content::of(kind, file, size, sha256);
             Representation::new(
                 content,
                 size,
@@ -298,12 +309,18 @@ impl Representation {
 }
 
 impl Content {
-    fn of(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Result<Self> {
-        Ok(if kind.is_asked_often() && size <= IN_MEMORY {
-            Self::Memory(read(&file, size, sha256)?)
-        } else {
-            Self::Disk(file.into())
-        })
+    /// What is asked for often in memory, unless it is large, or damaged: then every request finds that out again.
+    fn of(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
+        if !kind.is_asked_often() || size > IN_MEMORY {
+            return Self::Disk(file.into());
+        }
+        match read(&file, size, sha256) {
+            Ok(bytes) => Self::Memory(bytes),
+            Err(error) => {
+                tracing::error!("answering 503 for a damaged file: {error:#}");
+                Self::Disk(file.into())
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `repository.stale_from` | from when the mirror is stale if no further check succeeds |
 //! | `repository.error` | why the last cycle was given up |
 //! | `repository.held_at` | the snapshot that a rollback holds |
-//! | `repository.counts` | packages, releases, and (ref, package) pairs by outcome |
+//! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, and damaged archives |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.sources` | each source with its newest ref, counts and failure |
@@ -85,6 +85,7 @@ fn counts(facts: &Facts<'_>) -> Value {
         "failed_sources": facts.count(|s| usize::from(s.error.is_some())),
         "diverged": facts.count(|s| s.diverged.len()),
         "gaps": facts.report.gaps.len(),
+        "damaged": facts.cycles.damaged.len(),
     })
 }
 

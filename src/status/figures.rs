@@ -19,6 +19,7 @@ pub struct Figures {
     pub outcomes: [(&'static str, usize); 4],
     pub failed_sources: usize,
     pub gaps: usize,
+    pub damaged: usize,
     pub running: bool,
     /// Of the running cycle, where this process runs it.
     pub progress: Option<Progress>,
@@ -50,6 +51,7 @@ pub fn figures(facts: &Facts<'_>) -> Figures {
         ],
         failed_sources: facts.count(|s| usize::from(s.error.is_some())),
         gaps: facts.report.gaps.len(),
+        damaged: facts.cycles.damaged.len(),
         running: facts.cycles.running.is_some(),
         progress: None,
         last_success: facts.cycles.succeeded,

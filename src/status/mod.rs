@@ -111,9 +111,9 @@ fn stale_from(schedule: &Schedule, checked: Timestamp) -> Option<Timestamp> {
 }
 
 impl Facts<'_> {
-    /// Nothing failed, and nothing is held back.
+    /// Nothing failed, nothing is held back, and no archive is damaged.
     pub fn is_complete(&self) -> bool {
-        self.report.is_complete() && self.held().is_none()
+        self.report.is_complete() && self.held().is_none() && self.cycles.damaged.is_empty()
     }
 
     /// Whether the last cycle did not do all that it should.
@@ -121,7 +121,8 @@ impl Facts<'_> {
         self.cycles.last().is_some_and(|cycle| !cycle.complete)
     }
 
-    /// What failed, each in a line: why the last cycle was given up, whole sources, and packages of single refs.
+    /// What failed, each in a line: why the last cycle was given up, damaged archives, whole sources, and packages of single
+    /// refs.
     fn failures(&self) -> Vec<String> {
         let error = self.cycles.last().and_then(|cycle| cycle.error.clone());
         let of = |(name, source): (&String, &SourceReport)| {
@@ -132,8 +133,10 @@ impl Facts<'_> {
             });
             whole.into_iter().chain(lines).collect::<Vec<_>>()
         };
+        let damaged = self.cycles.damaged.iter();
         error
             .into_iter()
+            .chain(damaged.map(|(path, because)| format!("{path} {because}")))
             .chain(self.report.sources.iter().flat_map(of))
             .collect()
     }
@@ -256,6 +259,7 @@ mod tests {
                 complete,
                 error: error.map(str::to_owned),
             }],
+            damaged: std::collections::BTreeMap::new(),
             report: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::cycle::SourceReport;
 use crate::package::plan::Outcome;
 use crate::repository::pages::{self, instant, size};
 
-/// Failures and gaps that are spelt out; the rest is counted.
+/// Failures, damaged archives and gaps that are spelt out; the rest is counted.
 const SPELT_OUT: usize = 50;
 
 /// Renders the page.
@@ -92,6 +92,7 @@ fn counts(facts: &Facts<'_>) -> Markup {
             dt { "Excluded by rule" } dd { (facts.count(|s| s.excluded.len())) }
             dt { "Failed" } dd { (plural(facts.count(|s| s.failed.len()), "package version")) " and " (plural(facts.count(|s| usize::from(s.error.is_some())), "whole source")) }
             dt { "Diverged" } dd { (facts.count(|s| s.diverged.len())) " (upstream would change them; the published bytes stay)" }
+            @if !facts.cycles.damaged.is_empty() { dt { "Damaged" } dd { (plural(facts.cycles.damaged.len(), "archive")) } }
             dt { "Gaps" } dd { (facts.report.gaps.len()) " (required by metapackages, provided by no source)" }
         }
     }
@@ -124,7 +125,15 @@ fn sources(facts: &Facts<'_>) -> Markup {
 
 fn problems(facts: &Facts<'_>) -> Markup {
     let failed: Vec<_> = facts.report.sources.values().flat_map(|s| &s.failed).collect();
+    let damaged = &facts.cycles.damaged;
     html! {
+        @if !damaged.is_empty() {
+            section aria-labelledby="damaged" {
+                h2 #damaged { "Damaged" }
+                ul.lines { @for (path, because) in damaged.iter().take(SPELT_OUT) { li { (path) " " (because) } } }
+                (more(damaged.len()))
+            }
+        }
         @if !failed.is_empty() {
             section aria-labelledby="failed" {
                 h2 #failed { "Failed" }

@@ -32,6 +32,9 @@ pub struct Cycles {
     /// The last cycles, oldest first.
     #[serde(default)]
     pub past: Vec<Cycle>,
+    /// Archives that are damaged or missing, by their paths, each with the reason why it is not repaired.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<String, String>,
     /// The report of the last cycle, where no snapshot holds it: nothing could be published, or a rollback keeps it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Value>,
@@ -99,6 +102,19 @@ impl Repository {
         cycles.past.push(cycle);
         let forgotten = cycles.past.len().saturating_sub(REMEMBERED);
         cycles.past.drain(..forgotten);
+        self.write_cycles(&cycles)
+    }
+
+    /// Records which archives are damaged, if that has changed.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn note_damaged(&self, damaged: BTreeMap<String, String>) -> anyhow::Result<()> {
+        let mut cycles = self.cycles();
+        if cycles.damaged == damaged {
+            return Ok(());
+        }
+        cycles.damaged = damaged;
         self.write_cycles(&cycles)
     }
 

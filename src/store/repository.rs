@@ -73,6 +73,19 @@ impl Repository {
         Ok(repository)
     }
 
+    /// For a reader of one that cannot be opened now: it has no snapshot, with the reason, until its ledger can be read.
+    pub(super) fn unopened(root: PathBuf) -> Self {
+        Self {
+            root,
+            ledger: Mutex::default(),
+            newest: Mutex::default(),
+            register: None,
+            staging: Mutex::default(),
+            staged: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+        }
+    }
+
     /// The folder of this repository.
     pub fn root(&self) -> &Path {
         &self.root

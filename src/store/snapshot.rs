@@ -73,7 +73,7 @@ impl Repository {
     /// higher one than before.
     ///
     /// # Errors
-    /// Of listing the snapshots; a ledger that has lost lines which the highest snapshot names.
+    /// Of listing the snapshots; a ledger that cannot be read or has lost lines which the highest snapshot names.
     pub fn newest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
         let numbers = self.snapshot_numbers()?;
         let Some(highest) = numbers.last().copied() else {
@@ -162,25 +162,28 @@ impl Repository {
             ..
         } = snapshot.manifest;
         if self.ledger(|ledger| ledger.len()) < releases {
-            self.read_again()?;
+            self.read_again()
+                .map_err(|error| LostLines(format!("{error:#}")))?;
         }
         match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
             (_, Some(head)) if head == ledger_head => Ok(()),
             (_, Some(_)) => bail!(LostLines(format!(
-                "line {releases} of `{}` is not the one that snapshot {number} was made from",
+                "line {releases} of `{}` is not the one that snapshot {number} was made from{RESTORE}",
                 self.root().join("ledger.jsonl").display()
             ))),
             (lines, None) => bail!(LostLines(format!(
-                "`{}` has lost lines: it has {lines}, and snapshot {number} names {releases}",
+                "`{}` has lost lines: it has {lines}, and snapshot {number} names {releases}{RESTORE}",
                 self.root().join("ledger.jsonl").display()
             ))),
         }
     }
 }
 
-/// The ledger and a snapshot contradict each other: neither may be built on.
+const RESTORE: &str = "\nhint: restore the ledger from a back-up or from another mirror; nothing was changed";
+
+/// The ledger cannot be read, or contradicts a snapshot: neither may be built on.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}\nhint: restore the ledger from a back-up or from another mirror; nothing was changed")]
+#[error("{0}")]
 struct LostLines(String);
 
 impl Snapshot {

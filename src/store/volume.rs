@@ -150,6 +150,14 @@ impl Volume {
         });
         Repository::open(root, register)
     }
+
+    /// A repository for whoever serves or records: also one that cannot be opened, see [`Repository::newest_snapshot`].
+    pub fn reader(&self, name: &str) -> Repository {
+        self.repository(name).unwrap_or_else(|error| {
+            tracing::error!(repository = name, "nothing of it can be served: {error:#}");
+            Repository::unopened(self.root.join(name))
+        })
+    }
 }
 
 /// Names a repository in `STORE`.

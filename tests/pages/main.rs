@@ -127,7 +127,7 @@ impl Mirror {
         published.switch_to(
             Site::new([RepositorySite {
                 base_path: "/shop/".into(),
-                resources,
+                resources: Some(resources),
             }])
             .unwrap(),
         );

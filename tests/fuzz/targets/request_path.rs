@@ -22,7 +22,7 @@ fn site() -> Site {
     };
     let repository = |base: &str| RepositorySite {
         base_path: base.to_owned(),
-        resources: FILES.iter().map(resource).collect(),
+        resources: Some(FILES.iter().map(resource).collect()),
     };
     Site::new([repository("/"), repository("/mirror/")]).expect("a site")
 }
