@@ -291,6 +291,12 @@ impl Ledger {
         self.head_at(self.len()).unwrap_or(Sha256([0; 32]))
     }
 
+    /// When the release of the line with this number was published; `None` where there is no such line.
+    pub fn time_at(&self, number: u64) -> Option<Timestamp> {
+        let place = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.releases.get(place).map(|release| release.time)
+    }
+
     /// The SHA-256 of the line with this number; zeros for 0, `None` where there is no such line.
     pub fn head_at(&self, number: u64) -> Option<Sha256> {
         match usize::try_from(number).ok()?.checked_sub(1) {

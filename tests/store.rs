@@ -200,7 +200,11 @@ fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one
         server.stop();
         release(&upstream, &format!("1.3.{newest}"), "first");
         let log = lab.build(0);
-        assert!(log.contains("passing over a damaged snapshot"), "{damage}: {log}");
+        let words = match damage {
+            "report.json" => "is of no use",
+            _ => "passing over a damaged snapshot",
+        };
+        assert!(log.contains(words), "{damage}: {log}");
         let next: u64 = newest.parse::<u64>().unwrap() + 1;
         assert!(
             lab.path(&format!("data/acme/snapshots/{next}")).exists(),
@@ -209,6 +213,109 @@ fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one
     }
     let _server = lab.serve("serve", port);
     assert_eq!(all_archives_answer(&lab, port), 7);
+}
+
+/// Equal files of several snapshots are one.
+#[test]
+fn damage_that_all_snapshots_share_is_mended_and_costs_nothing_else() {
+    let (lab, upstream, port) = mirror();
+    for version in ["1.2.0", "1.3.0"] {
+        release(&upstream, version, "first");
+        lab.build(0);
+    }
+    let includes = || -> Vec<String> { names(&lab, "data/acme/current/include") };
+    let before = includes();
+    assert_eq!(before.len(), 3);
+    let style = lab.path("data/acme/current/pages/style.css");
+    let text = std::fs::read(&style).unwrap();
+    run(Command::new("chmod").arg("u+w").arg(&style));
+    std::fs::write(&style, [b"x", &text[1..]].concat()).unwrap();
+    let server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 4);
+    assert_eq!(get(port, "/mirror/packages.json").status, 200);
+    assert_eq!(get(port, "/mirror/pages/style.css").status, 503);
+    server.stop();
+    lab.build(0);
+    assert_eq!(includes(), before, "what is out there keeps answering");
+    let _server = lab.serve("serve", port);
+    let mended = get(port, "/mirror/pages/style.css");
+    assert_eq!((mended.status, mended.body), (200, text));
+    assert_eq!(all_archives_answer(&lab, port), 4);
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_holds_nothing_else_back() {
+    let (lab, upstream, port) = mirror();
+    let other = lab.upstream("other");
+    let other_release = |version: &str| {
+        let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
+        other.write("composer.json", &manifest).release(version);
+    };
+    other_release("1.0.0");
+    let recipe = read(&lab, "recipe.yaml");
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
+    );
+    lab.build(0);
+    let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
+    let whole = std::fs::read(&zip).unwrap();
+    std::fs::write(&zip, "no archive").unwrap();
+    release(&upstream, "1.2.0", "first");
+    other_release("1.1.0");
+    let log = lab.build(1);
+    assert!(
+        log.contains("failed to read the manifest in `packages/acme/good-1.0.0.zip`"),
+        "{log}"
+    );
+    let versions = |package: &str| {
+        let text = read(&lab, &format!("data/acme/current/p2/acme/{package}.json"));
+        let metadata: Value = serde_json::from_str(&text).unwrap();
+        metadata["packages"][format!("acme/{package}")]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        (versions("good"), versions("other")),
+        (2, 2),
+        "nothing lost, and the other one has its new version"
+    );
+    let before = lab.volume();
+    lab.build(1);
+    assert_eq!(lab.volume(), before);
+    std::fs::write(&zip, whole).unwrap();
+    lab.build(0);
+    assert_eq!((versions("good"), versions("other")), (3, 2));
+    let _server = lab.serve("serve", port);
+    assert_eq!(all_archives_answer(&lab, port), 5);
+}
+
+#[test]
+fn the_link_for_other_servers_is_mended() {
+    let (lab, upstream, _) = mirror();
+    release(&upstream, "1.2.0", "first");
+    lab.build(0);
+    let link = lab.path("data/acme/current");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("snapshots/1", &link).unwrap();
+    lab.build(0);
+    assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("snapshots/2"));
+}
+
+/// Two cycles within a second give it two dates, or its old holder would be told that nothing has changed.
+#[test]
+fn the_date_of_the_ledger_moves_with_its_bytes() {
+    let (lab, upstream, port) = mirror();
+    let dates = ["1.2.0", "1.3.0", "1.4.0"].map(|version| {
+        release(&upstream, version, "first");
+        lab.build(0);
+        let _server = lab.serve("serve", port);
+        let answer = get(port, "/mirror/ledger.jsonl");
+        answer.header("last-modified").unwrap().to_owned()
+    });
+    let distinct: std::collections::BTreeSet<_> = dates.iter().collect();
+    assert_eq!(distinct.len(), 3, "{dates:?}");
 }
 
 #[test]

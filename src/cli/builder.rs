@@ -106,9 +106,9 @@ impl Builder<'_> {
     /// Whether what is published was made under another configuration: this one was changed while nothing ran.
     fn is_outdated(&self, i: usize) -> bool {
         let repository = &self.setup.repositories[i];
-        let newest = self.follower.stores[i].newest_snapshot();
+        let newest = self.follower.stores[i].latest_snapshot();
         newest.ok().flatten().is_some_and(|snapshot| {
-            let report = Report::load(&snapshot.folder);
+            let report = Report::of(&snapshot);
             snapshot.manifest.base_url != repository.base_url.to_string() || !report.is_of(&repository.recipe)
         })
     }

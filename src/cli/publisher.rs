@@ -122,11 +122,10 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
             kind: kind(path),
             variants: variants.of(file.sha256).iter().map(variant).collect(),
         }));
-        let (file, size, sha256) = store.ledger_file(snapshot.manifest.releases)?;
-        let last = store.ledger(|ledger| {
-            let line = usize::try_from(snapshot.manifest.releases).ok()?.checked_sub(1)?;
-            Some(ledger.releases().get(line)?.time.as_second())
-        });
+        let lines = snapshot.manifest.releases;
+        let (file, size, sha256) = store.ledger_file(lines)?;
+        let last = || store.ledger(|ledger| ledger.time_at(lines).map(|time| time.as_second()));
+        let last = snapshot.manifest.ledger_modified.or_else(last);
         resources.push(Resource {
             path: "ledger.jsonl".to_owned(),
             file,

@@ -20,7 +20,13 @@ use crate::store::snapshot::Snapshot;
 /// # Errors
 /// Too much would be lost, with examples; and metadata that cannot be read.
 pub(super) fn check(job: &Job<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
-    let published = listed(previous)?;
+    let published = match listed(previous) {
+        Err(error) if !previous.is_whole => {
+            tracing::warn!("it is not known what the damaged metadata had: {error:#}");
+            return Ok(());
+        }
+        listed => listed?,
+    };
     let expires = |name: &str, version: &str| {
         job.store
             .ledger(|ledger| ledger.find(name, version).is_some_and(|r| r.kind == Kind::Dev))

@@ -15,19 +15,16 @@ use crate::ledger::Release;
 use crate::repository::PackageVersion;
 use crate::store::Repository;
 
-/// The versions of all packages by name, newest first; read by so many threads.
-///
-/// # Errors
-/// An archive that cannot be read.
-pub fn read(
+/// The versions of all packages by name, newest first, read by so many threads; and the releases whose archives cannot be
+/// read, each with the reason.
+pub fn read<'r>(
     store: &Repository,
-    releases: &[&Release],
+    releases: &[&'r Release],
     threads: usize,
-) -> anyhow::Result<BTreeMap<String, Vec<PackageVersion>>> {
+) -> (BTreeMap<String, Vec<PackageVersion>>, Vec<(&'r Release, String)>) {
     let version = |(): &(), release: &&Release| {
-        let path = store.archive(release);
-        let manifest = manifest(&path).map_err(|error| {
-            let path = path.display();
+        let manifest = manifest(&store.archive(release)).map_err(|error| {
+            let path = release.path();
             anyhow!("failed to read the manifest in `{path}`: {error:#}\nhint: `mirror verify --repair` builds damaged archives again")
         })?;
         Ok(PackageVersion {
@@ -43,17 +40,20 @@ pub fn read(
             published: release.time,
         })
     };
-    let mut packages = BTreeMap::<String, Vec<_>>::new();
-    for (release, version) in releases
+    let (mut packages, mut unread) = (BTreeMap::<String, Vec<_>>::new(), Vec::new());
+    for (&release, version) in releases
         .iter()
         .zip(workers::map(releases, threads, || Ok(()), version))
     {
-        packages.entry(release.name.clone()).or_default().push(version?);
+        match version {
+            Ok(version) => packages.entry(release.name.clone()).or_default().push(version),
+            Err(error) => unread.push((release, format!("{error:#}"))),
+        }
     }
     for versions in packages.values_mut() {
         versions.sort_by(|a, b| b.version.precedence(&a.version));
     }
-    Ok(packages)
+    (packages, unread)
 }
 
 /// The manifest in an archive: found by walking the list of its entries, of which there are hundreds, without keeping it.

@@ -186,11 +186,8 @@ impl Fetched {
 }
 
 fn last_report(job: &Job<'_>) -> anyhow::Result<Report> {
-    let previous = job.store.newest_snapshot()?;
-    Ok(previous
-        .as_ref()
-        .map(|snapshot| Report::load(&snapshot.folder))
-        .unwrap_or_default())
+    let previous = job.store.latest_snapshot()?;
+    Ok(previous.as_ref().map(Report::of).unwrap_or_default())
 }
 
 /// Runs one cycle.
@@ -198,13 +195,12 @@ fn last_report(job: &Job<'_>) -> anyhow::Result<Report> {
 /// # Errors
 /// The store cannot be written; what was published before stays.
 pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
-    let previous = job.store.newest_snapshot()?;
-    let before = previous
-        .as_ref()
-        .map(|snapshot| Report::load(&snapshot.folder))
-        .unwrap_or_default();
+    let previous = job.store.latest_snapshot()?;
+    let before = previous.as_ref().map(Report::of).unwrap_or_default();
     let began = Instant::now();
-    let fetched = Fetched::fetch(job, &before);
+    // While a rollback is held, its snapshot does not know what was released since.
+    let last = Report::last(previous.as_ref(), &job.store.cycles());
+    let fetched = Fetched::fetch(job, &last);
     let built_from = Instant::now();
     let mut report = Report {
         nightly: fetched.night.date.clone(),
@@ -254,7 +250,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     report.gaps.clone_from(&before.gaps);
     let unchanged = previous.as_ref().is_some_and(|p| {
         report == before
-            && job.recipe.retention.is_none_or(|kept| kept.days.is_none())
+            && p.is_whole
+            && job.recipe.retention.is_none()
             && p.manifest.base_url == job.base_url.to_string()
             && std::fs::read(p.folder.join("packages.json")).is_ok_and(|root| is_current(&root, &job.said()))
             && pages::are_current(|path| p.manifest.files.get(path).map(|file| file.sha256))

@@ -8,8 +8,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use anyhow::Context as _;
-
 use super::report::Report;
 use super::{Job, fuse, metadata, nightly};
 use crate::digest::Sha256;
@@ -29,7 +27,7 @@ type Read = BTreeMap<String, Vec<PackageVersion>>;
 /// Publishes what there is after `previous`; answers `None` if nothing would change.
 ///
 /// # Errors
-/// An archive that cannot be read, a loss that the fuse prevents, and those of the store.
+/// A loss that the fuse prevents, and those of the store.
 pub(super) fn publish(
     job: &Job<'_>,
     previous: Option<&Snapshot>,
@@ -37,23 +35,29 @@ pub(super) fn publish(
 ) -> anyhow::Result<Option<Snapshot>> {
     let (said, releases) = (job.said(), releases(job, previous));
     let by = maker(&said)?;
-    let before = previous.zip(by).and_then(|(previous, by)| before(previous, by));
-    let by_name = by_name(&releases);
-    let new = metadata::read(job.store, &changed(&by_name, before.as_ref()), job.workers)?;
+    let whole = previous.filter(|previous| previous.is_whole);
+    let before = whole.zip(by).and_then(|(previous, by)| before(previous, by));
+    let mut by_name = by_name(&releases);
+    let changed = changed(&by_name, before.as_ref());
+    let (mut new, unread) = metadata::read(job.store, &changed, job.workers);
+    hold_back(&unread, before.as_ref(), &mut by_name, &mut new);
+    for (release, because) in unread {
+        report.fail(release, because);
+    }
     let summaries = summaries(&by_name, &new, before.as_ref());
     if let Some(previous) = previous {
         fuse::check(job, previous, &summaries)?;
     }
-    report.gaps = gaps(&summaries);
-    for gap in &report.gaps {
+    let known_gaps = std::mem::replace(&mut report.gaps, gaps(&summaries));
+    for gap in report.gaps.iter().filter(|gap| !known_gaps.contains(gap)) {
         tracing::warn!("{gap}");
     }
     let view = View::of(&said, &summaries);
-    let mut files = pages(job, &view, &by_name, &new, before.as_ref())?;
+    let mut files = pages(job, &view, &by_name, &new, before.as_ref());
     let versions = |name: &str| new.get(name).map(Vec::as_slice);
     let (texts, places) = render(&said, &summaries, versions, before.as_ref())?;
     files.extend(texts);
-    keep_includes(job, previous, &mut files)?;
+    keep_includes(job, previous, &mut files);
     drop((new, before));
     let made = by.map(|by| {
         let known = |(name, summary): (&String, &Summary)| {
@@ -102,6 +106,32 @@ fn changed<'r>(by_name: &ByName<'r>, before: Option<&Before>) -> Vec<&'r Release
     changed.flat_map(|(_, releases)| releases).copied().collect()
 }
 
+/// Takes out what cannot be read: a package stays as it was before, without its new versions, and where nothing is known of it
+/// from before it is published without the versions that cannot be read.
+fn hold_back<'r>(
+    unread: &[(&'r Release, String)],
+    before: Option<&Before>,
+    by_name: &mut ByName<'r>,
+    new: &mut Read,
+) {
+    for (release, _) in unread {
+        let name = release.name.as_str();
+        let Some(releases) = by_name.get_mut(name) else {
+            continue;
+        };
+        match before.and_then(|before| before.known(name)) {
+            Some(known) => {
+                releases.retain(|release| known.summary.releases.contains(&release.number));
+                new.remove(name);
+            }
+            None => releases.retain(|other| other.number != release.number),
+        }
+        if releases.is_empty() {
+            by_name.remove(name);
+        }
+    }
+}
+
 fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Summaries {
     let summary = |name: &str| match new.get(name) {
         Some(versions) => Summary::of(versions),
@@ -114,13 +144,7 @@ fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Summa
 }
 
 /// The pages; those of packages that are as before, but about which others say something else, are made anew, too.
-fn pages(
-    job: &Job<'_>,
-    view: &View<'_>,
-    by_name: &ByName<'_>,
-    new: &Read,
-    before: Option<&Before>,
-) -> anyhow::Result<Files> {
+fn pages(job: &Job<'_>, view: &View<'_>, by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Files {
     let is_other = |name: &str| {
         let known = before.and_then(|before| before.known(name));
         known.is_some_and(|known| known.around != view.around(name))
@@ -129,10 +153,9 @@ fn pages(
         .iter()
         .filter(|(name, _)| !new.contains_key(**name) && is_other(name));
     let releases: Vec<_> = others.flat_map(|(_, releases)| releases).copied().collect();
-    let again = metadata::read(job.store, &releases, job.workers)?;
-    Ok(pages::render(view, |name| {
-        new.get(name).or(again.get(name)).map(Vec::as_slice)
-    }))
+    // Of one that cannot be read, the page stays as it is.
+    let (again, _) = metadata::read(job.store, &releases, job.workers);
+    pages::render(view, |name| new.get(name).or(again.get(name)).map(Vec::as_slice))
 }
 
 /// What the repository publishes now, after `previous`.
@@ -176,19 +199,20 @@ fn before(previous: &Snapshot, by: Sha256) -> Option<Before> {
 }
 
 /// The includes of the last snapshots: a client that has read one of their packages.json may still ask for what it names.
-fn keep_includes(job: &Job<'_>, previous: Option<&Snapshot>, files: &mut Files) -> anyhow::Result<()> {
-    let Some(previous) = previous else {
-        return Ok(());
-    };
-    let root: Includes = serde_json::from_slice(&previous.read("packages.json")?).context("packages.json")?;
+fn keep_includes(job: &Job<'_>, previous: Option<&Snapshot>, files: &mut Files) {
+    let Some(previous) = previous else { return };
+    let root = previous.read("packages.json").ok();
+    let root: Option<Includes> = root.and_then(|root| serde_json::from_slice(&root).ok());
+    let is_named = |path: &str| root.as_ref().is_some_and(|root| root.includes.contains_key(path));
     let published = previous.manifest.files.iter();
     let mut includes: Vec<_> = published
         .filter(|(path, _)| path.starts_with("include/"))
         .collect();
     // The one that is named now, then the last ones.
-    includes.sort_by_key(|(path, file)| Reverse((root.includes.contains_key(*path), file.last_modified)));
+    includes.sort_by_key(|(path, file)| Reverse((is_named(path), file.last_modified)));
     for (path, _) in includes.into_iter().take(job.retention.snapshots) {
-        files.entry(path.clone()).or_insert(None);
+        if previous.is_whole || previous.read(path).is_ok() {
+            files.entry(path.clone()).or_insert(None);
+        }
     }
-    Ok(())
 }

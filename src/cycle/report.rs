@@ -4,12 +4,12 @@
 //! next cycle passes over a source whose refs and rules are those of a complete entry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::aliases;
 use crate::digest::Sha256;
+use crate::ledger::Release;
 use crate::package::plan::{Line, Outcome};
 use crate::recipe::Recipe;
 use crate::repository::Gap;
@@ -103,14 +103,32 @@ impl Report {
         let beside = cycles.report.clone();
         beside
             .and_then(|report| serde_json::from_value(report).ok())
-            .or_else(|| snapshot.map(|snapshot| Self::load(&snapshot.folder)))
+            .or_else(|| snapshot.map(Self::of))
             .unwrap_or_default()
     }
 
-    /// The report in a snapshot's folder; an empty one if it cannot be read, which only costs a new plan.
-    pub fn load(folder: &Path) -> Self {
-        let text = std::fs::read(folder.join("report.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+    /// The report of a snapshot's cycle; an empty one if it cannot be read, which only costs a new plan.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let read = || anyhow::Ok(serde_json::from_slice(&snapshot.report()?)?);
+        read().unwrap_or_else(|error| {
+            let number = snapshot.manifest.number;
+            tracing::error!("the report of snapshot {number} is of no use: {error:#}");
+            Self::default()
+        })
+    }
+
+    /// Enters a published version that cannot be told of.
+    pub fn fail(&mut self, release: &Release, because: String) {
+        let source = self.sources.entry(release.source.clone()).or_default();
+        let line = Line {
+            source: release.source.clone(),
+            tag: release.tag.clone(),
+            package: format!("{} {}", release.name, release.version),
+            outcome: Outcome::Failed { because },
+        };
+        if !source.failed.contains(&line) {
+            source.failed.push(line);
+        }
     }
 
     /// # Errors

@@ -25,13 +25,16 @@ pub struct Retention {
 
 impl Repository {
     /// Marks and removes snapshots that are no longer kept, then what only they could name; answers how many snapshots
-    /// are removed.
+    /// are removed. `current` points at the one that is served then, whatever kept it from that before.
     ///
     /// # Errors
     /// Of the file system.
     pub fn collect(&self, retention: Retention) -> anyhow::Result<usize> {
         let mut numbers = self.snapshot_numbers()?;
         let newest = self.newest_snapshot()?;
+        if let Some(newest) = &newest {
+            self.point_current(newest.manifest.number)?;
+        }
         let named = newest
             .iter()
             .flat_map(|s| [Some(s.manifest.number), s.manifest.rollback_to]);

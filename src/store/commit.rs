@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
 use super::expire::Expiry;
-use super::snapshot::{Manifest, PublishedFile, Snapshot};
+use super::snapshot::{Manifest, Newest, PublishedFile, Snapshot};
 use super::{Repository, files};
 use crate::digest::Sha256;
 
@@ -41,10 +41,11 @@ impl Repository {
     ) -> anyhow::Result<Option<Snapshot>> {
         let manifest = self.describe(previous, contents)?;
         if let Some(previous) = previous
+            && previous.is_whole
             && previous.manifest.files == manifest.files
             && previous.manifest.releases == manifest.releases
             && previous.manifest.rollback_to == manifest.rollback_to
-            && fs::read(previous.folder.join("report.json")).is_ok_and(|report| report == contents.report)
+            && previous.report().is_ok_and(|report| report == contents.report)
         {
             return Ok(None);
         }
@@ -56,10 +57,6 @@ impl Repository {
     fn describe(&self, previous: Option<&Snapshot>, contents: &Contents<'_>) -> anyhow::Result<Manifest> {
         let now = Timestamp::now();
         let highest = self.snapshot_numbers()?.last().copied();
-        // A damaged snapshot may have been served: its dates count too.
-        let passed_over = highest
-            .filter(|n| previous.is_none_or(|p| *n > p.manifest.number))
-            .and_then(|number| self.load(number).ok());
         let mut manifest = Manifest {
             number: highest.unwrap_or_default() + 1,
             time: now,
@@ -68,6 +65,7 @@ impl Repository {
             ledger_head: self
                 .ledger(|ledger| ledger.head_at(contents.releases))
                 .context("the ledger has no such line")?,
+            ledger_modified: Some(self.ledger_modified(previous, contents.releases)),
             files: BTreeMap::new(),
             report: Some(Sha256::of(contents.report)),
             made: contents.made.as_deref().map(Sha256::of),
@@ -75,18 +73,32 @@ impl Repository {
             expired: contents.expired.clone(),
         };
         for (path, bytes) in &contents.files {
-            let of = |snapshot: Option<&Snapshot>| snapshot.and_then(|s| s.manifest.files.get(path).copied());
-            let (before, other) = (of(previous), of(passed_over.as_ref()));
+            let before = previous.and_then(|p| p.manifest.files.get(path).copied());
             let (sha256, size) = match bytes {
                 Some(bytes) => (Sha256::of(bytes), bytes.len() as u64),
                 None => before
                     .map(|file| (file.sha256, file.size))
                     .with_context(|| format!("the snapshot before has no `{path}`"))?,
             };
-            let file = describe((sha256, size), before, other.map(|f| f.last_modified), now);
+            let file = describe((sha256, size), before, now);
             manifest.files.insert(path.clone(), file);
         }
         Ok(manifest)
+    }
+
+    /// The date of the ledger's file with so many lines: that of the last line, but forward whenever there are others.
+    fn ledger_modified(&self, previous: Option<&Snapshot>, releases: u64) -> i64 {
+        let of = |releases: u64| self.ledger(|ledger| ledger.time_at(releases));
+        let last = of(releases).map_or(0, |time| time.as_second());
+        let Some(previous) = previous.map(|p| &p.manifest) else {
+            return last;
+        };
+        let before = previous.ledger_modified;
+        let before = before.or_else(|| of(previous.releases).map(|time| time.as_second()));
+        match before {
+            Some(before) if previous.releases == releases => before,
+            before => last.max(before.map_or(0, |before| before + 1)),
+        }
     }
 
     fn write_and_switch(
@@ -109,10 +121,16 @@ impl Repository {
         let snapshot = Snapshot {
             folder: target,
             manifest,
+            is_whole: true,
         };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = Some((number, Some(snapshot.clone())));
+        *newest = Newest {
+            highest: number,
+            whole: Some(snapshot.clone()),
+            readable: Some(snapshot.clone()),
+        };
         drop(newest);
+        // The next cycle tries again.
         if let Err(error) = self.point_current(number) {
             tracing::warn!("{error:#}");
         }
@@ -143,7 +161,8 @@ impl Repository {
                 let of = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
                 of(&p.manifest) == of(manifest)
             };
-            let before = previous.filter(same);
+            // What is given without its bytes was found to be right.
+            let before = previous.filter(|p| p.is_whole || bytes.is_none()).filter(same);
             match (before, bytes) {
                 (Some(before), _) => fs::hard_link(before.folder.join(path), &target)
                     .with_context(|| format!("failed to link `{}`", target.display()))?,
@@ -170,33 +189,27 @@ impl Repository {
             .try_for_each(|folder| files::sync_directory(folder))
     }
 
-    /// Points `current` at a snapshot: a convenience, which nothing here reads.
-    fn point_current(&self, number: u64) -> anyhow::Result<()> {
-        let (link, aside) = (self.root().join("current"), self.aside("current")?);
-        std::os::unix::fs::symlink(format!("snapshots/{number}"), &aside)
+    /// Points `current` at a snapshot: for other web servers; nothing here reads it.
+    pub(super) fn point_current(&self, number: u64) -> anyhow::Result<()> {
+        let (link, target) = (self.root().join("current"), format!("snapshots/{number}"));
+        if fs::read_link(&link).is_ok_and(|there| there == Path::new(&target)) {
+            return Ok(());
+        }
+        let aside = self.aside("current")?;
+        std::os::unix::fs::symlink(target, &aside)
             .and_then(|()| fs::rename(&aside, &link))
             .with_context(|| format!("failed to point `{}` at snapshot {number}", link.display()))
     }
 }
 
-/// What is said of a file: its date stays for as long as its bytes do, and else goes forward, also past `other`.
-fn describe(
-    (sha256, size): (Sha256, u64),
-    before: Option<PublishedFile>,
-    other: Option<i64>,
-    now: Timestamp,
-) -> PublishedFile {
+/// What is said of a file: its date stays for as long as its bytes do, and else goes forward.
+fn describe((sha256, size): (Sha256, u64), before: Option<PublishedFile>, now: Timestamp) -> PublishedFile {
     match before {
-        Some(before) if before.sha256 == sha256 && other.is_none_or(|date| date <= before.last_modified) => {
-            before
-        }
-        before => {
-            let last = before.map(|b| b.last_modified).max(other);
-            PublishedFile {
-                sha256,
-                size,
-                last_modified: last.map_or(0, |date| date + 1).max(now.as_second()),
-            }
-        }
+        Some(before) if before.sha256 == sha256 => before,
+        before => PublishedFile {
+            sha256,
+            size,
+            last_modified: before.map_or(0, |b| b.last_modified + 1).max(now.as_second()),
+        },
     }
 }

@@ -52,7 +52,7 @@ impl Repository {
     /// # Errors
     /// Of looking for the newest snapshot.
     pub fn standing(&self) -> anyhow::Result<Vec<Release>> {
-        let newest = self.newest_snapshot()?;
+        let newest = self.latest_snapshot()?;
         let stands = |r: &&Release| newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number));
         Ok(self.ledger(|ledger| ledger.releases().iter().filter(stands).cloned().collect()))
     }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 use super::files::{self, Unsynced};
-use super::snapshot::Snapshot;
+use super::snapshot::Newest;
 use super::staging::Staging;
 use crate::digest::Sha256;
 use crate::ledger::{Ledger, Release};
@@ -23,8 +23,7 @@ pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 pub struct Repository {
     root: PathBuf,
     ledger: Mutex<Known>,
-    /// The number of the highest snapshot that was looked at, and the highest whole one.
-    pub(super) newest: Mutex<Option<(u64, Option<Snapshot>)>>,
+    pub(super) newest: Mutex<Newest>,
     /// `None` for a reader.
     register: Option<Register>,
     staging: Mutex<Option<Staging>>,

@@ -4,7 +4,6 @@
 //! no metadata until the rollback is ended; else the next one would undo it.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -57,7 +56,7 @@ impl Repository {
     }
 
     fn current(&self) -> anyhow::Result<Snapshot> {
-        self.newest_snapshot()?
+        self.latest_snapshot()?
             .with_context(|| format!("nothing is published in `{}`", self.root().display()))
     }
 
@@ -67,25 +66,21 @@ impl Repository {
         target: &Snapshot,
         rollback_to: Option<u64>,
     ) -> anyhow::Result<Snapshot> {
-        let read = |snapshot: &Snapshot, path: &str| {
-            let file = snapshot.folder.join(path);
-            fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
-        };
         let mut files = BTreeMap::new();
         for path in target.manifest.files.keys() {
-            files.insert(path.clone(), Some(read(target, path)?));
+            files.insert(path.clone(), Some(target.read(path)?));
         }
         // What a packages.json that is out there names keeps answering.
         let includes = current.manifest.files.keys();
         for path in includes.filter(|path| path.starts_with("include/")) {
-            if !files.contains_key(path) {
+            if !files.contains_key(path) && current.read(path).is_ok() {
                 files.insert(path.clone(), None);
             }
         }
         let contents = Contents {
             base_url: &current.manifest.base_url,
             files,
-            report: &read(target, "report.json")?,
+            report: &target.report()?,
             made: None,
             releases: current.manifest.releases,
             rollback_to,

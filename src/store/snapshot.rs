@@ -28,6 +28,9 @@ pub struct Manifest {
     /// How many lines of the ledger it publishes, and the hash of the last of them.
     pub releases: u64,
     pub ledger_head: Sha256,
+    /// The date of the ledger's file, in seconds since 1970; older snapshots have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_modified: Option<i64>,
     /// The public files by their path below the base URL.
     pub files: BTreeMap<String, PublishedFile>,
     /// The digest of report.json; snapshots of format 1 have none.
@@ -66,41 +69,80 @@ pub struct PublishedFile {
 pub struct Snapshot {
     pub folder: PathBuf,
     pub manifest: Manifest,
+    /// Every public file was compared with the manifest and has its bytes.
+    pub is_whole: bool,
+}
+
+/// What was found when the snapshots were last looked through.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Newest {
+    /// The number of the highest one, whatever it is worth.
+    pub(super) highest: u64,
+    /// The highest whole one.
+    pub(super) whole: Option<Snapshot>,
+    /// The highest one whose manifest can be read.
+    pub(super) readable: Option<Snapshot>,
 }
 
 impl Repository {
-    /// The highest snapshot that is whole and follows from the ledger. It is looked for again only when there is a
-    /// higher one than before.
+    /// The snapshot to serve: the highest that is whole and follows from the ledger; where none is whole, the highest that can
+    /// be read, whose damaged files then cannot be served. Of what a rollback has taken back nothing is served again.
     ///
     /// # Errors
     /// Of listing the snapshots; a ledger that cannot be read or has lost lines which the highest snapshot names.
     pub fn newest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
+        let newest = self.newest()?;
+        Ok(newest.whole.or(newest.readable))
+    }
+
+    /// The snapshot to build on: the highest that can be read. What it says of the time before it holds, also where some of
+    /// its files are damaged.
+    ///
+    /// # Errors
+    /// As [`Repository::newest_snapshot`].
+    pub fn latest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
+        Ok(self.newest()?.readable)
+    }
+
+    /// Looks through the snapshots again only when there is a higher one than before.
+    fn newest(&self) -> anyhow::Result<Newest> {
         let numbers = self.snapshot_numbers()?;
         let Some(highest) = numbers.last().copied() else {
-            return Ok(None);
+            return Ok(Newest::default());
         };
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, snapshot)) = &*newest
-            && *seen == highest
-        {
-            return Ok(snapshot.clone());
+        let mut known = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.highest == highest {
+            return Ok(known.clone());
         }
-        let mut found = None;
+        let mut found = Newest {
+            highest,
+            ..Newest::default()
+        };
         for number in numbers.into_iter().rev() {
-            match self.load(number).and_then(|snapshot| {
+            let taken_back = found.readable.as_ref().and_then(|s| s.manifest.rollback_to);
+            if taken_back.is_some_and(|to| number > to) {
+                continue;
+            }
+            let read = self.load(number).and_then(|snapshot| {
                 self.follows(&snapshot)?;
-                snapshot.check_files()?;
                 Ok(snapshot)
-            }) {
+            });
+            let checked = read.and_then(|mut snapshot| {
+                let checked = snapshot.check_public();
+                snapshot.is_whole = checked.is_ok();
+                found.readable.get_or_insert_with(|| snapshot.clone());
+                checked.map(|()| snapshot)
+            });
+            match checked {
                 Ok(snapshot) => {
-                    found = Some(snapshot);
+                    found.whole = Some(snapshot);
                     break;
                 }
                 Err(error) if error.is::<LostLines>() => return Err(error),
                 Err(error) => tracing::error!("passing over a damaged snapshot: {error:#}"),
             }
         }
-        *newest = Some((highest, found.clone()));
+        *known = found.clone();
         Ok(found)
     }
 
@@ -150,7 +192,11 @@ impl Repository {
             path.display(),
             manifest.number
         );
-        Ok(Snapshot { folder, manifest })
+        Ok(Snapshot {
+            folder,
+            manifest,
+            is_whole: false,
+        })
     }
 
     /// Whether the ledger has the lines that a snapshot publishes; a reader looks again at a ledger that has grown.
@@ -197,6 +243,18 @@ impl Snapshot {
         self.read_private(path, published.sha256)
     }
 
+    /// The report of its cycle.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn report(&self) -> anyhow::Result<Vec<u8>> {
+        match self.manifest.report {
+            Some(sha256) => self.read_private("report.json", sha256),
+            // Format 1 has no digest of it.
+            None => Ok(fs::read(self.folder.join("report.json"))?),
+        }
+    }
+
     /// How its files were made; `None` where that is not known.
     pub fn made(&self) -> Option<Vec<u8>> {
         self.read_private("made.json", self.manifest.made?).ok()
@@ -214,13 +272,13 @@ impl Snapshot {
     /// # Errors
     /// The first file that is missing, damaged or cannot be read.
     pub fn check_files(&self) -> anyhow::Result<()> {
-        let report = self.manifest.report.map(|sha256| ("report.json", sha256));
-        let files = self
-            .manifest
-            .files
-            .iter()
-            .map(|(path, file)| (path.as_str(), file.sha256));
-        let files: Vec<_> = files.chain(report).collect();
+        self.report()?;
+        self.check_public()
+    }
+
+    fn check_public(&self) -> anyhow::Result<()> {
+        let files = self.manifest.files.iter();
+        let files: Vec<_> = files.map(|(path, file)| (path.as_str(), file.sha256)).collect();
         let next = AtomicUsize::new(0);
         let check = || {
             while let Some((path, sha256)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
