@@ -419,5 +419,17 @@ fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
         log.contains("sources[0].packages[0]: a rule has exactly one of"),
         "{log}"
     );
+    lab.configure(
+        free_port(),
+        "  - {name: x, git: 'https://git.example/x', packages: [{one: .}]}\n",
+    );
+    let output = lab.mirror("check");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        log.contains("sources[0].packages[0].one: expected a folder by its path")
+            && log.contains("the root itself is `''`"),
+        "{log}"
+    );
     assert!(!lab.path("data").exists());
 }

@@ -43,3 +43,36 @@ fn a_first_cycle_that_fails_is_tried_again_soon() {
     assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
     assert_eq!(server.stop(), Some(0));
 }
+
+/// What a hiccup of the network costs is not a day.
+#[test]
+fn a_source_that_cannot_be_reached_is_tried_again_before_the_next_night() {
+    let port = free_port();
+    let lab = Lab::new();
+    lab.configure(port, SOURCE);
+    let upstream = lab.upstream("modules");
+    upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.release("1.0.0");
+    lab.build(0);
+    std::fs::rename(&upstream.folder, lab.path("away")).unwrap();
+    let _server = lab.serve("run", port);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    // Under another configuration everything is due.
+    lab.write("mirror.yaml", &format!("{config}site: {{name: another}}\n"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let waits = loop {
+        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        if let Some(line) = log
+            .lines()
+            .find(|line| line.contains("waiting for the next cycle"))
+        {
+            break serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let at = |key: &str| -> jiff::Timestamp { waits[key].as_str().unwrap().parse().unwrap() };
+    let pause = at("next").duration_since(at("timestamp")).as_secs();
+    assert!((0..=600).contains(&pause), "{waits}");
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
+}

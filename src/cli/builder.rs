@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::commands;
-use super::follower::{FOLLOW, Follower};
+use super::follower::Follower;
 use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
@@ -48,10 +48,17 @@ pub(super) struct Builder<'a> {
 /// How long after a cycle the next one may begin that a push asks for: one release is many pushes, in many repositories.
 const CALM: Duration = Duration::from_secs(30);
 
+/// How long after a cycle that could not reach a source the next one begins at the earliest, where there is something to
+/// serve meanwhile.
+const LATER: Duration = Duration::from_secs(600);
+
+/// How long a first cycle waits for another instance that has the volume.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// When the next cycle of a repository begins.
 struct Due {
     at: Timestamp,
-    /// How many failed in a row before anything was published.
+    /// How many in a row have to be tried again.
     failures: u32,
     /// When the last one ended.
     ended: Option<Timestamp>,
@@ -72,8 +79,8 @@ impl Builder<'_> {
         while !self.stop.is_set() {
             self.heed_pushes(&mut agenda);
             self.run_due(&mut agenda, false);
-            if self.follower.looked.elapsed() >= FOLLOW {
-                self.follow();
+            if self.follower.keep_up() {
+                self.tell();
             }
             self.mend(&mut repairs);
             wait(self.stop, Duration::from_secs(1));
@@ -146,32 +153,38 @@ impl Builder<'_> {
         }
     }
 
-    /// When the next cycle begins after one that ended so: `Ok` of whether nothing failed.
-    fn due_after(&self, repository: usize, result: anyhow::Result<bool>, failures: &mut u32) -> Timestamp {
+    /// When the next cycle begins after one that ended so.
+    fn due_after(&self, repository: usize, result: anyhow::Result<Report>, failures: &mut u32) -> Timestamp {
         let published = self.follower.is_published(repository);
-        let complete = match result {
+        let report = match result {
             // Whoever has the volume publishes.
             Err(error) if error.is::<Unavailable>() && !self.follower.serves(repository) => {
-                return Timestamp::now() + FOLLOW;
+                return Timestamp::now() + BUSY;
             }
             Err(error) => {
                 tracing::error!(repository = self.setup.repositories[repository].name, "{error:#}");
-                false
+                None
             }
-            Ok(complete) => complete,
+            Ok(report) => Some(report),
         };
         let scheduled = next(&self.setup.repositories[repository]);
-        // Clients can do with what is published until the schedule says so, but not with nothing.
-        if complete || published {
+        // What failed in a single package fails again until upstream or the recipe changes.
+        let is_done = |report: Report| match published {
+            true => report.sources.values().all(|source| source.error.is_none()),
+            false => report.is_complete(),
+        };
+        if report.is_some_and(is_done) {
             *failures = 0;
             return scheduled;
         }
         *failures += 1;
-        scheduled.min(Timestamp::now() + retry_after(*failures))
+        let pause = retry_after(*failures);
+        // Clients can do with what is published for a while, but not with nothing.
+        let pause = if published { pause.max(LATER) } else { pause };
+        scheduled.min(Timestamp::now() + pause)
     }
 
-    /// Answers whether nothing failed.
-    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<bool> {
+    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<Report> {
         let seen = &self.follower.stores[repository];
         let repository = &self.setup.repositories[repository];
         let opened = || {
@@ -187,14 +200,18 @@ impl Builder<'_> {
         })?;
         let observer = |step: Step<'_>| self.running.step(&repository.name, step);
         let finished = commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)?;
-        Ok(finished.report.is_complete())
+        Ok(finished.report)
     }
 
     fn follow(&mut self) {
         if self.follower.follow() {
-            // Without a builder nobody listens.
-            let _ = self.changed.send(());
+            self.tell();
         }
+    }
+
+    fn tell(&self) {
+        // Without a builder nobody listens.
+        let _ = self.changed.send(());
     }
 
     /// What was damaged when the program last ran.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::Builder;
 use super::doors::{self, Keys};
-use super::follower::{FOLLOW, Follower};
+use super::follower::Follower;
 use super::health::own_name;
 use super::live::{Told, Work};
 use super::process::{Signals, with_server};
@@ -175,9 +175,10 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
                 let keys = Keys::hand_out(setup, told.published);
                 scope.spawn(|| live::keep(setup, stores, told, None, keys, over));
                 let mut follower = Follower::new(setup, stores, told.published);
+                follower.follow();
                 while !over.is_set() {
-                    follower.follow();
-                    wait(over, FOLLOW);
+                    follower.keep_up();
+                    wait(over, Duration::from_secs(1));
                 }
             });
         });

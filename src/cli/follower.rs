@@ -7,8 +7,8 @@ use super::setup::Setup;
 use crate::serve::Published;
 use crate::store::Repository;
 
-/// How often a server without a builder looks for a new snapshot.
-pub(super) const FOLLOW: Duration = Duration::from_secs(10);
+/// How often it is looked for new variants, each of which means to publish everything anew.
+const VARIANTS: Duration = Duration::from_secs(10);
 
 /// The number of a snapshot, and when its variants last came or went.
 type State = (Option<u64>, Option<SystemTime>);
@@ -20,7 +20,9 @@ pub(super) struct Follower<'a> {
     pub(super) published: &'a Published,
     /// What is served of each repository.
     served: Vec<State>,
-    pub(super) looked: Instant,
+    looked: Instant,
+    /// What is newest could not be served.
+    failed: bool,
 }
 
 impl<'a> Follower<'a> {
@@ -31,6 +33,7 @@ impl<'a> Follower<'a> {
             published,
             served: vec![(None, None); stores.len()],
             looked: Instant::now(),
+            failed: false,
         }
     }
 
@@ -43,6 +46,18 @@ impl<'a> Follower<'a> {
         self.stores[repository]
             .newest_snapshot()
             .is_ok_and(|newest| newest.is_some())
+    }
+
+    /// Follows if there is another snapshot, and else now and then; to be called every second. Answers as
+    /// [`Follower::follow`].
+    pub(super) fn keep_up(&mut self) -> bool {
+        let is_behind = |(store, served): (&Repository, &State)| {
+            let newest = store.newest_snapshot();
+            newest.is_ok_and(|newest| newest.map(|s| s.manifest.number) != served.0)
+        };
+        let is_behind = || self.stores.iter().zip(&self.served).any(is_behind);
+        let is_due = self.looked.elapsed() >= VARIANTS || !self.failed && is_behind();
+        is_due && self.follow()
     }
 
     /// Answers whether another snapshot is served than before.
@@ -58,7 +73,8 @@ impl<'a> Follower<'a> {
                 }
             });
         }
-        if newest == self.served || !publish(self.setup, self.stores, self.published) {
+        self.failed = newest != self.served && !publish(self.setup, self.stores, self.published);
+        if self.failed || newest == self.served {
             return false;
         }
         let others = newest.iter().zip(&self.served).any(|(new, old)| new.0 != old.0);

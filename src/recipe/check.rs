@@ -86,6 +86,14 @@ impl<'a> Checker<'a> {
                 let rule = "a rule has exactly one of `each`, `one`, `metapackage` and `derive`";
                 report.add(&at, Complaint::new(rule));
             }
+            let folders = [
+                ("each", &rule.each),
+                ("one", &rule.one),
+                ("metapackage", &rule.metapackage),
+            ];
+            for (key, folder) in folders {
+                check_folder(folder.as_deref().unwrap_or_default(), &at.key(key), report);
+            }
             self.files(&rule.manifest, &at.key("manifest"), report);
             if let Some(derive) = &rule.derive {
                 check_package(&derive.package, &at.key("derive").key("package"), report);
@@ -162,6 +170,19 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
     if name.is_empty() || name.starts_with('.') || !name.chars().all(safe) {
         let complaint = Complaint::new("expected a name of letters, digits, `.`, `_` and `-`");
         report.add(at, complaint.found(format!("`{name}`")));
+    }
+}
+
+/// git's trees know no `.` and no `..`.
+fn check_folder(folder: &str, at: &Path, report: &mut Report) {
+    if folder.split('/').any(|name| matches!(name, "." | "..")) {
+        let complaint = Complaint::new("expected a folder by its path from the root of the repository");
+        report.add(
+            at,
+            complaint
+                .found(format!("`{folder}`"))
+                .hint("the root itself is `''`"),
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
 use super::{Repository, files};
@@ -50,7 +50,13 @@ impl Repository {
     /// It is missing, cannot be read, or has other bytes.
     pub fn check_archive(&self, release: &Release) -> anyhow::Result<()> {
         let path = self.archive(release);
-        let size = std::fs::metadata(&path)
+        let found = std::fs::metadata(&path);
+        if let Err(error) = &found
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            bail!("`{}` is missing", path.display());
+        }
+        let size = found
             .with_context(|| format!("failed to look at `{}`", path.display()))?
             .len();
         ensure!(
