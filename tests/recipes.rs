@@ -27,13 +27,16 @@ fn versions(lab: &Lab, repository: &str, package: &str) -> Vec<String> {
 #[test]
 fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
     let lab = Lab::new();
-    lab.upstream("shop")
+    let upstream = lab.upstream("shop");
+    upstream
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
         .write(
             "b/composer.json",
             r#"{"name": "acme/b", "require": {"acme/a": "*", "acme/c": "*"}}"#,
         )
         .release("1.0.0");
+    upstream.git(&["rm", "-q", "-r", "b"]);
+    upstream.release("1.0.1");
     let source = "  - name: shop
     git: https://git.example/shop
     packages: [{each: ''}]
@@ -57,7 +60,7 @@ fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
         "acme shop: warning: versions are pinned for tag 2.0.0, which is not released",
         "acme shop: warning: a correction of acme/a matches no version (misspelt)",
         "acme shop: warning: files of acme/x 1.0.0 are replaced, which is not built",
-        "acme shop: 2 to build, 0 already published, 0 excluded, 0 failed",
+        "acme shop: 2 to build (the same in other refs: 1), 0 already published, 0 excluded, 0 failed",
     ] {
         assert!(said.lines().any(|l| l == line), "`{line}` in\n{said}");
     }

@@ -1,6 +1,6 @@
 //! The commands that end by themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -279,11 +279,19 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
             false => writeln!(out, " ({})", changes.join("; "))?,
         }
     }
-    let (mut already, mut excluded, mut failed) = (0, 0, 0);
+    let new: BTreeSet<_> = plan
+        .builds
+        .iter()
+        .map(|build| format!("{} {}", build.name, build.version))
+        .collect();
+    let (mut again, mut already, mut excluded, mut failed) = (0, 0, 0, 0);
     for line in &plan.lines {
         let because = match &line.outcome {
             Outcome::Published | Outcome::AlreadyPublished => {
-                already += 1;
+                match new.contains(&line.package) {
+                    true => again += 1,
+                    false => already += 1,
+                }
                 continue;
             }
             Outcome::Excluded { because } => {
@@ -302,9 +310,13 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
         writeln!(out, "{repository} {name}: warning: {unused}")?;
     }
     let new = plan.builds.len();
+    let again = match again {
+        0 => String::new(),
+        again => format!(" (the same in other refs: {again})"),
+    };
     writeln!(
         out,
-        "{repository} {name}: {new} to build, {already} already published, {excluded} excluded, {failed} failed"
+        "{repository} {name}: {new} to build{again}, {already} already published, {excluded} excluded, {failed} failed"
     )?;
     Ok(failed == 0)
 }
