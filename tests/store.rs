@@ -768,7 +768,7 @@ fn verify_finds_damage_and_repairs_what_git_still_has() {
         text.contains("good-1.0.0.zip` is damaged: its SHA-256 is"),
         "{text}"
     );
-    assert!(text.contains("good-1.1.0.zip`: No such file"), "{text}");
+    assert!(text.contains("good-1.1.0.zip` is missing"), "{text}");
     assert!(text.contains(": 2 problems"), "{text}");
 
     // What git no longer has as it was published stays damaged, and is never replaced by something else.

@@ -48,8 +48,8 @@ pub(super) struct Builder<'a> {
 /// How long after a cycle the next one may begin that a push asks for: one release is many pushes, in many repositories.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long after a cycle that could not reach a source the next one begins at the earliest, where there is something to
-/// serve meanwhile.
+/// How long after a cycle that could not reach a source, but came to its end, the next one begins at the earliest, where there
+/// is something to serve meanwhile.
 const LATER: Duration = Duration::from_secs(600);
 
 /// How long a first cycle waits for another instance that has the volume.
@@ -173,6 +173,7 @@ impl Builder<'_> {
             true => report.sources.values().all(|source| source.error.is_none()),
             false => report.is_complete(),
         };
+        let was_given_up = report.is_none();
         if report.is_some_and(is_done) {
             *failures = 0;
             return scheduled;
@@ -180,7 +181,10 @@ impl Builder<'_> {
         *failures += 1;
         let pause = retry_after(*failures);
         // Clients can do with what is published for a while, but not with nothing.
-        let pause = if published { pause.max(LATER) } else { pause };
+        let pause = match published && !was_given_up {
+            true => pause.max(LATER),
+            false => pause,
+        };
         scheduled.min(Timestamp::now() + pause)
     }
 
