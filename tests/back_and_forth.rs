@@ -167,3 +167,91 @@ fn a_bound_package_is_released_again_in_the_same_night() {
     assert_eq!(lines[0]["bound"], format!("http://127.0.0.1:{port}/mirror/"));
     assert!(!assert_served(&lab, port).is_empty());
 }
+
+/// A recipe's second source, so that there is something to publish while nothing else changes.
+fn other(lab: &Lab) -> Upstream {
+    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write(
+        "mirror.yaml",
+        &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
+    );
+    lab.upstream("other")
+}
+
+fn release_other(lab: &Lab, upstream: &Upstream, version: &str, code: i32) {
+    let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
+    upstream.write("composer.json", &manifest).release(version);
+    lab.build(code);
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
+#[test]
+fn a_nightly_version_that_was_withdrawn_comes_back_with_its_url() {
+    let lab = Lab::new();
+    bound(&lab);
+    let port = free_port();
+    lab.configure(port, "");
+    recipe(&lab, "    nightly: main\n");
+    let other = other(&lab);
+    let home = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let away = home.replace(
+        &format!("http://127.0.0.1:{port}/mirror/"),
+        "http://away.example/",
+    );
+    release_other(&lab, &other, "1.0.0", 0);
+    lab.write("mirror.yaml", &away);
+    for version in ["1.0.1", "1.0.2", "1.0.3"] {
+        release_other(&lab, &other, version, 0);
+    }
+    lab.write("mirror.yaml", &home);
+    lab.build(0);
+    let served = assert_served(&lab, port);
+    assert!(
+        served.iter().any(|path| path.contains("acme/project-")),
+        "{served:?}"
+    );
+}
+
+#[test]
+fn what_a_held_back_package_names_is_not_withdrawn() {
+    let lab = Lab::new();
+    let shop = lab.upstream("shop");
+    for version in ["1.0.0", "1.1.0"] {
+        let manifest = format!(r#"{{"name": "acme/shop", "version": "{version}"}}"#);
+        shop.write("composer.json", &manifest).release(version);
+    }
+    lab.configure(
+        free_port(),
+        "  - {name: shop, git: https://git.example/shop, packages: [{one: ''}]}\n  - {name: night, git: https://git.example/shop, nightly: main, packages: [{one: ''}]}\nretention: {versions: 1}\n",
+    );
+    // The sources come first.
+    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    let retention = "retention: {versions: 1}\n";
+    lab.write("recipe.yaml", &recipe.replace(retention, ""));
+    let other = other(&lab);
+    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    lab.write("recipe.yaml", &format!("{recipe}{retention}"));
+    release_other(&lab, &other, "1.0.0", 0);
+    shop.git(&["tag", "-d", "1.0.0"]);
+    std::fs::remove_file(lab.path("data/acme/packages/acme/shop-1.0.0.zip")).unwrap();
+    for turn in 1..6 {
+        shop.write("text", &turn.to_string());
+        shop.git(&["add", "-A"]);
+        shop.git(&["commit", "-q", "-m", "later"]);
+        release_other(&lab, &other, &format!("1.0.{turn}"), 1);
+    }
+    let metadata = std::fs::read(lab.path("data/acme/current/p2/acme/shop.json")).unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata).unwrap();
+    let versions = metadata["packages"]["acme/shop"].as_array().unwrap();
+    assert_eq!(versions.len(), 3);
+    for version in versions.iter().filter(|version| version["version"] != "1.0.0") {
+        let url = version["dist"]["url"].as_str().unwrap();
+        let path = &url[url.find("/packages/").unwrap() + 1..];
+        assert!(lab.path("data/acme").join(path).exists(), "{path}");
+    }
+}

@@ -239,7 +239,54 @@ fn damage_that_all_snapshots_share_is_mended_and_costs_nothing_else() {
     assert_eq!(includes(), before, "what is out there keeps answering");
     let _server = lab.serve("serve", port);
     let mended = get(port, "/mirror/pages/style.css");
-    assert_eq!((mended.status, mended.body), (200, text));
+    assert_eq!((mended.status, &mended.body), (200, &text));
+    assert_eq!(all_archives_answer(&lab, port), 4);
+    // A rollback can be ended all the same.
+    release(&upstream, "1.4.0", "first");
+    lab.build(0);
+    command(&lab, &["rollback"], 0);
+    let style = lab.path("data/acme/current/pages/style.css");
+    std::fs::write(&style, [b"y", &text[1..]].concat()).unwrap();
+    command(&lab, &["rollback", "--end"], 0);
+    lab.build(0);
+    assert_eq!(
+        std::fs::read(lab.path("data/acme/current/pages/style.css")).unwrap(),
+        text
+    );
+}
+
+#[test]
+fn a_running_mirror_mends_damaged_metadata_at_once() {
+    let (lab, _, port) = mirror();
+    let file = lab.path("data/acme/current/packages.json");
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, [b"x", &text[1..]].concat()).unwrap();
+    let _server = lab.serve("run", port);
+    until("it is mended", || {
+        get(port, "/mirror/packages.json").status == 200
+    });
+    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+}
+
+#[test]
+fn a_running_mirror_publishes_what_waited_for_a_repair() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    std::fs::remove_file(lab.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
+    lab.upstream("other")
+        .write("composer.json", r#"{"name": "acme/other", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    let recipe = read(&lab, "recipe.yaml");
+    // With another source everything is due.
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
+    );
+    let _server = lab.serve("run", port);
+    until("the new version", || {
+        get(port, "/mirror/p2/acme/good.json").text().contains("1.2.0")
+    });
+    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
     assert_eq!(all_archives_answer(&lab, port), 4);
 }
 

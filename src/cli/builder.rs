@@ -3,7 +3,7 @@
 //! next.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
 use super::wait;
-use crate::cycle::{Report, Step};
+use crate::cycle::{Finished, Report, Step};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
@@ -62,6 +62,8 @@ struct Due {
     failures: u32,
     /// When the last one ended.
     ended: Option<Timestamp>,
+    /// Archives that it could not read: once one is repaired, there is something to publish.
+    damaged: Vec<PathBuf>,
 }
 
 impl Builder<'_> {
@@ -82,7 +84,7 @@ impl Builder<'_> {
             if self.follower.keep_up() {
                 self.tell();
             }
-            self.mend(&mut repairs);
+            self.mend(&mut repairs, &mut agenda);
             wait(self.stop, Duration::from_secs(1));
         }
     }
@@ -106,17 +108,20 @@ impl Builder<'_> {
                 at,
                 failures: 0,
                 ended: None,
+                damaged: Vec::new(),
             })
             .collect()
     }
 
-    /// Whether what is published was made under another configuration: this one was changed while nothing ran.
+    /// Whether what is published is damaged or was made under another configuration: this one was changed while nothing ran.
     fn is_outdated(&self, i: usize) -> bool {
         let repository = &self.setup.repositories[i];
         let newest = self.follower.stores[i].latest_snapshot();
         newest.ok().flatten().is_some_and(|snapshot| {
             let report = Report::of(&snapshot);
-            snapshot.manifest.base_url != repository.base_url.to_string() || !report.is_of(&repository.recipe)
+            !snapshot.is_whole
+                || snapshot.manifest.base_url != repository.base_url.to_string()
+                || !report.is_of(&repository.recipe)
         })
     }
 
@@ -146,6 +151,13 @@ impl Builder<'_> {
             if !waiting {
                 self.follow();
             }
+            due.damaged = result
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |finished| finished.damaged.clone());
+            for file in &due.damaged {
+                self.follower.published.report_damaged(file);
+            }
+            let result = result.map(|finished| finished.report);
             due.at = self.due_after(i, result, &mut due.failures);
             due.ended = Some(Timestamp::now());
             self.running.waits(&repository.name, due.at);
@@ -188,7 +200,7 @@ impl Builder<'_> {
         scheduled.min(Timestamp::now() + pause)
     }
 
-    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<Report> {
+    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<Finished> {
         let seen = &self.follower.stores[repository];
         let repository = &self.setup.repositories[repository];
         let opened = || {
@@ -203,8 +215,7 @@ impl Builder<'_> {
             }
         })?;
         let observer = |step: Step<'_>| self.running.step(&repository.name, step);
-        let finished = commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)?;
-        Ok(finished.report)
+        commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)
     }
 
     fn follow(&mut self) {
@@ -218,6 +229,13 @@ impl Builder<'_> {
         let _ = self.changed.send(());
     }
 
+    /// Whose snapshot a file is of.
+    fn of_snapshot(&self, file: &Path) -> Option<usize> {
+        let stores = self.follower.stores.iter();
+        let mut snapshots = stores.map(|store| store.root().join("snapshots"));
+        snapshots.position(|folder| file.starts_with(folder))
+    }
+
     /// What was damaged when the program last ran.
     fn known_damage(&self) -> Repairs {
         let files = self.follower.stores.iter().flat_map(|store| {
@@ -228,11 +246,21 @@ impl Builder<'_> {
     }
 
     /// Repairs what could not be served, and records what cannot be repaired; that is tried again, more and more seldom.
-    fn mend(&self, repairs: &mut Repairs) {
+    fn mend(&self, repairs: &mut Repairs, agenda: &mut [Due]) {
         let damaged = self.follower.published.take_damaged();
         let Some(id) = self.id else { return };
         for file in damaged {
-            repairs.entry(file).or_insert_with(Repair::now);
+            match self.of_snapshot(&file) {
+                // The next cycle makes it anew.
+                Some(i) => {
+                    let due = &mut agenda[i];
+                    let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + LATER);
+                    due.at = due.at.min(soon);
+                }
+                None => {
+                    repairs.entry(file).or_insert_with(Repair::now);
+                }
+            }
         }
         let now = Instant::now();
         let due = repairs.iter().filter(|(_, repair)| repair.at <= now);
@@ -244,16 +272,24 @@ impl Builder<'_> {
         if self.stop.is_set() {
             return;
         }
+        let due: BTreeSet<PathBuf> = due.difference(&left.postponed).cloned().collect();
         for file in &due {
             match repairs.get_mut(file) {
-                Some(repair) if left.contains_key(file) => repair.fail(),
+                Some(repair) if left.damaged.contains_key(file) => repair.fail(),
                 _ => drop(repairs.remove(file)),
+            }
+        }
+        let is_repaired = |file: &PathBuf| due.contains(file) && !left.damaged.contains_key(file);
+        for waiting in agenda {
+            if waiting.damaged.iter().any(is_repaired) {
+                waiting.damaged.clear();
+                waiting.at = Timestamp::now();
             }
         }
         for store in self.follower.stores {
             let mut damaged = store.cycles().damaged;
             damaged.retain(|path, _| !due.contains(&store.root().join(path)));
-            damaged.extend(left.iter().filter_map(|(file, because)| {
+            damaged.extend(left.damaged.iter().filter_map(|(file, because)| {
                 let path = file.strip_prefix(store.root()).ok()?;
                 Some((path.to_str()?.to_owned(), because.clone()))
             }));

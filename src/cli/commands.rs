@@ -85,6 +85,7 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
+    warn(store.forget_mended());
     warn(match &result {
         Ok(finished) => record(store, ended(began), finished),
         Err(error) => given_up(store, began, error),
@@ -246,7 +247,14 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::Complete;
     for repository in &setup.repositories {
-        let store = volume.repository(&repository.name)?;
+        let store = match volume.repository(&repository.name) {
+            Ok(store) => store,
+            Err(error) => {
+                writeln!(out, "{}: failed: {error:#}", repository.name)?;
+                exit = Exit::Incomplete;
+                continue;
+            }
+        };
         let cancel = CancelFlag::default();
         with_job(setup, &volume, repository, &store, NOBODY, &cancel, |job| {
             for (source, plan) in cycle::plan(job)? {

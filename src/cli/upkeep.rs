@@ -11,7 +11,7 @@ use crate::cycle::Again;
 use crate::ledger::Release;
 use crate::serve::Published;
 use crate::source::CancelFlag;
-use crate::store::{Repository, Scrub, Volume};
+use crate::store::{Repository, Scrub, Unavailable, Volume};
 
 /// Reads all archives within the configured time, over and over.
 pub(super) fn scrub(
@@ -54,16 +54,24 @@ pub(super) fn scrub(
     }
 }
 
-/// Builds damaged archives again from git, and replaces those that come out as they were published. Answers what is damaged
-/// still: its file and the reason.
+/// How the repair of files ended that is not in here: they are whole.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Why they are damaged still, and what to do.
+    pub(super) damaged: BTreeMap<PathBuf, String>,
+    /// Another instance has the volume.
+    pub(super) postponed: BTreeSet<PathBuf>,
+}
+
+/// Builds damaged archives again from git, and replaces those that come out as they were published.
 pub(super) fn mend(
     setup: &Setup,
     stores: &[Repository],
     id: &str,
     damaged: &BTreeSet<PathBuf>,
     stop: &CancelFlag,
-) -> BTreeMap<PathBuf, String> {
-    let mut left = BTreeMap::new();
+) -> Left {
+    let mut left = Left::default();
     for (repository, store) in setup.repositories.iter().zip(stores) {
         let is_damaged = |r: &Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
         let releases: Vec<_> = standing(store).into_iter().filter(is_damaged).collect();
@@ -75,18 +83,24 @@ pub(super) fn mend(
             let store = volume.repository(&repository.name)?;
             commands::build_again(setup, &volume, repository, &store, &releases, true, stop)
         };
-        let results = mended().unwrap_or_else(|error| {
-            let because = || Again::Impossible(format!("{error:#}"));
-            releases
-                .iter()
-                .map(|release| (release.clone(), because()))
-                .collect()
-        });
+        let results = match mended() {
+            Ok(results) => results,
+            Err(error) if error.is::<Unavailable>() => {
+                left.postponed.extend(releases.iter().map(|r| store.archive(r)));
+                continue;
+            }
+            Err(error) => {
+                let because = format!("{error:#}");
+                let impossible = |release| (release, Again::Impossible(because.clone()));
+                releases.into_iter().map(impossible).collect()
+            }
+        };
         for (release, result) in results {
             let file = store.archive(&release);
             tell(&release, &file, &result);
             if let Again::Impossible(because) = result {
-                left.insert(file.clone(), still(&release, &file, &because));
+                left.damaged
+                    .insert(file.clone(), still(&release, &file, &because));
             }
         }
     }

@@ -43,9 +43,16 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
         true => Volume::open(&setup.config.data)?,
         false => Volume::open_read_only(&setup.config.data)?,
     };
-    let mut problems = 0;
+    let (mut problems, mut failed) = (0, false);
     for repository in repositories {
-        let store = volume.repository(&repository.name)?;
+        let store = match volume.repository(&repository.name) {
+            Ok(store) => store,
+            Err(error) => {
+                println!("{}: {error:#}", repository.name);
+                failed = true;
+                continue;
+            }
+        };
         let checked = Checked {
             setup,
             volume: &volume,
@@ -56,10 +63,14 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
             Some(url) => checked.against(url)?,
             None => checked.all(arguments)?,
         };
+        if git {
+            store.forget_mended()?;
+        }
     }
-    Ok(match problems {
-        0 => Exit::Complete,
-        _ => Exit::Incomplete,
+    Ok(match (failed, problems) {
+        (true, _) => Exit::Failed,
+        (false, 0) => Exit::Complete,
+        (false, _) => Exit::Incomplete,
     })
 }
 

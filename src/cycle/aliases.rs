@@ -46,9 +46,12 @@ pub(super) fn publish(
     if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
         return Ok((known.clone(), 0));
     }
-    let (mut lines, mut batch) = (Vec::new(), Vec::new());
-    for ((name, version), package) in candidates(job, rule, &packages)? {
-        let result = alias(job, rule, &name, &version, &package);
+    let mut batch = Vec::new();
+    let (candidates, mut lines) = candidates(job, rule, &packages);
+    // What an archive replaces that cannot be read is not known: no alias may move away from it.
+    let may_move = lines.is_empty();
+    for ((name, version), package) in candidates {
+        let result = alias(job, rule, &name, &version, &package, may_move);
         let outcome = match result {
             Ok(Some(staged)) => {
                 batch.push(staged);
@@ -74,16 +77,26 @@ pub(super) fn publish(
     Ok((SourceReport::new(rules, refs, lines), new))
 }
 
-/// For each name and version that is replaced, the package that stands for it.
-fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> anyhow::Result<Candidates> {
-    let mut candidates = Candidates::new();
+/// For each name and version that is replaced, the package that stands for it; and a line for each archive that cannot be read.
+fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> (Candidates, Vec<Line>) {
+    let (mut candidates, mut unread) = (Candidates::new(), Vec::new());
     let mut packages: Vec<_> = packages.iter().collect();
     // The reference's order of files decides where two packages of the same version stand for one name.
     packages.sort_by_key(|release| release.path());
     for package in packages {
-        let path = job.store.archive(package);
-        let manifest = manifest(&path)
-            .with_context(|| format!("failed to read the manifest in `{}`", path.display()))?;
+        let manifest = match manifest(&job.store.archive(package)) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let because = format!("failed to read the manifest in `{}`: {error:#}", package.path());
+                unread.push(Line {
+                    source: NAME.into(),
+                    tag: package.tag.clone(),
+                    package: format!("{} {}", package.name, package.version),
+                    outcome: Outcome::Failed { because },
+                });
+                continue;
+            }
+        };
         let Some(Value::Object(replaced)) = manifest.0.get("replace") else {
             continue;
         };
@@ -106,7 +119,7 @@ fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> anyhow::Re
             }
         }
     }
-    Ok(candidates)
+    (candidates, unread)
 }
 
 /// Stages an alias, unless it is published as it should be, or the name is taken by a package.
@@ -116,9 +129,11 @@ fn alias(
     name: &str,
     version: &str,
     package: &Release,
+    may_move: bool,
 ) -> anyhow::Result<Option<(Staged, Release)>> {
     let before = job.store.ledger(|ledger| ledger.find(name, version).cloned());
-    if before.as_ref().is_some_and(|before| before.kind == Kind::Package) {
+    let stays = |before: &Release| before.kind == Kind::Package || !may_move;
+    if before.as_ref().is_some_and(stays) {
         return Ok(None);
     }
     let fill = |text: &str| text.replace("{package}", &package.name).replace("{alias}", name);

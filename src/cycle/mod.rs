@@ -121,6 +121,8 @@ pub struct Finished {
     pub published: usize,
     /// The snapshot that it published; `None` if nothing changed.
     pub snapshot: Option<Snapshot>,
+    /// Archives that could not be read for it.
+    pub damaged: Vec<PathBuf>,
     /// Whether the newest snapshot holds the report.
     pub is_kept: bool,
     /// How long each stage took.
@@ -264,8 +266,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         tracing::warn!("the content of snapshot {to} is held: `mirror rollback --end` publishes again");
     }
     let is_kept = !nothing && held.is_none();
-    let snapshot = if unchanged || !is_kept {
-        None
+    let (snapshot, damaged) = if unchanged || !is_kept {
+        (None, Vec::new())
     } else {
         (job.progress)(Step::Publishing);
         publication::publish(job, previous.as_ref(), &mut report)?
@@ -275,6 +277,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         report,
         published,
         snapshot,
+        damaged,
         is_kept,
         stages: [
             ("fetch", built_from - began),

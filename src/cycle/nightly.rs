@@ -26,7 +26,7 @@ pub(super) struct Night {
     /// `20261124`; `None` in a recipe without branches.
     pub date: Option<String>,
     /// The version of each package that the newest tags have.
-    pins: Arc<Pins>,
+    pub pins: Arc<Pins>,
 }
 
 impl Night {

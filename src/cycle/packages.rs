@@ -79,6 +79,7 @@ pub(super) fn build_source(
     }
     if source.nightly.is_some() {
         depends.extend(fetched.night.date.clone());
+        depends.push(serde_json::to_string(&*fetched.night.pins)?);
     }
     let rules = source.fingerprint(&depends);
     let commits: BTreeMap<_, _> = releases
@@ -154,7 +155,7 @@ pub(super) fn build_source(
     Ok((report, new))
 }
 
-/// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes.
+/// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes, and not withdrawn since.
 fn stage(
     job: &Job<'_>,
     source: &Source,
@@ -170,13 +171,15 @@ fn stage(
         Some(_) => Kind::Dev,
         None => Kind::Package,
     };
-    let before = |ledger: &Ledger| {
-        ledger
-            .find_for(&name, &version, &base_url)
-            .map(|before| before.sha256)
-    };
+    let before = |ledger: &Ledger| ledger.find_for(&name, &version, &base_url).cloned();
     let before = job.store.ledger(before);
-    if before == Some(staged.digests.sha256) {
+    let latest = job.store.latest_snapshot()?;
+    let stands = |before: &Release| {
+        let latest = latest.as_ref().map(|latest| &latest.manifest);
+        latest.is_none_or(|latest| !latest.withdraws(before.number))
+    };
+    let is_same = |before: &Release| before.sha256 == staged.digests.sha256 && stands(before);
+    if before.as_ref().is_some_and(is_same) {
         return Ok(None);
     }
     // One version has one file for each URL that it was bound to, and each later state of a nightly one has its own.

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::report::Report;
@@ -24,7 +25,8 @@ type ByName<'r> = BTreeMap<&'r str, Vec<&'r Release>>;
 /// The versions of packages that were read, newest first.
 type Read = BTreeMap<String, Vec<PackageVersion>>;
 
-/// Publishes what there is after `previous`; answers `None` if nothing would change.
+/// Publishes what there is after `previous`; answers the snapshot, `None` if nothing would change, and the archives that could
+/// not be read.
 ///
 /// # Errors
 /// A loss that the fuse prevents, and those of the store.
@@ -32,7 +34,7 @@ pub(super) fn publish(
     job: &Job<'_>,
     previous: Option<&Snapshot>,
     report: &mut Report,
-) -> anyhow::Result<Option<Snapshot>> {
+) -> anyhow::Result<(Option<Snapshot>, Vec<PathBuf>)> {
     let (said, releases) = (job.said(), releases(job, previous));
     let by = maker(&said)?;
     let whole = previous.filter(|previous| previous.is_whole);
@@ -41,6 +43,8 @@ pub(super) fn publish(
     let changed = changed(&by_name, before.as_ref());
     let (mut new, unread) = metadata::read(job.store, &changed, job.workers);
     hold_back(&unread, before.as_ref(), &mut by_name, &mut new);
+    let damaged = unread.iter().map(|(release, _)| job.store.archive(release));
+    let damaged = damaged.collect();
     for (release, because) in unread {
         report.fail(release, because);
     }
@@ -84,11 +88,14 @@ pub(super) fn publish(
         releases: job.store.ledger(|ledger| ledger.len()),
         rollback_to: None,
         expired: {
-            let named = releases.iter().map(|release| release.number).collect();
+            // A package that is held back names what it named before.
+            let held_back = summaries.values().flat_map(|summary| &summary.releases);
+            let named = releases.iter().map(|release| &release.number).chain(held_back);
+            let named = named.copied().collect();
             job.store.expiry(previous, &named, job.retention.grace)
         },
     };
-    job.store.commit_snapshot(previous, &contents)
+    Ok((job.store.commit_snapshot(previous, &contents)?, damaged))
 }
 
 /// The releases of the packages that have others than before.

@@ -111,9 +111,10 @@ fn stale_from(schedule: &Schedule, checked: Timestamp) -> Option<Timestamp> {
 }
 
 impl Facts<'_> {
-    /// Nothing failed, nothing is held back, and no archive is damaged.
+    /// Nothing failed, nothing is held back, and nothing is damaged.
     pub fn is_complete(&self) -> bool {
-        self.report.is_complete() && self.held().is_none() && self.cycles.damaged.is_empty()
+        let is_whole = self.snapshot.is_none_or(|snapshot| snapshot.is_whole);
+        self.report.is_complete() && self.held().is_none() && self.cycles.damaged.is_empty() && is_whole
     }
 
     /// Whether the last cycle did not do all that it should.

@@ -128,6 +128,7 @@ impl Repository {
             highest: number,
             whole: Some(snapshot.clone()),
             readable: Some(snapshot.clone()),
+            lost: None,
         };
         drop(newest);
         // The next cycle tries again.

@@ -105,6 +105,20 @@ impl Repository {
         self.write_cycles(&cycles)
     }
 
+    /// Takes archives out of the record of damage that are whole again.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn forget_mended(&self) -> anyhow::Result<()> {
+        let mut damaged = self.cycles().damaged;
+        let is_damaged = |path: &str| {
+            let release = self.ledger(|ledger| ledger.releases().iter().find(|r| r.path() == path).cloned());
+            release.is_some_and(|release| self.check_archive(&release).is_err())
+        };
+        damaged.retain(|path, _| is_damaged(path));
+        self.note_damaged(damaged)
+    }
+
     /// Records which archives are damaged, if that has changed.
     ///
     /// # Errors

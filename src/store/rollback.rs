@@ -68,7 +68,16 @@ impl Repository {
     ) -> anyhow::Result<Snapshot> {
         let mut files = BTreeMap::new();
         for path in target.manifest.files.keys() {
-            files.insert(path.clone(), Some(target.read(path)?));
+            let bytes = match target.read(path) {
+                Ok(bytes) => Some(bytes),
+                // What is damaged there stays so until a cycle makes it anew, which a rollback would keep from being.
+                Err(error) if rollback_to.is_none() => {
+                    tracing::warn!("{error:#}");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            files.insert(path.clone(), bytes);
         }
         // What a packages.json that is out there names keeps answering.
         let includes = current.manifest.files.keys();
@@ -80,7 +89,7 @@ impl Repository {
         let contents = Contents {
             base_url: &current.manifest.base_url,
             files,
-            report: &target.report()?,
+            report: &target.report().unwrap_or_default(),
             made: None,
             releases: current.manifest.releases,
             rollback_to,

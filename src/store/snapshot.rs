@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
@@ -82,7 +83,11 @@ pub(super) struct Newest {
     pub(super) whole: Option<Snapshot>,
     /// The highest one whose manifest can be read.
     pub(super) readable: Option<Snapshot>,
+    /// When the ledger was found unusable, and why: it is looked at again after [`AGAIN`].
+    pub(super) lost: Option<(Instant, String)>,
 }
+
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Repository {
     /// The snapshot to serve: the highest that is whole and follows from the ledger; where none is whole, the highest that can
@@ -111,7 +116,12 @@ impl Repository {
             return Ok(Newest::default());
         };
         let mut known = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.highest == highest {
+        if let Some((at, because)) = &known.lost
+            && at.elapsed() < AGAIN
+        {
+            bail!(LostLines(because.clone()));
+        }
+        if known.lost.is_none() && known.highest == highest {
             return Ok(known.clone());
         }
         let mut found = Newest {
@@ -138,7 +148,10 @@ impl Repository {
                     found.whole = Some(snapshot);
                     break;
                 }
-                Err(error) if error.is::<LostLines>() => return Err(error),
+                Err(error) if error.is::<LostLines>() => {
+                    known.lost = Some((Instant::now(), format!("{error:#}")));
+                    return Err(error);
+                }
                 Err(error) => tracing::error!("passing over a damaged snapshot: {error:#}"),
             }
         }
