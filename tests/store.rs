@@ -291,8 +291,15 @@ fn a_running_mirror_publishes_what_waited_for_a_repair() {
 }
 
 #[test]
-fn an_archive_that_cannot_be_read_holds_nothing_else_back() {
+fn an_archive_that_cannot_be_read_holds_nothing_back_and_is_told_as_before() {
     let (lab, upstream, port) = mirror();
+    let rich = r#"{"name": "acme/good", "version": "0.9.0", "type": "Magento2-Module", "description": " It  is <good> ",
+        "keywords": ["b", "a"], "license": "OSL-3.0", "authors": [{"name": "A", "email": "a@b.example"}], "homepage": "https://a.example",
+        "support": {"issues": "https://a.example/i"}, "require": {"php": "~8.1", "acme/x": "self.version"}, "replace": {"acme/y": "*"},
+        "require-dev": {"acme/z": "1.*"}, "suggest": {"acme/w": "self.version"}, "bin": "/bin/good", "scripts": {"test": "true"},
+        "autoload": {"psr-4": {"Acme\\": "src/"}, "files": ["registration.php"]}, "extra": {"map": [["*", "good"]]}, "abandoned": "acme/better",
+        "archive": {"exclude": ["/tests"]}, "minimum-stability": "dev", "config": {"sort-packages": true}}"#;
+    upstream.write("composer.json", rich).release("0.9.0");
     let other = lab.upstream("other");
     let other_release = |version: &str| {
         let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
@@ -305,37 +312,39 @@ fn an_archive_that_cannot_be_read_holds_nothing_else_back() {
         &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
     );
     lab.build(0);
-    let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
+    let zip = lab.path("data/acme/packages/acme/good-0.9.0.zip");
     let whole = std::fs::read(&zip).unwrap();
     std::fs::write(&zip, "no archive").unwrap();
     release(&upstream, "1.2.0", "first");
     other_release("1.1.0");
     let log = lab.build(1);
     assert!(
-        log.contains("failed to read the manifest in `packages/acme/good-1.0.0.zip`"),
+        log.contains("packages/acme/good-0.9.0.zip") && log.contains("could not be read"),
         "{log}"
     );
+    let text = |package: &str| read(&lab, &format!("data/acme/current/p2/acme/{package}.json"));
     let versions = |package: &str| {
-        let text = read(&lab, &format!("data/acme/current/p2/acme/{package}.json"));
-        let metadata: Value = serde_json::from_str(&text).unwrap();
-        metadata["packages"][format!("acme/{package}")]
-            .as_array()
-            .unwrap()
-            .len()
+        let metadata: Value = serde_json::from_str(&text(package)).unwrap();
+        let versions = metadata["packages"][format!("acme/{package}")].as_array();
+        versions.unwrap().len()
     };
-    assert_eq!(
-        (versions("good"), versions("other")),
-        (2, 2),
-        "nothing lost, and the other one has its new version"
-    );
+    assert_eq!((versions("good"), versions("other")), (4, 2));
+    let recalled = text("good");
     let before = lab.volume();
     lab.build(1);
-    assert_eq!(lab.volume(), before);
+    assert_eq!(
+        lab.volume(),
+        before,
+        "it is damaged still, and there is nothing new"
+    );
+    // With it, and nothing taken over from the snapshot before, the metadata is the same.
     std::fs::write(&zip, whole).unwrap();
+    std::fs::remove_file(lab.path("data/acme/current/made.json")).unwrap();
+    other_release("1.2.0");
     lab.build(0);
-    assert_eq!((versions("good"), versions("other")), (3, 2));
+    assert_eq!(text("good"), recalled);
     let _server = lab.serve("serve", port);
-    assert_eq!(all_archives_answer(&lab, port), 5);
+    assert_eq!(all_archives_answer(&lab, port), 7);
 }
 
 #[test]

@@ -151,9 +151,9 @@ impl Builder<'_> {
             if !waiting {
                 self.follow();
             }
-            due.damaged = result
-                .as_ref()
-                .map_or_else(|_| Vec::new(), |finished| finished.damaged.clone());
+            let root = self.follower.stores[i].root();
+            let damaged = result.iter().flat_map(|finished| finished.damaged.keys());
+            due.damaged = damaged.map(|path| root.join(path)).collect();
             for file in &due.damaged {
                 self.follower.published.report_damaged(file);
             }

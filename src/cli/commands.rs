@@ -85,7 +85,10 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
-    warn(store.forget_mended());
+    let damaged = result
+        .as_ref()
+        .map_or_else(|_| BTreeMap::new(), |finished| finished.damaged.clone());
+    warn(store.recheck_damaged(damaged));
     warn(match &result {
         Ok(finished) => record(store, ended(began), finished),
         Err(error) => given_up(store, began, error),
@@ -132,7 +135,7 @@ fn record(store: &store::Repository, ended: store::Cycle, finished: &Finished) -
         stages: stages
             .map(|(stage, took)| ((*stage).to_owned(), milliseconds(took)))
             .collect(),
-        complete: finished.report.is_complete(),
+        complete: finished.report.is_complete() && store.cycles().damaged.is_empty(),
         ..ended
     };
     let beside = (!finished.is_kept).then_some(&finished.report);
@@ -223,7 +226,7 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
         match run_cycle(setup, &volume, repository, &store, NOBODY, &CancelFlag::default()) {
             Ok(finished) => {
                 summary::print(&repository.name, &finished, began.elapsed());
-                complete &= finished.report.is_complete();
+                complete &= finished.report.is_complete() && store.cycles().damaged.is_empty();
                 // Servers that may not write to the volume have what is made here.
                 make_variants(setup, repository, &store, &CancelFlag::default());
                 published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);

@@ -64,7 +64,7 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
             None => checked.all(arguments)?,
         };
         if git {
-            store.forget_mended()?;
+            store.recheck_damaged(BTreeMap::new())?;
         }
     }
     Ok(match (failed, problems) {

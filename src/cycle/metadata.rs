@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use flate2::read::DeflateDecoder;
 use rawzip::CompressionMethod;
 
@@ -22,38 +22,43 @@ pub fn read<'r>(
     releases: &[&'r Release],
     threads: usize,
 ) -> (BTreeMap<String, Vec<PackageVersion>>, Vec<(&'r Release, String)>) {
-    let version = |(): &(), release: &&Release| {
-        let manifest = manifest(&store.archive(release)).map_err(|error| {
-            let path = release.path();
-            anyhow!("failed to read the manifest in `{path}`: {error:#}\nhint: `mirror verify --repair` builds damaged archives again")
-        })?;
-        Ok(PackageVersion {
-            number: release.number,
-            manifest,
-            version: release.version.parse()?,
-            path: release.path(),
-            sha1: release.sha1,
-            committed: release.committed,
-            size: release.size,
-            commit: release.commit.clone(),
-            source: release.source.clone(),
-            published: release.time,
-        })
-    };
+    let read = |(): &(), release: &&Release| version(release, manifest(&store.archive(release))?);
     let (mut packages, mut unread) = (BTreeMap::<String, Vec<_>>::new(), Vec::new());
     for (&release, version) in releases
         .iter()
-        .zip(workers::map(releases, threads, || Ok(()), version))
+        .zip(workers::map(releases, threads, || Ok(()), read))
     {
         match version {
             Ok(version) => packages.entry(release.name.clone()).or_default().push(version),
             Err(error) => unread.push((release, format!("{error:#}"))),
         }
     }
-    for versions in packages.values_mut() {
-        versions.sort_by(|a, b| b.version.precedence(&a.version));
-    }
+    packages.values_mut().for_each(|versions| sort(versions));
     (packages, unread)
+}
+
+/// Newest first.
+pub(super) fn sort(versions: &mut [PackageVersion]) {
+    versions.sort_by(|a, b| b.version.precedence(&a.version));
+}
+
+/// A release with its manifest.
+///
+/// # Errors
+/// Its version is none.
+pub(super) fn version(release: &Release, manifest: Manifest) -> anyhow::Result<PackageVersion> {
+    Ok(PackageVersion {
+        number: release.number,
+        manifest,
+        version: release.version.parse()?,
+        path: release.path(),
+        sha1: release.sha1,
+        committed: release.committed,
+        size: release.size,
+        commit: release.commit.clone(),
+        source: release.source.clone(),
+        published: release.time,
+    })
 }
 
 /// The manifest in an archive: found by walking the list of its entries, of which there are hundreds, without keeping it.

@@ -19,6 +19,7 @@ mod report;
 mod resources;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -121,8 +122,8 @@ pub struct Finished {
     pub published: usize,
     /// The snapshot that it published; `None` if nothing changed.
     pub snapshot: Option<Snapshot>,
-    /// Archives that could not be read for it.
-    pub damaged: Vec<PathBuf>,
+    /// Archives that could not be read for it, by path, with the reason.
+    pub damaged: BTreeMap<String, String>,
     /// Whether the newest snapshot holds the report.
     pub is_kept: bool,
     /// How long each stage took.
@@ -267,7 +268,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     }
     let is_kept = !nothing && held.is_none();
     let (snapshot, damaged) = if unchanged || !is_kept {
-        (None, Vec::new())
+        (None, BTreeMap::new())
     } else {
         (job.progress)(Step::Publishing);
         publication::publish(job, previous.as_ref(), &mut report)?

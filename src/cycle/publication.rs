@@ -6,21 +6,28 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
 
 use super::report::Report;
 use super::{Job, fuse, metadata, nightly};
+use crate::composer::Manifest;
 use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::repository::listing::Includes;
 use crate::repository::pages::{self, View};
-use crate::repository::{Before, Files, Known, Made, PackageVersion, Said, Summaries, Summary, gaps, render};
+use crate::repository::{
+    Before, Files, Known, Made, PackageVersion, Said, Summaries, Summary, expand, gaps, render,
+};
 use crate::store::Contents;
 use crate::store::snapshot::Snapshot;
 
 /// Releases by package, each in the order of the ledger.
 type ByName<'r> = BTreeMap<&'r str, Vec<&'r Release>>;
+
+/// Archives that could not be read, by path, with the reason.
+pub(super) type Damaged = BTreeMap<String, String>;
 
 /// The versions of packages that were read, newest first.
 type Read = BTreeMap<String, Vec<PackageVersion>>;
@@ -34,7 +41,7 @@ pub(super) fn publish(
     job: &Job<'_>,
     previous: Option<&Snapshot>,
     report: &mut Report,
-) -> anyhow::Result<(Option<Snapshot>, Vec<PathBuf>)> {
+) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     let (said, releases) = (job.said(), releases(job, previous));
     let by = maker(&said)?;
     let whole = previous.filter(|previous| previous.is_whole);
@@ -42,12 +49,17 @@ pub(super) fn publish(
     let mut by_name = by_name(&releases);
     let changed = changed(&by_name, before.as_ref());
     let (mut new, unread) = metadata::read(job.store, &changed, job.workers);
-    hold_back(&unread, before.as_ref(), &mut by_name, &mut new);
-    let damaged = unread.iter().map(|(release, _)| job.store.archive(release));
-    let damaged = damaged.collect();
-    for (release, because) in unread {
-        report.fail(release, because);
+    let mut damaged = Damaged::new();
+    for (release, error) in unread {
+        let because = format!("could not be read: {error}; `mirror verify --repair` builds it again");
+        tracing::error!(file = release.path(), "an archive {because}");
+        damaged.insert(release.path(), because);
+        match previous.and_then(|previous| recall(previous, release)) {
+            Some(version) => new.entry(release.name.clone()).or_default().push(version),
+            None => leave_out(release, &mut by_name),
+        }
     }
+    new.values_mut().for_each(|versions| metadata::sort(versions));
     let summaries = summaries(&by_name, &new, before.as_ref());
     if let Some(previous) = previous {
         fuse::check(job, previous, &summaries)?;
@@ -88,10 +100,7 @@ pub(super) fn publish(
         releases: job.store.ledger(|ledger| ledger.len()),
         rollback_to: None,
         expired: {
-            // A package that is held back names what it named before.
-            let held_back = summaries.values().flat_map(|summary| &summary.releases);
-            let named = releases.iter().map(|release| &release.number).chain(held_back);
-            let named = named.copied().collect();
+            let named = releases.iter().map(|release| release.number).collect();
             job.store.expiry(previous, &named, job.retention.grace)
         },
     };
@@ -113,26 +122,30 @@ fn changed<'r>(by_name: &ByName<'r>, before: Option<&Before>) -> Vec<&'r Release
     changed.flat_map(|(_, releases)| releases).copied().collect()
 }
 
-/// Takes out what cannot be read: a package stays as it was before, without its new versions, and where nothing is known of it
-/// from before it is published without the versions that cannot be read.
-fn hold_back<'r>(
-    unread: &[(&'r Release, String)],
-    before: Option<&Before>,
-    by_name: &mut ByName<'r>,
-    new: &mut Read,
-) {
-    for (release, _) in unread {
-        let name = release.name.as_str();
-        let Some(releases) = by_name.get_mut(name) else {
-            continue;
+/// A release whose archive cannot be read, as the snapshot before tells of it: Composer's data of a version is a manifest
+/// that gives the same data.
+fn recall(previous: &Snapshot, release: &Release) -> Option<PackageVersion> {
+    let name = &release.name;
+    let files = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
+    files.iter().find_map(|file| {
+        let told: Value = serde_json::from_slice(&previous.read(file).ok()?).ok()?;
+        let versions = expand(told["packages"][name.as_str()].as_array()?);
+        let is_it = |version: &Map<String, Value>| {
+            version.get("version").and_then(Value::as_str) == Some(&release.version)
+                && version
+                    .get("dist")
+                    .is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
         };
-        match before.and_then(|before| before.known(name)) {
-            Some(known) => {
-                releases.retain(|release| known.summary.releases.contains(&release.number));
-                new.remove(name);
-            }
-            None => releases.retain(|other| other.number != release.number),
-        }
+        let told = versions.into_iter().find(is_it)?;
+        metadata::version(release, Manifest(told)).ok()
+    })
+}
+
+/// Takes a release out of the metadata.
+fn leave_out(release: &Release, by_name: &mut ByName<'_>) {
+    let name = release.name.as_str();
+    if let Some(releases) = by_name.get_mut(name) {
+        releases.retain(|other| other.number != release.number);
         if releases.is_empty() {
             by_name.remove(name);
         }

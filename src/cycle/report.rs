@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::aliases;
 use crate::digest::Sha256;
-use crate::ledger::Release;
 use crate::package::plan::{Line, Outcome};
 use crate::recipe::Recipe;
 use crate::repository::Gap;
@@ -115,20 +114,6 @@ impl Report {
             tracing::error!("the report of snapshot {number} is of no use: {error:#}");
             Self::default()
         })
-    }
-
-    /// Enters a published version that cannot be told of.
-    pub fn fail(&mut self, release: &Release, because: String) {
-        let source = self.sources.entry(release.source.clone()).or_default();
-        let line = Line {
-            source: release.source.clone(),
-            tag: release.tag.clone(),
-            package: format!("{} {}", release.name, release.version),
-            outcome: Outcome::Failed { because },
-        };
-        if !source.failed.contains(&line) {
-            source.failed.push(line);
-        }
     }
 
     /// # Errors

@@ -17,6 +17,23 @@ pub fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
     minified
 }
 
+/// The versions of a minified list, each whole; what is no version is passed over.
+pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
+    let mut whole = Map::new();
+    let versions = minified.iter().filter_map(Value::as_object);
+    versions
+        .map(|changed| {
+            for (key, value) in changed {
+                match value == "__unset" {
+                    true => whole.shift_remove(key),
+                    false => whole.insert(key.clone(), value.clone()),
+                };
+            }
+            whole.clone()
+        })
+        .collect()
+}
+
 fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {
     let mut changed: Map<_, _> = after
         .iter()
@@ -67,5 +84,7 @@ mod tests {
                 .to_string(),
             expected.to_string()
         );
+        let expanded = expand(expected.as_array().unwrap());
+        assert_eq!(expanded, versions);
     }
 }

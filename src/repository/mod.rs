@@ -28,6 +28,7 @@ use self::root::Root;
 pub use base_url::BaseUrl;
 pub use closure::{Gap, gaps};
 pub use made::{Before, Known, Made, Places};
+pub use minify::expand;
 pub use package::PackageVersion;
 pub use root::{Said, is_current};
 pub use summary::{Newest, Summaries, Summary};

@@ -105,12 +105,13 @@ impl Repository {
         self.write_cycles(&cycles)
     }
 
-    /// Takes archives out of the record of damage that are whole again.
+    /// Adds to the record of damage, and takes out what is whole again.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn forget_mended(&self) -> anyhow::Result<()> {
+    pub fn recheck_damaged(&self, more: BTreeMap<String, String>) -> anyhow::Result<()> {
         let mut damaged = self.cycles().damaged;
+        damaged.extend(more);
         let is_damaged = |path: &str| {
             let release = self.ledger(|ledger| ledger.releases().iter().find(|r| r.path() == path).cloned());
             release.is_some_and(|release| self.check_archive(&release).is_err())
