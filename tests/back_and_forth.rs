@@ -32,6 +32,28 @@ fn recipe(lab: &Lab, more: &str) {
     );
 }
 
+/// A recipe's second source, so that there is something to publish while nothing else changes.
+fn other(lab: &Lab) -> Upstream {
+    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write(
+        "mirror.yaml",
+        &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
+    );
+    lab.upstream("other")
+}
+
+fn release_other(lab: &Lab, upstream: &Upstream, version: &str, code: i32) {
+    let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
+    upstream.write("composer.json", &manifest).release(version);
+    lab.build(code);
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
 fn ledger(lab: &Lab) -> Vec<Value> {
     let text = std::fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
     text.lines()
@@ -96,23 +118,8 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
         port,
         "  - {name: shop, git: https://git.example/shop, nightly: main, packages: [{one: ''}]}\n",
     );
-    let other = lab.upstream("other");
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
-    lab.write(
-        "recipe.yaml",
-        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
-    );
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write(
-        "mirror.yaml",
-        &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
-    );
-    let release = |version: &str| {
-        let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
-        other.write("composer.json", &manifest).release(version);
-        lab.build(0);
-        std::thread::sleep(Duration::from_millis(1100));
-    };
+    let other = other(&lab);
+    let release = |version: &str| release_other(&lab, &other, version, 0);
     for (turn, head) in heads.iter().cycle().take(4).enumerate() {
         upstream.git(&["reset", "-q", "--hard", head]);
         release(&format!("1.0.{turn}"));
@@ -166,28 +173,6 @@ fn a_bound_package_is_released_again_in_the_same_night() {
     assert_eq!((lines.len(), files.len()), (3, 3), "each state has its own file");
     assert_eq!(lines[0]["bound"], format!("http://127.0.0.1:{port}/mirror/"));
     assert!(!assert_served(&lab, port).is_empty());
-}
-
-/// A recipe's second source, so that there is something to publish while nothing else changes.
-fn other(lab: &Lab) -> Upstream {
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
-    lab.write(
-        "recipe.yaml",
-        &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
-    );
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write(
-        "mirror.yaml",
-        &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
-    );
-    lab.upstream("other")
-}
-
-fn release_other(lab: &Lab, upstream: &Upstream, version: &str, code: i32) {
-    let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
-    upstream.write("composer.json", &manifest).release(version);
-    lab.build(code);
-    std::thread::sleep(Duration::from_millis(1100));
 }
 
 #[test]

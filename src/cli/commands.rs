@@ -1,6 +1,6 @@
 //! The commands that end by themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::cycle::{self, Again, Finished, Job, Step};
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
-use crate::package::plan::{Outcome, Plan};
-use crate::recipe::{Recipe, Source};
+use crate::package::plan::Outcome;
+use crate::recipe::Recipe;
 use crate::source::{self, CancelFlag, Fetcher};
 use crate::status::plural;
 use crate::store::{self, Volume};
@@ -27,7 +27,7 @@ use crate::store::{self, Volume};
 pub(super) type Observer<'a> = &'a (dyn Fn(Step<'_>) + Sync);
 
 /// Nobody looks but at the terminal.
-const NOBODY: Observer<'static> = &|_| {};
+pub(super) const NOBODY: Observer<'static> = &|_| {};
 
 /// Runs one cycle of `repository`, tells `observer` its steps, logs its summary and answers how it ended.
 pub(super) fn run_cycle(
@@ -147,7 +147,8 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-fn with_job<T>(
+/// Does `work` on a repository under the configuration.
+pub(super) fn with_job<T>(
     setup: &Setup,
     volume: &Volume,
     repository: &Repository,
@@ -242,94 +243,6 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
         (false, true) => Exit::Incomplete,
         (false, false) => Exit::Failed,
     })
-}
-
-/// What a cycle would build.
-pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&setup.config.data)?;
-    let mut out = std::io::stdout().lock();
-    let mut exit = Exit::Complete;
-    for repository in &setup.repositories {
-        let store = match volume.repository(&repository.name) {
-            Ok(store) => store,
-            Err(error) => {
-                writeln!(out, "{}: failed: {error:#}", repository.name)?;
-                exit = Exit::Incomplete;
-                continue;
-            }
-        };
-        let cancel = CancelFlag::default();
-        with_job(setup, &volume, repository, &store, NOBODY, &cancel, |job| {
-            for (source, plan) in cycle::plan(job)? {
-                let complete = match plan {
-                    Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,
-                    Err(error) => {
-                        writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
-                        false
-                    }
-                };
-                if !complete {
-                    exit = Exit::Incomplete;
-                }
-            }
-            Ok(())
-        })?;
-    }
-    Ok(exit)
-}
-
-/// Writes the plan of one source, a line each; answers whether nothing in it failed.
-fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Plan) -> io::Result<bool> {
-    let name = &source.name;
-    for build in &plan.builds {
-        let (tag, package, version) = (&build.release.tag, &build.name, &build.version);
-        write!(out, "{repository} {name} {tag}: build {package} {version}")?;
-        let changes = build.changes(source);
-        match changes.is_empty() {
-            true => writeln!(out)?,
-            false => writeln!(out, " ({})", changes.join("; "))?,
-        }
-    }
-    let new: BTreeSet<_> = plan
-        .builds
-        .iter()
-        .map(|build| format!("{} {}", build.name, build.version))
-        .collect();
-    let (mut again, mut already, mut excluded, mut failed) = (0, 0, 0, 0);
-    for line in &plan.lines {
-        let because = match &line.outcome {
-            Outcome::Published | Outcome::AlreadyPublished => {
-                match new.contains(&line.package) {
-                    true => again += 1,
-                    false => already += 1,
-                }
-                continue;
-            }
-            Outcome::Excluded { because } => {
-                excluded += 1;
-                format!("excluded: {because}")
-            }
-            Outcome::Failed { because } => {
-                failed += 1;
-                format!("failed: {because}")
-            }
-        };
-        let (tag, package) = (&line.tag, &line.package);
-        writeln!(out, "{repository} {name} {tag}: {package} {because}")?;
-    }
-    for unused in &plan.unused {
-        writeln!(out, "{repository} {name}: warning: {unused}")?;
-    }
-    let new = plan.builds.len();
-    let again = match again {
-        0 => String::new(),
-        again => format!(" (the same in other refs: {again})"),
-    };
-    writeln!(
-        out,
-        "{repository} {name}: {new} to build{again}, {already} already published, {excluded} excluded, {failed} failed"
-    )?;
-    Ok(failed == 0)
 }
 
 /// What the configuration means.

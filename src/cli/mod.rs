@@ -10,6 +10,7 @@ mod interrupt;
 mod live;
 mod named;
 mod notify;
+mod plan;
 mod process;
 mod progress;
 mod publisher;
@@ -167,7 +168,7 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
             Command::Run => daemon::run(setup, named),
             Command::Serve => daemon::serve(setup, named),
             Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
-            Command::Plan => interrupt::end_on_signal().and_then(|()| commands::plan(&setup)),
+            Command::Plan => interrupt::end_on_signal().and_then(|()| plan::plan(&setup)),
             Command::Check => commands::check(&setup),
             Command::Verify(arguments) => verify::verify(&setup, arguments),
             Command::Rollback(arguments) => rollback::rollback(&setup, arguments),

@@ -1,0 +1,101 @@
+//! `mirror plan`: what a cycle would build, a line each.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use super::Exit;
+use super::commands::{NOBODY, with_job};
+use super::setup::Setup;
+use crate::cycle;
+use crate::package::plan::{Outcome, Plan};
+use crate::recipe::Source;
+use crate::source::CancelFlag;
+use crate::store::Volume;
+
+/// What a cycle would build.
+pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
+    let volume = Volume::open(&setup.config.data)?;
+    let mut out = std::io::stdout().lock();
+    let mut exit = Exit::Complete;
+    for repository in &setup.repositories {
+        let store = match volume.repository(&repository.name) {
+            Ok(store) => store,
+            Err(error) => {
+                writeln!(out, "{}: failed: {error:#}", repository.name)?;
+                exit = Exit::Incomplete;
+                continue;
+            }
+        };
+        let cancel = CancelFlag::default();
+        with_job(setup, &volume, repository, &store, NOBODY, &cancel, |job| {
+            for (source, plan) in cycle::plan(job)? {
+                let complete = match plan {
+                    Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,
+                    Err(error) => {
+                        writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
+                        false
+                    }
+                };
+                if !complete {
+                    exit = Exit::Incomplete;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(exit)
+}
+
+/// Writes the plan of one source, a line each; answers whether nothing in it failed.
+fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Plan) -> io::Result<bool> {
+    let name = &source.name;
+    for build in &plan.builds {
+        let (tag, package, version) = (&build.release.tag, &build.name, &build.version);
+        write!(out, "{repository} {name} {tag}: build {package} {version}")?;
+        let changes = build.changes(source);
+        match changes.is_empty() {
+            true => writeln!(out)?,
+            false => writeln!(out, " ({})", changes.join("; "))?,
+        }
+    }
+    let new: BTreeSet<_> = plan
+        .builds
+        .iter()
+        .map(|build| format!("{} {}", build.name, build.version))
+        .collect();
+    let (mut again, mut already, mut excluded, mut failed) = (0, 0, 0, 0);
+    for line in &plan.lines {
+        let because = match &line.outcome {
+            Outcome::Published | Outcome::AlreadyPublished => {
+                match new.contains(&line.package) {
+                    true => again += 1,
+                    false => already += 1,
+                }
+                continue;
+            }
+            Outcome::Excluded { because } => {
+                excluded += 1;
+                format!("excluded: {because}")
+            }
+            Outcome::Failed { because } => {
+                failed += 1;
+                format!("failed: {because}")
+            }
+        };
+        let (tag, package) = (&line.tag, &line.package);
+        writeln!(out, "{repository} {name} {tag}: {package} {because}")?;
+    }
+    for unused in &plan.unused {
+        writeln!(out, "{repository} {name}: warning: {unused}")?;
+    }
+    let new = plan.builds.len();
+    let again = match again {
+        0 => String::new(),
+        again => format!(" (the same in other refs: {again})"),
+    };
+    writeln!(
+        out,
+        "{repository} {name}: {new} to build{again}, {already} already published, {excluded} excluded, {failed} failed"
+    )?;
+    Ok(failed == 0)
+}
