@@ -286,6 +286,8 @@ fn a_running_mirror_publishes_what_waited_for_a_repair() {
     until("the new version", || {
         get(port, "/mirror/p2/acme/good.json").text().contains("1.2.0")
     });
+    let zip = "/mirror/packages/acme/good-1.0.0.zip";
+    until("the repair", || get(port, zip).status == 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
     assert_eq!(all_archives_answer(&lab, port), 4);
 }
@@ -926,6 +928,24 @@ fn what_cannot_be_repaired_is_told_until_it_is_put_back() {
     assert_eq!(status("1.0.0"), 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
     assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 0);
+}
+
+/// Where the sources are fetched from is nobody's business.
+#[test]
+fn what_is_told_of_damage_names_no_inner_address() {
+    let (lab, upstream, port) = mirror();
+    std::fs::rename(&upstream.folder, lab.path("away")).unwrap();
+    std::fs::remove_file(lab.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
+    let _server = lab.serve("run", port);
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 503);
+    until("word of it", || told(port, "/mirror/")["counts"]["damaged"] == 1);
+    let page = get(port, "/mirror/status.html").text();
+    assert!(
+        page.contains("good-1.0.0.zip is missing and could not be built again"),
+        "{page}"
+    );
+    let inner = lab.path("git").display().to_string();
+    assert!(!page.contains(&inner), "{page}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 
+use super::outward::outward;
 use super::packages::plan_with;
 use super::{Fetched, Found, Job, Step, last_report};
 use crate::digest::Sha256;
@@ -56,7 +57,7 @@ pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Ve
                     let build = builds.of(job, source, found, &fetched, release)?;
                     build_again(job, source, found, build, release, mend)
                 });
-            results.push((release.clone(), or_impossible(result)));
+            results.push((release.clone(), or_impossible(job, result)));
             (job.progress)(Step::Built);
         }
     }
@@ -64,14 +65,18 @@ pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Ve
     for release in wanted.iter().filter(built) {
         results.push((
             release.clone(),
-            or_impossible(finished(job, &fetched, release, mend)),
+            or_impossible(job, finished(job, &fetched, release, mend)),
         ));
     }
     Ok(results)
 }
 
-fn or_impossible(result: anyhow::Result<Again>) -> Again {
-    result.unwrap_or_else(|error| Again::Impossible(format!("{error:#}")))
+/// The reason is shown to everybody; the log has it whole.
+fn or_impossible(job: &Job<'_>, result: anyhow::Result<Again>) -> Again {
+    result.unwrap_or_else(|error| {
+        tracing::warn!("nothing was built again: {error:#}");
+        Again::Impossible(outward(job, &format!("{error:#}")))
+    })
 }
 
 /// The builds of each ref that was planned.

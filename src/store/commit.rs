@@ -162,7 +162,7 @@ impl Repository {
                 let of = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
                 of(&p.manifest) == of(manifest)
             };
-            // What is given without its bytes was found to be right.
+            // What is given without its bytes is meant to stay as it is there.
             let before = previous.filter(|p| p.is_whole || bytes.is_none()).filter(same);
             match (before, bytes) {
                 (Some(before), _) => fs::hard_link(before.folder.join(path), &target)
