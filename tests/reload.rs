@@ -2,21 +2,10 @@
 
 mod lab;
 
-use std::time::{Duration, Instant};
-
-use lab::{Lab, free_port, get};
+use lab::{Lab, free_port, get, until};
 
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
-
-/// Waits until `is` holds.
-fn until(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}: not within two minutes");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn lab(port: u16) -> Lab {
     let lab = Lab::new();
@@ -212,7 +201,7 @@ fn a_server_that_does_not_answer_is_not_well() {
     let port = free_port();
     let lab = lab(port);
     let server = lab.serve("run", port);
-    server.signal("STOP");
+    server.suspend();
     let output = lab.mirror("health");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");

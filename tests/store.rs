@@ -5,14 +5,12 @@ mod lab;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use lab::{Lab, Upstream, free_port, get, run};
+use lab::{Lab, Upstream, free_port, get, run, until};
 use mirror::digest::Sha1;
 use serde_json::Value;
 
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
-const LONG: Duration = Duration::from_secs(60);
 
 fn release(upstream: &Upstream, version: &str, text: &str) {
     upstream
@@ -69,14 +67,6 @@ fn all_archives_answer(lab: &Lab, port: u16) -> usize {
         assert_eq!(Sha1::of(&answer.body).to_string(), release["sha1"], "{path}");
     }
     releases.len()
-}
-
-fn until(what: &str, mut happens: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !happens() {
-        assert!(start.elapsed() < LONG, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// `mirror build` under strace, which does `inject` at system calls on the file `on`.

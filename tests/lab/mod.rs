@@ -5,8 +5,18 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// Waits until `is` holds, which a busy machine may take long for.
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: not within two minutes");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// Runs a program that must succeed, and answers what it printed.
 pub fn run(command: &mut Command) -> String {
@@ -95,9 +105,7 @@ impl Lab {
     /// Starts `mirror run` or `mirror serve` and waits until it is ready.
     pub fn serve(&self, command: &str, port: u16) -> Running {
         let running = self.start(command);
-        while get(port, "/-/readyz").status != 200 {
-            std::thread::yield_now();
-        }
+        until("it is ready", || get(port, "/-/readyz").status == 200);
         running
     }
 
@@ -151,6 +159,20 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: &str) {
         run(Command::new("kill").args(["-s", signal, &self.child.id().to_string()]));
+    }
+
+    /// Stops all its threads until SIGCONT. The signal alone does not: a busy machine lets some run on for a while.
+    pub fn suspend(&self) {
+        self.signal("STOP");
+        until("every thread stands still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            threads.map(|thread| thread.unwrap().path()).all(|thread| {
+                let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|state| state.starts_with('T'))
+            })
+        });
     }
 
     /// Sends SIGTERM and answers the exit code.
