@@ -49,16 +49,21 @@ impl Mapped {
         part: Range<u64>,
     ) -> Result<Self> {
         let known = integrity.mapping().filter(|mapping| mapping.is_current(path));
-        let mapping = match known {
-            Some(mapping) => mapping,
-            None => Arc::new(Mapping::open(path, kind, size)?),
+        let known = known.and_then(|mapping| Some((mapping.reopen(path).ok()??, mapping)));
+        let (mapping, file) = match known {
+            Some((file, mapping)) => (mapping, file),
+            None => {
+                let (mapping, file) = Mapping::open(path, kind, size)?;
+                (Arc::new(mapping), file)
+            }
         };
         let rest = usize::try_from(part.start)?..usize::try_from(part.end)?;
-        let compared = integrity.check(mapping.bytes(), rest.clone(), |piece| mapping.populate(piece));
-        if compared.is_err() {
+        let compared = integrity.check(&mapping, &file, &rest);
+        let ready = compared.and_then(|()| Ok(mapping.populate(rest.clone())?));
+        if ready.is_err() {
             integrity.keep(None);
         }
-        compared.with_context(|| format!("failed to serve `{}`", path.display()))?;
+        ready.with_context(|| format!("failed to serve `{}`", path.display()))?;
         mapping.note_compared(&rest);
         integrity.keep(Some(Arc::clone(&mapping)));
         Ok(Self {
@@ -94,12 +99,12 @@ impl Mapped {
         if piece.end <= self.compared {
             self.mapping.populate(piece.clone())?;
         } else {
-            let bytes = self.mapping.bytes();
+            let file = self.mapping.reopen(&self.path)?;
             let start = piece.start - piece.start % PIECE;
-            self.mapping.populate(start..bytes.len().min(start + PIECE))?;
-            if !self.integrity.is_intact(bytes, start) {
+            if !self.integrity.is_intact(&self.mapping, file.as_ref(), start)? {
                 return Err(io::Error::other("its bytes were damaged during the download"));
             }
+            self.mapping.populate(piece.clone())?;
             self.mapping.note_compared(&piece);
         }
         Ok(self.hand_out(piece))

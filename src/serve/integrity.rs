@@ -5,6 +5,8 @@
 //! bit. What was compared a moment ago is not compared again as long as the file system knows of no change; nothing is
 //! trusted for longer than that, because a disk that decays changes neither size nor date.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -56,21 +58,18 @@ impl Integrity {
         self.0.mapping.store(mapping.filter(|_| self.0.keeps));
     }
 
-    /// Checks the pieces of `file` that `part` touches, all of them when nothing is known yet; `load` brings a range
-    /// into memory before it is looked at.
-    pub(super) fn check(
-        &self,
-        file: &[u8],
-        part: Range<usize>,
-        load: impl Fn(Range<usize>) -> std::io::Result<()>,
-    ) -> Result<()> {
+    /// Checks the pieces of a mapped `file` that `part` touches, all of them when nothing is known yet; blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or are not what was published.
+    pub(super) fn check(&self, mapping: &Mapping, file: &File, part: &Range<usize>) -> Result<()> {
         if self.0.sums.get().is_none() {
-            return self.check_whole(file, load);
+            return self.check_whole(mapping, file);
         }
-        for piece in pieces(file.len(), &part) {
-            load(piece.clone())?;
+        for piece in pieces(mapping.len(), part) {
             ensure!(
-                self.is_intact(file, piece.start),
+                self.is_intact(mapping, Some(file), piece.start)?,
                 "its bytes at {}..{} are damaged",
                 piece.start,
                 piece.end
@@ -80,19 +79,28 @@ impl Integrity {
     }
 
     /// Whether the piece that begins at `start` is as it was when the whole file was hashed.
-    pub(super) fn is_intact(&self, file: &[u8], start: usize) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(super) fn is_intact(&self, mapping: &Mapping, file: Option<&File>, start: usize) -> io::Result<bool> {
         let known = self.0.sums.get();
         let known = known.and_then(|sums| sums.get(start / PIECE).copied());
-        let end = file.len().min(start + PIECE);
-        known == Some(crc32fast::hash(&file[start..end]))
+        let mut sum = crc32fast::Hasher::new();
+        let piece = start..mapping.len().min(start + PIECE);
+        mapping.read(file, piece, |block| sum.update(block))?;
+        Ok(known == Some(sum.finalize()))
     }
 
-    fn check_whole(&self, file: &[u8], load: impl Fn(Range<usize>) -> std::io::Result<()>) -> Result<()> {
+    fn check_whole(&self, mapping: &Mapping, file: &File) -> Result<()> {
         let (mut hasher, mut sums) = (sha2::Sha256::new(), Vec::new());
-        for piece in pieces(file.len(), &(0..file.len())) {
-            load(piece.clone())?;
-            hasher.update(&file[piece.clone()]);
-            sums.push(crc32fast::hash(&file[piece]));
+        for piece in pieces(mapping.len(), &(0..mapping.len())) {
+            let mut sum = crc32fast::Hasher::new();
+            mapping.read(Some(file), piece, |block| {
+                hasher.update(block);
+                sum.update(block);
+            })?;
+            sums.push(sum.finalize());
         }
         let found = Sha256(hasher.finalize().into());
         ensure!(

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,9 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// A file that has changed this recently may change again without a new time: clocks of file systems are coarse.
 const COARSE: Duration = Duration::from_secs(1);
+
+/// Bytes that are read at once, to be compared.
+const BLOCK: usize = 64 << 10;
 
 /// In bytes; a larger page only makes the answer of the kernel shorter.
 const PAGE: usize = 4096;
@@ -76,7 +80,7 @@ impl Mapping {
     /// # Errors
     ///
     /// When the file cannot be opened, or is not the one that was published with `size` bytes.
-    pub(super) fn open(path: &Path, kind: Kind, size: u64) -> Result<Self> {
+    pub(super) fn open(path: &Path, kind: Kind, size: u64) -> Result<(Self, File)> {
         let named = || format!("failed to open `{}`", path.display());
         let file = File::open(path).with_context(named)?;
         let stamp = Stamp::of(&fstat(file.as_fd()).with_context(named)?);
@@ -91,18 +95,71 @@ impl Mapping {
         let map =
             unsafe { Mmap::map(&file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
         let len = usize::try_from(size)?;
-        Ok(Self {
+        let mapping = Self {
             map,
             len,
             stamp,
             since: Instant::now(),
             compared: (0..len.div_ceil(PIECE)).map(|_| AtomicU64::new(0)).collect(),
-        })
+        };
+        Ok((mapping, file))
     }
 
-    /// The published bytes.
+    /// The published bytes. Whoever looks at them while somebody cuts the file short dies of a SIGBUS: they are for the
+    /// kernel to send, which has an error for that, and [`Mapping::read`] is for looking at them.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map[..self.len]
+    }
+
+    /// The number of published bytes.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The file that is mapped, opened again at its `path`; none when it is not there any more.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or was cut short.
+    pub(super) fn reopen(&self, path: &Path) -> io::Result<Option<File>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let stamp = Stamp::of(&fstat(file.as_fd())?);
+        if (stamp.device, stamp.inode) != (self.stamp.device, self.stamp.inode) {
+            return Ok(None);
+        }
+        match stamp.size < self.stamp.size {
+            true => Err(io::Error::other("it was cut short")),
+            false => Ok(Some(file)),
+        }
+    }
+
+    /// Hands the bytes of `range` to `take`, block by block; of `file` where there is one, which nobody can cut short by its
+    /// name any more where there is none. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub(super) fn read(
+        &self,
+        file: Option<&File>,
+        range: Range<usize>,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let Some(file) = file else {
+            self.populate(range.clone())?;
+            take(&self.bytes()[range]);
+            return Ok(());
+        };
+        let mut block = vec![0; BLOCK];
+        for start in range.clone().step_by(BLOCK) {
+            let block = &mut block[..BLOCK.min(range.end - start)];
+            file.read_exact_at(block, start as u64)?;
+            take(block);
+        }
+        Ok(())
     }
 
     /// Whether the file at `path` is still this one, unchanged.
