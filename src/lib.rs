@@ -23,7 +23,7 @@
 //! | [`repository`] | metadata and pages from releases: values in, bytes out | |
 //! | [`status`] | what is said of a mirror's state: `mirror.json`, the status page; pure | |
 //! | [`cycle`] | fetch, plan, build, publish: the only place where these stages meet | |
-//! | [`serve`] | HTTP from a table in memory | hyper |
+//! | [`serve`] | HTTP from a table in memory | tokio, httparse, hyper |
 //! | [`schedule`], [`observe`] | crontab lines; the log and the metrics | cron, tracing, prometheus |
 //! | [`coding`], [`digest`], [`memory`] | content codings; SHA-1 and SHA-256; memory that is given back | brotli, zstd, flate2, libc |
 //! | [`push`] | deliveries of GitHub and GitLab: genuine or not, and about what; pure | hmac |
@@ -69,6 +69,9 @@
 //!   by name before it is read into memory ([`package::Limits`]).
 //! - Half of the processors serve, at least one: with two threads on two processors, 81,000 requests a second of p2 metadata
 //!   become 73,000, and the 99th percentile 2.0 ms instead of 0.7. Digests and passwords have threads of their own.
+//! - HTTP/1.1 is spoken by [`serve`] itself, with httparse for its grammar, HTTP/2 by hyper: a request and its answer then need
+//!   no tables of headers, and take 9,000 instructions of ours where they took 16,400. Their bytes are compared through reads of
+//!   the file, not through its mapping: a file that somebody cuts short is an error of a read, and a signal in a mapping.
 //! - packages.json holds the versions of all packages unless configured otherwise: with 40 ms to the client, an update takes a
 //!   quarter of the time of one request for each package.
 //! - The includes of the last `snapshots.keep` states stay reachable, older ones go: clients ask for them within minutes.

@@ -146,6 +146,42 @@ fn a_push_starts_a_cycle_and_many_start_one() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// By a client that does not know the length beforehand, or first asks whether the body is wanted.
+#[test]
+fn a_delivery_comes_in_whatever_way_http_has() {
+    let port = free_port();
+    let lab = lab(port, "push:\n  - {from: github, secret_file: github}\n");
+    let server = lab.serve("run", port);
+    let body = format!("{{\"x\": \"{}\"}}", "x".repeat(2 << 20));
+    let signed = github("ping", GITHUB_SECRET, &body);
+    for way in ["Content-Type: a/b", "Transfer-Encoding: chunked"] {
+        for expect in ["Expect:", "Expect: 100-continue"] {
+            let mut curl = Command::new("curl");
+            // Without an invitation it would wait until it is too late.
+            curl.args([
+                "-s",
+                "-w",
+                "%{http_code}",
+                "--expect100-timeout",
+                "60",
+                "--max-time",
+                "30",
+            ])
+            .args(["--data-binary", "@-", "-H", way, "-H", expect])
+            .args(signed.lines().flat_map(|header| ["-H", header]))
+            .arg(format!("http://127.0.0.1:{port}/-/push"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+            let mut curl = curl.spawn().expect("curl is installed by tests/run");
+            curl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+            let output = curl.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.ends_with("200"), "{way}, {expect}: {said}");
+        }
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn nobody_is_listened_to_unless_configured() {
     let port = free_port();

@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::request::{Fields, Name};
 use crate::digest::Sha256;
 
 /// Requests that may wait for the check of a password; more are told to come back.
@@ -105,12 +104,11 @@ impl Users {
         }
     }
 
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Admission {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next().and_then(|value| value.to_str().ok()), values.next()) else {
-            return Admission::Refused;
-        };
-        let Some((scheme, credentials)) = value.split_once(' ') else {
+    pub(super) async fn admit(&self, fields: Fields<'_>) -> Admission {
+        let Some((scheme, credentials)) = fields
+            .only(Name::Authorization)
+            .and_then(|value| value.split_once(' '))
+        else {
             return Admission::Refused;
         };
         let credentials = credentials.trim();
@@ -238,9 +236,8 @@ impl Doors {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
+    use crate::serve::request::Field;
 
     fn users() -> Users {
         let hash = bcrypt::hash("right", 4).unwrap();
@@ -250,8 +247,8 @@ mod tests {
 
     fn admission(users: &Users, authorization: &str) -> Admission {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let headers = [(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())];
-        runtime.block_on(users.admit(&HeaderMap::from_iter(headers)))
+        let fields = [Field::new("authorization", authorization.as_bytes())];
+        runtime.block_on(users.admit(Fields(&fields)))
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use hyper::Request;
 use hyper::body::Body as _;
-use hyper::header::USER_AGENT;
 
+use super::request::Request;
 use super::respond::Answer;
 use super::server::Shared;
 use crate::observe::{ACCESS, AnswerKind, Answered, Tally};
@@ -36,16 +35,16 @@ impl Account {
         Self(Instant::now())
     }
 
-    pub(super) fn close<B>(
+    pub(super) fn close(
         self,
         shared: &Shared,
         tally: &Tally,
         ip: Option<IpAddr>,
-        request: &Request<B>,
+        request: &Request<'_>,
         answer: &Answer,
     ) {
-        let (status, took) = (answer.response.status(), self.0.elapsed());
-        let bytes = answer.response.body().size_hint().lower();
+        let (status, took) = (answer.reply.status, self.0.elapsed());
+        let bytes = answer.reply.body.size_hint().lower();
         let kind = AnswerKind {
             route: answer.route,
             status: status.as_u16(),
@@ -63,15 +62,15 @@ impl Account {
             tracing::info!(
                 target: ACCESS,
                 client = ip.map(|ip| ip.to_string()),
-                method = request.method().as_str(),
-                path = cut(request.uri().path()),
-                protocol = ?request.version(),
+                method = request.method.as_str(),
+                path = cut(request.path),
+                protocol = ?request.version,
                 status = status.as_u16(),
                 route = answer.route,
                 encoding = answer.coding(),
                 bytes,
                 microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(cut),
+                agent = request.fields.first("user-agent").map(cut),
                 "answered"
             );
         }

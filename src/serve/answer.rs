@@ -1,14 +1,15 @@
 //! The answers that are not a published file, and the headers of each.
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
 use super::kind::Kind;
+use super::reply::{Header, Reply};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -26,123 +27,115 @@ const RETRY: u64 = 10;
 /// place that has it.
 const MENDED: u64 = 1;
 
-pub(super) fn unsatisfiable(size: u64) -> Response<Body> {
-    let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
-    put(response.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
-    response
+pub(super) fn unsatisfiable(size: u64) -> Reply {
+    let mut reply = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
+    reply.header.add(CONTENT_RANGE, format_args!("bytes */{size}"));
+    reply
 }
 
-pub(super) fn redirect(location: String) -> Response<Body> {
-    let mut response = text(
+pub(super) fn redirect(location: &str) -> Reply {
+    let mut reply = stored(
         StatusCode::PERMANENT_REDIRECT,
         "see the same address with a slash at its end",
     );
-    put(response.headers_mut(), LOCATION, location);
-    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
-    response
+    reply.header.add(LOCATION, location);
+    reply
 }
 
-pub(super) fn not_found() -> Response<Body> {
-    let mut response = text(StatusCode::NOT_FOUND, "not found");
-    fixed(response.headers_mut(), CACHE_CONTROL, BRIEFLY);
-    response
+pub(super) fn not_found() -> Reply {
+    stored(StatusCode::NOT_FOUND, "not found")
 }
 
 /// To whoever may not read a private repository; which of its URLs exist is not told.
-pub(super) fn unauthorized() -> Response<Body> {
-    let mut response = text(StatusCode::UNAUTHORIZED, "this repository is private");
-    let headers = response.headers_mut();
-    for scheme in [
+pub(super) fn unauthorized() -> Reply {
+    let mut reply = text(StatusCode::UNAUTHORIZED, "this repository is private");
+    let schemes = [
         r#"Basic realm="mirror", charset="UTF-8""#,
         r#"Bearer realm="mirror""#,
-    ] {
-        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    ];
+    for scheme in schemes {
+        reply.header.add(WWW_AUTHENTICATE, scheme);
     }
-    response
+    reply
 }
 
 /// Keeps an answer out of caches that serve others, and from the scripts of other web sites.
-pub(super) fn keep_private(response: &mut Response<Body>) {
-    let headers = response.headers_mut();
-    headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
-    let policy = headers.get(CACHE_CONTROL).and_then(|policy| policy.to_str().ok());
-    if let Some(policy) = policy.filter(|policy| *policy != NOT_STORED) {
-        let policy = format!("private, {policy}");
-        put(headers, CACHE_CONTROL, policy);
+pub(super) fn keep_private(reply: &mut Reply) {
+    let header = &mut reply.header;
+    header.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let policy = header.get(CACHE_CONTROL).filter(|policy| *policy != NOT_STORED);
+    if let Some(policy) = policy.map(|policy| format!("private, {policy}")) {
+        header.remove(CACHE_CONTROL);
+        header.add(CACHE_CONTROL, policy);
     }
 }
 
-pub(super) fn unpublished() -> Response<Body> {
+pub(super) fn unpublished() -> Reply {
     unavailable("nothing is published here yet; status.html says why")
 }
 
-pub(super) fn damaged() -> Response<Body> {
+pub(super) fn damaged() -> Reply {
     later("this file cannot be served now", MENDED)
 }
 
-pub(super) fn unavailable(reason: &'static str) -> Response<Body> {
+pub(super) fn unavailable(reason: &'static str) -> Reply {
     later(reason, RETRY)
 }
 
 /// "Later", in the one way that makes every Composer come back.
-fn later(reason: &'static str, seconds: u64) -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    response.headers_mut().insert(RETRY_AFTER, seconds.into());
-    response
+fn later(reason: &'static str, seconds: u64) -> Reply {
+    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    reply.header.add(RETRY_AFTER, seconds);
+    reply
 }
 
 /// To OPTIONS.
-pub(super) fn options() -> Response<Body> {
-    allow(status(StatusCode::NO_CONTENT, Body::empty()))
+pub(super) fn options() -> Reply {
+    let mut reply = status(StatusCode::NO_CONTENT, Body::empty());
+    reply.header.add(ALLOW, METHODS);
+    reply
 }
 
-pub(super) fn method_not_allowed() -> Response<Body> {
-    allow(text(
+pub(super) fn method_not_allowed() -> Reply {
+    let mut reply = text(
         StatusCode::METHOD_NOT_ALLOWED,
         "this server only answers GET and HEAD",
-    ))
+    );
+    reply.header.add(ALLOW, METHODS);
+    reply
 }
 
-fn allow(mut response: Response<Body>) -> Response<Body> {
-    fixed(response.headers_mut(), ALLOW, METHODS);
-    response
+/// A short answer in words, not to be stored.
+pub(super) fn text(code: StatusCode, words: &'static str) -> Reply {
+    worded(code, words, NOT_STORED)
 }
 
-/// A short answer in words, not to be stored unless its maker says so.
-pub(super) fn text(code: StatusCode, words: &'static str) -> Response<Body> {
-    bytes(
-        code,
-        Kind::Text.media_type(),
-        Bytes::from_static(words.as_bytes()),
-    )
+/// One that caches may keep for a moment.
+fn stored(code: StatusCode, words: &'static str) -> Reply {
+    worded(code, words, BRIEFLY)
 }
 
-/// An answer made for this request, not to be stored unless its maker says so.
-pub(super) fn bytes(code: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
+fn worded(code: StatusCode, words: &'static str, policy: &str) -> Reply {
+    let words = Bytes::from_static(words.as_bytes());
+    with_body(code, Kind::Text.media_type(), words, policy)
+}
+
+/// An answer made for this request, not to be stored.
+pub(super) fn bytes(code: StatusCode, media_type: &str, body: Bytes) -> Reply {
+    with_body(code, media_type, body, NOT_STORED)
+}
+
+fn with_body(code: StatusCode, media_type: &str, body: Bytes, policy: &str) -> Reply {
     let length = body.len();
-    let mut response = status(code, body.into());
-    let headers = response.headers_mut();
-    fixed(headers, CONTENT_TYPE, media_type);
-    fixed(headers, CACHE_CONTROL, NOT_STORED);
-    headers.insert(CONTENT_LENGTH, length.into());
-    response
+    let mut reply = status(code, body.into());
+    reply.header.add(CONTENT_TYPE, media_type);
+    reply.header.add(CACHE_CONTROL, policy);
+    reply.header.add(CONTENT_LENGTH, length);
+    reply
 }
 
-pub(super) fn status(code: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = code;
-    response.headers_mut().reserve(16);
-    fixed(response.headers_mut(), X_CONTENT_TYPE_OPTIONS, "nosniff");
-    response
-}
-
-pub(super) fn fixed(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers.insert(name, HeaderValue::from_static(value));
-}
-
-/// Every value made here is visible ASCII; one that were not is left out.
-pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
+fn status(status: StatusCode, body: Body) -> Reply {
+    let mut header = Header::default();
+    header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    Reply { status, header, body }
 }

@@ -1,5 +1,6 @@
 //! The body of an answer: bytes in memory, or a mapped file piece by piece.
 
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -73,6 +74,31 @@ impl Body {
             left,
         }))
     }
+
+    /// The next piece; none when all is sent.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, or is damaged; nothing comes after that.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_piece(cx)).await.transpose()
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let pieces = match self {
+            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(Ok)),
+            Self::Disk(pieces) => pieces,
+        };
+        let loaded = ready!(pieces.poll_piece(cx));
+        match &loaded {
+            Some(Ok(piece)) => pieces.left -= piece.len() as u64,
+            Some(Err(error)) => {
+                tracing::error!(%error, "failed to read a published file; its download is cut")
+            }
+            None => {}
+        }
+        Poll::Ready(loaded)
+    }
 }
 
 impl From<Bytes> for Body {
@@ -135,18 +161,8 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let pieces = match self.get_mut() {
-            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Disk(pieces) => pieces,
-        };
-        let Some(loaded) = ready!(pieces.poll_piece(cx)) else {
-            return Poll::Ready(None);
-        };
-        match &loaded {
-            Ok(piece) => pieces.left -= piece.len() as u64,
-            Err(error) => tracing::error!(%error, "failed to read a published file; its download is cut"),
-        }
-        Poll::Ready(Some(loaded.map(Frame::data)))
+        let piece = ready!(self.get_mut().poll_piece(cx));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,22 +4,20 @@
 //! (`ComposerRepository::asyncFetchFile`). So the date is compared as text: "not modified since" would also answer
 //! 304 to the holder of a newer file after a roll-back.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hyper::HeaderMap;
-use hyper::header::{
-    HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    InvalidHeaderValue,
-};
+use hyper::header::{ETAG, LAST_MODIFIED};
 
-use super::asked::Asked;
+use super::reply::Header;
+use super::request::{Fields, Name};
 use crate::digest::Sha256;
 
-/// The two validators of a representation, as they are sent.
+/// The two validators of a representation, in the lines in which they are sent.
 pub(super) struct Validators {
-    /// Strong: it is made from the digest of the bytes.
-    pub(super) etag: HeaderValue,
-    pub(super) last_modified: HeaderValue,
+    lines: Header,
+    etag: Range<usize>,
+    last_modified: Range<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,31 +31,45 @@ pub(super) enum Verdict {
 impl Validators {
     /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each coding has a tag of its own,
     /// and all have the same date, in Unix seconds.
-    ///
-    /// # Errors
-    ///
-    /// None: both are visible ASCII.
-    pub(super) fn new(sha256: Sha256, last_modified: i64) -> Result<Self, InvalidHeaderValue> {
-        Ok(Self {
-            etag: HeaderValue::try_from(format!("\"{}\"", hex::encode(&sha256.0[..16])))?,
-            last_modified: HeaderValue::try_from(httpdate::fmt_http_date(time(last_modified)))?,
-        })
+    pub(super) fn new(sha256: Sha256, last_modified: i64) -> Self {
+        Self::of(&hex::encode(&sha256.0[..16]), time(last_modified))
+    }
+
+    fn of(tag: &str, last_modified: SystemTime) -> Self {
+        let mut lines = Header::default();
+        Self {
+            etag: lines.add(ETAG, format_args!("\"{tag}\"")),
+            last_modified: lines.add(LAST_MODIFIED, httpdate::fmt_http_date(last_modified)),
+            lines,
+        }
+    }
+
+    pub(super) fn lines(&self) -> &Header {
+        &self.lines
+    }
+
+    /// Strong: it is made from the digest of the bytes.
+    fn etag(&self) -> &str {
+        &self.lines.lines()[self.etag.clone()]
+    }
+
+    fn last_modified(&self) -> &str {
+        &self.lines.lines()[self.last_modified.clone()]
     }
 
     /// The order of RFC 9110 section 13.2.2.
-    pub(super) fn evaluate(&self, asked: Asked, headers: &HeaderMap) -> Verdict {
-        if asked.if_match {
-            if !self.matches(headers, IF_MATCH, Comparison::Strong) {
+    pub(super) fn evaluate(&self, fields: Fields<'_>) -> Verdict {
+        if fields.count(Name::IfMatch) > 0 {
+            if !self.matches(fields, Name::IfMatch, Comparison::Strong) {
                 return Verdict::PreconditionFailed;
             }
-        } else if asked.if_unmodified_since && self.is_newer_than(headers) {
+        } else if self.is_newer_than(fields) {
             return Verdict::PreconditionFailed;
         }
-        let fresh = if asked.if_none_match {
-            self.matches(headers, IF_NONE_MATCH, Comparison::Weak)
+        let fresh = if fields.count(Name::IfNoneMatch) > 0 {
+            self.matches(fields, Name::IfNoneMatch, Comparison::Weak)
         } else {
-            asked.if_modified_since
-                && only(headers, IF_MODIFIED_SINCE).is_some_and(|value| value == self.last_modified)
+            fields.only(Name::IfModifiedSince) == Some(self.last_modified())
         };
         if fresh {
             Verdict::NotModified
@@ -67,30 +79,29 @@ impl Validators {
     }
 
     /// Whether a range may be taken from this representation (RFC 9110 section 13.1.5).
-    pub(super) fn allow_range(&self, asked: Asked, headers: &HeaderMap) -> bool {
-        if !asked.if_range {
-            return true;
-        }
-        only(headers, IF_RANGE).is_some_and(|value| value == self.etag || value == self.last_modified)
+    pub(super) fn allow_range(&self, fields: Fields<'_>) -> bool {
+        let condition = fields.only(Name::IfRange);
+        fields.count(Name::IfRange) == 0
+            || condition == Some(self.etag())
+            || condition == Some(self.last_modified())
     }
 
-    fn matches(&self, headers: &HeaderMap, name: HeaderName, comparison: Comparison) -> bool {
-        let mut values = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        values.any(|value| {
-            value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, self.etag.as_bytes()))
-        })
+    fn matches(&self, fields: Fields<'_>, name: Name, comparison: Comparison) -> bool {
+        fields
+            .values(name)
+            .flatten()
+            .any(|value| value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, self.etag())))
     }
 
     /// `If-Unmodified-Since`; a value that is no date is ignored (RFC 9110 section 13.1.4).
-    fn is_newer_than(&self, headers: &HeaderMap) -> bool {
-        let Some(Ok(since)) = only(headers, IF_UNMODIFIED_SINCE).map(httpdate::parse_http_date) else {
+    fn is_newer_than(&self, fields: Fields<'_>) -> bool {
+        let Some(Ok(since)) = fields
+            .only(Name::IfUnmodifiedSince)
+            .map(httpdate::parse_http_date)
+        else {
             return false;
         };
-        let modified = self.last_modified.to_str().map(httpdate::parse_http_date);
-        modified.is_ok_and(|modified| modified.is_ok_and(|modified| modified > since))
+        httpdate::parse_http_date(self.last_modified()).is_ok_and(|modified| modified > since)
     }
 }
 
@@ -102,10 +113,10 @@ enum Comparison {
 }
 
 impl Comparison {
-    fn holds(self, tag: &str, own: &[u8]) -> bool {
+    fn holds(self, tag: &str, own: &str) -> bool {
         match self {
-            Self::Strong => tag.as_bytes() == own,
-            Self::Weak => tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own,
+            Self::Strong => tag == own,
+            Self::Weak => tag.strip_prefix("W/").unwrap_or(tag) == own,
         }
     }
 }
@@ -122,17 +133,6 @@ fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The value of a header that is there exactly once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        None
-    } else {
-        value.to_str().ok()
-    }
-}
-
 fn time(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
 }
@@ -140,27 +140,26 @@ fn time(seconds: i64) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::request::Field;
 
     const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 
-    fn verdict(headers: &[(HeaderName, &str)]) -> Verdict {
-        let validators = Validators {
-            etag: HeaderValue::from_static("\"ab\""),
-            last_modified: HeaderValue::from_static(DATE),
-        };
-        let pairs = headers.iter().map(|(name, value)| {
-            (
-                name.clone(),
-                HeaderValue::from_str(value).expect("a header value of the table"),
-            )
-        });
-        let headers = pairs.collect();
-        validators.evaluate(Asked::of(&headers), &headers)
+    fn verdict(fields: &[(&'static str, &str)]) -> Verdict {
+        let validators = Validators::of("ab", httpdate::parse_http_date(DATE).unwrap());
+        let fields = fields.iter();
+        let fields: Vec<_> = fields
+            .map(|(name, value)| Field::new(name, value.as_bytes()))
+            .collect();
+        validators.evaluate(Fields(&fields))
     }
 
     #[test]
     fn conditions_and_their_precedence() {
         use Verdict::{NotModified, PreconditionFailed, Proceed};
+        const IF_MATCH: &str = "If-Match";
+        const IF_MODIFIED_SINCE: &str = "If-Modified-Since";
+        const IF_NONE_MATCH: &str = "If-None-Match";
+        const IF_UNMODIFIED_SINCE: &str = "If-Unmodified-Since";
         let later = "Wed, 23 Feb 2022 22:02:22 GMT";
         let earlier = "Mon, 21 Feb 2022 22:02:22 GMT";
         for (headers, expected) in [

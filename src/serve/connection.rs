@@ -1,27 +1,18 @@
 //! One connection, from its first byte to its end: HTTP/1.1 or HTTP/2 by what the client says first.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper::{Response, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::account::Account;
-use super::alarm::Alarm;
-use super::body::Body;
-use super::limits::{HEADERS, Place, STREAMS, SURPLUS_PATIENCE};
+use super::limits::{Place, SURPLUS_PATIENCE};
 use super::patience::Patient;
-use super::respond::{Role, respond, turn_away};
-use super::server::{Settings, Shared};
+use super::request::Request;
+use super::respond::{Answer, Role, respond, turn_away};
+use super::server::Shared;
+use super::{http1, http2};
 use crate::observe::Tally;
 
 /// Where the server is on its way from start to end.
@@ -43,34 +34,36 @@ pub(super) struct Peer {
 }
 
 /// What the whole connection needs to know.
-struct Talk {
+pub(super) struct Talk {
     shared: Arc<Shared>,
     peer: Peer,
     tally: Tally,
 }
 
-/// What hyper is told of HTTP.
-#[derive(Clone)]
-pub(super) struct Protocols {
-    http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
-}
+impl Talk {
+    /// In bytes, of a request.
+    pub(super) fn max_header_size(&self) -> usize {
+        self.shared.settings.max_header_size
+    }
 
-impl Protocols {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let mut http1 = http1::Builder::new();
-        http1.max_headers(HEADERS).max_buf_size(settings.max_header_size);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX));
-        Self { http1, http2 }
+    /// The answer to a request.
+    pub(super) async fn answer<B>(&self, request: &Request<'_>, body: &mut B) -> Answer
+    where
+        B: hyper::body::Body + Unpin + ?Sized,
+    {
+        let (shared, peer) = (&self.shared, &self.peer);
+        let account = Account::open();
+        let answer = match peer.place.over {
+            Some(_) => turn_away(shared, request),
+            None => respond(shared, peer.role, request, body).await,
+        };
+        account.close(shared, &self.tally, peer.ip, request, &answer);
+        answer
     }
 }
 
 /// Speaks HTTP on `stream` until the client, a timeout or the end of the server closes it.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static>(
     stream: S,
     peer: Peer,
     shared: Arc<Shared>,
@@ -87,25 +80,27 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         Some(_) => SURPLUS_PATIENCE,
         None => settings.header_timeout,
     };
-    let mut protocols = shared.protocols.clone();
-    protocols
-        .http1
-        .timer(Alarm::new(patience))
-        .header_read_timeout(patience);
-    let talk = Arc::new(Talk {
+    let talk = Talk {
         tally: shared.metrics.tally(),
         shared: Arc::clone(&shared),
         peer,
-    });
+    };
+    stream.expect_within(patience);
     let spoken = tokio::select! {
-        spoken = timeout(patience, stream.speaks_http2()) => spoken,
+        spoken = stream.speaks_http2() => spoken,
         () = reached(&mut phase, Phase::Draining) => return,
     };
-    let result = match spoken {
-        Ok(Ok(true)) => speak_http2(&protocols.http2, stream, talk, &mut phase).await,
-        Ok(Ok(false)) => speak_http1(&protocols.http1, stream, talk, &mut phase).await,
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Ok(()),
+    let result: anyhow::Result<()> = match spoken {
+        Ok(true) => {
+            stream.expect_nothing();
+            let served = http2::serve(&shared.http2, stream, talk, &mut phase).await;
+            served.map_err(Into::into)
+        }
+        Ok(false) => {
+            let served = http1::serve(stream, &talk, patience, &mut phase).await;
+            served.map_err(Into::into)
+        }
+        Err(error) => Err(error.into()),
     };
     // A connection that breaks is the client's affair, and daily bread.
     if let Err(error) = result {
@@ -113,88 +108,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn speak_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    http: &http1::Builder,
-    stream: Patient<S>,
-    talk: Arc<Talk>,
-    phase: &mut watch::Receiver<Phase>,
-) -> anyhow::Result<()> {
-    let service = service_fn(|request| {
-        let talk = Arc::clone(&talk);
-        async move { Ok::<_, Infallible>(answer(&talk, request).await) }
-    });
-    let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = reached(phase, Phase::Draining) => None,
-    };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        None => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            tokio::select! {
-                ended = &mut connection => Some(ended),
-                () = reached(phase, Phase::Cut) => None,
-            }
-        }
-    };
-    let mut stream = connection.into_parts().io.into_inner();
-    match ended {
-        // Only who has begun a request is told: to anybody else it would look like the answer to the next one.
-        Some(Err(error)) if is_timeout(&error) && stream.is_unanswered() => {
-            let told = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-            stream.write_all(told).await?;
-            Ok(stream.shutdown().await?)
-        }
-        Some(ended) => Ok(ended?),
-        None => Ok(()),
-    }
-}
-
-/// Of hyper's timer, or of ours.
-fn is_timeout(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    error.is_timeout() || cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
-}
-
-async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    http: &http2::Builder<TokioExecutor>,
-    stream: Patient<S>,
-    talk: Arc<Talk>,
-    phase: &mut watch::Receiver<Phase>,
-) -> anyhow::Result<()> {
-    let service = service_fn(|request| {
-        let talk = Arc::clone(&talk);
-        async move { Ok::<_, Infallible>(answer(&talk, request).await) }
-    });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
-        () = reached(phase, Phase::Draining) => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        ended = connection => Ok(ended?),
-        () = reached(phase, Phase::Cut) => Ok(()),
-    }
-}
-
-async fn answer(talk: &Talk, mut request: Request<Incoming>) -> Response<Body> {
-    let (shared, peer) = (&talk.shared, &talk.peer);
-    let account = Account::open();
-    let mut answer = match peer.place.over {
-        Some(_) => turn_away(shared, &request).await,
-        None => respond(shared, peer.role, &mut request).await,
-    };
-    // HTTP/2 has no such header (RFC 9113 section 8.2.2).
-    if answer.is_last && request.version() < Version::HTTP_2 {
-        let close = HeaderValue::from_static("close");
-        answer.response.headers_mut().insert(CONNECTION, close);
-    }
-    account.close(shared, &talk.tally, peer.ip, &request, &answer);
-    answer.response
-}
-
 /// Also when the server is gone.
-async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+pub(super) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }

@@ -22,15 +22,9 @@ pub(super) struct Texts(HashMap<String, Entry>);
 
 impl Texts {
     pub fn new(texts: Vec<Live>) -> Self {
-        let texts = texts.into_iter().filter_map(|text| {
-            let path = text.path.clone();
-            match Entry::in_memory(text.kind, text.bytes, text.last_modified) {
-                Ok(entry) => Some((path, entry)),
-                Err(error) => {
-                    tracing::error!(path, "failed to publish a text: {error:#}");
-                    None
-                }
-            }
+        let texts = texts.into_iter().map(|text| {
+            let entry = Entry::in_memory(text.kind, text.bytes, text.last_modified);
+            (text.path, entry)
         });
         Self(texts.collect())
     }

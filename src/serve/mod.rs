@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connection ─► respond ─► route ─► negotiate ─► selected ─► conditional, range ─► body ─► account
-//! limits        pipeline   table    coding       headers     304, 412, 206, 416    bytes   metrics, log
+//! http1, hyper  pipeline   table    coding       headers     304, 412, 206, 416    bytes   metrics, log
 //! ```
 //!
 //! A [`Site`] is everything that is published, as one immutable value; [`Published`] holds the one that is current.
@@ -16,19 +16,19 @@
 //! - Never wrong bytes: a file that is not the one in the table is a 503 too, found before its first byte is sent; who
 //!   publishes can ask for such files ([`Published::take_damaged`]) and mend them.
 //!
-//! Only this stage names `hyper`. It reads files and writes none.
+//! Only this stage names `hyper`, for HTTP/2 and the words of HTTP; HTTP/1.1 it speaks itself ([`http1`]). It reads files and writes none.
 
 mod access;
 mod account;
-mod alarm;
 mod answer;
-mod asked;
 mod body;
 mod conditional;
 mod connection;
 mod file;
 mod head;
 pub mod health;
+mod http1;
+mod http2;
 mod integrity;
 mod kind;
 mod limits;
@@ -43,6 +43,8 @@ mod published;
 mod push;
 mod query;
 mod range;
+mod reply;
+mod request;
 mod respond;
 mod route;
 mod selected;

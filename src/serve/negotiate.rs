@@ -3,15 +3,13 @@
 //! The client's weights decide, and among equals the fewest bytes. Without the header, or without any coding that is
 //! there and accepted, the published bytes are sent as they are: an answer that the client can use is better than 406.
 
-use hyper::HeaderMap;
-use hyper::header::ACCEPT_ENCODING;
-
+use super::request::{Fields, Name};
 use super::site::{Entry, Representation};
 use crate::coding::Coding;
 
 /// The representation of `entry` that suits the client best, and its coding, which is none for the published bytes.
-pub(super) fn choose<'e>(entry: &'e Entry, headers: &HeaderMap) -> (Option<Coding>, &'e Representation) {
-    let accepted = Accepted::of(headers);
+pub(super) fn choose<'e>(entry: &'e Entry, fields: Fields<'_>) -> (Option<Coding>, &'e Representation) {
+    let accepted = Accepted::of(fields);
     let best = entry
         .variants
         .iter()
@@ -33,17 +31,13 @@ struct Accepted<'h> {
 }
 
 impl<'h> Accepted<'h> {
-    fn of(headers: &'h HeaderMap) -> Self {
+    fn of(fields: Fields<'h>) -> Self {
         let mut accepted = Self {
             listed: Vec::new(),
             any: 0,
             identity: 0,
         };
-        let values = headers.get_all(ACCEPT_ENCODING).iter();
-        for item in values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-        {
+        for item in fields.list(Name::AcceptEncoding) {
             let mut parts = item.split(';');
             let (name, weight) = (parts.next().unwrap_or_default().trim(), weight(parts));
             match name {
@@ -88,7 +82,7 @@ fn weight<'p>(mut parameters: impl Iterator<Item = &'p str>) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use crate::serve::request::Field;
 
     #[test]
     fn weights_are_thousandths() {
@@ -128,8 +122,8 @@ mod tests {
             ("", 0, 0, 0),
             (",, ;q=1, gzip ; q=0.3 ,", 300, 0, 0),
         ] {
-            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(header))]);
-            let accepted = Accepted::of(&headers);
+            let fields = [Field::new("accept-encoding", header.as_bytes())];
+            let accepted = Accepted::of(Fields(&fields));
             let found = (accepted.weight("gzip"), accepted.weight("br"), accepted.identity);
             assert_eq!(found, (gzip, br, floor), "{header}");
         }

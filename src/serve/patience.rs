@@ -1,7 +1,7 @@
 //! A stream that gives up on a peer who neither sends nor takes a byte for too long, or who takes them too slowly.
 //!
-//! It covers what hyper's own timer does not: the silence before a request, an idle HTTP/2 connection, and a
-//! reader that stalls, or drips, in the middle of a zip.
+//! One timer covers all of it: the silence before a request, a head that drips, an idle HTTP/2 connection, and a reader
+//! that stalls, or drips, in the middle of a zip.
 
 use std::io;
 use std::pin::Pin;
@@ -30,6 +30,8 @@ pub(super) struct Patient<S> {
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
+    /// By when something has to have come whole, however much of it has.
+    due: Option<Instant>,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
     alarm: Pin<Box<Sleep>>,
     /// Set once we have said that nothing more comes; the end of the wait for the peer.
@@ -49,8 +51,6 @@ pub(super) struct Patient<S> {
 struct Traffic {
     sent: u64,
     received: u64,
-    /// Bytes received since the last one was sent.
-    unanswered: u64,
 }
 
 impl<S> Patient<S> {
@@ -60,6 +60,7 @@ impl<S> Patient<S> {
             idle,
             pace,
             last_progress: Instant::now(),
+            due: None,
             alarm: Box::pin(sleep(idle)),
             closing: None,
             unheard: 0,
@@ -70,9 +71,18 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Whether the peer has sent something since it was last answered.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.traffic.unanswered > 0
+    /// Lets reading fail when what is read from now on is not whole, and so said, `patience` after what went before.
+    pub(super) fn expect_within(&mut self, patience: Duration) {
+        let due = self.last_progress + patience;
+        if due < self.alarm.deadline() {
+            self.alarm.as_mut().reset(due);
+        }
+        self.due = Some(due);
+    }
+
+    /// It is whole.
+    pub(super) fn expect_nothing(&mut self) {
+        self.due = None;
     }
 
     /// Notes progress; when there is none, waits for the alarm too.
@@ -83,7 +93,8 @@ impl<S> Patient<S> {
         }
         loop {
             ready!(self.alarm.as_mut().poll(cx));
-            let due = self.last_progress + self.idle;
+            let idle = self.last_progress + self.idle;
+            let due = self.due.map_or(idle, |due| due.min(idle));
             if due <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -95,7 +106,6 @@ impl<S> Patient<S> {
         match &polled {
             Poll::Ready(Ok(count)) => {
                 self.traffic.sent += *count as u64;
-                self.traffic.unanswered = 0;
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending if self.keeps_pace() => {}
@@ -155,7 +165,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         let count = (buf.filled().len() - before) as u64;
         if count > 0 {
             self.traffic.received += count;
-            self.traffic.unanswered += count;
             // The next request: what went before was taken in time.
             self.behind = None;
         }

@@ -1,11 +1,11 @@
 //! The answers that an orchestrator and a monitor ask for: is the process alive, may requests be sent here, and how is
 //! everything.
 
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 
 use super::answer::{bytes, text, unavailable};
-use super::body::Body;
 use super::published::{Published, Readiness};
+use super::reply::Reply;
 use crate::observe::{MEDIA_TYPE, Metrics};
 
 /// Where metrics are.
@@ -34,7 +34,7 @@ impl Probe {
             .find(|probe| probe.path() == path)
     }
 
-    pub(super) fn answer(self, published: &Published) -> Response<Body> {
+    pub(super) fn answer(self, published: &Published) -> Reply {
         match (self, published.readiness()) {
             (Self::Health, _) => text(StatusCode::OK, "ok"),
             (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),
@@ -47,7 +47,7 @@ impl Probe {
 }
 
 /// All figures of this process.
-pub(super) fn metrics(metrics: &Metrics) -> Response<Body> {
+pub(super) fn metrics(metrics: &Metrics) -> Reply {
     match metrics.encode() {
         Ok(text) => bytes(StatusCode::OK, MEDIA_TYPE, text.into()),
         Err(error) => {

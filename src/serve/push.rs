@@ -9,13 +9,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Buf as _;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::{not_found, text, unavailable};
-use super::body::Body;
 use super::published::Published;
+use super::reply::Reply;
+use super::request::Fields;
 use crate::config::Secret;
 use crate::push::{Delivery, Forge, Signed, addresses};
 
@@ -40,35 +41,35 @@ pub struct Pushes {
 }
 
 /// Answers a delivery.
-pub(super) async fn take<B>(published: &Published, request: &mut Request<B>) -> Response<Body>
+pub(super) async fn take<B>(published: &Published, fields: Fields<'_>, body: &mut B) -> Reply
 where
-    B: hyper::body::Body + Unpin,
+    B: hyper::body::Body + Unpin + ?Sized,
 {
     let pushes = published.pushes();
     if pushes.secrets.is_empty() {
         return not_found();
     }
-    let declared = request.body().size_hint().lower();
+    let declared = body.size_hint().lower();
     if declared > LARGEST as u64 {
         return too_large();
     }
     let Ok(_place) = PLACES.try_acquire() else {
         return unavailable("too many deliveries at once");
     };
-    let body = match timeout(PATIENCE, read(request.body_mut())).await {
+    let body = match timeout(PATIENCE, read(body)).await {
         Ok(Some(body)) => body,
         Ok(None) => return too_large(),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
     };
-    answer(&pushes, published, request.headers(), &body)
+    answer(&pushes, published, fields, &body)
 }
 
-fn too_large() -> Response<Body> {
+fn too_large() -> Reply {
     text(StatusCode::PAYLOAD_TOO_LARGE, "a delivery has at most 4 MiB")
 }
 
 /// The whole body; `None` where it is too large or breaks off.
-async fn read<B: hyper::body::Body + Unpin>(body: &mut B) -> Option<Vec<u8>> {
+async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         if let Ok(mut data) = frame.ok()?.into_data() {
@@ -86,8 +87,8 @@ async fn read<B: hyper::body::Body + Unpin>(body: &mut B) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn answer(pushes: &Pushes, published: &Published, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
-    let Some(delivery) = delivery(headers) else {
+fn answer(pushes: &Pushes, published: &Published, fields: Fields<'_>, body: &[u8]) -> Reply {
+    let Some(delivery) = delivery(fields) else {
         return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
     };
     if !delivery.is_signed() {
@@ -141,21 +142,21 @@ fn answer(pushes: &Pushes, published: &Published, headers: &HeaderMap, body: &[u
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }
 
-fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
+fn delivery(fields: Fields<'_>) -> Option<Delivery<'_>> {
+    let value = |name| fields.first(name);
     [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
         let (event, proof) = forge.headers();
         Some(Delivery {
             forge,
             event: value(event)?,
             proof: value(proof),
-            signed: signed(headers),
+            signed: signed(fields),
         })
     })
 }
 
-fn signed(headers: &HeaderMap) -> Option<Signed<'_>> {
-    let value = |name| headers.get(name)?.to_str().ok();
+fn signed(fields: Fields<'_>) -> Option<Signed<'_>> {
+    let value = |name| fields.first(name);
     Some(Signed {
         id: value("webhook-id")?,
         timestamp: value("webhook-timestamp")?,

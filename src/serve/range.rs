@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use hyper::HeaderMap;
-use hyper::header::RANGE;
+use super::request::{Fields, Name};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -17,13 +16,9 @@ pub(super) enum Part {
 }
 
 /// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
-pub(super) fn part(headers: &HeaderMap, size: u64) -> Part {
-    let mut values = headers.get_all(RANGE).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok().and_then(|value| parse(value, size)),
-        _ => None,
-    }
-    .unwrap_or(Part::Whole)
+pub(super) fn part(fields: Fields<'_>, size: u64) -> Part {
+    let part = fields.only(Name::Range).and_then(|value| parse(value, size));
+    part.unwrap_or(Part::Whole)
 }
 
 fn parse(value: &str, size: u64) -> Option<Part> {

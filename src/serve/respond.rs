@@ -1,20 +1,20 @@
 //! From a request to its answer: the pipeline, and what each answer is counted as.
 
-use hyper::header::HOST;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, StatusCode, Version};
 
 use super::access::Admission;
 use super::answer::{
     self, keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
     unpublished,
 };
-use super::asked::Asked;
 use super::body::Body;
 use super::limits::{BODY, URI};
 use super::negotiate::choose;
 use super::probes::{self, METRICS, Probe};
 use super::published::Published;
 use super::push::{self, PUSH};
+use super::reply::Reply;
+use super::request::{Name, Request};
 use super::route::{Route, decode, route};
 use super::selected::Selected;
 use super::server::Shared;
@@ -35,7 +35,7 @@ pub(super) enum Role {
 
 /// A response, and what it is counted as.
 pub(super) struct Answer {
-    pub(super) response: Response<Body>,
+    pub(super) reply: Reply,
     /// One of a closed set.
     pub(super) route: &'static str,
     pub(super) coding: Option<Coding>,
@@ -44,9 +44,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn new(route: &'static str, response: Response<Body>) -> Self {
+    fn new(route: &'static str, reply: Reply) -> Self {
         Self {
-            response,
+            reply,
             route,
             coding: None,
             is_last: false,
@@ -64,18 +64,17 @@ impl Answer {
 }
 
 /// Answers `request` from what is published now.
-pub(super) async fn respond<B>(shared: &Shared, role: Role, request: &mut Request<B>) -> Answer
+pub(super) async fn respond<B>(shared: &Shared, role: Role, request: &Request<'_>, body: &mut B) -> Answer
 where
-    B: hyper::body::Body + Unpin,
+    B: hyper::body::Body + Unpin + ?Sized,
 {
-    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
-    if uri > URI {
+    if request.path.len() + request.query.map_or(0, str::len) > URI {
         return Answer::new("limit", text(StatusCode::URI_TOO_LONG, "the address is too long")).last();
     }
-    let pushed = request.method() == Method::POST
-        && request.uri().path() == PUSH
+    let pushed = request.method == Method::POST
+        && request.path == PUSH
         && matches!(role, Role::Everything | Role::Public);
-    if !pushed && request.body().size_hint().lower() > BODY {
+    if !pushed && body.size_hint().lower() > BODY {
         return Answer::new(
             "limit",
             text(StatusCode::PAYLOAD_TOO_LARGE, "nobody reads the body"),
@@ -85,35 +84,37 @@ where
     if !has_one_host(request) {
         return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
     }
-    let mut answer = match *request.method() {
+    let mut answer = match request.method {
         Method::GET | Method::HEAD => get(shared, role, request).await,
         Method::OPTIONS => Answer::new("options", options()),
         // What is left of the body is not read.
-        Method::POST if pushed => Answer::new("push", push::take(&shared.published, request).await).last(),
+        Method::POST if pushed => {
+            Answer::new("push", push::take(&shared.published, request.fields, body).await).last()
+        }
         _ => Answer::new("method", method_not_allowed()),
     };
-    if request.method() == Method::HEAD {
-        *answer.response.body_mut() = Body::empty();
+    if request.method == Method::HEAD {
+        answer.reply.body = Body::empty();
     }
     answer
 }
 
 /// RFC 9112 section 3.2; what is in it does not matter here. HTTP/1.0 has none, HTTP/2 another.
-fn has_one_host<B>(request: &Request<B>) -> bool {
-    let hosts = request.headers().get_all(HOST).iter().take(2).count();
-    hosts == 1 || hosts == 0 && request.version() != Version::HTTP_11
+fn has_one_host(request: &Request<'_>) -> bool {
+    let hosts = request.fields.count(Name::Host);
+    hosts == 1 || hosts == 0 && request.version != Version::HTTP_11
 }
 
 /// Answers a request for which there is no room; probes are answered all the same.
-pub(super) async fn turn_away<B>(shared: &Shared, request: &Request<B>) -> Answer {
-    match Probe::of(request.uri().path()) {
+pub(super) fn turn_away(shared: &Shared, request: &Request<'_>) -> Answer {
+    match Probe::of(request.path) {
         Some(probe) => Answer::new("probe", probe.answer(&shared.published)),
         None => Answer::new("limit", unavailable("too many connections")).last(),
     }
 }
 
-async fn get<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer {
-    let (published, path) = (&shared.published, request.uri().path());
+async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
+    let (published, path) = (&shared.published, request.path);
     if path.starts_with("/-/") {
         if let Some(probe) = Probe::of(path) {
             return Answer::new("probe", probe.answer(published));
@@ -130,24 +131,24 @@ async fn get<B>(shared: &Shared, role: Role, request: &Request<B>) -> Answer {
     let Some(users) = guarded.and_then(|path| doors.of(&path)) else {
         return published_at(published, request).await;
     };
-    let mut answer = match users.admit(request.headers()).await {
+    let mut answer = match users.admit(request.fields).await {
         Admission::Admitted => published_at(published, request).await,
         Admission::Refused => Answer::new("unauthorized", unauthorized()),
         Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
     };
-    keep_private(&mut answer.response);
+    keep_private(&mut answer.reply);
     answer
 }
 
-async fn published_at<B>(published: &Published, request: &Request<B>) -> Answer {
+async fn published_at(published: &Published, request: &Request<'_>) -> Answer {
     let site = published.site();
-    let path = request.uri().path();
+    let path = request.path;
     match site.as_ref().map(|site| route(site, path)) {
-        Some(Route::Found(entry, name)) => match entry.part(request.uri().query()) {
+        Some(Route::Found(entry, name)) => match entry.part(request.query) {
             Some(part) => found(published, &part, name, request).await,
             None => found(published, entry, name, request).await,
         },
-        Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(location)),
+        Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(&location)),
         None | Some(Route::Unpublished) => {
             told(published, request, || Answer::new("unpublished", unpublished())).await
         }
@@ -156,57 +157,48 @@ async fn published_at<B>(published: &Published, request: &Request<B>) -> Answer 
 }
 
 /// What is said about the mirror itself, also before anything is published; `or` where the path is none of that.
-async fn told<B>(published: &Published, request: &Request<B>, or: fn() -> Answer) -> Answer {
+async fn told(published: &Published, request: &Request<'_>, or: fn() -> Answer) -> Answer {
     let texts = published.texts();
-    let path = decode(request.uri().path());
+    let path = decode(request.path);
     match path.and_then(|path| texts.get(&path)) {
         Some((entry, name)) => found(published, entry, name, request).await,
         None => or(),
     }
 }
 
-async fn found<B>(published: &Published, entry: &Entry, name: &str, request: &Request<B>) -> Answer {
-    let asked = Asked::of(request.headers());
-    let (coding, representation) = match asked.accept_encoding {
-        true => choose(entry, request.headers()),
-        false => (None, &entry.identity),
-    };
+async fn found(published: &Published, entry: &Entry, name: &str, request: &Request<'_>) -> Answer {
+    let (coding, representation) = choose(entry, request.fields);
     let selected = Selected::new(entry, coding, representation, name);
     let route = entry.kind.route();
-    match selected.answer(asked, request).await {
-        Ok(response) => {
+    match selected.answer(request).await {
+        Ok(reply) => {
             return Answer {
                 coding,
-                ..Answer::new(route, response)
+                ..Answer::new(route, reply)
             };
         }
         // A variant can be made again, and the published bytes are as good.
         Err(error) if coding.is_some() => {
             tracing::warn!(
-                url = request.uri().path(),
+                url = request.path,
                 "serving without a compressed variant: {error:#}"
             );
         }
         Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
     }
     match Selected::new(entry, None, &entry.identity, name)
-        .answer(asked, request)
+        .answer(request)
         .await
     {
-        Ok(response) => Answer::new(route, response),
+        Ok(reply) => Answer::new(route, reply),
         Err(error) => Answer::new(route, damaged(published, entry, request, &error)),
     }
 }
 
-fn damaged<B>(
-    published: &Published,
-    entry: &Entry,
-    request: &Request<B>,
-    error: &anyhow::Error,
-) -> Response<Body> {
+fn damaged(published: &Published, entry: &Entry, request: &Request<'_>, error: &anyhow::Error) -> Reply {
     tracing::error!(
         error = format!("{error:#}"),
-        url = request.uri().path(),
+        url = request.path,
         "failed to serve"
     );
     if let Content::Disk(file) = &entry.identity.content {

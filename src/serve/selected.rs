@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_RANGE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, StatusCode};
 
-use super::answer::{put, text, unsatisfiable};
-use super::asked::Asked;
+use super::answer::{text, unsatisfiable};
 use super::body::Body;
 use super::conditional::Verdict;
 use super::head;
 use super::kind::Kind;
 use super::range::{Part, part};
+use super::reply::Reply;
+use super::request::Request;
 use super::site::{Content, Entry, Representation};
 use crate::coding::Coding;
 
@@ -37,14 +38,10 @@ impl<'e> Selected<'e> {
         }
     }
 
-    pub(super) async fn answer<B>(
-        &self,
-        asked: Asked,
-        request: &Request<B>,
-    ) -> anyhow::Result<Response<Body>> {
-        let (headers, size) = (request.headers(), self.representation.size);
+    pub(super) async fn answer(&self, request: &Request<'_>) -> anyhow::Result<Reply> {
+        let (fields, size) = (request.fields, self.representation.size);
         let validators = &self.representation.validators;
-        match validators.evaluate(asked, headers) {
+        match validators.evaluate(fields) {
             Verdict::NotModified => return Ok(self.not_modified()),
             Verdict::PreconditionFailed => {
                 return Ok(text(StatusCode::PRECONDITION_FAILED, "precondition failed"));
@@ -52,8 +49,8 @@ impl<'e> Selected<'e> {
             Verdict::Proceed => {}
         }
         // RFC 9110 section 14.2: a range means something to GET only.
-        let ranged = asked.range && request.method() == Method::GET && validators.allow_range(asked, headers);
-        let (code, range) = match if ranged { part(headers, size) } else { Part::Whole } {
+        let ranged = request.method == Method::GET && validators.allow_range(fields);
+        let (code, range) = match if ranged { part(fields, size) } else { Part::Whole } {
             Part::Whole => (StatusCode::OK, 0..size),
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Unsatisfiable => return Ok(unsatisfiable(size)),
@@ -85,28 +82,29 @@ impl<'e> Selected<'e> {
         })
     }
 
-    fn whole_or_part(&self, code: StatusCode, body: Body, range: Range<u64>) -> Response<Body> {
-        let mut response = Response::new(body);
-        *response.status_mut() = code;
+    fn whole_or_part(&self, status: StatusCode, body: Body, range: Range<u64>) -> Reply {
         let length = range.end - range.start;
-        let headers = response.headers_mut();
-        *headers = head::of(self.kind, self.coding, self.representation, length);
-        if code == StatusCode::PARTIAL_CONTENT {
+        let mut header = head::of(self.kind, self.coding, self.representation, length);
+        if status == StatusCode::PARTIAL_CONTENT {
             let (first, last, size) = (range.start, range.end - 1, self.representation.size);
-            put(headers, CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
+            header.add(CONTENT_RANGE, format_args!("bytes {first}-{last}/{size}"));
         }
         if self.kind == Kind::Archive && is_plain(self.name) {
-            let name = format!("attachment; filename=\"{}\"", self.name);
-            put(headers, CONTENT_DISPOSITION, name);
+            let name = self.name;
+            header.add(
+                CONTENT_DISPOSITION,
+                format_args!("attachment; filename=\"{name}\""),
+            );
         }
-        response
+        Reply { status, header, body }
     }
 
-    fn not_modified(&self) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.headers_mut() = head::not_modified(self.kind, self.representation);
-        response
+    fn not_modified(&self) -> Reply {
+        Reply {
+            status: StatusCode::NOT_MODIFIED,
+            header: head::not_modified(self.kind, self.representation),
+            body: Body::empty(),
+        }
     }
 }
 

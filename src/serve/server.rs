@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::account::AccessLog;
-use super::connection::{self, Peer, Phase, Protocols};
+use super::connection::{self, Peer, Phase};
+use super::http2;
 use super::limits::Places;
 use super::listen::{Accepted, Listener};
 use super::own::OwnName;
@@ -85,7 +86,8 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) published: Published,
     pub(super) metrics: Metrics,
-    pub(super) protocols: Protocols,
+    /// How HTTP/2 is spoken.
+    pub(super) http2: http2::Protocol,
     /// Answers, counted for the access log.
     pub(super) sample: AtomicU32,
 }
@@ -141,7 +143,7 @@ impl Server {
             listeners,
             certificate,
             shared: Arc::new(Shared {
-                protocols: Protocols::new(&settings),
+                http2: http2::protocol(&settings),
                 settings,
                 published,
                 metrics,
@@ -283,7 +285,7 @@ impl Acceptor {
 }
 
 /// Speaks TLS first where it is spoken.
-async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static>(
     stream: S,
     tls: Option<TlsAcceptor>,
     peer: Peer,

@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::header::{HeaderValue, InvalidHeaderValue};
+use hyper::header::HeaderName;
 
 use super::conditional::Validators;
 use super::integrity::Integrity;
 use super::kind::Kind;
 use super::query::Queried;
+use super::reply::Header;
 use super::route::{Route, route};
 use crate::coding::Coding;
 use crate::digest::Sha256;
@@ -96,7 +97,7 @@ pub(super) struct Representation {
     pub(super) content: Content,
     /// What is said of it in each answer.
     pub(super) validators: Validators,
-    pub(super) repr_digest: HeaderValue,
+    pub(super) repr_digest: Header,
 }
 
 pub(super) enum Content {
@@ -220,7 +221,7 @@ impl Entry {
                 last_modified,
             )
         };
-        let identity = made(file, size, sha256)?;
+        let identity = made(file, size, sha256);
         let queried = match &identity.content {
             Content::Memory(bytes) => Queried::parse(kind, bytes).unwrap_or_else(|error| {
                 tracing::warn!("answering every query with all: {error:#}");
@@ -228,17 +229,11 @@ impl Entry {
             }),
             Content::Disk(_) => None,
         };
-        let variant = |variant: Variant| match made(variant.file, variant.size, variant.sha256) {
-            Ok(made) => Some((variant.coding, made)),
-            Err(error) => {
-                tracing::warn!("serving without a compressed variant: {error:#}");
-                None
-            }
-        };
+        let variant = |variant: Variant| (variant.coding, made(variant.file, variant.size, variant.sha256));
         Ok(Self {
             kind,
             identity,
-            variants: variants.into_iter().filter_map(variant).collect(),
+            variants: variants.into_iter().map(variant).collect(),
             queried: queried.map(|queried| Box::new((queried, last_modified))),
         })
     }
@@ -248,21 +243,18 @@ impl Entry {
     pub(super) fn part(&self, query: Option<&str>) -> Option<Self> {
         let (queried, last_modified) = self.queried.as_deref()?;
         let bytes = queried.answer(query?)?;
-        Self::in_memory(self.kind, bytes, *last_modified).ok()
+        Some(Self::in_memory(self.kind, bytes, *last_modified))
     }
 
-    /// # Errors
-    ///
-    /// None that depends on the bytes.
-    pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Result<Self> {
+    pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
         let (content, integrity) = (Content::Memory(bytes.into()), Integrity::new(sha256, false));
-        Ok(Self {
+        Self {
             kind,
-            identity: Representation::new(content, size, integrity, sha256, last_modified)?,
+            identity: Representation::new(content, size, integrity, sha256, last_modified),
             variants: Box::default(),
             queried: None,
-        })
+        }
     }
 }
 
@@ -288,23 +280,20 @@ impl Representation {
         }
     }
 
-    /// # Errors
-    ///
-    /// None that depends on the bytes.
     pub(super) fn new(
         content: Content,
         size: u64,
         integrity: Integrity,
         sha256: Sha256,
         last_modified: i64,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             integrity,
             size,
             content,
-            validators: Validators::new(sha256, last_modified)?,
-            repr_digest: repr_digest(sha256)?,
-        })
+            validators: Validators::new(sha256, last_modified),
+            repr_digest: repr_digest(sha256),
+        }
     }
 }
 
@@ -325,8 +314,14 @@ impl Content {
 }
 
 /// RFC 9530: of the representation as it is coded, whatever part of it is sent.
-fn repr_digest(sha256: Sha256) -> Result<HeaderValue, InvalidHeaderValue> {
-    HeaderValue::try_from(format!("sha-256=:{}:", STANDARD.encode(sha256.0)))
+fn repr_digest(sha256: Sha256) -> Header {
+    let mut line = Header::default();
+    let digest = STANDARD.encode(sha256.0);
+    line.add(
+        HeaderName::from_static("repr-digest"),
+        format_args!("sha-256=:{digest}:"),
+    );
+    line
 }
 
 fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {

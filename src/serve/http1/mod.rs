@@ -1,0 +1,175 @@
+//! HTTP/1.1 (RFC 9112) on one connection: a request is read, answered and sent before the next is looked at.
+//!
+//! The grammar is `httparse`'s; what frames a message is here, and strict: who says two lengths, or one that another party
+//! could read otherwise, is refused (section 6.3). A connection ends with the answer to a request that has a body, so that
+//! nothing a body holds is ever taken for a request.
+
+mod head;
+mod send;
+mod upload;
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
+
+use self::head::{Framing, Head, Persistence, Refusal};
+use self::upload::{Upload, Uploaded};
+use super::answer::text;
+use super::connection::{Phase, Talk, reached};
+use super::patience::Patient;
+use super::reply::Reply;
+
+/// Bytes that are read at once; a request of Composer has some hundred.
+const READ: usize = 4 << 10;
+
+/// Answers requests until the client goes, or the head of one takes longer than `patience`; once the server ends, only the
+/// one that has begun.
+///
+/// # Errors
+///
+/// When the connection breaks, or a file cannot be read to its end.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync>(
+    stream: Patient<S>,
+    talk: &Talk,
+    patience: Duration,
+    phase: &mut watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let mut connection = Connection {
+        stream,
+        received: Vec::new(),
+        head: Vec::with_capacity(1 << 10),
+    };
+    let ending = AtomicBool::new(false);
+    let mut served = pin!(connection.serve(talk, patience, &ending));
+    tokio::select! {
+        served = served.as_mut() => return served,
+        () = reached(phase, Phase::Draining) => ending.store(true, Ordering::Relaxed),
+    }
+    tokio::select! {
+        served = served => served,
+        () = reached(phase, Phase::Cut) => Ok(()),
+    }
+}
+
+struct Connection<S> {
+    stream: Patient<S>,
+    /// What was received and not looked at yet.
+    received: Vec<u8>,
+    /// The head of the answer on its way; kept for its memory.
+    head: Vec<u8>,
+}
+
+/// Why a conversation ends before the client ends it.
+enum Trouble {
+    Broken(io::Error),
+    Refused(Refusal),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
+    async fn serve(&mut self, talk: &Talk, patience: Duration, ending: &AtomicBool) -> io::Result<()> {
+        match self.converse(talk, patience, ending).await {
+            Ok(()) => {}
+            Err(Trouble::Broken(error)) => return Err(error),
+            Err(Trouble::Refused(Refusal(status, because))) => {
+                self.send(text(status, because), Persistence::Close).await?;
+            }
+        }
+        self.stream.shutdown().await
+    }
+
+    async fn converse(
+        &mut self,
+        talk: &Talk,
+        patience: Duration,
+        ending: &AtomicBool,
+    ) -> Result<(), Trouble> {
+        loop {
+            self.stream.expect_within(patience);
+            let Some(mut bytes) = self.next_head(talk.max_header_size(), ending).await? else {
+                return Ok(());
+            };
+            self.stream.expect_nothing();
+            let head = Head::parse(&bytes)?;
+            let mut upload = Upload::new(self, head.framing, head.expects_continue);
+            let upload: &mut Uploaded<'_> = &mut upload;
+            let answer = talk.answer(&head.request(), upload).await;
+            let is_last = answer.is_last || head.framing != Framing::None || ending.load(Ordering::Relaxed);
+            let persistence = if is_last {
+                Persistence::Close
+            } else {
+                head.persistence
+            };
+            self.send(answer.reply, persistence).await?;
+            if self.received.is_empty() {
+                bytes.clear();
+                self.received = bytes;
+            }
+            if persistence == Persistence::Close {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The bytes of the next head; none when the client has gone, or is to go.
+    async fn next_head(&mut self, limit: usize, ending: &AtomicBool) -> Result<Option<Vec<u8>>, Trouble> {
+        let mut looked_at = 0;
+        loop {
+            if let Some(end) = head::end(&mut self.received, &mut looked_at, limit)? {
+                let rest = self.received.split_off(end);
+                return Ok(Some(mem::replace(&mut self.received, rest)));
+            }
+            let count = poll_fn(|cx| {
+                if self.received.is_empty() && ending.load(Ordering::Relaxed) {
+                    return Poll::Ready(Ok(0));
+                }
+                self.poll_receive(cx)
+            });
+            match count.await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                // Only who has begun a request is told: to anybody else it would look like the answer to the next one.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => match self.received.is_empty() {
+                    true => return Ok(None),
+                    false => {
+                        return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long").into());
+                    }
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads once; the number of bytes, zero at the end of the stream.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.received.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    async fn send(&mut self, reply: Reply, persistence: Persistence) -> io::Result<()> {
+        send::write_head(&mut self.head, &reply, persistence);
+        send::send(&mut self.stream, &self.head, reply.body).await
+    }
+}

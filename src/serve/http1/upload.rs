@@ -1,0 +1,138 @@
+//! The body of a request, for the few who read it.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Connection;
+use super::head::Framing;
+
+/// Bytes of the line before a chunk; what stands behind its size means nothing here.
+const CHUNK_LINE: usize = 256;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A body on a connection of any kind.
+pub(super) type Uploaded<'u> =
+    dyn hyper::body::Body<Data = Bytes, Error = io::Error> + Send + Sync + Unpin + 'u;
+
+pub(super) struct Upload<'c, S> {
+    connection: &'c mut Connection<S>,
+    framing: Framing,
+    /// What is left of the body, or of its chunk.
+    left: u64,
+    /// Whether a chunk was read, whose line ends before the next one.
+    after_chunk: bool,
+    /// What the client still has to be told before it sends the body.
+    invitation: &'static [u8],
+}
+
+impl<'c, S> Upload<'c, S> {
+    pub(super) fn new(connection: &'c mut Connection<S>, framing: Framing, expects_continue: bool) -> Self {
+        Self {
+            connection,
+            framing,
+            left: match framing {
+                Framing::Length(length) => length,
+                Framing::None | Framing::Chunked => 0,
+            },
+            after_chunk: false,
+            invitation: if expects_continue { CONTINUE } else { b"" },
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Upload<'_, S> {
+    fn poll_invite(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever has begun to send did not wait.
+        if self.invitation == CONTINUE && !self.connection.received.is_empty() {
+            self.invitation = b"";
+        }
+        let mut stream = Pin::new(&mut self.connection.stream);
+        while !self.invitation.is_empty() {
+            let count = ready!(stream.as_mut().poll_write(cx, self.invitation))?;
+            self.invitation = &self.invitation[count..];
+        }
+        stream.poll_flush(cx)
+    }
+
+    /// Reads what is not there yet; an end of the stream is an error.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.connection.poll_receive(cx))? {
+            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The size of the next chunk (RFC 9112 section 7.1); zero for the last one.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        loop {
+            let received = &self.connection.received[..];
+            let line = match (self.after_chunk, received) {
+                (false, line) | (true, [b'\r', b'\n', line @ ..]) => Some(line),
+                (true, [] | [b'\r']) => None,
+                (true, _) => return Poll::Ready(Err(malformed())),
+            };
+            if let Some(line) = line {
+                match httparse::parse_chunk_size(line) {
+                    Ok(httparse::Status::Complete((length, size))) => {
+                        let before = received.len() - line.len();
+                        self.connection.received.drain(..before + length);
+                        return Poll::Ready(Ok(size));
+                    }
+                    Ok(httparse::Status::Partial) if line.len() < CHUNK_LINE => {}
+                    _ => return Poll::Ready(Err(malformed())),
+                }
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed chunks")
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> hyper::body::Body for Upload<'_, S> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let upload = self.get_mut();
+        ready!(upload.poll_invite(cx))?;
+        if upload.left == 0 && upload.framing == Framing::Chunked {
+            upload.left = ready!(upload.poll_chunk(cx))?;
+            upload.after_chunk = true;
+            if upload.left == 0 {
+                upload.framing = Framing::None;
+            }
+        }
+        if upload.left == 0 {
+            return Poll::Ready(None);
+        }
+        while upload.connection.received.is_empty() {
+            ready!(upload.poll_receive(cx))?;
+        }
+        let received = &mut upload.connection.received;
+        let count = received
+            .len()
+            .min(usize::try_from(upload.left).unwrap_or(usize::MAX));
+        upload.left -= count as u64;
+        let rest = received.split_off(count);
+        let piece = mem::replace(received, rest);
+        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::None => SizeHint::with_exact(0),
+            Framing::Length(_) => SizeHint::with_exact(self.left),
+            Framing::Chunked => SizeHint::new(),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A request as the pipeline sees it, whichever version of HTTP it came in.
+
+use hyper::{Method, Version};
+
+pub(super) struct Request<'r> {
+    pub(super) method: Method,
+    /// Of the target, as it came: not decoded.
+    pub(super) path: &'r str,
+    pub(super) query: Option<&'r str>,
+    pub(super) version: Version,
+    pub(super) fields: Fields<'r>,
+}
+
+/// The fields that decide over an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    AcceptEncoding,
+    Authorization,
+    Connection,
+    ContentLength,
+    Expect,
+    Host,
+    IfMatch,
+    IfModifiedSince,
+    IfNoneMatch,
+    IfRange,
+    IfUnmodifiedSince,
+    Range,
+    TransferEncoding,
+}
+
+impl Name {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AcceptEncoding => "accept-encoding",
+            Self::Authorization => "authorization",
+            Self::Connection => "connection",
+            Self::ContentLength => "content-length",
+            Self::Expect => "expect",
+            Self::Host => "host",
+            Self::IfMatch => "if-match",
+            Self::IfModifiedSince => "if-modified-since",
+            Self::IfNoneMatch => "if-none-match",
+            Self::IfRange => "if-range",
+            Self::IfUnmodifiedSince => "if-unmodified-since",
+            Self::Range => "range",
+            Self::TransferEncoding => "transfer-encoding",
+        }
+    }
+
+    /// At most two have the same length, so that most of a request's names are compared with one, or none.
+    fn of(name: &str) -> Option<Self> {
+        let (first, second) = match name.len() {
+            4 => (Self::Host, None),
+            5 => (Self::Range, None),
+            6 => (Self::Expect, None),
+            8 => (Self::IfMatch, Some(Self::IfRange)),
+            10 => (Self::Connection, None),
+            13 => (Self::Authorization, Some(Self::IfNoneMatch)),
+            14 => (Self::ContentLength, None),
+            15 => (Self::AcceptEncoding, None),
+            17 => (Self::IfModifiedSince, Some(Self::TransferEncoding)),
+            19 => (Self::IfUnmodifiedSince, None),
+            _ => return None,
+        };
+        // Names are tokens: what this bit makes a small letter or a hyphen was one, or a capital.
+        let is = |known: &Self| {
+            let known = known.as_str().bytes();
+            name.bytes().zip(known).all(|(byte, known)| byte | 0x20 == known)
+        };
+        Some(first).filter(is).or_else(|| second.filter(is))
+    }
+}
+
+/// A field of its header.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'r> {
+    known: Option<Name>,
+    name: &'r str,
+    value: &'r [u8],
+}
+
+impl<'r> Field<'r> {
+    /// `name` is a token (RFC 9110 section 5.1).
+    pub(super) fn new(name: &'r str, value: &'r [u8]) -> Self {
+        Self {
+            known: Name::of(name),
+            name,
+            value,
+        }
+    }
+}
+
+/// All of them, in the order in which they came.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'r>(pub(super) &'r [Field<'r>]);
+
+impl<'r> Fields<'r> {
+    fn named(self, name: Name) -> impl Iterator<Item = &'r Field<'r>> {
+        self.0.iter().filter(move |field| field.known == Some(name))
+    }
+
+    /// How often a field is there.
+    pub(super) fn count(self, name: Name) -> usize {
+        self.named(name).count()
+    }
+
+    /// The values of a field; none for one that is not UTF-8.
+    pub(super) fn values(self, name: Name) -> impl Iterator<Item = Option<&'r str>> {
+        self.named(name).map(|field| str::from_utf8(field.value).ok())
+    }
+
+    /// All that is listed in a field, however many lines it takes (RFC 9110 section 5.3).
+    pub(super) fn list(self, name: Name) -> impl Iterator<Item = &'r str> {
+        let values = self.values(name).flatten();
+        values.flat_map(|value| value.split(',')).map(str::trim)
+    }
+
+    /// The value of a field that is there exactly once.
+    pub(super) fn only(self, name: Name) -> Option<&'r str> {
+        let mut values = self.values(name);
+        let value = values.next()?;
+        if values.next().is_some() { None } else { value }
+    }
+
+    /// The first value of a field with any name.
+    pub(super) fn first(self, name: &str) -> Option<&'r str> {
+        let field = self
+            .0
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))?;
+        str::from_utf8(field.value).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_in_whatever_case_and_number_they_come() {
+        let all = [
+            Field::new("HOST", b"x"),
+            Field::new("Connection", b"a, b"),
+            Field::new("x-other", b"o"),
+            Field::new("connection", b"c"),
+            Field::new("Range", b"\xe4"),
+        ];
+        let fields = Fields(&all);
+        assert_eq!(fields.only(Name::Host), Some("x"));
+        assert_eq!(fields.only(Name::Connection), None);
+        assert_eq!(fields.list(Name::Connection).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(fields.first("X-Other"), Some("o"));
+        assert_eq!((fields.count(Name::Range), fields.count(Name::IfRange)), (1, 0));
+        assert_eq!(fields.only(Name::Range), None);
+    }
+
+    #[test]
+    fn every_name_is_known_by_its_length() {
+        for name in [
+            Name::AcceptEncoding,
+            Name::Authorization,
+            Name::Connection,
+            Name::ContentLength,
+            Name::Expect,
+            Name::Host,
+            Name::IfMatch,
+            Name::IfModifiedSince,
+            Name::IfNoneMatch,
+            Name::IfRange,
+            Name::IfUnmodifiedSince,
+            Name::Range,
+            Name::TransferEncoding,
+        ] {
+            assert_eq!(Name::of(&name.as_str().to_uppercase()), Some(name));
+        }
+        assert_eq!(Name::of("hist"), None);
+    }
+}
