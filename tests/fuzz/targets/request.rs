@@ -1,0 +1,84 @@
+//! What is said on a connection: whatever it is, what comes back is whole answers of HTTP/1.1, one after the other, and the
+//! server lives on.
+#![no_main]
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use mirror::config::Address;
+use mirror::observe::Metrics;
+use mirror::serve::{Kind, Live, Published, Server, Settings};
+
+/// The socket of a server that has one text.
+fn server() -> PathBuf {
+    let socket = std::env::temp_dir().join(format!("mirror-fuzz-{}", std::process::id()));
+    let settings = Settings {
+        listen: vec![Address::Unix(socket.clone())],
+        ..Settings::default()
+    };
+    let published = Published::default();
+    published.tell(vec![Live {
+        path: "/text".to_owned(),
+        kind: Kind::Text,
+        bytes: b"some words".to_vec(),
+        last_modified: 0,
+    }]);
+    let (bound, is_bound) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let metrics = Metrics::new(Path::new("/")).expect("metrics");
+            let server = Server::bind(settings, published, metrics).await.expect("a socket");
+            bound.send(()).expect("somebody waits");
+            server.run(std::future::pending()).await;
+        });
+    });
+    is_bound.recv().expect("a server");
+    socket
+}
+
+/// What is left of `said` after its first answer; the body of one to HEAD is not there.
+fn after_answer(said: &[u8]) -> &[u8] {
+    let end = said.windows(4).position(|end| end == b"\r\n\r\n").expect("the end of a head") + 4;
+    let head = std::str::from_utf8(&said[..end]).expect("a head is text");
+    let mut lines = head.trim_end().split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
+    let status: u16 = status[..3].parse().expect("a status");
+    let mut length = 0;
+    for line in lines {
+        let (name, value) = line.split_once(": ").expect("a field");
+        if name == "content-length" {
+            length = value.parse().expect("a length");
+        }
+    }
+    let rest = &said[end..];
+    match status {
+        100 | 204 | 304 => rest,
+        _ if rest.is_empty() || rest.starts_with(b"HTTP/1.1 ") => rest,
+        _ => &rest[length..],
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    static SERVER: OnceLock<PathBuf> = OnceLock::new();
+    let mut stream = UnixStream::connect(SERVER.get_or_init(server)).expect("the server lives");
+    // It may end the connection before all is said.
+    stream.write_all(bytes).ok();
+    stream.shutdown(Shutdown::Write).ok();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).ok();
+    if bytes.starts_with(b"PRI * HTTP/2.0") {
+        return;
+    }
+    let mut rest = &said[..];
+    while !rest.is_empty() {
+        rest = after_answer(rest);
+    }
+});
