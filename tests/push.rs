@@ -179,6 +179,25 @@ fn a_delivery_comes_in_whatever_way_http_has() {
             assert!(said.ends_with("200"), "{way}, {expect}: {said}");
         }
     }
+    // Chunks that are none, and a body that ends too early.
+    for (header, body) in [
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "5\nhello\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "5\r\nhello0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", "5\r\nhel"),
+        ("Content-Length: 5", "hel"),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(
+            stream,
+            "POST /-/push HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n{body}"
+        )
+        .unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{header} {body:?}: {answer}");
+    }
     assert_eq!(server.stop(), Some(0));
 }
 

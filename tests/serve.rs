@@ -981,6 +981,10 @@ fn connections_over_the_limit_are_told_to_come_back() {
         200,
         "probes are always answered"
     );
+    // A body after it would be taken for the next answer.
+    for _ in 0..2 {
+        assert_eq!(second.ask("HEAD", "/-/healthz", &[]).status, 200);
+    }
     let turned_away = second.ask("GET", "/packages.json", &[]);
     assert_eq!(
         (turned_away.status, turned_away.header("connection")),
@@ -1360,6 +1364,12 @@ fn what_is_too_much_is_refused_with_its_own_status() {
             &request[..60.min(request.len())]
         );
     }
+    let mut client = mirror.client();
+    client.send(&format!("HEAD /{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_eq!((client.head().status, client.rest()), (414, 0));
+    let metrics = mirror.get("/-/metrics");
+    let refused = r#"mirror_http_requests_total{encoding="identity",route="refused",status="431"} 2"#;
+    assert!(metrics.text().contains(refused), "{}", metrics.text());
 }
 
 #[test]

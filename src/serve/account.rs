@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::body::Body as _;
 
+use super::reply::Reply;
 use super::request::Request;
 use super::respond::Answer;
 use super::server::Shared;
@@ -74,6 +75,21 @@ impl Account {
                 "answered"
             );
         }
+    }
+}
+
+/// What is told of a request that could not be read.
+pub(super) fn refused(shared: &Shared, tally: &Tally, ip: Option<IpAddr>, reply: &Reply) {
+    let (status, bytes) = (reply.status.as_u16(), reply.body.size_hint().lower());
+    let kind = AnswerKind {
+        route: "refused",
+        status,
+        encoding: "identity",
+    };
+    let took = Duration::ZERO;
+    tally.count(Answered { kind, bytes, took });
+    if shared.settings.access_log != AccessLog::Off {
+        tracing::info!(target: ACCESS, client = ip.map(|ip| ip.to_string()), status, route = kind.route, bytes, "refused");
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::account::Account;
+use super::account::{self, Account};
+use super::body::Body;
 use super::limits::{Place, SURPLUS_PATIENCE};
 use super::patience::Patient;
+use super::reply::Reply;
 use super::request::Request;
 use super::respond::{Answer, Role, respond, turn_away};
-use super::server::Shared;
+use super::server::{Settings, Shared};
 use super::{http1, http2};
 use crate::observe::Tally;
 
@@ -31,6 +35,16 @@ pub(super) struct Peer {
     pub(super) ip: Option<IpAddr>,
     pub(super) role: Role,
     pub(super) place: Place,
+}
+
+impl Peer {
+    /// How long it may take to say what it wants.
+    pub(super) fn patience(&self, settings: &Settings) -> Duration {
+        match self.place.over {
+            Some(_) => SURPLUS_PATIENCE,
+            None => settings.header_timeout,
+        }
+    }
 }
 
 /// What the whole connection needs to know.
@@ -53,12 +67,21 @@ impl Talk {
     {
         let (shared, peer) = (&self.shared, &self.peer);
         let account = Account::open();
-        let answer = match peer.place.over {
+        let mut answer = match peer.place.over {
             Some(_) => turn_away(shared, request),
             None => respond(shared, peer.role, request, body).await,
         };
+        // Whatever it is: a body that nobody expects would be read as the next answer.
+        if request.method == Method::HEAD {
+            answer.reply.body = Body::empty();
+        }
         account.close(shared, &self.tally, peer.ip, request, &answer);
         answer
+    }
+
+    /// Notes that something was refused which cannot be told to be a request.
+    pub(super) fn refused(&self, reply: &Reply) {
+        account::refused(&self.shared, &self.tally, self.peer.ip, reply);
     }
 }
 
@@ -76,10 +99,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'sta
         settings.min_pace,
         shared.metrics.clone(),
     );
-    let patience = match peer.place.over {
-        Some(_) => SURPLUS_PATIENCE,
-        None => settings.header_timeout,
-    };
+    let patience = peer.patience(settings);
     let talk = Talk {
         tally: shared.metrics.tally(),
         shared: Arc::clone(&shared),

@@ -106,7 +106,7 @@ impl Mapping {
     }
 
     /// The published bytes. Whoever looks at them while somebody cuts the file short dies of a SIGBUS: they are for the
-    /// kernel to send, which has an error for that, and [`Mapping::read`] is for looking at them.
+    /// kernel to send, which has an error for that, and [`Mapping::read`] is for looking at them. TLS and HTTP/2 do look.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map[..self.len]
     }

@@ -80,6 +80,11 @@ impl<S> Patient<S> {
         self.due = Some(due);
     }
 
+    /// What was read to tell the protocol, for who reads on.
+    pub(super) fn take_first(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.first)
+    }
+
     /// It is whole.
     pub(super) fn expect_nothing(&mut self) {
         self.due = None;
@@ -207,7 +212,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     /// Waits until the peer has closed, too, for [`LINGER`] and [`UNHEARD`] at most; what it says meanwhile is not heard.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            // That of TLS has something to say first, which the peer may not take.
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                Poll::Pending => return self.watch(cx, Poll::Pending),
+                Poll::Ready(shut) => shut?,
+            }
             self.closing = Some(Box::pin(sleep(LINGER)));
         }
         let mut buffer = [0; 4096];

@@ -57,8 +57,8 @@ where
         return unavailable("too many deliveries at once");
     };
     let body = match timeout(PATIENCE, read(body)).await {
-        Ok(Some(body)) => body,
-        Ok(None) => return too_large(),
+        Ok(Ok(body)) => body,
+        Ok(Err(refusal)) => return refusal,
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
     };
     answer(&pushes, published, fields, &body)
@@ -68,13 +68,19 @@ fn too_large() -> Reply {
     text(StatusCode::PAYLOAD_TOO_LARGE, "a delivery has at most 4 MiB")
 }
 
-/// The whole body; `None` where it is too large or breaks off.
-async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Option<Vec<u8>> {
+/// The whole body, or what is said to one that is too large or breaks off.
+async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Result<Vec<u8>, Reply> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-        if let Ok(mut data) = frame.ok()?.into_data() {
+        let broken = |_| {
+            text(
+                StatusCode::BAD_REQUEST,
+                "the delivery breaks off, or is no body of HTTP",
+            )
+        };
+        if let Ok(mut data) = frame.map_err(broken)?.into_data() {
             if bytes.len() + data.remaining() > LARGEST {
-                return None;
+                return Err(too_large());
             }
             while data.has_remaining() {
                 let chunk = data.chunk();
@@ -84,7 +90,7 @@ async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Option<Vec
             }
         }
     }
-    Some(bytes)
+    Ok(bytes)
 }
 
 fn answer(pushes: &Pushes, published: &Published, fields: Fields<'_>, body: &[u8]) -> Reply {

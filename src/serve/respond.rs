@@ -7,7 +7,6 @@ use super::answer::{
     self, keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
     unpublished,
 };
-use super::body::Body;
 use super::limits::{BODY, URI};
 use super::negotiate::choose;
 use super::probes::{self, METRICS, Probe};
@@ -84,7 +83,7 @@ where
     if !has_one_host(request) {
         return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
     }
-    let mut answer = match request.method {
+    match request.method {
         Method::GET | Method::HEAD => get(shared, role, request).await,
         Method::OPTIONS => Answer::new("options", options()),
         // What is left of the body is not read.
@@ -92,11 +91,7 @@ where
             Answer::new("push", push::take(&shared.published, request.fields, body).await).last()
         }
         _ => Answer::new("method", method_not_allowed()),
-    };
-    if request.method == Method::HEAD {
-        answer.reply.body = Body::empty();
     }
-    answer
 }
 
 /// RFC 9112 section 3.2; what is in it does not matter here. HTTP/1.0 has none, HTTP/2 another.

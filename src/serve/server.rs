@@ -290,12 +290,17 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static>(
     tls: Option<TlsAcceptor>,
     peer: Peer,
     shared: Arc<Shared>,
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     let Some(tls) = tls else {
         return connection::serve(stream, peer, shared, phase).await;
     };
-    match timeout(shared.settings.header_timeout, tls.accept(stream)).await {
+    let patience = peer.patience(&shared.settings);
+    let accepted = tokio::select! {
+        accepted = timeout(patience, tls.accept(stream)) => accepted,
+        () = connection::reached(&mut phase, Phase::Draining) => return,
+    };
+    match accepted {
         Ok(Ok(stream)) => connection::serve(stream, peer, shared, phase).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),

@@ -184,16 +184,16 @@ fn framing(version: Version, fields: Fields<'_>) -> Result<Framing, Refusal> {
 }
 
 fn persistence(version: Version, fields: Fields<'_>) -> Persistence {
-    let mut options = fields.list(Name::Connection);
-    if version == Version::HTTP_10 {
-        return match options.any(|option| option.eq_ignore_ascii_case("keep-alive")) {
-            true => Persistence::KeepSaid,
-            false => Persistence::Close,
-        };
-    }
-    match options.any(|option| option.eq_ignore_ascii_case("close")) {
-        true => Persistence::Close,
-        false => Persistence::Keep,
+    let has = |option: &str| {
+        fields
+            .list(Name::Connection)
+            .any(|found| found.eq_ignore_ascii_case(option))
+    };
+    match version {
+        _ if has("close") => Persistence::Close,
+        Version::HTTP_11 => Persistence::Keep,
+        _ if has("keep-alive") => Persistence::KeepSaid,
+        _ => Persistence::Close,
     }
 }
 
@@ -308,6 +308,7 @@ mod tests {
             ("1.1", "closed", Keep),
             ("1.0", "Keep-Alive", KeepSaid),
             ("1.0", "te", Close),
+            ("1.0", "keep-alive, close", Close),
         ] {
             let head = format!("GET / HTTP/{version}\r\nConnection: {connection}\r\n\r\n");
             assert_eq!(

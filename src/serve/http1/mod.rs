@@ -37,14 +37,14 @@ const READ: usize = 4 << 10;
 ///
 /// When the connection breaks, or a file cannot be read to its end.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync>(
-    stream: Patient<S>,
+    mut stream: Patient<S>,
     talk: &Talk,
     patience: Duration,
     phase: &mut watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let mut connection = Connection {
+        received: stream.take_first(),
         stream,
-        received: Vec::new(),
         head: Vec::with_capacity(1 << 10),
     };
     let ending = AtomicBool::new(false);
@@ -91,7 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
             Ok(()) => {}
             Err(Trouble::Broken(error)) => return Err(error),
             Err(Trouble::Refused(Refusal(status, because))) => {
-                self.send(text(status, because), Persistence::Close).await?;
+                let reply = text(status, because);
+                talk.refused(&reply);
+                self.send(reply, Persistence::Close).await?;
             }
         }
         self.stream.shutdown().await

@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,6 +24,8 @@ pub(super) type Uploaded<'u> =
 pub(super) struct Upload<'c, S> {
     connection: &'c mut Connection<S>,
     framing: Framing,
+    /// What was received and not handed out.
+    received: Bytes,
     /// What is left of the body, or of its chunk.
     left: u64,
     /// Whether a chunk was read, whose line ends before the next one.
@@ -37,12 +39,16 @@ impl<'c, S> Upload<'c, S> {
         Self {
             connection,
             framing,
+            received: Bytes::new(),
             left: match framing {
                 Framing::Length(length) => length,
                 Framing::None | Framing::Chunked => 0,
             },
             after_chunk: false,
-            invitation: if expects_continue { CONTINUE } else { b"" },
+            invitation: match expects_continue && framing != Framing::None {
+                true => CONTINUE,
+                false => b"",
+            },
         }
     }
 }
@@ -63,26 +69,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Upload<'_, S> {
 
     /// Reads what is not there yet; an end of the stream is an error.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.connection.poll_receive(cx))? {
-            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            _ => Poll::Ready(Ok(())),
+        if self.connection.received.is_empty() && ready!(self.connection.poll_receive(cx))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
+        let more = mem::take(&mut self.connection.received);
+        self.received = match self.received.is_empty() {
+            true => more.into(),
+            false => [&self.received[..], &more].concat().into(),
+        };
+        Poll::Ready(Ok(()))
     }
 
     /// The size of the next chunk (RFC 9112 section 7.1); zero for the last one.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         loop {
-            let received = &self.connection.received[..];
+            let received = &self.received[..];
             let line = match (self.after_chunk, received) {
                 (false, line) | (true, [b'\r', b'\n', line @ ..]) => Some(line),
                 (true, [] | [b'\r']) => None,
                 (true, _) => return Poll::Ready(Err(malformed())),
             };
+            // Without a digit there is no size, which is not the size 0.
+            if line
+                .and_then(<[u8]>::first)
+                .is_some_and(|first| !first.is_ascii_hexdigit())
+            {
+                return Poll::Ready(Err(malformed()));
+            }
             if let Some(line) = line {
                 match httparse::parse_chunk_size(line) {
                     Ok(httparse::Status::Complete((length, size))) => {
                         let before = received.len() - line.len();
-                        self.connection.received.drain(..before + length);
+                        self.received.advance(before + length);
                         return Poll::Ready(Ok(size));
                     }
                     Ok(httparse::Status::Partial) if line.len() < CHUNK_LINE => {}
@@ -115,17 +133,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> hyper::body::Body for Uplo
         if upload.left == 0 {
             return Poll::Ready(None);
         }
-        while upload.connection.received.is_empty() {
+        if upload.received.is_empty() {
             ready!(upload.poll_receive(cx))?;
         }
-        let received = &mut upload.connection.received;
-        let count = received
-            .len()
-            .min(usize::try_from(upload.left).unwrap_or(usize::MAX));
-        upload.left -= count as u64;
-        let rest = received.split_off(count);
-        let piece = mem::replace(received, rest);
-        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+        let left = usize::try_from(upload.left).unwrap_or(usize::MAX);
+        let piece = upload.received.split_to(upload.received.len().min(left));
+        upload.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn size_hint(&self) -> SizeHint {
