@@ -1,7 +1,7 @@
 //! Three writers at once, and writers that stand still: one wins, the others are refused, nothing is damaged.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::Figures;
@@ -29,7 +29,7 @@ pub fn writers(binary: &Path, most: usize) -> Verdict<Figures> {
             let end = writer.wait_with_output().expect("an end");
             match end.status.code() {
                 Some(0) => won += 1,
-                Some(2) if told(&end).contains("another instance") => figures.count("refused", 1),
+                _ if is_refused(&end) => figures.count("refused", 1),
                 _ => return Err(format!("a writer failed otherwise: {}", told(&end))),
             }
         }
@@ -81,7 +81,7 @@ fn paused(world: &mut World, call: &str, nth: usize, figures: &mut Figures) -> V
     let other = world.mirror("build").output().expect("mirror starts");
     let end = writer.wait_with_output().expect("an end");
     for end in [&other, &end] {
-        let refused = end.status.code() == Some(2) && told(end).contains("another instance");
+        let refused = is_refused(end);
         if end.status.code() != Some(0) && !refused {
             return Err(told(end));
         }
@@ -91,15 +91,21 @@ fn paused(world: &mut World, call: &str, nth: usize, figures: &mut Figures) -> V
     world.recover()
 }
 
-/// The lock of a writer that stands is lost, and another one publishes: the first wakes up late and changes nothing.
+fn is_refused(end: &Output) -> bool {
+    end.status.code() == Some(2) && told(end).contains("another instance")
+}
+
+/// The lock of a writer that stands is lost, and another one publishes: the first wakes up late and changes nothing. If it
+/// had written nothing yet when it stood, it is the later one of the two, and the other is refused.
 fn overtaken(world: &mut World, call: &str, nth: usize, figures: &mut Figures) -> Verdict {
     let mut writer = start(world, call, nth);
     std::thread::sleep(STANDS / 2);
     let _ = std::fs::remove_file(world.data().join("LOCK"));
     let other = world.mirror("build").output().expect("mirror starts");
-    if other.status.code() != Some(0) {
+    if other.status.code() != Some(0) && !is_refused(&other) {
         return Err(format!("the second writer: {}", told(&other)));
     }
+    figures.count("refused", usize::from(is_refused(&other)));
     let stands = writer.try_wait().expect("a child").is_none();
     let answers = world.observe()?;
     world.oracle.require(&answers)?;
