@@ -1,5 +1,7 @@
 //! The server as its clients see it: real sockets on loopback, HTTP written and read byte by byte.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +15,10 @@ use mirror::config::Address;
 use mirror::digest::Sha256;
 use mirror::observe::Metrics;
 use mirror::serve::health::{Probe, check};
-use mirror::serve::{Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Variant};
+use mirror::serve::{
+    Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Tls, Variant,
+};
+use support::tls::Authority;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -891,12 +896,75 @@ fn a_download_finishes_on_the_site_it_began_on() {
 
 #[test]
 fn a_file_cut_short_in_mid_download_ends_that_download_only() {
-    let (files, mirror, mut client) = slow_download(settings());
-    let file = std::fs::File::options().write(true).open(files.path("large.zip"));
-    file.and_then(|file| file.set_len(1)).expect("a truncated file");
-    assert!(client.rest() < large().len());
-    assert_eq!(mirror.get("/-/healthz").status, 200);
-    assert_eq!(mirror.get("/large.zip").status, 503);
+    for len in [1, large().len() - 1] {
+        let (files, mirror, mut client) = slow_download(settings());
+        cut_short(&files.path("large.zip"), len);
+        assert!(client.rest() < large().len());
+        assert_eq!(mirror.get("/-/healthz").status, 200);
+        assert_eq!(mirror.get("/large.zip").status, 503);
+    }
+}
+
+fn cut_short(file: &Path, len: usize) {
+    let file = std::fs::File::options().write(true).open(file);
+    file.and_then(|file| file.set_len(len as u64))
+        .expect("a truncated file");
+}
+
+/// TLS and HTTP/2 look at the bytes that they send.
+#[test]
+fn a_file_cut_short_while_it_is_looked_at_ends_that_download_only() {
+    let authority = Authority::new();
+    for (scheme, protocol) in [
+        ("https", "--http1.1"),
+        ("https", "--http2"),
+        ("http", "--http2-prior-knowledge"),
+    ] {
+        let files = Files::new();
+        let large_zip = files.publish("large.zip", Kind::Archive, large());
+        let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
+        let (certificate, key) = authority.server_files();
+        let tls = Some(Tls {
+            listen: vec![([127, 0, 0, 1], 0).into()],
+            certificate,
+            key,
+            http2: true,
+        });
+        let mirror = Mirror::with(Some(site), Settings { tls, ..settings() });
+        let address = mirror.addresses[usize::from(scheme == "https")];
+        let mut curl = Command::new("curl")
+            .args(["-ksS", "--max-time", "60", protocol])
+            .arg(format!("{scheme}://{address}/large.zip"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl");
+        let mut body = curl.stdout.take().expect("piped");
+        body.read_exact(&mut [0]).expect("a first byte");
+        cut_short(&files.path("large.zip"), 1);
+        let mut rest = Vec::new();
+        body.read_to_end(&mut rest).expect("an end");
+        assert!(!curl.wait().expect("an end").success(), "{scheme} {protocol}");
+        assert!(rest.len() + 1 < large().len(), "{scheme} {protocol}");
+        assert!(rest == large()[1..=rest.len()], "{scheme} {protocol}");
+        assert_eq!(mirror.get("/-/healthz").status, 200);
+        assert_eq!(mirror.get("/large.zip").status, 503);
+    }
+}
+
+#[test]
+fn large_files_are_copied_and_referred_to_with_one_result() {
+    let files = Files::new();
+    let body = noise((5 << 20) + 1);
+    let zip = files.publish("a.zip", Kind::Archive, &body);
+    let mirror = Mirror::start(Some(
+        Site::new([repository("/", vec![zip])]).expect("a valid site"),
+    ));
+    let mut client = mirror.client();
+    // More pieces than it takes until the dearer way is tried again.
+    for _ in 0..30 {
+        assert!(client.ask("GET", "/a.zip", &[]).body == body);
+    }
 }
 
 #[test]

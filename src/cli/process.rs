@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,6 +19,9 @@ use crate::source::CancelFlag;
 /// How long the end of the program waits for a cycle that is just ending.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Of listeners, of connections over the limit, and of a cycle.
+const OTHER_DESCRIPTORS: u64 = 512;
+
 /// What signals ask for.
 #[derive(Clone, Default)]
 pub(super) struct Signals {
@@ -31,6 +35,7 @@ pub(super) fn with_server(
     own: OwnName,
     work: impl FnOnce(Told<'_>, &Signals) + Send,
 ) -> anyhow::Result<Exit> {
+    allow_descriptors(config.serve.max_connections.get());
     let runtime = Builder::new_multi_thread()
         .worker_threads(serving_threads())
         .enable_all()
@@ -65,6 +70,26 @@ pub(super) fn with_server(
         }
         served.map(|()| Exit::Complete)
     })
+}
+
+/// Lets the process have as many descriptors as it may have at all: systemd and shells begin with 1,024. Warns when these are
+/// too few for a file beside every connection.
+fn allow_descriptors(connections: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    let needed = 2 * connections as u64 + OTHER_DESCRIPTORS;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections only\nhint: allow it {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or set `serve.max_connections` lower"
+        );
+    }
 }
 
 /// Half of the processors: the network's share of the work is done by the kernel, which needs the other half. Two threads

@@ -1,4 +1,7 @@
-//! The body of an answer: bytes in memory, or a mapped file piece by piece.
+//! The body of an answer: bytes in memory, or a published file piece by piece.
+//!
+//! Who lets the kernel send takes [`Chunk`]s, and nothing is copied here; who has to look at what is sent, for TLS or
+//! HTTP/2, takes copies ([`Body::next_copy`]).
 
 use std::future::poll_fn;
 use std::io;
@@ -13,9 +16,12 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::file::Mapped;
-use super::integrity::Integrity;
+use super::file::{Mapped, Piece};
+use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
+
+/// Bytes that are copied at once: they stay in the cache of the processor until they are encrypted.
+const COPIED: usize = 64 << 10;
 
 pub(super) enum Body {
     /// Never empty bytes; nothing once they are sent.
@@ -23,16 +29,21 @@ pub(super) enum Body {
     Disk(Pieces),
 }
 
-/// A file on its way out: at most one piece in memory, at most one being loaded.
+/// What is sent next.
+pub(super) enum Chunk {
+    Memory(Bytes),
+    Disk(Piece),
+}
+
+/// A file on its way out: at most one piece being loaded.
 pub(super) struct Pieces {
-    ready: Option<Bytes>,
     loading: Loading,
     left: u64,
 }
 
 enum Loading {
     Idle(Mapped),
-    Busy(JoinHandle<io::Result<(Mapped, Bytes)>>),
+    Busy(JoinHandle<io::Result<(Mapped, Piece)>>),
     Over,
 }
 
@@ -41,7 +52,7 @@ impl Body {
         Self::Memory(None)
     }
 
-    /// Opens a file and loads its first piece, on a blocking thread unless it is at hand.
+    /// Opens a file and compares what is wanted of it, on a blocking thread unless it is at hand.
     pub(super) async fn open(
         path: &Arc<Path>,
         kind: Kind,
@@ -50,55 +61,63 @@ impl Body {
         part: Range<u64>,
     ) -> Result<Self> {
         let left = part.end - part.start;
-        if let Some(mapped) = Mapped::at_hand(path, &integrity, &part) {
-            return Ok(Self::Disk(Pieces {
-                ready: None,
-                loading: Loading::from(mapped),
-                left,
-            }));
-        }
-        let path = Arc::clone(path);
-        let opened = spawn_blocking(move || -> Result<_> {
-            let mut mapped = Mapped::open(&path, kind, size, integrity, part)?;
-            let first = if left == 0 {
-                None
-            } else {
-                Some(mapped.take_piece()?)
-            };
-            Ok((mapped, first))
-        });
-        let (mapped, ready) = opened.await??;
+        let mapped = match Mapped::at_hand(path, &integrity, &part) {
+            Some(mapped) => mapped,
+            None => {
+                let path = Arc::clone(path);
+                spawn_blocking(move || Mapped::open(&path, kind, size, integrity, part)).await??
+            }
+        };
         Ok(Self::Disk(Pieces {
-            ready,
             loading: Loading::from(mapped),
             left,
         }))
     }
 
-    /// The next piece; none when all is sent.
+    /// What comes next, for the kernel to send; none when all is sent.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.poll_piece(cx)).await.transpose()
+    pub(super) async fn next(&mut self) -> io::Result<Option<Chunk>> {
+        poll_fn(|cx| self.poll_chunk(cx, PIECE)).await.transpose()
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// What comes next, for anybody to look at; none when all is sent.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, or is damaged; nothing comes after that.
+    pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Chunk>>> {
         let pieces = match self {
-            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(Ok)),
+            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Chunk::Memory(bytes)))),
             Self::Disk(pieces) => pieces,
         };
-        let loaded = ready!(pieces.poll_piece(cx));
-        match &loaded {
-            Some(Ok(piece)) => pieces.left -= piece.len() as u64,
-            Some(Err(error)) => {
-                tracing::error!(%error, "failed to read a published file; its download is cut")
-            }
-            None => {}
-        }
-        Poll::Ready(loaded)
+        let loaded = ready!(pieces.poll_piece(cx, most));
+        Poll::Ready(loaded.map(|loaded| {
+            let piece = loaded.map_err(is_cut)?;
+            pieces.left -= piece.range().len() as u64;
+            Ok(Chunk::Disk(piece))
+        }))
     }
+
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let chunk = ready!(self.poll_chunk(cx, COPIED));
+        Poll::Ready(chunk.map(|chunk| match chunk? {
+            Chunk::Memory(bytes) => Ok(bytes),
+            Chunk::Disk(piece) => piece.copy().map_err(is_cut),
+        }))
+    }
+}
+
+/// Tells of a file that cannot be sent to its end.
+pub(super) fn is_cut(error: io::Error) -> io::Error {
+    tracing::error!(%error, "failed to read a published file; its download is cut");
+    error
 }
 
 impl From<Bytes> for Body {
@@ -118,20 +137,17 @@ impl From<Mapped> for Loading {
 }
 
 impl Pieces {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Some(piece) = self.ready.take() {
-            return Poll::Ready(Some(Ok(piece)));
-        }
+    fn poll_piece(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Piece>>> {
         loop {
             self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
                 Loading::Over => return Poll::Ready(None),
                 Loading::Idle(mut mapped) => {
-                    if let Some(piece) = mapped.next_at_hand() {
+                    if let Some(piece) = mapped.next_at_hand(most) {
                         self.loading = Loading::from(mapped);
                         return Poll::Ready(Some(Ok(piece)));
                     }
                     Loading::Busy(spawn_blocking(move || {
-                        let piece = mapped.take_piece()?;
+                        let piece = mapped.take_piece(most)?;
                         Ok((mapped, piece))
                     }))
                 }
@@ -161,8 +177,8 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let piece = ready!(self.get_mut().poll_piece(cx));
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        let copy = ready!(self.get_mut().poll_copy(cx));
+        Poll::Ready(copy.map(|copy| copy.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

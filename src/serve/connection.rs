@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::account::{self, Account};
 use super::body::Body;
+use super::http1::{self, Ways};
+use super::http2;
 use super::limits::{Place, SURPLUS_PATIENCE};
 use super::patience::Patient;
 use super::reply::Reply;
 use super::request::Request;
 use super::respond::{Answer, Role, respond, turn_away};
 use super::server::{Settings, Shared};
-use super::{http1, http2};
+use super::transport::Transport;
 use crate::observe::Tally;
 
 /// Where the server is on its way from start to end.
@@ -60,6 +61,10 @@ impl Talk {
         self.shared.settings.max_header_size
     }
 
+    pub(super) fn ways(&self) -> &Ways {
+        &self.shared.ways
+    }
+
     /// The answer to a request.
     pub(super) async fn answer<B>(&self, request: &Request<'_>, body: &mut B) -> Answer
     where
@@ -86,7 +91,7 @@ impl Talk {
 }
 
 /// Speaks HTTP on `stream` until the client, a timeout or the end of the server closes it.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static>(
+pub(super) async fn serve<S: Transport>(
     stream: S,
     peer: Peer,
     shared: Arc<Shared>,

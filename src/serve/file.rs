@@ -1,5 +1,8 @@
 //! A part of a published file on disk, handed out in pieces that are in memory and were compared with what was published.
+//!
+//! A piece is sent by the kernel, or copied: the mapping is not looked at, see [`Mapping::bytes`].
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -18,7 +21,7 @@ pub(super) struct Mapped {
     mapping: Arc<Mapping>,
     rest: Range<usize>,
     integrity: Integrity,
-    /// The end of what was compared when the file was opened.
+    /// The end of what was compared last.
     compared: usize,
 }
 
@@ -79,58 +82,88 @@ impl Mapped {
         self.rest.len()
     }
 
-    /// The next piece, when it can be sent without waiting.
+    /// The next piece, of `most` bytes, when it can be sent without waiting.
     ///
     /// A reader may be slow, and what was right when the file was opened may have to come from the disk again.
-    pub(super) fn next_at_hand(&mut self) -> Option<Bytes> {
-        let piece = self.next();
+    pub(super) fn next_at_hand(&mut self, most: usize) -> Option<Piece> {
+        let piece = self.next(most);
         self.mapping
             .is_ready(&self.path, &piece)
             .then(|| self.hand_out(piece))
     }
 
-    /// Brings the next piece into memory, compares it and takes it; blocks on the disk.
+    /// Brings the next piece, of `most` bytes, into memory, compares it and takes it; blocks on the disk.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or is damaged.
-    pub(super) fn take_piece(&mut self) -> io::Result<Bytes> {
-        let piece = self.next();
-        if piece.end <= self.compared {
-            self.mapping.populate(piece.clone())?;
-        } else {
-            let file = self.mapping.reopen(&self.path)?;
+    pub(super) fn take_piece(&mut self, most: usize) -> io::Result<Piece> {
+        let piece = self.next(most);
+        let file = self.mapping.reopen(&self.path)?;
+        if piece.end > self.compared {
             let start = piece.start - piece.start % PIECE;
             if !self.integrity.is_intact(&self.mapping, file.as_ref(), start)? {
                 return Err(io::Error::other("its bytes were damaged during the download"));
             }
-            self.mapping.populate(piece.clone())?;
+            self.compared = start + PIECE;
             self.mapping.note_compared(&piece);
         }
+        self.mapping.populate(piece.clone())?;
         Ok(self.hand_out(piece))
     }
 
-    fn next(&self) -> Range<usize> {
-        let start = self.rest.start - self.rest.start % PIECE;
-        self.rest.start..self.rest.end.min(start + PIECE)
+    fn next(&self, most: usize) -> Range<usize> {
+        let step = most.min(PIECE);
+        let start = self.rest.start - self.rest.start % step;
+        self.rest.start..self.rest.end.min(start + step)
     }
 
-    fn hand_out(&mut self, piece: Range<usize>) -> Bytes {
-        self.rest.start = piece.end;
-        Bytes::from_owner(Piece {
+    fn hand_out(&mut self, range: Range<usize>) -> Piece {
+        self.rest.start = range.end;
+        Piece {
+            path: Arc::clone(&self.path),
             mapping: Arc::clone(&self.mapping),
-            range: piece,
-        })
+            range,
+        }
     }
 }
 
-struct Piece {
+/// Bytes of a published file, on their way out.
+pub(super) struct Piece {
+    path: Arc<Path>,
     mapping: Arc<Mapping>,
     range: Range<usize>,
 }
 
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
+impl Piece {
+    /// Where in the file it is.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// Its bytes, for the kernel.
+    pub(super) fn mapped(&self) -> &[u8] {
         &self.mapping.bytes()[self.range.clone()]
+    }
+
+    /// The file that it is in; none when that has lost its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or was cut short.
+    pub(super) fn file(&self) -> io::Result<Option<File>> {
+        self.mapping.reopen(&self.path)
+    }
+
+    /// Its bytes, for anybody.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub(super) fn copy(&self) -> io::Result<Bytes> {
+        let file = self.file()?;
+        self.mapping
+            .copy(file.as_ref(), self.range.clone())
+            .map(Into::into)
     }
 }

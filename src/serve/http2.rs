@@ -8,7 +8,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::body::Body;
@@ -17,6 +16,7 @@ use super::limits::STREAMS;
 use super::patience::Patient;
 use super::request::{self, Field, Fields};
 use super::server::Settings;
+use super::transport::Transport;
 
 pub(super) type Protocol = http2::Builder<TokioExecutor>;
 
@@ -35,7 +35,7 @@ pub(super) fn protocol(settings: &Settings) -> Protocol {
 /// # Errors
 ///
 /// When the connection breaks.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+pub(super) async fn serve<S: Transport>(
     protocol: &Protocol,
     stream: Patient<S>,
     talk: Talk,

@@ -105,8 +105,8 @@ impl Mapping {
         Ok((mapping, file))
     }
 
-    /// The published bytes. Whoever looks at them while somebody cuts the file short dies of a SIGBUS: they are for the
-    /// kernel to send, which has an error for that, and [`Mapping::read`] is for looking at them. TLS and HTTP/2 do look.
+    /// The published bytes. Whoever looks at them while somebody cuts the file short, or the disk fails, dies of a SIGBUS:
+    /// they are for the kernel to send, which has an error for that, and [`Mapping::read`] is for looking at them.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map[..self.len]
     }
@@ -160,6 +160,21 @@ impl Mapping {
             take(block);
         }
         Ok(())
+    }
+
+    /// A copy of the bytes of `range`, from where [`Mapping::read`] has them. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub(super) fn copy(&self, file: Option<&File>, range: Range<usize>) -> io::Result<Vec<u8>> {
+        let Some(file) = file else {
+            self.populate(range.clone())?;
+            return Ok(self.bytes()[range].to_vec());
+        };
+        let mut bytes = vec![0; range.len()];
+        file.read_exact_at(&mut bytes, range.start as u64)?;
+        Ok(bytes)
     }
 
     /// Whether the file at `path` is still this one, unchanged.

@@ -51,6 +51,7 @@ mod selected;
 mod server;
 mod site;
 mod tls;
+mod transport;
 
 pub use access::{Doors, Users};
 pub use account::AccessLog;

@@ -4,13 +4,15 @@
 //! that stalls, or drips, in the middle of a zip.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::transport::{Sender, Transport};
 use crate::observe::Metrics;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
@@ -131,6 +133,39 @@ impl<S> Patient<S> {
     }
 }
 
+impl<S: Transport> Patient<S> {
+    pub(super) fn sender(&self) -> Sender<'_> {
+        self.stream.sender()
+    }
+
+    /// Sends by `operation`, which tells the number of bytes that the socket has taken, as soon as the socket takes any.
+    ///
+    /// # Errors
+    ///
+    /// Of the operation; where there is no such socket; when the peer takes nothing for too long.
+    pub(super) fn poll_tcp(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let Sender::Tcp(socket) = self.stream.sender() else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let polled = loop {
+            match socket.poll_write_ready(cx) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            match socket.try_io(Interest::WRITABLE, || operation(socket.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => break Poll::Ready(done),
+            }
+        };
+        self.wrote(cx, polled)
+    }
+}
+
 impl<S> Drop for Patient<S> {
     fn drop(&mut self) {
         self.metrics
@@ -196,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.wrote(cx, polled)
     }
 
-    /// Without it hyper would copy every mapped piece into one buffer.
+    /// Without it hyper would copy the bytes of every frame behind its head.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }

@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
@@ -16,13 +15,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::account::AccessLog;
 use super::connection::{self, Peer, Phase};
-use super::http2;
 use super::limits::Places;
 use super::listen::{Accepted, Listener};
 use super::own::OwnName;
 use super::published::Published;
 use super::respond::Role;
 use super::tls::{Certificate, Tls};
+use super::transport::Transport;
+use super::{http1, http2};
 use crate::config::Address;
 use crate::observe::Metrics;
 
@@ -88,6 +88,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// How HTTP/2 is spoken.
     pub(super) http2: http2::Protocol,
+    /// What HTTP/1.1 knows of sending files.
+    pub(super) ways: http1::Ways,
     /// Answers, counted for the access log.
     pub(super) sample: AtomicU32,
 }
@@ -147,6 +149,7 @@ impl Server {
                 settings,
                 published,
                 metrics,
+                ways: http1::Ways::default(),
                 sample: AtomicU32::default(),
             }),
         })
@@ -285,7 +288,7 @@ impl Acceptor {
 }
 
 /// Speaks TLS first where it is spoken.
-async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static>(
+async fn talk<S: Transport>(
     stream: S,
     tls: Option<TlsAcceptor>,
     peer: Peer,

@@ -7,6 +7,7 @@
 mod head;
 mod send;
 mod upload;
+mod ways;
 
 use std::future::poll_fn;
 use std::io;
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
 use self::head::{Framing, Head, Persistence, Refusal};
@@ -26,6 +27,9 @@ use super::answer::text;
 use super::connection::{Phase, Talk, reached};
 use super::patience::Patient;
 use super::reply::Reply;
+use super::transport::Transport;
+
+pub(super) use self::ways::Ways;
 
 /// Bytes that are read at once; a request of Composer has some hundred.
 const READ: usize = 4 << 10;
@@ -36,7 +40,7 @@ const READ: usize = 4 << 10;
 /// # Errors
 ///
 /// When the connection breaks, or a file cannot be read to its end.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + Sync>(
+pub(super) async fn serve<S: Transport>(
     mut stream: Patient<S>,
     talk: &Talk,
     patience: Duration,
@@ -85,7 +89,7 @@ impl From<Refusal> for Trouble {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
+impl<S: Transport> Connection<S> {
     async fn serve(&mut self, talk: &Talk, patience: Duration, ending: &AtomicBool) -> io::Result<()> {
         match self.converse(talk, patience, ending).await {
             Ok(()) => {}
@@ -93,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
             Err(Trouble::Refused(Refusal(status, because))) => {
                 let reply = text(status, because);
                 talk.refused(&reply);
-                self.send(reply, Persistence::Close).await?;
+                self.send(reply, Persistence::Close, talk.ways()).await?;
             }
         }
         self.stream.shutdown().await
@@ -121,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
             } else {
                 head.persistence
             };
-            self.send(answer.reply, persistence).await?;
+            self.send(answer.reply, persistence, talk.ways()).await?;
             if self.received.is_empty() {
                 bytes.clear();
                 self.received = bytes;
@@ -170,8 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Connection<S> {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    async fn send(&mut self, reply: Reply, persistence: Persistence) -> io::Result<()> {
+    async fn send(&mut self, reply: Reply, persistence: Persistence, ways: &Ways) -> io::Result<()> {
         send::write_head(&mut self.head, &reply, persistence);
-        send::send(&mut self.stream, &self.head, reply.body).await
+        send::send(&mut self.stream, &self.head, reply.body, ways).await
     }
 }

@@ -1,15 +1,18 @@
 //! An answer on its way: the head in one piece, and with it the first piece of the body.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{io, mem};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use super::head::Persistence;
-use crate::serve::body::Body;
+use super::ways::Ways;
+use crate::serve::body::{Body, Chunk};
 use crate::serve::patience::Patient;
 use crate::serve::reply::Reply;
+use crate::serve::transport::{Sender, Transport, poll_write_both};
 
 /// Puts the head of an answer together in `head`, in place of what is there.
 pub(super) fn write_head(head: &mut Vec<u8>, reply: &Reply, persistence: Persistence) {
@@ -56,36 +59,28 @@ fn write_date(head: &mut Vec<u8>) {
 /// # Errors
 ///
 /// When the client does not take it, or a file cannot be read; then the connection must end, for the length was promised.
-pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn send<S: Transport>(
     stream: &mut Patient<S>,
-    head: &[u8],
+    mut head: &[u8],
     mut body: Body,
+    ways: &Ways,
 ) -> io::Result<()> {
-    let first = body.next().await?.unwrap_or_default();
-    send_both(stream, head, &first).await?;
-    while let Some(piece) = body.next().await? {
-        stream.write_all(&piece).await?;
+    if matches!(stream.sender(), Sender::Program) {
+        while let Some(bytes) = body.next_copy().await? {
+            write(stream, mem::take(&mut head), &bytes).await?;
+        }
+    } else {
+        while let Some(chunk) = body.next().await? {
+            match chunk {
+                Chunk::Memory(bytes) => write(stream, mem::take(&mut head), &bytes).await?,
+                Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece).await?,
+            }
+        }
     }
+    write(stream, head, &[]).await?;
     stream.flush().await
 }
 
-/// At once, as far as the client takes it.
-async fn send_both<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut Patient<S>,
-    mut head: &[u8],
-    mut body: &[u8],
-) -> io::Result<()> {
-    while !head.is_empty() && !body.is_empty() {
-        let sent = stream
-            .write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
-            .await?;
-        if sent == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        let of_head = sent.min(head.len());
-        head = &head[of_head..];
-        body = &body[sent - of_head..];
-    }
-    stream.write_all(head).await?;
-    stream.write_all(body).await
+async fn write<S: Transport>(stream: &mut Patient<S>, mut head: &[u8], mut bytes: &[u8]) -> io::Result<()> {
+    poll_fn(|cx| poll_write_both(stream, cx, &mut head, &mut bytes)).await
 }

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite as _;
 
 use super::Connection;
 use super::head::Framing;
+use crate::serve::transport::Transport;
 
 /// Bytes of the line before a chunk; what stands behind its size means nothing here.
 const CHUNK_LINE: usize = 256;
@@ -53,7 +54,7 @@ impl<'c, S> Upload<'c, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Upload<'_, S> {
+impl<S: Transport> Upload<'_, S> {
     fn poll_invite(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever has begun to send did not wait.
         if self.invitation == CONTINUE && !self.connection.received.is_empty() {
@@ -116,7 +117,7 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed chunks")
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> hyper::body::Body for Upload<'_, S> {
+impl<S: Transport> hyper::body::Body for Upload<'_, S> {
     type Data = Bytes;
     type Error = io::Error;
 
