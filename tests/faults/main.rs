@@ -66,7 +66,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "kill-at-each-call",
         run: kill::at_each_call,
-        short: 20,
+        short: 12,
         long: 2000,
     },
     Class {
@@ -78,7 +78,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "error-at-each-call",
         run: error::at_each_call,
-        short: 30,
+        short: 20,
         // Some of the short writes have room enough.
         long: 2200,
     },
@@ -109,7 +109,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "sequences",
         run: property::sequences,
-        short: 60,
+        short: 40,
         long: 20_000,
     },
     Class {
