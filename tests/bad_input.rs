@@ -3,8 +3,9 @@
 mod lab;
 
 use std::net::TcpListener;
+use std::process::Command;
 
-use lab::{Lab, free_port};
+use lab::{Lab, Running, free_port, get, until};
 
 /// A source that works, beside those that do not.
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
@@ -432,4 +433,45 @@ fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
         "{log}"
     );
     assert!(!lab.path("data").exists());
+}
+
+/// Who starts it with few descriptors gets all that may be had, and is told when these are too few.
+#[test]
+fn descriptors_are_had_as_far_as_the_machine_allows() {
+    for (hard, is_told) in [(3000, true), (7000, false)] {
+        let (lab, port) = (Lab::new(), free_port());
+        good(&lab);
+        lab.configure(port, GOOD);
+        lab.build(0);
+        let log = lab.path("log");
+        let child = Command::new("prlimit")
+            .args([
+                &format!("--nofile=256:{hard}"),
+                env!("CARGO_BIN_EXE_mirror"),
+                "serve",
+            ])
+            .arg("--config")
+            .arg(lab.path("mirror.yaml"))
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let limits = format!("/proc/{}/limits", child.id());
+        let server = Running::of(child);
+        until("it is ready", || {
+            std::fs::read_to_string(&log).unwrap().contains("listening")
+                && get(port, "/-/readyz").status == 200
+        });
+        let limits = std::fs::read_to_string(limits).unwrap();
+        let limit = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        let soft = limit.split_whitespace().nth(3).unwrap();
+        assert_eq!(soft, hard.to_string());
+        assert_eq!(server.stop(), Some(0));
+        let log = std::fs::read_to_string(log).unwrap();
+        let told = log.contains("`serve.max_connections` is 4096, but this process may open 3000 files")
+            && log.contains("LimitNOFILE=");
+        assert_eq!(told, is_told, "{log}");
+    }
 }

@@ -73,7 +73,7 @@ pub(super) fn with_server(
 }
 
 /// Lets the process have as many descriptors as it may have at all: systemd and shells begin with 1,024. Warns when these are
-/// too few for a file beside every connection.
+/// too few for all connections and the files that they are sent.
 fn allow_descriptors(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -84,7 +84,7 @@ fn allow_descriptors(connections: usize) {
         Ok(()) => maximum,
         Err(_) => current,
     };
-    let needed = 2 * connections as u64 + OTHER_DESCRIPTORS;
+    let needed = (connections + serve::OPEN_FILES) as u64 + OTHER_DESCRIPTORS;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(
             "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections only\nhint: allow it {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or set `serve.max_connections` lower"

@@ -16,12 +16,21 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::file::{Mapped, Piece};
+use super::file::{Mapped, Piece, Wanted};
 use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
 
-/// Bytes that are copied at once: they stay in the cache of the processor until they are encrypted.
-const COPIED: usize = 64 << 10;
+/// What is copied to be encrypted: so much stays in the cache of the processor.
+const COPY: Wanted = Wanted {
+    most: 64 << 10,
+    file: true,
+};
+
+/// A frame of HTTP/2, of which a client can have many made that it does not read.
+const FRAME: Wanted = Wanted {
+    most: 16 << 10,
+    file: true,
+};
 
 pub(super) enum Body {
     /// Never empty bytes; nothing once they are sent.
@@ -74,13 +83,14 @@ impl Body {
         }))
     }
 
-    /// What comes next, for the kernel to send; none when all is sent.
+    /// What comes next, for the kernel to send, with the file it is in if that is wanted; none when all is sent.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Chunk>> {
-        poll_fn(|cx| self.poll_chunk(cx, PIECE)).await.transpose()
+    pub(super) async fn next(&mut self, file: bool) -> io::Result<Option<Chunk>> {
+        let wanted = Wanted { most: PIECE, file };
+        poll_fn(|cx| self.poll_chunk(cx, wanted)).await.transpose()
     }
 
     /// What comes next, for anybody to look at; none when all is sent.
@@ -89,15 +99,15 @@ impl Body {
     ///
     /// When a file cannot be read, or is damaged; nothing comes after that.
     pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
+        poll_fn(|cx| self.poll_copy(cx, COPY)).await.transpose()
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Chunk>>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Chunk>>> {
         let pieces = match self {
             Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Chunk::Memory(bytes)))),
             Self::Disk(pieces) => pieces,
         };
-        let loaded = ready!(pieces.poll_piece(cx, most));
+        let loaded = ready!(pieces.poll_piece(cx, wanted));
         Poll::Ready(loaded.map(|loaded| {
             let piece = loaded.map_err(is_cut)?;
             pieces.left -= piece.range().len() as u64;
@@ -105,8 +115,8 @@ impl Body {
         }))
     }
 
-    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let chunk = ready!(self.poll_chunk(cx, COPIED));
+    fn poll_copy(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Bytes>>> {
+        let chunk = ready!(self.poll_chunk(cx, wanted));
         Poll::Ready(chunk.map(|chunk| match chunk? {
             Chunk::Memory(bytes) => Ok(bytes),
             Chunk::Disk(piece) => piece.copy().map_err(is_cut),
@@ -137,17 +147,17 @@ impl From<Mapped> for Loading {
 }
 
 impl Pieces {
-    fn poll_piece(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Piece>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Piece>>> {
         loop {
             self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
                 Loading::Over => return Poll::Ready(None),
                 Loading::Idle(mut mapped) => {
-                    if let Some(piece) = mapped.next_at_hand(most) {
+                    if let Some(piece) = mapped.next_at_hand(wanted) {
                         self.loading = Loading::from(mapped);
                         return Poll::Ready(Some(Ok(piece)));
                     }
                     Loading::Busy(spawn_blocking(move || {
-                        let piece = mapped.take_piece(most)?;
+                        let piece = mapped.take_piece(wanted)?;
                         Ok((mapped, piece))
                     }))
                 }
@@ -177,7 +187,7 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let copy = ready!(self.get_mut().poll_copy(cx));
+        let copy = ready!(self.get_mut().poll_copy(cx, FRAME));
         Poll::Ready(copy.map(|copy| copy.map(Frame::data)))
     }
 

@@ -7,13 +7,15 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 
 use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
-use super::mapping::Mapping;
+use super::mapping::{FRESH, Mapping};
+use super::room::{COPIES, FILES, Open, Room};
 
 /// A part of a file that has not been handed out yet.
 pub(super) struct Mapped {
@@ -21,8 +23,10 @@ pub(super) struct Mapped {
     mapping: Arc<Mapping>,
     rest: Range<usize>,
     integrity: Integrity,
-    /// The end of what was compared last.
-    compared: usize,
+    /// The end of what was compared last, and when.
+    compared: (usize, Instant),
+    /// Once it had to be opened, where it is not kept open and there is room for it.
+    file: Option<Arc<Open>>,
 }
 
 impl Mapped {
@@ -33,9 +37,10 @@ impl Mapped {
         mapping.is_ready(path, &rest).then(|| Self {
             path: Arc::clone(path),
             mapping,
-            compared: rest.start + PIECE - rest.start % PIECE,
+            compared: (end_of_piece(rest.start), Instant::now()),
             rest,
             integrity: integrity.clone(),
+            file: None,
         })
     }
 
@@ -52,7 +57,10 @@ impl Mapped {
         part: Range<u64>,
     ) -> Result<Self> {
         let known = integrity.mapping().filter(|mapping| mapping.is_current(path));
-        let known = known.and_then(|mapping| Some((mapping.reopen(path).ok()??, mapping)));
+        let known = known.and_then(|mapping| {
+            let kept = mapping.file().cloned();
+            Some((kept.or_else(|| mapping.reopen(path).map(Arc::new))?, mapping))
+        });
         let (mapping, file) = match known {
             Some((file, mapping)) => (mapping, file),
             None => {
@@ -69,12 +77,17 @@ impl Mapped {
         ready.with_context(|| format!("failed to serve `{}`", path.display()))?;
         mapping.note_compared(&rest);
         integrity.keep(Some(Arc::clone(&mapping)));
+        let opened = match mapping.file() {
+            Some(_) => None,
+            None => Open::keep(&file, &FILES).map(Arc::new),
+        };
         Ok(Self {
             path: Arc::clone(path),
             mapping,
-            compared: rest.start + PIECE - rest.start % PIECE,
+            compared: (end_of_piece(rest.start), Instant::now()),
             rest,
             integrity,
+            file: opened,
         })
     }
 
@@ -82,57 +95,90 @@ impl Mapped {
         self.rest.len()
     }
 
-    /// The next piece, of `most` bytes, when it can be sent without waiting.
+    /// The next piece, when it can be sent without waiting.
     ///
     /// A reader may be slow, and what was right when the file was opened may have to come from the disk again.
-    pub(super) fn next_at_hand(&mut self, most: usize) -> Option<Piece> {
-        let piece = self.next(most);
-        self.mapping
-            .is_ready(&self.path, &piece)
-            .then(|| self.hand_out(piece))
+    pub(super) fn next_at_hand(&mut self, wanted: Wanted) -> Option<Piece> {
+        let piece = self.next(wanted);
+        let is_at_hand = !wanted.file || self.file().is_some();
+        (is_at_hand && self.mapping.is_ready(&self.path, &piece)).then(|| self.hand_out(piece))
     }
 
-    /// Brings the next piece, of `most` bytes, into memory, compares it and takes it; blocks on the disk.
+    /// Brings the next piece into memory, compares it and takes it; blocks on the disk.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or is damaged.
-    pub(super) fn take_piece(&mut self, most: usize) -> io::Result<Piece> {
-        let piece = self.next(most);
-        let file = self.mapping.reopen(&self.path)?;
-        if piece.end > self.compared {
+    pub(super) fn take_piece(&mut self, wanted: Wanted) -> io::Result<Piece> {
+        let piece = self.next(wanted);
+        if self.file().is_none() {
+            let file = self.mapping.reopen(&self.path).map(Arc::new);
+            self.file = file.and_then(|file| Open::keep(&file, &FILES)).map(Arc::new);
+        }
+        let file = self.file();
+        if let Some(file) = file {
+            self.mapping.ensure_whole(file)?;
+        }
+        let (end, at) = self.compared;
+        let is_compared = piece.end <= end && at.elapsed() < FRESH && self.mapping.is_current(&self.path);
+        if !is_compared {
             let start = piece.start - piece.start % PIECE;
-            if !self.integrity.is_intact(&self.mapping, file.as_ref(), start)? {
+            if !self.integrity.is_intact(&self.mapping, file, start)? {
                 return Err(io::Error::other("its bytes were damaged during the download"));
             }
-            self.compared = start + PIECE;
+            self.compared = (start + PIECE, Instant::now());
             self.mapping.note_compared(&piece);
         }
         self.mapping.populate(piece.clone())?;
         Ok(self.hand_out(piece))
     }
 
-    fn next(&self, most: usize) -> Range<usize> {
-        let step = most.min(PIECE);
-        let start = self.rest.start - self.rest.start % step;
-        self.rest.start..self.rest.end.min(start + step)
+    fn file(&self) -> Option<&File> {
+        file(&self.mapping, self.file.as_deref())
+    }
+
+    fn next(&self, wanted: Wanted) -> Range<usize> {
+        let start = self.rest.start - self.rest.start % wanted.most;
+        self.rest.start..self.rest.end.min(start + wanted.most)
     }
 
     fn hand_out(&mut self, range: Range<usize>) -> Piece {
         self.rest.start = range.end;
         Piece {
-            path: Arc::clone(&self.path),
             mapping: Arc::clone(&self.mapping),
             range,
+            file: self.file.clone(),
         }
     }
 }
 
+/// The file of a mapping, or else the one that was opened for this download.
+fn file<'f>(mapping: &'f Mapping, opened: Option<&'f Open>) -> Option<&'f File> {
+    mapping
+        .file()
+        .or(opened.map(|open| &open.file))
+        .map(|file| &**file)
+}
+
+/// The end of the piece that `at` is in.
+fn end_of_piece(at: usize) -> usize {
+    at + PIECE - at % PIECE
+}
+
+/// What is asked for of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Bytes at a time, a whole part of [`PIECE`].
+    pub(super) most: usize,
+    /// Whether the file is wanted, too.
+    pub(super) file: bool,
+}
+
 /// Bytes of a published file, on their way out.
 pub(super) struct Piece {
-    path: Arc<Path>,
     mapping: Arc<Mapping>,
     range: Range<usize>,
+    file: Option<Arc<Open>>,
 }
 
 impl Piece {
@@ -146,24 +192,39 @@ impl Piece {
         &self.mapping.bytes()[self.range.clone()]
     }
 
-    /// The file that it is in; none when that has lost its name.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened, or was cut short.
-    pub(super) fn file(&self) -> io::Result<Option<File>> {
-        self.mapping.reopen(&self.path)
+    /// The file that it is in, where it was wanted and could be had.
+    pub(super) fn file(&self) -> Option<&File> {
+        file(&self.mapping, self.file.as_deref())
     }
 
-    /// Its bytes, for anybody.
+    /// Its bytes, for anybody: a copy, as long as there is room for one. Readers who do not read would fill the memory with
+    /// copies; what is beyond that is looked at where it is mapped, and only then who cuts a file short ends the process.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    pub(super) fn copy(&self) -> io::Result<Bytes> {
-        let file = self.file()?;
-        self.mapping
-            .copy(file.as_ref(), self.range.clone())
-            .map(Into::into)
+    pub(super) fn copy(self) -> io::Result<Bytes> {
+        let Some(room) = COPIES.take(self.range.len()) else {
+            return Ok(Bytes::from_owner(self));
+        };
+        let bytes = self.mapping.copy(self.file(), self.range.clone())?;
+        Ok(Bytes::from_owner(Copied { bytes, _room: room }))
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.mapped()
+    }
+}
+
+struct Copied {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

@@ -18,6 +18,9 @@ use super::request::{self, Field, Fields};
 use super::server::Settings;
 use super::transport::Transport;
 
+/// Bytes of one stream.
+const SEND_BUFFER: usize = 16 << 10;
+
 pub(super) type Protocol = http2::Builder<TokioExecutor>;
 
 /// What hyper is told of it.
@@ -26,6 +29,8 @@ pub(super) fn protocol(settings: &Settings) -> Protocol {
     protocol
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        // And a frame: what a client has made and does not read.
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX));
     protocol
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,9 +21,10 @@ use rustix::fs::{Stat, fstat, stat};
 
 use super::integrity::{PIECE, pieces};
 use super::kind::Kind;
+use super::room::{KEPT_FILES, Open};
 
 /// For how long bytes that were compared count as compared, while they stay in memory.
-const FRESH: Duration = Duration::from_secs(10);
+pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// A file that has changed this recently may change again without a new time: clocks of file systems are coarse.
 const COARSE: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ const PAGE: usize = 4096;
 
 pub(super) struct Mapping {
     map: Mmap,
+    /// The file, while there is room to keep it open.
+    file: Option<Open>,
     /// The length of what is published of the file.
     len: usize,
     stamp: Stamp,
@@ -42,6 +46,11 @@ pub(super) struct Mapping {
     since: Instant,
     /// When each piece was last compared, in milliseconds since then; zero if never, or if that cannot count.
     compared: Box<[AtomicU64]>,
+}
+
+/// What is wrong with a file that has fewer bytes than were published.
+pub(super) fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it was cut short")
 }
 
 /// What the file system says of a file; another one for another file, and for the same one after a change.
@@ -80,9 +89,9 @@ impl Mapping {
     /// # Errors
     ///
     /// When the file cannot be opened, or is not the one that was published with `size` bytes.
-    pub(super) fn open(path: &Path, kind: Kind, size: u64) -> Result<(Self, File)> {
+    pub(super) fn open(path: &Path, kind: Kind, size: u64) -> Result<(Self, Arc<File>)> {
         let named = || format!("failed to open `{}`", path.display());
-        let file = File::open(path).with_context(named)?;
+        let file = Arc::new(File::open(path).with_context(named)?);
         let stamp = Stamp::of(&fstat(file.as_fd()).with_context(named)?);
         ensure!(
             kind.fits(size, stamp.size),
@@ -91,12 +100,14 @@ impl Mapping {
             stamp.size
         );
         // SAFETY: published files are replaced by rename and never written in place, so the mapped bytes do not
-        // change; a ledger grows behind the part that is mapped here.
+        // change; a ledger grows behind the part that is mapped here. Whoever writes into one all the same changes also what
+        // the kernel has taken by reference and the client has not acknowledged.
         let map =
-            unsafe { Mmap::map(&file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
+            unsafe { Mmap::map(&*file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
         let len = usize::try_from(size)?;
         let mapping = Self {
             map,
+            file: Open::keep(&file, &KEPT_FILES),
             len,
             stamp,
             since: Instant::now(),
@@ -111,33 +122,36 @@ impl Mapping {
         &self.map[..self.len]
     }
 
+    /// The file, where it is kept open.
+    pub(super) fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref().map(|open| &open.file)
+    }
+
     /// The number of published bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The file that is mapped, opened again at its `path`; none when it is not there any more.
-    ///
+    /// The file that is mapped, opened again at its `path`; none when another one is there, or it cannot be opened. Blocks
+    /// on the disk.
+    pub(super) fn reopen(&self, path: &Path) -> Option<File> {
+        let file = File::open(path).ok()?;
+        let stamp = Stamp::of(&fstat(file.as_fd()).ok()?);
+        ((stamp.device, stamp.inode) == (self.stamp.device, self.stamp.inode)).then_some(file)
+    }
+
     /// # Errors
     ///
-    /// When it cannot be opened, or was cut short.
-    pub(super) fn reopen(&self, path: &Path) -> io::Result<Option<File>> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let stamp = Stamp::of(&fstat(file.as_fd())?);
-        if (stamp.device, stamp.inode) != (self.stamp.device, self.stamp.inode) {
-            return Ok(None);
-        }
-        match stamp.size < self.stamp.size {
-            true => Err(io::Error::other("it was cut short")),
-            false => Ok(Some(file)),
+    /// When the file that is mapped is shorter than it was.
+    pub(super) fn ensure_whole(&self, file: &File) -> io::Result<()> {
+        match Stamp::of(&fstat(file.as_fd())?).size < self.stamp.size {
+            true => Err(cut_short()),
+            false => Ok(()),
         }
     }
 
-    /// Hands the bytes of `range` to `take`, block by block; of `file` where there is one, which nobody can cut short by its
-    /// name any more where there is none. Blocks on the disk.
+    /// Hands the bytes of `range` to `take`, block by block; of `file` where there is one. Where there is none, mostly nobody
+    /// can cut it short by its name any more. Blocks on the disk.
     ///
     /// # Errors
     ///

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
+use hyper::body::Body as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::head::Persistence;
-use super::ways::Ways;
+use super::ways::{Way, Ways};
 use crate::serve::body::{Body, Chunk};
 use crate::serve::patience::Patient;
 use crate::serve::reply::Reply;
@@ -70,10 +71,12 @@ pub(super) async fn send<S: Transport>(
             write(stream, mem::take(&mut head), &bytes).await?;
         }
     } else {
-        while let Some(chunk) = body.next().await? {
+        let is_tcp = matches!(stream.sender(), Sender::Tcp(_));
+        let way = ways.choose(is_tcp, body.size_hint().lower());
+        while let Some(chunk) = body.next(way == Way::Reference).await? {
             match chunk {
                 Chunk::Memory(bytes) => write(stream, mem::take(&mut head), &bytes).await?,
-                Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece).await?,
+                Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece, way).await?,
             }
         }
     }

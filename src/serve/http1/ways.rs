@@ -3,6 +3,9 @@
 //! Which costs less is a matter of processor, kernel and network. Over loopback, for 2 MB, a reference costs half of a copy
 //! on a Xeon of 2.5 GHz, and more than twice as much on an EPYC. So the processor time of both is measured while
 //! serving, and the cheaper one is taken; the other is tried again from time to time.
+//!
+//! Bytes taken by reference are the file's until the client has acknowledged them: who writes into a published file in place,
+//! instead of replacing it by its name, can change what was compared already. Composer's own comparison finds that.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -13,18 +16,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::fs::sendfile;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::serve::body::is_cut;
 use crate::serve::file::Piece;
+use crate::serve::mapping::cut_short;
 use crate::serve::patience::Patient;
-use crate::serve::transport::{Sender, Transport, poll_write_both};
+use crate::serve::transport::{Transport, poll_write_both};
 
-/// Bytes of a piece below which nothing is gained, and nothing learned.
-const LEAST: usize = 256 << 10;
+/// Bytes below which nothing is gained, and nothing learned.
+const LEAST: u64 = 256 << 10;
 
-/// Of so many pieces one goes the dearer way.
+/// Of so many files one goes the dearer way.
 const AGAIN: u32 = 64;
 
 /// What is known of both ways.
@@ -32,11 +37,11 @@ const AGAIN: u32 = 64;
 pub(in crate::serve) struct Ways {
     copy: Cost,
     reference: Cost,
-    pieces: AtomicU32,
+    files: AtomicU32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Copy,
     Reference,
 }
@@ -45,8 +50,25 @@ enum Way {
 #[derive(Default)]
 struct Cost(AtomicU64);
 
+/// Of what the machine cannot do, until it is seen to.
+const NEVER: u64 = u64::MAX;
+
 impl Ways {
-    /// Sends what is left of `head`, and a piece of a file.
+    /// The way for so many bytes of a file.
+    pub(super) fn choose(&self, is_tcp: bool, bytes: u64) -> Way {
+        if !is_tcp || bytes < LEAST {
+            return Way::Copy;
+        }
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let copy_is_cheaper = self.copy.get() < self.reference.get();
+        let tries_other = number % AGAIN == AGAIN - 1;
+        match copy_is_cheaper != tries_other {
+            true => Way::Copy,
+            false => Way::Reference,
+        }
+    }
+
+    /// Sends what is left of `head`, and a piece of a file: by reference where it has the file.
     ///
     /// # Errors
     ///
@@ -56,38 +78,41 @@ impl Ways {
         stream: &mut Patient<S>,
         mut head: &[u8],
         piece: &Piece,
+        way: Way,
     ) -> io::Result<()> {
         let mut range = piece.range();
         let len = range.len();
-        let may_refer = matches!(stream.sender(), Sender::Tcp(_)) && len >= LEAST;
-        if may_refer
-            && self.choose() == Way::Reference
-            && let Some(file) = piece.file().map_err(is_cut)?
+        if way == Way::Reference
+            && let Some(file) = piece.file()
         {
-            match timed(|cx| poll_refer(stream, cx, &mut head, &file, &mut range)).await {
+            match timed(|cx| poll_refer(stream, cx, &mut head, file, &mut range)).await {
                 Ok(spent) => return Ok(self.reference.note(len, spent)),
-                // A file system that cannot.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => self.reference.note_never(),
-                Err(error) => return Err(error),
+                Err(error) if is_of_client(&error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(is_cut(error)),
+                Err(error) => {
+                    tracing::debug!(%error, "files cannot be sent by reference");
+                    self.reference.note_never();
+                }
             }
         }
         let mut mapped = &piece.mapped()[len - range.len()..];
-        let spent = timed(|cx| poll_write_both(stream, cx, &mut head, &mut mapped)).await?;
-        if may_refer {
-            self.copy.note(range.len(), spent);
+        let sent = timed(|cx| poll_write_both(stream, cx, &mut head, &mut mapped)).await;
+        match sent {
+            Ok(spent) => Ok(self.copy.note(range.len(), spent)),
+            // The kernel's words for what would be a SIGBUS here.
+            Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => Err(is_cut(error)),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
+}
 
-    fn choose(&self) -> Way {
-        let number = self.pieces.fetch_add(1, Ordering::Relaxed);
-        let copy_is_cheaper = self.copy.get() < self.reference.get();
-        let tries_other = number % AGAIN == AGAIN - 1;
-        match copy_is_cheaper != tries_other {
-            true => Way::Copy,
-            false => Way::Reference,
-        }
-    }
+/// Whether it is the connection that broke.
+fn is_of_client(error: &io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, WriteZero};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut | WriteZero
+    )
 }
 
 impl Cost {
@@ -95,18 +120,24 @@ impl Cost {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Learns from a piece. One that took far longer than others says more of its reader than of its way.
     fn note(&self, bytes: usize, spent: Duration) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(1);
+        if (bytes as u64) < LEAST {
+            return;
+        }
         let spent = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
-        let found = (spent.saturating_mul(1 << 20) / bytes).max(1);
-        let known = self.get();
-        let known = if known == 0 { found } else { known };
+        let found = (spent.saturating_mul(1 << 20) / bytes as u64).max(1);
+        let known = match self.get() {
+            0 | NEVER => found,
+            known => known,
+        };
+        let found = found.min(known + known / 4 + 1);
         // Whoever comes between loses one of many.
         self.0.store(known - known / 4 + found / 4, Ordering::Relaxed);
     }
 
     fn note_never(&self) {
-        self.0.store(u64::MAX, Ordering::Relaxed);
+        self.0.store(NEVER, Ordering::Relaxed);
     }
 }
 
@@ -126,10 +157,12 @@ fn poll_refer<S: Transport>(
     while range.start < range.end {
         let mut at = range.start as u64;
         let sent = ready!(stream.poll_tcp(cx, |socket| {
-            Ok(sendfile(socket, file, Some(&mut at), range.len())?)
+            Ok(retry_on_intr(|| {
+                sendfile(socket, file, Some(&mut at), range.len())
+            })?)
         }))?;
         if sent == 0 {
-            return Poll::Ready(Err(is_cut(io::Error::other("it was cut short"))));
+            return Poll::Ready(Err(cut_short()));
         }
         range.start += sent;
     }
@@ -164,7 +197,7 @@ mod tests {
         let ways = Ways::default();
         let mut taken = [0, 0];
         for _ in 0..1000 {
-            let (way, cost, spent) = match ways.choose() {
+            let (way, cost, spent) = match ways.choose(true, LEAST) {
                 Way::Copy => (0, &ways.copy, 500),
                 Way::Reference => (1, &ways.reference, 240),
             };
@@ -174,7 +207,7 @@ mod tests {
         assert!((15..20).contains(&taken[0]), "{taken:?}");
         // The machine becomes another one.
         for _ in 0..5000 {
-            match ways.choose() {
+            match ways.choose(true, LEAST) {
                 Way::Copy => ways.copy.note(2_000_000, Duration::from_micros(100)),
                 Way::Reference => ways.reference.note(2_000_000, Duration::from_micros(240)),
             }
@@ -187,7 +220,7 @@ mod tests {
         let ways = Ways::default();
         ways.reference.note_never();
         ways.copy.note(1 << 20, Duration::from_secs(1));
-        let chosen = (0..AGAIN - 1).map(|_| ways.choose());
+        let chosen = (0..AGAIN - 1).map(|_| ways.choose(true, LEAST));
         assert!(chosen.into_iter().all(|way| way == Way::Copy));
     }
 }
