@@ -913,7 +913,7 @@ fn cut_short(file: &Path, len: usize) {
 
 /// TLS and HTTP/2 look at the bytes that they send.
 #[test]
-fn a_file_cut_short_while_it_is_looked_at_ends_that_download_only() {
+fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
     let authority = Authority::new();
     for (scheme, protocol) in [
         ("https", "--http1.1"),
@@ -932,13 +932,13 @@ fn a_file_cut_short_while_it_is_looked_at_ends_that_download_only() {
         });
         let mirror = Mirror::with(Some(site), Settings { tls, ..settings() });
         let address = mirror.addresses[usize::from(scheme == "https")];
-        let mut curl = Command::new("curl")
-            .args(["-ksS", "--max-time", "60", protocol])
-            .arg(format!("{scheme}://{address}/large.zip"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("curl");
+        let mut curl = Command::new("curl");
+        curl.args(["-ksS", "--max-time", "60", protocol])
+            .arg(format!("{scheme}://{address}/large.zip"));
+        let whole = curl.output().expect("curl");
+        assert!(whole.stdout == large(), "{scheme} {protocol}");
+        let curl = curl.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut curl = curl.spawn().expect("curl");
         let mut body = curl.stdout.take().expect("piped");
         body.read_exact(&mut [0]).expect("a first byte");
         cut_short(&files.path("large.zip"), 1);
