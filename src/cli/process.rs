@@ -76,15 +76,14 @@ pub(super) fn with_server(
 /// too few for all connections and the files that they are sent.
 fn allow_descriptors(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
+    let needed = connections.saturating_add(serve::OPEN_FILES) as u64;
+    let needed = needed.saturating_add(OTHER_DESCRIPTORS);
+    let raise = |to| {
+        let raised = Rlimit { current: to, maximum };
+        setrlimit(Resource::Nofile, raised).map(|()| to)
     };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => maximum,
-        Err(_) => current,
-    };
-    let needed = (connections + serve::OPEN_FILES) as u64 + OTHER_DESCRIPTORS;
+    // Also root has no endless number.
+    let allowed = raise(maximum).or_else(|_| raise(Some(needed))).unwrap_or(current);
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(
             "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections only\nhint: allow it {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or set `serve.max_connections` lower"

@@ -19,10 +19,17 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::file::{Mapped, Piece, Wanted};
 use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
+use super::room::{COPIES, FRAMES};
 
 /// What is copied to be encrypted: so much stays in the cache of the processor.
 const COPY: Wanted = Wanted {
     most: 64 << 10,
+    file: true,
+};
+
+/// What is copied when too many do not read what was copied for them.
+const SMALL_COPY: Wanted = Wanted {
+    most: 4 << 10,
     file: true,
 };
 
@@ -99,7 +106,7 @@ impl Body {
     ///
     /// When a file cannot be read, or is damaged; nothing comes after that.
     pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.poll_copy(cx, COPY)).await.transpose()
+        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Chunk>>> {
@@ -115,11 +122,13 @@ impl Body {
         }))
     }
 
-    fn poll_copy(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let room = COPIES.take(COPY.most);
+        let wanted = if room.is_some() { COPY } else { SMALL_COPY };
         let chunk = ready!(self.poll_chunk(cx, wanted));
         Poll::Ready(chunk.map(|chunk| match chunk? {
             Chunk::Memory(bytes) => Ok(bytes),
-            Chunk::Disk(piece) => piece.copy().map_err(is_cut),
+            Chunk::Disk(piece) => piece.copy(room).map_err(is_cut),
         }))
     }
 }
@@ -187,8 +196,16 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let copy = ready!(self.get_mut().poll_copy(cx, FRAME));
-        Poll::Ready(copy.map(|copy| copy.map(Frame::data)))
+        let chunk = ready!(self.get_mut().poll_chunk(cx, FRAME));
+        Poll::Ready(chunk.map(|chunk| match chunk? {
+            Chunk::Memory(bytes) => Ok(Frame::data(bytes)),
+            Chunk::Disk(piece) => match FRAMES.take(FRAME.most) {
+                Some(room) => piece.copy(Some(room)).map_err(is_cut).map(Frame::data),
+                // Streams that nobody reads would fill the memory with copies. Beyond their room the mapping itself is
+                // looked at, and only then who cuts a file short ends the process.
+                None => Ok(Frame::data(Bytes::from_owner(piece))),
+            },
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use super::integrity::{Integrity, PIECE};
 use super::kind::Kind;
-use super::mapping::{FRESH, Mapping};
-use super::room::{COPIES, FILES, Open, Room};
+use super::mapping::{FRESH, Mapping, Stamp};
+use super::room::{FILES, Open, Room};
 
 /// A part of a file that has not been handed out yet.
 pub(super) struct Mapped {
@@ -23,10 +23,17 @@ pub(super) struct Mapped {
     mapping: Arc<Mapping>,
     rest: Range<usize>,
     integrity: Integrity,
-    /// The end of what was compared last, and when.
-    compared: (usize, Instant),
+    compared: Compared,
     /// Once it had to be opened, where it is not kept open and there is room for it.
     file: Option<Arc<Open>>,
+}
+
+/// What was compared last.
+struct Compared {
+    end: usize,
+    at: Instant,
+    /// What the file system said of the file.
+    stamp: Stamp,
 }
 
 impl Mapped {
@@ -36,8 +43,8 @@ impl Mapped {
         let mapping = integrity.mapping()?;
         mapping.is_ready(path, &rest).then(|| Self {
             path: Arc::clone(path),
+            compared: Compared::now(rest.start, mapping.stamp()),
             mapping,
-            compared: (end_of_piece(rest.start), Instant::now()),
             rest,
             integrity: integrity.clone(),
             file: None,
@@ -64,6 +71,8 @@ impl Mapped {
         let (mapping, file) = match known {
             Some((file, mapping)) => (mapping, file),
             None => {
+                // What it holds is given back first: also when there is no file any more.
+                integrity.keep(None);
                 let (mapping, file) = Mapping::open(path, kind, size)?;
                 (Arc::new(mapping), file)
             }
@@ -83,8 +92,8 @@ impl Mapped {
         };
         Ok(Self {
             path: Arc::clone(path),
+            compared: Compared::now(rest.start, mapping.stamp()),
             mapping,
-            compared: (end_of_piece(rest.start), Instant::now()),
             rest,
             integrity,
             file: opened,
@@ -100,7 +109,7 @@ impl Mapped {
     /// A reader may be slow, and what was right when the file was opened may have to come from the disk again.
     pub(super) fn next_at_hand(&mut self, wanted: Wanted) -> Option<Piece> {
         let piece = self.next(wanted);
-        let is_at_hand = !wanted.file || self.file().is_some();
+        let is_at_hand = !wanted.file || file(&self.mapping, self.file.as_deref()).is_some();
         (is_at_hand && self.mapping.is_ready(&self.path, &piece)).then(|| self.hand_out(piece))
     }
 
@@ -111,30 +120,32 @@ impl Mapped {
     /// When it cannot be read, or is damaged.
     pub(super) fn take_piece(&mut self, wanted: Wanted) -> io::Result<Piece> {
         let piece = self.next(wanted);
-        if self.file().is_none() {
-            let file = self.mapping.reopen(&self.path).map(Arc::new);
-            self.file = file.and_then(|file| Open::keep(&file, &FILES)).map(Arc::new);
-        }
-        let file = self.file();
-        if let Some(file) = file {
-            self.mapping.ensure_whole(file)?;
-        }
-        let (end, at) = self.compared;
-        let is_compared = piece.end <= end && at.elapsed() < FRESH && self.mapping.is_current(&self.path);
-        if !is_compared {
+        let kept = file(&self.mapping, self.file.as_deref()).cloned();
+        let file = match kept {
+            Some(file) => Some(file),
+            None => {
+                let file = self.mapping.reopen(&self.path).map(Arc::new);
+                self.file = file
+                    .as_ref()
+                    .and_then(|file| Open::keep(file, &FILES))
+                    .map(Arc::new);
+                file
+            }
+        };
+        let stamp = match &file {
+            Some(file) => self.mapping.whole(file)?,
+            None => self.mapping.stamp(),
+        };
+        if !self.compared.has(&piece, stamp) {
             let start = piece.start - piece.start % PIECE;
-            if !self.integrity.is_intact(&self.mapping, file, start)? {
+            if !self.integrity.is_intact(&self.mapping, file.as_deref(), start)? {
                 return Err(io::Error::other("its bytes were damaged during the download"));
             }
-            self.compared = (start + PIECE, Instant::now());
+            self.compared = Compared::now(start, stamp);
             self.mapping.note_compared(&piece);
         }
         self.mapping.populate(piece.clone())?;
         Ok(self.hand_out(piece))
-    }
-
-    fn file(&self) -> Option<&File> {
-        file(&self.mapping, self.file.as_deref())
     }
 
     fn next(&self, wanted: Wanted) -> Range<usize> {
@@ -153,16 +164,24 @@ impl Mapped {
 }
 
 /// The file of a mapping, or else the one that was opened for this download.
-fn file<'f>(mapping: &'f Mapping, opened: Option<&'f Open>) -> Option<&'f File> {
-    mapping
-        .file()
-        .or(opened.map(|open| &open.file))
-        .map(|file| &**file)
+fn file<'f>(mapping: &'f Mapping, opened: Option<&'f Open>) -> Option<&'f Arc<File>> {
+    mapping.file().or(opened.map(|open| &open.file))
 }
 
-/// The end of the piece that `at` is in.
-fn end_of_piece(at: usize) -> usize {
-    at + PIECE - at % PIECE
+impl Compared {
+    /// The piece that `at` is in, now.
+    fn now(at: usize, stamp: Stamp) -> Self {
+        Self {
+            end: at + PIECE - at % PIECE,
+            at: Instant::now(),
+            stamp,
+        }
+    }
+
+    /// Whether `part` need not be compared again, in a file of which `stamp` is said.
+    fn has(&self, part: &Range<usize>, stamp: Stamp) -> bool {
+        part.end <= self.end && stamp == self.stamp && self.at.elapsed() < FRESH
+    }
 }
 
 /// What is asked for of a file.
@@ -194,24 +213,21 @@ impl Piece {
 
     /// The file that it is in, where it was wanted and could be had.
     pub(super) fn file(&self) -> Option<&File> {
-        file(&self.mapping, self.file.as_deref())
+        file(&self.mapping, self.file.as_deref()).map(|file| &**file)
     }
 
-    /// Its bytes, for anybody: a copy, as long as there is room for one. Readers who do not read would fill the memory with
-    /// copies; what is beyond that is looked at where it is mapped, and only then who cuts a file short ends the process.
+    /// A copy of its bytes, for anybody, which holds `room` as long as it is there.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    pub(super) fn copy(self) -> io::Result<Bytes> {
-        let Some(room) = COPIES.take(self.range.len()) else {
-            return Ok(Bytes::from_owner(self));
-        };
+    pub(super) fn copy(&self, room: Option<Room>) -> io::Result<Bytes> {
         let bytes = self.mapping.copy(self.file(), self.range.clone())?;
         Ok(Bytes::from_owner(Copied { bytes, _room: room }))
     }
 }
 
+/// As in [`Piece::mapped`].
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         self.mapped()
@@ -220,7 +236,7 @@ impl AsRef<[u8]> for Piece {
 
 struct Copied {
     bytes: Vec<u8>,
-    _room: Room,
+    _room: Option<Room>,
 }
 
 impl AsRef<[u8]> for Copied {

@@ -55,7 +55,7 @@ pub(super) fn cut_short() -> io::Error {
 
 /// What the file system says of a file; another one for another file, and for the same one after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -100,7 +100,7 @@ impl Mapping {
             stamp.size
         );
         // SAFETY: published files are replaced by rename and never written in place, so the mapped bytes do not
-        // change; a ledger grows behind the part that is mapped here. Whoever writes into one all the same changes also what
+        // change; a ledger grows behind the part that is mapped here. Whoever writes into one all the same, or cuts it short, changes also what
         // the kernel has taken by reference and the client has not acknowledged.
         let map =
             unsafe { Mmap::map(&*file) }.with_context(|| format!("failed to map `{}`", path.display()))?;
@@ -140,13 +140,21 @@ impl Mapping {
         ((stamp.device, stamp.inode) == (self.stamp.device, self.stamp.inode)).then_some(file)
     }
 
+    /// What the file system said of the file when it was mapped.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// What the file system says now of the file that is mapped.
+    ///
     /// # Errors
     ///
-    /// When the file that is mapped is shorter than it was.
-    pub(super) fn ensure_whole(&self, file: &File) -> io::Result<()> {
-        match Stamp::of(&fstat(file.as_fd())?).size < self.stamp.size {
+    /// When it is shorter than it was.
+    pub(super) fn whole(&self, file: &File) -> io::Result<Stamp> {
+        let stamp = Stamp::of(&fstat(file.as_fd())?);
+        match stamp.size < self.stamp.size {
             true => Err(cut_short()),
-            false => Ok(()),
+            false => Ok(stamp),
         }
     }
 

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that were copied to be encrypted, or framed.
+/// Bytes that were copied to be encrypted.
 pub(super) static COPIES: Rooms = Rooms::new(16 << 20);
+
+/// Bytes that were copied into frames of HTTP/2, of which one client can have a great many.
+pub(super) static FRAMES: Rooms = Rooms::new(16 << 20);
 
 /// Files that stay open with their mappings.
 pub(super) static KEPT_FILES: Rooms = Rooms::new(MOST_FILES);

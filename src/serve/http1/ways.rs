@@ -4,7 +4,7 @@
 //! on a Xeon of 2.5 GHz, and more than twice as much on an EPYC. So the processor time of both is measured while
 //! serving, and the cheaper one is taken; the other is tried again from time to time.
 //!
-//! Bytes taken by reference are the file's until the client has acknowledged them: who writes into a published file in place,
+//! Bytes taken by reference are the file's until the client has acknowledged them: who writes into a published file in place, or cuts it short,
 //! instead of replacing it by its name, can change what was compared already. Composer's own comparison finds that.
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::fs::sendfile;
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -80,7 +80,7 @@ impl Ways {
         piece: &Piece,
         way: Way,
     ) -> io::Result<()> {
-        let mut range = piece.range();
+        let (mut range, mut failed) = (piece.range(), false);
         let len = range.len();
         if way == Way::Reference
             && let Some(file) = piece.file()
@@ -89,16 +89,23 @@ impl Ways {
                 Ok(spent) => return Ok(self.reference.note(len, spent)),
                 Err(error) if is_of_client(&error) => return Err(error),
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(is_cut(error)),
+                // The machine cannot, or this file: a copy tells.
                 Err(error) => {
-                    tracing::debug!(%error, "files cannot be sent by reference");
-                    self.reference.note_never();
+                    tracing::debug!(%error, "a file could not be sent by reference");
+                    failed = true;
                 }
             }
         }
         let mut mapped = &piece.mapped()[len - range.len()..];
         let sent = timed(|cx| poll_write_both(stream, cx, &mut head, &mut mapped)).await;
         match sent {
-            Ok(spent) => Ok(self.copy.note(range.len(), spent)),
+            Ok(spent) => {
+                self.copy.note(range.len(), spent);
+                if failed {
+                    self.reference.note_never();
+                }
+                Ok(())
+            }
             // The kernel's words for what would be a SIGBUS here.
             Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => Err(is_cut(error)),
             Err(error) => Err(error),
@@ -108,10 +115,20 @@ impl Ways {
 
 /// Whether it is the connection that broke.
 fn is_of_client(error: &io::Error) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, WriteZero};
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable,
+        NotConnected, TimedOut,
+    };
     matches!(
         error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut | WriteZero
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
     )
 }
 
@@ -157,9 +174,7 @@ fn poll_refer<S: Transport>(
     while range.start < range.end {
         let mut at = range.start as u64;
         let sent = ready!(stream.poll_tcp(cx, |socket| {
-            Ok(retry_on_intr(|| {
-                sendfile(socket, file, Some(&mut at), range.len())
-            })?)
+            Ok(sendfile(socket, file, Some(&mut at), range.len())?)
         }))?;
         if sent == 0 {
             return Poll::Ready(Err(cut_short()));
