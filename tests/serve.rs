@@ -961,8 +961,8 @@ fn large_files_are_copied_and_referred_to_with_one_result() {
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
     let mut client = mirror.client();
-    // More pieces than it takes until the dearer way is tried again.
-    for _ in 0..30 {
+    // More files than it takes until the dearer way is tried again.
+    for _ in 0..70 {
         assert!(client.ask("GET", "/a.zip", &[]).body == body);
     }
 }
