@@ -248,7 +248,7 @@ mod tests {
     fn admission(users: &Users, authorization: &str) -> Admission {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let fields = [Field::new("authorization", authorization.as_bytes())];
-        runtime.block_on(users.admit(Fields(&fields)))
+        runtime.block_on(users.admit(Fields::new(&fields)))
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Account {
         request: &Request<'_>,
         answer: &Answer,
     ) {
-        let (status, took) = (answer.reply.status, self.0.elapsed());
+        let (status, took) = (answer.reply.status, answer.made - self.0);
         let bytes = answer.reply.body.size_hint().lower();
         let kind = AnswerKind {
             route: answer.route,

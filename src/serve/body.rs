@@ -42,7 +42,8 @@ const FRAME: Wanted = Wanted {
 pub(super) enum Body {
     /// Never empty bytes; nothing once they are sent.
     Memory(Option<Bytes>),
-    Disk(Pieces),
+    /// Boxed: most answers have none, and are handed on by value.
+    Disk(Box<Pieces>),
 }
 
 /// What is sent next.
@@ -84,10 +85,10 @@ impl Body {
                 spawn_blocking(move || Mapped::open(&path, kind, size, integrity, part)).await??
             }
         };
-        Ok(Self::Disk(Pieces {
+        Ok(Self::Disk(Box::new(Pieces {
             loading: Loading::from(mapped),
             left,
-        }))
+        })))
     }
 
     /// What comes next, for the kernel to send, with the file it is in if that is wanted; none when all is sent.

@@ -59,17 +59,17 @@ impl Validators {
 
     /// The order of RFC 9110 section 13.2.2.
     pub(super) fn evaluate(&self, fields: Fields<'_>) -> Verdict {
-        if fields.count(Name::IfMatch) > 0 {
+        if fields.has(Name::IfMatch) {
             if !self.matches(fields, Name::IfMatch, Comparison::Strong) {
                 return Verdict::PreconditionFailed;
             }
         } else if self.is_newer_than(fields) {
             return Verdict::PreconditionFailed;
         }
-        let fresh = if fields.count(Name::IfNoneMatch) > 0 {
+        let fresh = if fields.has(Name::IfNoneMatch) {
             self.matches(fields, Name::IfNoneMatch, Comparison::Weak)
         } else {
-            fields.only(Name::IfModifiedSince) == Some(self.last_modified())
+            fields.is_only(Name::IfModifiedSince, self.last_modified())
         };
         if fresh {
             Verdict::NotModified
@@ -80,10 +80,8 @@ impl Validators {
 
     /// Whether a range may be taken from this representation (RFC 9110 section 13.1.5).
     pub(super) fn allow_range(&self, fields: Fields<'_>) -> bool {
-        let condition = fields.only(Name::IfRange);
-        fields.count(Name::IfRange) == 0
-            || condition == Some(self.etag())
-            || condition == Some(self.last_modified())
+        let is = |validator| fields.is_only(Name::IfRange, validator);
+        !fields.has(Name::IfRange) || is(self.etag()) || is(self.last_modified())
     }
 
     fn matches(&self, fields: Fields<'_>, name: Name, comparison: Comparison) -> bool {
@@ -150,7 +148,7 @@ mod tests {
         let fields: Vec<_> = fields
             .map(|(name, value)| Field::new(name, value.as_bytes()))
             .collect();
-        validators.evaluate(Fields(&fields))
+        validators.evaluate(Fields::new(&fields))
     }
 
     #[test]

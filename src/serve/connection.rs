@@ -61,6 +61,11 @@ impl Talk {
         self.shared.settings.max_header_size
     }
 
+    /// Whether the server is on its way to [`Phase::Draining`].
+    pub(super) fn is_draining(&self) -> bool {
+        self.shared.published.is_draining()
+    }
+
     pub(super) fn ways(&self) -> &Ways {
         &self.shared.ways
     }

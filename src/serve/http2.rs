@@ -72,7 +72,7 @@ async fn answer(talk: &Talk, request: Request<Incoming>) -> Response<Body> {
         path: parts.uri.path(),
         query: parts.uri.query(),
         version: parts.version,
-        fields: Fields(&fields),
+        fields: Fields::new(&fields),
     };
     talk.answer(&request, &mut body).await.reply.into()
 }

@@ -29,9 +29,7 @@ impl Texts {
         Self(texts.collect())
     }
 
-    /// The text at a path, and its file name.
-    pub fn get(&self, path: &str) -> Option<(&Entry, &str)> {
-        let (path, entry) = self.0.get_key_value(path)?;
-        Some((entry, path.rsplit('/').next().unwrap_or(path)))
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.0.get(path)
     }
 }

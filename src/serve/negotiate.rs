@@ -123,7 +123,7 @@ mod tests {
             (",, ;q=1, gzip ; q=0.3 ,", 300, 0, 0),
         ] {
             let fields = [Field::new("accept-encoding", header.as_bytes())];
-            let accepted = Accepted::of(Fields(&fields));
+            let accepted = Accepted::of(Fields::new(&fields));
             let found = (accepted.weight("gzip"), accepted.weight("br"), accepted.identity);
             assert_eq!(found, (gzip, br, floor), "{header}");
         }

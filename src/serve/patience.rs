@@ -4,9 +4,10 @@
 //! that stalls, or drips, in the middle of a zip.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
@@ -32,10 +33,13 @@ pub(super) struct Patient<S> {
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
-    /// By when something has to have come whole, however much of it has.
-    due: Option<Instant>,
+    /// Whether there was more since; when, is looked up once there is nothing to do but to wait.
+    has_progressed: bool,
+    due: Due,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
     alarm: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    alarmed: Option<Waker>,
     /// Set once we have said that nothing more comes; the end of the wait for the peer.
     closing: Option<Pin<Box<Sleep>>>,
     /// What was not heard since.
@@ -46,6 +50,14 @@ pub(super) struct Patient<S> {
     first: Vec<u8>,
     traffic: Traffic,
     metrics: Metrics,
+}
+
+/// When something has to have come whole, however much of it has.
+enum Due {
+    Never,
+    /// So long after what went before.
+    Within(Duration),
+    At(Instant),
 }
 
 /// What a connection has moved.
@@ -62,8 +74,10 @@ impl<S> Patient<S> {
             idle,
             pace,
             last_progress: Instant::now(),
-            due: None,
+            has_progressed: false,
+            due: Due::Never,
             alarm: Box::pin(sleep(idle)),
+            alarmed: None,
             closing: None,
             unheard: 0,
             behind: None,
@@ -75,38 +89,67 @@ impl<S> Patient<S> {
 
     /// Lets reading fail when what is read from now on is not whole, and so said, `patience` after what went before.
     pub(super) fn expect_within(&mut self, patience: Duration) {
-        let due = self.last_progress + patience;
-        if due < self.alarm.deadline() {
-            self.alarm.as_mut().reset(due);
-        }
-        self.due = Some(due);
+        self.due = Due::Within(patience);
     }
 
     /// What was read to tell the protocol, for who reads on.
     pub(super) fn take_first(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.first)
+        mem::take(&mut self.first)
     }
 
     /// It is whole.
     pub(super) fn expect_nothing(&mut self) {
-        self.due = None;
+        self.due = Due::Never;
     }
 
     /// Notes progress; when there is none, waits for the alarm too.
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.last_progress = Instant::now();
+            self.has_progressed = true;
             return polled;
         }
+        let has_progressed = mem::take(&mut self.has_progressed);
+        if has_progressed {
+            self.last_progress = Instant::now();
+        }
+        if let Due::Within(patience) = self.due {
+            let due = self.last_progress + patience;
+            self.due = Due::At(due);
+            if due < self.alarm.deadline() {
+                self.set_alarm(due);
+            }
+        }
+        // To ask a timer costs as much as to look at the whole request: one that is set, and not over, needs no question.
+        let is_set = |alarmed: &Waker| alarmed.will_wake(cx.waker());
+        if has_progressed
+            && self.last_progress < self.alarm.deadline()
+            && self.alarmed.as_ref().is_some_and(is_set)
+        {
+            return Poll::Pending;
+        }
         loop {
-            ready!(self.alarm.as_mut().poll(cx));
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                match &mut self.alarmed {
+                    Some(alarmed) => alarmed.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                return Poll::Pending;
+            }
             let idle = self.last_progress + self.idle;
-            let due = self.due.map_or(idle, |due| due.min(idle));
+            let due = match self.due {
+                Due::At(due) => due.min(idle),
+                Due::Never | Due::Within(_) => idle,
+            };
             if due <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.alarm.as_mut().reset(due);
+            self.set_alarm(due);
         }
+    }
+
+    fn set_alarm(&mut self, to: Instant) {
+        self.alarm.as_mut().reset(to);
+        self.alarmed = None;
     }
 
     fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -21,6 +21,8 @@ struct State {
     site: ArcSwapOption<Site>,
     texts: ArcSwap<Texts>,
     doors: ArcSwap<Doors>,
+    /// Whether any of them was ever shut.
+    guards: AtomicBool,
     pushes: ArcSwap<Pushes>,
     /// Repositories whose next cycle is asked for.
     asked: Mutex<BTreeSet<String>>,
@@ -56,7 +58,9 @@ impl Published {
     /// Decides who may read what, from the next request on. What is said of a base stays until something else is said of
     /// it, because what was served there may still be.
     pub fn guard(&self, doors: Doors) {
+        let shuts = doors.are_any_shut();
         self.0.doors.rcu(|before| doors.clone().and(before));
+        self.0.guards.fetch_or(shuts, Ordering::Release);
     }
 
     /// Decides whose deliveries are taken, from the next one on.
@@ -75,7 +79,7 @@ impl Published {
     }
 
     pub fn readiness(&self) -> Readiness {
-        if self.0.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Readiness::Draining;
         }
         match &*self.0.site.load() {
@@ -104,13 +108,18 @@ impl Published {
         self.0.texts.load_full()
     }
 
-    /// Borrowed, as [`Published::site`].
-    pub(super) fn doors(&self) -> Guard<Arc<Doors>> {
-        self.0.doors.load()
+    /// Borrowed, as [`Published::site`]; none as long as everything is public.
+    pub(super) fn doors(&self) -> Option<Guard<Arc<Doors>>> {
+        let guards = self.0.guards.load(Ordering::Acquire);
+        guards.then(|| self.0.doors.load())
     }
 
     pub(super) fn pushes(&self) -> Arc<Pushes> {
         self.0.pushes.load_full()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     pub(super) fn begin_draining(&self) {

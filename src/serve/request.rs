@@ -48,6 +48,10 @@ impl Name {
         }
     }
 
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
     /// At most two have the same length, so that most of a request's names are compared with one, or none.
     fn of(name: &str) -> Option<Self> {
         let (first, second) = match name.len() {
@@ -93,11 +97,28 @@ impl<'r> Field<'r> {
 
 /// All of them, in the order in which they came.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'r>(pub(super) &'r [Field<'r>]);
+pub(super) struct Fields<'r> {
+    all: &'r [Field<'r>],
+    /// A bit for each name that is there: a request is asked for a dozen of them, and most have three.
+    known: u16,
+}
 
 impl<'r> Fields<'r> {
+    pub(super) fn new(all: &'r [Field<'r>]) -> Self {
+        let names = all.iter().filter_map(|field| field.known);
+        Self {
+            all,
+            known: names.fold(0, |known, name| known | name.bit()),
+        }
+    }
+
     fn named(self, name: Name) -> impl Iterator<Item = &'r Field<'r>> {
-        self.0.iter().filter(move |field| field.known == Some(name))
+        let all = if self.has(name) { self.all } else { &[] };
+        all.iter().filter(move |field| field.known == Some(name))
+    }
+
+    pub(super) fn has(self, name: Name) -> bool {
+        self.known & name.bit() != 0
     }
 
     /// How often a field is there.
@@ -118,15 +139,28 @@ impl<'r> Fields<'r> {
 
     /// The value of a field that is there exactly once.
     pub(super) fn only(self, name: Name) -> Option<&'r str> {
-        let mut values = self.values(name);
-        let value = values.next()?;
-        if values.next().is_some() { None } else { value }
+        str::from_utf8(self.only_bytes(name)?).ok()
+    }
+
+    fn only_bytes(self, name: Name) -> Option<&'r [u8]> {
+        let mut named = self.named(name);
+        let field = named.next()?;
+        if named.next().is_some() {
+            None
+        } else {
+            Some(field.value)
+        }
+    }
+
+    /// Whether a field is there exactly once, with this value.
+    pub(super) fn is_only(self, name: Name, value: &str) -> bool {
+        self.only_bytes(name) == Some(value.as_bytes())
     }
 
     /// The first value of a field with any name.
     pub(super) fn first(self, name: &str) -> Option<&'r str> {
         let field = self
-            .0
+            .all
             .iter()
             .find(|field| field.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(field.value).ok()
@@ -146,13 +180,16 @@ mod tests {
             Field::new("connection", b"c"),
             Field::new("Range", b"\xe4"),
         ];
-        let fields = Fields(&all);
+        let fields = Fields::new(&all);
         assert_eq!(fields.only(Name::Host), Some("x"));
         assert_eq!(fields.only(Name::Connection), None);
         assert_eq!(fields.list(Name::Connection).collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(fields.first("X-Other"), Some("o"));
         assert_eq!((fields.count(Name::Range), fields.count(Name::IfRange)), (1, 0));
         assert_eq!(fields.only(Name::Range), None);
+        assert!(fields.has(Name::Range) && !fields.has(Name::IfRange));
+        assert!(fields.is_only(Name::Host, "x") && !fields.is_only(Name::Host, "y"));
+        assert!(!fields.is_only(Name::Connection, "c"));
     }
 
     #[test]

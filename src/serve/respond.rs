@@ -1,5 +1,7 @@
 //! From a request to its answer: the pipeline, and what each answer is counted as.
 
+use std::time::Instant;
+
 use hyper::{Method, StatusCode, Version};
 
 use super::access::Admission;
@@ -35,6 +37,7 @@ pub(super) enum Role {
 /// A response, and what it is counted as.
 pub(super) struct Answer {
     pub(super) reply: Reply,
+    pub(super) made: Instant,
     /// One of a closed set.
     pub(super) route: &'static str,
     pub(super) coding: Option<Coding>,
@@ -46,6 +49,7 @@ impl Answer {
     fn new(route: &'static str, reply: Reply) -> Self {
         Self {
             reply,
+            made: Instant::now(),
             route,
             coding: None,
             is_last: false,
@@ -122,8 +126,7 @@ async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
         return Answer::new("not_found", not_found());
     }
     let doors = published.doors();
-    let guarded = doors.are_any_shut().then(|| decode(path)).flatten();
-    let Some(users) = guarded.and_then(|path| doors.of(&path)) else {
+    let Some(users) = doors.as_ref().and_then(|doors| doors.of(&*decode(path)?)) else {
         return published_at(published, request).await;
     };
     let mut answer = match users.admit(request.fields).await {
@@ -139,9 +142,9 @@ async fn published_at(published: &Published, request: &Request<'_>) -> Answer {
     let site = published.site();
     let path = request.path;
     match site.as_ref().map(|site| route(site, path)) {
-        Some(Route::Found(entry, name)) => match entry.part(request.query) {
-            Some(part) => found(published, &part, name, request).await,
-            None => found(published, entry, name, request).await,
+        Some(Route::Found(entry, path)) => match entry.part(request.query) {
+            Some(part) => found(published, &part, path, request).await,
+            None => found(published, entry, path, request).await,
         },
         Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(&location)),
         None | Some(Route::Unpublished) => {
@@ -155,15 +158,17 @@ async fn published_at(published: &Published, request: &Request<'_>) -> Answer {
 async fn told(published: &Published, request: &Request<'_>, or: fn() -> Answer) -> Answer {
     let texts = published.texts();
     let path = decode(request.path);
-    match path.and_then(|path| texts.get(&path)) {
-        Some((entry, name)) => found(published, entry, name, request).await,
+    let Some(path) = path else { return or() };
+    match texts.get(&path) {
+        Some(entry) => found(published, entry, &path, request).await,
         None => or(),
     }
 }
 
-async fn found(published: &Published, entry: &Entry, name: &str, request: &Request<'_>) -> Answer {
+/// Answers with the entry that is published at `path`.
+async fn found(published: &Published, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
     let (coding, representation) = choose(entry, request.fields);
-    let selected = Selected::new(entry, coding, representation, name);
+    let selected = Selected::new(entry, coding, representation, path);
     let route = entry.kind.route();
     match selected.answer(request).await {
         Ok(reply) => {
@@ -181,7 +186,7 @@ async fn found(published: &Published, entry: &Entry, name: &str, request: &Reque
         }
         Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
     }
-    match Selected::new(entry, None, &entry.identity, name)
+    match Selected::new(entry, None, &entry.identity, path)
         .answer(request)
         .await
     {

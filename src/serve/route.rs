@@ -13,7 +13,7 @@ use super::site::{Entry, Repository, Site};
 
 /// What a path leads to.
 pub(super) enum Route<'s> {
-    /// An entry, and the file name of its URL.
+    /// An entry, and its path below the base.
     Found(&'s Entry, &'s str),
     /// The base of a repository without its last slash: where to go instead, relative to the request.
     MissingSlash(String),
@@ -49,10 +49,14 @@ impl Site {
     /// The file name of the URL that the path of a request leads to, if it leads to one.
     pub fn file_name(&self, path: &str) -> Option<&str> {
         match route(self, path) {
-            Route::Found(_, name) => Some(name),
+            Route::Found(_, path) => Some(file_name(path)),
             _ => None,
         }
     }
+}
+
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
@@ -64,7 +68,7 @@ fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
         repository.entries.get_key_value(rest)
     };
     match found {
-        Some((path, entry)) => Route::Found(entry, path.rsplit('/').next().unwrap_or(path)),
+        Some((path, entry)) => Route::Found(entry, path),
         None if repository.is_published() => Route::NotFound,
         None => Route::Unpublished,
     }
@@ -72,8 +76,8 @@ fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
 
 /// A relative answer is right behind any proxy and cannot lead to another host.
 fn missing_slash<'s>(path: &str) -> Route<'s> {
-    let last = path.rsplit('/').next().unwrap_or_default();
-    Route::MissingSlash(format!("./{}/", utf8_percent_encode(last, RESERVED)))
+    let last = utf8_percent_encode(file_name(path), RESERVED);
+    Route::MissingSlash(format!("./{last}/"))
 }
 
 /// The decoded path, or nothing where no entry can have this name.
@@ -101,12 +105,14 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
 
 /// Whether a path says what it means: without escapes and empty segments.
 fn is_plain(path: &str) -> bool {
-    let mut after_slash = false;
-    path.bytes().all(|byte| {
-        let is_empty = after_slash && byte == b'/';
-        after_slash = byte == b'/';
-        byte != b'%' && !is_empty
-    })
+    let mut before = 0;
+    for &byte in path.as_bytes() {
+        if byte == b'%' || byte == b'/' && before == b'/' {
+            return false;
+        }
+        before = byte;
+    }
+    true
 }
 
 #[cfg(test)]

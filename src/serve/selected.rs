@@ -13,6 +13,7 @@ use super::kind::Kind;
 use super::range::{Part, part};
 use super::reply::Reply;
 use super::request::Request;
+use super::route::file_name;
 use super::site::{Content, Entry, Representation};
 use crate::coding::Coding;
 
@@ -20,7 +21,8 @@ pub(super) struct Selected<'e> {
     kind: Kind,
     coding: Option<Coding>,
     representation: &'e Representation,
-    name: &'e str,
+    /// Of the URL.
+    path: &'e str,
 }
 
 impl<'e> Selected<'e> {
@@ -28,13 +30,13 @@ impl<'e> Selected<'e> {
         entry: &Entry,
         coding: Option<Coding>,
         representation: &'e Representation,
-        name: &'e str,
+        path: &'e str,
     ) -> Self {
         Self {
             kind: entry.kind,
             coding,
             representation,
-            name,
+            path,
         }
     }
 
@@ -89,12 +91,12 @@ impl<'e> Selected<'e> {
             let (first, last, size) = (range.start, range.end - 1, self.representation.size);
             header.add(CONTENT_RANGE, format_args!("bytes {first}-{last}/{size}"));
         }
-        if self.kind == Kind::Archive && is_plain(self.name) {
-            let name = self.name;
-            header.add(
-                CONTENT_DISPOSITION,
-                format_args!("attachment; filename=\"{name}\""),
-            );
+        if self.kind == Kind::Archive {
+            let name = file_name(self.path);
+            if is_plain(name) {
+                let value = format_args!("attachment; filename=\"{name}\"");
+                header.add(CONTENT_DISPOSITION, value);
+            }
         }
         Reply { status, header, body }
     }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use hyper::header::HeaderName;
 
 use super::conditional::Validators;
@@ -76,7 +77,8 @@ pub struct Site {
 
 pub(super) struct Repository {
     pub(super) base: Box<str>,
-    pub(super) entries: Arc<HashMap<Box<str>, Entry>>,
+    /// Nobody chooses what is in it by its hash: a name that an upstream gives is one of few.
+    pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
     is_as_before: bool,
 }
 
@@ -171,7 +173,7 @@ impl Repository {
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
         );
         let (is_as_before, resources) = (resources.is_none(), resources.unwrap_or_default());
-        let mut entries = HashMap::with_capacity(resources.len());
+        let mut entries = HashMap::with_capacity_and_hasher(resources.len(), RandomState::default());
         for resource in resources {
             let path = resource.path.clone().into_boxed_str();
             let entry = Entry::new(resource, keeps)

@@ -116,7 +116,7 @@ impl<'h> Head<'h> {
         };
         let fields = parsed.headers.iter();
         let fields: Vec<_> = fields.map(|field| Field::new(field.name, field.value)).collect();
-        let of_all = Fields(&fields);
+        let of_all = Fields::new(&fields);
         let expected = of_all.only(Name::Expect).filter(|_| version == Version::HTTP_11);
         Ok(Self {
             framing: framing(version, of_all)?,
@@ -136,7 +136,7 @@ impl<'h> Head<'h> {
             path: self.path,
             query: self.query,
             version: self.version,
-            fields: Fields(&self.fields),
+            fields: Fields::new(&self.fields),
         }
     }
 }

@@ -14,8 +14,8 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
@@ -53,14 +53,37 @@ pub(super) async fn serve<S: Transport>(
     };
     let ending = AtomicBool::new(false);
     let mut served = pin!(connection.serve(talk, patience, &ending));
-    tokio::select! {
-        served = served.as_mut() => return served,
-        () = reached(phase, Phase::Draining) => ending.store(true, Ordering::Relaxed),
+    if let Some(done) = until_draining(served.as_mut(), talk, phase).await {
+        return done;
     }
+    ending.store(true, Ordering::Relaxed);
     tokio::select! {
         served = served => served,
         () = reached(phase, Phase::Cut) => Ok(()),
     }
+}
+
+/// Serves until that is done, or the server is to end.
+async fn until_draining<T>(
+    mut served: Pin<&mut impl Future<Output = T>>,
+    talk: &Talk,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<T> {
+    let mut draining = pin!(reached(phase, Phase::Draining));
+    let mut told: Option<Waker> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = served.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        // To ask takes a lock that all connections share. Who has asked is told, and that an end is near is known before.
+        let is_told = |told: &Waker| told.will_wake(cx.waker());
+        if told.as_ref().is_some_and(is_told) && !talk.is_draining() {
+            return Poll::Pending;
+        }
+        told = Some(cx.waker().clone());
+        draining.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 struct Connection<S> {
@@ -97,7 +120,8 @@ impl<S: Transport> Connection<S> {
             Err(Trouble::Refused(Refusal(status, because))) => {
                 let reply = text(status, because);
                 talk.refused(&reply);
-                self.send(reply, Persistence::Close, talk.ways()).await?;
+                self.send(reply, Persistence::Close, Instant::now(), talk.ways())
+                    .await?;
             }
         }
         self.stream.shutdown().await
@@ -125,7 +149,8 @@ impl<S: Transport> Connection<S> {
             } else {
                 head.persistence
             };
-            self.send(answer.reply, persistence, talk.ways()).await?;
+            self.send(answer.reply, persistence, answer.made, talk.ways())
+                .await?;
             if self.received.is_empty() {
                 bytes.clear();
                 self.received = bytes;
@@ -174,8 +199,14 @@ impl<S: Transport> Connection<S> {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    async fn send(&mut self, reply: Reply, persistence: Persistence, ways: &Ways) -> io::Result<()> {
-        send::write_head(&mut self.head, &reply, persistence);
+    async fn send(
+        &mut self,
+        reply: Reply,
+        persistence: Persistence,
+        made: Instant,
+        ways: &Ways,
+    ) -> io::Result<()> {
+        send::write_head(&mut self.head, &reply, persistence, made);
         send::send(&mut self.stream, &self.head, reply.body, ways).await
     }
 }

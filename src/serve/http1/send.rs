@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
+use hyper::StatusCode;
 use hyper::body::Body as _;
 use tokio::io::AsyncWriteExt as _;
 
@@ -16,41 +17,39 @@ use crate::serve::reply::Reply;
 use crate::serve::transport::{Sender, Transport, poll_write_both};
 
 /// Puts the head of an answer together in `head`, in place of what is there.
-pub(super) fn write_head(head: &mut Vec<u8>, reply: &Reply, persistence: Persistence) {
-    let status = reply.status;
+pub(super) fn write_head(head: &mut Vec<u8>, reply: &Reply, persistence: Persistence, now: Instant) {
     head.clear();
-    for part in [
-        "HTTP/1.1 ",
-        status.as_str(),
-        " ",
-        status.canonical_reason().unwrap_or_default(),
-        "\r\n",
-        reply.header.lines(),
-        match persistence {
-            Persistence::Keep => "",
-            Persistence::KeepSaid => "connection: keep-alive\r\n",
-            Persistence::Close => "connection: close\r\n",
-        },
-        "date: ",
-    ] {
-        head.extend_from_slice(part.as_bytes());
+    match reply.status {
+        StatusCode::OK => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        StatusCode::NOT_MODIFIED => head.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n"),
+        other => {
+            let reason = other.canonical_reason().unwrap_or_default();
+            head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", other.as_str()).as_bytes());
+        }
     }
-    write_date(head);
-    head.extend_from_slice(b"\r\n\r\n");
+    head.extend_from_slice(reply.header.lines().as_bytes());
+    match persistence {
+        Persistence::Keep => {}
+        Persistence::KeepSaid => head.extend_from_slice(b"connection: keep-alive\r\n"),
+        Persistence::Close => head.extend_from_slice(b"connection: close\r\n"),
+    }
+    write_end(head, now);
 }
 
-/// What `Date` says (RFC 9110 section 6.6.1), put into words once a second.
-fn write_date(head: &mut Vec<u8>) {
+/// `Date` (RFC 9110 section 6.6.1), put into words once a second, and the empty line.
+fn write_end(head: &mut Vec<u8>, now: Instant) {
     thread_local! {
-        static WORDS: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        /// With the end of the second that they tell.
+        static WORDS: RefCell<Option<(Instant, String)>> = const { RefCell::new(None) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    WORDS.with_borrow_mut(|(of, words)| {
-        if *of != second || words.is_empty() {
-            *words = httpdate::fmt_http_date(now);
-            *of = second;
-        }
+    WORDS.with_borrow_mut(|words| {
+        let known = words.take().filter(|(end, _)| now < *end);
+        let (_, words) = words.insert(known.unwrap_or_else(|| {
+            let date = SystemTime::now();
+            let past = date.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+            let end = now + Duration::from_secs(1) - Duration::from_nanos(past.into());
+            (end, format!("date: {}\r\n\r\n", httpdate::fmt_http_date(date)))
+        }));
         head.extend_from_slice(words.as_bytes());
     });
 }
