@@ -9,6 +9,9 @@ use crate::coding::Coding;
 
 /// The representation of `entry` that suits the client best, and its coding, which is none for the published bytes.
 pub(super) fn choose<'e>(entry: &'e Entry, fields: Fields<'_>) -> (Option<Coding>, &'e Representation) {
+    if !fields.has(Name::AcceptEncoding) {
+        return (None, &entry.identity);
+    }
     let accepted = Accepted::of(fields);
     let best = entry
         .variants

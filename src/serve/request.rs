@@ -67,13 +67,25 @@ impl Name {
             19 => (Self::IfUnmodifiedSince, None),
             _ => return None,
         };
-        // Names are tokens: what this bit makes a small letter or a hyphen was one, or a capital.
-        let is = |known: &Self| {
-            let known = known.as_str().bytes();
-            name.bytes().zip(known).all(|(byte, known)| byte | 0x20 == known)
-        };
+        let is = |known: &Self| is_spelled(name.as_bytes(), known.as_str().as_bytes());
         Some(first).filter(is).or_else(|| second.filter(is))
     }
+}
+
+/// Whether two names of the same length are one but for capitals; `known` has none. Names are tokens: what this bit makes a
+/// small letter or a hyphen was one, or a capital.
+fn is_spelled(name: &[u8], known: &[u8]) -> bool {
+    const SMALL: u8 = 0x20;
+    const WORD: usize = size_of::<u64>();
+    let ((words, rest), (known_words, known_rest)) = (name.as_chunks::<WORD>(), known.as_chunks::<WORD>());
+    let is_word = |(word, known): (&[u8; WORD], &[u8; WORD])| {
+        u64::from_ne_bytes(*word) | u64::from_ne_bytes([SMALL; WORD]) == u64::from_ne_bytes(*known)
+    };
+    words.iter().zip(known_words).all(is_word)
+        && rest
+            .iter()
+            .zip(known_rest)
+            .all(|(byte, known)| byte | SMALL == *known)
 }
 
 /// A field of its header.

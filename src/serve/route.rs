@@ -31,6 +31,9 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Looks `path`, still encoded, up in `site`; the repository with the longest base decides.
 pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
+    if let Some((path, entry)) = named(site, path) {
+        return Route::Found(entry, path);
+    }
     let Some(path) = decode(path) else {
         return Route::NotFound;
     };
@@ -43,6 +46,16 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
         }
     }
     Route::NotFound
+}
+
+/// The entry with the name that a path is, undecoded: most are one, and one that says what it means leads nowhere else.
+fn named<'s>(site: &'s Site, path: &str) -> Option<(&'s str, &'s Entry)> {
+    let mut plain = site.repositories.iter().filter(|repository| repository.is_plain);
+    plain.find_map(|repository| {
+        let rest = path.strip_prefix(&*repository.base)?;
+        let (path, entry) = repository.entries.get_key_value(rest)?;
+        Some((&**path, entry))
+    })
 }
 
 impl Site {
@@ -104,7 +117,7 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Whether a path says what it means: without escapes and empty segments.
-fn is_plain(path: &str) -> bool {
+pub(super) fn is_plain(path: &str) -> bool {
     let mut before = 0;
     for &byte in path.as_bytes() {
         if byte == b'%' || byte == b'/' && before == b'/' {

@@ -20,7 +20,7 @@ use super::integrity::Integrity;
 use super::kind::Kind;
 use super::query::Queried;
 use super::reply::Header;
-use super::route::{Route, route};
+use super::route::{Route, is_plain, route};
 use crate::coding::Coding;
 use crate::digest::Sha256;
 
@@ -79,6 +79,8 @@ pub(super) struct Repository {
     pub(super) base: Box<str>,
     /// Nobody chooses what is in it by its hash: a name that an upstream gives is one of few.
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
+    /// Whether every URL below the base, and it, is decoded what it is as it stands.
+    pub(super) is_plain: bool,
     is_as_before: bool,
 }
 
@@ -186,7 +188,9 @@ impl Repository {
                 }
             };
         }
+        let are_plain = |path: &str| !path.starts_with('/') && is_plain(path);
         Ok(Self {
+            is_plain: is_plain(&base_path) && entries.keys().all(|path| are_plain(path)),
             base: base_path.into_boxed_str(),
             entries: Arc::new(entries),
             is_as_before,

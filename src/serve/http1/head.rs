@@ -54,8 +54,8 @@ const TOO_LARGE: Refusal = Refusal(
     "the head of the request is too large",
 );
 
-/// Where the first head in `received` ends, when all of it is there, in at most `limit` bytes; its first `looked_at` bytes
-/// were without an end before.
+/// Where the first head in `received` ends at the latest, when all of it is there, in at most `limit` bytes; its first
+/// `looked_at` bytes were without an end before.
 pub(super) fn end(
     received: &mut Vec<u8>,
     looked_at: &mut usize,
@@ -71,6 +71,10 @@ pub(super) fn end(
     // Nothing of TLS, nor of most other protocols, is a token; who speaks one need not wait for a timeout.
     if received.first().is_some_and(|first| !first.is_ascii_graphic()) {
         return Err(bad("this is not HTTP"));
+    }
+    // Most clients wait for the answer before they say more.
+    if received.len() <= limit && received.ends_with(b"\n\r\n") {
+        return Ok(Some(received.len()));
     }
     let searched = &received[..received.len().min(limit)];
     let mut line_ends = memchr::memchr_iter(b'\n', &searched[*looked_at..]).map(|at| *looked_at + at + 1);
@@ -91,18 +95,20 @@ pub(super) fn end(
 }
 
 impl<'h> Head<'h> {
+    /// The head that `bytes` begin with, and how many of them it is.
+    ///
     /// # Errors
     ///
     /// When it is none (RFC 9112 sections 3 and 5), or what frames the body is not beyond doubt (section 6.3).
-    pub(super) fn parse(bytes: &'h [u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(bytes: &'h [u8]) -> Result<(Self, usize), Refusal> {
         let mut fields = [const { MaybeUninit::uninit() }; HEADERS];
         let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(bytes, &mut fields) {
-            Ok(httparse::Status::Complete(_)) => {}
+        let len = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
+            Ok(httparse::Status::Complete(len)) => len,
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
             Err(httparse::Error::Version) => return Err(bad("only HTTP/1.0 and HTTP/1.1 are spoken here")),
             Ok(httparse::Status::Partial) | Err(_) => return Err(bad("this is no request of HTTP")),
-        }
+        };
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
         let method = method.map_err(|_| bad("this is no method of HTTP"))?;
         let target = origin(parsed.path.unwrap_or_default());
@@ -118,7 +124,7 @@ impl<'h> Head<'h> {
         let fields: Vec<_> = fields.map(|field| Field::new(field.name, field.value)).collect();
         let of_all = Fields::new(&fields);
         let expected = of_all.only(Name::Expect).filter(|_| version == Version::HTTP_11);
-        Ok(Self {
+        let head = Self {
             framing: framing(version, of_all)?,
             persistence: persistence(version, of_all),
             expects_continue: expected.is_some_and(|value| value.eq_ignore_ascii_case("100-continue")),
@@ -127,7 +133,8 @@ impl<'h> Head<'h> {
             query,
             version,
             fields,
-        })
+        };
+        Ok((head, len))
     }
 
     pub(super) fn request(&self) -> Request<'_> {
@@ -202,7 +209,7 @@ mod tests {
     use super::*;
 
     fn parse(head: &str) -> Result<Head<'_>, Refusal> {
-        Head::parse(head.as_bytes())
+        Head::parse(head.as_bytes()).map(|(head, _)| head)
     }
 
     #[test]

@@ -139,7 +139,10 @@ impl<S: Transport> Connection<S> {
                 return Ok(());
             };
             self.stream.expect_nothing();
-            let head = Head::parse(&bytes)?;
+            let (head, len) = Head::parse(&bytes)?;
+            if len < bytes.len() {
+                self.received.splice(..0, bytes[len..].iter().copied());
+            }
             let mut upload = Upload::new(self, head.framing, head.expects_continue);
             let upload: &mut Uploaded<'_> = &mut upload;
             let answer = talk.answer(&head.request(), upload).await;
@@ -161,7 +164,7 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    /// The bytes of the next head; none when the client has gone, or is to go.
+    /// The bytes of the next head, and maybe of what follows it; none when the client has gone, or is to go.
     async fn next_head(&mut self, limit: usize, ending: &AtomicBool) -> Result<Option<Vec<u8>>, Trouble> {
         let mut looked_at = 0;
         loop {
