@@ -14,7 +14,6 @@ use super::follower::Follower;
 use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
-use super::wait;
 use crate::cycle::{Finished, Report, Step};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
@@ -85,7 +84,7 @@ impl Builder<'_> {
                 self.tell();
             }
             self.mend(&mut repairs, &mut agenda);
-            wait(self.stop, Duration::from_secs(1));
+            self.stop.wait(Duration::from_secs(1));
         }
     }
 

@@ -16,7 +16,7 @@ use super::reload::Watch;
 use super::running::Running;
 use super::setup::Setup;
 use super::upkeep::scrub;
-use super::{Exit, live, notify, wait};
+use super::{Exit, live, notify};
 use crate::source::CancelFlag;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
 
@@ -124,7 +124,7 @@ fn next_configuration(
                 }
             }
         }
-        wait(stop, Duration::from_millis(200));
+        stop.wait(Duration::from_millis(200));
     }
     None
 }
@@ -178,7 +178,7 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
                 follower.follow();
                 while !over.is_set() {
                     follower.keep_up();
-                    wait(over, Duration::from_secs(1));
+                    over.wait(Duration::from_secs(1));
                 }
             });
         });

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::doors::Keys;
 use super::running::{Doing, Running};
 use super::setup::{self, Setup};
-use super::wait;
 use crate::cycle::Report;
 use crate::observe::Metrics;
 use crate::repository::pages;
@@ -97,7 +96,7 @@ pub(super) fn keep(
             told.published.tell(texts);
         }
         keys.renew(told.published);
-        wait(stop, LOOK);
+        stop.wait(LOOK);
     }
 }
 

@@ -25,13 +25,11 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{LogFormat, LogLevel};
 use crate::observe::init_logging;
-use crate::source::CancelFlag;
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
@@ -185,12 +183,4 @@ fn finish(result: anyhow::Result<Exit>) -> Exit {
         eprintln!("{error:#}");
         Exit::Failed
     })
-}
-
-/// Waits for `time`, or until the program is to stop.
-fn wait(stop: &CancelFlag, time: Duration) {
-    let until = Instant::now() + time;
-    while !stop.is_set() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::setup::{self, Setup};
-use super::wait;
 use crate::config::Webhook;
 use crate::cycle::Report;
 use crate::source::{self, CancelFlag, Settings};
@@ -57,7 +56,7 @@ pub(super) fn keep(setup: &Setup, stores: &[Repository], told: &mut Told, stop: 
         waiting.retain_mut(|message: &mut Message| {
             message.at > Instant::now() || !send(&webhooks[message.webhook], &settings, message)
         });
-        wait(stop, LOOK);
+        stop.wait(LOOK);
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::commands;
 use super::setup::Setup;
-use super::wait;
 use crate::cycle::Again;
 use crate::ledger::Release;
 use crate::serve::Published;
@@ -32,7 +31,7 @@ pub(super) fn scrub(
             .zip(&releases)
             .flat_map(|(store, all)| all.iter().map(move |r| (store, r)))
         {
-            wait(stop, pause);
+            stop.wait(pause);
             if stop.is_set() {
                 return;
             }
@@ -50,7 +49,7 @@ pub(super) fn scrub(
             damaged = state.damaged,
             "read all archives"
         );
-        wait(stop, period.saturating_sub(begin.elapsed()));
+        stop.wait(period.saturating_sub(begin.elapsed()));
     }
 }
 
