@@ -1102,6 +1102,61 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
     assert!(stalled.rest() < large().len());
 }
 
+/// So many requests at once that the turn of the connection's task ends among them.
+fn say_much(client: &mut Client) {
+    client.send(&"GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));
+}
+
+#[test]
+fn who_has_said_much_at_once_is_cut_like_all_others() {
+    let short = Duration::from_secs(1);
+    let files = Files::new();
+    let large_zip = files.publish("large.zip", Kind::Archive, large());
+    let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
+    let quick = Settings {
+        idle_timeout: short,
+        header_timeout: 2 * short,
+        ..settings()
+    };
+    let mirror = Mirror::with(Some(site), quick);
+    let (mut stalled, mut idle, mut slow) = (mirror.client(), mirror.client(), mirror.client());
+    say_much(&mut stalled);
+    stalled.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
+    say_much(&mut idle);
+    say_much(&mut slow);
+    slow.send("GET /large.zip HTTP/1.1\r\nHost:");
+    let began = Instant::now();
+    idle.rest();
+    slow.rest();
+    assert!(began.elapsed() < SOON);
+    for _ in 0..3 {
+        assert_eq!(mirror.client().rest(), 0, "time goes by");
+    }
+    assert!(stalled.rest() < large().len());
+}
+
+#[test]
+fn who_has_said_much_at_once_is_told_of_the_end() {
+    let patient = Settings {
+        header_timeout: 100 * SOON,
+        idle_timeout: 100 * SOON,
+        ..settings()
+    };
+    let mut mirror = Mirror::with(None, patient);
+    let mut client = mirror.client();
+    say_much(&mut client);
+    for _ in 0..400 {
+        let length = client
+            .head()
+            .header("content-length")
+            .map_or(0, |n| n.parse().unwrap());
+        client.0.read_exact(&mut vec![0; length]).expect("a body");
+    }
+    mirror.stop();
+    assert_eq!(client.rest(), 0);
+    assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let mirror = Mirror::start(None);

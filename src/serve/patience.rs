@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::transport::{Sender, Transport};
@@ -33,9 +34,10 @@ pub(super) struct Patient<S> {
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
-    /// Whether there was more since; when, is looked up once there is nothing to do but to wait.
+    /// Whether that was after the last wait.
     has_progressed: bool,
-    due: Due,
+    /// By when something has to have come whole, however much of it has.
+    due: Option<Instant>,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
     alarm: Pin<Box<Sleep>>,
     /// Whom it wakes.
@@ -50,14 +52,6 @@ pub(super) struct Patient<S> {
     first: Vec<u8>,
     traffic: Traffic,
     metrics: Metrics,
-}
-
-/// When something has to have come whole, however much of it has.
-enum Due {
-    Never,
-    /// So long after what went before.
-    Within(Duration),
-    At(Instant),
 }
 
 /// What a connection has moved.
@@ -75,7 +69,7 @@ impl<S> Patient<S> {
             pace,
             last_progress: Instant::now(),
             has_progressed: false,
-            due: Due::Never,
+            due: None,
             alarm: Box::pin(sleep(idle)),
             alarmed: None,
             closing: None,
@@ -89,7 +83,11 @@ impl<S> Patient<S> {
 
     /// Lets reading fail when what is read from now on is not whole, and so said, `patience` after what went before.
     pub(super) fn expect_within(&mut self, patience: Duration) {
-        self.due = Due::Within(patience);
+        let due = self.last_progress + patience;
+        if due < self.alarm.deadline() {
+            self.set_alarm(due);
+        }
+        self.due = Some(due);
     }
 
     /// What was read to tell the protocol, for who reads on.
@@ -99,36 +97,30 @@ impl<S> Patient<S> {
 
     /// It is whole.
     pub(super) fn expect_nothing(&mut self) {
-        self.due = Due::Never;
+        self.due = None;
     }
 
     /// Notes progress; when there is none, waits for the alarm too.
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
+            self.last_progress = Instant::now();
             self.has_progressed = true;
             return polled;
         }
-        let has_progressed = mem::take(&mut self.has_progressed);
-        if has_progressed {
-            self.last_progress = Instant::now();
-        }
-        if let Due::Within(patience) = self.due {
-            let due = self.last_progress + patience;
-            self.due = Due::At(due);
-            if due < self.alarm.deadline() {
-                self.set_alarm(due);
-            }
-        }
-        // To ask a timer costs as much as to look at the whole request: one that is set, and not over, needs no question.
+        // What is set, and not over, need not be asked; who was woken for anything but progress asks.
         let is_set = |alarmed: &Waker| alarmed.will_wake(cx.waker());
-        if has_progressed
+        if mem::take(&mut self.has_progressed)
             && self.last_progress < self.alarm.deadline()
             && self.alarmed.as_ref().is_some_and(is_set)
         {
             return Poll::Pending;
         }
         loop {
-            if self.alarm.as_mut().poll(cx).is_pending() {
+            // A timer that the task's budget keeps from being asked would not be set.
+            if Pin::new(&mut unconstrained(self.alarm.as_mut()))
+                .poll(cx)
+                .is_pending()
+            {
                 match &mut self.alarmed {
                     Some(alarmed) => alarmed.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
@@ -136,10 +128,7 @@ impl<S> Patient<S> {
                 return Poll::Pending;
             }
             let idle = self.last_progress + self.idle;
-            let due = match self.due {
-                Due::At(due) => due.min(idle),
-                Due::Never | Due::Within(_) => idle,
-            };
+            let due = self.due.map_or(idle, |due| due.min(idle));
             if due <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -201,7 +190,11 @@ impl<S: Transport> Patient<S> {
                 Poll::Ready(Ok(())) => {}
             }
             match socket.try_io(Interest::WRITABLE, || operation(socket.as_fd())) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
                 done => break Poll::Ready(done),
             }
         };

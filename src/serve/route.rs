@@ -48,14 +48,14 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
     Route::NotFound
 }
 
-/// The entry with the name that a path is, undecoded: most are one, and one that says what it means leads nowhere else.
+/// The entry whose name a path is as it stands, as most are: where all names are plain, it cannot lead anywhere else.
 fn named<'s>(site: &'s Site, path: &str) -> Option<(&'s str, &'s Entry)> {
-    let mut plain = site.repositories.iter().filter(|repository| repository.is_plain);
-    plain.find_map(|repository| {
-        let rest = path.strip_prefix(&*repository.base)?;
-        let (path, entry) = repository.entries.get_key_value(rest)?;
-        Some((&**path, entry))
-    })
+    let is_below = |base: &str| path.starts_with(base) || base.strip_suffix('/') == Some(path);
+    let mut repositories = site.repositories.iter();
+    let repository = repositories.find(|repository| is_below(&repository.base))?;
+    let rest = path.strip_prefix(&*repository.base)?;
+    let (path, entry) = repository.entries.get_key_value(rest)?;
+    repository.is_plain.then_some((path, entry))
 }
 
 impl Site {
@@ -131,6 +131,65 @@ pub(super) fn is_plain(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Sha256;
+    use crate::serve::kind::Kind;
+    use crate::serve::site::{RepositorySite, Resource};
+
+    /// Archives, each of a size of its own.
+    fn repository(base: &str, archives: &[(&str, u64)]) -> RepositorySite {
+        let archives = archives.iter().map(|(path, size)| Resource {
+            path: (*path).to_owned(),
+            file: "/nowhere".into(),
+            size: *size,
+            sha256: Sha256::of(b""),
+            last_modified: 0,
+            kind: Kind::Archive,
+            variants: Vec::new(),
+        });
+        RepositorySite {
+            base_path: base.to_owned(),
+            resources: Some(archives.collect()),
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_what_the_longest_base_has_however_it_is_spelled() {
+        let site = Site::new([
+            repository(
+                "/",
+                &[("a.zip", 1), ("sub", 2), ("page/a.zip", 3), ("sub/b.zip", 4)],
+            ),
+            repository("/sub/", &[("a.zip", 5)]),
+            repository("/page/", &[("100%.zip", 6), ("a%24b.zip", 7), ("c$d.zip", 8)]),
+        ])
+        .unwrap();
+        for (path, size) in [
+            ("/a.zip", Some(1)),
+            ("//a.zip", Some(1)),
+            ("/%61.zip", Some(1)),
+            ("/sub", None),
+            ("/sub/", None),
+            ("/sub/a.zip", Some(5)),
+            ("/%73ub/a.zip", Some(5)),
+            ("/sub//a.zip", Some(5)),
+            ("/sub/b.zip", None),
+            ("/sub%2Fb.zip", None),
+            ("/page/a.zip", None),
+            ("/page/100%.zip", Some(6)),
+            ("/page/100%25.zip", Some(6)),
+            ("/page/a%24b.zip", None),
+            ("/page/a%2524b.zip", Some(7)),
+            ("/page/c$d.zip", Some(8)),
+            ("/page/c%24d.zip", Some(8)),
+            ("a.zip", None),
+        ] {
+            let found = match route(&site, path) {
+                Route::Found(entry, _) => Some(entry.identity.size),
+                _ => None,
+            };
+            assert_eq!(found, size, "{path}");
+        }
+    }
 
     #[test]
     fn paths_are_split_before_they_are_decoded() {

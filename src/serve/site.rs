@@ -157,6 +157,7 @@ impl Site {
             let Some(same) = same else { continue };
             if repository.is_as_before {
                 repository.entries = Arc::clone(&same.entries);
+                repository.is_plain = same.is_plain;
             }
             // Nobody else has those that are new.
             for (path, entry) in Arc::get_mut(&mut repository.entries).into_iter().flatten() {

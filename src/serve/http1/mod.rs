@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use self::head::{Framing, Head, Persistence, Refusal};
 use self::upload::{Upload, Uploaded};
@@ -69,7 +70,8 @@ async fn until_draining<T>(
     talk: &Talk,
     phase: &mut watch::Receiver<Phase>,
 ) -> Option<T> {
-    let mut draining = pin!(reached(phase, Phase::Draining));
+    // A question that the task's budget keeps from being asked would be answered to nobody.
+    let mut draining = pin!(unconstrained(reached(phase, Phase::Draining)));
     let mut told: Option<Waker> = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = served.as_mut().poll(cx) {
