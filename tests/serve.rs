@@ -1136,6 +1136,29 @@ fn who_has_said_much_at_once_is_cut_like_all_others() {
 }
 
 #[test]
+fn silence_after_a_request_of_http_2_is_cut() {
+    let idle_timeout = Duration::from_secs(1);
+    let mirror = Mirror::with(
+        None,
+        Settings {
+            idle_timeout,
+            ..settings()
+        },
+    );
+    for requests in [0, 1] {
+        let mut client = mirror.client();
+        let began = Instant::now();
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        // GET http://x/ (RFC 7541 appendix A).
+        let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x".repeat(requests);
+        client.0.get_mut().write_all(&request).expect("a request");
+        let answered = client.rest();
+        assert!(began.elapsed() < SOON / 2, "after {requests} requests");
+        assert!(requests == 0 || answered > 100, "{answered} bytes");
+    }
+}
+
+#[test]
 fn who_has_said_much_at_once_is_told_of_the_end() {
     let patient = Settings {
         header_timeout: 100 * SOON,

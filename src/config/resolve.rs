@@ -17,8 +17,7 @@ use crate::yaml::{Complaint, Path, Report, nearest};
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
 
 /// First path segments of a repository's own URLs: another repository below them would hide its files.
-const OWN_SEGMENTS: [&str; 17] = [
-    "index.html",
+const OWN_SEGMENTS: [&str; 16] = [
     "p2",
     "include",
     "packages",

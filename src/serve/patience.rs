@@ -34,8 +34,6 @@ pub(super) struct Patient<S> {
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
-    /// Whether that was after the last wait.
-    has_progressed: bool,
     /// By when something has to have come whole, however much of it has.
     due: Option<Instant>,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
@@ -68,7 +66,6 @@ impl<S> Patient<S> {
             idle,
             pace,
             last_progress: Instant::now(),
-            has_progressed: false,
             due: None,
             alarm: Box::pin(sleep(idle)),
             alarmed: None,
@@ -104,15 +101,11 @@ impl<S> Patient<S> {
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.last_progress = Instant::now();
-            self.has_progressed = true;
             return polled;
         }
-        // What is set, and not over, need not be asked; who was woken for anything but progress asks.
+        // What is set for whom it shall wake, and has not gone off, need not be asked.
         let is_set = |alarmed: &Waker| alarmed.will_wake(cx.waker());
-        if mem::take(&mut self.has_progressed)
-            && self.last_progress < self.alarm.deadline()
-            && self.alarmed.as_ref().is_some_and(is_set)
-        {
+        if !self.alarm.is_elapsed() && self.alarmed.as_ref().is_some_and(is_set) {
             return Poll::Pending;
         }
         loop {
