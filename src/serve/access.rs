@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::request::{Fields, Name};
+use super::route::is_below;
 use crate::digest::Sha256;
 
 /// Requests that may wait for the check of a password; more are told to come back.
@@ -228,8 +229,7 @@ impl Doors {
 
     /// The users of the repository that a decoded path belongs to, if that is private.
     pub(super) fn of(&self, path: &str) -> Option<&Arc<Users>> {
-        let is_below = |base: &str| path.starts_with(base) || Some(path) == base.strip_suffix('/');
-        let (_, users) = self.bases.iter().find(|(base, _)| is_below(base))?;
+        let (_, users) = self.bases.iter().find(|(base, _)| is_below(base, path))?;
         users.as_ref()
     }
 }

@@ -108,7 +108,7 @@ impl Published {
         self.0.texts.load_full()
     }
 
-    /// Borrowed, as [`Published::site`]; none as long as everything is public.
+    /// Borrowed, as [`Published::site`]; none as long as nothing was ever private.
     pub(super) fn doors(&self) -> Option<Guard<Arc<Doors>>> {
         let guards = self.0.guards.load(Ordering::Acquire);
         guards.then(|| self.0.doors.load())

@@ -37,6 +37,7 @@ pub(super) enum Role {
 /// A response, and what it is counted as.
 pub(super) struct Answer {
     pub(super) reply: Reply,
+    /// When it was there, to be sent.
     pub(super) made: Instant,
     /// One of a closed set.
     pub(super) route: &'static str,

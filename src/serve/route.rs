@@ -50,12 +50,16 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
 
 /// The entry whose name a path is as it stands, as most are: where all names are plain, it cannot lead anywhere else.
 fn named<'s>(site: &'s Site, path: &str) -> Option<(&'s str, &'s Entry)> {
-    let is_below = |base: &str| path.starts_with(base) || base.strip_suffix('/') == Some(path);
     let mut repositories = site.repositories.iter();
-    let repository = repositories.find(|repository| is_below(&repository.base))?;
+    let repository = repositories.find(|repository| is_below(&repository.base, path))?;
     let rest = path.strip_prefix(&*repository.base)?;
     let (path, entry) = repository.entries.get_key_value(rest)?;
     repository.is_plain.then_some((path, entry))
+}
+
+/// Whether a path belongs to the repository at a base; also the base without its last slash does.
+pub(super) fn is_below(base: &str, path: &str) -> bool {
+    path.starts_with(base) || base.strip_suffix('/') == Some(path)
 }
 
 impl Site {
@@ -188,6 +192,20 @@ mod tests {
                 _ => None,
             };
             assert_eq!(found, size, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_that_were_published_before_are_spelled_as_before() {
+        let before = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
+        let mut site = Site::new([RepositorySite {
+            base_path: "/".to_owned(),
+            resources: None,
+        }])
+        .unwrap();
+        site.take_over(&before);
+        for (path, is_there) in [("/a%2524b.zip", true), ("/a%24b.zip", false)] {
+            assert_eq!(site.answers(path), is_there, "{path}");
         }
     }
 
