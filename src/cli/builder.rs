@@ -14,7 +14,7 @@ use super::follower::Follower;
 use super::running::Running;
 use super::setup::{self, Setup};
 use super::upkeep::mend;
-use crate::cycle::{Finished, Report, Step};
+use crate::cycle::{Finished, Report, Step, Stopped};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
@@ -77,7 +77,13 @@ impl Builder<'_> {
         self.run_due(&mut agenda, waiting);
         self.follow();
         let mut repairs = self.known_damage();
+        let mut looked = Timestamp::now();
         while !self.stop.is_set() {
+            let now = Timestamp::now();
+            if now < looked {
+                self.heed_clock(&mut agenda);
+            }
+            looked = now;
             self.heed_pushes(&mut agenda);
             self.run_due(&mut agenda, false);
             if self.follower.keep_up() {
@@ -88,11 +94,13 @@ impl Builder<'_> {
         }
     }
 
-    /// What has never been published, or for another URL or other sources, is built at once, the rest on its schedule.
+    /// What has never been published, or for another URL or other sources, or whose last cycle was interrupted, is built at
+    /// once, the rest on its schedule.
     fn agenda(&self, all: bool) -> Vec<Due> {
         let repositories = self.setup.repositories.iter().enumerate();
         let first = |(i, repository): (usize, &setup::Repository)| {
-            let at = match all || !self.follower.serves(i) || self.is_outdated(i) {
+            let was_interrupted = self.follower.stores[i].cycles().running.is_some();
+            let at = match all || was_interrupted || !self.follower.serves(i) || self.is_outdated(i) {
                 true => Timestamp::MIN,
                 false => next(repository),
             };
@@ -124,6 +132,15 @@ impl Builder<'_> {
         })
     }
 
+    /// The clock was set back: what was to come after a time that is far ahead now does not wait for it.
+    fn heed_clock(&self, agenda: &mut [Due]) {
+        for (repository, due) in self.setup.repositories.iter().zip(agenda) {
+            due.at = due.at.min(next(repository));
+            due.ended = None;
+            self.running.waits(&repository.name, due.at);
+        }
+    }
+
     /// Puts the cycles forward that were asked for.
     fn heed_pushes(&self, agenda: &mut [Due]) {
         let asked = self.follower.published.take_asked();
@@ -147,6 +164,9 @@ impl Builder<'_> {
             };
             self.running.began(&repository.name);
             let result = self.cycle(i, id);
+            if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+                return;
+            }
             if !waiting {
                 self.follow();
             }
@@ -173,7 +193,11 @@ impl Builder<'_> {
                 return Timestamp::now() + BUSY;
             }
             Err(error) => {
-                tracing::error!(repository = self.setup.repositories[repository].name, "{error:#}");
+                let name = &self.setup.repositories[repository].name;
+                match error.downcast_ref() {
+                    Some(Unavailable::Busy(_)) => tracing::info!(repository = name, "{error:#}"),
+                    _ => tracing::error!(repository = name, "{error:#}"),
+                }
                 None
             }
             Ok(report) => Some(report),

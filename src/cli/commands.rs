@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use jiff::Timestamp;
 
 use super::named::unused_rewrites;
@@ -13,7 +15,7 @@ use super::setup::{Repository, Setup};
 use super::summary;
 use super::{Exit, SchemaOf};
 use crate::config;
-use crate::cycle::{self, Again, Finished, Job, Step};
+use crate::cycle::{self, Again, Finished, Job, Step, Stopped};
 use crate::ledger::Release;
 use crate::memory;
 use crate::package::Limits;
@@ -72,7 +74,8 @@ pub(super) fn run_cycle(
     Ok(finished)
 }
 
-/// Runs a cycle and leaves a record of it for the status page; one that cannot be written stops nothing.
+/// Runs a cycle and leaves a record of it for the status page; one that cannot be written stops nothing. A cycle that is told to
+/// stop stands as one that runs, for the next start to take up; one that panics has failed, and the server goes on.
 fn recorded(
     store: &store::Repository,
     cycle: impl FnOnce() -> anyhow::Result<Finished>,
@@ -84,7 +87,17 @@ fn recorded(
     };
     let began = now();
     warn(store.cycle_begins(began));
-    let result = cycle();
+    let result = catch_unwind(AssertUnwindSafe(cycle)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(anyhow!(
+            "the cycle panicked, which is a defect of this program: {}",
+            words.unwrap_or_default()
+        ))
+    });
+    if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+        return result;
+    }
     let damaged = result
         .as_ref()
         .map_or_else(|_| BTreeMap::new(), |finished| finished.damaged.clone());

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use jiff::Timestamp;
 
 use self::clones::{Clones, UpToDate};
@@ -62,7 +63,7 @@ pub struct Job<'a> {
     /// The URL to fetch a source's URL from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
     pub fetcher: &'a Fetcher,
-    /// Stops the fetches.
+    /// Stops the fetches, and the cycle between two sources.
     pub cancel: &'a CancelFlag,
     /// Told what is going on, from any thread.
     pub progress: &'a (dyn Fn(Step<'_>) + Sync),
@@ -193,10 +194,26 @@ fn last_report(job: &Job<'_>) -> anyhow::Result<Report> {
     Ok(previous.as_ref().map(Report::of).unwrap_or_default())
 }
 
+/// A cycle was told to stop before its end. What it has built so far is kept, and published by the next one.
+#[derive(Debug, thiserror::Error)]
+#[error("the cycle was told to stop")]
+pub struct Stopped;
+
+/// Whether the cycle may go on.
+///
+/// # Errors
+/// [`Stopped`]; the ledger cannot be trusted.
+fn proceed(job: &Job<'_>) -> anyhow::Result<()> {
+    if job.cancel.is_set() {
+        bail!(Stopped);
+    }
+    job.store.ensure_sound()
+}
+
 /// Runs one cycle.
 ///
 /// # Errors
-/// The store cannot be written; what was published before stays.
+/// [`Stopped`]; the store cannot be written. What was published before stays.
 pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     let previous = job.store.latest_snapshot()?;
     let before = previous.as_ref().map(Report::of).unwrap_or_default();
@@ -204,6 +221,8 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     // While a rollback is held, its snapshot does not know what was released since.
     let last = Report::last(previous.as_ref(), &job.store.cycles());
     let fetched = Fetched::fetch(job, &last);
+    // What was not fetched for that reason has not failed.
+    proceed(job)?;
     let built_from = Instant::now();
     let mut report = Report {
         nightly: fetched.night.date.clone(),
@@ -235,18 +254,18 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
             &folder.name,
             artifacts::publish(job, folder, &fetched.resources, known),
         );
-        job.store.ensure_sound()?;
+        proceed(job)?;
     }
     for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
         enter(&source.name, build_source(job, source, &fetched, known));
         memory::give_back();
-        job.store.ensure_sound()?;
+        proceed(job)?;
     }
     if let Some(rule) = &job.recipe.aliases {
         let known = before.sources.get(aliases::NAME);
         enter(aliases::NAME, aliases::publish(job, rule, known));
-        job.store.ensure_sound()?;
+        proceed(job)?;
     }
     drop(fetched);
     let published_from = Instant::now();

@@ -27,10 +27,13 @@ pub(super) struct Night {
     pub date: Option<String>,
     /// The version of each package that the newest tags have.
     pub pins: Arc<Pins>,
+    /// Why there is none: without one of its sources the others would pin something else.
+    missing: Option<String>,
 }
 
 impl Night {
-    /// The night of this cycle: that of the last report, if no branch has moved since, else a new one.
+    /// The night of this cycle: that of the last report, if no branch has moved since, else a new one; none where a source could
+    /// not be fetched.
     pub fn of(job: &Job<'_>, clones: &Clones, resources: &Resources, before: &Report) -> Self {
         let sources = || {
             job.recipe
@@ -41,13 +44,21 @@ impl Night {
         if sources().next().is_none() {
             return Self::default();
         }
+        let unknown = sources().find_map(|source| Some((&source.name, clones.get(&source.git).err()?)));
+        if let Some((name, error)) = unknown {
+            return Self {
+                date: before.nightly.clone(),
+                missing: Some(format!("no night is made without `{name}`: {error:#}")),
+                ..Self::default()
+            };
+        }
+        // One whose branch is gone fails by itself, and keeps the night that it was last part of.
         let moved = sources().any(|source| {
-            let head = head(source, clones).ok().map(|commit| commit.id.to_string());
             let known = before
                 .sources
                 .get(&source.name)
                 .and_then(|known| known.refs.values().next());
-            head.as_ref() != known
+            head(source, clones).is_ok_and(|commit| Some(&commit.id.to_string()) != known)
         });
         let today = || {
             Zoned::now()
@@ -66,12 +77,16 @@ impl Night {
         Self {
             date: Some(date),
             pins: Arc::new(pins),
+            missing: None,
         }
     }
 
     /// The head of a source's branch, as a release of this night.
     pub fn release(&self, source: &Source, clones: &Clones) -> anyhow::Result<Release> {
         let commit = head(source, clones)?;
+        if let Some(missing) = &self.missing {
+            bail!("{missing}");
+        }
         let date = self.date.as_deref().unwrap_or_default();
         Ok(Release {
             tag: source.nightly.clone().unwrap_or_default(),

@@ -56,7 +56,10 @@ pub(super) fn publish(
         damaged.insert(release.path(), because);
         match previous.and_then(|previous| recall(previous, release)) {
             Some(version) => new.entry(release.name.clone()).or_default().push(version),
-            None => leave_out(release, &mut by_name),
+            None => {
+                leave_out(release, &mut by_name);
+                report.left_out.push(release.path());
+            }
         }
     }
     new.values_mut().for_each(|versions| metadata::sort(versions));

@@ -28,6 +28,9 @@ pub struct Report {
     /// What published metapackages pin that the repository does not have.
     #[serde(default)]
     pub gaps: Vec<Gap>,
+    /// The archives of what is published but not in the metadata, because they could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The report of one source.

@@ -1,5 +1,7 @@
 //! What an operator is told of without having asked: a mirror that got worse or well again, and versions that diverge.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Facts, State};
@@ -25,6 +27,8 @@ pub struct Condition {
     state: State,
     /// The last cycle failed.
     failing: bool,
+    /// What fails, whatever the reason is today.
+    failed: BTreeSet<String>,
     diverged: usize,
 }
 
@@ -33,6 +37,7 @@ impl Condition {
         Self {
             state: facts.state(),
             failing: facts.last_failed(),
+            failed: facts.failed(),
             diverged: facts.count(|source| source.diverged.len()),
         }
     }
@@ -57,7 +62,9 @@ impl Condition {
                 _ => None,
             });
         }
-        if was_well && now.state == State::Empty && now.failing {
+        let fails_at_all = was_well && now.state == State::Empty && now.failing;
+        let fails_also = !was_well && !now.failed.is_subset(&self.failed);
+        if (fails_at_all || fails_also) && !events.contains(&Event::Failure) {
             events.push(Event::Failure);
         }
         if now.diverged > self.diverged {
@@ -124,6 +131,7 @@ mod tests {
         let at = |state, diverged| Condition {
             state,
             failing: false,
+            failed: BTreeSet::new(),
             diverged,
         };
         let fresh = at(State::Fresh, 0);
@@ -149,6 +157,15 @@ mod tests {
             until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
             [Event::Stale]
         );
+        let with = |failed: &[&str]| Condition {
+            failed: failed.iter().map(|&name| name.to_owned()).collect(),
+            ..at(State::Incomplete, 0)
+        };
+        assert_eq!(until(&fresh, &with(&["a"])), [Event::Failure]);
+        assert_eq!(until(&with(&["a"]), &with(&["a", "b"])), [Event::Failure]);
+        assert_eq!(until(&with(&["a", "b"]), &with(&["b"])), []);
+        assert_eq!(until(&Condition::unknown(&with(&["a"])), &with(&["a"])), []);
+        assert_eq!(until(&with(&["a"]), &fresh), [Event::Recovery]);
         assert_eq!(until(&fresh, &at(State::Fresh, 2)), [Event::Divergence]);
         assert_eq!(until(&at(State::Fresh, 2), &at(State::Fresh, 2)), []);
     }

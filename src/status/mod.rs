@@ -11,6 +11,7 @@ mod page;
 mod plot;
 mod progress;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{Timestamp, ToSpan as _};
@@ -93,7 +94,10 @@ pub fn state(published: bool, complete: bool, cycles: &Cycles, schedule: &Schedu
     }
     // A mirror with one broken source is incomplete, and not stale, for as long as its cycles run.
     let checked = cycles.past.iter().rev().find(|cycle| cycle.error.is_none());
-    let Some(checked) = checked.map(|cycle| cycle.began).or(cycles.succeeded) else {
+    let checked = checked.map(|cycle| cycle.began).or(cycles.succeeded);
+    // What a clock that was ahead has written tells nothing; those of two machines differ a little.
+    let is_past = |checked: &Timestamp| checked.duration_since(now).as_hours() < GRACE_HOURS;
+    let Some(checked) = checked.filter(is_past) else {
         return State::Unknown;
     };
     let last_failed = cycles.last().is_some_and(|cycle| !cycle.complete);
@@ -138,6 +142,22 @@ impl Facts<'_> {
         error
             .into_iter()
             .chain(damaged.map(|(path, because)| format!("{path} {because}")))
+            .chain(self.report.sources.iter().flat_map(of))
+            .collect()
+    }
+
+    /// The names of what [`Facts::failures`] tells of.
+    fn failed(&self) -> BTreeSet<String> {
+        let given_up = self.cycles.last().is_some_and(|cycle| cycle.error.is_some());
+        let of = |(name, source): (&String, &SourceReport)| {
+            let whole = source.error.as_ref().map(|_| name.clone());
+            let lines = source.failed.iter();
+            let lines = lines.map(|line| format!("{name} {}: {}", line.tag, line.package));
+            whole.into_iter().chain(lines).collect::<Vec<_>>()
+        };
+        let given_up = given_up.then(|| "the cycle".to_owned()).into_iter();
+        given_up
+            .chain(self.cycles.damaged.keys().cloned())
             .chain(self.report.sources.iter().flat_map(of))
             .collect()
     }
@@ -279,6 +299,8 @@ mod tests {
             say(true, true, &Cycles::default(), "2026-01-01T00:01:00Z"),
             State::Unknown
         );
+        assert_eq!(say(true, true, &good, "2025-12-31T23:30:00Z"), State::Fresh);
+        assert_eq!(say(true, true, &good, "2025-12-31T22:00:00Z"), State::Unknown);
         // A cycle that was given up is no check, but one with a broken source is.
         let failed = cycles("2026-01-01T00:00:01Z", false, Some("no room"));
         assert_eq!(say(true, true, &failed, "2026-01-01T00:01:00Z"), State::Unknown);

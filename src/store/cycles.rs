@@ -2,12 +2,14 @@
 //!
 //! It is no part of what is published: no metadata is made from it, and without it only the status page knows less. It is
 //! replaced whole and not synced; after a power cut it may be empty, which is read as "nothing known". Readers on other
-//! machines tell freshness from it.
+//! machines tell freshness from it. What cannot be written, most of all to a full disk, this process knows all the same, so that
+//! its own status page, metrics and notifications tell of it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -67,15 +69,19 @@ impl Cycles {
 impl Repository {
     /// What is known of the cycles; nothing where the file is not there or cannot be read.
     pub fn cycles(&self) -> Cycles {
-        let text = fs::read(self.cycles_file()).unwrap_or_default();
+        let file = self.cycles_file();
+        if let Some((_, cycles)) = unwritten().get(&file) {
+            return cycles.clone();
+        }
+        let text = fs::read(file).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// When the record of cycles last changed.
     pub fn cycles_changed(&self) -> Option<SystemTime> {
-        fs::metadata(self.cycles_file())
-            .and_then(|file| file.modified())
-            .ok()
+        let file = self.cycles_file();
+        let known = unwritten().get(&file).map(|(when, _)| *when);
+        known.or_else(|| fs::metadata(file).and_then(|file| file.modified()).ok())
     }
 
     /// Records that a cycle begins.
@@ -138,13 +144,61 @@ impl Repository {
     }
 
     fn write_cycles(&self, cycles: &Cycles) -> anyhow::Result<()> {
-        let (file, text) = (self.cycles_file(), serde_json::to_vec(cycles)?);
-        let aside = file.with_extension("new");
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(self.root().join("status"))?;
-            fs::write(&aside, text)?;
-            fs::rename(&aside, &file)
+        let file = self.cycles_file();
+        let mut unwritten = unwritten();
+        let written = write(&file, &serde_json::to_vec(cycles)?);
+        match &written {
+            Ok(()) => unwritten.remove(&file),
+            Err(_) => unwritten.insert(file.clone(), (SystemTime::now(), cycles.clone())),
         };
-        write().with_context(|| format!("failed to write `{}`", file.display()))
+        written.with_context(|| format!("failed to write `{}`", file.display()))
+    }
+}
+
+/// The records that could not be written, by file, each with the time of the attempt.
+fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, (SystemTime, Cycles)>> {
+    static UNWRITTEN: Mutex<BTreeMap<PathBuf, (SystemTime, Cycles)>> = Mutex::new(BTreeMap::new());
+    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+    let aside = file.with_extension("new");
+    file.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(&aside, text)?;
+    fs::rename(&aside, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Volume;
+
+    #[test]
+    fn what_cannot_be_written_is_known_until_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(&folder.path().join("data")).unwrap();
+        let store = volume.repository("acme").unwrap();
+        let began = Timestamp::from_second(1).unwrap();
+        store.cycle_begins(began).unwrap();
+        // Where the new file should be made there is a folder.
+        let aside = store.cycles_file().with_extension("new");
+        fs::create_dir(&aside).unwrap();
+        let ended = Cycle {
+            began,
+            ended: began,
+            published: 0,
+            stages: BTreeMap::new(),
+            complete: false,
+            error: Some("no room".to_owned()),
+        };
+        store.cycle_ended(ended, None).unwrap_err();
+        let seen = volume.reader("acme").cycles();
+        assert_eq!(seen.running, None);
+        assert_eq!(seen.last().and_then(|cycle| cycle.error.as_deref()), Some("no room"));
+        fs::remove_dir(&aside).unwrap();
+        store.cycle_begins(began).unwrap();
+        let written: Cycles = serde_json::from_slice(&fs::read(store.cycles_file()).unwrap()).unwrap();
+        assert_eq!((written.running, written.past.len()), (Some(began), 1));
+        assert!(unwritten().get(&store.cycles_file()).is_none());
     }
 }

@@ -109,6 +109,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // By what was taken over the next writer tells what was never published.
+        if !self.taken.is_empty() {
+            return;
+        }
         if let Err(error) = remove(&self.folder) {
             tracing::debug!("{error:#}");
         }
