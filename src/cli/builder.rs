@@ -259,6 +259,22 @@ impl Builder<'_> {
         snapshots.position(|folder| file.starts_with(folder))
     }
 
+    /// Whether a file was a damaged variant: it is gone, and made anew.
+    fn was_variant(&self, file: &Path) -> bool {
+        let mut stores = self.follower.stores.iter();
+        let is_gone = stores.any(|store| {
+            store.discard_variant(file).unwrap_or_else(|error| {
+                tracing::warn!("{error:#}");
+                false
+            })
+        });
+        if is_gone {
+            tracing::warn!(file = %file.display(), "a damaged variant is made anew");
+            self.tell();
+        }
+        is_gone
+    }
+
     /// What was damaged when the program last ran.
     fn known_damage(&self) -> Repairs {
         let files = self.follower.stores.iter().flat_map(|store| {
@@ -273,6 +289,9 @@ impl Builder<'_> {
         let damaged = self.follower.published.take_damaged();
         let Some(id) = self.id else { return };
         for file in damaged {
+            if self.was_variant(&file) {
+                continue;
+            }
             match self.of_snapshot(&file) {
                 // The next cycle makes it anew.
                 Some(i) => {

@@ -225,6 +225,7 @@ pub(super) fn build_again(
 pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
     let volume = Volume::open(&setup.config.data)?;
     volume.warn();
+    volume.warn_of_others(setup.repositories.iter().map(|repository| &*repository.name));
     let (mut complete, mut published) = (true, false);
     for repository in &setup.repositories {
         let store = match volume.repository(&repository.name) {
@@ -240,7 +241,11 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
         match run_cycle(setup, &volume, repository, &store, NOBODY, &CancelFlag::default()) {
             Ok(finished) => {
                 summary::print(&repository.name, &finished, began.elapsed());
-                complete &= finished.report.is_complete() && store.cycles().damaged.is_empty();
+                let damaged = store.cycles().damaged;
+                for (file, because) in damaged.iter().filter(|(file, _)| !finished.damaged.contains_key(*file)) {
+                    tracing::error!(repository = repository.name, file, "an archive {because}");
+                }
+                complete &= finished.report.is_complete() && damaged.is_empty();
                 // Servers that may not write to the volume have what is made here.
                 make_variants(setup, repository, &store, &CancelFlag::default());
                 published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);

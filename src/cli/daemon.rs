@@ -28,6 +28,7 @@ const MAKING: Duration = Duration::from_secs(10);
 pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     let (volume, may_build) = open_volume(&setup.config.data)?;
     volume.warn();
+    volume.warn_of_others(setup.repositories.iter().map(|repository| &*repository.name));
     let id = volume.id();
     let id = may_build.then_some(id.as_str());
     let stores = open(&setup, &volume);
@@ -38,8 +39,9 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
         let mut told = notify::Told::default();
+        let scrubbed = Scrub::default();
         each_configuration(setup, stores, named, (seen, signals), |setup, stores, over| {
-            let (scrubbed, running) = (Scrub::default(), Running::default());
+            let running = Running::default();
             let work = Work {
                 scrub: &scrubbed,
                 running: &running,

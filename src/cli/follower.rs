@@ -21,8 +21,8 @@ pub(super) struct Follower<'a> {
     /// What is served of each repository.
     served: Vec<State>,
     looked: Instant,
-    /// What is newest could not be served.
-    failed: bool,
+    /// Why what is newest of a repository could not be served, as it was said.
+    failed: Vec<Option<String>>,
 }
 
 impl<'a> Follower<'a> {
@@ -33,7 +33,7 @@ impl<'a> Follower<'a> {
             published,
             served: vec![(None, None); stores.len()],
             looked: Instant::now(),
-            failed: false,
+            failed: vec![None; stores.len()],
         }
     }
 
@@ -56,29 +56,49 @@ impl<'a> Follower<'a> {
             newest.is_ok_and(|newest| newest.map(|s| s.manifest.number) != served.0)
         };
         let is_behind = || self.stores.iter().zip(&self.served).any(is_behind);
-        let is_due = self.looked.elapsed() >= VARIANTS || !self.failed && is_behind();
+        let is_well = self.failed.iter().all(Option::is_none);
+        let is_due = self.looked.elapsed() >= VARIANTS || is_well && is_behind();
         is_due && self.follow()
     }
 
     /// Answers whether another snapshot is served than before.
     pub(super) fn follow(&mut self) -> bool {
         self.looked = Instant::now();
-        let mut newest = Vec::new();
+        let (mut newest, mut failed) = (Vec::new(), Vec::new());
         for (store, served) in self.stores.iter().zip(&self.served) {
-            newest.push(match store.newest_snapshot() {
-                Ok(snapshot) => (snapshot.map(|s| s.manifest.number), store.variants_changed()),
-                Err(error) => {
-                    tracing::error!("what was served before stays: {error:#}");
-                    *served
+            let (state, error) = match store.newest_snapshot() {
+                Ok(snapshot) => ((snapshot.map(|s| s.manifest.number), store.variants_changed()), None),
+                Err(error) => (*served, Some(format!("{error:#}"))),
+            };
+            newest.push(state);
+            failed.push(error);
+        }
+        let before = self.served.clone();
+        if newest != before {
+            match publish(self.setup, self.stores, self.published) {
+                Ok(errors) => {
+                    for (i, error) in errors.into_iter().enumerate() {
+                        match error {
+                            None => self.served[i] = newest[i],
+                            Some(error) => failed[i] = Some(format!("{error:#}")),
+                        }
+                    }
                 }
-            });
+                Err(error) => failed = vec![Some(format!("{error:#}")); failed.len()],
+            }
         }
-        self.failed = newest != self.served && !publish(self.setup, self.stores, self.published);
-        if self.failed || newest == self.served {
-            return false;
+        self.complain(failed);
+        before.iter().zip(&self.served).any(|(old, new)| old.0 != new.0)
+    }
+
+    /// Says once what is wrong with each repository, however often it is tried.
+    fn complain(&mut self, failed: Vec<Option<String>>) {
+        for (i, repository) in self.setup.repositories.iter().enumerate() {
+            if let Some(error) = failed[i].as_ref().filter(|_| failed[i] != self.failed[i]) {
+                let repository = &repository.name;
+                tracing::error!(repository, "what was served of it before stays: {error}");
+            }
         }
-        let others = newest.iter().zip(&self.served).any(|(new, old)| new.0 != old.0);
-        self.served = newest;
-        others
+        self.failed = failed;
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use url::Url;
 
 use super::setup::{self, Setup};
 use crate::config::Webhook;
@@ -23,13 +24,17 @@ const AGAIN: [Duration; 4] = [
     Duration::from_secs(600),
 ];
 
-/// What was last known of each repository; it outlives a change of the configuration. What was so at the start is no news.
+/// What was last known of each repository, and what is still to be told; it outlives a change of the configuration. What was so at
+/// the start is no news.
 #[derive(Default)]
-pub(super) struct Told(BTreeMap<String, Condition>);
+pub(super) struct Told {
+    known: BTreeMap<String, Condition>,
+    waiting: Vec<Message>,
+}
 
 /// A message to one webhook that was not taken yet.
 struct Message {
-    webhook: usize,
+    to: Url,
     body: String,
     tries: usize,
     at: Instant,
@@ -48,13 +53,14 @@ pub(super) fn keep(setup: &Setup, stores: &[Repository], told: &mut Told, stop: 
             return;
         }
     };
-    let mut waiting = Vec::new();
+    let Told { known, waiting } = told;
     while !stop.is_set() {
         for (repository, store) in setup.repositories.iter().zip(stores) {
-            look(setup, repository, store, told, &mut waiting);
+            look(setup, repository, store, known, waiting);
         }
         waiting.retain_mut(|message: &mut Message| {
-            message.at > Instant::now() || !send(&webhooks[message.webhook], &settings, message)
+            let is_due = message.at <= Instant::now() && !stop.is_set();
+            !is_due || !send(webhooks, &settings, message)
         });
         stop.wait(LOOK);
     }
@@ -64,15 +70,14 @@ fn look(
     setup: &Setup,
     repository: &setup::Repository,
     store: &Repository,
-    told: &mut Told,
+    known: &mut BTreeMap<String, Condition>,
     waiting: &mut Vec<Message>,
 ) {
     let cycles = store.cycles();
-    // In the middle of a cycle what it will find is not known yet.
-    let snapshot = store.newest_snapshot().ok().flatten();
-    if cycles.running.is_some() {
+    // In the middle of a cycle what it will find is not known yet, and of a ledger that cannot be read nothing is.
+    let Some(snapshot) = store.newest_snapshot().ok().filter(|_| cycles.running.is_none()) else {
         return;
-    }
+    };
     let report = Report::last(snapshot.as_ref(), &cycles);
     let facts = Facts {
         operator: setup.config.site.name.as_deref(),
@@ -88,19 +93,14 @@ fn look(
         now: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
     };
     let now = Condition::of(&facts);
-    let before = told.0.insert(repository.name.clone(), now.clone());
+    let before = known.insert(repository.name.clone(), now.clone());
     let before = before.unwrap_or_else(|| Condition::unknown(&now));
     for event in before.until(&now) {
         let body = format!("{:#}", notification(event, &facts));
-        for (webhook, _) in setup
-            .config
-            .notify
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| w.on.contains(&event))
-        {
+        let webhooks = setup.config.notify.iter();
+        for webhook in webhooks.filter(|webhook| webhook.on.contains(&event)) {
             waiting.push(Message {
-                webhook,
+                to: webhook.url.clone(),
                 body: body.clone(),
                 tries: 0,
                 at: Instant::now(),
@@ -109,12 +109,15 @@ fn look(
     }
 }
 
-/// Answers whether the message is done with.
-fn send(webhook: &Webhook, settings: &Settings, message: &mut Message) -> bool {
-    let Err(error) = source::post_json(webhook.url.as_str(), settings, message.body.as_bytes()) else {
+/// Answers whether the message is done with, as it also is when the configuration names its receiver no more.
+fn send(webhooks: &[Webhook], settings: &Settings, message: &mut Message) -> bool {
+    if !webhooks.iter().any(|webhook| webhook.url == message.to) {
+        return true;
+    }
+    let Err(error) = source::post_json(message.to.as_str(), settings, message.body.as_bytes()) else {
         return true;
     };
-    let host = webhook.url.host_str().unwrap_or_default();
+    let host = message.to.host_str().unwrap_or_default();
     match AGAIN.get(message.tries) {
         Some(after) => {
             tracing::warn!(host, "a notification was not taken and is sent again: {error}");

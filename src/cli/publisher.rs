@@ -15,31 +15,35 @@ use crate::store::variants::Variants;
 /// In bytes; what is smaller fits into one packet as it is.
 const SMALLEST: u64 = 512;
 
-/// Serves the newest snapshot of each repository; answers whether that went well.
-pub(super) fn publish(setup: &Setup, stores: &[Repository], published: &Published) -> bool {
+/// Serves the newest snapshot of each repository; answers why one cannot be, of which stays what was served before.
+///
+/// # Errors
+/// Nothing is served anew.
+pub(super) fn publish(
+    setup: &Setup,
+    stores: &[Repository],
+    published: &Published,
+) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
+    let mut errors = Vec::new();
     let site = |(repository, store): (&setup::Repository, &Repository)| {
         let base_path = repository.base_url.path();
-        site(base_path, store).unwrap_or_else(|error| {
-            let repository = &repository.name;
-            tracing::error!(repository, "what was served of it before stays: {error:#}");
-            RepositorySite {
-                base_path: base_path.to_owned(),
-                resources: None,
+        let (site, error) = match site(base_path, store) {
+            Ok(site) => (site, None),
+            Err(error) => {
+                let as_before = RepositorySite {
+                    base_path: base_path.to_owned(),
+                    resources: None,
+                };
+                (as_before, Some(error))
             }
-        })
+        };
+        errors.push(error);
+        site
     };
-    let sites = setup.repositories.iter().zip(stores).map(site);
-    match Site::new(sites) {
-        Ok(site) => {
-            published.switch_to(site);
-            memory::give_back();
-            true
-        }
-        Err(error) => {
-            tracing::error!("what was served before stays: {error:#}");
-            false
-        }
-    }
+    let sites: Vec<_> = setup.repositories.iter().zip(stores).map(site).collect();
+    published.switch_to(Site::new(sites)?);
+    memory::give_back();
+    Ok(errors)
 }
 
 /// Makes the variants of one repository that are missing, metadata first. They are an extra: what cannot be made is

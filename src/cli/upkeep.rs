@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use super::commands;
 use super::setup::Setup;
@@ -11,6 +13,9 @@ use crate::ledger::Release;
 use crate::serve::Published;
 use crate::source::CancelFlag;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
+
+/// How often it is looked whether there is anything to read.
+const EMPTY: Duration = Duration::from_secs(60);
 
 /// Reads all archives within the configured time, over and over.
 pub(super) fn scrub(
@@ -23,23 +28,31 @@ pub(super) fn scrub(
     let period = setup.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
         let begin = Instant::now();
-        let releases: Vec<_> = stores.iter().map(standing).collect();
-        let count = releases.iter().map(Vec::len).sum::<usize>().max(1);
-        let pause = period / u32::try_from(count).unwrap_or(u32::MAX);
-        for (store, release) in stores
-            .iter()
-            .zip(&releases)
-            .flat_map(|(store, all)| all.iter().map(move |r| (store, r)))
-        {
+        let of = |store| standing(store).into_iter().map(move |release| (store, release));
+        let mut releases: Vec<_> = stores.iter().flat_map(of).collect();
+        if releases.is_empty() {
+            stop.wait(EMPTY);
+            continue;
+        }
+        let pause = period / u32::try_from(releases.len()).unwrap_or(u32::MAX);
+        // A process that never lives as long as a pass reads now these and now those.
+        let (count, now) = (releases.len() as u64, Timestamp::now().as_millisecond().unsigned_abs());
+        releases.rotate_left(usize::try_from(now % count).unwrap_or_default());
+        for (store, release) in releases {
             stop.wait(pause);
             if stop.is_set() {
                 return;
             }
-            let result = store.check_archive(release);
+            let result = store.check_archive(&release);
+            // It may have expired since.
+            let stands = || standing(store).iter().any(|other| other.number == release.number);
+            if result.is_err() && !stands() {
+                continue;
+            }
             scrubbed.count(result.is_err());
             if let Err(error) = result {
                 tracing::error!("{error:#}");
-                published.report_damaged(&store.archive(release));
+                published.report_damaged(&store.archive(&release));
             }
         }
         scrubbed.end_pass();

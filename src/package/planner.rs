@@ -22,6 +22,7 @@ pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &S
         around,
         manifests: HashMap::new(),
         taken: HashSet::new(),
+        folders: HashMap::new(),
         used: Used::default(),
         plan: Plan::default(),
     };
@@ -51,6 +52,8 @@ struct Planner<'a> {
     around: &'a Surroundings<'a>,
     manifests: HashMap<ObjectId, Identity>,
     taken: HashSet<(PackageName, Version)>,
+    /// The folder that each version of a package has in a ref.
+    folders: HashMap<(String, PackageName, String), Folder>,
     used: Used,
     plan: Plan,
 }
@@ -167,6 +170,17 @@ impl Planner<'_> {
             self.line(release, &name.to_string(), Outcome::Excluded { because });
             return Ok(());
         };
+        let place = (release.tag.clone(), name.clone(), version.clone());
+        let first = self.folders.entry(place).or_insert_with(|| folder.clone());
+        if first.tree != folder.tree {
+            let because = format!(
+                "`{}` is the same version of the package with other contents; exclude the folder `{}` or that one",
+                join(&first.path, "composer.json"),
+                folder.path
+            );
+            self.line(release, &format!("{name} {version}"), Outcome::Failed { because });
+            return Ok(());
+        }
         let Some(version) = self.unclaimed(release, &name, &version) else {
             return Ok(());
         };
@@ -276,7 +290,7 @@ impl Planner<'_> {
             },
             Claim::Other(source) => Outcome::Failed {
                 because: format!(
-                    "source `{source}` has published this version; name the package in one source only"
+                    "source `{source}` has published this version; name the package in one source only, and keep the name of a source"
                 ),
             },
             Claim::Free if self.taken.insert((name.clone(), version.clone())) => return Some(version),

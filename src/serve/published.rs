@@ -93,10 +93,10 @@ impl Published {
         std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds to the files that [`Published::take_damaged`] answers.
-    pub fn report_damaged(&self, file: &Path) {
+    /// Adds to the files that [`Published::take_damaged`] answers; answers whether it is not among them yet.
+    pub fn report_damaged(&self, file: &Path) -> bool {
         let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        damaged.insert(file.to_owned());
+        damaged.insert(file.to_owned())
     }
 
     /// Borrowed: counting every request in one place would make the threads wait for each other.

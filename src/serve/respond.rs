@@ -19,7 +19,7 @@ use super::request::{Name, Request};
 use super::route::{Route, decode, route};
 use super::selected::Selected;
 use super::server::Shared;
-use super::site::{Content, Entry};
+use super::site::{Content, Entry, Representation};
 use crate::coding::Coding;
 
 /// What may be asked at an address.
@@ -180,10 +180,12 @@ async fn found(published: &Published, entry: &Entry, path: &str, request: &Reque
         }
         // A variant can be made again, and the published bytes are as good.
         Err(error) if coding.is_some() => {
-            tracing::warn!(
-                url = request.path,
-                "serving without a compressed variant: {error:#}"
-            );
+            if is_news(published, representation) {
+                tracing::warn!(
+                    url = request.path,
+                    "serving without a compressed variant: {error:#}"
+                );
+            }
         }
         Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
     }
@@ -197,13 +199,20 @@ async fn found(published: &Published, entry: &Entry, path: &str, request: &Reque
 }
 
 fn damaged(published: &Published, entry: &Entry, request: &Request<'_>, error: &anyhow::Error) -> Reply {
-    tracing::error!(
-        error = format!("{error:#}"),
-        url = request.path,
-        "failed to serve"
-    );
-    if let Content::Disk(file) = &entry.identity.content {
-        published.report_damaged(file);
+    if is_news(published, &entry.identity) {
+        tracing::error!(
+            error = format!("{error:#}"),
+            url = request.path,
+            "failed to serve"
+        );
     }
     answer::damaged()
+}
+
+/// Reports a damaged file to whoever repairs it; answers whether nobody did since it was last looked at.
+fn is_news(published: &Published, representation: &Representation) -> bool {
+    match &representation.content {
+        Content::Disk(file) => published.report_damaged(file),
+        Content::Memory(_) => true,
+    }
 }

@@ -313,7 +313,7 @@ impl Content {
         match read(&file, size, sha256) {
             Ok(bytes) => Self::Memory(bytes),
             Err(error) => {
-                tracing::error!("answering 503 for a damaged file: {error:#}");
+                tracing::error!("a file is damaged and is read again for each request: {error:#}");
                 Self::Disk(file.into())
             }
         }

@@ -165,8 +165,13 @@ impl Repository {
             // What is given without its bytes is meant to stay as it is there.
             let before = previous.filter(|p| p.is_whole || bytes.is_none()).filter(same);
             match (before, bytes) {
-                (Some(before), _) => fs::hard_link(before.folder.join(path), &target)
-                    .with_context(|| format!("failed to link `{}`", target.display()))?,
+                (Some(before), _) => {
+                    // Of the files of another user the kernel may allow none (`fs.protected_hardlinks`).
+                    if let Err(error) = fs::hard_link(before.folder.join(path), &target) {
+                        tracing::debug!(%error, path, "copying what cannot be linked");
+                        files::write_new(&target, &before.read(path)?)?;
+                    }
+                }
                 (None, Some(bytes)) => {
                     files::write_new(&target, bytes)?;
                 }

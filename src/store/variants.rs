@@ -108,8 +108,11 @@ impl Repository {
         let name = sha256.to_string();
         let folder = self.root().join("variants").join(&name[..2]);
         fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        let aside = folder.join(format!(".{}-{name}.{}", std::process::id(), coding.extension()));
-        let _ = fs::remove_file(&aside);
+        // The processes of two containers may have the same number.
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context("failed to get random bytes")?;
+        let aside = folder.join(format!(".{}-{name}.{}", hex::encode(random), coding.extension()));
         let made = encode(original, sha256, coding, effort, &aside)
             .with_context(|| format!("failed to compress `{}`", original.display()))
             .and_then(|(size, digests)| keep(&aside, sha256, coding, size, digests));
@@ -117,6 +120,22 @@ impl Repository {
             let _ = fs::remove_file(&aside);
         }
         made
+    }
+
+    /// Removes `file` if it is a variant of this repository that is not what its name says; answers whether it did.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn discard_variant(&self, file: &Path) -> anyhow::Result<bool> {
+        let own = parse(file).and_then(|(_, own, _)| own);
+        let Some(own) = own.filter(|_| file.starts_with(self.root().join("variants"))) else {
+            return Ok(false);
+        };
+        if !file.exists() || files::hash(file)? == own {
+            return Ok(false);
+        }
+        fs::remove_file(file).with_context(|| format!("failed to remove `{}`", file.display()))?;
+        Ok(true)
     }
 
     /// Removes the variants of everything but `wanted`.
@@ -279,6 +298,15 @@ mod tests {
             .unwrap();
             assert_eq!(decoded, text, "{:?}", variant.coding);
         }
+
+        let [gzip, ..] = variants.of(sha256) else { panic!("there are three") };
+        assert!(!store.discard_variant(&gzip.file).unwrap());
+        let mut bytes = fs::read(&gzip.file).unwrap();
+        bytes[9] ^= 1;
+        fs::write(&gzip.file, bytes).unwrap();
+        assert!(!store.discard_variant(&original).unwrap());
+        assert!(store.discard_variant(&gzip.file).unwrap());
+        assert!(!store.variants().unwrap().knows(sha256, gzip.coding));
 
         let random: Vec<u8> = (0..100_u32)
             .flat_map(|n| Sha256::of(&n.to_le_bytes()).0)

@@ -1,5 +1,6 @@
 //! Opening the data volume: made if it is empty, refused if it is not this program's, migrated if it is old.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -123,6 +124,23 @@ impl Volume {
         match probe::doubts(&self.root) {
             Ok(doubts) => doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")),
             Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+
+    /// Logs which repositories have published something here and are none of `names`: nobody is served what they published.
+    pub fn warn_of_others<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        let names: BTreeSet<_> = names.into_iter().collect();
+        let marker = self
+            .marker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for name in marker.repositories.iter().filter(|name| !names.contains(name.as_str())) {
+            let (folder, store) = (self.root.join(name), self.root.join("STORE"));
+            tracing::warn!(
+                "`{}` has what the repository `{name}` published, and no configured repository has that name\nhint: one that has another name now begins anew, and may publish other bytes; to go on with these, stop the mirror and give the folder and its line in `{}` the new name; to give them up, remove both",
+                folder.display(),
+                store.display()
+            );
         }
     }
 
