@@ -152,6 +152,44 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
 }
 
 #[test]
+fn there_is_no_night_without_one_of_its_sources() {
+    let lab = Lab::new();
+    let [a, b] = ["a", "b"].map(|name| {
+        let upstream = lab.upstream(name);
+        let manifest = r#"{"name": "acme/NAME", "version": "1.0.0", "require": {"acme/b": "1.0.0"}}"#;
+        upstream
+            .write("composer.json", &manifest.replace("NAME", name))
+            .release("1.0.0");
+        upstream
+    });
+    let port = free_port();
+    let source = |name: &str| {
+        format!(
+            "  - {{name: {name}, git: 'https://git.example/{name}', nightly: main, packages: [{{one: ''}}]}}\n"
+        )
+    };
+    lab.configure(port, &(source("a") + &source("b")));
+    lab.build(0);
+    a.write("code", "more").release("x");
+    let away = lab.path("away");
+    std::fs::rename(&b.folder, &away).unwrap();
+    let before = ledger(&lab);
+    let log = lab.build(1);
+    assert!(log.contains("source `a`: no night is made without `b`"), "{log}");
+    assert_eq!(ledger(&lab), before);
+    std::fs::rename(&away, &b.folder).unwrap();
+    lab.build(0);
+    let lines = ledger(&lab);
+    assert_eq!(lines.last().map(|line| &line["name"]), Some(&"acme/a".into()));
+    let metadata = std::fs::read_to_string(lab.path("data/acme/current/p2/acme/a.json")).unwrap();
+    assert!(
+        metadata.contains("1.0.0.1-a") && !metadata.contains(r#""acme/b":"1.0.0""#),
+        "{metadata}"
+    );
+    assert_served(&lab, port);
+}
+
+#[test]
 fn a_bound_package_is_released_again_in_the_same_night() {
     let lab = Lab::new();
     let upstream = bound(&lab);

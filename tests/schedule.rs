@@ -44,6 +44,57 @@ fn a_first_cycle_that_fails_is_tried_again_soon() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Neither the end of the program nor a new configuration makes sources fail that were just being fetched.
+#[test]
+fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
+    let port = free_port();
+    let lab = Lab::new();
+    let upstream = lab.upstream("modules");
+    let release = |version: &str| {
+        upstream.write(
+            "a/composer.json",
+            &format!(r#"{{"name": "acme/a", "version": "{version}"}}"#),
+        );
+        upstream.release(version);
+    };
+    release("1.0.0");
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let read = |path: &str| std::fs::read_to_string(lab.path(path)).unwrap();
+    let (recipe, config) = (read("recipe.yaml"), read("mirror.yaml"));
+    // Somebody who listens and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!(
+        "'https://slow.example/': 'http://{}/', 'https://git",
+        silent.local_addr().unwrap()
+    );
+    lab.write(
+        "mirror.yaml",
+        &config
+            .replace("'https://git", &slow)
+            .replace("timeout: 2s", "timeout: 60s"),
+    );
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: slow, git: 'https://slow.example/x', packages: [{{one: ''}}]}}\n"),
+    );
+    let server = lab.serve("run", port);
+    let (_held, _) = silent.accept().unwrap();
+    assert_eq!(server.stop(), Some(0));
+    assert!(!read("log").contains("failed to fetch"), "{}", read("log"));
+    let cycles: serde_json::Value = serde_json::from_str(&read("data/acme/status/cycles.json")).unwrap();
+    assert_eq!(cycles["past"].as_array().map(Vec::len), Some(1), "{cycles:#}");
+    assert!(cycles["running"].is_string(), "{cycles:#}");
+
+    lab.write("mirror.yaml", &config);
+    lab.write("recipe.yaml", &recipe);
+    release("1.1.0");
+    let _server = lab.serve("run", port);
+    lab::until("the next night is not waited for", || {
+        get(port, "/mirror/packages/acme/a-1.1.0.zip").status == 200
+    });
+}
+
 /// What a hiccup of the network costs is not a day.
 #[test]
 fn a_source_that_cannot_be_reached_is_tried_again_before_the_next_night() {

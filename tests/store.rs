@@ -3,10 +3,11 @@
 mod lab;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lab::{Lab, Upstream, free_port, get, run, until};
+use lab::{Lab, Upstream, free_port, get, request, run, until};
 use mirror::digest::Sha1;
 use serde_json::Value;
 
@@ -337,6 +338,146 @@ fn an_archive_that_cannot_be_read_holds_nothing_back_and_is_told_as_before() {
     assert_eq!(text("good"), recalled);
     let _server = lab.serve("serve", port);
     assert_eq!(all_archives_answer(&lab, port), 7);
+}
+
+#[test]
+fn what_could_not_be_published_is_as_soon_as_it_can() {
+    let (lab, _, _) = mirror();
+    let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
+    let whole = std::fs::read(&zip).unwrap();
+    std::fs::write(&zip, "no archive").unwrap();
+    // Nothing is left that could tell of it.
+    for snapshot in names(&lab, "data/acme/snapshots") {
+        std::fs::remove_dir_all(lab.path("data/acme/snapshots").join(snapshot)).unwrap();
+    }
+    let has_it = || read(&lab, "data/acme/current/p2/acme/good.json").contains("\"1.0.0\"");
+    lab.build(1);
+    assert!(!has_it());
+    let log = lab.build(1);
+    assert!(
+        log.contains("good-1.0.0.zip") && log.contains("could not be read"),
+        "each says why it is not complete: {log}"
+    );
+    std::fs::write(&zip, whole).unwrap();
+    lab.build(0);
+    assert!(has_it());
+    let before = lab.volume();
+    lab.build(0);
+    assert_eq!(lab.volume(), before);
+}
+
+#[test]
+fn a_cycle_with_nothing_new_misses_an_archive() {
+    let (lab, _, port) = mirror();
+    std::fs::remove_file(lab.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
+    let log = lab.build(1);
+    assert!(
+        log.contains("good-1.0.0.zip") && log.contains("is missing"),
+        "{log}"
+    );
+    let server = lab.serve("serve", port);
+    assert_eq!(told(port, "/mirror/")["state"], "incomplete");
+    assert_eq!(server.stop(), Some(0));
+    let _server = lab.serve("run", port);
+    until("the repair", || {
+        get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200
+    });
+    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+}
+
+#[test]
+fn what_the_kernel_lets_nobody_link_is_copied() {
+    let (lab, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    let style = lab.path("data/acme/snapshots/1/pages/style.css");
+    let output = traced(&lab, "linkat:error=EPERM", &style)
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let links = |path: &str| std::fs::metadata(lab.path(path)).unwrap().nlink();
+    assert_eq!(links("data/acme/snapshots/2/pages/style.css"), 1);
+    assert!(
+        links("data/acme/snapshots/2/pages/script.js") > 1,
+        "all else is linked"
+    );
+    let _server = lab.serve("serve", port);
+    assert_eq!(get(port, "/mirror/pages/style.css").status, 200);
+    assert_eq!(all_archives_answer(&lab, port), 3);
+}
+
+#[test]
+fn a_damaged_variant_is_made_anew() {
+    let (lab, _, port) = mirror();
+    let listed = run(Command::new("find")
+        .arg(lab.path("data/acme/variants"))
+        .args(["-name", "*.gz", "-size", "+0"]));
+    let variants: Vec<_> = listed.lines().collect();
+    assert!(!variants.is_empty());
+    for variant in variants {
+        let mut bytes = std::fs::read(variant).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(variant, bytes).unwrap();
+    }
+    let _server = lab.serve("run", port);
+    let ask = || {
+        request(
+            port,
+            "GET",
+            "/mirror/p2/acme/good.json",
+            "Accept-Encoding: gzip\r\n",
+        )
+    };
+    let first = ask();
+    assert_eq!((first.status, first.header("content-encoding")), (200, None));
+    until("it is compressed again", || {
+        ask().header("content-encoding") == Some("gzip")
+    });
+    let log = read(&lab, "log");
+    assert!(log.contains("a damaged variant is made anew"), "{log}");
+}
+
+#[test]
+fn a_repository_under_another_name_begins_anew_and_that_is_said() {
+    let (lab, _, _) = mirror();
+    assert!(!lab.build(0).contains("no configured repository has that name"));
+    let config = read(&lab, "mirror.yaml").replace("name: acme", "name: other");
+    lab.write("mirror.yaml", &config);
+    let log = lab.build(0);
+    assert!(
+        log.contains("what the repository `acme` published, and no configured repository has that name"),
+        "{log}"
+    );
+}
+
+#[test]
+fn two_folders_with_one_version_of_a_package_are_no_guess() {
+    let lab = Lab::new();
+    let upstream = lab.upstream("good");
+    let manifest = r#"{"name": "acme/good", "version": "1.0.0"}"#;
+    upstream
+        .write("a/composer.json", manifest)
+        .write("b/composer.json", manifest)
+        .release("1.0.0");
+    lab.configure(
+        free_port(),
+        "  - {name: good, git: https://git.example/good, packages: [{each: ''}]}\n",
+    );
+    // What is the same in both is no question.
+    lab.build(0);
+    upstream.write("b/text", "and more").release("1.0.1");
+    for _ in 0..2 {
+        let log = lab.build(1);
+        assert!(
+            log.contains("`a/composer.json` is the same version of the package with other contents"),
+            "{log}"
+        );
+    }
 }
 
 #[test]

@@ -173,8 +173,8 @@ impl Builder<'_> {
             let root = self.follower.stores[i].root();
             let damaged = result.iter().flat_map(|finished| finished.damaged.keys());
             due.damaged = damaged.map(|path| root.join(path)).collect();
-            for file in &due.damaged {
-                self.follower.published.report_damaged(file);
+            for path in self.follower.stores[i].cycles().damaged.keys() {
+                self.follower.published.report_damaged(&root.join(path));
             }
             let result = result.map(|finished| finished.report);
             due.at = self.due_after(i, result, &mut due.failures);

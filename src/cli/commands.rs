@@ -98,15 +98,19 @@ fn recorded(
     if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
         return result;
     }
-    let damaged = result
-        .as_ref()
-        .map_or_else(|_| BTreeMap::new(), |finished| finished.damaged.clone());
-    warn(store.recheck_damaged(damaged));
+    warn(look_for_damage(store, result.as_ref().ok()));
     warn(match &result {
         Ok(finished) => record(store, ended(began), finished),
         Err(error) => given_up(store, began, error),
     });
     result
+}
+
+/// Records which archives are damaged, as far as that costs no reading of those that a cycle had no use for.
+fn look_for_damage(store: &store::Repository, finished: Option<&Finished>) -> anyhow::Result<()> {
+    let mut damaged = store.missing_archives()?;
+    damaged.extend(finished.iter().flat_map(|finished| finished.damaged.clone()));
+    store.recheck_damaged(damaged)
 }
 
 /// Leaves a record of a cycle that could not even begin; none where the repository's folder is gone.
@@ -242,7 +246,10 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
             Ok(finished) => {
                 summary::print(&repository.name, &finished, began.elapsed());
                 let damaged = store.cycles().damaged;
-                for (file, because) in damaged.iter().filter(|(file, _)| !finished.damaged.contains_key(*file)) {
+                for (file, because) in damaged
+                    .iter()
+                    .filter(|(file, _)| !finished.damaged.contains_key(*file))
+                {
                     tracing::error!(repository = repository.name, file, "an archive {because}");
                 }
                 complete &= finished.report.is_complete() && damaged.is_empty();

@@ -67,7 +67,10 @@ impl<'a> Follower<'a> {
         let (mut newest, mut failed) = (Vec::new(), Vec::new());
         for (store, served) in self.stores.iter().zip(&self.served) {
             let (state, error) = match store.newest_snapshot() {
-                Ok(snapshot) => ((snapshot.map(|s| s.manifest.number), store.variants_changed()), None),
+                Ok(snapshot) => (
+                    (snapshot.map(|s| s.manifest.number), store.variants_changed()),
+                    None,
+                ),
                 Err(error) => (*served, Some(format!("{error:#}"))),
             };
             newest.push(state);

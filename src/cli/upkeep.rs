@@ -36,7 +36,10 @@ pub(super) fn scrub(
         }
         let pause = period / u32::try_from(releases.len()).unwrap_or(u32::MAX);
         // A process that never lives as long as a pass reads now these and now those.
-        let (count, now) = (releases.len() as u64, Timestamp::now().as_millisecond().unsigned_abs());
+        let (count, now) = (
+            releases.len() as u64,
+            Timestamp::now().as_millisecond().unsigned_abs(),
+        );
         releases.rotate_left(usize::try_from(now % count).unwrap_or_default());
         for (store, release) in releases {
             stop.wait(pause);

@@ -194,7 +194,10 @@ mod tests {
         store.cycle_ended(ended, None).unwrap_err();
         let seen = volume.reader("acme").cycles();
         assert_eq!(seen.running, None);
-        assert_eq!(seen.last().and_then(|cycle| cycle.error.as_deref()), Some("no room"));
+        assert_eq!(
+            seen.last().and_then(|cycle| cycle.error.as_deref()),
+            Some("no room")
+        );
         fs::remove_dir(&aside).unwrap();
         store.cycle_begins(began).unwrap();
         let written: Cycles = serde_json::from_slice(&fs::read(store.cycles_file()).unwrap()).unwrap();

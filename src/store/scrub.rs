@@ -1,5 +1,6 @@
 //! Reading archives again and comparing them with the ledger: all at once for `mirror verify`, slowly for a server.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
@@ -44,6 +45,23 @@ impl Scrub {
 }
 
 impl Repository {
+    /// The archives that stand in the ledger and are not there, or have another size, by path, each with what to do. Reads none.
+    ///
+    /// # Errors
+    /// Of [`Repository::standing`].
+    pub fn missing_archives(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let is_there = |release: &Release| {
+            std::fs::metadata(self.archive(release)).is_ok_and(|found| found.len() == release.size)
+        };
+        let mut standing = self.standing()?;
+        standing.retain(|release| !is_there(release));
+        let because = "is missing or cut short; `mirror verify --repair` builds it again";
+        Ok(standing
+            .iter()
+            .map(|release| (release.path(), because.to_owned()))
+            .collect())
+    }
+
     /// Compares an archive with its line of the ledger.
     ///
     /// # Errors

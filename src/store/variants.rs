@@ -299,7 +299,9 @@ mod tests {
             assert_eq!(decoded, text, "{:?}", variant.coding);
         }
 
-        let [gzip, ..] = variants.of(sha256) else { panic!("there are three") };
+        let [gzip, ..] = variants.of(sha256) else {
+            panic!("there are three")
+        };
         assert!(!store.discard_variant(&gzip.file).unwrap());
         let mut bytes = fs::read(&gzip.file).unwrap();
         bytes[9] ^= 1;

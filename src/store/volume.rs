@@ -134,7 +134,11 @@ impl Volume {
             .marker
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for name in marker.repositories.iter().filter(|name| !names.contains(name.as_str())) {
+        for name in marker
+            .repositories
+            .iter()
+            .filter(|name| !names.contains(name.as_str()))
+        {
             let (folder, store) = (self.root.join(name), self.root.join("STORE"));
             tracing::warn!(
                 "`{}` has what the repository `{name}` published, and no configured repository has that name\nhint: one that has another name now begins anew, and may publish other bytes; to go on with these, stop the mirror and give the folder and its line in `{}` the new name; to give them up, remove both",

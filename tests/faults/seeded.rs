@@ -159,7 +159,7 @@ const BUGS: &[Bug] = &[
         name: "a failed source is passed over",
         edits: &[(
             "cli/commands.rs",
-            "complete &= finished.report.is_complete() && store.cycles().damaged.is_empty();",
+            "complete &= finished.report.is_complete() && damaged.is_empty();",
             "complete &= !finished.report.sources.is_empty();",
         )],
         class: error::at_each_call,
