@@ -429,7 +429,7 @@ fn a_damaged_variant_is_made_anew() {
         request(
             port,
             "GET",
-            "/mirror/p2/acme/good.json",
+            "/mirror/pages/style.css",
             "Accept-Encoding: gzip\r\n",
         )
     };

@@ -70,8 +70,8 @@ impl Repository {
     /// What is known of the cycles; nothing where the file is not there or cannot be read.
     pub fn cycles(&self) -> Cycles {
         let file = self.cycles_file();
-        if let Some((_, cycles)) = unwritten().get(&file) {
-            return cycles.clone();
+        if let Some((_, cycles)) = known_only(&file) {
+            return cycles;
         }
         let text = fs::read(file).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
@@ -80,8 +80,9 @@ impl Repository {
     /// When the record of cycles last changed.
     pub fn cycles_changed(&self) -> Option<SystemTime> {
         let file = self.cycles_file();
-        let known = unwritten().get(&file).map(|(when, _)| *when);
-        known.or_else(|| fs::metadata(file).and_then(|file| file.modified()).ok())
+        known_only(&file)
+            .map(|(when, _)| when)
+            .or_else(|| modified(&file))
     }
 
     /// Records that a cycle begins.
@@ -159,6 +160,16 @@ impl Repository {
 fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, (SystemTime, Cycles)>> {
     static UNWRITTEN: Mutex<BTreeMap<PathBuf, (SystemTime, Cycles)>> = Mutex::new(BTreeMap::new());
     UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What of a file only this process knows, unless another one has written it since.
+fn known_only(file: &Path) -> Option<(SystemTime, Cycles)> {
+    let known = unwritten().get(file).cloned();
+    known.filter(|(when, _)| modified(file).is_none_or(|modified| modified < *when))
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 fn write(file: &Path, text: &[u8]) -> io::Result<()> {
