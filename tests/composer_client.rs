@@ -97,6 +97,37 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
 }
 
 #[test]
+fn composer_updates_a_nightly_version_that_moves_within_its_day() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    upstream.write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.write("state", "first").release("1.0.0");
+    lab.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', nightly: main, packages: [{one: ''}]}\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let project = lab.path("project");
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/a": "*@alpha"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let composer = Project { folder: &project };
+    composer.composer(&["update"]);
+    let state = || std::fs::read_to_string(project.join("vendor/acme/a/state")).unwrap();
+    assert_eq!(state(), "first");
+    upstream.write("state", "second").release("moved");
+    lab.build(0);
+    lab::until("the server follows", || {
+        let metadata = get(port, "/mirror/p2/acme/a.json").text();
+        metadata.contains(upstream.git(&["rev-parse", "HEAD"]).trim())
+    });
+    composer.composer(&["update"]);
+    assert_eq!(state(), "second");
+}
+
+#[test]
 fn composer_gets_all_metadata_with_one_request() {
     let (lab, port) = (Lab::new(), free_port());
     let upstream = shop(&lab);

@@ -469,9 +469,10 @@ fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
     assert_eq!(answer.header("content-encoding"), None);
     std::fs::remove_file(&file).expect("a lost variant");
     assert_eq!(ask().text(), "0123456789");
-    assert!(
-        mirror.published.take_damaged().is_empty(),
-        "nothing that was published is damaged"
+    assert_eq!(
+        mirror.published.take_damaged(),
+        [file].into(),
+        "of what was published nothing is damaged"
     );
     let mut json = files.publish("b.json", Kind::Metadata, "identity");
     json.variants = vec![variant(&files, "b.json", Coding::Gzip, "gzip")];

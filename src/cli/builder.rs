@@ -17,10 +17,13 @@ use super::upkeep::mend;
 use crate::cycle::{Finished, Report, Step, Stopped};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
-use crate::store::{Unavailable, Volume};
+use crate::store::{Repository, Unavailable, Volume};
 
 /// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
 const AGAIN: Duration = Duration::from_secs(600);
+
+/// So many damaged archives are repaired after a cycle, unasked; the others after the next one, which then follows at once.
+const AT_ONCE: usize = 100;
 
 /// When the repair of a damaged file is tried next, and how many attempts have failed.
 struct Repair {
@@ -61,7 +64,7 @@ struct Due {
     failures: u32,
     /// When the last one ended.
     ended: Option<Timestamp>,
-    /// Archives that it could not read: once one is repaired, there is something to publish.
+    /// Damaged archives: once one is repaired, there may be something to publish, and all may be well again.
     damaged: Vec<PathBuf>,
 }
 
@@ -111,11 +114,12 @@ impl Builder<'_> {
         };
         repositories
             .map(first)
-            .map(|at| Due {
+            .zip(self.follower.stores)
+            .map(|(at, store)| Due {
                 at,
                 failures: 0,
                 ended: None,
-                damaged: Vec::new(),
+                damaged: damaged(store).collect(),
             })
             .collect()
     }
@@ -134,6 +138,9 @@ impl Builder<'_> {
 
     /// The clock was set back: what was to come after a time that is far ahead now does not wait for it.
     fn heed_clock(&self, agenda: &mut [Due]) {
+        if self.id.is_none() {
+            return;
+        }
         for (repository, due) in self.setup.repositories.iter().zip(agenda) {
             due.at = due.at.min(next(repository));
             due.ended = None;
@@ -170,11 +177,9 @@ impl Builder<'_> {
             if !waiting {
                 self.follow();
             }
-            let root = self.follower.stores[i].root();
-            let damaged = result.iter().flat_map(|finished| finished.damaged.keys());
-            due.damaged = damaged.map(|path| root.join(path)).collect();
-            for path in self.follower.stores[i].cycles().damaged.keys() {
-                self.follower.published.report_damaged(&root.join(path));
+            due.damaged = damaged(&self.follower.stores[i]).take(AT_ONCE).collect();
+            for file in &due.damaged {
+                self.follower.published.report_damaged(file);
             }
             let result = result.map(|finished| finished.report);
             due.at = self.due_after(i, result, &mut due.failures);
@@ -277,10 +282,7 @@ impl Builder<'_> {
 
     /// What was damaged when the program last ran.
     fn known_damage(&self) -> Repairs {
-        let files = self.follower.stores.iter().flat_map(|store| {
-            let damaged = store.cycles().damaged;
-            damaged.into_keys().map(|path| store.root().join(path))
-        });
+        let files = self.follower.stores.iter().flat_map(damaged);
         files.map(|file| (file, Repair::now())).collect()
     }
 
@@ -355,6 +357,12 @@ impl Repair {
         self.failures += 1;
         self.at = Instant::now() + retry_after(self.failures).min(AGAIN);
     }
+}
+
+/// The archives of a repository that are known to be damaged.
+fn damaged(store: &Repository) -> impl Iterator<Item = PathBuf> {
+    let damaged = store.cycles().damaged.into_keys();
+    damaged.map(|path| store.root().join(path))
 }
 
 fn next(repository: &setup::Repository) -> Timestamp {

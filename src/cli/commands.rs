@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::bail;
 use jiff::Timestamp;
 
 use super::named::unused_rewrites;
@@ -75,7 +75,7 @@ pub(super) fn run_cycle(
 }
 
 /// Runs a cycle and leaves a record of it for the status page; one that cannot be written stops nothing. A cycle that is told to
-/// stop stands as one that runs, for the next start to take up; one that panics has failed, and the server goes on.
+/// stop stands as one that runs, for the next start to take up.
 fn recorded(
     store: &store::Repository,
     cycle: impl FnOnce() -> anyhow::Result<Finished>,
@@ -87,14 +87,7 @@ fn recorded(
     };
     let began = now();
     warn(store.cycle_begins(began));
-    let result = catch_unwind(AssertUnwindSafe(cycle)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<&str>().copied();
-        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(anyhow!(
-            "the cycle panicked, which is a defect of this program: {}",
-            words.unwrap_or_default()
-        ))
-    });
+    let result = cycle();
     if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
         return result;
     }
@@ -164,7 +157,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// Does `work` on a repository under the configuration.
+/// Does `work` on a repository under the configuration. A panic is an error like any other: the server goes on.
 pub(super) fn with_job<T>(
     setup: &Setup,
     volume: &Volume,
@@ -177,7 +170,7 @@ pub(super) fn with_job<T>(
     let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
     let display = Display::new();
-    work(&Job {
+    let job = Job {
         store,
         clones: volume.git(),
         recipes: &setup.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
@@ -207,6 +200,14 @@ pub(super) fn with_job<T>(
             snapshots: setup.config.snapshots.keep.get(),
             grace: setup.config.snapshots.grace,
         },
+    };
+    catch_unwind(AssertUnwindSafe(|| work(&job))).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        bail!(
+            "the work was given up by a defect of this program: {}",
+            words.unwrap_or_default()
+        )
     })
 }
 

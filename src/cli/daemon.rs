@@ -23,6 +23,9 @@ use crate::store::{Repository, Scrub, Unavailable, Volume};
 /// How long a second builder on an empty volume waits for the first one to make it.
 const MAKING: Duration = Duration::from_secs(10);
 
+/// How often a server that cannot repair a damaged file says that it is damaged.
+const REMINDER: Duration = Duration::from_secs(600);
+
 /// Builds on schedule and serves; `named` is the configuration of the command line. The volume is locked during cycles
 /// only, so that several instances may share it: who finds it locked follows what the other one publishes.
 pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
@@ -178,8 +181,14 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
                 scope.spawn(|| live::keep(setup, stores, told, None, keys, over));
                 let mut follower = Follower::new(setup, stores, told.published);
                 follower.follow();
+                let mut forgot = Instant::now();
                 while !over.is_set() {
                     follower.keep_up();
+                    // Who builds repairs what is damaged; here it is said again what still is.
+                    if forgot.elapsed() >= REMINDER {
+                        told.published.take_damaged();
+                        forgot = Instant::now();
+                    }
                     over.wait(Duration::from_secs(1));
                 }
             });

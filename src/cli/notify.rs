@@ -74,9 +74,15 @@ fn look(
     waiting: &mut Vec<Message>,
 ) {
     let cycles = store.cycles();
-    // In the middle of a cycle what it will find is not known yet, and of a ledger that cannot be read nothing is.
-    let Some(snapshot) = store.newest_snapshot().ok().filter(|_| cycles.running.is_none()) else {
+    // In the middle of a cycle what it will find is not known yet.
+    if cycles.running.is_some() {
         return;
+    }
+    let snapshot = match store.newest_snapshot() {
+        Ok(snapshot) => snapshot,
+        // What was known of it is so still.
+        Err(_) if known.contains_key(&repository.name) => return,
+        Err(_) => None,
     };
     let report = Report::last(snapshot.as_ref(), &cycles);
     let facts = Facts {

@@ -86,15 +86,6 @@ impl Git {
             None => url.to_owned(),
         }
     }
-
-    /// How to authenticate for the rewritten `url`.
-    pub fn credential(&self, url: &str) -> Option<&Credential> {
-        let matching = self
-            .credentials
-            .iter()
-            .filter(|credential| credential.covers(url));
-        matching.max_by_key(|credential| credential.url.len())
-    }
 }
 
 impl Credential {
@@ -110,13 +101,6 @@ impl Credential {
             passphrase: secret(None, entry.passphrase_file),
             known_hosts: file(entry.known_hosts_file),
         }
-    }
-
-    /// A prefix ends where a name ends: `https://git.example.com` does not cover `https://git.example.com.evil.org/`.
-    fn covers(&self, url: &str) -> bool {
-        let complete = self.url.ends_with(['/', ':']);
-        url.strip_prefix(&self.url)
-            .is_some_and(|rest| complete || rest.is_empty() || rest.starts_with('/'))
     }
 }
 

@@ -11,7 +11,7 @@ use rawzip::CompressionMethod;
 
 use super::workers;
 use crate::composer::Manifest;
-use crate::ledger::Release;
+use crate::ledger::{Kind, Release};
 use crate::repository::PackageVersion;
 use crate::store::Repository;
 
@@ -56,6 +56,7 @@ pub(super) fn version(release: &Release, manifest: Manifest) -> anyhow::Result<P
         committed: release.committed,
         size: release.size,
         commit: release.commit.clone(),
+        is_nightly: release.kind == Kind::Dev,
         source: release.source.clone(),
         published: release.time,
     })

@@ -33,7 +33,7 @@ pub(super) struct Night {
 
 impl Night {
     /// The night of this cycle: that of the last report, if no branch has moved since, else a new one; none where a source could
-    /// not be fetched.
+    /// not be fetched, or its branch is gone.
     pub fn of(job: &Job<'_>, clones: &Clones, resources: &Resources, before: &Report) -> Self {
         let sources = || {
             job.recipe
@@ -44,7 +44,7 @@ impl Night {
         if sources().next().is_none() {
             return Self::default();
         }
-        let unknown = sources().find_map(|source| Some((&source.name, clones.get(&source.git).err()?)));
+        let unknown = sources().find_map(|source| Some((&source.name, head(source, clones).err()?)));
         if let Some((name, error)) = unknown {
             return Self {
                 date: before.nightly.clone(),
@@ -52,7 +52,6 @@ impl Night {
                 ..Self::default()
             };
         }
-        // One whose branch is gone fails by itself, and keeps the night that it was last part of.
         let moved = sources().any(|source| {
             let known = before
                 .sources

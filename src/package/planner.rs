@@ -172,7 +172,9 @@ impl Planner<'_> {
         };
         let place = (release.tag.clone(), name.clone(), version.clone());
         let first = self.folders.entry(place).or_insert_with(|| folder.clone());
-        if first.tree != folder.tree {
+        let is_archive =
+            |version: Version| matches!((self.around.claimed)(&name, &version), Claim::Archives(_));
+        if first.tree != folder.tree && !version.parse().is_ok_and(is_archive) {
             let because = format!(
                 "`{}` is the same version of the package with other contents; exclude the folder `{}` or that one",
                 join(&first.path, "composer.json"),

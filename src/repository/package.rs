@@ -22,6 +22,8 @@ pub struct PackageVersion {
     /// Bytes of the archive.
     pub size: u64,
     pub commit: String,
+    /// The head of a branch: the same version may become other bytes within a day.
+    pub is_nightly: bool,
     pub source: String,
     /// When this mirror published it.
     pub published: Timestamp,
@@ -63,10 +65,13 @@ impl PackageVersion {
         data.insert("version".into(), self.version.to_string().into());
         data.insert("version_normalized".into(), self.version.normalized().into());
         copy(manifest, &mut data, &["target-dir"]);
-        data.insert(
-            "dist".into(),
-            json!({ "type": "zip", "url": base.join(&self.path), "shasum": self.sha1 }),
-        );
+        let mut dist = json!({ "type": "zip", "url": base.join(&self.path) });
+        if self.is_nightly {
+            // By it Composer tells what it has to install again under the same version (`DependencyResolver/Transaction.php`).
+            dist["reference"] = self.commit.clone().into();
+        }
+        dist["shasum"] = json!(self.sha1);
+        data.insert("dist".into(), dist);
         for kind in LINKS {
             if let Some(links) = links(manifest.get(kind)) {
                 data.insert(kind.into(), links);

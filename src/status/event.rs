@@ -53,12 +53,16 @@ impl Condition {
     /// What happened between `self` and `now`.
     pub fn until(&self, now: &Self) -> Vec<Event> {
         let was_well = self.state == State::Empty && !self.failing;
+        let was_bad = match self.state {
+            State::Empty | State::Unknown => self.failing || !self.failed.is_empty(),
+            _ => true,
+        };
         let mut events = Vec::new();
         if self.state != now.state {
             events.extend(match now.state {
                 State::Incomplete => Some(Event::Failure),
                 State::Stale => Some(Event::Stale),
-                State::Fresh if !was_well => Some(Event::Recovery),
+                State::Fresh if was_bad => Some(Event::Recovery),
                 _ => None,
             });
         }
@@ -153,6 +157,7 @@ mod tests {
         assert_eq!(until(&Condition::unknown(&fresh), &fresh), []);
         assert_eq!(until(&failing, &failing), []);
         assert_eq!(until(&failing, &fresh), [Event::Recovery]);
+        assert_eq!(until(&at(State::Unknown, 0), &fresh), []);
         assert_eq!(
             until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
             [Event::Stale]

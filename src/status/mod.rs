@@ -152,7 +152,15 @@ impl Facts<'_> {
         let of = |(name, source): (&String, &SourceReport)| {
             let whole = source.error.as_ref().map(|_| name.clone());
             let lines = source.failed.iter();
-            let lines = lines.map(|line| format!("{name} {}: {}", line.tag, line.package));
+            // Without the version: that of a night is another one tomorrow.
+            let package = |package: &str| package.split(' ').next().map(str::to_owned);
+            let lines = lines.map(|line| {
+                format!(
+                    "{name} {}: {}",
+                    line.tag,
+                    package(&line.package).unwrap_or_default()
+                )
+            });
             whole.into_iter().chain(lines).collect::<Vec<_>>()
         };
         let given_up = given_up.then(|| "the cycle".to_owned()).into_iter();

@@ -70,8 +70,8 @@ impl Repository {
     /// What is known of the cycles; nothing where the file is not there or cannot be read.
     pub fn cycles(&self) -> Cycles {
         let file = self.cycles_file();
-        if let Some((_, cycles)) = known_only(&file) {
-            return cycles;
+        if let Some(unwritten) = known_only(&file) {
+            return unwritten.cycles;
         }
         let text = fs::read(file).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
@@ -81,7 +81,7 @@ impl Repository {
     pub fn cycles_changed(&self) -> Option<SystemTime> {
         let file = self.cycles_file();
         known_only(&file)
-            .map(|(when, _)| when)
+            .map(|known| known.at)
             .or_else(|| modified(&file))
     }
 
@@ -117,13 +117,17 @@ impl Repository {
     /// # Errors
     /// Of the file system.
     pub fn recheck_damaged(&self, more: BTreeMap<String, String>) -> anyhow::Result<()> {
-        let mut damaged = self.cycles().damaged;
-        damaged.extend(more);
-        let is_damaged = |path: &str| {
-            let release = self.ledger(|ledger| ledger.releases().iter().find(|r| r.path() == path).cloned());
-            release.is_some_and(|release| self.check_archive(&release).is_err())
-        };
-        damaged.retain(|path, _| is_damaged(path));
+        let mut damaged = more;
+        // What a repair has said of one tells more.
+        damaged.extend(self.cycles().damaged);
+        if !damaged.is_empty() {
+            let standing = self.standing()?;
+            let standing: BTreeMap<_, _> = standing.iter().map(|release| (release.path(), release)).collect();
+            damaged.retain(|path, _| {
+                let release = standing.get(path);
+                release.is_some_and(|release| self.check_archive(release).is_err())
+            });
+        }
         self.note_damaged(damaged)
     }
 
@@ -150,22 +154,41 @@ impl Repository {
         let written = write(&file, &serde_json::to_vec(cycles)?);
         match &written {
             Ok(()) => unwritten.remove(&file),
-            Err(_) => unwritten.insert(file.clone(), (SystemTime::now(), cycles.clone())),
+            Err(_) => unwritten.insert(file.clone(), Unwritten::of(cycles, &file)),
         };
         written.with_context(|| format!("failed to write `{}`", file.display()))
     }
 }
 
-/// The records that could not be written, by file, each with the time of the attempt.
-fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, (SystemTime, Cycles)>> {
-    static UNWRITTEN: Mutex<BTreeMap<PathBuf, (SystemTime, Cycles)>> = Mutex::new(BTreeMap::new());
+/// A record that could not be written.
+#[derive(Clone)]
+struct Unwritten {
+    cycles: Cycles,
+    at: SystemTime,
+    /// When what is on the disk instead was written.
+    instead: Option<SystemTime>,
+}
+
+impl Unwritten {
+    fn of(cycles: &Cycles, file: &Path) -> Self {
+        Self {
+            cycles: cycles.clone(),
+            at: SystemTime::now(),
+            instead: modified(file),
+        }
+    }
+}
+
+/// By file.
+fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, Unwritten>> {
+    static UNWRITTEN: Mutex<BTreeMap<PathBuf, Unwritten>> = Mutex::new(BTreeMap::new());
     UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What of a file only this process knows, unless another one has written it since.
-fn known_only(file: &Path) -> Option<(SystemTime, Cycles)> {
+fn known_only(file: &Path) -> Option<Unwritten> {
     let known = unwritten().get(file).cloned();
-    known.filter(|(when, _)| modified(file).is_none_or(|modified| modified < *when))
+    known.filter(|known| known.instead == modified(file))
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {

@@ -110,8 +110,13 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // By what was taken over the next writer tells what was never published.
-        if !self.taken.is_empty() {
-            return;
+        for (i, taken) in self.taken.iter().enumerate() {
+            let mut name = self.folder.clone().into_os_string();
+            name.push(format!("-{i}"));
+            if let Err(error) = fs::rename(taken, name) {
+                tracing::debug!(%error, "what was taken over stays where it is");
+                return;
+            }
         }
         if let Err(error) = remove(&self.folder) {
             tracing::debug!("{error:#}");

@@ -38,6 +38,7 @@ fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
         committed: "2024-05-06T07:08:09Z".parse::<Timestamp>().unwrap(),
         size: 12_345,
         commit: "c0ffee".into(),
+        is_nightly: false,
         source: "upstream".into(),
         published: "2024-05-07T07:08:09Z".parse().unwrap(),
     }
