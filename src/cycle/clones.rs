@@ -12,7 +12,7 @@ use super::{Job, Step, workers};
 use crate::digest::Sha256;
 use crate::recipe::tag::TagVersion;
 use crate::recipe::{Recipe, Source};
-use crate::source::{Fetched, Ref, Wanted};
+use crate::source::{Fetched, Ref, Wanted, wanted_as};
 
 /// A clone that has just been fetched.
 pub(super) struct UpToDate {
@@ -112,16 +112,22 @@ fn tell(source: &str, fetched: &Fetched) {
             Some(tag) => {
                 tracing::warn!(source, tag, %old, %new, "upstream moved a tag: what is published from it stays");
             }
-            None => tracing::info!(source, name = moved.name, %old, %new, "a branch moved"),
+            None => tracing::info!(source, name = wanted_as(&moved.name), %old, %new, "a branch moved"),
         }
     }
     for deleted in &fetched.deleted {
-        let tag = &deleted.name;
-        tracing::warn!(
-            source,
-            tag,
-            "upstream deleted a tag: what is published from it stays"
-        );
+        match deleted.name.strip_prefix("refs/tags/") {
+            Some(tag) => tracing::warn!(
+                source,
+                tag,
+                "upstream deleted a tag: what is published from it stays"
+            ),
+            None => tracing::warn!(
+                source,
+                name = wanted_as(&deleted.name),
+                "upstream deleted a branch"
+            ),
+        }
     }
     if !fetched.new.is_empty() {
         tracing::info!(

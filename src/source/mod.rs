@@ -39,7 +39,7 @@ pub use error::{Cause, FetchError};
 pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};
 pub use place::discard;
-pub use plan::{Missing, Wanted};
+pub use plan::{Missing, Wanted, wanted_as};
 pub use recent::Recent;
 
 /// Whether a file can be the [`Settings::ca_file`].

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::id::{ObjectId, Ref};
 
@@ -136,12 +136,22 @@ fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) ->
         .find_map(|name| remote.get(&*name).map(|id| (name.clone(), *id)))
 }
 
+const EXTRA: &str = "refs/mirror/extra/";
+
 /// Everything that has a meaning in a ref name or a path is escaped, so names cannot clash or nest.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// The local ref of an extra ref.
 pub(super) fn extra_ref(wanted: &str) -> String {
-    format!("refs/mirror/extra/{}", utf8_percent_encode(wanted, ESCAPED))
+    format!("{EXTRA}{}", utf8_percent_encode(wanted, ESCAPED))
+}
+
+/// What an extra ref was wanted as, by the name of the local ref; any other name as it is.
+pub fn wanted_as(name: &str) -> String {
+    match name.strip_prefix(EXTRA) {
+        Some(wanted) => percent_decode_str(wanted).decode_utf8_lossy().into_owned(),
+        None => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +226,7 @@ mod tests {
         ]);
         let commit = id('8').to_string();
         let tip = id('3').to_string();
+        assert_eq!(wanted_as(&extra_ref("refs/heads/2.4/x")), "refs/heads/2.4/x");
         let asked = wanted(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
         let plan = Plan::new(&remote, &asked, &BTreeMap::new());
         let specs: Vec<_> = plan
