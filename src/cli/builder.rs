@@ -2,37 +2,24 @@
 //! that no repository waits for the network of the server, and the clones, memory and disk of one cycle are free for the
 //! next.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::commands;
 use super::follower::Follower;
+use super::repairs::{Repairs, damaged};
 use super::running::Running;
 use super::setup::{self, Setup};
-use super::upkeep::mend;
 use crate::cycle::{Finished, Report, Step, Stopped};
 use crate::schedule::retry_after;
 use crate::source::CancelFlag;
-use crate::store::{Repository, Unavailable, Volume};
-
-/// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
-const AGAIN: Duration = Duration::from_secs(600);
+use crate::store::{Unavailable, Volume};
 
 /// So many damaged archives are repaired after a cycle, unasked; the others after the next one, which then follows at once.
 const AT_ONCE: usize = 100;
-
-/// When the repair of a damaged file is tried next, and how many attempts have failed.
-struct Repair {
-    at: Instant,
-    failures: u32,
-}
-
-/// By file.
-type Repairs = BTreeMap<PathBuf, Repair>;
 
 /// Runs cycles under one configuration.
 pub(super) struct Builder<'a> {
@@ -79,7 +66,7 @@ impl Builder<'_> {
         let mut agenda = self.agenda(all);
         self.run_due(&mut agenda, waiting);
         self.follow();
-        let mut repairs = self.known_damage();
+        let mut repairs = Repairs::known(self.follower.stores);
         let mut looked = Timestamp::now();
         while !self.stop.is_set() {
             let now = Timestamp::now();
@@ -280,13 +267,7 @@ impl Builder<'_> {
         is_gone
     }
 
-    /// What was damaged when the program last ran.
-    fn known_damage(&self) -> Repairs {
-        let files = self.follower.stores.iter().flat_map(damaged);
-        files.map(|file| (file, Repair::now())).collect()
-    }
-
-    /// Repairs what could not be served, and records what cannot be repaired; that is tried again, more and more seldom.
+    /// Sees to what could not be served; a cycle that may publish what was repaired begins at once.
     fn mend(&self, repairs: &mut Repairs, agenda: &mut [Due]) {
         let damaged = self.follower.published.take_damaged();
         let Some(id) = self.id else { return };
@@ -301,68 +282,17 @@ impl Builder<'_> {
                     let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + LATER);
                     due.at = due.at.min(soon);
                 }
-                None => {
-                    repairs.entry(file).or_insert_with(Repair::now);
-                }
+                None => repairs.add(file),
             }
         }
-        let now = Instant::now();
-        let due = repairs.iter().filter(|(_, repair)| repair.at <= now);
-        let due: BTreeSet<PathBuf> = due.map(|(file, _)| file.clone()).collect();
-        if due.is_empty() {
-            return;
-        }
-        let left = mend(self.setup, self.follower.stores, id, &due, self.stop);
-        if self.stop.is_set() {
-            return;
-        }
-        let due: BTreeSet<PathBuf> = due.difference(&left.postponed).cloned().collect();
-        for file in &due {
-            match repairs.get_mut(file) {
-                Some(repair) if left.damaged.contains_key(file) => repair.fail(),
-                _ => drop(repairs.remove(file)),
-            }
-        }
-        let is_repaired = |file: &PathBuf| due.contains(file) && !left.damaged.contains_key(file);
+        let repaired = repairs.run(self.setup, self.follower.stores, id, self.stop);
         for waiting in agenda {
-            if waiting.damaged.iter().any(is_repaired) {
+            if waiting.damaged.iter().any(|file| repaired.contains(file)) {
                 waiting.damaged.clear();
                 waiting.at = Timestamp::now();
             }
         }
-        for store in self.follower.stores {
-            let mut damaged = store.cycles().damaged;
-            damaged.retain(|path, _| !due.contains(&store.root().join(path)));
-            damaged.extend(left.damaged.iter().filter_map(|(file, because)| {
-                let path = file.strip_prefix(store.root()).ok()?;
-                Some((path.to_str()?.to_owned(), because.clone()))
-            }));
-            if let Err(error) = store.note_damaged(damaged) {
-                tracing::warn!("the status page will not know of damaged archives: {error:#}");
-            }
-        }
     }
-}
-
-impl Repair {
-    fn now() -> Self {
-        Self {
-            at: Instant::now(),
-            failures: 0,
-        }
-    }
-
-    /// Notes that an attempt has failed; there is always another one.
-    fn fail(&mut self) {
-        self.failures += 1;
-        self.at = Instant::now() + retry_after(self.failures).min(AGAIN);
-    }
-}
-
-/// The archives of a repository that are known to be damaged.
-fn damaged(store: &Repository) -> impl Iterator<Item = PathBuf> {
-    let damaged = store.cycles().damaged.into_keys();
-    damaged.map(|path| store.root().join(path))
 }
 
 fn next(repository: &setup::Repository) -> Timestamp {

@@ -16,6 +16,7 @@ mod progress;
 mod publisher;
 mod pushes;
 mod reload;
+mod repairs;
 mod rollback;
 mod running;
 mod setup;
