@@ -209,7 +209,7 @@ fn damaged(published: &Published, entry: &Entry, request: &Request<'_>, error: &
     answer::damaged()
 }
 
-/// Reports a damaged file to whoever repairs it; answers whether nobody did since it was last looked at.
+/// Reports a damaged file to whoever repairs it; answers whether it was not reported since the reports were last taken.
 fn is_news(published: &Published, representation: &Representation) -> bool {
     match &representation.content {
         Content::Disk(file) => published.report_damaged(file),

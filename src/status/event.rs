@@ -37,7 +37,7 @@ impl Condition {
         Self {
             state: facts.state(),
             failing: facts.last_failed(),
-            failed: facts.failed(),
+            failed: facts.failures().into_iter().map(|(name, _)| name).collect(),
             diverged: facts.count(|source| source.diverged.len()),
         }
     }
@@ -80,7 +80,7 @@ impl Condition {
 
 /// The JSON that is sent: `text` for people, as Slack's, Mattermost's and Teams' webhooks show it, and the rest for programs.
 pub fn notification(event: Event, facts: &Facts<'_>) -> Value {
-    let failures = facts.failures();
+    let failures: Vec<_> = facts.failures().into_iter().map(|(_, line)| line).collect();
     let diverged = facts.count(|source| source.diverged.len());
     let page = format!("{}status.html", facts.base_url);
     let what = match event {

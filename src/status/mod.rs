@@ -11,7 +11,6 @@ mod page;
 mod plot;
 mod progress;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{Timestamp, ToSpan as _};
@@ -126,48 +125,32 @@ impl Facts<'_> {
         self.cycles.last().is_some_and(|cycle| !cycle.complete)
     }
 
-    /// What failed, each in a line: why the last cycle was given up, damaged archives, whole sources, and packages of single
-    /// refs.
-    fn failures(&self) -> Vec<String> {
-        let error = self.cycles.last().and_then(|cycle| cycle.error.clone());
-        let of = |(name, source): (&String, &SourceReport)| {
-            let whole = source.error.as_ref().map(|error| format!("{name}: {error}"));
-            let lines = source.failed.iter().map(|line| match &line.outcome {
-                Outcome::Failed { because } => format!("{name} {}: {}: {because}", line.tag, line.package),
-                _ => format!("{name} {}: {}", line.tag, line.package),
-            });
-            whole.into_iter().chain(lines).collect::<Vec<_>>()
-        };
+    /// What failed: why the last cycle was given up, damaged archives, whole sources, and packages of single refs. Each has a name,
+    /// which stays while the reason changes, and a line.
+    fn failures(&self) -> Vec<(String, String)> {
+        let given_up = self.cycles.last().and_then(|cycle| cycle.error.clone());
+        let given_up = given_up.map(|error| ("the cycle".to_owned(), error));
         let damaged = self.cycles.damaged.iter();
-        error
-            .into_iter()
-            .chain(damaged.map(|(path, because)| format!("{path} {because}")))
-            .chain(self.report.sources.iter().flat_map(of))
-            .collect()
-    }
-
-    /// The names of what [`Facts::failures`] tells of.
-    fn failed(&self) -> BTreeSet<String> {
-        let given_up = self.cycles.last().is_some_and(|cycle| cycle.error.is_some());
+        let damaged = damaged.map(|(path, because)| (path.clone(), format!("{path} {because}")));
         let of = |(name, source): (&String, &SourceReport)| {
-            let whole = source.error.as_ref().map(|_| name.clone());
-            let lines = source.failed.iter();
-            // Without the version: that of a night is another one tomorrow.
-            let package = |package: &str| package.split(' ').next().map(str::to_owned);
-            let lines = lines.map(|line| {
-                format!(
-                    "{name} {}: {}",
-                    line.tag,
-                    package(&line.package).unwrap_or_default()
+            let whole = source.error.as_ref();
+            let whole = whole.map(|error| (name.clone(), format!("{name}: {error}")));
+            let lines = source.failed.iter().map(|line| {
+                let because = match &line.outcome {
+                    Outcome::Failed { because } => format!(": {because}"),
+                    _ => String::new(),
+                };
+                // The version of a night is another one tomorrow.
+                let package = line.package.split(' ').next().unwrap_or_default();
+                (
+                    format!("{name} {}: {package}", line.tag),
+                    format!("{name} {}: {}{because}", line.tag, line.package),
                 )
             });
             whole.into_iter().chain(lines).collect::<Vec<_>>()
         };
-        let given_up = given_up.then(|| "the cycle".to_owned()).into_iter();
-        given_up
-            .chain(self.cycles.damaged.keys().cloned())
-            .chain(self.report.sources.iter().flat_map(of))
-            .collect()
+        let sources = self.report.sources.iter().flat_map(of);
+        given_up.into_iter().chain(damaged).chain(sources).collect()
     }
 
     /// The snapshot that a rollback holds.

@@ -16,6 +16,17 @@ use sha2::Digest as _;
 
 use crate::digest::{Sha1, Sha256};
 
+/// So many random bytes in hexadecimal: a name that no other process takes, whatever its number is.
+///
+/// # Errors
+/// The system has no random numbers.
+pub(super) fn unique<const BYTES: usize>() -> anyhow::Result<String> {
+    let mut random = [0; BYTES];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .context("failed to get random bytes")?;
+    Ok(hex::encode(random))
+}
+
 /// The disk may not have what was written; it is unknown what it has.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to sync `{}`: {error}", .path.display())]

@@ -41,13 +41,10 @@ impl Marker {
     /// # Errors
     /// The system has no random numbers.
     pub fn new() -> anyhow::Result<Self> {
-        let mut id = [0; 16];
-        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
-            .context("failed to get random bytes")?;
         Ok(Self {
             format: FORMAT,
             writer: env!("CARGO_PKG_VERSION").into(),
-            id: hex::encode(id),
+            id: files::unique::<16>()?,
             repositories: BTreeSet::new(),
         })
     }

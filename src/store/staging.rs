@@ -37,11 +37,8 @@ impl Staging {
         for folder in ["packages", "snapshots", "tmp"] {
             files::create_directory(&root.join(folder))?;
         }
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .context("failed to get random bytes")?;
         let tmp = root.join("tmp");
-        let folder = tmp.join(format!("{}-{}", std::process::id(), hex::encode(random)));
+        let folder = tmp.join(format!("{}-{}", std::process::id(), files::unique::<8>()?));
         fs::create_dir(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
         let mut staging = Self {
             folder,

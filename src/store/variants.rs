@@ -110,10 +110,11 @@ impl Repository {
         let folder = self.root().join("variants").join(&name[..2]);
         fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
         // The processes of two containers may have the same number.
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .context("failed to get random bytes")?;
-        let aside = folder.join(format!(".{}-{name}.{}", hex::encode(random), coding.extension()));
+        let aside = folder.join(format!(
+            ".{}-{name}.{}",
+            files::unique::<8>()?,
+            coding.extension()
+        ));
         let made = encode(original, sha256, coding, effort, &aside)
             .with_context(|| format!("failed to compress `{}`", original.display()))
             .and_then(|(size, digests)| keep(&aside, sha256, coding, size, digests));
