@@ -79,7 +79,12 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
         &format!("{recipe}  - {{name: slow, git: 'https://slow.example/x', packages: [{{one: ''}}]}}\n"),
     );
     let server = lab.serve("run", port);
-    let (_held, _) = silent.accept().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let mut held = None;
+    lab::until("the fetch has begun", || {
+        held = silent.accept().ok();
+        held.is_some()
+    });
     assert_eq!(server.stop(), Some(0));
     assert!(!read("log").contains("failed to fetch"), "{}", read("log"));
     let cycles: serde_json::Value = serde_json::from_str(&read("data/acme/status/cycles.json")).unwrap();

@@ -456,6 +456,24 @@ fn a_repository_under_another_name_begins_anew_and_that_is_said() {
 }
 
 #[test]
+fn a_repository_goes_on_under_another_name_with_its_folder() {
+    let (lab, _, _) = mirror();
+    let before = ledger(&lab);
+    std::fs::rename(lab.path("data/acme"), lab.path("data/other")).unwrap();
+    let store = read(&lab, "data/STORE").replace("repository acme", "repository other");
+    lab.write("data/STORE", &store);
+    let config = read(&lab, "mirror.yaml").replace("name: acme", "name: other");
+    lab.write("mirror.yaml", &config);
+    assert!(!lab.build(0).contains("no configured repository has that name"));
+    let after = read(&lab, "data/other/ledger.jsonl");
+    let after: Vec<Value> = after
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(after, before);
+}
+
+#[test]
 fn two_folders_with_one_version_of_a_package_are_no_guess() {
     let lab = Lab::new();
     let upstream = lab.upstream("good");
