@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use super::builder::Builder;
-use super::doors::{self, Keys};
+use super::doors;
 use super::follower::Follower;
 use super::health::own_name;
 use super::live::{Told, Work};
@@ -54,8 +54,8 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 if may_build {
                     scope.spawn(|| compress(setup, stores, changes, over));
                 }
-                let keys = Keys::hand_out(setup, published);
-                scope.spawn(|| live::keep(setup, stores, seen, Some(work), keys, over));
+                let live = live::Keeper::new(setup, stores, seen, Some(work));
+                scope.spawn(|| live.keep(over));
                 scope.spawn(|| notify::keep(setup, stores, &mut told, over));
                 scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
                 if may_build {
@@ -177,8 +177,8 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     with_server(&setup.config.clone(), own_name(named), |told, signals| {
         each_configuration(setup, stores, named, (told, signals), |setup, stores, over| {
             std::thread::scope(|scope| {
-                let keys = Keys::hand_out(setup, told.published);
-                scope.spawn(|| live::keep(setup, stores, told, None, keys, over));
+                let live = live::Keeper::new(setup, stores, told, None);
+                scope.spawn(|| live.keep(over));
                 let mut follower = Follower::new(setup, stores, told.published);
                 follower.follow();
                 let mut forgot = Instant::now();

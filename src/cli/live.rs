@@ -46,57 +46,89 @@ pub(super) struct Work<'a> {
     pub running: &'a Running,
 }
 
-/// Serves the state of every repository, and of the work where there is any, and renews the keys, until the program is to stop.
-pub(super) fn keep(
-    setup: &Setup,
-    stores: &[Repository],
-    told: Told<'_>,
-    work: Option<Work<'_>>,
-    mut keys: Keys,
-    stop: &CancelFlag,
-) {
-    let mut known: Vec<Option<Known>> = stores.iter().map(|_| None).collect();
-    let mut doing: Vec<Doing> = Vec::new();
-    let mut front = None;
-    while !stop.is_set() {
-        let mut changed = false;
-        for ((repository, store), known) in setup.repositories.iter().zip(stores).zip(&mut known) {
-            changed |= look(setup, repository, store, known);
+/// Serves the state of every repository, and of the work where there is any, and renews the keys.
+pub(super) struct Keeper<'a> {
+    setup: &'a Setup,
+    stores: &'a [Repository],
+    told: Told<'a>,
+    work: Option<Work<'a>>,
+    keys: Keys,
+    known: Vec<Option<Known>>,
+    doing: Vec<Doing>,
+    front: Option<Live>,
+}
+
+impl<'a> Keeper<'a> {
+    /// Says what is known now, so that whoever is told that the server is ready finds it.
+    pub(super) fn new(
+        setup: &'a Setup,
+        stores: &'a [Repository],
+        told: Told<'a>,
+        work: Option<Work<'a>>,
+    ) -> Self {
+        let mut keeper = Self {
+            setup,
+            stores,
+            told,
+            work,
+            keys: Keys::hand_out(setup, told.published),
+            known: stores.iter().map(|_| None).collect(),
+            doing: Vec::new(),
+            front: None,
+        };
+        keeper.look();
+        keeper
+    }
+
+    /// Keeps it true until the program is to stop.
+    pub(super) fn keep(mut self, stop: &CancelFlag) {
+        while !stop.is_set() {
+            stop.wait(LOOK);
+            self.look();
         }
-        if let Some(Work { scrub, running }) = work {
-            let now = setup.repositories.iter().map(|r| running.of(&r.name)).collect();
-            changed |= now != doing;
-            doing = now;
-            told.metrics.scrubbed(scrub.state());
+    }
+
+    fn look(&mut self) {
+        let mut changed = false;
+        for ((repository, store), known) in self
+            .setup
+            .repositories
+            .iter()
+            .zip(self.stores)
+            .zip(&mut self.known)
+        {
+            changed |= look(self.setup, repository, store, known);
+        }
+        if let Some(Work { scrub, running }) = self.work {
+            let repositories = self.setup.repositories.iter();
+            let now = repositories.map(|r| running.of(&r.name)).collect();
+            changed |= now != self.doing;
+            self.doing = now;
+            self.told.metrics.scrubbed(scrub.state());
         }
         if changed {
-            let names = setup
-                .repositories
-                .iter()
-                .map(|repository| repository.name.clone());
-            let progress = doing.iter().map(|doing| doing.progress.clone());
-            let figures = names
-                .zip(&known)
-                .zip(progress.chain(std::iter::repeat(None)))
-                .filter_map(|((name, known), progress)| {
-                    let figures = known.as_ref()?.figures.clone();
-                    Some((name, Figures { progress, ..figures }))
-                });
-            told.metrics.tell(figures.collect());
-            let mut texts: Vec<_> = known.iter().flatten().flat_map(Known::texts).collect();
-            texts.extend(
-                setup
-                    .repositories
-                    .iter()
-                    .zip(&doing)
-                    .map(|(r, doing)| progress_of(r, doing)),
-            );
-            front = overview(setup, &known, front);
-            texts.extend(front.clone());
-            told.published.tell(texts);
+            self.tell();
         }
-        keys.renew(told.published);
-        stop.wait(LOOK);
+        self.keys.renew(self.told.published);
+    }
+
+    fn tell(&mut self) {
+        let repositories = || self.setup.repositories.iter();
+        let progress = self.doing.iter().map(|doing| doing.progress.clone());
+        let figures = repositories()
+            .zip(&self.known)
+            .zip(progress.chain(std::iter::repeat(None)))
+            .filter_map(|((repository, known), progress)| {
+                let figures = known.as_ref()?.figures.clone();
+                Some((repository.name.clone(), Figures { progress, ..figures }))
+            });
+        self.told.metrics.tell(figures.collect());
+        let mut texts: Vec<_> = self.known.iter().flatten().flat_map(Known::texts).collect();
+        let doing = repositories().zip(&self.doing);
+        texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
+        self.front = overview(self.setup, &self.known, self.front.take());
+        texts.extend(self.front.clone());
+        self.told.published.tell(texts);
     }
 }
 
