@@ -17,6 +17,9 @@ use super::recent::Recent;
 use super::refs::{self, Unlisted};
 use super::transport::prepare_libgit2;
 
+/// A file in a clone with objects that could not be read, for the next fetch.
+pub(super) const DAMAGED: &str = "damaged";
+
 /// A bare clone that [`super::Fetcher::fetch`] has made.
 pub struct BareClone {
     repository: Repository,
@@ -237,32 +240,39 @@ impl BareClone {
 
     /// The size of a blob in bytes, without reading its content.
     pub fn blob_size(&self, id: ObjectId) -> Result<u64, ReadError> {
-        let (size, _) = self.read("blob", id, |oid| self.repository.odb()?.read_header(oid))?;
+        let (size, _) = self.read("blob", id, |_| self.header(id))?;
         Ok(size as u64)
     }
 
     /// Whether the object is there and its header can be read.
     pub(super) fn has(&self, id: ObjectId) -> bool {
-        self.read("object", id, |oid| self.repository.odb()?.read_header(oid))
-            .is_ok()
+        self.header(id).is_ok()
     }
 
     pub(super) fn has_commit(&self, id: ObjectId) -> bool {
-        let header = self.read("commit", id, |oid| self.repository.odb()?.read_header(oid));
-        matches!(header, Ok((_, ObjectType::Commit)))
+        matches!(self.header(id), Ok((_, ObjectType::Commit)))
     }
 
+    fn header(&self, id: ObjectId) -> Result<(usize, ObjectType), git2::Error> {
+        self.repository.odb()?.read_header(id.to_git()?)
+    }
+
+    /// Reads what is there unless the clone is damaged, which is noted for the next fetch: it downloads the clone anew.
     fn read<T>(
         &self,
         kind: &'static str,
         id: ObjectId,
         read: impl FnOnce(git2::Oid) -> Result<T, git2::Error>,
     ) -> Result<T, ReadError> {
-        let failed = |source| ReadError::Object {
-            dir: self.dir.clone(),
-            kind,
-            id,
-            source,
+        let failed = |source| {
+            // Where nothing can be written, nothing is fetched.
+            let _ = std::fs::write(self.dir.join(DAMAGED), format!("{kind} {id}: {source}\n"));
+            ReadError::Object {
+                dir: self.dir.clone(),
+                kind,
+                id,
+                source,
+            }
         };
         id.to_git().and_then(read).map_err(failed)
     }

@@ -5,13 +5,18 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use git2::{Repository, RepositoryInitOptions};
 
-use super::clone::BareClone;
+use super::clone::{BareClone, DAMAGED};
 use super::error::Cause;
 use super::id::ObjectId;
+
+/// How old a clone is at least before damage in it has it made anew: what is damaged upstream, too, is not downloaded
+/// again with each fetch.
+const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +91,6 @@ impl Drop for Place {
     }
 }
 
-/// Removes a clone whose objects turned out to be damaged; the next fetch makes it anew.
-pub fn discard(dir: &Path) -> Result<(), Cause> {
-    remove(dir)
-}
-
 /// Opens the clone, or says what is wrong with it.
 fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
     let clone = BareClone::open(dir).map_err(|error| error.to_string())?;
@@ -98,10 +98,21 @@ fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
     if borrowed(dir) != *objects {
         return Err("its objects are to come from elsewhere".into());
     }
+    if is_damaged(dir) {
+        return Err("objects in it could not be read".into());
+    }
     match refs.iter().find(|r| !clone.has(r.id)) {
         Some(broken) => Err(format!("the object of `{}` cannot be read", broken.name)),
         None => Ok(clone),
     }
+}
+
+/// Whether something in it could not be read, and it was not made anew lately.
+fn is_damaged(dir: &Path) -> bool {
+    // Nothing writes `HEAD` once it is made.
+    let made = || fs::metadata(dir.join("HEAD"))?.modified();
+    let is_old = || made().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > LASTS));
+    dir.join(DAMAGED).exists() && is_old()
 }
 
 fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {

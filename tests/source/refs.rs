@@ -1,6 +1,6 @@
 //! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
 
-use mirror::source::{Fetched, Moved, ReadError, Wanted, discard};
+use mirror::source::{Fetched, Moved, ReadError, Wanted};
 
 use crate::support::git::Upstream;
 use crate::support::http::Server;
@@ -314,7 +314,7 @@ fn a_damaged_clone_is_made_anew() {
 }
 
 #[test]
-fn damage_inside_a_pack_shows_when_reading_and_goes_with_the_clone() {
+fn a_clone_with_damage_inside_a_pack_is_made_anew_once_that_shows() {
     let s = setup(&["1.0"]);
     s.fetch();
     let packs = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
@@ -323,15 +323,38 @@ fn damage_inside_a_pack_shows_when_reading_and_goes_with_the_clone() {
         .find(|path| path.extension().is_some_and(|end| end == "pack"))
         .expect("a pack");
     let mut bytes = std::fs::read(&pack).expect("read");
-    bytes[12..].fill(0);
+    // Blobs come last, before the digest of all; what the tag itself needs is whole.
+    let end = bytes.len() - 20;
+    bytes[end - 16..end].fill(0);
     std::fs::remove_file(&pack).expect("removed");
     std::fs::write(&pack, bytes).expect("written");
     let clone = s.mirror.clone();
     let tag = clone.tags().expect("tags").remove(0);
-    assert!(matches!(clone.commit(&tag), Err(ReadError::Object { .. })));
-    discard(&s.mirror.path()).expect("removed");
-    s.fetch();
+    let root = clone.commit(&tag).expect("a commit").tree;
+    let read = |path: &str| {
+        let entry = clone.find(root, path)?.expect("a file");
+        clone.blob(entry.id).map(drop)
+    };
+    let damaged = [read("composer.json"), read("src/Same.php")];
+    assert!(
+        damaged
+            .iter()
+            .any(|read| matches!(read, Err(ReadError::Object { .. })))
+    );
+    // All handles of a process share the packs that any of them has opened.
+    drop(clone);
+    let set_back = || {
+        let head = std::fs::File::open(s.mirror.path().join("HEAD")).expect("opened");
+        let hours = std::time::Duration::from_secs(25 * 60 * 60);
+        head.set_modified(std::time::SystemTime::now() - hours)
+            .expect("set back");
+    };
+    assert!(s.fetch().new.is_empty(), "what is new and damaged is so upstream");
+    set_back();
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
     assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
+    set_back();
+    assert!(s.fetch().new.is_empty(), "it is whole");
 }
 
 #[test]
