@@ -54,6 +54,7 @@ fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
 #[test]
 fn a_check_names_the_files_that_cannot_be_used() {
     let lab = Lab::new();
+    good(&lab);
     lab.configure(free_port(), GOOD);
     let fine = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
     let check = || {
@@ -104,6 +105,28 @@ fn a_check_names_the_files_that_cannot_be_used() {
         );
     }
 
+    for (sources, expected) in [
+        (
+            one("b", "gitea.example/b", ""),
+            "nothing can be fetched from `gitea.example/b`: it is a path, but not from the root",
+        ),
+        (
+            one("b", "git://git.example/b", ""),
+            "git over `git` is not supported",
+        ),
+        (
+            one("b", "https://git.example/b", "") + &one("c", "https://git.example/c", ""),
+            "git/b`, nor from 1 more: ",
+        ),
+    ] {
+        lab.configure(free_port(), &format!("{GOOD}{sources}"));
+        let (code, said) = check();
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains("repositories[0].recipe: "), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+
+    lab.configure(free_port(), GOOD);
     lab.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");

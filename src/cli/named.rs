@@ -3,12 +3,14 @@
 //! A program that runs reads them when it needs them, so that a rotated secret counts at once; what is missing shows only
 //! then. Who checks a configuration wants to know before.
 
+use std::collections::BTreeSet;
+
 use super::doors;
 use super::process::tls;
 use super::setup::Setup;
 use crate::config::Secret;
 use crate::recipe::Recipe;
-use crate::source::check_certificates;
+use crate::source::{check_certificates, check_url, redacted};
 use crate::yaml::{Complaint, Path, Report};
 
 /// Adds what cannot be used to `report`, each at the key that names it.
@@ -17,6 +19,10 @@ pub(super) fn check(setup: &Setup, report: &mut Report) {
     for (i, repository) in config.repositories.iter().enumerate() {
         let read = repository.users.as_ref().map(|file| doors::read(file).map(drop));
         note(read, &root.key("repositories").index(i).key("users"), report);
+    }
+    for (i, repository) in setup.repositories.iter().enumerate() {
+        let at = root.key("repositories").index(i).key("recipe");
+        note(Some(urls(setup, &repository.recipe)), &at, report);
     }
     let pair = config.serve.tls.as_ref().map(|pair| tls(pair).check());
     note(pair, &root.key("serve").key("tls"), report);
@@ -53,6 +59,21 @@ fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
     if let Some(Err(error)) = read {
         report.add(at, Complaint::new(format!("{error:#}")));
     }
+}
+
+/// Whether all URLs of a recipe can be fetched from; the first that cannot stands for the others.
+fn urls(setup: &Setup, recipe: &Recipe) -> anyhow::Result<()> {
+    let urls: BTreeSet<_> = recipe.urls().map(|url| setup.config.git.rewrite(url)).collect();
+    let broken = urls.iter().filter_map(|url| Some((url, check_url(url).err()?)));
+    let broken: Vec<_> = broken.collect();
+    let Some((url, error)) = broken.first() else {
+        return Ok(());
+    };
+    let others = match broken.len() - 1 {
+        0 => String::new(),
+        others => format!(", nor from {others} more"),
+    };
+    anyhow::bail!("nothing can be fetched from `{}`{others}: {error}", redacted(url))
 }
 
 /// Whether there is a secret.

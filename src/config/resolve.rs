@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use url::Url;
 
 use super::document::{Document, PushEntry, RepositoryEntry, WebhookEntry};
+use super::listen::Address;
 use super::secret::{LITERAL, LITERAL_HINT};
 use super::{BUILT_IN_RECIPES, Config, Git, Hints, Push, RecipeRef, Repository, Secret, Serve, Webhook};
 use crate::composer::is_readable;
@@ -122,6 +123,7 @@ fn check_limits(document: &Document, report: &mut Report) {
             report.add(&path, Complaint::new("expected at least one address"));
         }
     }
+    check_listen(document, report);
     let git = Path::default().key("git");
     if document.serve.max_header_size < MIN_HEADER_SIZE {
         report.add(
@@ -137,6 +139,30 @@ fn check_limits(document: &Document, report: &mut Report) {
     ] {
         if duration.is_zero() {
             report.add(&path, Complaint::new("expected more than nothing"));
+        }
+    }
+}
+
+/// That no address is listened on twice, but where the machine chooses the port.
+fn check_listen(document: &Document, report: &mut Report) {
+    let serve = Path::default().key("serve");
+    let mut seen: Vec<(&Address, String)> = Vec::new();
+    let tls = document.serve.tls.iter().flat_map(|tls| &tls.listen);
+    let all = [
+        (serve.key("listen"), document.serve.listen.iter().collect()),
+        (serve.key("admin"), document.serve.admin.iter().collect()),
+        (serve.key("tls").key("listen"), tls.collect::<Vec<_>>()),
+    ];
+    for (path, addresses) in all {
+        for address in addresses {
+            let is_any = matches!(address, Address::Tcp(address) if address.port() == 0);
+            match seen.iter().find(|(other, _)| *other == address) {
+                Some((_, by)) if !is_any => {
+                    let complaint = Complaint::new(format!("`{by}` has this address already"));
+                    report.add(&path, complaint.found(format!("`{address}`")));
+                }
+                _ => seen.push((address, path.to_string())),
+            }
         }
     }
 }

@@ -277,6 +277,10 @@ fn broken_configurations_say_what_is_wrong_and_where() {
             with("serve: {max_header_size: 1KiB, idle_timeout: 0s}\n"),
             "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected more than nothing",
         ),
+        (
+            with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),
+            "mirror.yaml:2:72: serve.admin: `serve.listen` has this address already, found `127.0.0.1:80`",
+        ),
         // Schedules.
         (
             repository("  schedule: 0 25 * * *\n"),

@@ -15,13 +15,15 @@ use crate::ledger::{Kind, Release};
 use crate::repository::PackageVersion;
 use crate::store::Repository;
 
-/// The versions of all packages by name, newest first, read by so many threads; and the releases whose archives cannot be
-/// read, each with the reason.
+/// Releases whose archives cannot be read, each with the reason.
+pub type Unread<'r> = Vec<(&'r Release, String)>;
+
+/// The versions of all packages by name, newest first, read by so many threads.
 pub fn read<'r>(
     store: &Repository,
     releases: &[&'r Release],
     threads: usize,
-) -> (BTreeMap<String, Vec<PackageVersion>>, Vec<(&'r Release, String)>) {
+) -> (BTreeMap<String, Vec<PackageVersion>>, Unread<'r>) {
     let read = |(): &(), release: &&Release| version(release, manifest(&store.archive(release))?);
     let (mut packages, mut unread) = (BTreeMap::<String, Vec<_>>::new(), Vec::new());
     for (&release, version) in releases

@@ -111,7 +111,13 @@ mod tests {
         let mut manifest = object(json!({
             "name": "a/b", "version": "2", "require": {"php": "*", "a/c": "*"}, "suggest": {"m/module-x-sample-data": "100.4.*"}
         }));
-        rewrite(&mut manifest, "a/b", "2", &pinned, &[correction.clone()]);
+        rewrite(
+            &mut manifest,
+            "a/b",
+            "2",
+            &pinned,
+            std::slice::from_ref(&correction),
+        );
         let expected = json!({
             "name": "a/b", "version": "2", "require": {"php": "~8.1", "a/c": "1.1", "a/d": "*"},
             "suggest": {"m/module-x-sample-data": "Sample Data version: 100.4.*"}, "conflict": {"x/y": "1"}

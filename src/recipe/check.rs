@@ -49,6 +49,10 @@ impl<'a> Checker<'a> {
         for (i, source) in document.sources.iter().enumerate() {
             let at = sources_at.index(i);
             check_tags(source, &at, report);
+            if source.packages.is_empty() {
+                let rule = "a source makes at least one package";
+                report.add(&at.key("packages"), Complaint::new(rule));
+            }
             self.rules(
                 &source.packages,
                 &source.corrections,

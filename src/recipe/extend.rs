@@ -208,6 +208,10 @@ amend:
                 "r.yaml:2:38: notes[0].see: expected the address of a page, `https://…`",
             ),
             (
+                "sources: [{name: a, git: 'https://git.example/x.git', packages: []}]\n",
+                "r.yaml:1:65: sources[0].packages: a source makes at least one package",
+            ),
+            (
                 "resources: {}\n",
                 "r.yaml:1:1: expected `sources`, `archives` or `extends`",
             ),

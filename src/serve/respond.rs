@@ -127,7 +127,7 @@ async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
         return Answer::new("not_found", not_found());
     }
     let doors = published.doors();
-    let Some(users) = doors.as_ref().and_then(|doors| doors.of(&*decode(path)?)) else {
+    let Some(users) = doors.as_ref().and_then(|doors| doors.of(&decode(path)?)) else {
         return published_at(published, request).await;
     };
     let mut answer = match users.admit(request.fields).await {

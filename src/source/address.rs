@@ -45,16 +45,23 @@ pub enum AddressError {
     Query,
     #[error("the url names a remote host for a local file")]
     RemoteFile,
+    #[error("it is a path, but not from the root, or the url lacks its scheme")]
+    Relative,
 }
 
 impl Address {
-    /// Parses what git accepts as the URL of a repository (git-clone(1), "GIT URLS").
+    /// Parses what git accepts as the URL of a repository (git-clone(1), "GIT URLS"), except for a relative path: a service
+    /// is in no folder that its operator would think of.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
         if !text.contains("://") {
-            return Ok(scp_like(text).map_or_else(|| Self::Local(text.into()), Self::Ssh));
+            return match (scp_like(text), PathBuf::from(text)) {
+                (Some(ssh), _) => Ok(Self::Ssh(ssh)),
+                (None, path) if path.is_absolute() => Ok(Self::Local(path)),
+                (None, _) => Err(AddressError::Relative),
+            };
         }
         let url = Url::parse(text)?;
         if url.query().is_some() || url.fragment().is_some() {
@@ -223,7 +230,7 @@ mod tests {
     fn paths_and_file_urls_are_local() {
         for (text, path) in [
             ("/srv/x.git", "/srv/x.git"),
-            ("./a:b", "./a:b"),
+            ("/srv/a:b", "/srv/a:b"),
             ("file:///srv/a%20b.git", "/srv/a b.git"),
         ] {
             let Ok(Address::Local(local)) = Address::parse(text) else {
@@ -241,6 +248,8 @@ mod tests {
             ("file://server/x.git", "remote host"),
             ("https://", "does not parse"),
             ("", "empty"),
+            ("./a:b", "not from the root"),
+            ("github.com/a/b", "lacks its scheme"),
         ] {
             let error = Address::parse(text).expect_err(text).to_string();
             assert!(error.contains(says), "{text}: {error}");

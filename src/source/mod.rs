@@ -38,7 +38,6 @@ pub use download::{download, post_json};
 pub use error::{Cause, FetchError};
 pub use fetch::{Fetched, Fetcher, Moved, Progress};
 pub use id::{ObjectId, Ref};
-pub use place::discard;
 pub use plan::{Missing, Wanted, wanted_as};
 pub use recent::Recent;
 
@@ -48,6 +47,17 @@ pub use recent::Recent;
 /// It cannot be read, or holds no certificate.
 pub fn check_certificates(file: &Path) -> Result<(), Cause> {
     transport::certificates(file).map(drop)
+}
+
+/// Whether a source can be at `url`; a remote one is not asked.
+///
+/// # Errors
+/// It is no URL that can be fetched from, or no repository is there.
+pub fn check_url(url: &str) -> Result<(), Cause> {
+    match Address::parse(url)? {
+        Address::Local(path) => borrow::Source::open(&path).map(drop),
+        Address::Http(_) | Address::Ssh(_) => Ok(()),
+    }
 }
 
 /// How to talk to remotes.

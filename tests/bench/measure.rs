@@ -21,6 +21,7 @@ pub struct Measured {
 }
 
 /// Runs a command to its end; it may have failed sources (exit code 1), nothing worse.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn measure(command: &mut Command) -> Measured {
     let started = Instant::now();
     let child = command
@@ -41,6 +42,7 @@ pub fn measure(command: &mut Command) -> Measured {
 }
 
 /// Starts a server, and stops it when it is ready; the wall time ends there.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn ready(command: &mut Command, port: u16) -> Measured {
     let started = Instant::now();
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");

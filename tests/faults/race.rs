@@ -97,6 +97,7 @@ fn is_refused(end: &Output) -> bool {
 
 /// The lock of a writer that stands is lost, and another one publishes: the first wakes up late and changes nothing. If it
 /// had written nothing yet when it stood, it is the later one of the two, and the other is refused.
+#[expect(clippy::zombie_processes, reason = "a failed verdict ends the process")]
 fn overtaken(world: &mut World, call: &str, nth: usize, figures: &mut Figures) -> Verdict {
     let mut writer = start(world, call, nth);
     std::thread::sleep(STANDS / 2);

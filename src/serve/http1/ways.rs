@@ -86,7 +86,10 @@ impl Ways {
             && let Some(file) = piece.file()
         {
             match timed(|cx| poll_refer(stream, cx, &mut head, file, &mut range)).await {
-                Ok(spent) => return Ok(self.reference.note(len, spent)),
+                Ok(spent) => {
+                    self.reference.note(len, spent);
+                    return Ok(());
+                }
                 Err(error) if is_of_client(&error) => return Err(error),
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(is_cut(error)),
                 // The machine cannot, or this file: a copy tells.
