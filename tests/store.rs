@@ -627,9 +627,9 @@ fn a_read_only_volume_is_served_only() {
     let (lab, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     let data = lab.path("data");
-    let read_only = |command: &str| {
+    let mounted = |mode: &str, command: &str| {
         let script = format!(
-            "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {1} {command} --config {2}",
+            "mount --bind {0} {0} && mount -o remount,bind,{mode} {0} && exec {1} {command} --config {2}",
             data.display(),
             env!("CARGO_BIN_EXE_mirror"),
             lab.path("mirror.yaml").display()
@@ -638,7 +638,7 @@ fn a_read_only_volume_is_served_only() {
         unshare.args(["-m", "sh", "-c", &script]).stderr(Stdio::piped());
         unshare
     };
-    let output = read_only("build").output().unwrap();
+    let output = mounted("ro", "build").output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     if log.contains("permission denied") || log.contains("Operation not permitted") {
         eprintln!("skipped: this user may not mount: {log}");
@@ -649,10 +649,33 @@ fn a_read_only_volume_is_served_only() {
         log.contains("is read-only\nhint: mount it writable to build"),
         "{log}"
     );
-    let running = lab::Running::of(read_only("run").stderr(Stdio::null()).spawn().unwrap());
-    until("it serves", || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/-/readyz").status == 200
-    });
+    let run = |mode: &str| {
+        let mirror = mounted(mode, "run").stderr(Stdio::null()).spawn().unwrap();
+        let id = mirror.id();
+        let running = lab::Running::of(mirror);
+        until("it serves", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/-/readyz").status == 200
+        });
+        (running, id)
+    };
+    let (running, _) = run("ro");
+    assert_eq!(all_archives_answer(&lab, port), 2);
+    drop(running);
+
+    // A disk that fails becomes read-only under a mirror that runs.
+    let (running, id) = run("rw");
+    assert_eq!(told(port, "/mirror/")["state"], "fresh");
+    let remounted = Command::new("nsenter")
+        .args(["-m", "-t", &id.to_string(), "mount", "-o", "remount,bind,ro"])
+        .arg(&data)
+        .status();
+    assert!(remounted.unwrap().success());
+    // Under another configuration the next cycle is due at once.
+    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &format!("{configuration}# again\n"));
+    until("it is said", || told(port, "/mirror/")["state"] == "incomplete");
+    let error = told(port, "/mirror/")["error"].to_string();
+    assert!(error.contains("is read-only"), "{error}");
     assert_eq!(all_archives_answer(&lab, port), 2);
     drop(running);
 }

@@ -181,14 +181,14 @@ impl Builder<'_> {
         let published = self.follower.is_published(repository);
         let report = match result {
             // Whoever has the volume publishes.
-            Err(error) if error.is::<Unavailable>() && !self.follower.serves(repository) => {
+            Err(error) if is_busy(&error) && !self.follower.serves(repository) => {
                 return Timestamp::now() + BUSY;
             }
             Err(error) => {
                 let name = &self.setup.repositories[repository].name;
-                match error.downcast_ref() {
-                    Some(Unavailable::Busy(_)) => tracing::info!(repository = name, "{error:#}"),
-                    _ => tracing::error!(repository = name, "{error:#}"),
+                match is_busy(&error) {
+                    true => tracing::info!(repository = name, "{error:#}"),
+                    false => tracing::error!(repository = name, "{error:#}"),
                 }
                 None
             }
@@ -225,7 +225,7 @@ impl Builder<'_> {
         };
         let (volume, store) = opened().inspect_err(|error: &anyhow::Error| {
             // Who has the volume records its own.
-            if !error.is::<Unavailable>() {
+            if !is_busy(error) {
                 commands::not_begun(seen, error);
             }
         })?;
@@ -293,6 +293,11 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Whether another instance has the volume.
+fn is_busy(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Unavailable::Busy(_)))
 }
 
 fn next(repository: &setup::Repository) -> Timestamp {
