@@ -210,3 +210,53 @@ fn a_server_that_does_not_answer_is_not_well() {
     assert!(lab.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 }
+
+#[test]
+fn what_is_private_stays_so_while_repositories_change_places() {
+    let port = free_port();
+    let lab = lab(port);
+    let open = lab.upstream("open");
+    open.write("composer.json", r#"{"name": "acme/b", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.write(
+        "open.yaml",
+        "sources: [{name: open, git: 'https://git.example/open', packages: [{one: ''}]}]\n",
+    );
+    let token = mirror::digest::Sha256::of(b"long-and-random");
+    lab.write("users", &format!("ci:sha256:{token}\n"));
+    let at = |private: &str, open: &str| {
+        let first = "repositories:\n";
+        let open = format!(
+            "{first}  - {{name: open, url: 'http://127.0.0.1:{port}/{open}/', recipe: ./open.yaml}}\n"
+        );
+        let all = std::fs::read_to_string(lab.path("plain.yaml")).unwrap();
+        all.replace("/mirror/'", &format!("/{private}/', users: ./users"))
+            .replace(first, &open)
+    };
+    lab.write("plain.yaml", &config(&lab));
+    lab.write("mirror.yaml", &at("mirror", "second"));
+    let _server = lab.serve("run", port);
+    until("all is built and served", || {
+        log(&lab).matches("cycle finished").count() == 2
+            && get(port, "/second/packages/acme/b-1.0.0.zip").status == 200
+    });
+    let statuses =
+        || ["mirror", "second"].map(|base| get(port, &format!("/{base}/packages/acme/a-1.0.0.zip")).status);
+    assert_eq!(statuses(), [401, 404]);
+    // Nothing is served anew before all is built for it, and who may read what is decided at once.
+    lab.write("mirror.yaml", &at("second", "mirror"));
+    until("the other one is served there", || {
+        let found = statuses();
+        assert!(!found.contains(&200), "{found:?}");
+        get(port, "/mirror/packages/acme/b-1.0.0.zip").status == 200
+    });
+    assert_eq!(statuses(), [404, 401]);
+
+    // A broken file of users is no reason to shut everybody out.
+    lab.write("users", "ana:second\n");
+    until("it is named", || log(&lab).contains("the users before stay"));
+    lab.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));
+    until("the configuration is refused", || {
+        log(&lab).contains("the new configuration is not used")
+    });
+}

@@ -89,6 +89,7 @@ impl Files {
 
 fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
     RepositorySite {
+        name: base_path.to_owned(),
         base_path: base_path.to_owned(),
         resources: Some(resources),
     }
@@ -1263,6 +1264,7 @@ fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
     let files = Files::new();
     let mirror = Mirror::start(Some(files.site()));
     let as_before = |base_path: &str| RepositorySite {
+        name: base_path.to_owned(),
         base_path: base_path.to_owned(),
         resources: None,
     };

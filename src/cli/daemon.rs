@@ -113,6 +113,7 @@ fn next_configuration(
     let opened = |new: Setup| {
         let volume = Volume::open_read_only(&new.config.data)?;
         let stores = open(&new, &volume);
+        doors::check(&new)?;
         Ok((new, stores))
     };
     while !stop.is_set() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::setup::Setup;
-use crate::serve::{Doors, Published, Users};
+use crate::serve::{Door, Doors, Published, Users};
 
 /// The files of users, by repository.
 pub(super) struct Keys {
@@ -15,9 +15,12 @@ pub(super) struct Keys {
 }
 
 struct Key {
+    name: String,
     base: String,
     file: Option<std::path::PathBuf>,
-    /// What was read last, whatever it was worth.
+    /// What was found last, whatever it was worth.
+    found: Option<Vec<u8>>,
+    /// What was read last: what two looks have found, since who writes a file does not do it in one instant.
     seen: Option<Vec<u8>>,
     users: Arc<Users>,
 }
@@ -39,13 +42,17 @@ impl Keys {
         let mut keys = Self {
             repositories: repositories
                 .map(|(repository, file)| Key {
+                    name: repository.name.clone(),
                     base: repository.base_url.path().to_owned(),
                     file,
+                    found: None,
                     seen: None,
                     users: Arc::new(Users::nobody()),
                 })
                 .collect(),
         };
+        // Once to find them, and once to read them.
+        keys.look();
         keys.look();
         published.guard(keys.doors());
         keys
@@ -59,11 +66,10 @@ impl Keys {
     }
 
     fn doors(&self) -> Doors {
-        let key = |key: &Key| {
-            (
-                key.base.clone(),
-                key.file.as_ref().map(|_| Arc::clone(&key.users)),
-            )
+        let key = |key: &Key| Door {
+            name: key.name.clone(),
+            base: key.base.clone(),
+            users: key.file.as_ref().map(|_| Arc::clone(&key.users)),
         };
         Doors::new(self.repositories.iter().map(key).collect())
     }
@@ -74,16 +80,24 @@ impl Keys {
         for key in &mut self.repositories {
             let Some(file) = &key.file else { continue };
             let found = std::fs::read(file).ok();
-            if found.is_some() && found == key.seen {
+            let is_settled = found == key.found;
+            key.found.clone_from(&found);
+            if !is_settled || found.is_some() && found == key.seen {
                 continue;
             }
             let first_failure = found.is_some() || key.seen.is_some();
             key.seen = found;
             match read(file) {
                 Ok(users) => {
+                    let count = users.count();
                     key.users = Arc::new(users);
                     changed = true;
-                    tracing::info!(file = %file.display(), "users loaded");
+                    match count {
+                        0 => {
+                            tracing::warn!(file = %file.display(), "the file has no users: nobody is let in")
+                        }
+                        _ => tracing::info!(file = %file.display(), users = count, "users loaded"),
+                    }
                 }
                 Err(error) if first_failure => {
                     tracing::error!("the users before stay: {error:#}");

@@ -20,6 +20,8 @@ pub(super) struct Follower<'a> {
     pub(super) published: &'a Published,
     /// What is served of each repository.
     served: Vec<State>,
+    /// Whether anything was put before the server: until then it serves what another configuration had.
+    has_begun: bool,
     looked: Instant,
     /// Why what is newest of a repository could not be served, as it was said.
     failed: Vec<Option<String>>,
@@ -32,6 +34,7 @@ impl<'a> Follower<'a> {
             stores,
             published,
             served: vec![(None, None); stores.len()],
+            has_begun: false,
             looked: Instant::now(),
             failed: vec![None; stores.len()],
         }
@@ -77,9 +80,10 @@ impl<'a> Follower<'a> {
             failed.push(error);
         }
         let before = self.served.clone();
-        if newest != before {
+        if newest != before || !self.has_begun {
             match publish(self.setup, self.stores, self.published) {
                 Ok(errors) => {
+                    self.has_begun = true;
                     for (i, error) in errors.into_iter().enumerate() {
                         match error {
                             None => self.served[i] = newest[i],

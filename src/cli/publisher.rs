@@ -26,12 +26,12 @@ pub(super) fn publish(
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
     let mut errors = Vec::new();
     let site = |(repository, store): (&setup::Repository, &Repository)| {
-        let base_path = repository.base_url.path();
-        let (site, error) = match site(base_path, store) {
+        let (site, error) = match site(repository, store) {
             Ok(site) => (site, None),
             Err(error) => {
                 let as_before = RepositorySite {
-                    base_path: base_path.to_owned(),
+                    name: repository.name.clone(),
+                    base_path: repository.base_url.path().to_owned(),
                     resources: None,
                 };
                 (as_before, Some(error))
@@ -55,7 +55,7 @@ pub(super) fn make_variants(
     stop: &CancelFlag,
 ) {
     let level = setup.config.serve.compression;
-    let made = site(repository.base_url.path(), store).and_then(|site| compress(&site, store, level, stop));
+    let made = site(repository, store).and_then(|site| compress(&site, store, level, stop));
     memory::give_back();
     match made {
         Ok(0) => {}
@@ -110,7 +110,7 @@ fn effort_for(kind: Kind, level: Compression) -> Option<Effort> {
 }
 
 /// What a repository serves; nothing before its first snapshot.
-pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<RepositorySite> {
+pub(super) fn site(repository: &setup::Repository, store: &Repository) -> anyhow::Result<RepositorySite> {
     let mut resources = Vec::new();
     if let Some(snapshot) = store.newest_snapshot()? {
         let variants = store.variants().unwrap_or_else(|error| {
@@ -154,7 +154,8 @@ pub(super) fn site(base_path: &str, store: &Repository) -> anyhow::Result<Reposi
         });
     }
     Ok(RepositorySite {
-        base_path: base_path.to_owned(),
+        name: repository.name.clone(),
+        base_path: repository.base_url.path().to_owned(),
         resources: Some(resources),
     })
 }

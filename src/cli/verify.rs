@@ -196,7 +196,7 @@ impl Checked<'_> {
     /// Whether every URL in the metadata is answered, with the checksum that the metadata says; how many there are.
     fn urls(&self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<(usize, usize)> {
         let base = &self.repository.base_url;
-        let site = Site::new([publisher::site(base.path(), self.store)?])?;
+        let site = Site::new([publisher::site(self.repository, self.store)?])?;
         let sha1: BTreeMap<_, _> = releases
             .iter()
             .map(|release| (base.join(&release.path()), release.sha1.to_string()))

@@ -86,6 +86,11 @@ impl Users {
         Ok(Self::of(passwords, tokens))
     }
 
+    /// How many lines.
+    pub fn count(&self) -> usize {
+        self.passwords.len() + self.tokens.len()
+    }
+
     /// Nobody is admitted.
     pub fn nobody() -> Self {
         Self::of(BTreeMap::new(), Vec::new())
@@ -197,40 +202,60 @@ fn basic(pair: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// Which repositories are private, by the base of their URLs; clones share the users.
+/// Who may read a repository.
+#[derive(Clone)]
+pub struct Door {
+    /// The repository's.
+    pub name: String,
+    /// The path of its base URL, with both slashes.
+    pub base: String,
+    /// `None` where it is not private.
+    pub users: Option<Arc<Users>>,
+}
+
+/// Who may read which repository; clones share the users.
 #[derive(Clone, Default)]
 pub struct Doors {
-    /// The longest base first; every repository has one.
-    bases: Vec<(String, Option<Arc<Users>>)>,
+    /// Of all that are configured, the longest base first.
+    configured: Vec<Door>,
+    /// Of those that were, and may be served still.
+    before: Vec<Door>,
 }
 
 impl Doors {
-    /// For all repositories, each with its base path, with both slashes, and its users if it is private.
-    pub fn new(mut bases: Vec<(String, Option<Arc<Users>>)>) -> Self {
-        bases.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
-        Self { bases }
+    /// For all repositories.
+    pub fn new(mut configured: Vec<Door>) -> Self {
+        configured.sort_by_key(|door| std::cmp::Reverse(door.base.len()));
+        Self {
+            configured,
+            before: Vec::new(),
+        }
     }
 
-    /// These, and those of `before` at other bases: what was served there may still be.
+    /// These, and those of `before` for repositories of other names.
     pub(super) fn and(self, before: &Self) -> Self {
-        let mut bases = self.bases;
-        for (base, users) in &before.bases {
-            if bases.iter().all(|(known, _)| known != base) {
-                bases.push((base.clone(), users.clone()));
-            }
-        }
-        Self::new(bases)
+        let is_new = |door: &&Door| self.configured.iter().all(|known| known.name != door.name);
+        let all = before.configured.iter().chain(&before.before);
+        let before = all.filter(is_new).cloned().collect();
+        Self { before, ..self }
     }
 
     /// Whether any repository is private.
     pub(super) fn are_any_shut(&self) -> bool {
-        self.bases.iter().any(|(_, users)| users.is_some())
+        self.configured.iter().any(|door| door.users.is_some())
     }
 
-    /// The users of the repository that a decoded path belongs to, if that is private.
-    pub(super) fn of(&self, path: &str) -> Option<&Arc<Users>> {
-        let (_, users) = self.bases.iter().find(|(base, _)| is_below(base, path))?;
-        users.as_ref()
+    /// Whose users may read a decoded path: those of the repository that is configured there, and those of `owner`, the one
+    /// that is served there, which is another one until what a new configuration says is served.
+    pub(super) fn of(&self, path: &str, owner: Option<&str>) -> impl Iterator<Item = &Arc<Users>> {
+        let configured = self.configured.iter().find(|door| is_below(&door.base, path));
+        let is_other = configured.is_none_or(|door| Some(&*door.name) != owner);
+        let all = self.configured.iter().chain(&self.before);
+        let served = all
+            .filter(move |_| is_other)
+            .find(|door| Some(&*door.name) == owner);
+        let doors = configured.into_iter().chain(served);
+        doors.filter_map(|door| door.users.as_ref())
     }
 }
 
@@ -308,10 +333,15 @@ mod tests {
     #[test]
     fn the_longest_base_decides() {
         let private = || Some(Arc::new(Users::nobody()));
+        let door = |name: &str, base: &str, users: Option<Arc<Users>>| Door {
+            name: name.to_owned(),
+            base: base.to_owned(),
+            users,
+        };
         let doors = Doors::new(vec![
-            ("/".to_owned(), private()),
-            ("/open/".to_owned(), None),
-            ("/open/shut/".to_owned(), private()),
+            door("a", "/", private()),
+            door("b", "/open/", None),
+            door("c", "/open/shut/", private()),
         ]);
         for (path, is_private) in [
             ("/", true),
@@ -322,12 +352,24 @@ mod tests {
             ("/open/shut", true),
             ("/open/shut/x", true),
         ] {
-            assert_eq!(doors.of(path).is_some(), is_private, "{path}");
+            assert_eq!(doors.of(path, None).count(), usize::from(is_private), "{path}");
         }
-        let moved = Doors::new(vec![("/new/".to_owned(), None)]).and(&Doors::new(vec![
-            ("/old/".to_owned(), private()),
-            ("/new/".to_owned(), private()),
-        ]));
-        assert!(moved.of("/old/x").is_some() && moved.of("/new/x").is_none());
+        // Another configuration swaps two, takes one away and puts a public one in its place.
+        let changed = Doors::new(vec![
+            door("a", "/open/", private()),
+            door("b", "/", None),
+            door("d", "/open/shut/", None),
+        ]);
+        let changed = changed.and(&doors);
+        for (path, owner, guards) in [
+            ("/x", "a", 1),
+            ("/x", "b", 0),
+            ("/open/x", "b", 1),
+            ("/open/x", "a", 1),
+            ("/open/shut/x", "c", 1),
+            ("/open/shut/x", "d", 0),
+        ] {
+            assert_eq!(changed.of(path, Some(owner)).count(), guards, "{path} of {owner}");
+        }
     }
 }

@@ -54,7 +54,7 @@ mod site;
 mod tls;
 mod transport;
 
-pub use access::{Doors, Users};
+pub use access::{Door, Doors, Users};
 pub use account::AccessLog;
 pub use kind::Kind;
 pub use live::Live;

@@ -55,8 +55,8 @@ impl Published {
         self.0.texts.store(Arc::new(Texts::new(texts)));
     }
 
-    /// Decides who may read what, from the next request on. What is said of a base stays until something else is said of
-    /// it, because what was served there may still be.
+    /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said
+    /// of it, because it may be served still. To be called before what a new configuration says is published.
     pub fn guard(&self, doors: Doors) {
         let shuts = doors.are_any_shut();
         self.0.doors.rcu(|before| doors.clone().and(before));

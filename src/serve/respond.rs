@@ -19,7 +19,7 @@ use super::request::{Name, Request};
 use super::route::{Route, decode, route};
 use super::selected::Selected;
 use super::server::Shared;
-use super::site::{Content, Entry, Representation};
+use super::site::{Content, Entry, Representation, Site};
 use crate::coding::Coding;
 
 /// What may be asked at an address.
@@ -126,23 +126,34 @@ async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
     if matches!(role, Role::Admin | Role::Own) {
         return Answer::new("not_found", not_found());
     }
-    let doors = published.doors();
-    let Some(users) = doors.as_ref().and_then(|doors| doors.of(&decode(path)?)) else {
-        return published_at(published, request).await;
+    // The site first: what it has is guarded by then.
+    let site = published.site();
+    let site = site.as_deref();
+    let Some((doors, decoded)) = published.doors().zip(decode(path)) else {
+        return published_at(published, site, request).await;
     };
-    let mut answer = match users.admit(request.fields).await {
-        Admission::Admitted => published_at(published, request).await,
-        Admission::Refused => Answer::new("unauthorized", unauthorized()),
-        Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
-    };
-    keep_private(&mut answer.reply);
+    let owner = site.and_then(|site| site.owner(&decoded));
+    let mut is_private = false;
+    for users in doors.of(&decoded, owner) {
+        is_private = true;
+        let mut refused = match users.admit(request.fields).await {
+            Admission::Admitted => continue,
+            Admission::Refused => Answer::new("unauthorized", unauthorized()),
+            Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
+        };
+        keep_private(&mut refused.reply);
+        return refused;
+    }
+    let mut answer = published_at(published, site, request).await;
+    if is_private {
+        keep_private(&mut answer.reply);
+    }
     answer
 }
 
-async fn published_at(published: &Published, request: &Request<'_>) -> Answer {
-    let site = published.site();
+async fn published_at(published: &Published, site: Option<&Site>, request: &Request<'_>) -> Answer {
     let path = request.path;
-    match site.as_ref().map(|site| route(site, path)) {
+    match site.map(|site| route(site, path)) {
         Some(Route::Found(entry, path)) => match entry.part(request.query) {
             Some(part) => found(published, &part, path, request).await,
             None => found(published, entry, path, request).await,

@@ -151,6 +151,7 @@ mod tests {
             variants: Vec::new(),
         });
         RepositorySite {
+            name: base.to_owned(),
             base_path: base.to_owned(),
             resources: Some(archives.collect()),
         }
@@ -199,6 +200,7 @@ mod tests {
     fn names_that_were_published_before_are_spelled_as_before() {
         let before = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
         let mut site = Site::new([RepositorySite {
+            name: "/".to_owned(),
             base_path: "/".to_owned(),
             resources: None,
         }])

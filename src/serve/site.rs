@@ -20,7 +20,7 @@ use super::integrity::Integrity;
 use super::kind::Kind;
 use super::query::Queried;
 use super::reply::Header;
-use super::route::{Route, is_plain, route};
+use super::route::{Route, is_below, is_plain, route};
 use crate::coding::Coding;
 use crate::digest::Sha256;
 
@@ -36,10 +36,12 @@ const END_OF_DATES: i64 = 253_402_300_800;
 
 /// One repository to publish.
 pub struct RepositorySite {
+    /// What it is, wherever it is served: it says who may read it.
+    pub name: String,
     /// Where it is served: `/`, or a path such as `/mirror/`, decoded, with both slashes.
     pub base_path: String,
     /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` for what was
-    /// published there before.
+    /// published there before of the same repository.
     pub resources: Option<Vec<Resource>>,
 }
 
@@ -76,6 +78,7 @@ pub struct Site {
 }
 
 pub(super) struct Repository {
+    pub(super) name: Box<str>,
     pub(super) base: Box<str>,
     /// Nobody chooses what is in it by its hash: a name that an upstream gives is one of few.
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
@@ -147,6 +150,13 @@ impl Site {
     pub fn is_published(&self) -> bool {
         self.repositories.iter().any(Repository::is_published)
     }
+
+    /// The name of the repository that a decoded path belongs to.
+    pub(super) fn owner(&self, path: &str) -> Option<&str> {
+        let mut repositories = self.repositories.iter();
+        let owner = repositories.find(|repository| is_below(&repository.base, path))?;
+        Some(&owner.name)
+    }
 }
 
 impl Site {
@@ -155,7 +165,7 @@ impl Site {
         for repository in &mut self.repositories {
             let same = before.repositories.iter().find(|r| r.base == repository.base);
             let Some(same) = same else { continue };
-            if repository.is_as_before {
+            if repository.is_as_before && repository.name == same.name {
                 repository.entries = Arc::clone(&same.entries);
                 repository.is_plain = same.is_plain;
             }
@@ -170,7 +180,12 @@ impl Site {
 }
 
 impl Repository {
-    fn new(RepositorySite { base_path, resources }: RepositorySite, keeps: bool) -> Result<Self> {
+    fn new(repository: RepositorySite, keeps: bool) -> Result<Self> {
+        let RepositorySite {
+            name,
+            base_path,
+            resources,
+        } = repository;
         ensure!(
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
@@ -191,6 +206,7 @@ impl Repository {
         }
         let are_plain = |path: &str| !path.starts_with('/') && is_plain(path);
         Ok(Self {
+            name: name.into_boxed_str(),
             is_plain: is_plain(&base_path) && entries.keys().all(|path| are_plain(path)),
             base: base_path.into_boxed_str(),
             entries: Arc::new(entries),

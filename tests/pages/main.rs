@@ -127,6 +127,7 @@ impl Mirror {
         let published = Published::default();
         published.switch_to(
             Site::new([RepositorySite {
+                name: "shop".into(),
                 base_path: "/shop/".into(),
                 resources: Some(resources),
             }])

@@ -21,6 +21,7 @@ fn site() -> Site {
         variants: Vec::new(),
     };
     let repository = |base: &str| RepositorySite {
+        name: base.to_owned(),
         base_path: base.to_owned(),
         resources: Some(FILES.iter().map(resource).collect()),
     };
