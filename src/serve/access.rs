@@ -2,17 +2,19 @@
 //! are known here.
 //!
 //! A password is checked with bcrypt, which takes tens of milliseconds on purpose; so what was checked is remembered
-//! under a keyed hash, one is checked at a time, and few may wait for it. A token is long and random: a plain SHA-256
+//! under a keyed hash, one is checked at a time, also when who asked has gone, and few may wait for it, of one client fewer
+//! still. Wrong ones push no right one out of what is remembered. A token is long and random: a plain SHA-256
 //! suffices. Nothing is compared in a time that depends on how much of it is right, and nothing is logged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConstantTimeEq as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::request::{Fields, Name};
@@ -22,7 +24,10 @@ use crate::digest::Sha256;
 /// Requests that may wait for the check of a password; more are told to come back.
 const WAITING: usize = 64;
 
-/// Remembered credentials, right and wrong ones; beyond, all are forgotten and checked anew.
+/// So many of them of one client.
+const OF_ONE_CLIENT: usize = 8;
+
+/// Remembered credentials, of the right and of the wrong ones each; beyond, those are forgotten and checked anew.
 const REMEMBERED: usize = 4096;
 
 /// A check beyond takes a second, and one after the other.
@@ -35,10 +40,31 @@ const TOKEN: &str = "sha256:";
 pub struct Users {
     passwords: BTreeMap<String, Arc<str>>,
     tokens: Vec<(String, Sha256)>,
-    known: Mutex<HashMap<Sha256, bool>>,
+    known: Arc<Mutex<Known>>,
     key: [u8; 32],
-    check: Semaphore,
-    waiting: Semaphore,
+    check: Arc<Semaphore>,
+    waiting: Waiting,
+}
+
+/// Marks of credentials that were checked.
+#[derive(Default)]
+struct Known {
+    right: HashSet<Sha256>,
+    wrong: HashSet<Sha256>,
+}
+
+/// Requests that wait, in all and of each client.
+#[derive(Clone)]
+struct Waiting {
+    all: Arc<Semaphore>,
+    clients: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+}
+
+/// A place among them, given back when it is dropped.
+struct Place {
+    waiting: Waiting,
+    client: Option<IpAddr>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What a request is to a private repository.
@@ -103,14 +129,18 @@ impl Users {
         Self {
             passwords,
             tokens,
-            known: Mutex::default(),
+            known: Arc::default(),
             key,
-            check: Semaphore::new(1),
-            waiting: Semaphore::new(WAITING),
+            check: Arc::new(Semaphore::new(1)),
+            waiting: Waiting {
+                all: Arc::new(Semaphore::new(WAITING)),
+                clients: Arc::default(),
+            },
         }
     }
 
-    pub(super) async fn admit(&self, fields: Fields<'_>) -> Admission {
+    /// What a request is with these fields, of a client of this network.
+    pub(super) async fn admit(&self, fields: Fields<'_>, client: Option<IpAddr>) -> Admission {
         let Some((scheme, credentials)) = fields
             .only(Name::Authorization)
             .and_then(|value| value.split_once(' '))
@@ -122,7 +152,7 @@ impl Users {
             return Admission::of(self.has_token(None, credentials));
         }
         match basic(credentials).filter(|_| scheme.eq_ignore_ascii_case("basic")) {
-            Some((user, password)) => self.admit_user(&user, password).await,
+            Some((user, password)) => self.admit_user(&user, password, client).await,
             None => Admission::Refused,
         }
     }
@@ -138,40 +168,39 @@ impl Users {
         has.into()
     }
 
-    async fn admit_user(&self, user: &str, password: String) -> Admission {
+    async fn admit_user(&self, user: &str, password: String, client: Option<IpAddr>) -> Admission {
         if self.has_token(Some(user), &password) {
             return Admission::Admitted;
         }
         let mark = self.mark(user, &password);
-        if let Some(admitted) = self.known().get(&mark) {
-            return Admission::of(*admitted);
+        if let Some(admitted) = Known::of(&self.known).get(&mark) {
+            return Admission::of(admitted);
         }
         // For a name that nobody has another's hash is checked, so that the time tells nothing.
         let (own, any) = (self.passwords.get(user), self.passwords.values().next());
         let Some(hash) = own.or(any).map(Arc::clone) else {
             return Admission::Refused;
         };
-        let Ok(_waiting) = self.waiting.try_acquire() else {
+        let is_own = own.is_some();
+        let Some(place) = self.waiting.take(client) else {
             return Admission::Later;
         };
-        let Ok(_turn) = self.check.acquire().await else {
+        let Ok(turn) = Arc::clone(&self.check).acquire_owned().await else {
             return Admission::Later;
         };
         // While this one waited, another may have asked the same.
-        let known = self.known().get(&mark).copied();
-        let admitted = match known {
-            Some(admitted) => admitted,
-            None => {
-                let checked = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-                checked.await.unwrap_or(false) && own.is_some()
-            }
-        };
-        let mut known = self.known();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        if let Some(admitted) = Known::of(&self.known).get(&mark) {
+            return Admission::of(admitted);
         }
-        known.insert(mark, admitted);
-        Admission::of(admitted)
+        // What has begun goes on when the request is taken back, and is all that is done until it ends.
+        let known = Arc::clone(&self.known);
+        let checked = spawn_blocking(move || {
+            let admitted = bcrypt::verify(password, &hash).unwrap_or(false) && is_own;
+            Known::of(&known).put(mark, admitted);
+            drop((turn, place));
+            admitted
+        });
+        Admission::of(checked.await.unwrap_or(false))
     }
 
     /// Unambiguous: each part is hashed before they are joined. The key is of this process alone.
@@ -183,9 +212,62 @@ impl Users {
         ];
         Sha256::of(parts.as_flattened())
     }
+}
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Sha256, bool>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl Known {
+    fn of(known: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, mark: &Sha256) -> Option<bool> {
+        let is_right = self.right.contains(mark);
+        (is_right || self.wrong.contains(mark)).then_some(is_right)
+    }
+
+    fn put(&mut self, mark: Sha256, is_right: bool) {
+        let marks = match is_right {
+            true => &mut self.right,
+            false => &mut self.wrong,
+        };
+        if marks.len() >= REMEMBERED {
+            marks.clear();
+        }
+        marks.insert(mark);
+    }
+}
+
+impl Waiting {
+    /// A place, unless all are taken, or all that one client may have.
+    fn take(&self, client: Option<IpAddr>) -> Option<Place> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let mut clients = self.clients();
+        let count = clients.entry(client).or_default();
+        if *count >= OF_ONE_CLIENT {
+            return None;
+        }
+        *count += 1;
+        drop(clients);
+        Some(Place {
+            waiting: self.clone(),
+            client,
+            _permit: permit,
+        })
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, usize>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut clients = self.waiting.clients();
+        if let Some(count) = clients.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.client);
+            }
+        }
     }
 }
 
@@ -273,7 +355,7 @@ mod tests {
     fn admission(users: &Users, authorization: &str) -> Admission {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let fields = [Field::new("authorization", authorization.as_bytes())];
-        runtime.block_on(users.admit(Fields::new(&fields)))
+        runtime.block_on(users.admit(Fields::new(&fields), None))
     }
 
     #[test]
@@ -308,6 +390,53 @@ mod tests {
             admission(&Users::nobody(), &basic("ana:right")),
             Admission::Refused
         );
+    }
+
+    #[test]
+    fn a_check_goes_on_alone_when_who_asked_has_gone_and_counts() {
+        let hash = bcrypt::hash("right", 10).unwrap();
+        let users = Users::parse(&format!("ana:{hash}\n")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let ask = |password: String, seconds: f64| {
+            let pair = format!("Basic {}", STANDARD.encode(format!("ana:{password}")));
+            let field = [Field::new("authorization", pair.as_bytes())];
+            let patience = std::time::Duration::from_secs_f64(seconds);
+            runtime.block_on(async {
+                tokio::time::timeout(patience, users.admit(Fields::new(&field), None)).await
+            })
+        };
+        for wrong in 0..3 {
+            assert!(ask(wrong.to_string(), 0.001).is_err(), "a check takes longer");
+        }
+        assert_eq!(users.check.available_permits(), 0, "the first is checked still");
+        assert_eq!(ask("right".to_owned(), 60.0), Ok(Admission::Admitted));
+        let known = Known::of(&users.known);
+        assert_eq!((known.right.len(), known.wrong.len()), (1, 1));
+    }
+
+    #[test]
+    fn one_client_takes_not_all_places_and_wrong_passwords_forget_no_right_one() {
+        let users = users();
+        let client = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
+        let mut places: Vec<_> = (0..OF_ONE_CLIENT)
+            .map(|_| users.waiting.take(client(1)).unwrap())
+            .collect();
+        assert!(users.waiting.take(client(1)).is_none());
+        places.push(users.waiting.take(client(2)).unwrap());
+        drop(places);
+        assert!(users.waiting.take(client(1)).is_some());
+        assert_eq!(users.waiting.all.available_permits(), WAITING);
+
+        let mut known = Known::default();
+        let right = Sha256::of(b"right");
+        known.put(right, true);
+        for wrong in 0..=REMEMBERED {
+            known.put(Sha256::of(&wrong.to_ne_bytes()), false);
+        }
+        assert_eq!((known.get(&right), known.wrong.len()), (Some(true), 1));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Talk {
         let account = Account::open();
         let mut answer = match peer.place.over {
             Some(_) => turn_away(shared, request),
-            None => respond(shared, peer.role, request, body).await,
+            None => respond(shared, peer, request, body).await,
         };
         // Whatever it is: a body that nobody expects would be read as the next answer.
         if request.method == Method::HEAD {

@@ -124,7 +124,7 @@ impl Drop for Counted {
 }
 
 /// What counts as one client: whoever has one address of IPv6 has its /64 (RFC 6177).
-fn network(ip: IpAddr) -> IpAddr {
+pub(super) fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),

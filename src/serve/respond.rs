@@ -9,7 +9,8 @@ use super::answer::{
     self, keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
     unpublished,
 };
-use super::limits::{BODY, URI};
+use super::connection::Peer;
+use super::limits::{BODY, URI, network};
 use super::negotiate::choose;
 use super::probes::{self, METRICS, Probe};
 use super::published::Published;
@@ -68,7 +69,7 @@ impl Answer {
 }
 
 /// Answers `request` from what is published now.
-pub(super) async fn respond<B>(shared: &Shared, role: Role, request: &Request<'_>, body: &mut B) -> Answer
+pub(super) async fn respond<B>(shared: &Shared, peer: &Peer, request: &Request<'_>, body: &mut B) -> Answer
 where
     B: hyper::body::Body + Unpin + ?Sized,
 {
@@ -77,7 +78,7 @@ where
     }
     let pushed = request.method == Method::POST
         && request.path == PUSH
-        && matches!(role, Role::Everything | Role::Public);
+        && matches!(peer.role, Role::Everything | Role::Public);
     if !pushed && body.size_hint().lower() > BODY {
         return Answer::new(
             "limit",
@@ -89,7 +90,7 @@ where
         return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
     }
     match request.method {
-        Method::GET | Method::HEAD => get(shared, role, request).await,
+        Method::GET | Method::HEAD => get(shared, peer, request).await,
         Method::OPTIONS => Answer::new("options", options()),
         // What is left of the body is not read.
         Method::POST if pushed => {
@@ -113,8 +114,8 @@ pub(super) fn turn_away(shared: &Shared, request: &Request<'_>) -> Answer {
     }
 }
 
-async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
-    let (published, path) = (&shared.published, request.path);
+async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
+    let (published, path, role) = (&shared.published, request.path, peer.role);
     if path.starts_with("/-/") {
         if let Some(probe) = Probe::of(path) {
             return Answer::new("probe", probe.answer(published));
@@ -136,7 +137,7 @@ async fn get(shared: &Shared, role: Role, request: &Request<'_>) -> Answer {
     let mut is_private = false;
     for users in doors.of(&decoded, owner) {
         is_private = true;
-        let mut refused = match users.admit(request.fields).await {
+        let mut refused = match users.admit(request.fields, peer.ip.map(network)).await {
             Admission::Admitted => continue,
             Admission::Refused => Answer::new("unauthorized", unauthorized()),
             Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
