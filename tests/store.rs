@@ -443,16 +443,33 @@ fn a_damaged_variant_is_made_anew() {
 }
 
 #[test]
-fn a_repository_under_another_name_begins_anew_and_that_is_said() {
-    let (lab, _, _) = mirror();
+fn a_repository_under_another_name_begins_nowhere_else_than_anew() {
+    let (lab, _, port) = mirror();
     assert!(!lab.build(0).contains("no configured repository has that name"));
-    let config = read(&lab, "mirror.yaml").replace("name: acme", "name: other");
-    lab.write("mirror.yaml", &config);
-    let log = lab.build(0);
+    let config = read(&lab, "mirror.yaml");
+    let renamed = config.replace("name: acme", "name: other");
+    lab.write("mirror.yaml", &renamed);
+    let log = lab.build(2);
     assert!(
         log.contains("what the repository `acme` published, and no configured repository has that name"),
         "{log}"
     );
+    assert!(log.contains("`other` would begin anew there"), "{log}");
+    assert!(!lab.path("data/other/packages").exists());
+    lab.write("mirror.yaml", &renamed.replace("/mirror/", "/other/"));
+    lab.build(0);
+
+    // Nor does a mirror that runs take such a configuration over.
+    std::fs::remove_dir_all(lab.path("data/other")).unwrap();
+    let store = read(&lab, "data/STORE").replace("repository other\n", "");
+    lab.write("data/STORE", &store);
+    lab.write("mirror.yaml", &config);
+    let _server = lab.serve("run", port);
+    lab.write("mirror.yaml", &renamed);
+    until("it is refused", || {
+        read(&lab, "log").contains("`other` would begin anew there")
+    });
+    assert_eq!(all_archives_answer(&lab, port), 2);
 }
 
 #[test]
@@ -885,6 +902,45 @@ fn a_rollback_brings_metadata_back_until_it_is_ended() {
     lab.build(0);
     until("everything is served", || versions() == 4);
     assert_eq!(all_archives_answer(&lab, port), 4);
+}
+
+#[test]
+fn a_newer_snapshot_that_cannot_be_served_is_told_of() {
+    let (lab, upstream, port) = mirror();
+    let server = lab.serve("serve", port);
+    assert_eq!(told(port, "/mirror/")["state"], "fresh");
+    server.suspend();
+    release(&upstream, "1.2.0", "first");
+    lab.build(0);
+    let whole = read(&lab, "data/acme/ledger.jsonl");
+    lab.write("data/acme/ledger.jsonl", &whole[..whole.len() - 100]);
+    server.signal("CONT");
+    until("it is told of", || {
+        told(port, "/mirror/")["state"] == "incomplete"
+    });
+    let because = told(port, "/mirror/")["unserved"].to_string();
+    assert!(because.contains("acme/ledger.jsonl"), "{because}");
+    assert!(!because.contains(&*lab.path("").to_string_lossy()), "{because}");
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 200);
+    lab.write("data/acme/ledger.jsonl", &whole);
+    until("all is well", || told(port, "/mirror/")["state"] == "fresh");
+}
+
+#[test]
+fn a_rollback_tells_no_old_news() {
+    let (lab, upstream, port) = mirror();
+    upstream.write("composer.json", "not JSON").release("1.2.0");
+    lab.build(1);
+    upstream.git(&["tag", "-d", "1.2.0"]);
+    release(&upstream, "1.3.0", "first");
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
+    command(&lab, &["rollback", "--to", "2"], 0);
+    until("the rollback is told of", || {
+        told(port, "/mirror/")["held_at"] == 2
+    });
+    assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
 }
 
 fn httpdate(date: &str) -> i64 {

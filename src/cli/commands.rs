@@ -117,7 +117,7 @@ pub(super) fn not_begun(store: &store::Repository, error: &anyhow::Error) {
 }
 
 fn given_up(store: &store::Repository, began: Timestamp, error: &anyhow::Error) -> anyhow::Result<()> {
-    let error = Some(format!("{error:#}"));
+    let error = Some(store.within(&format!("{error:#}")));
     let cycle = store::Cycle {
         error,
         ..ended(began)
@@ -167,6 +167,8 @@ pub(super) fn with_job<T>(
     cancel: &CancelFlag,
     work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    let names = setup.repositories.iter().map(|repository| &*repository.name);
+    volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)?;
     let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
     let display = Display::new();

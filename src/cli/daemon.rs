@@ -114,6 +114,10 @@ fn next_configuration(
         let volume = Volume::open_read_only(&new.config.data)?;
         let stores = open(&new, &volume);
         doors::check(&new)?;
+        for repository in &new.repositories {
+            let names = new.repositories.iter().map(|repository| &*repository.name);
+            volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)?;
+        }
         Ok((new, stores))
     };
     while !stop.is_set() {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::doors::Keys;
 use super::running::{Doing, Running};
+use super::seen::Seen;
 use super::setup::{self, Setup};
 use crate::cycle::Report;
 use crate::observe::Metrics;
@@ -22,7 +23,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is served about one repository, and what it was made from.
 struct Known {
-    snapshot: Option<u64>,
     cycles_changed: Option<SystemTime>,
     cycles: Cycles,
     complete: bool,
@@ -53,6 +53,7 @@ pub(super) struct Keeper<'a> {
     told: Told<'a>,
     work: Option<Work<'a>>,
     keys: Keys,
+    seen: Vec<Seen>,
     known: Vec<Option<Known>>,
     doing: Vec<Doing>,
     front: Option<Live>,
@@ -72,6 +73,7 @@ impl<'a> Keeper<'a> {
             told,
             work,
             keys: Keys::hand_out(setup, told.published),
+            seen: stores.iter().map(|_| Seen::default()).collect(),
             known: stores.iter().map(|_| None).collect(),
             doing: Vec::new(),
             front: None,
@@ -90,14 +92,10 @@ impl<'a> Keeper<'a> {
 
     fn look(&mut self) {
         let mut changed = false;
-        for ((repository, store), known) in self
-            .setup
-            .repositories
-            .iter()
-            .zip(self.stores)
-            .zip(&mut self.known)
-        {
-            changed |= look(self.setup, repository, store, known);
+        let repositories = self.setup.repositories.iter().zip(self.stores);
+        let known = self.seen.iter_mut().zip(&mut self.known);
+        for ((repository, store), (seen, known)) in repositories.zip(known) {
+            changed |= look(self.setup, repository, store, seen, known);
         }
         if let Some(Work { scrub, running }) = self.work {
             let repositories = self.setup.repositories.iter();
@@ -183,23 +181,19 @@ fn look(
     setup: &Setup,
     repository: &setup::Repository,
     store: &Repository,
+    seen: &mut Seen,
     known: &mut Option<Known>,
 ) -> bool {
-    let snapshot = match store.newest_snapshot() {
-        Ok(snapshot) => snapshot,
-        // Who publishes says so; what was told before stays.
-        Err(_) if known.as_ref().is_some_and(|known| known.snapshot.is_some()) => return false,
-        Err(_) => None,
-    };
+    let is_other = seen.look(store);
+    let snapshot = seen.snapshot.as_ref();
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let cycles_changed = store.cycles_changed();
-    let number = snapshot.as_ref().map(|s| s.manifest.number);
     if let Some(known) = known
-        && known.snapshot == number
+        && !is_other
         && known.cycles_changed == cycles_changed
         && known.state
             == status::state(
-                number.is_some(),
+                snapshot.is_some(),
                 known.complete,
                 &known.cycles,
                 &repository.schedule,
@@ -209,15 +203,16 @@ fn look(
         return false;
     }
     let cycles = store.cycles();
-    let report = Report::last(snapshot.as_ref(), &cycles);
-    let releases = releases(repository, store, snapshot.as_ref());
+    let report = Report::last(snapshot, &cycles);
+    let releases = releases(repository, store, snapshot);
     let facts = Facts {
         operator: setup.config.site.name.as_deref(),
         contact: setup.config.site.contact.as_deref(),
         name: &repository.name,
         base_url: &repository.base_url.to_string(),
         schedule: &repository.schedule,
-        snapshot: snapshot.as_ref(),
+        snapshot,
+        unserved: seen.unserved.as_deref(),
         report: &report,
         cycles: &cycles,
         releases: &releases,
@@ -226,7 +221,6 @@ fn look(
     };
     let before = known.as_ref().map_or(0, |known| known.since + 1);
     *known = Some(Known {
-        snapshot: number,
         cycles_changed,
         state: facts.state(),
         complete: facts.is_complete(),

@@ -19,6 +19,7 @@ mod reload;
 mod repairs;
 mod rollback;
 mod running;
+mod seen;
 mod setup;
 mod summary;
 mod upkeep;

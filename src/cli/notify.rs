@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use url::Url;
 
+use super::seen::Seen;
 use super::setup::{self, Setup};
 use crate::config::Webhook;
 use crate::cycle::Report;
@@ -54,9 +55,10 @@ pub(super) fn keep(setup: &Setup, stores: &[Repository], told: &mut Told, stop: 
         }
     };
     let Told { known, waiting } = told;
+    let mut seen: Vec<_> = stores.iter().map(|_| Seen::default()).collect();
     while !stop.is_set() {
-        for (repository, store) in setup.repositories.iter().zip(stores) {
-            look(setup, repository, store, known, waiting);
+        for ((repository, store), seen) in setup.repositories.iter().zip(stores).zip(&mut seen) {
+            look(setup, repository, (store, seen), known, waiting);
         }
         waiting.retain_mut(|message: &mut Message| {
             let is_due = message.at <= Instant::now() && !stop.is_set();
@@ -69,7 +71,7 @@ pub(super) fn keep(setup: &Setup, stores: &[Repository], told: &mut Told, stop: 
 fn look(
     setup: &Setup,
     repository: &setup::Repository,
-    store: &Repository,
+    (store, seen): (&Repository, &mut Seen),
     known: &mut BTreeMap<String, Condition>,
     waiting: &mut Vec<Message>,
 ) {
@@ -78,20 +80,17 @@ fn look(
     if cycles.running.is_some() {
         return;
     }
-    let snapshot = match store.newest_snapshot() {
-        Ok(snapshot) => snapshot,
-        // What was known of it is so still.
-        Err(_) if known.contains_key(&repository.name) => return,
-        Err(_) => None,
-    };
-    let report = Report::last(snapshot.as_ref(), &cycles);
+    seen.look(store);
+    let snapshot = seen.snapshot.as_ref();
+    let report = Report::last(snapshot, &cycles);
     let facts = Facts {
         operator: setup.config.site.name.as_deref(),
         contact: setup.config.site.contact.as_deref(),
         name: &repository.name,
         base_url: &repository.base_url.to_string(),
         schedule: &repository.schedule,
-        snapshot: snapshot.as_ref(),
+        snapshot,
+        unserved: seen.unserved.as_deref(),
         report: &report,
         cycles: &cycles,
         releases: &[],

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::Exit;
 use super::setup::{Repository, Setup};
+use crate::cycle::Report;
 use crate::store::Volume;
 
 #[derive(Debug, Clone, Args)]
@@ -33,7 +34,10 @@ pub(super) fn rollback(setup: &Setup, arguments: &Rollback) -> anyhow::Result<Ex
         }
         return Ok(Exit::Complete);
     }
+    // What the last cycle found is so still, and what an earlier one has told is no news.
+    let last = Report::last(store.latest_snapshot()?.as_ref(), &store.cycles());
     let snapshot = store.roll_back(arguments.to)?;
+    store.note_report(serde_json::to_value(last)?)?;
     println!(
         "{}: snapshot {} has the content of snapshot {}; cycles publish no metadata until `mirror rollback --end`",
         repository.name,

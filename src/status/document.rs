@@ -62,6 +62,7 @@ fn repository(facts: &Facts<'_>) -> Value {
         "next_run": facts.next_run(),
         "stale_from": checked.and_then(|cycle| stale_from(facts.schedule, cycle.began)),
         "error": facts.cycles.last().and_then(|cycle| cycle.error.as_ref()),
+        "unserved": facts.unserved,
         "held_at": facts.held(),
         "counts": counts(facts),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),

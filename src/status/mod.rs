@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub schedule: &'a Schedule,
     /// What is served; `None` before the first publication.
     pub snapshot: Option<&'a Snapshot>,
+    /// Why what is newest on the volume is not.
+    pub unserved: Option<&'a str>,
     pub report: &'a Report,
     pub cycles: &'a Cycles,
     /// The published releases, in the order of their publication.
@@ -117,7 +119,8 @@ impl Facts<'_> {
     /// Nothing failed, nothing is held back, and nothing is damaged.
     pub fn is_complete(&self) -> bool {
         let is_whole = self.snapshot.is_none_or(|snapshot| snapshot.is_whole);
-        self.report.is_complete() && self.held().is_none() && self.cycles.damaged.is_empty() && is_whole
+        let is_whole = is_whole && self.unserved.is_none() && self.cycles.damaged.is_empty();
+        self.report.is_complete() && self.held().is_none() && is_whole
     }
 
     /// Whether the last cycle did not do all that it should.
@@ -125,11 +128,15 @@ impl Facts<'_> {
         self.cycles.last().is_some_and(|cycle| !cycle.complete)
     }
 
-    /// What failed: why the last cycle was given up, damaged archives, whole sources, and packages of single refs. Each has a name,
+    /// What failed: why the last cycle was given up, a snapshot that cannot be served, damaged archives, whole sources, and packages of single refs. Each has a name,
     /// which stays while the reason changes, and a line.
     fn failures(&self) -> Vec<(String, String)> {
         let given_up = self.cycles.last().and_then(|cycle| cycle.error.clone());
         let given_up = given_up.map(|error| ("the cycle".to_owned(), error));
+        let unserved = self.unserved.map(|because| {
+            let line = format!("what is newest cannot be served: {because}");
+            ("the newest snapshot".to_owned(), line)
+        });
         let damaged = self.cycles.damaged.iter();
         let damaged = damaged.map(|(path, because)| (path.clone(), format!("{path} {because}")));
         let of = |(name, source): (&String, &SourceReport)| {
@@ -150,7 +157,8 @@ impl Facts<'_> {
             whole.into_iter().chain(lines).collect::<Vec<_>>()
         };
         let sources = self.report.sources.iter().flat_map(of);
-        given_up.into_iter().chain(damaged).chain(sources).collect()
+        let whole = given_up.into_iter().chain(unserved);
+        whole.chain(damaged).chain(sources).collect()
     }
 
     /// The snapshot that a rollback holds.

@@ -34,6 +34,7 @@ fn verdict(facts: &Facts<'_>) -> Markup {
         State::Incomplete => ("doubt", "Checked as scheduled, but not complete"),
         State::Stale => ("bad", "Stale: scheduled checks were missed"),
         State::Unknown => ("doubt", "It is not known when a check last succeeded"),
+        State::Empty if facts.unserved.is_some() => ("bad", "What is published cannot be served"),
         State::Empty if facts.last_failed() => (
             "bad",
             "Nothing is published yet: the last cycle found nothing that it could publish",
@@ -45,6 +46,9 @@ fn verdict(facts: &Facts<'_>) -> Markup {
         p { "As of " (time(Some(facts.now))) }
         @if let Some(error) = facts.cycles.last().and_then(|cycle| cycle.error.as_ref()) {
             p.bad { "The last cycle was given up: " (error) }
+        }
+        @if let Some(because) = facts.unserved {
+            p.bad { "What is newest cannot be served: " (because) }
         }
         @if let Some(held) = facts.held() {
             p.doubt { "A rollback holds the content of snapshot " (held) "; `mirror rollback --end` publishes again." }

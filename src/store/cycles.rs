@@ -112,6 +112,16 @@ impl Repository {
         self.write_cycles(&cycles)
     }
 
+    /// Records the report of the last cycle, where a snapshot with another one takes the place of its own.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn note_report(&self, report: Value) -> anyhow::Result<()> {
+        let mut cycles = self.cycles();
+        cycles.report = Some(report);
+        self.write_cycles(&cycles)
+    }
+
     /// Adds to the record of damage, and takes out what is whole again.
     ///
     /// # Errors

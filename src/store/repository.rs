@@ -90,6 +90,12 @@ impl Repository {
         &self.root
     }
 
+    /// A text for everybody: paths on the volume begin at its root.
+    pub fn within(&self, text: &str) -> String {
+        let volume = self.root.parent().map(|volume| format!("{}/", volume.display()));
+        volume.map_or_else(|| text.to_owned(), |volume| text.replace(&volume, ""))
+    }
+
     /// The path of a published archive on the volume.
     pub fn archive(&self, release: &Release) -> PathBuf {
         self.root.join(release.path())

@@ -137,15 +137,50 @@ impl Volume {
         for name in marker
             .repositories
             .iter()
-            .filter(|name| !names.contains(name.as_str()))
+            .filter(|name| !names.contains(name.as_str()) && self.root.join(name).exists())
         {
             let (folder, store) = (self.root.join(name), self.root.join("STORE"));
             tracing::warn!(
-                "`{}` has what the repository `{name}` published, and no configured repository has that name\nhint: one that has another name now begins anew, and may publish other bytes; to go on with these, stop the mirror and give the folder and its line in `{}` the new name; to give them up, remove both",
+                "`{}` has what the repository `{name}` published, and no configured repository has that name\nhint: to go on with these under another name, stop the mirror and give the folder and its line in `{}` that name; to give them up, remove both",
                 folder.display(),
                 store.display()
             );
         }
+    }
+
+    /// That a repository which has published nothing yet does not begin where another one has published that is in none of the
+    /// configured `names`: it might give other bytes to URLs that clients know.
+    ///
+    /// # Errors
+    /// It would.
+    pub fn refuse_successor<'n>(
+        &self,
+        name: &str,
+        base_url: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> anyhow::Result<()> {
+        let names: BTreeSet<_> = names.into_iter().collect();
+        let marker = self
+            .marker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut published = marker.repositories.clone();
+        drop(marker);
+        if published.contains(name) {
+            return Ok(());
+        }
+        published.retain(|other| !names.contains(other.as_str()) && self.root.join(other).exists());
+        for other in published {
+            let latest = self.reader(&other).latest_snapshot().ok().flatten();
+            if latest.is_some_and(|latest| latest.manifest.base_url == base_url) {
+                bail!(
+                    "the repository `{other}` has published {base_url}, and no configured repository has that name: `{name}` would begin anew there, and might give other bytes to the same URLs\nhint: to go on with what is published, give `{0}` and its line in `{1}` the new name while nothing runs; to give it up, remove both",
+                    self.root.join(&other).display(),
+                    self.root.join("STORE").display()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The folder of one repository.
