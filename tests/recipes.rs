@@ -145,12 +145,15 @@ fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
     let before = lab.volume();
     lab.build(0);
     assert_eq!(lab.volume(), before, "a branch that did not move is no new night");
+    let plan = || String::from_utf8(lab.mirror("plan").stdout).unwrap();
+    assert!(plan().contains("0 to build, 3 already published"), "{}", plan());
 
     let ledger = || std::fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
     assert_eq!(ledger().lines().count(), 3);
     upstream.write("c/new.txt", "new");
     upstream.git(&["add", "-A"]);
     upstream.git(&["commit", "-q", "-m", "later still"]);
+    assert!(plan().contains("3 to build, 0 already published"), "{}", plan());
     lab.build(0);
     let ledger = ledger();
     let last: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();

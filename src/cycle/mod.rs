@@ -35,7 +35,7 @@ use crate::config::{Hints, Metadata};
 use crate::digest::Sha256;
 use crate::memory;
 use crate::package::Limits;
-use crate::package::plan::{self, Line, Plan};
+use crate::package::plan::{self, Line, Outcome, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::repository::{BaseUrl, Said, is_current, pages};
 use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
@@ -139,11 +139,31 @@ pub fn plan<'r>(job: &Job<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result
         let plan = fetched.releases(source).map(|found| {
             let mut plan = plan_releases(job, source, &found.clone, &found.releases, &fetched.resources);
             plan.lines.splice(0..0, found.lines);
+            if let Some(known) = before.sources.get(&source.name) {
+                pass_over_built_nights(source, known, &mut plan);
+            }
             plan
         });
         (source, plan)
     };
     Ok(job.recipe.sources.iter().map(plan).collect())
+}
+
+/// A nightly version is planned although it is published, since its branch may have moved; this one has not.
+fn pass_over_built_nights(source: &Source, known: &SourceReport, plan: &mut Plan) {
+    let is_there = |build: &plan::Build| {
+        let release = &build.release;
+        let commit = known.refs.get(&release.tag);
+        release.nightly.is_some() && known.is_complete() && commit == Some(&release.commit.to_string())
+    };
+    for build in plan.builds.extract_if(.., |build| is_there(build)) {
+        plan.lines.push(Line {
+            source: source.name.clone(),
+            package: format!("{} {}", build.name, build.version),
+            tag: build.release.tag,
+            outcome: Outcome::AlreadyPublished,
+        });
+    }
 }
 
 /// What a cycle works from: everything that the recipe names, as it stands now.
