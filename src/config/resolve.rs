@@ -306,6 +306,11 @@ fn base_url(text: &str) -> Result<Url, Complaint> {
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }
+    if url.path().contains('%') || url.path().contains("//") {
+        return Err(complaint(
+            "the path of a public URL has no character that needs an escape, and no empty part",
+        ));
+    }
     if url.path().starts_with("/-/") {
         return Err(complaint("the path `/-/` belongs to the probes"));
     }

@@ -319,6 +319,14 @@ fn broken_configurations_say_what_is_wrong_and_where() {
             MAGENTO.replace(".com/", ".com/-/x"),
             "mirror.yaml:1:37: repositories[0].url: the path `/-/` belongs to the probes, found `https://example.com/-/x`",
         ),
+        (
+            MAGENTO.replace(".com/", ".com/my%20mirror/"),
+            "mirror.yaml:1:37: repositories[0].url: the path of a public URL has no character that needs an escape, and no empty part, found `https://example.com/my%20mirror/`",
+        ),
+        (
+            MAGENTO.replace(".com/", ".com/a//b/"),
+            "mirror.yaml:1:37: repositories[0].url: the path of a public URL has no character that needs an escape, and no empty part, found `https://example.com/a//b/`",
+        ),
         // Repositories beside each other.
         (
             repository("- {name: two, url: 'http://other.org', recipe: magento}\n"),
