@@ -67,7 +67,7 @@ pub enum ReadError {
     Open { dir: PathBuf, source: git2::Error },
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
     Refs { dir: PathBuf, source: Unlisted },
-    #[error("failed to read {kind} `{id}` in `{}`: {source}", .dir.display())]
+    #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew", .dir.display())]
     Object {
         dir: PathBuf,
         kind: &'static str,
@@ -257,7 +257,13 @@ impl BareClone {
         self.repository.odb()?.read_header(id.to_git()?)
     }
 
-    /// Reads what is there unless the clone is damaged, which is noted for the next fetch: it downloads the clone anew.
+    /// Has the next fetch download the clone anew.
+    pub(super) fn note_damage(&self, what: &str) {
+        // Where nothing can be written, nothing is fetched.
+        let _ = std::fs::write(self.dir.join(DAMAGED), format!("{what}\n"));
+    }
+
+    /// Reads what is there unless the clone is damaged, which is noted.
     fn read<T>(
         &self,
         kind: &'static str,
@@ -265,8 +271,7 @@ impl BareClone {
         read: impl FnOnce(git2::Oid) -> Result<T, git2::Error>,
     ) -> Result<T, ReadError> {
         let failed = |source| {
-            // Where nothing can be written, nothing is fetched.
-            let _ = std::fs::write(self.dir.join(DAMAGED), format!("{kind} {id}: {source}\n"));
+            self.note_damage(&format!("{kind} {id}: {source}"));
             ReadError::Object {
                 dir: self.dir.clone(),
                 kind,

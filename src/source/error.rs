@@ -77,6 +77,8 @@ pub enum Cause {
         path: PathBuf,
         reason: String,
     },
+    #[error("the clone `{}` is damaged: {reason}", .path.display())]
+    Damaged { path: PathBuf, reason: String },
     #[error("{0}")]
     Git(git2::Error),
 }
@@ -104,6 +106,7 @@ impl Cause {
             Self::HostKeyChanged { line, .. } => Some(format!(
                 "somebody may be listening in; if the host's key was renewed, replace its line by: {line}"
             )),
+            Self::Damaged { .. } => Some("the next fetch makes the clone anew, once a day at most".into()),
             Self::TooManyRefs { .. } => Some("`limits.refs` in the configuration".into()),
             _ => None,
         }

@@ -129,7 +129,7 @@ impl Fetch<'_> {
         let shallow = clone.repository().is_shallow() || (shallow && place.is_new());
         let mut download = Download {
             fetch: self,
-            clone,
+            place: &place,
             carrier,
             shallow,
             received: Progress::default(),
@@ -167,7 +167,7 @@ impl Fetch<'_> {
 /// The downloads of one fetch. They set no ref.
 struct Download<'a> {
     fetch: &'a Fetch<'a>,
-    clone: &'a BareClone,
+    place: &'a Place,
     carrier: &'a Arc<dyn Carrier>,
     shallow: bool,
     received: Progress,
@@ -198,7 +198,7 @@ impl Download<'_> {
         work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Cause> {
         let wire = Wire::new(self.carrier.clone(), self.fetch.cancel);
-        let clone = self.clone;
+        let clone = self.place.bare();
         let result = clone
             .repository()
             .remote_anonymous(Wire::URL)
@@ -209,9 +209,22 @@ impl Download<'_> {
             });
         result.map_err(|failure| match failure {
             _ if self.fetch.cancel.is_set() => Cause::Cancelled,
-            Failure::Git(error) => wire.cause(error),
+            Failure::Git(error) => match wire.cause(error) {
+                Cause::Git(error) if is_about_objects(&error) && !self.place.is_new() => self.damaged(&error),
+                cause => cause,
+            },
             Failure::Ours(cause) => cause,
         })
+    }
+
+    /// What libgit2 compares with the remote, or completes what it receives with, cannot be read.
+    fn damaged(&self, error: &git2::Error) -> Cause {
+        let reason = error.to_string();
+        self.place.bare().note_damage(&reason);
+        Cause::Damaged {
+            path: self.fetch.dir.to_owned(),
+            reason,
+        }
     }
 
     fn receive(
@@ -241,12 +254,12 @@ impl Download<'_> {
 
     /// Makes sure that the clone has the commit of `step`, or says why the remote does not give it.
     fn commit(&mut self, step: &Step) -> Result<Result<(), String>, Cause> {
-        if self.clone.has_commit(step.id) {
+        if self.place.bare().has_commit(step.id) {
             return Ok(Ok(()));
         }
         let steps = std::slice::from_ref(step);
         match self.connected(|download, connection| download.receive(connection, steps)) {
-            Ok(()) if self.clone.has_commit(step.id) => Ok(Ok(())),
+            Ok(()) if self.place.bare().has_commit(step.id) => Ok(Ok(())),
             Ok(()) => Ok(Err("it is not a commit".into())),
             Err(cause @ (Cause::Git(_) | Cause::Remote { .. } | Cause::Status { .. })) => {
                 Ok(Err(cause.to_string()))
@@ -264,6 +277,12 @@ impl Progress {
             bytes: self.bytes + stats.received_bytes() as u64,
         }
     }
+}
+
+/// Whether an object could not be read.
+fn is_about_objects(error: &git2::Error) -> bool {
+    use git2::ErrorClass::{Object, Odb, Zlib};
+    matches!(error.class(), Object | Odb | Zlib)
 }
 
 /// The remote's refs, without the peeled `^{}` and other names that are none.

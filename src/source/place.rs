@@ -14,8 +14,11 @@ use super::clone::{BareClone, DAMAGED};
 use super::error::Cause;
 use super::id::ObjectId;
 
-/// How old a clone is at least before damage in it has it made anew: what is damaged upstream, too, is not downloaded
-/// again with each fetch.
+/// A file in a clone that was made anew because of damage, which says when that was.
+const REMADE: &str = "remade";
+
+/// How long a clone that was made anew because of damage is not made anew for that again: what is damaged upstream, too,
+/// is not downloaded with each fetch.
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a clone's objects are.
@@ -54,6 +57,10 @@ impl Place {
         let partial = beside(dir);
         remove(&partial)?;
         let clone = make(&partial, objects)?;
+        if dir.join(DAMAGED).exists() {
+            let remade = partial.join(REMADE);
+            fs::write(&remade, "").map_err(|error| failed("create", &remade, error))?;
+        }
         Ok(Self {
             dir: dir.to_owned(),
             clone,
@@ -107,12 +114,11 @@ fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
     }
 }
 
-/// Whether something in it could not be read, and it was not made anew lately.
+/// Whether something in it could not be read, and it was not made anew for that lately.
 fn is_damaged(dir: &Path) -> bool {
-    // Nothing writes `HEAD` once it is made.
-    let made = || fs::metadata(dir.join("HEAD"))?.modified();
-    let is_old = || made().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > LASTS));
-    dir.join(DAMAGED).exists() && is_old()
+    let remade = || fs::metadata(dir.join(REMADE))?.modified();
+    let lately = || remade().is_ok_and(|remade| remade.elapsed().is_ok_and(|age| age < LASTS));
+    dir.join(DAMAGED).exists() && !lately()
 }
 
 fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {

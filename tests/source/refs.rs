@@ -1,6 +1,6 @@
 //! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
 
-use mirror::source::{Fetched, Moved, ReadError, Wanted};
+use mirror::source::{Cause, Fetched, Moved, ReadError, Wanted};
 
 use crate::support::git::Upstream;
 use crate::support::http::Server;
@@ -313,21 +313,22 @@ fn a_damaged_clone_is_made_anew() {
     }
 }
 
-#[test]
-fn a_clone_with_damage_inside_a_pack_is_made_anew_once_that_shows() {
-    let s = setup(&["1.0"]);
-    s.fetch();
+/// Lets `damage` change the bytes of the only pack. All handles of a process share the packs that any of them has opened,
+/// so none may be open.
+fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
     let packs = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
     let mut packs = packs.map(|entry| entry.expect("an entry").path());
     let pack = packs
         .find(|path| path.extension().is_some_and(|end| end == "pack"))
         .expect("a pack");
     let mut bytes = std::fs::read(&pack).expect("read");
-    // Blobs come last, before the digest of all; what the tag itself needs is whole.
-    let end = bytes.len() - 20;
-    bytes[end - 16..end].fill(0);
+    damage(&mut bytes);
     std::fs::remove_file(&pack).expect("removed");
     std::fs::write(&pack, bytes).expect("written");
+}
+
+/// Whether the only tag's files can be read.
+fn reads_files(s: &Setup) -> bool {
     let clone = s.mirror.clone();
     let tag = clone.tags().expect("tags").remove(0);
     let root = clone.commit(&tag).expect("a commit").tree;
@@ -335,26 +336,64 @@ fn a_clone_with_damage_inside_a_pack_is_made_anew_once_that_shows() {
         let entry = clone.find(root, path)?.expect("a file");
         clone.blob(entry.id).map(drop)
     };
-    let damaged = [read("composer.json"), read("src/Same.php")];
-    assert!(
-        damaged
-            .iter()
-            .any(|read| matches!(read, Err(ReadError::Object { .. })))
-    );
-    // All handles of a process share the packs that any of them has opened.
-    drop(clone);
-    let set_back = || {
-        let head = std::fs::File::open(s.mirror.path().join("HEAD")).expect("opened");
-        let hours = std::time::Duration::from_secs(25 * 60 * 60);
-        head.set_modified(std::time::SystemTime::now() - hours)
-            .expect("set back");
+    [read("composer.json"), read("src/Same.php")]
+        .into_iter()
+        .all(|read| match read {
+            Ok(()) => true,
+            Err(error @ ReadError::Object { .. }) => {
+                let said = error.to_string();
+                assert!(said.ends_with("; the next fetch makes the clone anew"), "{said}");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        })
+}
+
+#[test]
+fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    // Blobs come last, before the digest of all; what the tag itself needs is whole.
+    let damage = |bytes: &mut [u8]| {
+        let end = bytes.len() - 20;
+        bytes[end - 16..end].fill(0);
     };
-    assert!(s.fetch().new.is_empty(), "what is new and damaged is so upstream");
-    set_back();
-    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
+    damage_pack(&s, damage);
+    assert!(!reads_files(&s));
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "at once");
+    assert!(reads_files(&s) && s.fetch().new.is_empty(), "it is whole");
+    damage_pack(&s, damage);
+    assert!(!reads_files(&s));
+    assert!(s.fetch().new.is_empty(), "what is damaged again is so upstream");
+    let remade = std::fs::File::open(s.mirror.path().join("remade")).expect("opened");
+    let hours = std::time::Duration::from_secs(25 * 60 * 60);
+    remade
+        .set_modified(std::time::SystemTime::now() - hours)
+        .expect("set back");
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "a day later");
     assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
-    set_back();
-    assert!(s.fetch().new.is_empty(), "it is whole");
+}
+
+#[test]
+fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends_it() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    // The commit comes first, after the head of the pack and its own.
+    damage_pack(&s, |bytes| bytes[14..30].fill(0));
+    s.upstream.release("1.1");
+    let error = s.mirror.fails(&s.server.url("x.git"));
+    let Cause::Damaged { path, .. } = &error.cause else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*path, s.mirror.path());
+    assert!(
+        error
+            .to_string()
+            .contains("hint: the next fetch makes the clone anew"),
+        "{error}"
+    );
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
 }
 
 #[test]
