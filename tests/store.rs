@@ -1068,6 +1068,12 @@ fn verify_finds_damage_and_repairs_what_git_still_has() {
     assert!(std::fs::read(zip("1.0.0")).unwrap() == whole && !zip("1.1.0").exists());
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 200);
     assert_eq!(get(port, "/mirror/packages/acme/good-1.1.0.zip").status, 503);
+    upstream.git(&["tag", "-f", "1.1.0", "HEAD^{tree}"]);
+    let text = command(&lab, &["verify", "--repair"], 1);
+    assert!(
+        text.contains("not repaired: `refs/tags/1.1.0` points to a tree, not to a commit"),
+        "{text}"
+    );
     upstream.git(&["tag", "-f", "1.1.0", "HEAD~1"]);
     command(&lab, &["verify", "--repair"], 0);
     assert_eq!(all_archives_answer(&lab, port), 2);

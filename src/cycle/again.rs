@@ -14,7 +14,7 @@ use super::{Fetched, Found, Job, Step, last_report};
 use crate::digest::Sha256;
 use crate::ledger::Release;
 use crate::package::build;
-use crate::package::plan::{Build, Claim};
+use crate::package::plan::{Build, Claim, Outcome};
 use crate::recipe::Source;
 use crate::store::files::Hashed;
 
@@ -93,7 +93,11 @@ impl Builds {
         release: &Release,
     ) -> anyhow::Result<&Build> {
         let Some(reference) = found.releases.iter().find(|r| r.tag == release.tag) else {
-            bail!("upstream has no `{}` any more", release.tag);
+            let failed = found.lines.iter().find(|line| line.tag == release.tag);
+            match failed.map(|line| &line.outcome) {
+                Some(Outcome::Failed { because }) => bail!("{because}"),
+                _ => bail!("upstream has no `{}` any more", release.tag),
+            }
         };
         if reference.commit.to_string() != release.commit {
             bail!(
