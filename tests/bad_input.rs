@@ -116,7 +116,13 @@ fn a_check_names_the_files_that_cannot_be_used() {
         ),
         (
             one("b", "https://git.example/b", "") + &one("c", "https://git.example/c", ""),
-            "git/b`, nor from 1 more: ",
+            "git/c` is not a git repository",
+        ),
+        (
+            ["b", "c", "d", "e", "f"]
+                .map(|name| one(name, &format!("https://git.example/{name}"), ""))
+                .concat(),
+            "; and 2 more",
         ),
     ] {
         lab.configure(free_port(), &format!("{GOOD}{sources}"));
@@ -127,6 +133,15 @@ fn a_check_names_the_files_that_cannot_be_used() {
     }
 
     lab.configure(free_port(), GOOD);
+    lab.write("data", "a file");
+    let (code, said) = check();
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("mirror.yaml:1:7: data: `") && said.contains("/data` is no folder"),
+        "{said}"
+    );
+    std::fs::remove_file(lab.path("data")).unwrap();
+
     lab.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
@@ -134,6 +149,31 @@ fn a_check_names_the_files_that_cannot_be_used() {
         said.contains("repositories[0].recipe: failed to read the recipe `"),
         "{said}"
     );
+}
+
+#[test]
+fn a_check_opens_what_a_build_opens() {
+    let lab = Lab::new();
+    good(&lab);
+    // Only root can give a repository away; libgit2 refuses one of another owner unless it is told not to.
+    let _ = std::os::unix::fs::chown(lab.path("git/good"), Some(12345), None);
+    let other = one("other", "https://git.example/good", "").replace(
+        "packages: [{one: ''}]",
+        "packages: [{one: '', manifest: [{resource: gone, path: x}]}]",
+    );
+    lab.configure(
+        free_port(),
+        &format!("{GOOD}{other}resources: {{gone: {{git: 'https://git.example/gone'}}}}\n"),
+    );
+    let check = || lab.mirror("check").status.code();
+    assert_eq!(check(), Some(64));
+    let all = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write(
+        "mirror.yaml",
+        &all.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, only: [good]"),
+    );
+    assert_eq!(check(), Some(0));
+    lab.build(0);
 }
 
 #[test]

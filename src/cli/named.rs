@@ -13,9 +13,13 @@ use crate::recipe::Recipe;
 use crate::source::{check_certificates, check_url, redacted};
 use crate::yaml::{Complaint, Path, Report};
 
+/// How many broken URLs are named.
+const NAMED: usize = 3;
+
 /// Adds what cannot be used to `report`, each at the key that names it.
 pub(super) fn check(setup: &Setup, report: &mut Report) {
     let (config, root) = (&setup.config, Path::default());
+    note(Some(folder(&config.data)), &root.key("data"), report);
     for (i, repository) in config.repositories.iter().enumerate() {
         let read = repository.users.as_ref().map(|file| doors::read(file).map(drop));
         note(read, &root.key("repositories").index(i).key("users"), report);
@@ -61,19 +65,29 @@ fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
     }
 }
 
-/// Whether all URLs of a recipe can be fetched from; the first that cannot stands for the others.
+/// Whether all URLs of a recipe can be fetched from; names the first that cannot.
 fn urls(setup: &Setup, recipe: &Recipe) -> anyhow::Result<()> {
     let urls: BTreeSet<_> = recipe.urls().map(|url| setup.config.git.rewrite(url)).collect();
-    let broken = urls.iter().filter_map(|url| Some((url, check_url(url).err()?)));
-    let broken: Vec<_> = broken.collect();
-    let Some((url, error)) = broken.first() else {
-        return Ok(());
-    };
-    let others = match broken.len() - 1 {
-        0 => String::new(),
-        others => format!(", nor from {others} more"),
-    };
-    anyhow::bail!("nothing can be fetched from `{}`{others}: {error}", redacted(url))
+    let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
+    let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
+    let others = broken.len().saturating_sub(NAMED);
+    if others > 0 {
+        broken.truncate(NAMED);
+        broken.push(format!("and {others} more"));
+    }
+    anyhow::ensure!(
+        broken.is_empty(),
+        "nothing can be fetched from {}",
+        broken.join("; ")
+    );
+    Ok(())
+}
+
+/// Whether what is there, if anything is, can hold the data.
+fn folder(data: &std::path::Path) -> anyhow::Result<()> {
+    let is_other = std::fs::metadata(data).is_ok_and(|found| !found.is_dir());
+    anyhow::ensure!(!is_other, "`{}` is no folder", data.display());
+    Ok(())
 }
 
 /// Whether there is a secret.

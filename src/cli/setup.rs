@@ -117,8 +117,7 @@ pub fn load_and(named: Option<&Path>, look: impl FnOnce(&Setup, &mut Report)) ->
         };
         if let Some(only) = &repository.only {
             check_only(only, &recipe, &at.key("only"), &mut report);
-            recipe.sources.retain(|source| only.contains(&source.name));
-            recipe.archives.retain(|folder| only.contains(&folder.name));
+            recipe.retain(only);
         }
         repositories.push(Repository {
             name: repository.name.clone(),

@@ -74,7 +74,7 @@ pub(super) fn build_source(
         ..
     } = &found;
     let mut depends = vec![job.base_url.to_string()];
-    if source.uses_resources() {
+    if source.resources().next().is_some() {
         depends.extend(fetched.resources.commits());
     }
     if source.nightly.is_some() {

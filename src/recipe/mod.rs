@@ -12,7 +12,7 @@ mod note;
 pub mod rule;
 pub mod tag;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::{JsonSchema, SchemaGenerator};
@@ -245,6 +245,17 @@ impl Recipe {
             .chain(resources)
     }
 
+    /// Leaves these sources and archive folders, and the resources that they refer to.
+    pub fn retain(&mut self, only: &[String]) {
+        self.sources.retain(|source| only.contains(&source.name));
+        self.archives.retain(|folder| only.contains(&folder.name));
+        let of_sources = self.sources.iter().flat_map(Source::resources);
+        let used: BTreeSet<_> = of_sources
+            .chain(self.archives.iter().map(|folder| folder.resource.as_str()))
+            .collect();
+        self.resources.retain(|name, _| used.contains(name.as_str()));
+    }
+
     /// The names of all sources and archive folders.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.archives
@@ -255,10 +266,14 @@ impl Recipe {
 }
 
 impl Source {
-    /// Whether any rule refers to a resource.
-    pub fn uses_resources(&self) -> bool {
-        let refers = |rule: &PackageRule| !rule.manifest.is_empty() || rule.derive.is_some();
-        self.packages.iter().any(refers) || !self.replacements.is_empty()
+    /// The names of the resources that its rules refer to.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        let replaced = self
+            .replacements
+            .iter()
+            .flat_map(|replacement| replacement.files.values());
+        let files = self.packages.iter().flat_map(PackageRule::files).chain(replaced);
+        files.map(|file| file.resource.as_str())
     }
 
     /// A digest of the rules, and of what they refer to: a cycle plans anew when it changes.
@@ -310,6 +325,41 @@ mod tests {
             Recipe::built_in(name).unwrap().unwrap();
         }
         assert!(Recipe::built_in_names().eq(crate::config::BUILT_IN_RECIPES));
+    }
+
+    #[test]
+    fn resources_that_nothing_refers_to_are_left_out_with_the_sources() {
+        let resource = "{ git: 'https://git.example/r.git' }";
+        let names = ["folder", "manifest", "part", "beside", "replaced", "other"];
+        let resources = names.map(|name| format!("  {name}: {resource}\n")).concat();
+        let text = format!(
+            "resources:
+{resources}archives: [{{ name: old, resource: folder, path: x }}]
+sources:
+  - name: a
+    git: https://git.example/a.git
+    packages:
+      - {{ one: '', manifest: [{{ resource: manifest, path: x }}] }}
+      - derive:
+          package: a/b
+          part: [{{ resource: part, path: x }}]
+          require: [root]
+          files: [{{ path: x, tags: ['1.0'], from: {{ resource: beside, path: x }} }}]
+    replacements:
+      - {{ package: a/c, version: '1.0', reason: r, files: {{ x: {{ resource: replaced, path: x }} }} }}
+  - name: b
+    git: https://git.example/b.git
+    packages: [{{ one: '', manifest: [{{ resource: other, path: x }}] }}]
+"
+        );
+        let left = |only: &[&str]| {
+            let mut recipe = Recipe::parse("r.yaml", &text).unwrap();
+            recipe.retain(&only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            recipe.resources.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(left(&["old"]), ["folder"]);
+        assert_eq!(left(&["a"]), ["beside", "manifest", "part", "replaced"]);
+        assert_eq!(left(&["b"]), ["other"]);
     }
 
     #[test]

@@ -152,6 +152,15 @@ impl PackageRule {
         }
     }
 
+    /// The files of resources that it refers to.
+    pub fn files(&self) -> impl Iterator<Item = &ResourceFile> {
+        let derived = self.derive.iter().flat_map(|derive| {
+            let beside = derive.files.iter().map(|file| &file.from);
+            derive.part.iter().chain(beside)
+        });
+        self.manifest.iter().chain(derived)
+    }
+
     /// Whether the rule applies to a tag.
     pub fn is_for(&self, tag: &str) -> bool {
         self.from

@@ -12,6 +12,7 @@ use super::error::Cause;
 use super::id::Ref;
 use super::place::lines;
 use super::refs;
+use super::transport::prepare_libgit2;
 
 /// git follows alternates of alternates this far (its own limit, and libgit2's).
 const MAX_DEPTH: usize = 5;
@@ -24,6 +25,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn open(path: &Path) -> Result<Self, Cause> {
+        prepare_libgit2();
         let flags = RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())
             .map_err(|error| not_a_repository(path, error.message()))?;
