@@ -406,6 +406,31 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn only_a_cycle_makes_a_new_store() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.configure(free_port(), GOOD);
+    for arguments in [
+        &["plan"][..],
+        &["rollback"],
+        &["rollback", "--end"],
+        &["verify", "--repair"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
+            .args(arguments)
+            .arg("--config")
+            .arg(lab.path("mirror.yaml"))
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {log}");
+        assert!(log.contains("is no store: it has no STORE file"), "{log}");
+        assert!(log.contains("hint: is the data volume mounted?"), "{log}");
+        assert!(!lab.path("data").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
     let lab = Lab::new();
     good(&lab);

@@ -23,7 +23,7 @@ pub(super) struct Rollback {
 
 pub(super) fn rollback(setup: &Setup, arguments: &Rollback) -> anyhow::Result<Exit> {
     let repository = chosen(setup, arguments.repository.as_deref())?;
-    let store = Volume::open(&setup.config.data)?.repository(&repository.name)?;
+    let store = Volume::open_existing(&setup.config.data)?.repository(&repository.name)?;
     if arguments.end {
         match store.end_rollback()? {
             Some(snapshot) => println!(

@@ -40,7 +40,7 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
     };
     let git = arguments.repair || arguments.rebuild;
     let volume = match git {
-        true => Volume::open(&setup.config.data)?,
+        true => Volume::open_existing(&setup.config.data)?,
         false => Volume::open_read_only(&setup.config.data)?,
     };
     let (mut problems, mut failed) = (0, false);

@@ -59,6 +59,15 @@ impl Volume {
         Ok(Self::with(root, marker, Some(lock)))
     }
 
+    /// Opens a volume for writing that must be there.
+    ///
+    /// # Errors
+    /// As [`Volume::open`]; and none.
+    pub fn open_existing(root: &Path) -> anyhow::Result<Self> {
+        Self::open_read_only(root)?;
+        Self::open(root)
+    }
+
     /// Opens a volume for writing that was open before; it must be there, and be the same.
     ///
     /// # Errors
