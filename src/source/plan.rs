@@ -81,7 +81,7 @@ impl Plan {
                 name: name.clone(),
                 id: *id,
             };
-            match remote.contains_key(&*gone.name) {
+            match resolve(&wanted_as(name), &remote, advertised).is_some() {
                 true => plan.dropped.push(gone),
                 false => plan.deleted.push(gone),
             }
@@ -246,6 +246,18 @@ mod tests {
         );
         let missing: Vec<_> = plan.missing.iter().map(|m| &*m.wanted).collect();
         assert_eq!(missing, ["nope"]);
+    }
+
+    #[test]
+    fn an_extra_ref_that_nobody_wants_any_more_is_not_called_deleted() {
+        let commit = id('8').to_string();
+        let have = ["main", "refs/heads/1.x", &commit, "gone"].map(extra_ref);
+        let have: BTreeMap<_, _> = have.into_iter().map(|name| (name, id('1'))).collect();
+        let remote = refs(&[("refs/heads/main", '1'), ("refs/heads/1.x", '1')]);
+        let plan = Plan::new(&remote, &wanted(&[], &["gone"]), &have);
+        let names = |refs: &[Ref]| refs.iter().map(|r| wanted_as(&r.name)).collect::<Vec<_>>();
+        assert_eq!(names(&plan.deleted), ["gone"]);
+        assert_eq!(names(&plan.dropped), [&*commit, "main", "refs/heads/1.x"]);
     }
 
     #[test]
