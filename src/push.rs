@@ -1,14 +1,18 @@
 //! What GitHub and GitLab send when somebody has pushed: whether a delivery is genuine, and which repository it is about. Pure.
 //!
 //! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends its secret token itself
-//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`).
-//! A delivery only ever starts what the schedule would start, so one that is sent again does no harm.
+//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`): the key is what follows
+//! `whsec_`, decoded from Base64, and signed is `<webhook-id>.<webhook-timestamp>.<body>`, with HMAC-SHA256. Refused are an
+//! empty secret or key, a proof that is missing or of another secret, and a signature whose time is no number of seconds since
+//! 1970 or more than five minutes away from now; so the clock has to be right. A delivery of GitHub, or one with a token, has
+//! no time. Any only ever starts what the schedule would start, so one that is sent again does no harm.
 
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +49,9 @@ pub struct Signed<'a> {
     pub signatures: &'a str,
 }
 
+/// How far the time of a signature may be away from now, as Standard Webhooks' own libraries have it.
+const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
 /// What a signing token begins with; the key follows in Base64.
 const SIGNING: &str = "whsec_";
 
@@ -59,12 +66,13 @@ impl Forge {
 }
 
 impl Delivery<'_> {
-    /// Whether who knows `secret` has sent `body`. An empty secret proves nothing.
-    pub fn is_by(&self, secret: &str, body: &[u8]) -> bool {
+    /// Whether who knows `secret` has sent `body`, as far as it says when about `now`. An empty secret proves nothing.
+    pub fn is_by(&self, secret: &str, body: &[u8], now: Timestamp) -> bool {
         if secret.is_empty() {
             return false;
         }
         if let Some(signed) = self.signed.filter(|_| self.forge == Forge::GitLab)
+            && signed.is_about(now)
             && signed.is_by(secret, body)
         {
             return true;
@@ -106,6 +114,12 @@ impl Delivery<'_> {
 }
 
 impl Signed<'_> {
+    fn is_about(&self, now: Timestamp) -> bool {
+        let seconds = self.timestamp.parse().ok();
+        let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        time.is_some_and(|time| now.duration_since(time).abs() <= TOLERANCE)
+    }
+
     fn is_by(&self, secret: &str, body: &[u8]) -> bool {
         let key = secret
             .strip_prefix(SIGNING)
@@ -171,6 +185,7 @@ pub fn address(url: &str) -> String {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const GITHUB: Delivery<'_> = Delivery {
         forge: Forge::GitHub,
         event: "push",
@@ -188,10 +203,10 @@ mod tests {
     #[test]
     fn a_delivery_is_proved_by_the_secret_and_for_its_own_bytes() {
         let secret = "It's a Secret to Everybody";
-        assert!(GITHUB.is_by(secret, b"Hello, World!"));
-        assert!(!GITHUB.is_by(secret, b"Hello, World."));
-        assert!(!GITHUB.is_by("another", b"Hello, World!"));
-        assert!(GITLAB.is_by("a secret", b"anything"));
+        assert!(GITHUB.is_by(secret, b"Hello, World!", NOW));
+        assert!(!GITHUB.is_by(secret, b"Hello, World.", NOW));
+        assert!(!GITHUB.is_by("another", b"Hello, World!", NOW));
+        assert!(GITLAB.is_by("a secret", b"anything", NOW));
         for proof in [
             None,
             Some(""),
@@ -200,11 +215,14 @@ mod tests {
             Some("a secre"),
         ] {
             assert!(
-                !Delivery { proof, ..GITHUB }.is_by(secret, b"Hello, World!"),
+                !Delivery { proof, ..GITHUB }.is_by(secret, b"Hello, World!", NOW),
                 "{proof:?}"
             );
-            assert!(!Delivery { proof, ..GITLAB }.is_by("a secret", b""), "{proof:?}");
-            assert!(!Delivery { proof, ..GITLAB }.is_by("", b""), "{proof:?}");
+            assert!(
+                !Delivery { proof, ..GITLAB }.is_by("a secret", b"", NOW),
+                "{proof:?}"
+            );
+            assert!(!Delivery { proof, ..GITLAB }.is_by("", b"", NOW), "{proof:?}");
         }
     }
 
@@ -225,34 +243,37 @@ mod tests {
                 ..GITLAB
             }
         }
-        assert!(by(signed).is_by(secret, body));
-        assert!(!by(signed).is_by(secret, b"{}"));
-        assert!(!by(signed).is_by(&secret[6..], body));
-        assert!(
-            !by(Signed {
-                timestamp: "1614265331",
-                ..signed
-            })
-            .is_by(secret, body)
-        );
-        assert!(
-            !by(Signed {
-                signatures: "",
-                ..signed
-            })
-            .is_by(secret, body)
-        );
+        let sent = Timestamp::from_second(1_614_265_330).unwrap();
+        let is_by = |signed, secret, body| by(signed).is_by(secret, body, sent);
+        assert!(is_by(signed, secret, body));
+        assert!(!is_by(signed, secret, b"{}"));
+        assert!(!is_by(signed, &secret[6..], body));
+        for timestamp in ["1614265331", "yesterday", ""] {
+            assert!(
+                !is_by(Signed { timestamp, ..signed }, secret, body),
+                "{timestamp}"
+            );
+        }
+        let none = Signed {
+            signatures: "",
+            ..signed
+        };
+        assert!(!is_by(none, secret, body));
+        for (seconds, is_about) in [(300, true), (-300, true), (301, false), (-301, false)] {
+            let now = sent + SignedDuration::from_secs(seconds);
+            assert_eq!(by(signed).is_by(secret, body, now), is_about, "{seconds}");
+        }
         // Signed with no key at all, as anybody can.
         let forged = Signed {
             signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=",
             ..signed
         };
-        assert!(!by(forged).is_by("whsec_", body));
+        assert!(!is_by(forged, "whsec_", body));
         let github = Delivery {
             forge: Forge::GitHub,
             ..by(signed)
         };
-        assert!(!github.is_by(secret, body));
+        assert!(!github.is_by(secret, body, sent));
     }
 
     #[test]

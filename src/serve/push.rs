@@ -110,7 +110,7 @@ fn answer(pushes: &Pushes, published: &Published, fields: Fields<'_>, body: &[u8
     let (mut genuine, mut unreadable) = (false, false);
     for (_, secret) in secrets {
         match secret.read() {
-            Ok(secret) => genuine |= delivery.is_by(&secret, body),
+            Ok(secret) => genuine |= delivery.is_by(&secret, body, jiff::Timestamp::now()),
             Err(error) => {
                 tracing::error!("a delivery cannot be checked: {error:#}");
                 unreadable = true;
