@@ -100,15 +100,24 @@ impl Document {
             );
         }
         Checker::new(&self.resources, base.as_ref()).document(&self, &self.amend, report);
-        let known = |name: &&String| {
-            base.as_ref()
-                .is_some_and(|b| b.sources.iter().any(|s| s.name == **name))
-        };
-        for name in self.amend.keys().filter(|name| !known(name)) {
-            let names = base
-                .iter()
-                .flat_map(|b| b.sources.iter().map(|s| s.name.as_str()));
-            report.add(&root.key("amend").key(name), unknown(name, names));
+        match &base {
+            Some(base) => {
+                let names = || base.sources.iter().map(|source| source.name.as_str());
+                for name in self
+                    .amend
+                    .keys()
+                    .filter(|name| names().all(|known| known != **name))
+                {
+                    report.add(&root.key("amend").key(name), unknown(name, names()));
+                }
+            }
+            None if self.amend.is_empty() => {}
+            None => {
+                let complaint = Complaint::new("`amend` needs `extends`");
+                let hint =
+                    "it adds to sources of a built-in recipe; change those of this one where they stand";
+                report.add(&root.key("amend"), complaint.hint(hint));
+            }
         }
         Ok(Some(self.over(base)))
     }
@@ -210,6 +219,10 @@ amend:
             (
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: []}]\n",
                 "r.yaml:1:65: sources[0].packages: a source makes at least one package",
+            ),
+            (
+                "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",
+                "r.yaml:2:8: amend: `amend` needs `extends`\n  hint: it adds to sources of a built-in recipe; change those of this one where they stand",
             ),
             (
                 "resources: {}\n",
