@@ -52,7 +52,11 @@ pub enum Cause {
         reason: &'static str,
     },
     #[error("no known_hosts file is configured for `{host}`")]
-    NoKnownHosts { host: String },
+    NoKnownHosts {
+        host: String,
+        /// What ssh-keyscan has to be called with.
+        scan: String,
+    },
     #[error("the host key of `{host}` is not in `{}`", .file.display())]
     HostKeyUnknown {
         host: String,
@@ -87,6 +91,13 @@ impl Cause {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            // rustls tells these two by their names alone.
+            Self::Tls { reason, .. } if reason.contains("CaUsedAsEndEntity") => Some(
+                "the server's own certificate is marked as an authority's, as `openssl req -x509` makes it by default: make it with `-addext basicConstraints=CA:FALSE`".into(),
+            ),
+            Self::Tls { reason, .. } if reason.contains("InvalidContentType") => {
+                Some("is this the port of http?".into())
+            }
             Self::Tls { .. } => Some("name the certificate authority of this host in `git.ca_file`".into()),
             Self::Denied { credential: None, .. } => {
                 Some("configure a credential for this url, or check that the repository is public".into())
@@ -97,8 +108,8 @@ impl Cause {
             Self::NotFound => Some(
                 "check the url; hosts also answer so when a private repository needs a credential".into(),
             ),
-            Self::NoKnownHosts { host } => Some(format!(
-                "give the credential for this url a `known_hosts_file`, as `ssh-keyscan {host}` prints it"
+            Self::NoKnownHosts { scan, .. } => Some(format!(
+                "give the credential for this url a `known_hosts_file`, as `ssh-keyscan {scan}` prints it"
             )),
             Self::HostKeyUnknown { line, .. } => {
                 Some(format!("if this key is the right one, add the line: {line}"))

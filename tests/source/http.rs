@@ -185,6 +185,33 @@ fn a_private_certificate_authority_is_trusted_when_named() {
 }
 
 #[test]
+fn what_fails_with_tls_has_a_hint_of_its_own() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    let authority = Authority::new();
+    let mut mirror = Mirror::new();
+    mirror.settings.ca_file = Some(authority.ca_file());
+    let own = Server::start_tls(upstream.root(), authority.server_with_own());
+    // What nginx says to a handshake at its port of http.
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = plain.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = plain.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 16384]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = stream.read(&mut [0; 16384]);
+    });
+    for (port, hint) in [
+        (own.port(), "basicConstraints=CA:FALSE"),
+        (port, "hint: is this the port of http?"),
+    ] {
+        let error = mirror.fails(&format!("https://127.0.0.1:{port}/x.git"));
+        assert!(matches!(error.cause, Cause::Tls { .. }), "{error:?}");
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_is_unreachable() {
     let mirror = Mirror::new();
     let free = TcpListener::bind("127.0.0.1:0")

@@ -138,7 +138,9 @@ fn known_hosts_must_be_configured_and_readable() {
     s.credential().known_hosts_file = Some("/no/such/file".into());
     assert!(matches!(s.cause(), Cause::File { .. }));
     s.credential().known_hosts_file = None;
-    assert!(matches!(s.cause(), Cause::NoKnownHosts { .. }));
+    let error = s.mirror.fails(&s.url());
+    assert!(matches!(error.cause, Cause::NoKnownHosts { .. }));
+    assert!(error.to_string().contains("`ssh-keyscan -p "), "{error}");
     s.mirror.settings.credentials.clear();
     assert!(matches!(s.cause(), Cause::NoKnownHosts { .. }));
 }

@@ -103,10 +103,19 @@ impl Authority {
 
     /// For a server that shows the certificate.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
-        let chain = CertificateDer::pem_file_iter(self.file("server.pem"))
+        self.shows("server")
+    }
+
+    /// For a server that shows the certificate of the authority as its own.
+    pub fn server_with_own(&self) -> Arc<rustls::ServerConfig> {
+        self.shows("ca")
+    }
+
+    fn shows(&self, name: &str) -> Arc<rustls::ServerConfig> {
+        let chain = CertificateDer::pem_file_iter(self.file(&format!("{name}.pem")))
             .expect("a file")
             .map(|c| c.expect("PEM"));
-        let key = PrivateKeyDer::from_pem_file(self.file("server.key")).expect("a key");
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

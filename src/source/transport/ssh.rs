@@ -74,7 +74,13 @@ impl Ssh {
         let credential = self.credential.as_ref();
         match credential.and_then(|credential| credential.known_hosts_file.as_deref()) {
             Some(file) => KnownHosts::read(file, &self.address),
-            None => Err(Cause::NoKnownHosts { host: self.host() }),
+            None => Err(Cause::NoKnownHosts {
+                host: self.host(),
+                scan: match self.address.port {
+                    22 => self.address.host.clone(),
+                    port => format!("-p {port} {}", self.address.host),
+                },
+            }),
         }
     }
 
