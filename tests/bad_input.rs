@@ -430,6 +430,35 @@ fn only_a_cycle_makes_a_new_store() {
     }
 }
 
+/// As `mirror plan | head -1` does, whose reader goes before the end.
+#[test]
+fn output_that_nobody_reads_any_more_is_no_error() {
+    let lab = Lab::new();
+    good(&lab);
+    lab.configure(free_port(), GOOD);
+    lab.build(0);
+    for arguments in [
+        &["check"][..],
+        &["plan"],
+        &["verify"],
+        &["schema"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
+            .args(arguments)
+            .arg("--config")
+            .arg(lab.path("mirror.yaml"))
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert_eq!(said, "", "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
     let lab = Lab::new();

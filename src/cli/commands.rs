@@ -1,7 +1,7 @@
 //! The commands that end by themselves.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 
 use super::named::unused_rewrites;
+use super::output::Output;
 use super::progress::Display;
 use super::publisher::make_variants;
 use super::setup::{Repository, Setup};
@@ -275,7 +276,7 @@ pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
 
 /// What the configuration means.
 pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Output;
     let config = &setup.config;
     let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     writeln!(
@@ -327,12 +328,11 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
 }
 
 /// The JSON Schema of a kind of file.
-pub(super) fn schema(of: SchemaOf) -> Exit {
+pub(super) fn schema(of: SchemaOf) -> anyhow::Result<Exit> {
     let schema = match of {
         SchemaOf::Config => config::json_schema(),
         SchemaOf::Recipe => Recipe::json_schema(),
     };
-    // Whoever reads it may have seen enough.
-    let _ = writeln!(io::stdout(), "{schema:#}");
-    Exit::Complete
+    writeln!(Output, "{schema:#}")?;
+    Ok(Exit::Complete)
 }

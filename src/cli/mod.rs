@@ -10,6 +10,7 @@ mod interrupt;
 mod live;
 mod named;
 mod notify;
+mod output;
 mod plan;
 mod process;
 mod progress;
@@ -25,11 +26,13 @@ mod summary;
 mod upkeep;
 mod verify;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use self::output::Output;
 use crate::config::{LogFormat, LogLevel};
 use crate::observe::init_logging;
 
@@ -124,11 +127,8 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = match arguments.command.clone().unwrap_or(Command::Run) {
-        Command::Schema { of } => commands::schema(of),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "mirror", &mut std::io::stdout());
-            Exit::Complete
-        }
+        Command::Schema { of } => finish(commands::schema(of)),
+        Command::Completions { shell } => finish(completions(shell)),
         command => configured(&command, &arguments),
     };
     exit.into()
@@ -178,6 +178,13 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         }
     });
     finish(result)
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "mirror", &mut text);
+    Output.write_all(&text)?;
+    Ok(Exit::Complete)
 }
 
 fn finish(result: anyhow::Result<Exit>) -> Exit {

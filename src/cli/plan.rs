@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::Exit;
 use super::commands::{NOBODY, with_job};
+use super::output::Output;
 use super::setup::Setup;
 use crate::cycle;
 use crate::package::plan::{Outcome, Plan};
@@ -15,7 +16,7 @@ use crate::store::Volume;
 /// What a cycle would build.
 pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
     let volume = Volume::open_existing(&setup.config.data)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Output;
     let mut exit = Exit::Complete;
     for repository in &setup.repositories {
         let store = match volume.repository(&repository.name) {

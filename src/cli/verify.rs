@@ -1,11 +1,13 @@
 //! `mirror verify`: everything that is published, compared with the ledger, with itself, with git, with another mirror.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::Output;
 use super::rollback::chosen;
 use super::setup::{Repository, Setup};
 use super::{Exit, commands, publisher};
@@ -48,7 +50,7 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
         let store = match volume.repository(&repository.name) {
             Ok(store) => store,
             Err(error) => {
-                println!("{}: {error:#}", repository.name);
+                writeln!(Output, "{}: {error:#}", repository.name)?;
                 failed = true;
                 continue;
             }
@@ -85,19 +87,19 @@ impl Checked<'_> {
     /// Checks one repository and answers how many problems are left.
     fn all(&self, arguments: &Verify) -> anyhow::Result<usize> {
         let releases = self.store.standing()?;
-        let damaged = self.archives(&releases);
+        let damaged = self.archives(&releases)?;
         let mut problems = 0;
         if arguments.repair && !damaged.is_empty() {
             problems += self.again(&damaged, true)?;
         } else if !damaged.is_empty() {
             problems += damaged.len();
-            self.say("hint: `mirror verify --repair` builds damaged archives again from git");
+            self.say("hint: `mirror verify --repair` builds damaged archives again from git")?;
         }
         let newest = self.store.newest_snapshot()?;
         let mut urls = 0;
         for number in self.store.snapshot_numbers()? {
             if let Err(error) = self.store.load(number).and_then(|s| s.check_files()) {
-                problems += self.say(&format!("snapshot {number}: {error:#}"));
+                problems += self.say(&format!("snapshot {number}: {error:#}"))?;
             }
         }
         if let Some(snapshot) = &newest {
@@ -113,7 +115,8 @@ impl Checked<'_> {
                 .collect();
             problems += self.again(&built, false)?;
         }
-        println!(
+        writeln!(
+            Output,
             "{}: {} archives with {} bytes, {} lines of the ledger, snapshot {}, {urls} URLs: {}",
             self.repository.name,
             releases.len(),
@@ -125,30 +128,31 @@ impl Checked<'_> {
                 1 => "1 problem".to_owned(),
                 many => format!("{many} problems"),
             }
-        );
+        )?;
         Ok(problems)
     }
 
-    fn say(&self, problem: &str) -> usize {
-        println!("{}: {problem}", self.repository.name);
-        1
+    /// Answers that it is one problem.
+    fn say(&self, problem: &str) -> anyhow::Result<usize> {
+        writeln!(Output, "{}: {problem}", self.repository.name)?;
+        Ok(1)
     }
 
     /// Reads all archives and answers the damaged ones.
-    fn archives(&self, releases: &[Release]) -> Vec<Release> {
+    fn archives(&self, releases: &[Release]) -> anyhow::Result<Vec<Release>> {
         let bar = ProgressBar::new(releases.iter().map(|release| release.size).sum());
         let style = "archives {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
         bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
         let mut damaged = Vec::new();
         for release in releases {
             if let Err(error) = self.store.check_archive(release) {
-                bar.suspend(|| self.say(&format!("{error:#}")));
+                bar.suspend(|| self.say(&format!("{error:#}")))?;
                 damaged.push(release.clone());
             }
             bar.inc(release.size);
         }
         bar.finish_and_clear();
-        damaged
+        Ok(damaged)
     }
 
     /// Builds releases again, and answers how many do not end well.
@@ -170,25 +174,29 @@ impl Checked<'_> {
             match result {
                 Again::Equal => equal += 1,
                 Again::Mended => {
-                    self.say(&format!("{what}: repaired"));
+                    self.say(&format!("{what}: repaired"))?;
                 }
                 Again::Other(sha256) => {
                     problems += self.say(&format!(
                         "{what}: built again it has SHA-256 {sha256}, not {}",
                         release.sha256
-                    ));
+                    ))?;
                 }
                 // What upstream has changed or removed since says nothing of the published bytes.
                 Again::Impossible(because) if !mend => {
-                    self.say(&format!("{what}: not compared: {because}"));
+                    self.say(&format!("{what}: not compared: {because}"))?;
                 }
                 Again::Impossible(because) => {
-                    problems += self.say(&format!("{what}: not repaired: {because}"))
+                    problems += self.say(&format!("{what}: not repaired: {because}"))?;
                 }
             }
         }
         if !mend {
-            println!("{}: {equal} versions built again are equal", self.repository.name);
+            writeln!(
+                Output,
+                "{}: {equal} versions built again are equal",
+                self.repository.name
+            )?;
         }
         Ok(problems)
     }
@@ -216,11 +224,11 @@ impl Checked<'_> {
                 .strip_prefix(&prefix)
                 .map(|rest| format!("{}{rest}", base.path()));
             if !path.is_some_and(|path| site.answers(&path)) {
-                wrong += self.say(&format!("`{url}` is in the metadata, and is not answered: after a change of `url`, `mirror build` makes the metadata anew"));
+                wrong += self.say(&format!("`{url}` is in the metadata, and is not answered: after a change of `url`, `mirror build` makes the metadata anew"))?;
             } else if shasum.is_some() && sha1.get(url) != shasum.as_ref() {
                 wrong += self.say(&format!(
                     "`{url}` has another checksum in the metadata than in the ledger"
-                ));
+                ))?;
             }
         }
         Ok((urls.len(), wrong))
@@ -247,15 +255,16 @@ impl Checked<'_> {
                     let (name, version) = version;
                     different += self.say(&format!(
                         "{name} {version}: SHA-1 {shasum} here, {there} at {base}"
-                    ));
+                    ))?;
                 }
             }
         }
-        println!(
+        writeln!(
+            Output,
             "{}: {same} versions are equal, {different} differ, {here} are only here, {} only at {base}",
             self.repository.name,
             other.len()
-        );
+        )?;
         Ok(different)
     }
 }
