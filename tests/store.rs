@@ -1252,6 +1252,10 @@ fn verify_compares_with_another_mirror() {
         2,
     );
     assert!(text.contains("Connection refused"), "{text}");
+    for nonsense in ["nonsense", "127.0.0.1:8080", "localhost:8080", "file:///mirror/"] {
+        let text = command(&other, &["verify", "--against", nonsense], 64);
+        assert!(text.contains("expected an http or https URL"), "{text}");
+    }
 }
 
 #[test]

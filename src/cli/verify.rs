@@ -6,6 +6,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use url::Url;
 
 use super::output::Output;
 use super::rollback::chosen;
@@ -28,11 +29,17 @@ pub(super) struct Verify {
     #[arg(long)]
     rebuild: bool,
     /// Compare the checksums of all versions with those of the mirror at this URL
-    #[arg(long, value_name = "URL")]
-    against: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = mirror_url)]
+    against: Option<Url>,
     /// Only this repository
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
+}
+
+fn mirror_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or("expected an http or https URL such as `https://mirror.example.com/`")
 }
 
 pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> {
@@ -235,11 +242,11 @@ impl Checked<'_> {
     }
 
     /// Compares with another mirror; answers how many versions differ.
-    fn against(&self, url: &str) -> anyhow::Result<usize> {
+    fn against(&self, url: &Url) -> anyhow::Result<usize> {
         let snapshot = self.store.newest_snapshot()?.context("nothing is published")?;
         let (_, own) = own(&snapshot)?;
         let settings = self.setup.fetch_settings()?;
-        let base = format!("{}/", url.trim_end_matches('/'));
+        let base = format!("{}/", url.as_str().trim_end_matches('/'));
         let get = |path: &str| Ok(source::download(&format!("{base}{path}"), &settings)?);
         let root: Root = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
