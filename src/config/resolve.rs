@@ -115,12 +115,20 @@ const MIN_HEADER_SIZE: usize = 8 * 1024;
 fn check_limits(document: &Document, report: &mut Report) {
     let serve = Path::default().key("serve");
     let tls = document.serve.tls.as_ref();
-    for (path, addresses) in [
-        (serve.key("listen"), Some(&document.serve.listen)),
-        (serve.key("tls").key("listen"), tls.map(|tls| &tls.listen)),
+    for (path, addresses, hint) in [
+        (
+            serve.key("listen"),
+            Some(&document.serve.listen),
+            "there is no TLS without plain HTTP: to keep that inside, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
+        ),
+        (
+            serve.key("tls").key("listen"),
+            tls.map(|tls| &tls.listen),
+            "without `serve.tls` there is no TLS",
+        ),
     ] {
         if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
-            report.add(&path, Complaint::new("expected at least one address"));
+            report.add(&path, Complaint::new("expected at least one address").hint(hint));
         }
     }
     check_listen(document, report);

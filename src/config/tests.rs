@@ -241,6 +241,14 @@ fn broken_configurations_say_what_is_wrong_and_where() {
             "mirror.yaml:2:31: serve.listen[1]: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, found `localhost`",
         ),
         (
+            with("serve: {listen: []}\n"),
+            "mirror.yaml:2:17: serve.listen: expected at least one address\n  hint: there is no TLS without plain HTTP: to keep that inside, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
+        ),
+        (
+            with("serve: {tls: {listen: [], certificate: c, key: k}}\n"),
+            "mirror.yaml:2:23: serve.tls.listen: expected at least one address\n  hint: without `serve.tls` there is no TLS",
+        ),
+        (
             with("data: 7\n"),
             "mirror.yaml:2:7: data: expected a path, found the number 7\n  hint: put it in quotes",
         ),
