@@ -406,16 +406,11 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn only_a_cycle_makes_a_new_store() {
+fn what_needs_something_published_makes_no_new_store() {
     let lab = Lab::new();
     good(&lab);
     lab.configure(free_port(), GOOD);
-    for arguments in [
-        &["plan"][..],
-        &["rollback"],
-        &["rollback", "--end"],
-        &["verify", "--repair"],
-    ] {
+    for arguments in [&["rollback"][..], &["rollback", "--end"], &["verify", "--repair"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
             .args(arguments)
             .arg("--config")
@@ -443,6 +438,7 @@ fn output_that_nobody_reads_any_more_is_no_error() {
         &["verify"],
         &["schema"],
         &["completions", "bash"],
+        &["rollback", "--end"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

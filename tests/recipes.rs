@@ -50,7 +50,6 @@ fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
       - {package: acme/x, version: 1.0.0, reason: gone, files: {}}
 ";
     lab.configure(free_port(), source);
-    lab.write("data/STORE", "mirror store 2\nid 1\n");
     let plan = lab.mirror("plan");
     let said = text(&plan);
     assert_eq!(plan.status.code(), Some(0), "{said}");

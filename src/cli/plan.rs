@@ -15,7 +15,7 @@ use crate::store::Volume;
 
 /// What a cycle would build.
 pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
-    let volume = Volume::open_existing(&setup.config.data)?;
+    let volume = Volume::open(&setup.config.data)?;
     let mut out = Output;
     let mut exit = Exit::Complete;
     for repository in &setup.repositories {

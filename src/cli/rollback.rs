@@ -1,9 +1,12 @@
 //! `mirror rollback`: the metadata of an earlier snapshot, until it is ended.
 
+use std::io::Write as _;
+
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::Exit;
+use super::output::Output;
 use super::setup::{Repository, Setup};
 use crate::cycle::Report;
 use crate::store::Volume;
@@ -26,11 +29,12 @@ pub(super) fn rollback(setup: &Setup, arguments: &Rollback) -> anyhow::Result<Ex
     let store = Volume::open_existing(&setup.config.data)?.repository(&repository.name)?;
     if arguments.end {
         match store.end_rollback()? {
-            Some(snapshot) => println!(
+            Some(snapshot) => writeln!(
+                Output,
                 "{}: snapshot {} ends the rollback; the next cycle publishes everything: `mirror build` runs it now",
                 repository.name, snapshot.manifest.number
-            ),
-            None => println!("{}: there is no rollback to end", repository.name),
+            )?,
+            None => writeln!(Output, "{}: there is no rollback to end", repository.name)?,
         }
         return Ok(Exit::Complete);
     }
@@ -38,12 +42,13 @@ pub(super) fn rollback(setup: &Setup, arguments: &Rollback) -> anyhow::Result<Ex
     let last = Report::last(store.latest_snapshot()?.as_ref(), &store.cycles());
     let snapshot = store.roll_back(arguments.to)?;
     store.note_report(serde_json::to_value(last)?)?;
-    println!(
+    writeln!(
+        Output,
         "{}: snapshot {} has the content of snapshot {}; cycles publish no metadata until `mirror rollback --end`",
         repository.name,
         snapshot.manifest.number,
         snapshot.manifest.rollback_to.unwrap_or_default()
-    );
+    )?;
     Ok(Exit::Complete)
 }
 
