@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::Exit;
 use super::live::Told;
@@ -57,8 +58,13 @@ pub(super) fn with_server(
     }
     let signals = Signals::default();
     std::thread::scope(|scope| {
-        let builder = scope.spawn(|| work(told, &signals));
-        let served = runtime.block_on(serve_until_signal(server, &signals));
+        let (works, ended) = oneshot::channel::<()>();
+        let builder = scope.spawn(|| {
+            // Dropped also by a panic.
+            let _works = works;
+            work(told, &signals);
+        });
+        let served = runtime.block_on(serve_until_signal(server, &signals, ended));
         // A cycle is interrupted at any instant without harm, and waiting for it could outlast the grace time.
         let until = Instant::now() + LINGER;
         while !builder.is_finished() && Instant::now() < until {
@@ -98,7 +104,12 @@ fn serving_threads() -> usize {
     (processors / 2).max(1)
 }
 
-async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result<()> {
+/// A server beside which nothing works any more ends, too: it would say that all is well for ever.
+async fn serve_until_signal(
+    server: Server,
+    signals: &Signals,
+    ended: oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
@@ -110,7 +121,12 @@ async fn serve_until_signal(server: Server, signals: &Signals) -> anyhow::Result
     };
     let cut = server
         .run(async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = reload => {} }
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = reload => {}
+                _ = ended => tracing::error!("the work beside the server was given up by a defect of this program"),
+            }
             tracing::info!("shutting down");
             signals.stop.set();
         })

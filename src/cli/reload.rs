@@ -76,11 +76,14 @@ impl Watch {
         if !asked && (!settled || files == self.loaded) {
             return None;
         }
+        // What changes while it is loaded is noticed at the next look.
         self.loaded = files;
         let loaded = setup::load(self.named.as_deref()).map(|mut setup| {
             self.recipes = recipes(&setup);
-            self.loaded = self.files();
-            self.seen.clone_from(&self.loaded);
+            let named = self.files().into_iter();
+            self.loaded = named
+                .map(|(path, digest)| (path.clone(), self.loaded.remove(&path).unwrap_or(digest)))
+                .collect();
             keep_what_needs_a_restart(&mut setup, current);
             setup
         });
