@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::marker::Marker;
 use super::probe::{self, Space};
@@ -36,15 +36,7 @@ impl Volume {
     /// # Errors
     /// [`Unavailable`], a folder that is not a store, or one of a newer format.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        let writable = writable();
-        fs::create_dir_all(root)
-            .map_err(|error| unwritable(root, error))
-            .with_context(|| {
-                format!(
-                    "failed to create the data directory `{}`\n{writable}",
-                    root.display()
-                )
-            })?;
+        fs::create_dir_all(root).map_err(|error| unwritable("create", root, &error))?;
         let lock = lock(root)?;
         let marker = match Marker::read(root)? {
             Some(marker) if marker.is_old() => migrate(root, &marker)?,
@@ -235,18 +227,19 @@ fn register(root: &Path, name: &str, marker: &Mutex<Marker>) -> anyhow::Result<(
     Ok(())
 }
 
-fn unwritable(root: &Path, error: io::Error) -> anyhow::Error {
-    if error.kind() == ErrorKind::ReadOnlyFilesystem {
-        return Unavailable::ReadOnly(root.to_owned()).into();
-    }
-    error.into()
-}
-
-/// What to do about a folder that cannot be written to.
-fn writable() -> String {
+/// Why the data directory is not as it has to be, and what to do where it belongs to somebody else.
+fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
     let user = rustix::process::geteuid().as_raw();
-    format!(
-        "hint: let user {user}, who this runs as, write there (`chown -R {user}`), or change `data` in the configuration"
+    let hint = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => return Unavailable::ReadOnly(root.to_owned()).into(),
+        ErrorKind::PermissionDenied => format!(
+            "\nhint: let user {user}, who this runs as, write there (`chown -R {user}`), or change `data` in the configuration"
+        ),
+        _ => String::new(),
+    };
+    anyhow!(
+        "failed to {verb} the data directory `{}`: {error}{hint}",
+        root.display()
     )
 }
 
@@ -258,14 +251,8 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         .write(true)
         .open(&path);
     let lock = match lock {
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => return Err(unwritable(root, error)),
-        lock => lock.with_context(|| {
-            format!(
-                "failed to write to the data directory `{}`\n{}",
-                root.display(),
-                writable()
-            )
-        })?,
+        Err(error) => return Err(unwritable("write to", root, &error)),
+        Ok(lock) => lock,
     };
     match lock.try_lock() {
         Ok(()) => {}
