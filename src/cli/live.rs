@@ -29,7 +29,6 @@ struct Known {
     state: status::State,
     texts: Vec<(String, Kind, Vec<u8>)>,
     figures: Figures,
-    since: i64,
 }
 
 /// Whom to tell.
@@ -56,7 +55,6 @@ pub(super) struct Keeper<'a> {
     seen: Vec<Seen>,
     known: Vec<Option<Known>>,
     doing: Vec<Doing>,
-    front: Option<Live>,
 }
 
 impl<'a> Keeper<'a> {
@@ -76,7 +74,6 @@ impl<'a> Keeper<'a> {
             seen: stores.iter().map(|_| Seen::default()).collect(),
             known: stores.iter().map(|_| None).collect(),
             doing: Vec::new(),
-            front: None,
         };
         keeper.look();
         keeper
@@ -124,15 +121,13 @@ impl<'a> Keeper<'a> {
         let mut texts: Vec<_> = self.known.iter().flatten().flat_map(Known::texts).collect();
         let doing = repositories().zip(&self.doing);
         texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
-        self.front = overview(self.setup, &self.known, self.front.take());
-        texts.extend(self.front.clone());
+        texts.extend(overview(self.setup, &self.known));
         self.told.published.tell(texts);
     }
 }
 
-/// The page at the root of the host, where that is no repository's; it names none that is private. It is as `before` for as
-/// long as it says the same.
-fn overview(setup: &Setup, known: &[Option<Known>], before: Option<Live>) -> Option<Live> {
+/// The page at the root of the host, where that is no repository's; it names none that is private.
+fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
     let listed: Vec<_> = setup
         .repositories
         .iter()
@@ -152,17 +147,10 @@ fn overview(setup: &Setup, known: &[Option<Known>], before: Option<Live>) -> Opt
         return None;
     }
     let page = status::overview(setup.config.site.name.as_deref(), &listed)?;
-    let bytes = page.into_string().into_bytes();
-    let last_modified = match before {
-        Some(before) if before.bytes == bytes => return Some(before),
-        Some(before) => before.last_modified + 1,
-        None => 0,
-    };
     Some(Live {
         path: "/".to_owned(),
         kind: Kind::Page,
-        bytes,
-        last_modified: last_modified.max(Timestamp::now().as_second()),
+        bytes: page.into_string().into_bytes(),
     })
 }
 
@@ -172,7 +160,6 @@ fn progress_of(repository: &setup::Repository, doing: &Doing) -> Live {
         path: format!("{}progress.json", repository.base_url.path()),
         kind: Kind::Metadata,
         bytes: format!("{document:#}\n").into_bytes(),
-        last_modified: Timestamp::now().as_second(),
     }
 }
 
@@ -219,14 +206,12 @@ fn look(
         space: space(setup),
         now,
     };
-    let before = known.as_ref().map_or(0, |known| known.since + 1);
     *known = Some(Known {
         cycles_changed,
         state: facts.state(),
         complete: facts.is_complete(),
         texts: render(repository, &facts),
         figures: status::figures(&facts),
-        since: now.as_second().max(before),
         cycles,
     });
     true
@@ -299,7 +284,6 @@ impl Known {
             path: path.clone(),
             kind: *kind,
             bytes: bytes.clone(),
-            last_modified: self.since,
         })
     }
 }

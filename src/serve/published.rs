@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use jiff::Timestamp;
 
 use super::access::Doors;
 use super::live::{Live, Texts};
@@ -52,7 +53,9 @@ impl Published {
 
     /// Replaces what is said about the mirror itself.
     pub fn tell(&self, texts: Vec<Live>) {
-        self.0.texts.store(Arc::new(Texts::new(texts)));
+        let now = Timestamp::now().as_second();
+        let texts = Texts::new(texts, &self.0.texts.load(), now);
+        self.0.texts.store(Arc::new(texts));
     }
 
     /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said

@@ -269,6 +269,11 @@ impl Entry {
         Some(Self::in_memory(self.kind, bytes, *last_modified))
     }
 
+    /// Whether it is of these bytes.
+    pub(super) fn is_in_memory(&self, bytes: &[u8]) -> bool {
+        matches!(&self.identity.content, Content::Memory(known) if known == bytes)
+    }
+
     pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
         let (content, integrity) = (Content::Memory(bytes.into()), Integrity::new(sha256, false));
