@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::{Lab, free_port, get, request};
+use lab::{Lab, free_port, get, request, run};
 
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
@@ -15,6 +15,9 @@ const GITHUB_SECRET: &str = "what only GitHub knows";
 const GITLAB_TOKEN: &str = "what only GitLab knows";
 const GITHUB_BODY: &str = r#"{"ref": "refs/tags/1.1.0", "repository": {"clone_url": "https://git.example/modules.git", "ssh_url": "git@git.example:modules.git"}}"#;
 const GITLAB_BODY: &str = r#"{"object_kind": "tag_push", "project": {"git_http_url": "https://git.example/modules.git", "git_ssh_url": "git@git.example:modules.git"}}"#;
+
+/// What a delivery is asked for before it is read.
+const PROOF: &str = "X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256=00\r\n";
 
 /// A mirror with version 1.0.0 that has nothing to do until the night.
 fn lab(port: u16, push: &str) -> Lab {
@@ -190,7 +193,7 @@ fn a_delivery_comes_in_whatever_way_http_has() {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         write!(
             stream,
-            "POST /-/push HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n{body}"
+            "POST /-/push HTTP/1.1\r\nHost: x\r\n{PROOF}{header}\r\n\r\n{body}"
         )
         .unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -198,6 +201,41 @@ fn a_delivery_comes_in_whatever_way_http_has() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{header} {body:?}: {answer}");
     }
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
+    let port = free_port();
+    let lab = lab(port, "push:\n  - {from: github, secret_file: github}\n");
+    let server = lab.serve("run", port);
+    let announce = |headers: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = format!("POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let answered = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let began = Instant::now();
+    assert!(answered(announce("")).starts_with("HTTP/1.1 400 "));
+    assert!(answered(announce("X-GitHub-Event: push\r\n")).starts_with("HTTP/1.1 401 "));
+    let silent: Vec<_> = (0..6).map(|_| announce(PROOF)).collect();
+    let signed = github("ping", GITHUB_SECRET, GITHUB_BODY);
+    let status = run(Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args(["--interface", "127.0.0.2", "-d", GITHUB_BODY])
+        .args(signed.lines().flat_map(|header| ["-H", header]))
+        .arg(format!("http://127.0.0.1:{port}/-/push")));
+    assert_eq!(status, "200", "another client has its own place");
+    assert!(began.elapsed() < Duration::from_secs(3), "nobody was waited for");
+    drop(silent);
+    let silent = announce(PROOF);
+    assert_eq!(post(port, &signed, GITHUB_BODY).0, 200, "it waits for its turn");
+    assert!(answered(silent).starts_with("HTTP/1.1 408 "));
     assert_eq!(server.stop(), Some(0));
 }
 

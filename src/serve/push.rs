@@ -1,19 +1,23 @@
 //! Deliveries of GitHub and GitLab: read, checked, and passed on as the names of the repositories to build.
 //!
-//! Nobody is known before the whole body is read, so it is bounded in size, in time, and in how many are read at once. What
-//! is in it is not logged, and no answer tells more than the sender knows.
+//! Nobody is known before the whole body is read, so it is bounded in size, in time, and in how many are read at once, in
+//! all and of one client; the others wait. What is in it is not logged, and no answer tells more than the sender knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Buf as _;
 use hyper::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::answer::{not_found, text, unavailable};
+use super::limits::network;
 use super::published::Published;
 use super::reply::Reply;
 use super::request::Fields;
@@ -26,11 +30,18 @@ pub const PUSH: &str = "/-/push";
 /// In bytes; a push of two thousand commits has a few millions.
 const LARGEST: usize = 4 << 20;
 
-/// How long a body may take; GitHub itself gives up after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a delivery waits for its turn: longer than the bodies take that are read when it comes, and with its own not as
+/// long as GitHub waits, which gives up after ten seconds and does not send again.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// Bodies that are read at once.
-static PLACES: Semaphore = Semaphore::const_new(2);
+static PLACES: Semaphore = Semaphore::const_new(4);
+
+/// Of one client one is read at a time. Clients that fall together wait for each other.
+static CLIENTS: [Semaphore; 1 << u8::BITS] = [const { Semaphore::const_new(1) }; 1 << u8::BITS];
 
 /// Whose deliveries are taken, and what each starts.
 #[derive(Default)]
@@ -40,8 +51,13 @@ pub struct Pushes {
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Answers a delivery.
-pub(super) async fn take<B>(published: &Published, fields: Fields<'_>, body: &mut B) -> Reply
+/// Answers a delivery of a client.
+pub(super) async fn take<B>(
+    published: &Published,
+    client: Option<IpAddr>,
+    fields: Fields<'_>,
+    body: &mut B,
+) -> Reply
 where
     B: hyper::body::Body + Unpin + ?Sized,
 {
@@ -53,7 +69,16 @@ where
     if declared > LARGEST as u64 {
         return too_large();
     }
-    let Ok(_place) = PLACES.try_acquire() else {
+    let Some(delivery) = delivery(fields) else {
+        return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
+    };
+    if !delivery.is_signed() {
+        return text(
+            StatusCode::UNAUTHORIZED,
+            "the delivery is not signed: give the webhook its secret",
+        );
+    }
+    let Ok(Ok(_place)) = timeout(WAIT, place(client)).await else {
         return unavailable("too many deliveries at once");
     };
     let body = match timeout(PATIENCE, read(body)).await {
@@ -61,7 +86,22 @@ where
         Ok(Err(refusal)) => return refusal,
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
     };
-    answer(&pushes, published, fields, &body)
+    answer(&pushes, published, delivery, &body)
+}
+
+/// Waits for a place among those of the client, then among all.
+async fn place(
+    client: Option<IpAddr>,
+) -> Result<(Option<SemaphorePermit<'static>>, SemaphorePermit<'static>), AcquireError> {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let of_client = match client {
+        Some(ip) => {
+            let [which, ..] = KEYS.hash_one(network(ip)).to_ne_bytes();
+            Some(CLIENTS[usize::from(which)].acquire().await?)
+        }
+        None => None,
+    };
+    Ok((of_client, PLACES.acquire().await?))
 }
 
 fn too_large() -> Reply {
@@ -93,16 +133,7 @@ async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Result<Vec
     Ok(bytes)
 }
 
-fn answer(pushes: &Pushes, published: &Published, fields: Fields<'_>, body: &[u8]) -> Reply {
-    let Some(delivery) = delivery(fields) else {
-        return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
-    };
-    if !delivery.is_signed() {
-        return text(
-            StatusCode::UNAUTHORIZED,
-            "the delivery is not signed: give the webhook its secret",
-        );
-    }
+fn answer(pushes: &Pushes, published: &Published, delivery: Delivery<'_>, body: &[u8]) -> Reply {
     let secrets = pushes
         .secrets
         .iter()

@@ -94,7 +94,8 @@ where
         Method::OPTIONS => Answer::new("options", options()),
         // What is left of the body is not read.
         Method::POST if pushed => {
-            Answer::new("push", push::take(&shared.published, request.fields, body).await).last()
+            let reply = push::take(&shared.published, peer.ip, request.fields, body).await;
+            Answer::new("push", reply).last()
         }
         _ => Answer::new("method", method_not_allowed()),
     }
