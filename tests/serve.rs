@@ -1444,7 +1444,11 @@ fn a_unix_socket_is_served_replaced_and_removed() {
     let listen = vec![([127, 0, 0, 1], 0).into(), Address::Unix(path.clone())];
     let runtime = Runtime::new().expect("a runtime");
     let published = Published::default();
-    published.switch_to(files.site());
+    let site = vec![
+        files.publish("packages.json", Kind::Metadata, PACKAGES),
+        files.publish("large.zip", Kind::Archive, large()),
+    ];
+    published.switch_to(Site::new([repository("/", site)]).expect("a valid site"));
     let bind = |listen: &[Address]| {
         let settings = Settings {
             listen: listen.to_vec(),
@@ -1469,6 +1473,25 @@ fn a_unix_socket_is_served_replaced_and_removed() {
     );
     let busy = bind(&[socket]).err().expect("a socket in use").to_string();
     assert!(busy.ends_with("another process answers there"), "{busy}");
+    let mut begun = std::os::unix::net::UnixStream::connect(&path).expect("a server");
+    begun
+        .write_all(b"GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("a connection");
+    begun.read_exact(&mut [0]).expect("an answer");
+    stop.send(()).expect("a running server");
+    let began = Instant::now();
+    let successor = loop {
+        match bind(&[Address::Unix(path.clone())]) {
+            Ok(successor) => break successor,
+            Err(_) => assert!(began.elapsed() < SOON, "the address is given up first"),
+        }
+    };
+    begun.read_to_end(&mut Vec::new()).expect("an answer");
+    drop(begun);
+    assert_eq!(runtime.block_on(running).expect("no panic"), 0);
+    assert!(path.exists(), "the socket of a successor is left alone");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = runtime.spawn(successor.run(async move { stopped.await.unwrap_or_default() }));
     stop.send(()).expect("a running server");
     assert_eq!(runtime.block_on(running).expect("no panic"), 0);
     assert!(!path.exists(), "the socket is removed");

@@ -188,14 +188,14 @@ impl Server {
         shutdown.await;
         self.shared.published.begin_draining();
         sleep(settings.notice).await;
-        accepting.shutdown().await;
-        let cut = drain(&phase, settings.drain).await;
+        // While they are listened on: afterwards a successor may have bound its own in their place.
         for address in &self.addresses {
             if let Address::Unix(path) = address {
                 remove(path);
             }
         }
-        cut
+        accepting.shutdown().await;
+        drain(&phase, settings.drain).await
     }
 }
 
