@@ -1160,6 +1160,96 @@ fn silence_after_a_request_of_http_2_is_cut() {
     }
 }
 
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let flags = if kind == HEADERS { 5 } else { 0 };
+    let length = u8::try_from(payload.len()).expect("a small frame");
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+
+/// A request for `path` on the first stream (RFC 7541 appendix A).
+fn get_by_http_2(path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).expect("a short path");
+    let fields = [b"\x82\x86\x41\x01x\x44", &[length][..], path.as_bytes()].concat();
+    frame(HEADERS, 1, &fields)
+}
+
+/// Says `first` by HTTP/2, then `then` again and again. Answers the kinds of the frames that came, and the number of bytes, if
+/// the server has ended the connection within `time`.
+fn say_by_http_2(mirror: &Mirror, first: &[u8], then: &[u8], time: Duration) -> Option<(Vec<u8>, usize)> {
+    let mut client = TcpStream::connect(mirror.address).expect("a listening server");
+    let pause = Duration::from_millis(50);
+    client.set_read_timeout(Some(pause)).expect("a socket option");
+    client
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .expect("a server");
+    client
+        .write_all(&[frame(4, 0, b""), first.to_vec()].concat())
+        .expect("a server");
+    let (began, mut said, mut piece) = (Instant::now(), Vec::new(), [0; 1 << 16]);
+    while began.elapsed() < time {
+        match client.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => said.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                client.write_all(then).ok();
+            }
+            Err(_) => break,
+        }
+    }
+    let (mut kinds, mut rest) = (Vec::new(), &said[..]);
+    while let [a, b, c, kind, ..] = *rest {
+        kinds.push(kind);
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    (began.elapsed() < time).then_some((kinds, said.len()))
+}
+
+#[test]
+fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
+    let files = Files::new();
+    let site = || {
+        let site = vec![
+            files.publish("large.zip", Kind::Archive, large()),
+            files.publish("packages.json", Kind::Metadata, noise(1 << 20)),
+        ];
+        Site::new([repository("/", site)]).expect("a valid site")
+    };
+    let quick = |min_pace| Settings {
+        idle_timeout: Duration::from_secs(1),
+        min_pace,
+        ..settings()
+    };
+    let mirror = Mirror::with(Some(site()), quick(1024));
+    let ping = frame(PING, 0, &[0; 8]);
+    for first in [vec![], get_by_http_2("/-/healthz")] {
+        let (kinds, _) = say_by_http_2(&mirror, &first, &ping, SOON).expect("it is idle");
+        assert!(kinds.contains(&PING) && kinds.contains(&GOAWAY), "{kinds:?}");
+    }
+    let more = 4 << 10;
+    for path in ["/large.zip", "/packages.json"] {
+        let get = get_by_http_2(path);
+        let (_, bytes) = say_by_http_2(&mirror, &get, &ping, SOON).expect("nothing is taken");
+        assert!((1 << 15..1 << 17).contains(&bytes), "{bytes} bytes of {path}");
+        let window = u32::to_be_bytes(more);
+        let take = [frame(WINDOW_UPDATE, 0, &window), frame(WINDOW_UPDATE, 1, &window)].concat();
+        let taking = say_by_http_2(&mirror, &get, &take, Duration::from_secs(3));
+        assert_eq!(taking, None, "{path} is taken piece by piece");
+        let demanding = Mirror::with(Some(site()), quick(16 << 20));
+        let slow = say_by_http_2(&demanding, &get, &take, SOON);
+        assert!(
+            slow.is_some_and(|(_, bytes)| bytes < 1 << 20),
+            "{path} is taken too slowly"
+        );
+    }
+}
+
 #[test]
 fn who_has_said_much_at_once_is_told_of_the_end() {
     let patient = Settings {

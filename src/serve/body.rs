@@ -197,7 +197,15 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let chunk = ready!(self.get_mut().poll_chunk(cx, FRAME));
+        let body = self.get_mut();
+        // Frame by frame also what is there at once: a stream takes as much as it is given, and how much of it the client has
+        // taken is not told.
+        if let Self::Memory(Some(bytes)) = body
+            && bytes.len() > FRAME.most
+        {
+            return Poll::Ready(Some(Ok(Frame::data(bytes.split_to(FRAME.most)))));
+        }
+        let chunk = ready!(body.poll_chunk(cx, FRAME));
         Poll::Ready(chunk.map(|chunk| match chunk? {
             Chunk::Memory(bytes) => Ok(Frame::data(bytes)),
             Chunk::Disk(piece) => match FRAMES.take(FRAME.most) {

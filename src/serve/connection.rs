@@ -61,6 +61,12 @@ impl Talk {
         self.shared.settings.max_header_size
     }
 
+    /// How long the client may do nothing, and how many bytes a second it must take meanwhile of what there is.
+    pub(super) fn patience(&self) -> (Duration, u64) {
+        let settings = &self.shared.settings;
+        (settings.idle_timeout, settings.min_pace)
+    }
+
     /// Whether the server is on its way to [`Phase::Draining`].
     pub(super) fn is_draining(&self) -> bool {
         self.shared.published.is_draining()
@@ -122,7 +128,6 @@ pub(super) async fn serve<S: Transport>(
     };
     let result: anyhow::Result<()> = match spoken {
         Ok(true) => {
-            stream.expect_nothing();
             let served = http2::serve(&shared.http2, stream, talk, &mut phase).await;
             served.map_err(Into::into)
         }

@@ -10,10 +10,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::body::Body;
 use super::connection::{Phase, Talk, reached};
 use super::limits::STREAMS;
 use super::patience::Patient;
+use super::progress::{Counted, Progress, Standstill};
 use super::request::{self, Field, Fields};
 use super::server::Settings;
 use super::transport::Transport;
@@ -35,44 +35,65 @@ pub(super) fn protocol(settings: &Settings) -> Protocol {
     protocol
 }
 
-/// Answers requests until the client goes; once the server ends, those that have begun.
+/// A connection, as its requests see it.
+struct Conversation {
+    talk: Talk,
+    progress: Arc<Progress>,
+}
+
+/// Answers requests until the client goes or does not get on; once the server ends, those that have begun.
 ///
 /// # Errors
 ///
 /// When the connection breaks.
 pub(super) async fn serve<S: Transport>(
     protocol: &Protocol,
-    stream: Patient<S>,
+    mut stream: Patient<S>,
     talk: Talk,
     phase: &mut watch::Receiver<Phase>,
 ) -> hyper::Result<()> {
-    let talk = Arc::new(talk);
+    stream.wait_forever();
+    let (idle, pace) = talk.patience();
+    let progress = Arc::new(Progress::default());
+    let conversation = Arc::new(Conversation {
+        talk,
+        progress: Arc::clone(&progress),
+    });
     let service = service_fn(|request| {
-        let talk = Arc::clone(&talk);
-        async move { Ok::<_, Infallible>(answer(&talk, request).await) }
+        let conversation = Arc::clone(&conversation);
+        async move { Ok::<_, Infallible>(conversation.answer(request).await) }
     });
     let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = reached(phase, Phase::Draining) => connection.as_mut().graceful_shutdown(),
+        () = reached(phase, Phase::Draining) => {}
+        standstill = progress.standstill(idle, pace) => if standstill == Standstill::Stalled {
+            return Ok(());
+        },
     }
+    connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => ended,
         () = reached(phase, Phase::Cut) => Ok(()),
+        _ = progress.standstill(idle, pace) => Ok(()),
     }
 }
 
-async fn answer(talk: &Talk, request: Request<Incoming>) -> Response<Body> {
-    let (parts, mut body) = request.into_parts();
-    let fields = parts.headers.iter();
-    let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
-    let fields: Vec<_> = fields.collect();
-    let request = request::Request {
-        method: parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        version: parts.version,
-        fields: Fields::new(&fields),
-    };
-    talk.answer(&request, &mut body).await.reply.into()
+impl Conversation {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Counted> {
+        let _waiting = self.progress.asked();
+        let (parts, mut body) = request.into_parts();
+        let fields = parts.headers.iter();
+        let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
+        let fields: Vec<_> = fields.collect();
+        let request = request::Request {
+            method: parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            version: parts.version,
+            fields: Fields::new(&fields),
+        };
+        let answer = self.talk.answer(&request, &mut body).await;
+        Response::from(answer.reply).map(|body| self.progress.answered(body))
+    }
 }

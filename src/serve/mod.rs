@@ -39,6 +39,7 @@ mod negotiate;
 mod own;
 mod patience;
 mod probes;
+mod progress;
 mod published;
 mod push;
 mod query;

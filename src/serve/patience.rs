@@ -1,7 +1,7 @@
 //! A stream that gives up on a peer who neither sends nor takes a byte for too long, or who takes them too slowly.
 //!
-//! One timer covers all of it: the silence before a request, a head that drips, an idle HTTP/2 connection, and a reader
-//! that stalls, or drips, in the middle of a zip.
+//! One timer covers all of it: the silence before a request, a head that drips, and a reader that stalls, or drips, in the
+//! middle of a zip. In HTTP/2 bytes do not tell who gets on; see `progress`.
 
 use std::io;
 use std::mem;
@@ -30,7 +30,8 @@ const UNHEARD: usize = 64 << 10;
 
 pub(super) struct Patient<S> {
     stream: S,
-    idle: Duration,
+    /// None where somebody else gives up.
+    idle: Option<Duration>,
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
@@ -63,7 +64,7 @@ impl<S> Patient<S> {
     pub(super) fn new(stream: S, idle: Duration, pace: u64, metrics: Metrics) -> Self {
         Self {
             stream,
-            idle,
+            idle: Some(idle),
             pace,
             last_progress: Instant::now(),
             due: None,
@@ -97,12 +98,21 @@ impl<S> Patient<S> {
         self.due = None;
     }
 
+    /// Leaves it to whoever reads and writes to give up.
+    pub(super) fn wait_forever(&mut self) {
+        self.due = None;
+        self.idle = None;
+    }
+
     /// Notes progress; when there is none, waits for the alarm too.
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.last_progress = Instant::now();
             return polled;
         }
+        let Some(idle) = self.idle else {
+            return Poll::Pending;
+        };
         // What is set for whom it shall wake, and has not gone off, need not be asked.
         let is_set = |alarmed: &Waker| alarmed.will_wake(cx.waker());
         if !self.alarm.is_elapsed() && self.alarmed.as_ref().is_some_and(is_set) {
@@ -120,7 +130,7 @@ impl<S> Patient<S> {
                 }
                 return Poll::Pending;
             }
-            let idle = self.last_progress + self.idle;
+            let idle = self.last_progress + idle;
             let due = self.due.map_or(idle, |due| due.min(idle));
             if due <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -148,14 +158,22 @@ impl<S> Patient<S> {
 
     /// Whether the peer has taken enough since it fell behind; asked whenever it has to be waited for.
     fn keeps_pace(&mut self) -> bool {
+        let Some(idle) = self.idle else {
+            return true;
+        };
         let (since, sent) = *self.behind.get_or_insert((Instant::now(), self.traffic.sent));
         let elapsed = since.elapsed();
-        if elapsed < self.idle {
+        if elapsed < idle {
             return true;
         }
         self.behind = None;
-        u128::from(self.traffic.sent - sent) * 1000 >= u128::from(self.pace) * elapsed.as_millis()
+        is_at_pace(self.traffic.sent - sent, elapsed, self.pace)
     }
+}
+
+/// Whether so many bytes in this time are as many a second as `pace`.
+pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
+    u128::from(bytes) * 1000 >= u128::from(pace) * elapsed.as_millis()
 }
 
 impl<S: Transport> Patient<S> {
