@@ -1172,10 +1172,14 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
-/// A request for `path` on the first stream (RFC 7541 appendix A).
-fn get_by_http_2(path: &str) -> Vec<u8> {
+// RFC 7541 appendix A.
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+/// A request on the first stream.
+fn by_http_2(method: u8, path: &str) -> Vec<u8> {
     let length = u8::try_from(path.len()).expect("a short path");
-    let fields = [b"\x82\x86\x41\x01x\x44", &[length][..], path.as_bytes()].concat();
+    let fields = [&[method], &b"\x86\x41\x01x\x44"[..], &[length], path.as_bytes()].concat();
     frame(HEADERS, 1, &fields)
 }
 
@@ -1228,13 +1232,13 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
     };
     let mirror = Mirror::with(Some(site()), quick(1024));
     let ping = frame(PING, 0, &[0; 8]);
-    for first in [vec![], get_by_http_2("/-/healthz")] {
+    for first in [vec![], by_http_2(GET, "/-/healthz")] {
         let (kinds, _) = say_by_http_2(&mirror, &first, &ping, SOON).expect("it is idle");
         assert!(kinds.contains(&PING) && kinds.contains(&GOAWAY), "{kinds:?}");
     }
     let more = 4 << 10;
     for path in ["/large.zip", "/packages.json"] {
-        let get = get_by_http_2(path);
+        let get = by_http_2(GET, path);
         let (_, bytes) = say_by_http_2(&mirror, &get, &ping, SOON).expect("nothing is taken");
         assert!((1 << 15..1 << 17).contains(&bytes), "{bytes} bytes of {path}");
         let window = u32::to_be_bytes(more);
@@ -1248,6 +1252,36 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
             "{path} is taken too slowly"
         );
     }
+}
+
+#[test]
+fn by_http_2_connections_over_the_limit_and_after_a_last_answer_end() {
+    let files = Files::new();
+    let one = Settings {
+        max_connections: 1,
+        ..settings()
+    };
+    let mirror = Mirror::with(Some(files.site()), one);
+    let mut first = mirror.client();
+    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    let ping = frame(PING, 0, &[0; 8]);
+    for (path, is_answered) in [
+        (Some("/packages.json"), true),
+        (Some("/-/healthz"), true),
+        (None, false),
+    ] {
+        let asked = path.map(|path| by_http_2(GET, path)).unwrap_or_default();
+        let (kinds, _) = say_by_http_2(&mirror, &asked, &ping, SOON / 2).expect("an end");
+        assert!(kinds.contains(&GOAWAY), "{path:?}: {kinds:?}");
+        assert_eq!(kinds.contains(&HEADERS), is_answered, "{path:?}: {kinds:?}");
+    }
+    let mirror = Mirror::start(Some(files.site()));
+    let asked = by_http_2(POST, "/-/push");
+    // What the server asks before it is sure that nothing more comes; the other PINGs it passes over.
+    let mut heard = frame(PING, 0, b"\x0b\x7b\xa2\xf0\x8b\x9b\xfe\x54");
+    heard[4] = 1;
+    let (kinds, _) = say_by_http_2(&mirror, &asked, &heard, SOON).expect("an end");
+    assert!(kinds.contains(&HEADERS) && kinds.contains(&GOAWAY), "{kinds:?}");
 }
 
 #[test]

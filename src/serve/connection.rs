@@ -64,7 +64,16 @@ impl Talk {
     /// How long the client may do nothing, and how many bytes a second it must take meanwhile of what there is.
     pub(super) fn patience(&self) -> (Duration, u64) {
         let settings = &self.shared.settings;
-        (settings.idle_timeout, settings.min_pace)
+        let idle = match self.is_surplus() {
+            true => SURPLUS_PATIENCE,
+            false => settings.idle_timeout,
+        };
+        (idle, settings.min_pace)
+    }
+
+    /// Whether there is no room for more than telling so.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.peer.place.over.is_some()
     }
 
     /// Whether the server is on its way to [`Phase::Draining`].

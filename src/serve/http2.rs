@@ -8,7 +8,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::connection::{Phase, Talk, reached};
 use super::limits::STREAMS;
@@ -39,6 +39,8 @@ pub(super) fn protocol(settings: &Settings) -> Protocol {
 struct Conversation {
     talk: Talk,
     progress: Arc<Progress>,
+    /// Told of an answer with which the connection ends.
+    last: Arc<Notify>,
 }
 
 /// Answers requests until the client goes or does not get on; once the server ends, those that have begun.
@@ -54,10 +56,11 @@ pub(super) async fn serve<S: Transport>(
 ) -> hyper::Result<()> {
     stream.wait_forever();
     let (idle, pace) = talk.patience();
-    let progress = Arc::new(Progress::default());
+    let (progress, last) = (Arc::new(Progress::default()), Arc::new(Notify::new()));
     let conversation = Arc::new(Conversation {
         talk,
         progress: Arc::clone(&progress),
+        last: Arc::clone(&last),
     });
     let service = service_fn(|request| {
         let conversation = Arc::clone(&conversation);
@@ -67,6 +70,7 @@ pub(super) async fn serve<S: Transport>(
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = reached(phase, Phase::Draining) => {}
+        () = last.notified() => {}
         standstill = progress.standstill(idle, pace) => if standstill == Standstill::Stalled {
             return Ok(());
         },
@@ -94,6 +98,9 @@ impl Conversation {
             fields: Fields::new(&fields),
         };
         let answer = self.talk.answer(&request, &mut body).await;
+        if answer.is_last || self.talk.is_surplus() {
+            self.last.notify_one();
+        }
         Response::from(answer.reply).map(|body| self.progress.answered(body))
     }
 }
