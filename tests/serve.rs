@@ -633,6 +633,30 @@ fn status_by_method_path_and_condition() {
 }
 
 #[test]
+fn a_host_is_one_and_has_only_what_hosts_have() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    for (hosts, status) in [
+        ("Host: mirror.example.com:8080", 200),
+        ("Host: [2001:db8::1]:8080", 200),
+        ("Host: a-b_c~d%20!$&'()*+,;=", 200),
+        ("Host:", 200),
+        ("Host: a b", 400),
+        ("Host: a/b", 400),
+        ("Host: a?b", 400),
+        ("Host: u@a", 400),
+        ("Host: \u{e4}.example.com", 400),
+        ("Host: a\tb", 400),
+        ("Host: a\r\nHost: a", 400),
+        ("X: a", 400),
+    ] {
+        let mut client = mirror.client();
+        client.send(&format!("GET /packages.json HTTP/1.1\r\n{hosts}\r\n\r\n"));
+        assert_eq!(client.head().status, status, "{hosts}");
+    }
+}
+
+#[test]
 fn a_base_without_its_slash_is_redirected_on_the_same_host() {
     let files = Files::new();
     let page = files.publish("index.html", Kind::Page, "page");

@@ -101,10 +101,19 @@ where
     }
 }
 
-/// RFC 9112 section 3.2; what is in it does not matter here. HTTP/1.0 has none, HTTP/2 another.
+/// RFC 9112 section 3.2; which one it is does not matter here. HTTP/1.0 has none, HTTP/2 another.
 fn has_one_host(request: &Request<'_>) -> bool {
-    let hosts = request.fields.count(Name::Host);
-    hosts == 1 || hosts == 0 && request.version != Version::HTTP_11
+    match request.fields.only_bytes(Name::Host) {
+        Some(host) => host.iter().copied().all(is_of_host),
+        None => !request.fields.has(Name::Host) && request.version != Version::HTTP_11,
+    }
+}
+
+/// Whether it can be part of a host and its port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+fn is_of_host(byte: u8) -> bool {
+    let is_mark = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']');
+    let is_delimiter = matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
+    byte.is_ascii_alphanumeric() || is_mark || is_delimiter
 }
 
 /// Answers a request for which there is no room; probes are answered all the same.
