@@ -106,7 +106,7 @@ impl<'h> Head<'h> {
         let len = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
             Ok(httparse::Status::Complete(len)) => len,
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
-            Err(httparse::Error::Version) => return Err(bad("only HTTP/1.0 and HTTP/1.1 are spoken here")),
+            Err(httparse::Error::Version) => return Err(unspoken(bytes)),
             Ok(httparse::Status::Partial) | Err(_) => return Err(bad("this is no request of HTTP")),
         };
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
@@ -146,6 +146,28 @@ impl<'h> Head<'h> {
             fields: Fields::new(&self.fields),
         }
     }
+}
+
+/// What is said to a head without a version that is spoken here: whether it has another major one (RFC 9110 section 15.6.6),
+/// or none.
+fn unspoken(bytes: &[u8]) -> Refusal {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let status = match line.trim_ascii_end() {
+        [
+            ..,
+            b' ',
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'0' | b'2'..=b'9',
+            b'.',
+            b'0'..=b'9',
+        ] => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Refusal(status, "only HTTP/1.0 and HTTP/1.1 are spoken here")
 }
 
 /// The target without scheme and host, which are passed over like the Host (RFC 9112 section 3.2).
@@ -252,6 +274,26 @@ mod tests {
         ] {
             let found = end(&mut received.as_bytes().to_vec(), &mut 0, 20);
             assert_eq!(found, expected, "{received:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_from_none() {
+        for (line, status) in [
+            ("GET / HTTP/2.0", 505),
+            ("PRI * HTTP/2.0", 505),
+            ("GET / HTTP/0.9", 505),
+            ("GET / HTTP/1.2", 400),
+            ("GET / HTTP/2", 400),
+            ("GET / http/2.0", 400),
+            ("GET / HTTX/2.0", 400),
+            ("GET /", 400),
+        ] {
+            for end in ["\r\n\r\n", "\n\n", "\r\nHost: x\r\n\r\n"] {
+                let head = format!("{line}{end}");
+                let refused = parse(&head).err().map(|Refusal(status, _)| status.as_u16());
+                assert_eq!(refused, Some(status), "{head:?}");
+            }
         }
     }
 
