@@ -128,7 +128,14 @@ fn a_push_starts_a_cycle_and_many_start_one() {
     // The connection ends before all of it is sent.
     let declared = format!("Content-Length: {}\r\n", large.len());
     assert_eq!(request(port, "POST", "/-/push", &declared).status, 413);
-    assert_eq!(get(port, "/-/push").status, 404);
+    for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+        let answer = request(port, method, "/-/push", "");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some("POST")),
+            "{method}"
+        );
+    }
     assert!(!log().contains("asks for a cycle"), "{}", log());
     assert!(!is_there("1.1.0"));
 
@@ -245,6 +252,7 @@ fn nobody_is_listened_to_unless_configured() {
     let lab = lab(port, "");
     let server = lab.serve("run", port);
     assert_eq!(post(port, &gitlab(""), GITLAB_BODY).0, 404);
+    assert_eq!(get(port, "/-/push").status, 404);
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -105,6 +105,13 @@ pub(super) fn method_not_allowed() -> Reply {
     reply
 }
 
+/// To anything but a POST where deliveries are sent.
+pub(super) fn only_post() -> Reply {
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "deliveries are sent here");
+    reply.header.add(ALLOW, "POST");
+    reply
+}
+
 /// A short answer in words, not to be stored.
 pub(super) fn text(code: StatusCode, words: &'static str) -> Reply {
     worded(code, words, NOT_STORED)

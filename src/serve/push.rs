@@ -51,6 +51,11 @@ pub struct Pushes {
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Whether any are taken here.
+pub(super) fn are_taken(published: &Published) -> bool {
+    !published.pushes().secrets.is_empty()
+}
+
 /// Answers a delivery of a client.
 pub(super) async fn take<B>(
     published: &Published,

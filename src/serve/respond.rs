@@ -6,8 +6,8 @@ use hyper::{Method, StatusCode, Version};
 
 use super::access::Admission;
 use super::answer::{
-    self, keep_private, method_not_allowed, not_found, options, redirect, text, unauthorized, unavailable,
-    unpublished,
+    self, keep_private, method_not_allowed, not_found, only_post, options, redirect, text, unauthorized,
+    unavailable, unpublished,
 };
 use super::connection::Peer;
 use super::limits::{BODY, URI, network};
@@ -76,9 +76,8 @@ where
     if request.path.len() + request.query.map_or(0, str::len) > URI {
         return Answer::new("limit", text(StatusCode::URI_TOO_LONG, "the address is too long")).last();
     }
-    let pushed = request.method == Method::POST
-        && request.path == PUSH
-        && matches!(peer.role, Role::Everything | Role::Public);
+    let is_push = request.path == PUSH && matches!(peer.role, Role::Everything | Role::Public);
+    let pushed = is_push && request.method == Method::POST;
     if !pushed && body.size_hint().lower() > BODY {
         return Answer::new(
             "limit",
@@ -90,13 +89,14 @@ where
         return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
     }
     match request.method {
-        Method::GET | Method::HEAD => get(shared, peer, request).await,
-        Method::OPTIONS => Answer::new("options", options()),
         // What is left of the body is not read.
-        Method::POST if pushed => {
+        _ if pushed => {
             let reply = push::take(&shared.published, peer.ip, request.fields, body).await;
             Answer::new("push", reply).last()
         }
+        _ if is_push && push::are_taken(&shared.published) => Answer::new("method", only_post()),
+        Method::GET | Method::HEAD => get(shared, peer, request).await,
+        Method::OPTIONS => Answer::new("options", options()),
         _ => Answer::new("method", method_not_allowed()),
     }
 }
