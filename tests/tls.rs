@@ -3,9 +3,10 @@
 mod lab;
 mod support;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::{Lab, Project, free_port, get};
@@ -124,6 +125,34 @@ fn http_2_is_offered_only_where_it_is_wanted() {
         mirror.curl(mirror.tls[0], &authority, &["--http1.1"]).unwrap(),
         "200 1.1"
     );
+}
+
+/// Also without ALPN, and against what it chose.
+#[test]
+fn http_2_that_is_not_agreed_on_is_refused() {
+    let authority = Authority::new();
+    for http2 in [true, false] {
+        let mirror = Mirror::start(authority.server_files(), http2);
+        for offered in [&[][..], &["-alpn", "http/1.1"]] {
+            let mut client = Command::new("openssl")
+                .args(["s_client", "-quiet", "-connect", &mirror.tls[0].to_string()])
+                .args(offered)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut asks = client.stdin.take().unwrap();
+            asks.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                .unwrap();
+            let answer = client.wait_with_output().unwrap().stdout;
+            assert!(
+                answer.starts_with(b"HTTP/1.1 505 "),
+                "{http2} {offered:?}: {}",
+                String::from_utf8_lossy(&answer)
+            );
+        }
+    }
 }
 
 #[test]

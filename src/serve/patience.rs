@@ -220,9 +220,12 @@ impl<S> Drop for Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Patient<S> {
-    /// Whether the client speaks HTTP/2, told by its first bytes, which are then read again by whoever reads next.
+impl<S: Transport> Patient<S> {
+    /// Whether the client speaks HTTP/2 and may, told by its first bytes, which are then read again by whoever reads next.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        if !self.stream.may_carry_http2() {
+            return Ok(false);
+        }
         let (mut first, mut count) = ([0; PREFACE.len()], 0);
         while count < PREFACE.len() && first[..count] == PREFACE[..count] {
             match self.read(&mut first[count..]).await? {

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use super::transport::HTTP2;
 use crate::config::Address;
 
 /// How often the files are looked at.
@@ -103,7 +104,7 @@ impl Certificate {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = match self.tls.http2 {
-            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            true => vec![HTTP2.to_vec(), b"http/1.1".to_vec()],
             false => vec![b"http/1.1".to_vec()],
         };
         Ok(TlsAcceptor::from(Arc::new(config)))

@@ -8,8 +8,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+/// What it is called where protocols are agreed on, by ALPN (RFC 7301).
+pub(super) const HTTP2: &[u8] = b"h2";
+
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     fn sender(&self) -> Sender<'_>;
+
+    /// Whether it may carry HTTP/2, as a client says first that knows it from elsewhere (RFC 9113 section 3.3).
+    fn may_carry_http2(&self) -> bool {
+        true
+    }
 }
 
 /// Who takes what is written.
@@ -36,6 +44,11 @@ impl Transport for UnixStream {
 impl<S: Transport> Transport for TlsStream<S> {
     fn sender(&self) -> Sender<'_> {
         Sender::Program
+    }
+
+    /// Only by agreement (RFC 9113 section 3.2).
+    fn may_carry_http2(&self) -> bool {
+        self.get_ref().1.alpn_protocol() == Some(HTTP2)
     }
 }
 
