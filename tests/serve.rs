@@ -1128,6 +1128,33 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
     assert!(stalled.rest() < large().len());
 }
 
+#[test]
+fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let files = Files::new();
+    let header_timeout = Duration::from_secs(1);
+    let impatient = Settings {
+        header_timeout,
+        ..settings()
+    };
+    let mirror = Mirror::with(Some(files.site()), impatient);
+    let (mut client, mut dripping) = (mirror.client(), mirror.client());
+    for client in [&mut client, &mut dripping] {
+        assert_eq!(client.ask("GET", "/packages.json", &[]).status, 200);
+    }
+    std::thread::sleep(2 * header_timeout);
+    assert_eq!(client.ask("GET", "/packages.json", &[]).status, 200);
+    let began = Instant::now();
+    client.send("GET /packages.json HTTP/1.1\r\n");
+    assert_eq!(client.head().status, 408);
+    assert!(began.elapsed() < SOON / 2);
+    // Empty lines are none of a head, and no way to be there for ever.
+    let began = Instant::now();
+    while dripping.0.get_mut().write_all(b"\r\n").is_ok() {
+        assert!(began.elapsed() < SOON, "it is cut off");
+        std::thread::sleep(header_timeout / 5);
+    }
+}
+
 /// So many requests at once that the turn of the connection's task ends among them.
 fn say_much(client: &mut Client) {
     client.send(&"GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));

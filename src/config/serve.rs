@@ -30,7 +30,7 @@ pub struct Serve {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "quantity::DurationText")]
     pub drain: Duration,
-    /// How long a client may take to send the head of a request.
+    /// How long a client may take to send the head of a request; the first one counts from when it connects.
     #[serde(with = "quantity::duration")]
     #[schemars(with = "quantity::DurationText")]
     pub header_timeout: Duration,

@@ -46,6 +46,14 @@ impl Peer {
             None => settings.header_timeout,
         }
     }
+
+    /// How long it may do nothing.
+    fn idle(&self, settings: &Settings) -> Duration {
+        match self.place.over {
+            Some(_) => SURPLUS_PATIENCE,
+            None => settings.idle_timeout,
+        }
+    }
 }
 
 /// What the whole connection needs to know.
@@ -64,11 +72,7 @@ impl Talk {
     /// How long the client may do nothing, and how many bytes a second it must take meanwhile of what there is.
     pub(super) fn patience(&self) -> (Duration, u64) {
         let settings = &self.shared.settings;
-        let idle = match self.is_surplus() {
-            true => SURPLUS_PATIENCE,
-            false => settings.idle_timeout,
-        };
-        (idle, settings.min_pace)
+        (self.peer.idle(settings), settings.min_pace)
     }
 
     /// Whether there is no room for more than telling so.
@@ -120,7 +124,7 @@ pub(super) async fn serve<S: Transport>(
     let settings = &shared.settings;
     let mut stream = Patient::new(
         stream,
-        settings.idle_timeout,
+        peer.idle(settings),
         settings.min_pace,
         shared.metrics.clone(),
     );

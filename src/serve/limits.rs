@@ -26,7 +26,7 @@ pub(super) const BODY: u64 = 64 << 10;
 /// Connections over the limit that are told so.
 const SURPLUS: usize = 256;
 
-/// How long one of these may take to ask.
+/// How long one of these may take to ask, or to do nothing.
 pub(super) const SURPLUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The places for connections.

@@ -79,8 +79,12 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Lets reading fail when what is read from now on is not whole, and so said, `patience` after what went before.
+    /// Lets reading fail when what is read from now on is not whole, and so said, `patience` after what went before. What is
+    /// expected already has its time.
     pub(super) fn expect_within(&mut self, patience: Duration) {
+        if self.due.is_some() {
+            return;
+        }
         let due = self.last_progress + patience;
         if due < self.alarm.deadline() {
             self.set_alarm(due);

@@ -44,10 +44,11 @@ pub struct Settings {
     pub notice: Duration,
     /// How long requests in flight may take to finish after that.
     pub drain: Duration,
-    /// How long the head of a request may take, counted from the end of the one before; so also how long an
-    /// HTTP/1.1 connection may stay unused.
+    /// How long the head of a request may take from its first byte, and that of the first request from the beginning of
+    /// the connection.
     pub header_timeout: Duration,
-    /// How long a connection may pass without a byte in either direction.
+    /// How long a connection may pass without a byte in either direction; by HTTP/2, without a request and without a byte
+    /// that is taken of an answer.
     pub idle_timeout: Duration,
     /// How many bytes a second a client must read, on the average of an idle timeout.
     pub min_pace: u64,

@@ -35,7 +35,7 @@ pub(super) use self::ways::Ways;
 /// Bytes that are read at once; a request of Composer has some hundred.
 const READ: usize = 4 << 10;
 
-/// Answers requests until the client goes, or the head of one takes longer than `patience`; once the server ends, only the
+/// Answers requests until the client goes, or the head of one takes longer than `patience` from its first byte; once the server ends, only the
 /// one that has begun.
 ///
 /// # Errors
@@ -136,8 +136,8 @@ impl<S: Transport> Connection<S> {
         ending: &AtomicBool,
     ) -> Result<(), Trouble> {
         loop {
-            self.stream.expect_within(patience);
-            let Some(mut bytes) = self.next_head(talk.max_header_size(), ending).await? else {
+            let limit = talk.max_header_size();
+            let Some(mut bytes) = self.next_head(limit, patience, ending).await? else {
                 return Ok(());
             };
             self.stream.expect_nothing();
@@ -167,12 +167,21 @@ impl<S: Transport> Connection<S> {
     }
 
     /// The bytes of the next head, and maybe of what follows it; none when the client has gone, or is to go.
-    async fn next_head(&mut self, limit: usize, ending: &AtomicBool) -> Result<Option<Vec<u8>>, Trouble> {
-        let mut looked_at = 0;
+    async fn next_head(
+        &mut self,
+        limit: usize,
+        patience: Duration,
+        ending: &AtomicBool,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        // Empty lines before it begin it too, or they could come for ever.
+        let (mut has_begun, mut looked_at) = (!self.received.is_empty(), 0);
         loop {
             if let Some(end) = head::end(&mut self.received, &mut looked_at, limit)? {
                 let rest = self.received.split_off(end);
                 return Ok(Some(mem::replace(&mut self.received, rest)));
+            }
+            if has_begun {
+                self.stream.expect_within(patience);
             }
             let count = poll_fn(|cx| {
                 if self.received.is_empty() && ending.load(Ordering::Relaxed) {
@@ -182,7 +191,7 @@ impl<S: Transport> Connection<S> {
             });
             match count.await {
                 Ok(0) => return Ok(None),
-                Ok(_) => {}
+                Ok(_) => has_begun = true,
                 // Only who has begun a request is told: to anybody else it would look like the answer to the next one.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => match self.received.is_empty() {
                     true => return Ok(None),
