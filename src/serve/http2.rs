@@ -79,7 +79,7 @@ pub(super) async fn serve<S: Transport>(
     tokio::select! {
         ended = connection => ended,
         () = reached(phase, Phase::Cut) => Ok(()),
-        _ = progress.standstill(idle, pace) => Ok(()),
+        _ = progress.end(idle, pace) => Ok(()),
     }
 }
 

@@ -78,23 +78,31 @@ impl Progress {
 
     /// Waits until the client has been idle for so long, or has taken less than `pace` bytes a second meanwhile.
     pub(super) async fn standstill(&self, idle: Duration, pace: u64) -> Standstill {
+        self.watch(idle, pace, |before, now| before.asked == now.asked)
+            .await
+    }
+
+    /// The same for a connection that is about to end: to ask more there is not to get on.
+    pub(super) async fn end(&self, idle: Duration, pace: u64) -> Standstill {
+        self.watch(idle, pace, |_, _| true).await
+    }
+
+    /// `is_silent` tells whether nothing was asked between two looks.
+    async fn watch(&self, idle: Duration, pace: u64, is_silent: fn(Seen, Seen) -> bool) -> Standstill {
         let (mut since, mut before) = (Instant::now(), self.seen());
         loop {
             sleep(idle / LOOKS).await;
             let (elapsed, now) = (since.elapsed(), self.seen());
-            if before.open > 0 && now.open > 0 {
-                let taken = now.taken - before.taken;
-                if elapsed < idle {
-                    continue;
-                }
-                if taken == 0 || !is_at_pace(taken, elapsed, pace) {
-                    return Standstill::Stalled;
-                }
-            } else if before.is_idle() && now.is_idle() && before.asked == now.asked {
-                if elapsed < idle {
-                    continue;
-                }
+            let (is_taking, taken) = (before.open > 0 && now.open > 0, now.taken - before.taken);
+            let is_idle = before.is_idle() && now.is_idle() && is_silent(before, now);
+            if (is_taking || is_idle) && elapsed < idle {
+                continue;
+            }
+            if is_idle {
                 return Standstill::Idle;
+            }
+            if is_taking && (taken == 0 || !is_at_pace(taken, elapsed, pace)) {
+                return Standstill::Stalled;
             }
             (since, before) = (Instant::now(), now);
         }
@@ -150,5 +158,77 @@ impl hyper::body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use hyper::body::Body as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(400);
+
+    /// What `progress` comes to in four times as long as it may, while the client does `something` again and again.
+    async fn comes_to(
+        progress: &Progress,
+        is_ending: bool,
+        mut something: impl FnMut(),
+    ) -> Option<Standstill> {
+        let doing = async {
+            loop {
+                something();
+                sleep(IDLE / 40).await;
+            }
+        };
+        let standstill = async {
+            match is_ending {
+                true => progress.end(IDLE, 1000).await,
+                false => progress.standstill(IDLE, 1000).await,
+            }
+        };
+        let either = async {
+            tokio::select! {
+                standstill = standstill => standstill,
+                () = doing => unreachable!("it is done for ever"),
+            }
+        };
+        timeout(4 * IDLE, either).await.ok()
+    }
+
+    #[tokio::test]
+    async fn requests_count_until_the_connection_is_to_end() {
+        let progress = Progress::default();
+        let ask = || drop(progress.asked());
+        assert_eq!(comes_to(&progress, false, || {}).await, Some(Standstill::Idle));
+        assert_eq!(comes_to(&progress, false, ask).await, None);
+        assert_eq!(comes_to(&progress, true, ask).await, Some(Standstill::Idle));
+        let _waiting = progress.asked();
+        assert_eq!(comes_to(&progress, true, || {}).await, None, "the server's turn");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_has_to_be_taken_whatever_else_is_asked() {
+        let progress = Arc::new(Progress::default());
+        let mut open = progress.answered(Bytes::from(vec![0; 1 << 20]).into());
+        let ask = || drop(progress.asked());
+        assert_eq!(comes_to(&progress, false, ask).await, Some(Standstill::Stalled));
+        let taken = poll_fn(|cx| Pin::new(&mut open).poll_frame(cx)).await;
+        assert!(taken.is_some_and(|frame| frame.is_ok()));
+        assert_eq!(progress.seen().taken, 16 << 10);
+        for is_ending in [false, true] {
+            let take = |bytes| {
+                let progress = &progress;
+                move || {
+                    progress.taken.fetch_add(bytes, Ordering::Relaxed);
+                }
+            };
+            assert_eq!(comes_to(&progress, is_ending, take(100)).await, None);
+            let slow = comes_to(&progress, is_ending, take(1)).await;
+            assert_eq!(slow, Some(Standstill::Stalled));
+        }
     }
 }
