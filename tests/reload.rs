@@ -260,3 +260,33 @@ fn what_is_private_stays_so_while_repositories_change_places() {
         log(&lab).contains("the new configuration is not used")
     });
 }
+
+#[test]
+fn what_was_asked_before_the_end_is_answered() {
+    use std::io::{Read as _, Write as _};
+    let port = free_port();
+    let lab = lab(port);
+    lab.build(0);
+    for _ in 0..5 {
+        let server = lab.serve("serve", port);
+        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let request = b"GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut clients: Vec<_> = (0..100).map(|_| connect()).collect();
+        for client in &mut clients {
+            client.write_all(request).unwrap();
+            assert_ne!(client.read(&mut [0; 4096]).unwrap(), 0);
+        }
+        clients.extend((0..100).map(|_| connect()));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        for client in &mut clients {
+            client.write_all(request).unwrap();
+        }
+        server.signal("TERM");
+        for client in &mut clients {
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+        }
+    }
+}

@@ -136,6 +136,7 @@ pub(super) async fn serve<S: Transport>(
     };
     stream.expect_within(patience);
     let spoken = tokio::select! {
+        biased;
         spoken = stream.speaks_http2() => spoken,
         () = reached(&mut phase, Phase::Draining) => return,
     };

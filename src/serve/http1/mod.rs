@@ -35,8 +35,8 @@ pub(super) use self::ways::Ways;
 /// Bytes that are read at once; a request of Composer has some hundred.
 const READ: usize = 4 << 10;
 
-/// Answers requests until the client goes, or the head of one takes longer than `patience` from its first byte; once the server ends, only the
-/// one that has begun.
+/// Answers requests until the client goes, or the head of one takes longer than `patience` from its first byte; once the
+/// server ends, only the one that has begun.
 ///
 /// # Errors
 ///
@@ -183,11 +183,12 @@ impl<S: Transport> Connection<S> {
             if has_begun {
                 self.stream.expect_within(patience);
             }
-            let count = poll_fn(|cx| {
-                if self.received.is_empty() && ending.load(Ordering::Relaxed) {
-                    return Poll::Ready(Ok(0));
+            let count = poll_fn(|cx| match self.poll_receive(cx) {
+                // What was asked before the end is answered.
+                Poll::Pending if self.received.is_empty() && ending.load(Ordering::Relaxed) => {
+                    Poll::Ready(Ok(0))
                 }
-                self.poll_receive(cx)
+                polled => polled,
             });
             match count.await {
                 Ok(0) => return Ok(None),
