@@ -41,6 +41,8 @@ pub(super) fn run_cycle(
     observer: Observer<'_>,
     cancel: &CancelFlag,
 ) -> anyhow::Result<Finished> {
+    // Before anything is recorded in a folder that is to have another one's place.
+    refuse_successor(setup, volume, repository)?;
     let finished = recorded(store, || {
         with_job(setup, volume, repository, store, observer, cancel, cycle::run)
     });
@@ -158,6 +160,16 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
+/// See [`Volume::refuse_successor`].
+pub(super) fn refuse_successor(
+    setup: &Setup,
+    volume: &Volume,
+    repository: &Repository,
+) -> anyhow::Result<()> {
+    let names = setup.repositories.iter().map(|repository| &*repository.name);
+    volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)
+}
+
 /// Does `work` on a repository under the configuration. A panic is an error like any other: the server goes on.
 pub(super) fn with_job<T>(
     setup: &Setup,
@@ -168,8 +180,7 @@ pub(super) fn with_job<T>(
     cancel: &CancelFlag,
     work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let names = setup.repositories.iter().map(|repository| &*repository.name);
-    volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)?;
+    refuse_successor(setup, volume, repository)?;
     let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
     let display = Display::new();

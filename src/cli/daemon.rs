@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use super::builder::Builder;
+use super::commands::refuse_successor;
 use super::doors;
 use super::follower::Follower;
 use super::health::own_name;
@@ -50,14 +51,27 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                 running: &running,
             };
             std::thread::scope(|scope| {
+                let _alarm = Alarm(over);
                 let (changed, changes) = mpsc::channel();
                 if may_build {
-                    scope.spawn(|| compress(setup, stores, changes, over));
+                    scope.spawn(|| {
+                        let _alarm = Alarm(over);
+                        compress(setup, stores, changes, over);
+                    });
                 }
                 let live = live::Keeper::new(setup, stores, seen, Some(work));
-                scope.spawn(|| live.keep(over));
-                scope.spawn(|| notify::keep(setup, stores, &mut told, over));
-                scope.spawn(|| scrub(setup, stores, published, &scrubbed, over));
+                scope.spawn(|| {
+                    let _alarm = Alarm(over);
+                    live.keep(over);
+                });
+                scope.spawn(|| {
+                    let _alarm = Alarm(over);
+                    notify::keep(setup, stores, &mut told, over);
+                });
+                scope.spawn(|| {
+                    let _alarm = Alarm(over);
+                    scrub(setup, stores, published, &scrubbed, over);
+                });
                 if may_build {
                     published.listen_to(pushes(setup));
                 }
@@ -75,6 +89,17 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
     })
 }
 
+/// Sets the flag when the thread that has it panics: what works beside it ends, and with all of it the program.
+struct Alarm<'f>(&'f CancelFlag);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set();
+        }
+    }
+}
+
 /// Runs `work` with the configuration, and again with each new one, until the program is to stop. The flag ends `work`.
 fn each_configuration(
     mut setup: Setup,
@@ -87,7 +112,9 @@ fn each_configuration(
     while !signals.stop.is_set() {
         let over = CancelFlag::default();
         let new = std::thread::scope(|scope| {
+            let _alarm = Alarm(&signals.stop);
             let watching = scope.spawn(|| {
+                let _alarm = Alarm(&over);
                 let new = next_configuration(&mut watch, &setup, told, &signals.stop);
                 over.set();
                 new
@@ -115,8 +142,7 @@ fn next_configuration(
         let stores = open(&new, &volume);
         doors::check(&new)?;
         for repository in &new.repositories {
-            let names = new.repositories.iter().map(|repository| &*repository.name);
-            volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)?;
+            refuse_successor(&new, &volume, repository)?;
         }
         Ok((new, stores))
     };
@@ -182,8 +208,12 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
     with_server(&setup.config.clone(), own_name(named), |told, signals| {
         each_configuration(setup, stores, named, (told, signals), |setup, stores, over| {
             std::thread::scope(|scope| {
+                let _alarm = Alarm(over);
                 let live = live::Keeper::new(setup, stores, told, None);
-                scope.spawn(|| live.keep(over));
+                scope.spawn(|| {
+                    let _alarm = Alarm(over);
+                    live.keep(over);
+                });
                 let mut follower = Follower::new(setup, stores, told.published);
                 follower.follow();
                 let mut forgot = Instant::now();

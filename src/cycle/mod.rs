@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use self::clones::{Clones, UpToDate};
 use self::nightly::Night;
 use self::outward::outward;
-use self::packages::{build_source, plan_releases};
+use self::packages::{build_source, fingerprint, plan_releases};
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
 use crate::digest::Sha256;
@@ -133,23 +133,26 @@ pub struct Finished {
 
 /// Fetches and plans all sources, without building; each with its name.
 pub fn plan<'r>(job: &Job<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
-    let before = last_report(job)?;
-    let fetched = Fetched::fetch(job, &before);
+    let last = Report::last(job.store.latest_snapshot()?.as_ref(), &job.store.cycles());
+    let fetched = Fetched::fetch(job, &last);
     let plan = |source: &'r Source| {
-        let plan = fetched.releases(source).map(|found| {
+        let plan = fetched.releases(source).and_then(|found| {
             let mut plan = plan_releases(job, source, &found.clone, &found.releases, &fetched.resources);
             plan.lines.splice(0..0, found.lines);
-            if let Some(known) = before.sources.get(&source.name) {
+            let rules = fingerprint(job, source, &fetched)?;
+            let known = last.sources.get(&source.name);
+            if let Some(known) = known.filter(|known| known.rules == Some(rules)) {
                 pass_over_built_nights(source, known, &mut plan);
             }
-            plan
+            Ok(plan)
         });
         (source, plan)
     };
     Ok(job.recipe.sources.iter().map(plan).collect())
 }
 
-/// A nightly version is planned although it is published, since its branch may have moved; this one has not.
+/// A nightly version is planned although it is published, since its branch may have moved; that of which a cycle by the same
+/// rules `known` has made all has not.
 fn pass_over_built_nights(source: &Source, known: &SourceReport, plan: &mut Plan) {
     let is_there = |build: &plan::Build| {
         let release = &build.release;

@@ -58,6 +58,19 @@ fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) 
     }
 }
 
+/// What the versions of a source are made by, beside its refs.
+pub(super) fn fingerprint(job: &Job<'_>, source: &Source, fetched: &Fetched) -> anyhow::Result<Sha256> {
+    let mut depends = vec![job.base_url.to_string()];
+    if source.resources().next().is_some() {
+        depends.extend(fetched.resources.commits());
+    }
+    if source.nightly.is_some() {
+        depends.extend(fetched.night.date.clone());
+        depends.push(serde_json::to_string(&*fetched.night.pins)?);
+    }
+    Ok(source.fingerprint(&depends))
+}
+
 /// Plans and builds one source; answers its report and how many versions are new.
 pub(super) fn build_source(
     job: &Job<'_>,
@@ -73,15 +86,7 @@ pub(super) fn build_source(
         releases,
         ..
     } = &found;
-    let mut depends = vec![job.base_url.to_string()];
-    if source.resources().next().is_some() {
-        depends.extend(fetched.resources.commits());
-    }
-    if source.nightly.is_some() {
-        depends.extend(fetched.night.date.clone());
-        depends.push(serde_json::to_string(&*fetched.night.pins)?);
-    }
-    let rules = source.fingerprint(&depends);
+    let rules = fingerprint(job, source, fetched)?;
     let commits: BTreeMap<_, _> = releases
         .iter()
         .map(|r| (r.tag.clone(), r.commit.to_string()))

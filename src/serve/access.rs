@@ -22,10 +22,10 @@ use super::route::is_below;
 use crate::digest::Sha256;
 
 /// Requests that may wait for the check of a password; more are told to come back.
-const WAITING: usize = 64;
+const WAITING: usize = 256;
 
-/// So many of them of one client.
-const OF_ONE_CLIENT: usize = 8;
+/// So many of them of one client, which may be a proxy, or a building full of developers.
+const OF_ONE_CLIENT: usize = 64;
 
 /// Remembered credentials, of the right and of the wrong ones each; beyond, those are forgotten and checked anew.
 const REMEMBERED: usize = 4096;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -9,6 +10,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use super::connection::{Phase, Talk, reached};
 use super::limits::STREAMS;
@@ -18,8 +20,15 @@ use super::request::{self, Field, Fields};
 use super::server::Settings;
 use super::transport::Transport;
 
+/// How long the end of a connection waits for a client that had nothing to do, or for which there is no room.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// Bytes of one stream.
 const SEND_BUFFER: usize = 16 << 10;
+
+/// Bytes of a body that a client may send before anybody reads them, of one stream and of all: those of a delivery that waits
+/// for its turn are kept.
+const RECEIVE_WINDOW: u32 = 64 << 10;
 
 pub(super) type Protocol = http2::Builder<TokioExecutor>;
 
@@ -29,6 +38,8 @@ pub(super) fn protocol(settings: &Settings) -> Protocol {
     protocol
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(RECEIVE_WINDOW)
+        .initial_connection_window_size(RECEIVE_WINDOW)
         // And a frame: what a client has made and does not read.
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_size).unwrap_or(u32::MAX));
@@ -56,6 +67,7 @@ pub(super) async fn serve<S: Transport>(
 ) -> hyper::Result<()> {
     stream.wait_forever();
     let (idle, pace) = talk.patience();
+    let is_surplus = talk.is_surplus();
     let (progress, last) = (Arc::new(Progress::default()), Arc::new(Notify::new()));
     let conversation = Arc::new(Conversation {
         talk,
@@ -67,19 +79,21 @@ pub(super) async fn serve<S: Transport>(
         async move { Ok::<_, Infallible>(conversation.answer(request).await) }
     });
     let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
+    let patience = tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = reached(phase, Phase::Draining) => {}
-        () = last.notified() => {}
-        standstill = progress.standstill(idle, pace) => if standstill == Standstill::Stalled {
-            return Ok(());
+        () = reached(phase, Phase::Draining) => idle,
+        () = last.notified() => idle,
+        standstill = progress.standstill(idle, pace) => match standstill {
+            Standstill::Stalled => return Ok(()),
+            Standstill::Idle => PARTING,
         },
-    }
+    };
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => ended,
         () = reached(phase, Phase::Cut) => Ok(()),
-        _ = progress.end(idle, pace) => Ok(()),
+        _ = progress.end(patience, pace) => Ok(()),
+        () = sleep(PARTING), if is_surplus => Ok(()),
     }
 }
 

@@ -37,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// long as GitHub waits, which gives up after ten seconds and does not send again.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// Deliveries that wait or are read; more are told to come back.
+static ALL: Semaphore = Semaphore::const_new(64);
+
 /// Bodies that are read at once.
 static PLACES: Semaphore = Semaphore::const_new(4);
 
@@ -83,8 +86,12 @@ where
             "the delivery is not signed: give the webhook its secret",
         );
     }
+    let too_many = || unavailable("too many deliveries at once");
+    let Ok(_one) = ALL.try_acquire() else {
+        return too_many();
+    };
     let Ok(Ok(_place)) = timeout(WAIT, place(client)).await else {
-        return unavailable("too many deliveries at once");
+        return too_many();
     };
     let body = match timeout(PATIENCE, read(body)).await {
         Ok(Ok(body)) => body,

@@ -67,7 +67,7 @@ pub enum ReadError {
     Open { dir: PathBuf, source: git2::Error },
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
     Refs { dir: PathBuf, source: Unlisted },
-    #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew", .dir.display())]
+    #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew, once a day at most", .dir.display())]
     Object {
         dir: PathBuf,
         kind: &'static str,
@@ -257,8 +257,18 @@ impl BareClone {
         self.repository.odb()?.read_header(id.to_git()?)
     }
 
+    /// Whether what its refs point to can be read, which is noted if not; files are not looked at.
+    pub(super) fn is_readable(&self) -> bool {
+        let root = |r: &Ref| match self.commit(r) {
+            Ok(commit) => self.tree(commit.tree).map(drop),
+            Err(error) => Err(error),
+        };
+        let is_lost = |r: &Ref| matches!(root(r), Err(ReadError::Object { .. }));
+        !self.refs().is_ok_and(|refs| refs.iter().any(is_lost))
+    }
+
     /// Has the next fetch download the clone anew.
-    pub(super) fn note_damage(&self, what: &str) {
+    fn note_damage(&self, what: &str) {
         // Where nothing can be written, nothing is fetched.
         let _ = std::fs::write(self.dir.join(DAMAGED), format!("{what}\n"));
     }

@@ -210,21 +210,15 @@ impl Download<'_> {
         result.map_err(|failure| match failure {
             _ if self.fetch.cancel.is_set() => Cause::Cancelled,
             Failure::Git(error) => match wire.cause(error) {
-                Cause::Git(error) if is_about_objects(&error) && !self.place.is_new() => self.damaged(&error),
+                // What comes from the remote may be broken in the same words.
+                Cause::Git(error) if is_about_objects(&error) && !clone.is_readable() => Cause::Damaged {
+                    path: self.fetch.dir.to_owned(),
+                    reason: error.to_string(),
+                },
                 cause => cause,
             },
             Failure::Ours(cause) => cause,
         })
-    }
-
-    /// What libgit2 compares with the remote, or completes what it receives with, cannot be read.
-    fn damaged(&self, error: &git2::Error) -> Cause {
-        let reason = error.to_string();
-        self.place.bare().note_damage(&reason);
-        Cause::Damaged {
-            path: self.fetch.dir.to_owned(),
-            reason,
-        }
     }
 
     fn receive(

@@ -17,9 +17,15 @@ use super::id::ObjectId;
 /// A file in a clone that was made anew because of damage, which says when that was.
 const REMADE: &str = "remade";
 
+/// A file in a damaged clone, which says when it was last tried to make it anew.
+const TRIED: &str = "tried";
+
 /// How long a clone that was made anew because of damage is not made anew for that again: what is damaged upstream, too,
 /// is not downloaded with each fetch.
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long it is not tried again where that came to no end.
+const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +64,9 @@ impl Place {
         remove(&partial)?;
         let clone = make(&partial, objects)?;
         if dir.join(DAMAGED).exists() {
-            let remade = partial.join(REMADE);
-            fs::write(&remade, "").map_err(|error| failed("create", &remade, error))?;
+            for mark in [dir.join(TRIED), partial.join(REMADE)] {
+                fs::write(&mark, "").map_err(|error| failed("create", &mark, error))?;
+            }
         }
         Ok(Self {
             dir: dir.to_owned(),
@@ -114,11 +121,13 @@ fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
     }
 }
 
-/// Whether something in it could not be read, and it was not made anew for that lately.
+/// Whether something in it could not be read, and it was neither made anew for that lately nor tried to.
 fn is_damaged(dir: &Path) -> bool {
-    let remade = || fs::metadata(dir.join(REMADE))?.modified();
-    let lately = || remade().is_ok_and(|remade| remade.elapsed().is_ok_and(|age| age < LASTS));
-    dir.join(DAMAGED).exists() && !lately()
+    let modified = |name: &str| fs::metadata(dir.join(name))?.modified();
+    let is_within = |name: &str, time: Duration| {
+        modified(name).is_ok_and(|then| then.elapsed().is_ok_and(|age| age < time))
+    };
+    dir.join(DAMAGED).exists() && !is_within(REMADE, LASTS) && !is_within(TRIED, AGAIN)
 }
 
 fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {

@@ -342,7 +342,10 @@ fn reads_files(s: &Setup) -> bool {
             Ok(()) => true,
             Err(error @ ReadError::Object { .. }) => {
                 let said = error.to_string();
-                assert!(said.ends_with("; the next fetch makes the clone anew"), "{said}");
+                assert!(
+                    said.ends_with("; the next fetch makes the clone anew, once a day at most"),
+                    "{said}"
+                );
                 false
             }
             Err(error) => panic!("{error}"),
@@ -394,6 +397,25 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
     );
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
     assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+}
+
+#[test]
+fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    damage_pack(&s, |bytes| {
+        let end = bytes.len() - 20;
+        bytes[end - 16..end].fill(0);
+    });
+    assert!(!reads_files(&s));
+    s.mirror.fails(&s.server.url("none.git"));
+    assert!(s.fetch().new.is_empty(), "it was tried a moment ago");
+    let tried = std::fs::File::open(s.mirror.path().join("tried")).expect("opened");
+    let hours = std::time::Duration::from_secs(2 * 60 * 60);
+    tried
+        .set_modified(std::time::SystemTime::now() - hours)
+        .expect("set back");
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
 }
 
 #[test]

@@ -25,7 +25,6 @@ fn server() -> PathBuf {
         path: "/text".to_owned(),
         kind: Kind::Text,
         bytes: b"some words".to_vec(),
-        last_modified: 0,
     }]);
     let (bound, is_bound) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
