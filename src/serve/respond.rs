@@ -140,7 +140,9 @@ async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
     // The site first: what it has is guarded by then.
     let site = published.site();
     let site = site.as_deref();
-    let Some((doors, decoded)) = published.doors().zip(decode(path)) else {
+    let doors = published.doors();
+    let guarded = doors.as_ref().and_then(|doors| Some((doors, decode(path)?)));
+    let Some((doors, decoded)) = guarded else {
         return published_at(published, site, request).await;
     };
     let owner = site.and_then(|site| site.owner(&decoded));
