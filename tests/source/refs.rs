@@ -327,6 +327,20 @@ fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
     std::fs::write(&pack, bytes).expect("written");
 }
 
+/// Blobs come last, before the digest of all; what the tag itself needs stays whole.
+fn damage_last_blob(pack: &mut [u8]) {
+    let end = pack.len() - 20;
+    pack[end - 16..end].fill(0);
+}
+
+/// Sets the time of a file in the clone back.
+fn set_back(s: &Setup, file: &str, hours: u64) {
+    let file = std::fs::File::open(s.mirror.path().join(file)).expect("opened");
+    let hours = std::time::Duration::from_secs(hours * 60 * 60);
+    file.set_modified(std::time::SystemTime::now() - hours)
+        .expect("set back");
+}
+
 /// Whether the only tag's files can be read.
 fn reads_files(s: &Setup) -> bool {
     let clone = s.mirror.clone();
@@ -356,23 +370,14 @@ fn reads_files(s: &Setup) -> bool {
 fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
     let s = setup(&["1.0"]);
     s.fetch();
-    // Blobs come last, before the digest of all; what the tag itself needs is whole.
-    let damage = |bytes: &mut [u8]| {
-        let end = bytes.len() - 20;
-        bytes[end - 16..end].fill(0);
-    };
-    damage_pack(&s, damage);
+    damage_pack(&s, damage_last_blob);
     assert!(!reads_files(&s));
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "at once");
     assert!(reads_files(&s) && s.fetch().new.is_empty(), "it is whole");
-    damage_pack(&s, damage);
+    damage_pack(&s, damage_last_blob);
     assert!(!reads_files(&s));
     assert!(s.fetch().new.is_empty(), "what is damaged again is so upstream");
-    let remade = std::fs::File::open(s.mirror.path().join("remade")).expect("opened");
-    let hours = std::time::Duration::from_secs(25 * 60 * 60);
-    remade
-        .set_modified(std::time::SystemTime::now() - hours)
-        .expect("set back");
+    set_back(&s, "remade", 25);
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "a day later");
     assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
 }
@@ -403,18 +408,11 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
 fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
     let s = setup(&["1.0"]);
     s.fetch();
-    damage_pack(&s, |bytes| {
-        let end = bytes.len() - 20;
-        bytes[end - 16..end].fill(0);
-    });
+    damage_pack(&s, damage_last_blob);
     assert!(!reads_files(&s));
     s.mirror.fails(&s.server.url("none.git"));
     assert!(s.fetch().new.is_empty(), "it was tried a moment ago");
-    let tried = std::fs::File::open(s.mirror.path().join("tried")).expect("opened");
-    let hours = std::time::Duration::from_secs(2 * 60 * 60);
-    tried
-        .set_modified(std::time::SystemTime::now() - hours)
-        .expect("set back");
+    set_back(&s, "tried", 2);
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
 }
 
