@@ -37,7 +37,12 @@ pub(super) fn with_server(
     work: impl FnOnce(Told<'_>, &Signals) + Send,
 ) -> anyhow::Result<Exit> {
     allow_descriptors(config.serve.max_connections.get());
-    let runtime = Builder::new_multi_thread()
+    // A single thread shares its work with nobody, and need not be ready to.
+    let mut runtime = match serving_threads() {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    let runtime = runtime
         .worker_threads(serving_threads())
         .enable_all()
         .build()

@@ -50,6 +50,16 @@ struct Counters {
     latency: Histogram,
 }
 
+impl Counters {
+    fn count(&self, answered: &Answered) {
+        self.requests.inc();
+        if answered.bytes > 0 {
+            self.bytes.inc_by(answered.bytes);
+        }
+        self.latency.observe(answered.took.as_secs_f64());
+    }
+}
+
 impl Tally {
     pub(super) fn new(requests: IntCounterVec, bytes: IntCounterVec, latency: HistogramVec) -> Self {
         Self {
@@ -63,14 +73,14 @@ impl Tally {
     /// Counts one answer.
     pub fn count(&self, answered: Answered) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.take().filter(|(kind, _)| kind.is(answered.kind));
-        let (_, counters) =
-            last.insert(known.unwrap_or_else(|| (answered.kind, self.counters(answered.kind))));
-        counters.requests.inc();
-        if answered.bytes > 0 {
-            counters.bytes.inc_by(answered.bytes);
+        match &*last {
+            Some((kind, counters)) if kind.is(answered.kind) => counters.count(&answered),
+            _ => {
+                let counters = self.counters(answered.kind);
+                counters.count(&answered);
+                *last = Some((answered.kind, counters));
+            }
         }
-        counters.latency.observe(answered.took.as_secs_f64());
     }
 
     fn counters(&self, kind: AnswerKind) -> Counters {

@@ -38,18 +38,19 @@ impl Account {
 
     pub(super) fn close(
         self,
+        made: Instant,
         shared: &Shared,
         tally: &Tally,
         ip: Option<IpAddr>,
         request: &Request<'_>,
         answer: &Answer,
     ) {
-        let (status, took) = (answer.reply.status, answer.made - self.0);
+        let (status, took) = (answer.reply.status, made - self.0);
         let bytes = answer.reply.body.size_hint().lower();
         let kind = AnswerKind {
             route: answer.route,
             status: status.as_u16(),
-            encoding: answer.coding(),
+            encoding: answer.reply.encoding(),
         };
         tally.count(Answered { kind, bytes, took });
         let log = match shared.settings.access_log {
@@ -68,7 +69,7 @@ impl Account {
                 protocol = ?request.version,
                 status = status.as_u16(),
                 route = answer.route,
-                encoding = answer.coding(),
+                encoding = answer.reply.encoding(),
                 bytes,
                 microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 agent = request.fields.first("user-agent").map(cut),

@@ -144,5 +144,5 @@ fn with_body(code: StatusCode, media_type: &str, body: Bytes, policy: &str) -> R
 fn status(status: StatusCode, body: Body) -> Reply {
     let mut header = Header::default();
     header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    Reply { status, header, body }
+    Reply::new(status, header, body)
 }

@@ -40,9 +40,9 @@ const FRAME: Wanted = Wanted {
 };
 
 pub(super) enum Body {
-    /// Never empty bytes; nothing once they are sent.
-    Memory(Option<Bytes>),
-    /// Boxed: most answers have none, and are handed on by value.
+    /// Never empty bytes; nothing once they are sent. Boxed, both: answers are handed on by value, and the most frequent ones
+    /// have no body.
+    Memory(Option<Box<Bytes>>),
     Disk(Box<Pieces>),
 }
 
@@ -112,7 +112,7 @@ impl Body {
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Chunk>>> {
         let pieces = match self {
-            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Chunk::Memory(bytes)))),
+            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Chunk::Memory(*bytes)))),
             Self::Disk(pieces) => pieces,
         };
         let loaded = ready!(pieces.poll_piece(cx, wanted));
@@ -142,7 +142,7 @@ pub(super) fn is_cut(error: io::Error) -> io::Error {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()))
+        Self::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new))
     }
 }
 

@@ -44,17 +44,23 @@ impl Validators {
         }
     }
 
-    pub(super) fn lines(&self) -> &Header {
-        &self.lines
+    /// Of both, each with its end.
+    pub(super) fn lines(&self) -> &str {
+        self.lines.lines()
+    }
+
+    /// Of the first, which says it all to who has the representation.
+    pub(super) fn etag_line(&self) -> &str {
+        &self.lines()[..self.etag.end + "\r\n".len()]
     }
 
     /// Strong: it is made from the digest of the bytes.
     fn etag(&self) -> &str {
-        &self.lines.lines()[self.etag.clone()]
+        &self.lines()[self.etag.clone()]
     }
 
     fn last_modified(&self) -> &str {
-        &self.lines.lines()[self.last_modified.clone()]
+        &self.lines()[self.last_modified.clone()]
     }
 
     /// The order of RFC 9110 section 13.2.2.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use super::limits::{Place, SURPLUS_PATIENCE};
 use super::patience::Patient;
 use super::reply::Reply;
 use super::request::Request;
-use super::respond::{Answer, Role, respond, turn_away};
+use super::respond::{Role, respond, turn_away};
 use super::server::{Settings, Shared};
 use super::transport::Transport;
 use crate::observe::Tally;
@@ -89,8 +89,8 @@ impl Talk {
         &self.shared.ways
     }
 
-    /// The answer to a request.
-    pub(super) async fn answer<B>(&self, request: &Request<'_>, body: &mut B) -> Answer
+    /// The answer to a request, and when it was there to be sent.
+    pub(super) async fn answer<B>(&self, request: &Request<'_>, body: &mut B) -> (Reply, Instant)
     where
         B: hyper::body::Body + Unpin + ?Sized,
     {
@@ -104,8 +104,9 @@ impl Talk {
         if request.method == Method::HEAD {
             answer.reply.body = Body::empty();
         }
-        account.close(shared, &self.tally, peer.ip, request, &answer);
-        answer
+        let made = Instant::now();
+        account.close(made, shared, &self.tally, peer.ip, request, &answer);
+        (answer.reply, made)
     }
 
     /// Notes that something was refused which cannot be told to be a request.

@@ -19,11 +19,11 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// Codings, and none.
 const CODINGS: usize = Coding::ALL.len() + 1;
 
-/// The header of a 304: what it has in common with the 200, without a word on a body (RFC 9110 section 15.4.5).
+/// The header of a 304: what a cache may have to know anew, and nothing that it has from the 200 (RFC 9110 section 15.4.5).
 pub(super) fn not_modified(kind: Kind, representation: &Representation) -> Header {
     static COMMON: [OnceLock<Header>; Kind::COUNT] = [const { OnceLock::new() }; Kind::COUNT];
     let mut header = Header::from(COMMON[kind as usize].get_or_init(|| common(kind)));
-    header.append(representation.validators.lines());
+    header.append(representation.validators.etag_line());
     header
 }
 
@@ -34,14 +34,13 @@ pub(super) fn of(kind: Kind, coding: Option<Coding>, representation: &Representa
     let known = &WHOLE[kind as usize][coding.map_or(0, |coding| coding as usize + 1)];
     let mut header = Header::from(known.get_or_init(|| whole(kind, coding)));
     header.append(representation.validators.lines());
-    header.append(&representation.repr_digest);
+    header.append(representation.repr_digest.lines());
     header.add(CONTENT_LENGTH, length);
     header
 }
 
 fn common(kind: Kind) -> Header {
     let mut header = Header::default();
-    header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
     header.add(CACHE_CONTROL, kind.cache_control());
     // Also while there is no variant yet: a cache must not keep for everybody what it got for one.
     header.add(VARY, "accept-encoding");
@@ -54,6 +53,7 @@ fn common(kind: Kind) -> Header {
 fn whole(kind: Kind, coding: Option<Coding>) -> Header {
     let mut header = common(kind);
     header.add(CONTENT_TYPE, kind.media_type());
+    header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
     header.add(ACCEPT_RANGES, "bytes");
     if let Some(coding) = coding {
         header.add(CONTENT_ENCODING, coding.name());

@@ -111,10 +111,10 @@ impl Conversation {
             version: parts.version,
             fields: Fields::new(&fields),
         };
-        let answer = self.talk.answer(&request, &mut body).await;
-        if answer.is_last || self.talk.is_surplus() {
+        let (reply, _) = self.talk.answer(&request, &mut body).await;
+        if reply.is_last || self.talk.is_surplus() {
             self.last.notify_one();
         }
-        Response::from(answer.reply).map(|body| self.progress.answered(body))
+        Response::from(reply).map(|body| self.progress.answered(body))
     }
 }

@@ -3,14 +3,16 @@
 //! One timer covers all of it: the silence before a request, a head that drips, and a reader that stalls, or drips, in the
 //! middle of a zip. In HTTP/2 bytes do not tell who gets on; see `progress`.
 
-use std::io;
-use std::mem;
+use std::io::{self, ErrorKind};
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -19,6 +21,9 @@ use crate::observe::Metrics;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes that are received at once; a request of Composer has some hundred.
+const RECEIVED: usize = 4 << 10;
 
 /// How long the end of a connection waits for the peer's: what the kernel still has to send then is lost when a container
 /// ends and its network goes. It has no more than a peer takes in a few round trips.
@@ -35,6 +40,9 @@ pub(super) struct Patient<S> {
     /// Bytes a second that a reader must take.
     pace: u64,
     last_progress: Instant,
+    /// Whether there was progress since, of which nothing is noted before somebody waits: to ask for the time costs as much as
+    /// a request's header.
+    has_moved: bool,
     /// By when something has to have come whole, however much of it has.
     due: Option<Instant>,
     /// Late by as much as has been transferred since it was set, so that a transfer does not move it every time.
@@ -67,6 +75,7 @@ impl<S> Patient<S> {
             idle: Some(idle),
             pace,
             last_progress: Instant::now(),
+            has_moved: false,
             due: None,
             alarm: Box::pin(sleep(idle)),
             alarmed: None,
@@ -85,6 +94,7 @@ impl<S> Patient<S> {
         if self.due.is_some() {
             return;
         }
+        self.note_progress();
         let due = self.last_progress + patience;
         if due < self.alarm.deadline() {
             self.set_alarm(due);
@@ -111,9 +121,10 @@ impl<S> Patient<S> {
     /// Notes progress; when there is none, waits for the alarm too.
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.last_progress = Instant::now();
+            self.has_moved = true;
             return polled;
         }
+        self.note_progress();
         let Some(idle) = self.idle else {
             return Poll::Pending;
         };
@@ -137,15 +148,30 @@ impl<S> Patient<S> {
             let idle = self.last_progress + idle;
             let due = self.due.map_or(idle, |due| due.min(idle));
             if due <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                return Poll::Ready(Err(ErrorKind::TimedOut.into()));
             }
             self.set_alarm(due);
+        }
+    }
+
+    fn note_progress(&mut self) {
+        if mem::take(&mut self.has_moved) {
+            self.last_progress = Instant::now();
         }
     }
 
     fn set_alarm(&mut self, to: Instant) {
         self.alarm.as_mut().reset(to);
         self.alarmed = None;
+    }
+
+    fn heard(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count @ 1..)) = polled {
+            self.traffic.received += count as u64;
+            // The next request: what went before was taken in time.
+            self.behind = None;
+        }
+        self.watch(cx, polled)
     }
 
     fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -155,7 +181,7 @@ impl<S> Patient<S> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending if self.keeps_pace() => {}
-            Poll::Pending => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => return Poll::Ready(Err(ErrorKind::TimedOut.into())),
         }
         self.watch(cx, polled)
     }
@@ -175,6 +201,37 @@ impl<S> Patient<S> {
     }
 }
 
+/// Receives as tokio would, but by a system call in which no thread can be cancelled: what the C library does for that takes two
+/// atomic operations more.
+fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, received: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    let mut buffer = [MaybeUninit::uninit(); RECEIVED];
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        let mut all = None;
+        let tried = socket.try_io(Interest::READABLE, || {
+            let ((bytes, _), count) = recv(socket, &mut buffer, RecvFlags::empty())?;
+            received.extend_from_slice(bytes);
+            match count {
+                // What comes after all that there was is told (epoll(7), edge-triggered): it need not be asked for.
+                1..RECEIVED => {
+                    all = Some(count);
+                    Err(ErrorKind::WouldBlock.into())
+                }
+                _ => Ok(count),
+            }
+        });
+        match all.map_or(tried, Ok) {
+            Err(error) if is_passing(&error) => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Whether the same is to be tried again, now or when the socket is ready.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
 /// Whether so many bytes in this time are as many a second as `pace`.
 pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
     u128::from(bytes) * 1000 >= u128::from(pace) * elapsed.as_millis()
@@ -183,6 +240,29 @@ pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
 impl<S: Transport> Patient<S> {
     pub(super) fn sender(&self) -> Sender<'_> {
         self.stream.sender()
+    }
+
+    /// Adds to `received` what has come, at most [`RECEIVED`] bytes; answers how many, zero at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or nothing comes for too long.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = match self.stream.sender() {
+            Sender::Tcp(socket) => poll_receive(socket, cx, received),
+            Sender::Kernel | Sender::Program => {
+                let mut buffer = [MaybeUninit::uninit(); RECEIVED];
+                let mut buffer = ReadBuf::uninit(&mut buffer);
+                let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+                received.extend_from_slice(buffer.filled());
+                polled.map_ok(|()| buffer.filled().len())
+            }
+        };
+        self.heard(cx, polled)
     }
 
     /// Sends by `operation`, which tells the number of bytes that the socket has taken, as soon as the socket takes any.
@@ -196,7 +276,7 @@ impl<S: Transport> Patient<S> {
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let Sender::Tcp(socket) = self.stream.sender() else {
-            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+            return Poll::Ready(Err(ErrorKind::Unsupported.into()));
         };
         let polled = loop {
             match socket.poll_write_ready(cx) {
@@ -205,11 +285,7 @@ impl<S: Transport> Patient<S> {
                 Poll::Ready(Ok(())) => {}
             }
             match socket.try_io(Interest::WRITABLE, || operation(socket.as_fd())) {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if is_passing(&error) => {}
                 done => break Poll::Ready(done),
             }
         };
@@ -256,18 +332,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let count = (buf.filled().len() - before) as u64;
-        if count > 0 {
-            self.traffic.received += count;
-            // The next request: what went before was taken in time.
-            self.behind = None;
-        }
-        self.watch(cx, polled)
+        let polled = polled.map_ok(|()| buf.filled().len() - before);
+        self.heard(cx, polled).map_ok(|_| ())
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: Transport> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if matches!(self.stream.sender(), Sender::Tcp(_)) {
+            return self.poll_tcp(cx, |socket| Ok(send(socket, buf, SendFlags::NOSIGNAL)?));
+        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(cx, polled)
     }

@@ -7,12 +7,39 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
+use super::respond::Answer;
+use crate::coding::Coding;
 
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) header: Header,
     pub(super) body: Body,
+    /// Of the representation that was selected.
+    pub(super) coding: Option<Coding>,
+    /// The connection ends with it.
+    pub(super) is_last: bool,
 }
+
+impl Reply {
+    pub(super) fn new(status: StatusCode, header: Header, body: Body) -> Self {
+        Self {
+            status,
+            header,
+            body,
+            coding: None,
+            is_last: false,
+        }
+    }
+
+    /// The name of its coding.
+    pub(super) fn encoding(&self) -> &'static str {
+        self.coding.map_or("identity", Coding::name)
+    }
+}
+
+/// Answers are handed on from function to function, and so much is moved by a few instructions in a program that is built to
+/// be small; of more, every move costs as much as parsing a field.
+const _: () = assert!(size_of::<Answer>() <= 64);
 
 /// The fields of its header as HTTP/1.1 sends them, each a line with its end: what most answers have in common is put
 /// together once, and copied.
@@ -44,8 +71,9 @@ impl Header {
         value
     }
 
-    pub(super) fn append(&mut self, other: &Self) {
-        self.0.push_str(&other.0);
+    /// Adds what [`Header::lines`] of another one answered.
+    pub(super) fn append(&mut self, lines: &str) {
+        self.0.push_str(lines);
     }
 
     pub(super) fn get(&self, name: HeaderName) -> Option<&str> {
@@ -110,11 +138,7 @@ mod tests {
         assert_eq!(header.get(CACHE_CONTROL), Some("no-store"));
         header.remove(CACHE_CONTROL);
         assert_eq!(header.get(CACHE_CONTROL), None);
-        let reply = Reply {
-            status: StatusCode::UNAUTHORIZED,
-            header,
-            body: Body::empty(),
-        };
+        let reply = Reply::new(StatusCode::UNAUTHORIZED, header, Body::empty());
         let response = Response::from(reply);
         assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
     }

@@ -1,10 +1,8 @@
 //! From a request to its answer: the pipeline, and what each answer is counted as.
 
-use std::time::Instant;
-
 use hyper::{Method, StatusCode, Version};
 
-use super::access::Admission;
+use super::access::{Admission, Doors};
 use super::answer::{
     self, keep_private, method_not_allowed, not_found, only_post, options, redirect, text, unauthorized,
     unavailable, unpublished,
@@ -21,7 +19,6 @@ use super::route::{Route, decode, route};
 use super::selected::Selected;
 use super::server::Shared;
 use super::site::{Content, Entry, Representation, Site};
-use crate::coding::Coding;
 
 /// What may be asked at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,33 +35,18 @@ pub(super) enum Role {
 /// A response, and what it is counted as.
 pub(super) struct Answer {
     pub(super) reply: Reply,
-    /// When it was there, to be sent.
-    pub(super) made: Instant,
     /// One of a closed set.
     pub(super) route: &'static str,
-    pub(super) coding: Option<Coding>,
-    /// The connection ends with it.
-    pub(super) is_last: bool,
 }
 
 impl Answer {
     fn new(route: &'static str, reply: Reply) -> Self {
-        Self {
-            reply,
-            made: Instant::now(),
-            route,
-            coding: None,
-            is_last: false,
-        }
+        Self { reply, route }
     }
 
     fn last(mut self) -> Self {
-        self.is_last = true;
+        self.reply.is_last = true;
         self
-    }
-
-    pub(super) fn coding(&self) -> &'static str {
-        self.coding.map_or("identity", Coding::name)
     }
 }
 
@@ -104,13 +86,24 @@ where
 /// RFC 9112 section 3.2; which one it is does not matter here. HTTP/1.0 has none, HTTP/2 another.
 fn has_one_host(request: &Request<'_>) -> bool {
     match request.fields.only_bytes(Name::Host) {
-        Some(host) => host.iter().copied().all(is_of_host),
+        Some(host) => host.iter().all(|byte| OF_HOST[usize::from(*byte)]),
         None => !request.fields.has(Name::Host) && request.version != Version::HTTP_11,
     }
 }
 
-/// Whether it can be part of a host and its port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
-fn is_of_host(byte: u8) -> bool {
+/// Of each byte, whether it can be part of a host and its port.
+const OF_HOST: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte] = is_of_host(byte as u8);
+        byte += 1;
+    }
+    all
+};
+
+/// RFC 9110 section 7.2, RFC 3986 section 3.2.2.
+const fn is_of_host(byte: u8) -> bool {
     let is_mark = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']');
     let is_delimiter = matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
     byte.is_ascii_alphanumeric() || is_mark || is_delimiter
@@ -140,23 +133,13 @@ async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
     // The site first: what it has is guarded by then.
     let site = published.site();
     let site = site.as_deref();
-    let doors = published.doors();
-    let guarded = doors.as_ref().and_then(|doors| Some((doors, decode(path)?)));
-    let Some((doors, decoded)) = guarded else {
-        return published_at(published, site, request).await;
+    let is_private = match published.doors() {
+        Some(doors) => match admit(&doors, site, peer, request).await {
+            Ok(is_private) => is_private,
+            Err(refused) => return refused,
+        },
+        None => false,
     };
-    let owner = site.and_then(|site| site.owner(&decoded));
-    let mut is_private = false;
-    for users in doors.of(&decoded, owner) {
-        is_private = true;
-        let mut refused = match users.admit(request.fields, peer.ip.map(network)).await {
-            Admission::Admitted => continue,
-            Admission::Refused => Answer::new("unauthorized", unauthorized()),
-            Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
-        };
-        keep_private(&mut refused.reply);
-        return refused;
-    }
     let mut answer = published_at(published, site, request).await;
     if is_private {
         keep_private(&mut answer.reply);
@@ -164,61 +147,74 @@ async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
     answer
 }
 
-async fn published_at(published: &Published, site: Option<&Site>, request: &Request<'_>) -> Answer {
-    let path = request.path;
-    match site.map(|site| route(site, path)) {
-        Some(Route::Found(entry, path)) => match entry.part(request.query) {
-            Some(part) => found(published, &part, path, request).await,
-            None => found(published, entry, path, request).await,
-        },
-        Some(Route::MissingSlash(location)) => Answer::new("redirect", redirect(&location)),
-        None | Some(Route::Unpublished) => {
-            told(published, request, || Answer::new("unpublished", unpublished())).await
-        }
-        Some(Route::NotFound) => told(published, request, || Answer::new("not_found", not_found())).await,
+/// Whether what is asked for is private; the answer to whoever may not have it.
+async fn admit(
+    doors: &Doors,
+    site: Option<&Site>,
+    peer: &Peer,
+    request: &Request<'_>,
+) -> Result<bool, Answer> {
+    let Some(path) = decode(request.path) else {
+        return Ok(false);
+    };
+    let owner = site.and_then(|site| site.owner(&path));
+    let mut is_private = false;
+    for users in doors.of(&path, owner) {
+        is_private = true;
+        let mut refused = match users.admit(request.fields, peer.ip.map(network)).await {
+            Admission::Admitted => continue,
+            Admission::Refused => Answer::new("unauthorized", unauthorized()),
+            Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
+        };
+        keep_private(&mut refused.reply);
+        return Err(refused);
     }
+    Ok(is_private)
 }
 
-/// What is said about the mirror itself, also before anything is published; `or` where the path is none of that.
-async fn told(published: &Published, request: &Request<'_>, or: fn() -> Answer) -> Answer {
-    let texts = published.texts();
-    let path = decode(request.path);
-    let Some(path) = path else { return or() };
-    match texts.get(&path) {
-        Some(entry) => found(published, entry, &path, request).await,
-        None => or(),
-    }
+async fn published_at(published: &Published, site: Option<&Site>, request: &Request<'_>) -> Answer {
+    let routed = site.map_or(Route::Unpublished, |site| route(site, request.path));
+    let (texts, told);
+    let (entry, path) = match &routed {
+        Route::Found(entry, path) => (*entry, *path),
+        Route::MissingSlash(location) => return Answer::new("redirect", redirect(location)),
+        // What is said about the mirror itself, also before anything is published.
+        Route::Unpublished | Route::NotFound => {
+            (texts, told) = (published.texts(), decode(request.path));
+            match told.as_deref().and_then(|path| Some((texts.get(path)?, path))) {
+                Some(told) => told,
+                None if matches!(routed, Route::NotFound) => return Answer::new("not_found", not_found()),
+                None => return Answer::new("unpublished", unpublished()),
+            }
+        }
+    };
+    let part = entry.part(request.query);
+    found(published, part.as_ref().unwrap_or(entry), path, request).await
 }
 
 /// Answers with the entry that is published at `path`.
 async fn found(published: &Published, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
-    let (coding, representation) = choose(entry, request.fields);
-    let selected = Selected::new(entry, coding, representation, path);
     let route = entry.kind.route();
-    match selected.answer(request).await {
-        Ok(reply) => {
-            return Answer {
-                coding,
-                ..Answer::new(route, reply)
-            };
-        }
-        // A variant can be made again, and the published bytes are as good.
-        Err(error) if coding.is_some() => {
-            if is_news(published, representation) {
-                tracing::warn!(
-                    url = request.path,
-                    "serving without a compressed variant: {error:#}"
-                );
+    let (mut coding, mut representation) = choose(entry, request.fields);
+    loop {
+        let selected = Selected::new(entry, coding, representation, path);
+        match selected.answer(request).await {
+            Ok(mut reply) => {
+                reply.coding = coding;
+                return Answer::new(route, reply);
             }
+            // A variant can be made again, and the published bytes are as good.
+            Err(error) if coding.is_some() => {
+                if is_news(published, representation) {
+                    tracing::warn!(
+                        url = request.path,
+                        "serving without a compressed variant: {error:#}"
+                    );
+                }
+                (coding, representation) = (None, &entry.identity);
+            }
+            Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
         }
-        Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
-    }
-    match Selected::new(entry, None, &entry.identity, path)
-        .answer(request)
-        .await
-    {
-        Ok(reply) => Answer::new(route, reply),
-        Err(error) => Answer::new(route, damaged(published, entry, request, &error)),
     }
 }
 

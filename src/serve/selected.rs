@@ -98,15 +98,12 @@ impl<'e> Selected<'e> {
                 header.add(CONTENT_DISPOSITION, value);
             }
         }
-        Reply { status, header, body }
+        Reply::new(status, header, body)
     }
 
     fn not_modified(&self) -> Reply {
-        Reply {
-            status: StatusCode::NOT_MODIFIED,
-            header: head::not_modified(self.kind, self.representation),
-            body: Body::empty(),
-        }
+        let header = head::not_modified(self.kind, self.representation);
+        Reply::new(StatusCode::NOT_MODIFIED, header, Body::empty())
     }
 }
 

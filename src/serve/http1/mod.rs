@@ -11,14 +11,14 @@ mod ways;
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
@@ -31,9 +31,6 @@ use super::reply::Reply;
 use super::transport::Transport;
 
 pub(super) use self::ways::Ways;
-
-/// Bytes that are read at once; a request of Composer has some hundred.
-const READ: usize = 4 << 10;
 
 /// Answers requests until the client goes, or the head of one takes longer than `patience` from its first byte; once the
 /// server ends, only the one that has begun.
@@ -120,9 +117,9 @@ impl<S: Transport> Connection<S> {
             Ok(()) => {}
             Err(Trouble::Broken(error)) => return Err(error),
             Err(Trouble::Refused(Refusal(status, because))) => {
-                let reply = text(status, because);
+                let mut reply = text(status, because);
                 talk.refused(&reply);
-                self.send(reply, Persistence::Close, Instant::now(), talk.ways())
+                self.send(&mut reply, Persistence::Close, Instant::now(), talk.ways())
                     .await?;
             }
         }
@@ -147,15 +144,14 @@ impl<S: Transport> Connection<S> {
             }
             let mut upload = Upload::new(self, head.framing, head.expects_continue);
             let upload: &mut Uploaded<'_> = &mut upload;
-            let answer = talk.answer(&head.request(), upload).await;
-            let is_last = answer.is_last || head.framing != Framing::None || ending.load(Ordering::Relaxed);
+            let (mut reply, made) = talk.answer(&head.request(), upload).await;
+            let is_last = reply.is_last || head.framing != Framing::None || ending.load(Ordering::Relaxed);
             let persistence = if is_last {
                 Persistence::Close
             } else {
                 head.persistence
             };
-            self.send(answer.reply, persistence, answer.made, talk.ways())
-                .await?;
+            self.send(&mut reply, persistence, made, talk.ways()).await?;
             if self.received.is_empty() {
                 bytes.clear();
                 self.received = bytes;
@@ -207,21 +203,17 @@ impl<S: Transport> Connection<S> {
 
     /// Reads once; the number of bytes, zero at the end of the stream.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = [MaybeUninit::uninit(); READ];
-        let mut buffer = ReadBuf::uninit(&mut buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        self.received.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
+        self.stream.poll_receive(cx, &mut self.received)
     }
 
     async fn send(
         &mut self,
-        reply: Reply,
+        reply: &mut Reply,
         persistence: Persistence,
         made: Instant,
         ways: &Ways,
     ) -> io::Result<()> {
-        send::write_head(&mut self.head, &reply, persistence, made);
-        send::send(&mut self.stream, &self.head, reply.body, ways).await
+        send::write_head(&mut self.head, reply, persistence, made);
+        send::send(&mut self.stream, &self.head, &mut reply.body, ways).await
     }
 }

@@ -62,7 +62,7 @@ fn write_end(head: &mut Vec<u8>, now: Instant) {
 pub(super) async fn send<S: Transport>(
     stream: &mut Patient<S>,
     mut head: &[u8],
-    mut body: Body,
+    body: &mut Body,
     ways: &Ways,
 ) -> io::Result<()> {
     if matches!(stream.sender(), Sender::Program) {
