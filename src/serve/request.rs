@@ -98,6 +98,7 @@ pub(super) struct Field<'r> {
 
 impl<'r> Field<'r> {
     /// `name` is a token (RFC 9110 section 5.1).
+    #[inline]
     pub(super) fn new(name: &'r str, value: &'r [u8]) -> Self {
         Self {
             known: Name::of(name),

@@ -41,7 +41,7 @@ pub(super) enum Persistence {
 }
 
 /// What is said to who sends what cannot be understood.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) &'static str);
 
 const fn bad(because: &'static str) -> Refusal {

@@ -138,9 +138,10 @@ impl<S: Transport> Connection<S> {
                 return Ok(());
             };
             self.stream.expect_nothing();
-            let (head, len) = Head::parse(&bytes)?;
-            if len < bytes.len() {
-                self.received.splice(..0, bytes[len..].iter().copied());
+            let parsed = Head::parse(&bytes);
+            let (head, len) = parsed.as_ref().map_err(|refusal| *refusal)?;
+            if *len < bytes.len() {
+                self.received.splice(..0, bytes[*len..].iter().copied());
             }
             let mut upload = Upload::new(self, head.framing, head.expects_continue);
             let upload: &mut Uploaded<'_> = &mut upload;

@@ -65,17 +65,21 @@ pub(super) async fn send<S: Transport>(
     body: &mut Body,
     ways: &Ways,
 ) -> io::Result<()> {
-    if matches!(stream.sender(), Sender::Program) {
-        while let Some(bytes) = body.next_copy().await? {
-            write(stream, mem::take(&mut head), &bytes).await?;
+    match stream.sender() {
+        _ if body.is_end_stream() => {}
+        Sender::Program => {
+            while let Some(bytes) = body.next_copy().await? {
+                write(stream, mem::take(&mut head), &bytes).await?;
+            }
         }
-    } else {
-        let is_tcp = matches!(stream.sender(), Sender::Tcp(_));
-        let way = ways.choose(is_tcp, body.size_hint().lower());
-        while let Some(chunk) = body.next(way == Way::Reference).await? {
-            match chunk {
-                Chunk::Memory(bytes) => write(stream, mem::take(&mut head), &bytes).await?,
-                Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece, way).await?,
+        sender => {
+            let is_tcp = matches!(sender, Sender::Tcp(_));
+            let way = ways.choose(is_tcp, body.size_hint().lower());
+            while let Some(chunk) = body.next(way == Way::Reference).await? {
+                match chunk {
+                    Chunk::Memory(bytes) => write(stream, mem::take(&mut head), &bytes).await?,
+                    Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece, way).await?,
+                }
             }
         }
     }
