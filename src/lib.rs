@@ -71,6 +71,9 @@
 //!   become 73,000, and the 99th percentile 2.0 ms instead of 0.7. Digests and passwords have threads of their own.
 //! - HTTP/1.1 is spoken by [`serve`] itself, with httparse for its grammar, HTTP/2 by hyper: a request and its answer need no
 //!   tables of headers then, and a 304 takes 6,200 instructions of ours where it took 16,400.
+//! - An answer is handed on in 64 bytes at most: a program that is built to be small moves what is larger by string
+//!   instructions, and those of a 304 took a tenth of our part of its time. One serving thread is a runtime of its own, without
+//!   the means to share work; to the kernel it speaks without the C library, which makes every call one that can be cancelled.
 //! - Published bytes are compared through reads of a file, not through its mapping: that somebody cuts the file short is an
 //!   error of a read, and a fatal signal in a mapping.
 //! - packages.json holds the versions of all packages unless configured otherwise: with 40 ms to the client, an update takes a

@@ -124,10 +124,10 @@ impl<S> Patient<S> {
             self.has_moved = true;
             return polled;
         }
-        self.note_progress();
         let Some(idle) = self.idle else {
             return Poll::Pending;
         };
+        self.note_progress();
         // What is set for whom it shall wake, and has not gone off, need not be asked.
         let is_set = |alarmed: &Waker| alarmed.will_wake(cx.waker());
         if !self.alarm.is_elapsed() && self.alarmed.as_ref().is_some_and(is_set) {
