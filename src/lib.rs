@@ -73,7 +73,8 @@
 //!   tables of headers then, and a 304 takes 6,200 instructions of ours where it took 16,400.
 //! - An answer is handed on in 64 bytes at most: a program that is built to be small moves what is larger by string
 //!   instructions, and those of a 304 took a tenth of our part of its time. One serving thread is a runtime of its own, without
-//!   the means to share work; to the kernel it speaks without the C library, which makes every call one that can be cancelled.
+//!   the means to share work; requests of HTTP/1.1 on TCP are received, and their heads sent, by system calls that the C library
+//!   does not make ones that can be cancelled.
 //! - Published bytes are compared through reads of a file, not through its mapping: that somebody cuts the file short is an
 //!   error of a read, and a fatal signal in a mapping.
 //! - packages.json holds the versions of all packages unless configured otherwise: with 40 ms to the client, an update takes a

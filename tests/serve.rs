@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -778,6 +778,44 @@ fn one_connection_carries_many_requests() {
     let mut old = mirror.client();
     old.send("GET /lastupdate HTTP/1.0\r\n\r\n");
     assert_eq!((old.head().status, old.rest()), (200, 3));
+}
+
+/// What is received at once is a power of two, and may end with a request, before it or behind it.
+#[test]
+fn requests_are_answered_wherever_what_is_received_ends() {
+    let files = Files::new();
+    let mirror = Mirror::start(Some(files.site()));
+    let plain = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
+    for size in [4095, 4096, 4097, 8192] {
+        let start = "GET /lastupdate HTTP/1.1\r\nHost: x\r\nX-Pad: ";
+        let padded = format!("{start}{}\r\n\r\n", "p".repeat(size - start.len() - 4));
+        for (requests, answers) in [
+            (padded.clone(), 1),
+            (format!("{padded}{plain}"), 2),
+            (format!("{padded}{padded}{plain}"), 3),
+        ] {
+            for closes in [false, true] {
+                let mut client = mirror.client();
+                client.send(&requests);
+                if closes {
+                    client
+                        .0
+                        .get_ref()
+                        .shutdown(Shutdown::Write)
+                        .expect("a connection");
+                }
+                for answer in 0..answers {
+                    let at = format!("{answer} of {answers}, {size} bytes, closes: {closes}");
+                    assert_eq!(client.head().status, 200, "{at}");
+                    client.0.read_exact(&mut [0; 3]).expect(&at);
+                }
+                match closes {
+                    true => assert_eq!(client.rest(), 0),
+                    false => assert_eq!(client.ask("GET", "/lastupdate", &[]).text(), "now"),
+                }
+            }
+        }
+    }
 }
 
 #[test]
