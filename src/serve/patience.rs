@@ -5,25 +5,21 @@
 
 use std::io::{self, ErrorKind};
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::transport::{Sender, Transport};
+use super::transport::{RECEIVED, Sender, Transport, poll_receive, poll_send};
 use crate::observe::Metrics;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Bytes that are received at once; a request of Composer has some hundred.
-const RECEIVED: usize = 4 << 10;
 
 /// How long the end of a connection waits for the peer's: what the kernel still has to send then is lost when a container
 /// ends and its network goes. It has no more than a peer takes in a few round trips.
@@ -201,37 +197,6 @@ impl<S> Patient<S> {
     }
 }
 
-/// Receives as tokio would, but by a system call in which no thread can be cancelled: what the C library does for that takes two
-/// atomic operations more.
-fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, received: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-    let mut buffer = [MaybeUninit::uninit(); RECEIVED];
-    loop {
-        ready!(socket.poll_read_ready(cx))?;
-        let mut all = None;
-        let tried = socket.try_io(Interest::READABLE, || {
-            let ((bytes, _), count) = recv(socket, &mut buffer, RecvFlags::empty())?;
-            received.extend_from_slice(bytes);
-            match count {
-                // What comes after all that there was is told (epoll(7), edge-triggered): it need not be asked for.
-                1..RECEIVED => {
-                    all = Some(count);
-                    Err(ErrorKind::WouldBlock.into())
-                }
-                _ => Ok(count),
-            }
-        });
-        match all.map_or(tried, Ok) {
-            Err(error) if is_passing(&error) => {}
-            done => return Poll::Ready(done),
-        }
-    }
-}
-
-/// Whether the same is to be tried again, now or when the socket is ready.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
 /// Whether so many bytes in this time are as many a second as `pace`.
 pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
     u128::from(bytes) * 1000 >= u128::from(pace) * elapsed.as_millis()
@@ -273,22 +238,12 @@ impl<S: Transport> Patient<S> {
     pub(super) fn poll_tcp(
         &mut self,
         cx: &mut Context<'_>,
-        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let Sender::Tcp(socket) = self.stream.sender() else {
             return Poll::Ready(Err(ErrorKind::Unsupported.into()));
         };
-        let polled = loop {
-            match socket.poll_write_ready(cx) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            match socket.try_io(Interest::WRITABLE, || operation(socket.as_fd())) {
-                Err(error) if is_passing(&error) => {}
-                done => break Poll::Ready(done),
-            }
-        };
+        let polled = poll_send(socket, cx, operation);
         self.wrote(cx, polled)
     }
 }
