@@ -1068,6 +1068,12 @@ fn draining_finishes_what_has_begun_and_refuses_the_rest() {
         "the server waits for the download"
     );
     assert_eq!(client.rest(), large().len());
+    assert_eq!(
+        mirror.ended.recv_timeout(Duration::from_secs(5)),
+        Err(mpsc::RecvTimeoutError::Timeout),
+        "somebody between may still have most of it"
+    );
+    drop(client);
     assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
 }
 

@@ -22,8 +22,11 @@ use crate::observe::Metrics;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long the end of a connection waits for the peer's: what the kernel still has to send then is lost when a container
-/// ends and its network goes. It has no more than a peer takes in a few round trips.
+/// ends and its network goes, and what a proxy at the container's port has, too. Time for a few round trips.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// How much longer for each byte that may be on its way: kernels and a proxy have up to tens of megabytes of an archive.
+const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
 
 /// Bytes that a peer may say meanwhile: more than what is under way when a client reads its last answer, and too little for
 /// a flood to keep a thread busy.
@@ -51,6 +54,8 @@ pub(super) struct Patient<S> {
     unheard: usize,
     /// Since when the peer has not taken all that there is for it, and how much had been sent then.
     behind: Option<(Instant, u64)>,
+    /// How much had been sent when the peer was last heard: what was sent since may be on its way.
+    arrived: u64,
     /// Bytes that were read to tell the protocol.
     first: Vec<u8>,
     traffic: Traffic,
@@ -78,6 +83,7 @@ impl<S> Patient<S> {
             closing: None,
             unheard: 0,
             behind: None,
+            arrived: 0,
             first: Vec::new(),
             traffic: Traffic::default(),
             metrics,
@@ -150,6 +156,14 @@ impl<S> Patient<S> {
         }
     }
 
+    /// Notes that what was there at `made` is sent, unless the peer had to be waited for, which is later.
+    pub(super) fn sent(&mut self, made: std::time::Instant) {
+        let made = Instant::from_std(made);
+        if self.last_progress <= made {
+            (self.last_progress, self.has_moved) = (made, false);
+        }
+    }
+
     fn note_progress(&mut self) {
         if mem::take(&mut self.has_moved) {
             self.last_progress = Instant::now();
@@ -166,6 +180,7 @@ impl<S> Patient<S> {
             self.traffic.received += count as u64;
             // The next request: what went before was taken in time.
             self.behind = None;
+            self.arrived = self.traffic.sent;
         }
         self.watch(cx, polled)
     }
@@ -327,7 +342,8 @@ impl<S: Transport> AsyncWrite for Patient<S> {
         }
     }
 
-    /// Waits until the peer has closed, too, for [`LINGER`] and [`UNHEARD`] at most; what it says meanwhile is not heard.
+    /// Waits until the peer has closed, too, for [`LINGER`], [`LINGER_PER_BYTE`] and [`UNHEARD`] at most; what it says meanwhile
+    /// is not heard.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             // That of TLS has something to say first, which the peer may not take.
@@ -335,7 +351,8 @@ impl<S: Transport> AsyncWrite for Patient<S> {
                 Poll::Pending => return self.watch(cx, Poll::Pending),
                 Poll::Ready(shut) => shut?,
             }
-            self.closing = Some(Box::pin(sleep(LINGER)));
+            let on_its_way = u32::try_from(self.traffic.sent - self.arrived).unwrap_or(u32::MAX);
+            self.closing = Some(Box::pin(sleep(LINGER + LINGER_PER_BYTE * on_its_way)));
         }
         let mut buffer = [0; 4096];
         while self.unheard < UNHEARD {

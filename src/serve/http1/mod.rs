@@ -215,6 +215,8 @@ impl<S: Transport> Connection<S> {
         ways: &Ways,
     ) -> io::Result<()> {
         send::write_head(&mut self.head, reply, persistence, made);
-        send::send(&mut self.stream, &self.head, &mut reply.body, ways).await
+        send::send(&mut self.stream, &self.head, &mut reply.body, ways).await?;
+        self.stream.sent(made);
+        Ok(())
     }
 }
