@@ -1,18 +1,12 @@
 //! What the server counts of requests and connections.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::register::{add, counters};
-
-/// From an answer out of memory to one that waits for a sick disk; in seconds.
-const LATENCIES: [f64; 12] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
-];
+use super::tally::Answers;
 
 pub(super) struct Http {
-    pub(super) requests: IntCounterVec,
-    pub(super) bytes: IntCounterVec,
-    pub(super) latency: HistogramVec,
+    pub(super) answers: Answers,
     pub(super) sent: IntCounter,
     pub(super) received: IntCounter,
     pub(super) open: IntGauge,
@@ -22,27 +16,8 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(to: &Registry) -> prometheus::Result<Self> {
-        let latency = HistogramOpts::new(
-            "mirror_http_request_duration_seconds",
-            "From the head of a request to the head of its answer.",
-        );
         Ok(Self {
-            requests: counters(
-                to,
-                "mirror_http_requests_total",
-                "Answered requests.",
-                &["route", "status", "encoding"],
-            )?,
-            bytes: counters(
-                to,
-                "mirror_http_response_body_bytes_total",
-                "Lengths of the bodies of answers.",
-                &["route"],
-            )?,
-            latency: add(
-                to,
-                HistogramVec::new(latency.buckets(LATENCIES.to_vec()), &["route"]),
-            )?,
+            answers: add(to, Answers::new())?,
             sent: add(
                 to,
                 IntCounter::new(

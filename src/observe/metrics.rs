@@ -63,8 +63,7 @@ impl Metrics {
 
     /// What counts the answers of one connection.
     pub fn tally(&self) -> Tally {
-        let http = &self.0.http;
-        Tally::new(http.requests.clone(), http.bytes.clone(), http.latency.clone())
+        Tally::new(self.0.http.answers.clone())
     }
 
     /// Counts a connection as open until what is answered is dropped.

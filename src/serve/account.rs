@@ -40,7 +40,7 @@ impl Account {
         self,
         made: Instant,
         shared: &Shared,
-        tally: &Tally,
+        tally: &mut Tally,
         ip: Option<IpAddr>,
         request: &Request<'_>,
         answer: &Answer,
@@ -80,7 +80,7 @@ impl Account {
 }
 
 /// What is told of a request that could not be read.
-pub(super) fn refused(shared: &Shared, tally: &Tally, ip: Option<IpAddr>, reply: &Reply) {
+pub(super) fn refused(shared: &Shared, ip: Option<IpAddr>, reply: &Reply) {
     let (status, bytes) = (reply.status.as_u16(), reply.body.size_hint().lower());
     let kind = AnswerKind {
         route: "refused",
@@ -88,7 +88,7 @@ pub(super) fn refused(shared: &Shared, tally: &Tally, ip: Option<IpAddr>, reply:
         encoding: "identity",
     };
     let took = Duration::ZERO;
-    tally.count(Answered { kind, bytes, took });
+    shared.metrics.tally().count(Answered { kind, bytes, took });
     if shared.settings.access_log != AccessLog::Off {
         tracing::info!(target: ACCESS, client = ip.map(|ip| ip.to_string()), status, route = kind.route, bytes, "refused");
     }

@@ -60,7 +60,6 @@ impl Peer {
 pub(super) struct Talk {
     shared: Arc<Shared>,
     peer: Peer,
-    tally: Tally,
 }
 
 impl Talk {
@@ -89,8 +88,18 @@ impl Talk {
         &self.shared.ways
     }
 
+    /// For the answers to requests that come one after the other.
+    pub(super) fn tally(&self) -> Tally {
+        self.shared.metrics.tally()
+    }
+
     /// The answer to a request, and when it was there to be sent.
-    pub(super) async fn answer<B>(&self, request: &Request<'_>, body: &mut B) -> (Reply, Instant)
+    pub(super) async fn answer<B>(
+        &self,
+        request: &Request<'_>,
+        body: &mut B,
+        tally: &mut Tally,
+    ) -> (Reply, Instant)
     where
         B: hyper::body::Body + Unpin + ?Sized,
     {
@@ -105,13 +114,13 @@ impl Talk {
             answer.reply.body = Body::empty();
         }
         let made = Instant::now();
-        account.close(made, shared, &self.tally, peer.ip, request, &answer);
+        account.close(made, shared, tally, peer.ip, request, &answer);
         (answer.reply, made)
     }
 
     /// Notes that something was refused which cannot be told to be a request.
     pub(super) fn refused(&self, reply: &Reply) {
-        account::refused(&self.shared, &self.tally, self.peer.ip, reply);
+        account::refused(&self.shared, self.peer.ip, reply);
     }
 }
 
@@ -131,7 +140,6 @@ pub(super) async fn serve<S: Transport>(
     );
     let patience = peer.patience(settings);
     let talk = Talk {
-        tally: shared.metrics.tally(),
         shared: Arc::clone(&shared),
         peer,
     };

@@ -111,7 +111,8 @@ impl Conversation {
             version: parts.version,
             fields: Fields::new(&fields),
         };
-        let (reply, _) = self.talk.answer(&request, &mut body).await;
+        let mut tally = self.talk.tally();
+        let (reply, _) = self.talk.answer(&request, &mut body, &mut tally).await;
         if reply.is_last || self.talk.is_surplus() {
             self.last.notify_one();
         }

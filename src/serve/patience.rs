@@ -222,7 +222,7 @@ impl<S: Transport> Patient<S> {
         self.stream.sender()
     }
 
-    /// Adds to `received` what has come, at most [`RECEIVED`] bytes; answers how many, zero at the end of the stream.
+    /// Adds to `received` what has come; answers how many bytes, zero at the end of the stream.
     ///
     /// # Errors
     ///

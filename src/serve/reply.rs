@@ -1,6 +1,8 @@
 //! An answer as the pipeline makes it, whichever version of HTTP it goes out in.
 
+use std::cell::Cell;
 use std::fmt::{Display, Write as _};
+use std::mem;
 use std::ops::Range;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -46,10 +48,28 @@ const _: () = assert!(size_of::<Answer>() <= 64);
 #[derive(Clone, Default)]
 pub(super) struct Header(String);
 
+/// Bytes of the header of an answer, as good as ever.
+const ROOM: usize = 1 << 9;
+
+thread_local! {
+    /// The memory of the answer before: to give it back and take it again costs as much as to fill it.
+    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+impl Drop for Header {
+    fn drop(&mut self) {
+        if self.0.capacity() >= ROOM {
+            SPARE.set(mem::take(&mut self.0));
+        }
+    }
+}
+
 impl Header {
     /// With all that is in `common`, and room for more.
     pub(super) fn from(common: &Self) -> Self {
-        let mut lines = String::with_capacity(1 << 9);
+        let mut lines = SPARE.take();
+        lines.clear();
+        lines.reserve(ROOM);
         lines.push_str(&common.0);
         Self(lines)
     }

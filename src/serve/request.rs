@@ -114,15 +114,18 @@ pub(super) struct Fields<'r> {
     all: &'r [Field<'r>],
     /// A bit for each name that is there: a request is asked for a dozen of them, and most have three.
     known: u16,
+    /// A bit for each that is there more than once.
+    repeated: u16,
 }
 
 impl<'r> Fields<'r> {
     pub(super) fn new(all: &'r [Field<'r>]) -> Self {
-        let names = all.iter().filter_map(|field| field.known);
-        Self {
-            all,
-            known: names.fold(0, |known, name| known | name.bit()),
+        let (mut known, mut repeated) = (0, 0);
+        for name in all.iter().filter_map(|field| field.known) {
+            repeated |= known & name.bit();
+            known |= name.bit();
         }
+        Self { all, known, repeated }
     }
 
     fn named(self, name: Name) -> impl Iterator<Item = &'r Field<'r>> {
@@ -146,19 +149,23 @@ impl<'r> Fields<'r> {
     }
 
     /// The value of a field that is there exactly once.
+    #[inline]
     pub(super) fn only(self, name: Name) -> Option<&'r str> {
         str::from_utf8(self.only_bytes(name)?).ok()
     }
 
     /// The same, whether it is text or not.
+    #[inline]
     pub(super) fn only_bytes(self, name: Name) -> Option<&'r [u8]> {
-        let mut named = self.named(name);
-        let field = named.next()?;
-        if named.next().is_some() {
-            None
+        if self.is_once(name) {
+            self.named(name).next().map(|field| field.value)
         } else {
-            Some(field.value)
+            None
         }
+    }
+
+    fn is_once(self, name: Name) -> bool {
+        self.known & !self.repeated & name.bit() != 0
     }
 
     /// Whether a field is there exactly once, with this value.

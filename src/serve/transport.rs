@@ -1,11 +1,11 @@
 //! What carries a connection, who looks at what is sent on it, and how TCP's bytes are received and sent.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
@@ -58,7 +58,7 @@ impl<S: Transport> Transport for TlsStream<S> {
     }
 }
 
-/// Adds to `received` what has come, at most [`RECEIVED`] bytes; answers how many, zero at the end of the stream. Receives as tokio
+/// Adds to `received` what has come, in room for at least [`RECEIVED`] bytes; answers how many, zero at the end of the stream. Receives as tokio
 /// would, but by a system call in which no thread can be cancelled: what the C library does for that takes two atomic operations
 /// more.
 pub(super) fn poll_receive(
@@ -66,21 +66,19 @@ pub(super) fn poll_receive(
     cx: &mut Context<'_>,
     received: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    let mut buffer = [MaybeUninit::uninit(); RECEIVED];
     loop {
         ready!(socket.poll_read_ready(cx))?;
+        received.reserve(RECEIVED);
+        let room = received.capacity() - received.len();
         let mut all = None;
         let tried = socket.try_io(Interest::READABLE, || {
-            let ((bytes, _), count) = recv(socket, &mut buffer, RecvFlags::empty())?;
-            received.extend_from_slice(bytes);
-            match count {
-                // What comes after all that there was is told (epoll(7), edge-triggered): it need not be asked for.
-                1..RECEIVED => {
-                    all = Some(count);
-                    Err(ErrorKind::WouldBlock.into())
-                }
-                _ => Ok(count),
+            let (count, _) = recv(socket, spare_capacity(received), RecvFlags::empty())?;
+            // What comes after all that there was is told (epoll(7), edge-triggered): it need not be asked for.
+            if 0 < count && count < room {
+                all = Some(count);
+                return Err(ErrorKind::WouldBlock.into());
             }
+            Ok(count)
         });
         match all.map_or(tried, Ok) {
             Err(error) if is_passing(&error) => {}

@@ -214,9 +214,8 @@ fn framing(version: Version, fields: Fields<'_>) -> Result<Framing, Refusal> {
 
 fn persistence(version: Version, fields: Fields<'_>) -> Persistence {
     let has = |option: &str| {
-        fields
-            .list(Name::Connection)
-            .any(|found| found.eq_ignore_ascii_case(option))
+        let mut options = fields.list(Name::Connection);
+        fields.has(Name::Connection) && options.any(|found| found.eq_ignore_ascii_case(option))
     };
     match version {
         _ if has("close") => Persistence::Close,

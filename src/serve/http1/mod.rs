@@ -132,6 +132,7 @@ impl<S: Transport> Connection<S> {
         patience: Duration,
         ending: &AtomicBool,
     ) -> Result<(), Trouble> {
+        let mut tally = talk.tally();
         loop {
             let limit = talk.max_header_size();
             let Some(mut bytes) = self.next_head(limit, patience, ending).await? else {
@@ -145,7 +146,7 @@ impl<S: Transport> Connection<S> {
             }
             let mut upload = Upload::new(self, head.framing, head.expects_continue);
             let upload: &mut Uploaded<'_> = &mut upload;
-            let (mut reply, made) = talk.answer(&head.request(), upload).await;
+            let (mut reply, made) = talk.answer(&head.request(), upload, &mut tally).await;
             let is_last = reply.is_last || head.framing != Framing::None || ending.load(Ordering::Relaxed);
             let persistence = if is_last {
                 Persistence::Close
