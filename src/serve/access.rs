@@ -140,7 +140,7 @@ impl Users {
     }
 
     /// What a request is with these fields, of a client of this network.
-    pub(super) async fn admit(&self, fields: Fields<'_>, client: Option<IpAddr>) -> Admission {
+    pub(super) async fn admit(&self, fields: &Fields<'_>, client: Option<IpAddr>) -> Admission {
         let Some((scheme, credentials)) = fields
             .only(Name::Authorization)
             .and_then(|value| value.split_once(' '))
@@ -344,7 +344,6 @@ impl Doors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::request::Field;
 
     fn users() -> Users {
         let hash = bcrypt::hash("right", 4).unwrap();
@@ -354,8 +353,8 @@ mod tests {
 
     fn admission(users: &Users, authorization: &str) -> Admission {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let fields = [Field::new("authorization", authorization.as_bytes())];
-        runtime.block_on(users.admit(Fields::new(&fields), None))
+        let fields = Fields::from_iter([("authorization", authorization.as_bytes())]);
+        runtime.block_on(users.admit(&fields, None))
     }
 
     #[test]
@@ -402,11 +401,9 @@ mod tests {
             .unwrap();
         let ask = |password: String, seconds: f64| {
             let pair = format!("Basic {}", STANDARD.encode(format!("ana:{password}")));
-            let field = [Field::new("authorization", pair.as_bytes())];
+            let fields = Fields::from_iter([("authorization", pair.as_bytes())]);
             let patience = std::time::Duration::from_secs_f64(seconds);
-            runtime.block_on(async {
-                tokio::time::timeout(patience, users.admit(Fields::new(&field), None)).await
-            })
+            runtime.block_on(async { tokio::time::timeout(patience, users.admit(&fields, None)).await })
         };
         for wrong in 0..3 {
             assert!(ask(wrong.to_string(), 0.001).is_err(), "a check takes longer");

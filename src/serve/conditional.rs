@@ -64,7 +64,7 @@ impl Validators {
     }
 
     /// The order of RFC 9110 section 13.2.2.
-    pub(super) fn evaluate(&self, fields: Fields<'_>) -> Verdict {
+    pub(super) fn evaluate(&self, fields: &Fields<'_>) -> Verdict {
         if fields.has(Name::IfMatch) {
             if !self.matches(fields, Name::IfMatch, Comparison::Strong) {
                 return Verdict::PreconditionFailed;
@@ -86,11 +86,11 @@ impl Validators {
 
     /// Whether a range may be taken from this representation (RFC 9110 section 13.1.5). No date allows it: who has the
     /// first bytes may have those of another coding, which has the same date (section 8.8.2.2).
-    pub(super) fn allow_range(&self, fields: Fields<'_>) -> bool {
+    pub(super) fn allow_range(&self, fields: &Fields<'_>) -> bool {
         !fields.has(Name::IfRange) || fields.is_only(Name::IfRange, self.etag())
     }
 
-    fn matches(&self, fields: Fields<'_>, name: Name, comparison: Comparison) -> bool {
+    fn matches(&self, fields: &Fields<'_>, name: Name, comparison: Comparison) -> bool {
         fields
             .values(name)
             .flatten()
@@ -98,7 +98,7 @@ impl Validators {
     }
 
     /// `If-Unmodified-Since`; a value that is no date is ignored (RFC 9110 section 13.1.4).
-    fn is_newer_than(&self, fields: Fields<'_>) -> bool {
+    fn is_newer_than(&self, fields: &Fields<'_>) -> bool {
         let Some(Ok(since)) = fields
             .only(Name::IfUnmodifiedSince)
             .map(httpdate::parse_http_date)
@@ -144,17 +144,13 @@ fn time(seconds: i64) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::request::Field;
 
     const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 
     fn verdict(fields: &[(&'static str, &str)]) -> Verdict {
         let validators = Validators::of("ab", httpdate::parse_http_date(DATE).unwrap());
-        let fields = fields.iter();
-        let fields: Vec<_> = fields
-            .map(|(name, value)| Field::new(name, value.as_bytes()))
-            .collect();
-        validators.evaluate(Fields::new(&fields))
+        let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+        validators.evaluate(&fields.collect())
     }
 
     #[test]

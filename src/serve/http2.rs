@@ -16,7 +16,7 @@ use super::connection::{Phase, Talk, reached};
 use super::limits::STREAMS;
 use super::patience::Patient;
 use super::progress::{Counted, Progress, Standstill};
-use super::request::{self, Field, Fields};
+use super::request;
 use super::server::Settings;
 use super::transport::Transport;
 
@@ -102,14 +102,13 @@ impl Conversation {
         let _waiting = self.progress.asked();
         let (parts, mut body) = request.into_parts();
         let fields = parts.headers.iter();
-        let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
-        let fields: Vec<_> = fields.collect();
+        let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let request = request::Request {
             method: parts.method,
             path: parts.uri.path(),
             query: parts.uri.query(),
             version: parts.version,
-            fields: Fields::new(&fields),
+            fields: fields.collect(),
         };
         let mut tally = self.talk.tally();
         let (reply, _) = self.talk.answer(&request, &mut body, &mut tally).await;

@@ -8,7 +8,7 @@ use super::site::{Entry, Representation};
 use crate::coding::Coding;
 
 /// The representation of `entry` that suits the client best, and its coding, which is none for the published bytes.
-pub(super) fn choose<'e>(entry: &'e Entry, fields: Fields<'_>) -> (Option<Coding>, &'e Representation) {
+pub(super) fn choose<'e>(entry: &'e Entry, fields: &Fields<'_>) -> (Option<Coding>, &'e Representation) {
     if !fields.has(Name::AcceptEncoding) {
         return (None, &entry.identity);
     }
@@ -34,7 +34,7 @@ struct Accepted<'h> {
 }
 
 impl<'h> Accepted<'h> {
-    fn of(fields: Fields<'h>) -> Self {
+    fn of(fields: &'h Fields<'_>) -> Self {
         let mut accepted = Self {
             listed: Vec::new(),
             any: 0,
@@ -85,7 +85,6 @@ fn weight<'p>(mut parameters: impl Iterator<Item = &'p str>) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::request::Field;
 
     #[test]
     fn weights_are_thousandths() {
@@ -125,8 +124,8 @@ mod tests {
             ("", 0, 0, 0),
             (",, ;q=1, gzip ; q=0.3 ,", 300, 0, 0),
         ] {
-            let fields = [Field::new("accept-encoding", header.as_bytes())];
-            let accepted = Accepted::of(Fields::new(&fields));
+            let fields = Fields::from_iter([("accept-encoding", header.as_bytes())]);
+            let accepted = Accepted::of(&fields);
             let found = (accepted.weight("gzip"), accepted.weight("br"), accepted.identity);
             assert_eq!(found, (gzip, br, floor), "{header}");
         }

@@ -63,7 +63,7 @@ pub(super) fn are_taken(published: &Published) -> bool {
 pub(super) async fn take<B>(
     published: &Published,
     client: Option<IpAddr>,
-    fields: Fields<'_>,
+    fields: &Fields<'_>,
     body: &mut B,
 ) -> Reply
 where
@@ -191,7 +191,7 @@ fn answer(pushes: &Pushes, published: &Published, delivery: Delivery<'_>, body: 
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }
 
-fn delivery(fields: Fields<'_>) -> Option<Delivery<'_>> {
+fn delivery<'f>(fields: &'f Fields<'_>) -> Option<Delivery<'f>> {
     let value = |name| fields.first(name);
     [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
         let (event, proof) = forge.headers();
@@ -204,7 +204,7 @@ fn delivery(fields: Fields<'_>) -> Option<Delivery<'_>> {
     })
 }
 
-fn signed(fields: Fields<'_>) -> Option<Signed<'_>> {
+fn signed<'f>(fields: &'f Fields<'_>) -> Option<Signed<'f>> {
     let value = |name| fields.first(name);
     Some(Signed {
         id: value("webhook-id")?,

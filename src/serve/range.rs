@@ -16,7 +16,7 @@ pub(super) enum Part {
 }
 
 /// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
-pub(super) fn part(fields: Fields<'_>, size: u64) -> Part {
+pub(super) fn part(fields: &Fields<'_>, size: u64) -> Part {
     let part = fields.only(Name::Range).and_then(|value| parse(value, size));
     part.unwrap_or(Part::Whole)
 }

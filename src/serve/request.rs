@@ -89,92 +89,82 @@ fn is_spelled(name: &[u8], known: &[u8]) -> bool {
 }
 
 /// A field of its header.
-#[derive(Clone, Copy)]
-pub(super) struct Field<'r> {
+struct Field<'r> {
     known: Option<Name>,
     name: &'r str,
     value: &'r [u8],
 }
 
-impl<'r> Field<'r> {
-    /// `name` is a token (RFC 9110 section 5.1).
-    #[inline]
-    pub(super) fn new(name: &'r str, value: &'r [u8]) -> Self {
-        Self {
-            known: Name::of(name),
-            name,
-            value,
-        }
-    }
-}
-
 /// All of them, in the order in which they came.
-#[derive(Clone, Copy)]
 pub(super) struct Fields<'r> {
-    all: &'r [Field<'r>],
+    all: Vec<Field<'r>>,
     /// A bit for each name that is there: a request is asked for a dozen of them, and most have three.
     known: u16,
     /// A bit for each that is there more than once.
     repeated: u16,
 }
 
-impl<'r> Fields<'r> {
-    pub(super) fn new(all: &'r [Field<'r>]) -> Self {
+/// From names, which are tokens (RFC 9110 section 5.1), and values.
+impl<'r> FromIterator<(&'r str, &'r [u8])> for Fields<'r> {
+    fn from_iter<I: IntoIterator<Item = (&'r str, &'r [u8])>>(all: I) -> Self {
         let (mut known, mut repeated) = (0, 0);
-        for name in all.iter().filter_map(|field| field.known) {
-            repeated |= known & name.bit();
-            known |= name.bit();
-        }
+        let all = all.into_iter().map(|(name, value)| {
+            let field = Field {
+                known: Name::of(name),
+                name,
+                value,
+            };
+            let bit = field.known.map_or(0, Name::bit);
+            repeated |= known & bit;
+            known |= bit;
+            field
+        });
+        let all = all.collect();
         Self { all, known, repeated }
     }
+}
 
-    fn named(self, name: Name) -> impl Iterator<Item = &'r Field<'r>> {
-        let all = if self.has(name) { self.all } else { &[] };
+impl<'r> Fields<'r> {
+    fn named(&self, name: Name) -> impl Iterator<Item = &Field<'r>> {
+        let all = if self.has(name) { &self.all[..] } else { &[] };
         all.iter().filter(move |field| field.known == Some(name))
     }
 
-    pub(super) fn has(self, name: Name) -> bool {
+    pub(super) fn has(&self, name: Name) -> bool {
         self.known & name.bit() != 0
     }
 
     /// The values of a field; none for one that is not UTF-8.
-    pub(super) fn values(self, name: Name) -> impl Iterator<Item = Option<&'r str>> {
+    pub(super) fn values(&self, name: Name) -> impl Iterator<Item = Option<&'r str>> {
         self.named(name).map(|field| str::from_utf8(field.value).ok())
     }
 
     /// All that is listed in a field, however many lines it takes (RFC 9110 section 5.3).
-    pub(super) fn list(self, name: Name) -> impl Iterator<Item = &'r str> {
+    pub(super) fn list(&self, name: Name) -> impl Iterator<Item = &'r str> {
         let values = self.values(name).flatten();
         values.flat_map(|value| value.split(',')).map(str::trim)
     }
 
     /// The value of a field that is there exactly once.
-    #[inline]
-    pub(super) fn only(self, name: Name) -> Option<&'r str> {
+    pub(super) fn only(&self, name: Name) -> Option<&'r str> {
         str::from_utf8(self.only_bytes(name)?).ok()
     }
 
     /// The same, whether it is text or not.
-    #[inline]
-    pub(super) fn only_bytes(self, name: Name) -> Option<&'r [u8]> {
-        if self.is_once(name) {
-            self.named(name).next().map(|field| field.value)
-        } else {
-            None
+    pub(super) fn only_bytes(&self, name: Name) -> Option<&'r [u8]> {
+        if self.known & !self.repeated & name.bit() == 0 {
+            return None;
         }
-    }
-
-    fn is_once(self, name: Name) -> bool {
-        self.known & !self.repeated & name.bit() != 0
+        self.named(name).next().map(|field| field.value)
     }
 
     /// Whether a field is there exactly once, with this value.
-    pub(super) fn is_only(self, name: Name, value: &str) -> bool {
+    pub(super) fn is_only(&self, name: Name, value: &str) -> bool {
         self.only_bytes(name) == Some(value.as_bytes())
     }
 
     /// The first value of a field with any name.
-    pub(super) fn first(self, name: &str) -> Option<&'r str> {
+    pub(super) fn first(&self, name: &str) -> Option<&'r str> {
         let field = self
             .all
             .iter()
@@ -189,14 +179,13 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_whatever_case_and_number_they_come() {
-        let all = [
-            Field::new("HOST", b"x"),
-            Field::new("Connection", b"a, b"),
-            Field::new("x-other", b"o"),
-            Field::new("connection", b"c"),
-            Field::new("Range", b"\xe4"),
-        ];
-        let fields = Fields::new(&all);
+        let fields = Fields::from_iter([
+            ("HOST", &b"x"[..]),
+            ("Connection", b"a, b"),
+            ("x-other", b"o"),
+            ("connection", b"c"),
+            ("Range", b"\xe4"),
+        ]);
         assert_eq!(fields.only(Name::Host), Some("x"));
         assert_eq!(fields.only(Name::Connection), None);
         assert_eq!(fields.list(Name::Connection).collect::<Vec<_>>(), ["a", "b", "c"]);

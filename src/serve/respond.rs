@@ -73,7 +73,7 @@ where
     match request.method {
         // What is left of the body is not read.
         _ if pushed => {
-            let reply = push::take(&shared.published, peer.ip, request.fields, body).await;
+            let reply = push::take(&shared.published, peer.ip, &request.fields, body).await;
             Answer::new("push", reply).last()
         }
         _ if is_push && push::are_taken(&shared.published) => Answer::new("method", only_post()),
@@ -161,7 +161,7 @@ async fn admit(
     let mut is_private = false;
     for users in doors.of(&path, owner) {
         is_private = true;
-        let mut refused = match users.admit(request.fields, peer.ip.map(network)).await {
+        let mut refused = match users.admit(&request.fields, peer.ip.map(network)).await {
             Admission::Admitted => continue,
             Admission::Refused => Answer::new("unauthorized", unauthorized()),
             Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
@@ -195,7 +195,7 @@ async fn published_at(published: &Published, site: Option<&Site>, request: &Requ
 /// Answers with the entry that is published at `path`.
 async fn found(published: &Published, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
     let route = entry.kind.route();
-    let (mut coding, mut representation) = choose(entry, request.fields);
+    let (mut coding, mut representation) = choose(entry, &request.fields);
     loop {
         let selected = Selected::new(entry, coding, representation, path);
         match selected.answer(request).await {

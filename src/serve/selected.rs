@@ -41,7 +41,7 @@ impl<'e> Selected<'e> {
     }
 
     pub(super) async fn answer(&self, request: &Request<'_>) -> anyhow::Result<Reply> {
-        let (fields, size) = (request.fields, self.representation.size);
+        let (fields, size) = (&request.fields, self.representation.size);
         let validators = &self.representation.validators;
         match validators.evaluate(fields) {
             Verdict::NotModified => return Ok(self.not_modified()),

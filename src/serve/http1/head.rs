@@ -5,14 +5,10 @@ use std::mem::MaybeUninit;
 use hyper::{Method, StatusCode, Version};
 
 use crate::serve::limits::HEADERS;
-use crate::serve::request::{Field, Fields, Name, Request};
+use crate::serve::request::{Fields, Name, Request};
 
 pub(super) struct Head<'h> {
-    method: Method,
-    path: &'h str,
-    query: Option<&'h str>,
-    version: Version,
-    fields: Vec<Field<'h>>,
+    pub(super) request: Request<'h>,
     pub(super) framing: Framing,
     pub(super) persistence: Persistence,
     /// Whether the client sends its body only when it is told to (RFC 9110 section 10.1.1).
@@ -112,39 +108,30 @@ impl<'h> Head<'h> {
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
         let method = method.map_err(|_| bad("this is no method of HTTP"))?;
         let target = origin(parsed.path.unwrap_or_default());
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
             None => (target, None),
         };
         let version = match parsed.version {
             Some(1) => Version::HTTP_11,
             _ => Version::HTTP_10,
         };
-        let fields = parsed.headers.iter();
-        let fields: Vec<_> = fields.map(|field| Field::new(field.name, field.value)).collect();
-        let of_all = Fields::new(&fields);
-        let expected = of_all.only(Name::Expect).filter(|_| version == Version::HTTP_11);
+        let fields = parsed.headers.iter().map(|field| (field.name, field.value));
+        let fields: Fields<'_> = fields.collect();
+        let expected = fields.only(Name::Expect).filter(|_| version == Version::HTTP_11);
         let head = Self {
-            framing: framing(version, of_all)?,
-            persistence: persistence(version, of_all),
+            framing: framing(version, &fields)?,
+            persistence: persistence(version, &fields),
             expects_continue: expected.is_some_and(|value| value.eq_ignore_ascii_case("100-continue")),
-            method,
-            path,
-            query,
-            version,
-            fields,
+            request: Request {
+                method,
+                path,
+                query,
+                version,
+                fields,
+            },
         };
         Ok((head, len))
-    }
-
-    pub(super) fn request(&self) -> Request<'_> {
-        Request {
-            method: self.method.clone(),
-            path: self.path,
-            query: self.query,
-            version: self.version,
-            fields: Fields::new(&self.fields),
-        }
     }
 }
 
@@ -182,28 +169,28 @@ fn origin(target: &str) -> &str {
 }
 
 /// One length, in one line and in digits alone; or chunks, and nothing else around them.
-fn framing(version: Version, fields: Fields<'_>) -> Result<Framing, Refusal> {
-    let (mut codings, mut lengths) = (
-        fields.values(Name::TransferEncoding),
-        fields.values(Name::ContentLength),
-    );
-    match (codings.next(), lengths.next()) {
-        (None, None) => Ok(Framing::None),
-        (None, Some(length)) => {
-            if lengths.next().is_some() {
+fn framing(version: Version, fields: &Fields<'_>) -> Result<Framing, Refusal> {
+    match (
+        fields.has(Name::TransferEncoding),
+        fields.has(Name::ContentLength),
+    ) {
+        (false, false) => Ok(Framing::None),
+        (false, true) => {
+            let Some(length) = fields.only_bytes(Name::ContentLength) else {
                 return Err(bad("a body has one length"));
-            }
-            let digits = length.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            };
+            let digits = str::from_utf8(length).ok();
+            let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
             match digits.and_then(|digits| digits.parse().ok()) {
                 Some(0) => Ok(Framing::None),
                 Some(length) => Ok(Framing::Length(length)),
                 None => Err(bad("the length of a body is a number")),
             }
         }
-        (Some(_), Some(_)) => Err(bad("a body in chunks has no length")),
-        (Some(coding), None) => {
-            let is_chunked = coding.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
-                && codings.next().is_none();
+        (true, true) => Err(bad("a body in chunks has no length")),
+        (true, false) => {
+            let coding = fields.only_bytes(Name::TransferEncoding);
+            let is_chunked = coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
             match is_chunked && version == Version::HTTP_11 {
                 true => Ok(Framing::Chunked),
                 false => Err(bad("the only transfer coding here is `chunked`, of HTTP/1.1")),
@@ -212,7 +199,7 @@ fn framing(version: Version, fields: Fields<'_>) -> Result<Framing, Refusal> {
     }
 }
 
-fn persistence(version: Version, fields: Fields<'_>) -> Persistence {
+fn persistence(version: Version, fields: &Fields<'_>) -> Persistence {
     let has = |option: &str| {
         let mut options = fields.list(Name::Connection);
         fields.has(Name::Connection) && options.any(|found| found.eq_ignore_ascii_case(option))
@@ -310,7 +297,7 @@ mod tests {
         ] {
             let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
             let head = parse(&head).unwrap();
-            assert_eq!((head.path, head.query), (path, query), "{target}");
+            assert_eq!((head.request.path, head.request.query), (path, query), "{target}");
         }
     }
 

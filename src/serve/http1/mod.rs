@@ -146,7 +146,7 @@ impl<S: Transport> Connection<S> {
             }
             let mut upload = Upload::new(self, head.framing, head.expects_continue);
             let upload: &mut Uploaded<'_> = &mut upload;
-            let (mut reply, made) = talk.answer(&head.request(), upload, &mut tally).await;
+            let (mut reply, made) = talk.answer(&head.request, upload, &mut tally).await;
             let is_last = reply.is_last || head.framing != Framing::None || ending.load(Ordering::Relaxed);
             let persistence = if is_last {
                 Persistence::Close
