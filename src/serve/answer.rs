@@ -91,7 +91,7 @@ fn later(reason: &'static str, seconds: u64) -> Reply {
 
 /// To OPTIONS.
 pub(super) fn options() -> Reply {
-    let mut reply = status(StatusCode::NO_CONTENT, Body::empty());
+    let mut reply = status(StatusCode::NO_CONTENT, Body::Empty);
     reply.header.add(ALLOW, METHODS);
     reply
 }

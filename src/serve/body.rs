@@ -1,7 +1,7 @@
 //! The body of an answer: bytes in memory, or a published file piece by piece.
 //!
-//! Who lets the kernel send takes [`Chunk`]s, and nothing is copied here; who has to look at what is sent, for TLS or
-//! HTTP/2, takes copies ([`Body::next_copy`]).
+//! Who lets the kernel send takes [`Piece`]s, and nothing is copied here; who has to look at what is sent, for TLS or
+//! HTTP/2, takes copies ([`Pieces::next_copy`]).
 
 use std::future::poll_fn;
 use std::io;
@@ -39,17 +39,12 @@ const FRAME: Wanted = Wanted {
     file: true,
 };
 
+/// Answers are handed on by value, and the most frequent ones have no body: so it is a pointer at most.
 pub(super) enum Body {
-    /// Never empty bytes; nothing once they are sent. Boxed, both: answers are handed on by value, and the most frequent ones
-    /// have no body.
-    Memory(Option<Box<Bytes>>),
+    Empty,
+    /// Never without bytes.
+    Memory(Arc<Bytes>),
     Disk(Box<Pieces>),
-}
-
-/// What is sent next.
-pub(super) enum Chunk {
-    Memory(Bytes),
-    Disk(Piece),
 }
 
 /// A file on its way out: at most one piece being loaded.
@@ -65,8 +60,12 @@ enum Loading {
 }
 
 impl Body {
-    pub(super) fn empty() -> Self {
-        Self::Memory(None)
+    pub(super) fn all(bytes: &Arc<Bytes>) -> Self {
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Memory(Arc::clone(bytes))
+        }
     }
 
     /// Opens a file and compares what is wanted of it, on a blocking thread unless it is at hand.
@@ -90,48 +89,6 @@ impl Body {
             left,
         })))
     }
-
-    /// What comes next, for the kernel to send, with the file it is in if that is wanted; none when all is sent.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next(&mut self, file: bool) -> io::Result<Option<Chunk>> {
-        let wanted = Wanted { most: PIECE, file };
-        poll_fn(|cx| self.poll_chunk(cx, wanted)).await.transpose()
-    }
-
-    /// What comes next, for anybody to look at; none when all is sent.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Chunk>>> {
-        let pieces = match self {
-            Self::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Chunk::Memory(*bytes)))),
-            Self::Disk(pieces) => pieces,
-        };
-        let loaded = ready!(pieces.poll_piece(cx, wanted));
-        Poll::Ready(loaded.map(|loaded| {
-            let piece = loaded.map_err(is_cut)?;
-            pieces.left -= piece.range().len() as u64;
-            Ok(Chunk::Disk(piece))
-        }))
-    }
-
-    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let room = COPIES.take(COPY.most);
-        let wanted = if room.is_some() { COPY } else { SMALL_COPY };
-        let chunk = ready!(self.poll_chunk(cx, wanted));
-        Poll::Ready(chunk.map(|chunk| match chunk? {
-            Chunk::Memory(bytes) => Ok(bytes),
-            Chunk::Disk(piece) => piece.copy(room).map_err(is_cut),
-        }))
-    }
 }
 
 /// Tells of a file that cannot be sent to its end.
@@ -142,7 +99,7 @@ pub(super) fn is_cut(error: io::Error) -> io::Error {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new))
+        Self::all(&Arc::new(bytes))
     }
 }
 
@@ -157,6 +114,45 @@ impl From<Mapped> for Loading {
 }
 
 impl Pieces {
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// What comes next, for the kernel to send, with the file it is in if that is wanted; none when all is sent.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is damaged; nothing comes after that.
+    pub(super) async fn next(&mut self, file: bool) -> io::Result<Option<Piece>> {
+        let wanted = Wanted { most: PIECE, file };
+        poll_fn(|cx| self.poll_next(cx, wanted)).await.transpose()
+    }
+
+    /// What comes next, for anybody to look at; none when all is sent.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is damaged; nothing comes after that.
+    pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
+    }
+
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let room = COPIES.take(COPY.most);
+        let wanted = if room.is_some() { COPY } else { SMALL_COPY };
+        let piece = ready!(self.poll_next(cx, wanted));
+        Poll::Ready(piece.map(|piece| piece?.copy(room).map_err(is_cut)))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Piece>>> {
+        let loaded = ready!(self.poll_piece(cx, wanted));
+        Poll::Ready(loaded.map(|loaded| {
+            let piece = loaded.map_err(is_cut)?;
+            self.left -= piece.range().len() as u64;
+            Ok(piece)
+        }))
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Piece>>> {
         loop {
             self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
@@ -198,35 +194,42 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let body = self.get_mut();
-        // Frame by frame also what is there at once: a stream takes as much as it is given, and how much of it the client has
-        // taken is not told.
-        if let Self::Memory(Some(bytes)) = body
-            && bytes.len() > FRAME.most
-        {
-            return Poll::Ready(Some(Ok(Frame::data(bytes.split_to(FRAME.most)))));
-        }
-        let chunk = ready!(body.poll_chunk(cx, FRAME));
-        Poll::Ready(chunk.map(|chunk| match chunk? {
-            Chunk::Memory(bytes) => Ok(Frame::data(bytes)),
-            Chunk::Disk(piece) => match FRAMES.take(FRAME.most) {
+        let pieces = match body {
+            Self::Empty => return Poll::Ready(None),
+            // Frame by frame also what is there at once: a stream takes as much as it is given, and how much of it the client
+            // has taken is not told.
+            Self::Memory(bytes) => {
+                let mut rest = Bytes::clone(bytes);
+                let frame = rest.split_to(rest.len().min(FRAME.most));
+                *body = Self::from(rest);
+                return Poll::Ready(Some(Ok(Frame::data(frame))));
+            }
+            Self::Disk(pieces) => pieces,
+        };
+        let piece = ready!(pieces.poll_next(cx, FRAME));
+        Poll::Ready(piece.map(|piece| {
+            let piece = piece?;
+            match FRAMES.take(FRAME.most) {
                 Some(room) => piece.copy(Some(room)).map_err(is_cut).map(Frame::data),
                 // Streams that nobody reads would fill the memory with copies. Beyond their room the mapping itself is
                 // looked at, and only then who cuts a file short ends the process.
                 None => Ok(Frame::data(Bytes::from_owner(piece))),
-            },
+            }
         }))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Memory(bytes) => bytes.is_none(),
+            Self::Empty => true,
+            Self::Memory(_) => false,
             Self::Disk(pieces) => pieces.left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            Self::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Empty => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
             Self::Disk(pieces) => pieces.left,
         })
     }

@@ -111,7 +111,7 @@ impl Talk {
         };
         // Whatever it is: a body that nobody expects would be read as the next answer.
         if request.method == Method::HEAD {
-            answer.reply.body = Body::empty();
+            answer.reply.body = Body::Empty;
         }
         let made = Instant::now();
         account.close(made, shared, tally, peer.ip, request, &answer);

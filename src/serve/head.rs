@@ -34,8 +34,12 @@ pub(super) fn of(kind: Kind, coding: Option<Coding>, representation: &Representa
     let known = &WHOLE[kind as usize][coding.map_or(0, |coding| coding as usize + 1)];
     let mut header = Header::from(known.get_or_init(|| whole(kind, coding)));
     header.append(representation.validators.lines());
-    header.append(representation.repr_digest.lines());
-    header.add(CONTENT_LENGTH, length);
+    if length == representation.size {
+        header.append(representation.described());
+    } else {
+        header.append(representation.repr_digest());
+        header.add(CONTENT_LENGTH, length);
+    }
     header
 }
 

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::io::writev;
 use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
@@ -324,6 +325,9 @@ impl<S: Transport> AsyncWrite for Patient<S> {
         // The kernel takes one buffer for less than a list of one.
         if let [only] = bufs {
             return self.poll_write(cx, only);
+        }
+        if matches!(self.stream.sender(), Sender::Tcp(_)) {
+            return self.poll_tcp(cx, |socket| Ok(writev(socket, bufs)?));
         }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.wrote(cx, polled)

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(header.get(CACHE_CONTROL), Some("no-store"));
         header.remove(CACHE_CONTROL);
         assert_eq!(header.get(CACHE_CONTROL), None);
-        let reply = Reply::new(StatusCode::UNAUTHORIZED, header, Body::empty());
+        let reply = Reply::new(StatusCode::UNAUTHORIZED, header, Body::Empty);
         let response = Response::from(reply);
         assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
     }

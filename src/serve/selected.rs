@@ -69,6 +69,7 @@ impl<'e> Selected<'e> {
             ..
         } = self.representation;
         Ok(match content {
+            Content::Memory(bytes) if range == (0..*size) => Body::all(bytes),
             Content::Memory(bytes) => bytes
                 .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
                 .into(),
@@ -103,7 +104,7 @@ impl<'e> Selected<'e> {
 
     fn not_modified(&self) -> Reply {
         let header = head::not_modified(self.kind, self.representation);
-        Reply::new(StatusCode::NOT_MODIFIED, header, Body::empty())
+        Reply::new(StatusCode::NOT_MODIFIED, header, Body::Empty)
     }
 }
 

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use hyper::header::HeaderName;
+use hyper::header::{CONTENT_LENGTH, HeaderName};
 
 use super::conditional::Validators;
 use super::integrity::Integrity;
@@ -104,11 +104,11 @@ pub(super) struct Representation {
     pub(super) content: Content,
     /// What is said of it in each answer.
     pub(super) validators: Validators,
-    pub(super) repr_digest: Header,
+    described: Header,
 }
 
 pub(super) enum Content {
-    Memory(Bytes),
+    Memory(Arc<Bytes>),
     Disk(Arc<Path>),
 }
 
@@ -271,12 +271,15 @@ impl Entry {
 
     /// Whether it is of these bytes.
     pub(super) fn is_in_memory(&self, bytes: &[u8]) -> bool {
-        matches!(&self.identity.content, Content::Memory(known) if known == bytes)
+        matches!(&self.identity.content, Content::Memory(known) if ***known == *bytes)
     }
 
     pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
-        let (content, integrity) = (Content::Memory(bytes.into()), Integrity::new(sha256, false));
+        let (content, integrity) = (
+            Content::Memory(Arc::new(bytes.into())),
+            Integrity::new(sha256, false),
+        );
         Self {
             kind,
             identity: Representation::new(content, size, integrity, sha256, last_modified),
@@ -320,8 +323,19 @@ impl Representation {
             size,
             content,
             validators: Validators::new(sha256, last_modified),
-            repr_digest: repr_digest(sha256),
+            described: described(sha256, size),
         }
+    }
+
+    /// The fields with the digest and with the length, for an answer with all of it.
+    pub(super) fn described(&self) -> &str {
+        self.described.lines()
+    }
+
+    /// The first of these.
+    pub(super) fn repr_digest(&self) -> &str {
+        let mut lines = self.described.lines().split_inclusive('\n');
+        lines.next().unwrap_or_default()
     }
 }
 
@@ -332,7 +346,7 @@ impl Content {
             return Self::Disk(file.into());
         }
         match read(&file, size, sha256) {
-            Ok(bytes) => Self::Memory(bytes),
+            Ok(bytes) => Self::Memory(Arc::new(bytes)),
             Err(error) => {
                 tracing::error!("a file is damaged and is read again for each request: {error:#}");
                 Self::Disk(file.into())
@@ -342,14 +356,15 @@ impl Content {
 }
 
 /// RFC 9530: of the representation as it is coded, whatever part of it is sent.
-fn repr_digest(sha256: Sha256) -> Header {
-    let mut line = Header::default();
+fn described(sha256: Sha256, size: u64) -> Header {
+    let mut lines = Header::default();
     let digest = STANDARD.encode(sha256.0);
-    line.add(
+    lines.add(
         HeaderName::from_static("repr-digest"),
         format_args!("sha-256=:{digest}:"),
     );
-    line
+    lines.add(CONTENT_LENGTH, size);
+    lines
 }
 
 fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {

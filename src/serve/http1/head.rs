@@ -108,8 +108,8 @@ impl<'h> Head<'h> {
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
         let method = method.map_err(|_| bad("this is no method of HTTP"))?;
         let target = origin(parsed.path.unwrap_or_default());
-        let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
-            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
         let version = match parsed.version {

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use hyper::StatusCode;
-use hyper::body::Body as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::head::Persistence;
 use super::ways::{Way, Ways};
-use crate::serve::body::{Body, Chunk};
+use crate::serve::body::Body;
 use crate::serve::patience::Patient;
 use crate::serve::reply::Reply;
 use crate::serve::transport::{Sender, Transport, poll_write_both};
@@ -65,21 +64,19 @@ pub(super) async fn send<S: Transport>(
     body: &mut Body,
     ways: &Ways,
 ) -> io::Result<()> {
-    match stream.sender() {
-        _ if body.is_end_stream() => {}
-        Sender::Program => {
-            while let Some(bytes) = body.next_copy().await? {
+    match (body, stream.sender()) {
+        (Body::Empty, _) => {}
+        (Body::Memory(bytes), _) => write(stream, mem::take(&mut head), bytes).await?,
+        (Body::Disk(pieces), Sender::Program) => {
+            while let Some(bytes) = pieces.next_copy().await? {
                 write(stream, mem::take(&mut head), &bytes).await?;
             }
         }
-        sender => {
+        (Body::Disk(pieces), sender) => {
             let is_tcp = matches!(sender, Sender::Tcp(_));
-            let way = ways.choose(is_tcp, body.size_hint().lower());
-            while let Some(chunk) = body.next(way == Way::Reference).await? {
-                match chunk {
-                    Chunk::Memory(bytes) => write(stream, mem::take(&mut head), &bytes).await?,
-                    Chunk::Disk(piece) => ways.send(stream, mem::take(&mut head), &piece, way).await?,
-                }
+            let way = ways.choose(is_tcp, pieces.left());
+            while let Some(piece) = pieces.next(way == Way::Reference).await? {
+                ways.send(stream, mem::take(&mut head), &piece, way).await?;
             }
         }
     }
