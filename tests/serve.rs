@@ -1078,6 +1078,40 @@ fn draining_finishes_what_has_begun_and_refuses_the_rest() {
 }
 
 #[test]
+fn who_is_connected_when_the_server_ends_is_answered() {
+    let files = Files::new();
+    let published = Published::default();
+    published.switch_to(files.site());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (mut late, mut client) = runtime.expect("a runtime").block_on(async {
+        let server = Server::bind(settings(), published, metrics())
+            .await
+            .expect("a server");
+        let Address::Tcp(address) = server.addresses()[0] else {
+            panic!("not TCP")
+        };
+        // Connected, and by nobody accepted yet: the one asks at once, the other a moment later.
+        let (client, late) = (Client::to(address), Client::to(address));
+        let ask = |mut client: &TcpStream| {
+            client.write_all(b"GET /packages.json HTTP/1.1\r\nHost: x\r\n\r\n")?;
+            client.shutdown(Shutdown::Write)
+        };
+        ask(client.0.get_ref()).expect("a request");
+        let asks = late.0.get_ref().try_clone().expect("the same socket");
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            ask(&asks)
+        });
+        assert_eq!(server.run(async {}).await, 0);
+        (late, client)
+    });
+    for client in [&mut client, &mut late] {
+        let head = client.head();
+        assert_eq!((head.status, head.header("connection")), (200, Some("close")));
+    }
+}
+
+#[test]
 fn the_drain_ends_at_its_deadline() {
     let drain = Duration::from_millis(100);
     let (_files, mut mirror, mut client) = slow_download(Settings { drain, ..settings() });

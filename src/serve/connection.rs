@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::account::{self, Account};
 use super::body::Body;
@@ -19,6 +20,9 @@ use super::respond::{Role, respond, turn_away};
 use super::server::{Settings, Shared};
 use super::transport::Transport;
 use crate::observe::Tally;
+
+/// How long the end of the server waits for the first request of a connection.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// Where the server is on its way from start to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,7 +151,7 @@ pub(super) async fn serve<S: Transport>(
     let spoken = tokio::select! {
         biased;
         spoken = stream.speaks_http2() => spoken,
-        () = reached(&mut phase, Phase::Draining) => return,
+        () = late(&mut phase) => return,
     };
     let result: anyhow::Result<()> = match spoken {
         Ok(true) => {
@@ -163,6 +167,15 @@ pub(super) async fn serve<S: Transport>(
     // A connection that breaks is the client's affair, and daily bread.
     if let Err(error) = result {
         tracing::debug!(error = format!("{error:#}"), "a connection broke");
+    }
+}
+
+/// Waits until it is too late for a first request, which may be on its way when the server ends: nobody sends that again.
+pub(super) async fn late(phase: &mut watch::Receiver<Phase>) {
+    reached(phase, Phase::Draining).await;
+    tokio::select! {
+        () = sleep(FIRST) => {}
+        () = reached(phase, Phase::Cut) => {}
     }
 }
 

@@ -29,6 +29,13 @@ use crate::observe::Metrics;
 /// After an error of `accept`, most of all for want of file descriptors: time for some to be given back.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// How long nobody may have come before a listener is closed, so that whoever was connected by then is answered.
+const LULL: Duration = Duration::from_millis(10);
+
+/// Connections that come between the end of a server and that of its listener: as many as one keeps waiting
+/// (`net.core.somaxconn`).
+const LATE: usize = 4096;
+
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -166,12 +173,12 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let settings = &self.shared.settings;
         let phase = Arc::new(watch::Sender::new(Phase::Serving));
-        let mut accepting = JoinSet::new();
         // The admin's places are its own: a flood of clients does not keep monitors out.
         let places = Places::new(settings.max_connections, settings.max_connections_per_client);
         let admin = Places::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+        let mut following = JoinSet::new();
         if let Some(certificate) = self.certificate {
-            accepting.spawn(certificate.follow());
+            following.spawn(certificate.follow());
         }
         for Bound { listener, role, tls } in self.listeners {
             let acceptor = Acceptor {
@@ -184,18 +191,19 @@ impl Server {
                 shared: Arc::clone(&self.shared),
                 phase: Arc::clone(&phase),
             };
-            accepting.spawn(acceptor.accept(listener));
+            tokio::spawn(acceptor.accept(listener, phase.subscribe()));
         }
         shutdown.await;
         self.shared.published.begin_draining();
-        sleep(settings.notice).await;
+        if !settings.notice.is_zero() {
+            sleep(settings.notice).await;
+        }
         // While they are listened on: afterwards a successor may have bound its own in their place.
         for address in &self.addresses {
             if let Address::Unix(path) = address {
                 remove(path);
             }
         }
-        accepting.shutdown().await;
         drain(&phase, settings.drain).await
     }
 }
@@ -221,7 +229,7 @@ fn remove(socket: &PathBuf) {
     }
 }
 
-/// Every connection holds a receiver for as long as it lives.
+/// Every connection holds a receiver for as long as it lives, and every listener.
 async fn drain(phase: &watch::Sender<Phase>, patience: Duration) -> usize {
     phase.send_replace(Phase::Draining);
     if timeout(patience, phase.closed()).await.is_ok() {
@@ -242,9 +250,14 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn accept(self, listener: Listener) {
+    /// Accepts until the server ends, and who was connected by then.
+    async fn accept(self, listener: Listener, mut phase: watch::Receiver<Phase>) {
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                () = connection::reached(&mut phase, Phase::Draining) => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok(accepted) => {
                     self.admit(accepted);
                     // Who is connected goes first: a flood of connections is taken one by one.
@@ -254,6 +267,12 @@ impl Acceptor {
                     tracing::warn!(%error, "failed to accept a connection");
                     sleep(BREATH).await;
                 }
+            }
+        }
+        for _ in 0..LATE {
+            match timeout(LULL, listener.accept()).await {
+                Ok(Ok(accepted)) => self.admit(accepted),
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     }
@@ -302,7 +321,7 @@ async fn talk<S: Transport>(
     let patience = peer.patience(&shared.settings);
     let accepted = tokio::select! {
         accepted = timeout(patience, tls.accept(stream)) => accepted,
-        () = connection::reached(&mut phase, Phase::Draining) => return,
+        () = connection::late(&mut phase) => return,
     };
     match accepted {
         Ok(Ok(stream)) => connection::serve(stream, peer, shared, phase).await,

@@ -49,7 +49,7 @@ pub(super) async fn serve<S: Transport>(
         stream,
         head: Vec::with_capacity(1 << 10),
     };
-    let ending = AtomicBool::new(false);
+    let ending = AtomicBool::new(*phase.borrow() >= Phase::Draining);
     let mut served = pin!(connection.serve(talk, patience, &ending));
     if let Some(done) = until_draining(served.as_mut(), talk, phase).await {
         return done;
