@@ -58,9 +58,9 @@ impl<S: Transport> Transport for TlsStream<S> {
     }
 }
 
-/// Adds to `received` what has come, in room for at least [`RECEIVED`] bytes; answers how many, zero at the end of the stream. Receives as tokio
-/// would, but by a system call in which no thread can be cancelled: what the C library does for that takes two atomic operations
-/// more.
+/// Adds to `received` what has come, in room for at least [`RECEIVED`] bytes; answers how many, zero at the end of the stream.
+/// Receives as tokio would, but by a system call in which no thread can be cancelled: what the C library does for that takes two
+/// atomic operations more.
 pub(super) fn poll_receive(
     socket: &TcpStream,
     cx: &mut Context<'_>,

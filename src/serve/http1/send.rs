@@ -64,13 +64,14 @@ pub(super) async fn send<S: Transport>(
     body: &mut Body,
     ways: &Ways,
 ) -> io::Result<()> {
-    match (body, stream.sender()) {
-        (Body::Empty, _) => {}
-        (Body::Memory(bytes), _) => write(stream, mem::take(&mut head), bytes).await?,
+    let rest: &[u8] = match (body, stream.sender()) {
+        (Body::Empty, _) => &[],
+        (Body::Memory(bytes), _) => bytes,
         (Body::Disk(pieces), Sender::Program) => {
             while let Some(bytes) = pieces.next_copy().await? {
                 write(stream, mem::take(&mut head), &bytes).await?;
             }
+            &[]
         }
         (Body::Disk(pieces), sender) => {
             let is_tcp = matches!(sender, Sender::Tcp(_));
@@ -78,9 +79,10 @@ pub(super) async fn send<S: Transport>(
             while let Some(piece) = pieces.next(way == Way::Reference).await? {
                 ways.send(stream, mem::take(&mut head), &piece, way).await?;
             }
+            &[]
         }
-    }
-    write(stream, head, &[]).await?;
+    };
+    write(stream, head, rest).await?;
     stream.flush().await
 }
 
