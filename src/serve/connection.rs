@@ -129,8 +129,8 @@ impl Talk {
 }
 
 /// Speaks HTTP on `stream` until the client, a timeout or the end of the server closes it.
-pub(super) async fn serve<S: Transport>(
-    stream: S,
+pub(super) async fn serve(
+    stream: Transport,
     peer: Peer,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,

@@ -18,7 +18,6 @@ use super::patience::Patient;
 use super::progress::{Counted, Progress, Standstill};
 use super::request;
 use super::server::Settings;
-use super::transport::Transport;
 
 /// How long the end of a connection waits for a client that had nothing to do, or for which there is no room.
 const PARTING: Duration = Duration::from_secs(2);
@@ -59,9 +58,9 @@ struct Conversation {
 /// # Errors
 ///
 /// When the connection breaks.
-pub(super) async fn serve<S: Transport>(
+pub(super) async fn serve(
     protocol: &Protocol,
-    mut stream: Patient<S>,
+    mut stream: Patient,
     talk: Talk,
     phase: &mut watch::Receiver<Phase>,
 ) -> hyper::Result<()> {

@@ -6,21 +6,16 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::own::OwnName;
+use super::transport::Transport;
 use crate::config::Address;
 
 /// A bound address.
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// An accepted connection.
-pub(super) enum Accepted {
-    Tcp(TcpStream, IpAddr),
-    Unix(UnixStream),
 }
 
 impl Listener {
@@ -52,7 +47,8 @@ impl Listener {
         UnixListener::from_std(name.bind()?).map(Self::Unix)
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+    /// A connection, and the address of its client, which a Unix socket has not.
+    pub(super) async fn accept(&self) -> io::Result<(Transport, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -60,9 +56,9 @@ impl Listener {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "failed to set TCP_NODELAY");
                 }
-                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+                Ok((Transport::Tcp(stream), Some(peer.ip().to_canonical())))
             }
-            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok((Transport::Unix(listener.accept().await?.0), None)),
         }
     }
 }

@@ -33,8 +33,8 @@ const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
 /// a flood to keep a thread busy.
 const UNHEARD: usize = 64 << 10;
 
-pub(super) struct Patient<S> {
-    stream: S,
+pub(super) struct Patient {
+    stream: Transport,
     /// None where somebody else gives up.
     idle: Option<Duration>,
     /// Bytes a second that a reader must take.
@@ -70,8 +70,8 @@ struct Traffic {
     received: u64,
 }
 
-impl<S> Patient<S> {
-    pub(super) fn new(stream: S, idle: Duration, pace: u64, metrics: Metrics) -> Self {
+impl Patient {
+    pub(super) fn new(stream: Transport, idle: Duration, pace: u64, metrics: Metrics) -> Self {
         Self {
             stream,
             idle: Some(idle),
@@ -211,14 +211,7 @@ impl<S> Patient<S> {
         self.behind = None;
         is_at_pace(self.traffic.sent - sent, elapsed, self.pace)
     }
-}
 
-/// Whether so many bytes in this time are as many a second as `pace`.
-pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
-    u128::from(bytes) * 1000 >= u128::from(pace) * elapsed.as_millis()
-}
-
-impl<S: Transport> Patient<S> {
     pub(super) fn sender(&self) -> Sender<'_> {
         self.stream.sender()
     }
@@ -262,16 +255,7 @@ impl<S: Transport> Patient<S> {
         let polled = poll_send(socket, cx, operation);
         self.wrote(cx, polled)
     }
-}
 
-impl<S> Drop for Patient<S> {
-    fn drop(&mut self) {
-        self.metrics
-            .connection_moved(self.traffic.sent, self.traffic.received);
-    }
-}
-
-impl<S: Transport> Patient<S> {
     /// Whether the client speaks HTTP/2 and may, told by its first bytes, which are then read again by whoever reads next.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
         if !self.stream.may_carry_http2() {
@@ -289,7 +273,19 @@ impl<S: Transport> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+/// Whether so many bytes in this time are as many a second as `pace`.
+pub(super) fn is_at_pace(bytes: u64, elapsed: Duration, pace: u64) -> bool {
+    u128::from(bytes) * 1000 >= u128::from(pace) * elapsed.as_millis()
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.metrics
+            .connection_moved(self.traffic.sent, self.traffic.received);
+    }
+}
+
+impl AsyncRead for Patient {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -308,7 +304,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: Transport> AsyncWrite for Patient<S> {
+impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if matches!(self.stream.sender(), Sender::Tcp(_)) {
             return self.poll_tcp(cx, |socket| Ok(send(socket, buf, SendFlags::NOSIGNAL)?));

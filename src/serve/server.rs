@@ -1,7 +1,7 @@
 //! The server's life: bind, accept, and an end that cuts nobody off in mid-download.
 
 use std::future::Future;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::account::AccessLog;
 use super::connection::{self, Peer, Phase};
 use super::limits::Places;
-use super::listen::{Accepted, Listener};
+use super::listen::Listener;
 use super::own::OwnName;
 use super::published::Published;
 use super::respond::Role;
@@ -277,11 +277,7 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, accepted: Accepted) {
-        let ip = match &accepted {
-            Accepted::Tcp(_, ip) => Some(*ip),
-            Accepted::Unix(_) => None,
-        };
+    fn admit(&self, (stream, ip): (Transport, Option<IpAddr>)) {
         let metrics = &self.shared.metrics;
         let place = match self.places.take(ip) {
             Ok(place) => place,
@@ -299,17 +295,14 @@ impl Acceptor {
         let tls = self.tls.clone();
         tokio::spawn(async move {
             let _open = shared.metrics.connection_opened();
-            match accepted {
-                Accepted::Tcp(stream, _) => talk(stream, tls, peer, Arc::clone(&shared), phase).await,
-                Accepted::Unix(stream) => talk(stream, tls, peer, Arc::clone(&shared), phase).await,
-            }
+            talk(stream, tls, peer, Arc::clone(&shared), phase).await;
         });
     }
 }
 
 /// Speaks TLS first where it is spoken.
-async fn talk<S: Transport>(
-    stream: S,
+async fn talk(
+    stream: Transport,
     tls: Option<TlsAcceptor>,
     peer: Peer,
     shared: Arc<Shared>,
@@ -324,7 +317,7 @@ async fn talk<S: Transport>(
         () = connection::late(&mut phase) => return,
     };
     match accepted {
-        Ok(Ok(stream)) => connection::serve(stream, peer, shared, phase).await,
+        Ok(Ok(stream)) => connection::serve(Transport::Tls(Box::new(stream)), peer, shared, phase).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -17,13 +17,12 @@ pub(super) const RECEIVED: usize = 4 << 10;
 /// What it is called where protocols are agreed on, by ALPN (RFC 7301).
 pub(super) const HTTP2: &[u8] = b"h2";
 
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    fn sender(&self) -> Sender<'_>;
-
-    /// Whether it may carry HTTP/2, as a client says first that knows it from elsewhere (RFC 9113 section 3.3).
-    fn may_carry_http2(&self) -> bool {
-        true
-    }
+/// One type for all of them: what is said on connections is in the program once.
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// On one of the others.
+    Tls(Box<TlsStream<Transport>>),
 }
 
 /// Who takes what is written.
@@ -35,26 +34,67 @@ pub(super) enum Sender<'t> {
     Tcp(&'t TcpStream),
 }
 
-impl Transport for TcpStream {
-    fn sender(&self) -> Sender<'_> {
-        Sender::Tcp(self)
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Transport {
+    pub(super) fn sender(&self) -> Sender<'_> {
+        match self {
+            Self::Tcp(socket) => Sender::Tcp(socket),
+            Self::Unix(_) => Sender::Kernel,
+            Self::Tls(_) => Sender::Program,
+        }
+    }
+
+    /// Whether it may carry HTTP/2, as a client says first that knows it from elsewhere (RFC 9113 section 3.3); by TLS only when
+    /// that was agreed on (section 3.2).
+    pub(super) fn may_carry_http2(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+        }
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn Stream> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream),
+            Self::Unix(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(stream),
+        }
     }
 }
 
-impl Transport for UnixStream {
-    fn sender(&self) -> Sender<'_> {
-        Sender::Kernel
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buf)
     }
 }
 
-impl<S: Transport> Transport for TlsStream<S> {
-    fn sender(&self) -> Sender<'_> {
-        Sender::Program
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, buf)
     }
 
-    /// Only by agreement (RFC 9113 section 3.2).
-    fn may_carry_http2(&self) -> bool {
-        self.get_ref().1.alpn_protocol() == Some(HTTP2)
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, bufs)
+    }
+
+    /// As of all of them.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
     }
 }
 
@@ -108,8 +148,8 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Writes the one and then the other, in one call as far as the peer takes it, and moves both on.
-pub(super) fn poll_write_both<W: AsyncWrite + Unpin>(
-    writer: &mut W,
+pub(super) fn poll_write_both(
+    stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     first: &mut &[u8],
     second: &mut &[u8],
@@ -120,7 +160,7 @@ pub(super) fn poll_write_both<W: AsyncWrite + Unpin>(
         if left.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let sent = ready!(Pin::new(&mut *writer).poll_write_vectored(cx, left))?;
+        let sent = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, left))?;
         if sent == 0 {
             return Poll::Ready(Err(ErrorKind::WriteZero.into()));
         }

@@ -28,7 +28,6 @@ use super::answer::text;
 use super::connection::{Phase, Talk, reached};
 use super::patience::Patient;
 use super::reply::Reply;
-use super::transport::Transport;
 
 pub(super) use self::ways::Ways;
 
@@ -38,8 +37,8 @@ pub(super) use self::ways::Ways;
 /// # Errors
 ///
 /// When the connection breaks, or a file cannot be read to its end.
-pub(super) async fn serve<S: Transport>(
-    mut stream: Patient<S>,
+pub(super) async fn serve(
+    mut stream: Patient,
     talk: &Talk,
     patience: Duration,
     phase: &mut watch::Receiver<Phase>,
@@ -85,8 +84,8 @@ async fn until_draining<T>(
     .await
 }
 
-struct Connection<S> {
-    stream: Patient<S>,
+struct Connection {
+    stream: Patient,
     /// What was received and not looked at yet.
     received: Vec<u8>,
     /// The head of the answer on its way; kept for its memory.
@@ -111,7 +110,7 @@ impl From<Refusal> for Trouble {
     }
 }
 
-impl<S: Transport> Connection<S> {
+impl Connection {
     async fn serve(&mut self, talk: &Talk, patience: Duration, ending: &AtomicBool) -> io::Result<()> {
         match self.converse(talk, patience, ending).await {
             Ok(()) => {}

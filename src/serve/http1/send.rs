@@ -13,7 +13,7 @@ use super::ways::{Way, Ways};
 use crate::serve::body::Body;
 use crate::serve::patience::Patient;
 use crate::serve::reply::Reply;
-use crate::serve::transport::{Sender, Transport, poll_write_both};
+use crate::serve::transport::{Sender, poll_write_both};
 
 /// Puts the head of an answer together in `head`, in place of what is there.
 pub(super) fn write_head(head: &mut Vec<u8>, reply: &Reply, persistence: Persistence, now: Instant) {
@@ -58,8 +58,8 @@ fn write_end(head: &mut Vec<u8>, now: Instant) {
 /// # Errors
 ///
 /// When the client does not take it, or a file cannot be read; then the connection must end, for the length was promised.
-pub(super) async fn send<S: Transport>(
-    stream: &mut Patient<S>,
+pub(super) async fn send(
+    stream: &mut Patient,
     mut head: &[u8],
     body: &mut Body,
     ways: &Ways,
@@ -86,6 +86,6 @@ pub(super) async fn send<S: Transport>(
     stream.flush().await
 }
 
-async fn write<S: Transport>(stream: &mut Patient<S>, mut head: &[u8], mut bytes: &[u8]) -> io::Result<()> {
+async fn write(stream: &mut Patient, mut head: &[u8], mut bytes: &[u8]) -> io::Result<()> {
     poll_fn(|cx| poll_write_both(stream, cx, &mut head, &mut bytes)).await
 }

@@ -11,7 +11,6 @@ use tokio::io::AsyncWrite as _;
 
 use super::Connection;
 use super::head::Framing;
-use crate::serve::transport::Transport;
 
 /// Bytes of the line before a chunk; what stands behind its size means nothing here.
 const CHUNK_LINE: usize = 256;
@@ -22,8 +21,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(super) type Uploaded<'u> =
     dyn hyper::body::Body<Data = Bytes, Error = io::Error> + Send + Sync + Unpin + 'u;
 
-pub(super) struct Upload<'c, S> {
-    connection: &'c mut Connection<S>,
+pub(super) struct Upload<'c> {
+    connection: &'c mut Connection,
     framing: Framing,
     /// What was received and not handed out.
     received: Bytes,
@@ -35,8 +34,8 @@ pub(super) struct Upload<'c, S> {
     invitation: &'static [u8],
 }
 
-impl<'c, S> Upload<'c, S> {
-    pub(super) fn new(connection: &'c mut Connection<S>, framing: Framing, expects_continue: bool) -> Self {
+impl<'c> Upload<'c> {
+    pub(super) fn new(connection: &'c mut Connection, framing: Framing, expects_continue: bool) -> Self {
         Self {
             connection,
             framing,
@@ -54,7 +53,7 @@ impl<'c, S> Upload<'c, S> {
     }
 }
 
-impl<S: Transport> Upload<'_, S> {
+impl Upload<'_> {
     fn poll_invite(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever has begun to send did not wait.
         if self.invitation == CONTINUE && !self.connection.received.is_empty() {
@@ -117,7 +116,7 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed chunks")
 }
 
-impl<S: Transport> hyper::body::Body for Upload<'_, S> {
+impl hyper::body::Body for Upload<'_> {
     type Data = Bytes;
     type Error = io::Error;
 

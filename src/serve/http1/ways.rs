@@ -24,7 +24,7 @@ use crate::serve::body::is_cut;
 use crate::serve::file::Piece;
 use crate::serve::mapping::cut_short;
 use crate::serve::patience::Patient;
-use crate::serve::transport::{Transport, poll_write_both};
+use crate::serve::transport::poll_write_both;
 
 /// Bytes below which nothing is gained, and nothing learned.
 const LEAST: u64 = 256 << 10;
@@ -73,9 +73,9 @@ impl Ways {
     /// # Errors
     ///
     /// When the client does not take it, or the file is not what it was.
-    pub(super) async fn send<S: Transport>(
+    pub(super) async fn send(
         &self,
-        stream: &mut Patient<S>,
+        stream: &mut Patient,
         mut head: &[u8],
         piece: &Piece,
         way: Way,
@@ -162,8 +162,8 @@ impl Cost {
 }
 
 /// Sends the head and then the bytes `range` of the file, and moves both on.
-fn poll_refer<S: Transport>(
-    stream: &mut Patient<S>,
+fn poll_refer(
+    stream: &mut Patient,
     cx: &mut Context<'_>,
     head: &mut &[u8],
     file: &File,
