@@ -5,12 +5,13 @@
 
 mod lab;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Answer, Lab, Running, free_port, get, request, run};
+use serde_json::Value;
 
 const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n";
 
@@ -609,4 +610,59 @@ fn hostile_requests_open_nothing_outside_of_the_volume() {
         "the trace sees what is opened"
     );
     drop(running);
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    let (lab, port) = Mirror::built();
+    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &format!("{configuration}log: {{access: full}}\n"));
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror
+        .args(["serve", "--config"])
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::piped());
+    let mut mirror = mirror.spawn().unwrap();
+    let mut log = BufReader::new(mirror.stderr.take().unwrap()).lines();
+    let running = Running::of(mirror);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Far more than a pipe holds.
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    for _ in 0..2000 {
+        let asked = Instant::now();
+        assert_eq!(get(port, "/mirror/packages.json").status, 200);
+        longest = longest.max(asked.elapsed());
+    }
+    let all = began.elapsed();
+    assert!(
+        longest > Duration::from_millis(900),
+        "the log was not full: {longest:?}"
+    );
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert!(all < Duration::from_secs(30), "{all:?}");
+    // Read again: what is there, and after it how much is not.
+    let reader = std::thread::spawn(move || {
+        let mut answered = 0;
+        for line in log.by_ref() {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            match line["message"].as_str() {
+                Some("answered") => answered += 1,
+                Some(told) if told.contains("nobody read the log") => {
+                    return (answered + line["lines"].as_u64().unwrap(), log);
+                }
+                _ => {}
+            }
+        }
+        panic!("the log ended")
+    });
+    while !reader.is_finished() {
+        assert_eq!(get(port, "/-/healthz").status, 200);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (told_of, rest) = reader.join().unwrap();
+    assert!(told_of >= 2000, "{told_of}");
+    std::thread::spawn(move || rest.for_each(drop));
+    assert_eq!(running.stop(), Some(0));
 }

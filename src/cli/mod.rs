@@ -34,7 +34,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::{LogFormat, LogLevel};
-use crate::observe::init_logging;
+use crate::observe::{Unread, init_logging};
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
@@ -160,7 +160,12 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         }
         _ => (log.format, log.level),
     };
-    let result = init_logging(format, level).and_then(|()| {
+    // A server has others to answer.
+    let unread = match command {
+        Command::Run | Command::Serve => Unread::IsLost,
+        _ => Unread::Waits,
+    };
+    let result = init_logging(format, level, unread).and_then(|()| {
         if let Some(said) = setup.built_in() {
             tracing::warn!("{said}");
         }

@@ -12,17 +12,31 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
+use super::unread::Output;
 use crate::config::{LogFormat, LogLevel};
 
 /// The target of the access log. It is heard at every level: whether there is one is a setting of its own.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
 
+/// What becomes of the log when nobody reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Who has something to say waits.
+    Waits,
+    /// After a second, lines are left out and counted.
+    IsLost,
+}
+
 /// Sets the log of this process up, once, before the first event.
-pub fn init_logging(format: LogFormat, level: LogLevel) -> anyhow::Result<()> {
+pub fn init_logging(format: LogFormat, level: LogLevel, unread: Unread) -> anyhow::Result<()> {
     let terminal = io::stderr().is_terminal();
     // https://no-color.org: set and not empty.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dispatch = dispatch(style(format, terminal, !plain), level, io::stderr);
+    let style = style(format, terminal, !plain);
+    let dispatch = match unread {
+        Unread::Waits => dispatch(style, level, io::stderr),
+        Unread::IsLost => dispatch(style, level, || Output),
+    };
     tracing::dispatcher::set_global_default(dispatch).context("failed to set up the log")
 }
 

@@ -6,7 +6,8 @@ mod metrics;
 mod mirror;
 mod register;
 mod tally;
+mod unread;
 
-pub use logging::{ACCESS, init_logging};
+pub use logging::{ACCESS, Unread, init_logging};
 pub use metrics::{MEDIA_TYPE, Metrics, Open};
 pub use tally::{AnswerKind, Answered, Tally};
