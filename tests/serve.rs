@@ -1083,28 +1083,55 @@ fn who_is_connected_when_the_server_ends_is_answered() {
     let published = Published::default();
     published.switch_to(files.site());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (mut late, mut client) = runtime.expect("a runtime").block_on(async {
-        let server = Server::bind(settings(), published, metrics())
+    let authority = Authority::new();
+    let (certificate, key) = authority.server_files();
+    let tls = Some(Tls {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        certificate,
+        key,
+        http2: false,
+    });
+    const REQUEST: &[u8] = b"GET /packages.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (mut late, mut client, secret) = runtime.expect("a runtime").block_on(async {
+        let server = Server::bind(Settings { tls, ..settings() }, published, metrics())
             .await
             .expect("a server");
-        let Address::Tcp(address) = server.addresses()[0] else {
+        let &[Address::Tcp(address), Address::Tcp(with_tls)] = server.addresses() else {
             panic!("not TCP")
         };
-        // Connected, and by nobody accepted yet: the one asks at once, the other a moment later.
+        // Connected, and by nobody accepted yet: the one asks at once, the others a moment later.
         let (client, late) = (Client::to(address), Client::to(address));
+        let mut secret = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect", &with_tls.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
+        let established = format!(":{:04X} ", with_tls.port());
+        while !std::fs::read_to_string("/proc/net/tcp")
+            .expect("connections")
+            .lines()
+            .any(|line| line.contains(&established) && line.contains(" 01 "))
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let ask = |mut client: &TcpStream| {
-            client.write_all(b"GET /packages.json HTTP/1.1\r\nHost: x\r\n\r\n")?;
+            client.write_all(REQUEST)?;
             client.shutdown(Shutdown::Write)
         };
+        let mut says = secret.stdin.take().expect("piped");
         ask(client.0.get_ref()).expect("a request");
         let asks = late.0.get_ref().try_clone().expect("the same socket");
         std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            ask(&asks)
+            std::thread::sleep(Duration::from_millis(200));
+            ask(&asks).and_then(|()| says.write_all(REQUEST))
         });
         assert_eq!(server.run(async {}).await, 0);
-        (late, client)
+        (late, client, secret)
     });
+    let secret = secret.wait_with_output().expect("an end").stdout;
+    assert!(secret.starts_with(b"HTTP/1.1 200 OK\r\n"));
     for client in [&mut client, &mut late] {
         let head = client.head();
         assert_eq!((head.status, head.header("connection")), (200, Some("close")));

@@ -136,12 +136,7 @@ pub(super) async fn serve(
     mut phase: watch::Receiver<Phase>,
 ) {
     let settings = &shared.settings;
-    let mut stream = Patient::new(
-        stream,
-        peer.idle(settings),
-        settings.min_pace,
-        shared.metrics.clone(),
-    );
+    let mut stream = Patient::new(stream, peer.idle(settings), &shared);
     let patience = peer.patience(settings);
     let talk = Talk {
         shared: Arc::clone(&shared),

@@ -16,18 +16,23 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::published::Published;
+use super::server::Shared;
 use super::transport::{RECEIVED, Sender, Transport, poll_receive, poll_send};
 use crate::observe::Metrics;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long the end of a connection waits for the peer's: what the kernel still has to send then is lost when a container
-/// ends and its network goes, and what a proxy at the container's port has, too. Time for a few round trips.
+/// How long the end of a connection waits for the peer's: time for a few round trips.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How much longer for each byte that may be on its way: kernels and a proxy have up to tens of megabytes of an archive.
+/// How much longer for each byte that may be on its way when the server ends: what the kernel has then is lost when a container
+/// ends and its network goes, and what a proxy at the container's port has, too.
 const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
+
+/// As much as both of them have of an archive that a client takes slowly.
+const ON_ITS_WAY: u64 = 16_000_000;
 
 /// Bytes that a peer may say meanwhile: more than what is under way when a client reads its last answer, and too little for
 /// a flood to keep a thread busy.
@@ -61,6 +66,7 @@ pub(super) struct Patient {
     first: Vec<u8>,
     traffic: Traffic,
     metrics: Metrics,
+    published: Published,
 }
 
 /// What a connection has moved.
@@ -71,11 +77,11 @@ struct Traffic {
 }
 
 impl Patient {
-    pub(super) fn new(stream: Transport, idle: Duration, pace: u64, metrics: Metrics) -> Self {
+    pub(super) fn new(stream: Transport, idle: Duration, shared: &Shared) -> Self {
         Self {
             stream,
             idle: Some(idle),
-            pace,
+            pace: shared.settings.min_pace,
             last_progress: Instant::now(),
             has_moved: false,
             due: None,
@@ -87,7 +93,8 @@ impl Patient {
             arrived: 0,
             first: Vec::new(),
             traffic: Traffic::default(),
-            metrics,
+            metrics: shared.metrics.clone(),
+            published: shared.published.clone(),
         }
     }
 
@@ -169,6 +176,17 @@ impl Patient {
         if mem::take(&mut self.has_moved) {
             self.last_progress = Instant::now();
         }
+    }
+
+    /// How long to wait for the end of the peer.
+    fn linger(&mut self) -> Duration {
+        if !self.published.is_draining() {
+            return LINGER;
+        }
+        self.note_progress();
+        let bytes = (self.traffic.sent - self.arrived).min(ON_ITS_WAY);
+        let longer = LINGER_PER_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
+        LINGER + longer.saturating_sub(self.last_progress.elapsed())
     }
 
     fn set_alarm(&mut self, to: Instant) {
@@ -258,18 +276,19 @@ impl Patient {
 
     /// Whether the client speaks HTTP/2 and may, told by its first bytes, which are then read again by whoever reads next.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
-        if !self.stream.may_carry_http2() {
-            return Ok(false);
-        }
+        let may_carry = self.stream.may_carry_http2();
         let (mut first, mut count) = ([0; PREFACE.len()], 0);
         while count < PREFACE.len() && first[..count] == PREFACE[..count] {
             match self.read(&mut first[count..]).await? {
                 0 => break,
                 more => count += more,
             }
+            if !may_carry {
+                break;
+            }
         }
         first[..count].clone_into(&mut self.first);
-        Ok(first == PREFACE)
+        Ok(may_carry && first == PREFACE)
     }
 }
 
@@ -342,8 +361,7 @@ impl AsyncWrite for Patient {
         }
     }
 
-    /// Waits until the peer has closed, too, for [`LINGER`], [`LINGER_PER_BYTE`] and [`UNHEARD`] at most; what it says meanwhile
-    /// is not heard.
+    /// Waits until the peer has closed, too, within its time and for [`UNHEARD`] at most; what it says meanwhile is not heard.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             // That of TLS has something to say first, which the peer may not take.
@@ -351,8 +369,7 @@ impl AsyncWrite for Patient {
                 Poll::Pending => return self.watch(cx, Poll::Pending),
                 Poll::Ready(shut) => shut?,
             }
-            let on_its_way = u32::try_from(self.traffic.sent - self.arrived).unwrap_or(u32::MAX);
-            self.closing = Some(Box::pin(sleep(LINGER + LINGER_PER_BYTE * on_its_way)));
+            self.closing = Some(Box::pin(sleep(self.linger())));
         }
         let mut buffer = [0; 4096];
         while self.unheard < UNHEARD {

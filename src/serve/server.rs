@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::account::AccessLog;
@@ -29,12 +29,8 @@ use crate::observe::Metrics;
 /// After an error of `accept`, most of all for want of file descriptors: time for some to be given back.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// How long nobody may have come before a listener is closed, so that whoever was connected by then is answered.
-const LULL: Duration = Duration::from_millis(10);
-
-/// Connections that come between the end of a server and that of its listener: as many as one keeps waiting
-/// (`net.core.somaxconn`).
-const LATE: usize = 4096;
+/// Time for the system to tell a listener who was connected when the server ended, and to accept them.
+const SWEEP: Duration = Duration::from_millis(20);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -176,7 +172,8 @@ impl Server {
         // The admin's places are its own: a flood of clients does not keep monitors out.
         let places = Places::new(settings.max_connections, settings.max_connections_per_client);
         let admin = Places::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
-        let mut following = JoinSet::new();
+        let (open, closing) = watch::channel(());
+        let (mut accepting, mut following) = (JoinSet::new(), JoinSet::new());
         if let Some(certificate) = self.certificate {
             following.spawn(certificate.follow());
         }
@@ -191,7 +188,7 @@ impl Server {
                 shared: Arc::clone(&self.shared),
                 phase: Arc::clone(&phase),
             };
-            tokio::spawn(acceptor.accept(listener, phase.subscribe()));
+            accepting.spawn(acceptor.accept(listener, closing.clone()));
         }
         shutdown.await;
         self.shared.published.begin_draining();
@@ -204,6 +201,9 @@ impl Server {
                 remove(path);
             }
         }
+        drop(open);
+        phase.send_replace(Phase::Draining);
+        while accepting.join_next().await.is_some() {}
         drain(&phase, settings.drain).await
     }
 }
@@ -229,9 +229,8 @@ fn remove(socket: &PathBuf) {
     }
 }
 
-/// Every connection holds a receiver for as long as it lives, and every listener.
+/// Every connection holds a receiver for as long as it lives.
 async fn drain(phase: &watch::Sender<Phase>, patience: Duration) -> usize {
-    phase.send_replace(Phase::Draining);
     if timeout(patience, phase.closed()).await.is_ok() {
         return 0;
     }
@@ -250,11 +249,11 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the server ends, and who was connected by then.
-    async fn accept(self, listener: Listener, mut phase: watch::Receiver<Phase>) {
+    /// Accepts until `closing` is closed, and who was connected by then.
+    async fn accept(self, listener: Listener, mut closing: watch::Receiver<()>) {
         loop {
             let accepted = tokio::select! {
-                () = connection::reached(&mut phase, Phase::Draining) => break,
+                _ = closing.changed() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -269,10 +268,11 @@ impl Acceptor {
                 }
             }
         }
-        for _ in 0..LATE {
-            match timeout(LULL, listener.accept()).await {
-                Ok(Ok(accepted)) => self.admit(accepted),
-                Ok(Err(_)) | Err(_) => return,
+        let until = Instant::now() + SWEEP;
+        while let Ok(accepted) = timeout_at(until, listener.accept()).await {
+            match accepted {
+                Ok(accepted) => self.admit(accepted),
+                Err(_) => sleep(SWEEP / 10).await,
             }
         }
     }

@@ -25,6 +25,7 @@ use tokio::task::unconstrained;
 use self::head::{Framing, Head, Persistence, Refusal};
 use self::upload::{Upload, Uploaded};
 use super::answer::text;
+use super::body::Body;
 use super::connection::{Phase, Talk, reached};
 use super::patience::Patient;
 use super::reply::Reply;
@@ -216,7 +217,10 @@ impl Connection {
     ) -> io::Result<()> {
         send::write_head(&mut self.head, reply, persistence, made);
         send::send(&mut self.stream, &self.head, &mut reply.body, ways).await?;
-        self.stream.sent(made);
+        // What comes from a disk takes its time.
+        if !matches!(reply.body, Body::Disk(_)) {
+            self.stream.sent(made);
+        }
         Ok(())
     }
 }
