@@ -1,8 +1,8 @@
 //! Counting answers, each at once and for everybody.
 //!
-//! Every thread counts at the same places, and an addition that others may see costs as much as parsing a field. So an answer
-//! is two of them, three with a body: the sums are taken when somebody asks for the figures. And most answers of a connection
-//! are of the kind of the one before, so that its places are kept at hand.
+//! Every thread counts at the same places, by additions that others see, which cost more than others. So an answer is two of them,
+//! three with a body: the sums are taken when somebody asks for the figures. And most answers of a connection are of the kind
+//! of the one before, so that its places are kept at hand.
 
 use std::collections::HashMap;
 use std::ptr;
