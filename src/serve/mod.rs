@@ -22,6 +22,7 @@ mod access;
 mod account;
 mod answer;
 mod body;
+mod closing;
 mod conditional;
 mod connection;
 mod file;

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::writev;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::closing::Closing;
 use super::published::Published;
 use super::server::Shared;
 use super::transport::{RECEIVED, Sender, Transport, poll_receive, poll_send};
@@ -23,20 +24,6 @@ use crate::observe::Metrics;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long the end of a connection waits for the peer's: time for a few round trips.
-const LINGER: Duration = Duration::from_secs(3);
-
-/// How much longer for each byte that may be on its way when the server ends: what the kernel has then is lost when a container
-/// ends and its network goes, and what a proxy at the container's port has, too.
-const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
-
-/// As much as both of them have of an archive that a client takes slowly.
-const ON_ITS_WAY: u64 = 16_000_000;
-
-/// Bytes that a peer may say meanwhile: more than what is under way when a client reads its last answer, and too little for
-/// a flood to keep a thread busy.
-const UNHEARD: usize = 64 << 10;
 
 pub(super) struct Patient {
     stream: Transport,
@@ -54,10 +41,8 @@ pub(super) struct Patient {
     alarm: Pin<Box<Sleep>>,
     /// Whom it wakes.
     alarmed: Option<Waker>,
-    /// Set once we have said that nothing more comes; the end of the wait for the peer.
-    closing: Option<Pin<Box<Sleep>>>,
-    /// What was not heard since.
-    unheard: usize,
+    /// Once we have said that nothing more comes.
+    closing: Option<Closing>,
     /// Since when the peer has not taken all that there is for it, and how much had been sent then.
     behind: Option<(Instant, u64)>,
     /// How much had been sent when the peer was last heard: what was sent since may be on its way.
@@ -88,7 +73,6 @@ impl Patient {
             alarm: Box::pin(sleep(idle)),
             alarmed: None,
             closing: None,
-            unheard: 0,
             behind: None,
             arrived: 0,
             first: Vec::new(),
@@ -178,15 +162,12 @@ impl Patient {
         }
     }
 
-    /// How long to wait for the end of the peer.
-    fn linger(&mut self) -> Duration {
+    fn close(&mut self) -> Closing {
         if !self.published.is_draining() {
-            return LINGER;
+            return Closing::new();
         }
         self.note_progress();
-        let bytes = (self.traffic.sent - self.arrived).min(ON_ITS_WAY);
-        let longer = LINGER_PER_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
-        LINGER + longer.saturating_sub(self.last_progress.elapsed())
+        Closing::with_server(self.traffic.sent - self.arrived, self.last_progress.elapsed())
     }
 
     fn set_alarm(&mut self, to: Instant) {
@@ -361,29 +342,18 @@ impl AsyncWrite for Patient {
         }
     }
 
-    /// Waits until the peer has closed, too, within its time and for [`UNHEARD`] at most; what it says meanwhile is not heard.
+    /// Waits until the peer has ended, too, as [`Closing`] does.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.closing.is_none() {
+        let mut closing = match self.closing.take() {
+            Some(closing) => closing,
             // That of TLS has something to say first, which the peer may not take.
-            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            None => match Pin::new(&mut self.stream).poll_shutdown(cx) {
                 Poll::Pending => return self.watch(cx, Poll::Pending),
-                Poll::Ready(shut) => shut?,
-            }
-            self.closing = Some(Box::pin(sleep(self.linger())));
-        }
-        let mut buffer = [0; 4096];
-        while self.unheard < UNHEARD {
-            if let Some(over) = &mut self.closing
-                && over.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Ok(()));
-            }
-            let mut buf = ReadBuf::new(&mut buffer);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => self.unheard += buf.filled().len(),
-                _ => return Poll::Ready(Ok(())),
-            }
-        }
-        Poll::Ready(Ok(()))
+                Poll::Ready(shut) => shut.map(|()| self.close())?,
+            },
+        };
+        let polled = closing.poll(cx, &mut self.stream);
+        self.closing = Some(closing);
+        polled.map(Ok)
     }
 }
