@@ -91,22 +91,29 @@
 //! - The includes of the last `snapshots.keep` states stay reachable, older ones go: clients ask for them within minutes.
 //! - Fetching takes the tags that the recipe wants, without history, and asks again only for refs that are new or moved.
 
+#![warn(
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::unwrap_used
+)]
+
 pub mod cli;
-pub mod coding;
 pub mod composer;
 pub mod config;
 pub mod cycle;
-pub mod digest;
+pub mod git;
 pub mod ledger;
-pub mod memory;
-pub mod observe;
+pub mod metadata;
 pub mod package;
-pub mod push;
 pub mod recipe;
-pub mod repository;
 pub mod schedule;
-pub mod serve;
-pub mod source;
+pub mod server;
 pub mod status;
 pub mod store;
+pub mod telemetry;
+pub mod util;
+pub mod webhook;
 pub mod yaml;

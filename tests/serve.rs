@@ -10,14 +10,14 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use mirror::coding::Coding;
 use mirror::config::Address;
-use mirror::digest::Sha256;
-use mirror::observe::Metrics;
-use mirror::serve::health::{Probe, check};
-use mirror::serve::{
+use mirror::server::healthcheck::{Probe, check};
+use mirror::server::{
     Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Tls, Variant,
 };
+use mirror::telemetry::Metrics;
+use mirror::util::compression::Coding;
+use mirror::util::digest::Sha256;
 use support::tls::Authority;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;

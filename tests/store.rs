@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use lab::{Lab, Upstream, free_port, get, request, run, until};
-use mirror::digest::Sha1;
+use mirror::util::digest::Sha1;
 use serde_json::Value;
 
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
@@ -804,7 +804,9 @@ fn the_fuse_keeps_metadata_that_would_lose_versions_from_being_published() {
     lab.write(&path, &more);
     let mut manifest: Value = serde_json::from_str(&read(&lab, &format!("{folder}/manifest.json"))).unwrap();
     let file = &mut manifest["files"][format!("include/{include}")];
-    file["sha256"] = mirror::digest::Sha256::of(more.as_bytes()).to_string().into();
+    file["sha256"] = mirror::util::digest::Sha256::of(more.as_bytes())
+        .to_string()
+        .into();
     file["size"] = more.len().into();
     std::fs::remove_file(lab.path(&format!("{folder}/manifest.json"))).unwrap();
     lab.write(&format!("{folder}/manifest.json"), &manifest.to_string());

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use lab::{Lab, Project, free_port, get};
 use mirror::config::Address;
-use mirror::observe::Metrics;
-use mirror::serve::health::{Probe, check};
-use mirror::serve::{Published, Server, Settings, Tls};
+use mirror::server::healthcheck::{Probe, check};
+use mirror::server::{Published, Server, Settings, Tls};
+use mirror::telemetry::Metrics;
 use support::tls::Authority;
 use tokio::runtime::Runtime;
 

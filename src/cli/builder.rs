@@ -15,8 +15,8 @@ use super::running::Running;
 use super::setup::{self, Setup};
 use crate::cycle::{Finished, Report, Step, Stopped};
 use crate::schedule::retry_after;
-use crate::source::CancelFlag;
 use crate::store::{Unavailable, Volume};
+use crate::util::cancel::CancelFlag;
 
 /// So many damaged archives are repaired after a cycle, unasked; the others after the next one, which then follows at once.
 const AT_ONCE: usize = 100;

@@ -17,14 +17,15 @@ use super::summary;
 use super::{Exit, SchemaOf};
 use crate::config;
 use crate::cycle::{self, Again, Finished, Job, Step, Stopped};
+use crate::git::{self, Fetcher};
 use crate::ledger::Release;
-use crate::memory;
 use crate::package::Limits;
 use crate::package::plan::Outcome;
 use crate::recipe::Recipe;
-use crate::source::{self, CancelFlag, Fetcher};
 use crate::status::plural;
 use crate::store::{self, Volume};
+use crate::util::cancel::CancelFlag;
+use crate::util::heap;
 
 /// Told each step of a cycle, from any thread.
 pub(super) type Observer<'a> = &'a (dyn Fn(Step<'_>) + Sync);
@@ -46,7 +47,7 @@ pub(super) fn run_cycle(
     let finished = recorded(store, || {
         with_job(setup, volume, repository, store, observer, cancel, cycle::run)
     });
-    memory::give_back();
+    heap::give_back();
     let finished = finished?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
@@ -325,7 +326,7 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
                 out,
                 "  {} from {}",
                 source.name,
-                source::redacted(&config.git.rewrite(&source.git))
+                git::redacted(&config.git.rewrite(&source.git))
             )?;
         }
     }

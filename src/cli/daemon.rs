@@ -18,8 +18,8 @@ use super::running::Running;
 use super::setup::Setup;
 use super::upkeep::scrub;
 use super::{Exit, live, notify};
-use crate::source::CancelFlag;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
+use crate::util::cancel::CancelFlag;
 
 /// How long a second builder on an empty volume waits for the first one to make it.
 const MAKING: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::setup::Setup;
-use crate::serve::{Door, Doors, Published, Users};
+use crate::server::{Door, Doors, Published, Users};
 
 /// The files of users, by repository.
 pub(super) struct Keys {

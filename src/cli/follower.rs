@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::publisher::publish;
 use super::setup::Setup;
-use crate::serve::Published;
+use crate::server::Published;
 use crate::store::Repository;
 
 /// How often it is looked for new variants, each of which means to publish everything anew.

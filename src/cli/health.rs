@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use super::Exit;
 use super::setup::Setup;
 use crate::config;
-use crate::serve::OwnName;
-use crate::serve::health::{self, Probe};
+use crate::server::OwnName;
+use crate::server::healthcheck::{self, Probe};
 
 /// How long is waited for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub(super) fn own_name(named: Option<&Path>) -> OwnName {
 
 /// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
 pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
-    let answer = health::check_own(&own_name(named), Probe::Health, PATIENCE)?;
+    let answer = healthcheck::check_own(&own_name(named), Probe::Health, PATIENCE)?;
     Some(answer.map(|()| Exit::Complete))
 }
 
@@ -31,5 +31,5 @@ pub(super) fn of_configured(setup: &Setup) -> anyhow::Result<Exit> {
     let serve = &setup.config.serve;
     let address = serve.admin.first().or(serve.listen.first());
     let address = address.context("`serve.listen` names no address")?;
-    health::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
+    healthcheck::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
 }

@@ -10,13 +10,13 @@ use super::running::{Doing, Running};
 use super::seen::Seen;
 use super::setup::{self, Setup};
 use crate::cycle::Report;
-use crate::observe::Metrics;
-use crate::repository::pages;
-use crate::serve::{Kind, Live, Published};
-use crate::source::CancelFlag;
+use crate::metadata::pages;
+use crate::server::{Kind, Live, Published};
 use crate::status::{self, Facts, Figures};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Repository, Scrub, Space, Volume};
+use crate::telemetry::Metrics;
+use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);

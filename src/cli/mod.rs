@@ -34,7 +34,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::{LogFormat, LogLevel};
-use crate::observe::{Unread, init_logging};
+use crate::telemetry::{Unread, init_logging};
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]

@@ -9,8 +9,8 @@ use super::doors;
 use super::process::tls;
 use super::setup::Setup;
 use crate::config::Secret;
+use crate::git::{check_certificates, check_url, redacted};
 use crate::recipe::Recipe;
-use crate::source::{check_certificates, check_url, redacted};
 use crate::yaml::{Complaint, Path, Report};
 
 /// How many broken URLs are named.

@@ -10,9 +10,10 @@ use super::seen::Seen;
 use super::setup::{self, Setup};
 use crate::config::Webhook;
 use crate::cycle::Report;
-use crate::source::{self, CancelFlag, Settings};
+use crate::git::{self, Settings};
 use crate::status::{Condition, Facts, notification};
 use crate::store::Repository;
+use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has happened.
 const LOOK: Duration = Duration::from_secs(2);
@@ -119,7 +120,7 @@ fn send(webhooks: &[Webhook], settings: &Settings, message: &mut Message) -> boo
     if !webhooks.iter().any(|webhook| webhook.url == message.to) {
         return true;
     }
-    let Err(error) = source::post_json(message.to.as_str(), settings, message.body.as_bytes()) else {
+    let Err(error) = git::post_json(message.to.as_str(), settings, message.body.as_bytes()) else {
         return true;
     };
     let host = message.to.host_str().unwrap_or_default();

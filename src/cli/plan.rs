@@ -10,8 +10,8 @@ use super::setup::Setup;
 use crate::cycle;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::Source;
-use crate::source::CancelFlag;
 use crate::store::Volume;
+use crate::util::cancel::CancelFlag;
 
 /// What a cycle would build.
 pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {

@@ -13,9 +13,9 @@ use super::Exit;
 use super::live::Told;
 use super::reload::Request;
 use crate::config::{self, Config};
-use crate::observe::Metrics;
-use crate::serve::{self, AccessLog, OwnName, Published, Server};
-use crate::source::CancelFlag;
+use crate::server::{self, AccessLog, OwnName, Published, Server};
+use crate::telemetry::Metrics;
+use crate::util::cancel::CancelFlag;
 
 /// How long the end of the program waits for a cycle that is just ending.
 const LINGER: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ pub(super) fn with_server(
 /// too few for all connections and the files that they are sent.
 fn allow_descriptors(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let needed = connections.saturating_add(serve::OPEN_FILES) as u64;
+    let needed = connections.saturating_add(server::OPEN_FILES) as u64;
     let needed = needed.saturating_add(OTHER_DESCRIPTORS);
     let raise = |to| {
         let raised = Rlimit { current: to, maximum };
@@ -142,8 +142,8 @@ async fn serve_until_signal(
     Ok(())
 }
 
-pub(super) fn tls(configured: &config::Tls) -> serve::Tls {
-    serve::Tls {
+pub(super) fn tls(configured: &config::Tls) -> server::Tls {
+    server::Tls {
         listen: configured.listen.clone(),
         certificate: configured.certificate.clone(),
         key: configured.key.clone(),
@@ -151,8 +151,8 @@ pub(super) fn tls(configured: &config::Tls) -> serve::Tls {
     }
 }
 
-fn settings(configured: &config::Serve, own: OwnName, log: config::Log) -> serve::Settings {
-    serve::Settings {
+fn settings(configured: &config::Serve, own: OwnName, log: config::Log) -> server::Settings {
+    server::Settings {
         listen: configured.listen.clone(),
         admin: configured.admin.clone(),
         tls: configured.tls.as_ref().map(tls),

@@ -2,15 +2,15 @@
 //! that there are. Makes those variants too, after publication and beside the cycles.
 
 use super::setup::{self, Setup};
-use crate::coding::{Coding, Effort};
 use crate::config::Compression;
 use crate::ledger::Release;
-use crate::memory;
-use crate::repository::catalog;
-use crate::serve::{Kind, Published, RepositorySite, Resource, Site, Variant};
-use crate::source::CancelFlag;
+use crate::metadata::search_files;
+use crate::server::{Kind, Published, RepositorySite, Resource, Site, Variant};
 use crate::store::Repository;
 use crate::store::variants::Variants;
+use crate::util::cancel::CancelFlag;
+use crate::util::compression::{Coding, Effort};
+use crate::util::heap;
 
 /// In bytes; what is smaller fits into one packet as it is.
 const SMALLEST: u64 = 512;
@@ -42,7 +42,7 @@ pub(super) fn publish(
     };
     let sites: Vec<_> = setup.repositories.iter().zip(stores).map(site).collect();
     published.switch_to(Site::new(sites)?);
-    memory::give_back();
+    heap::give_back();
     Ok(errors)
 }
 
@@ -56,7 +56,7 @@ pub(super) fn make_variants(
 ) {
     let level = setup.config.serve.compression;
     let made = site(repository, store).and_then(|site| compress(&site, store, level, stop));
-    memory::give_back();
+    heap::give_back();
     match made {
         Ok(0) => {}
         Ok(variants) => tracing::info!(
@@ -165,8 +165,8 @@ fn kind(path: &str) -> Kind {
         .extension()
         .and_then(std::ffi::OsStr::to_str);
     match extension {
-        _ if path == catalog::SEARCH => Kind::Search,
-        _ if path == catalog::LIST => Kind::List,
+        _ if path == search_files::SEARCH => Kind::Search,
+        _ if path == search_files::LIST => Kind::List,
         _ if path.starts_with("include/") => Kind::ArchivedMetadata,
         Some("html") => Kind::Page,
         Some("css") => Kind::Style,

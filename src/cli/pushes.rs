@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::setup::Setup;
-use crate::push::address;
-use crate::serve::Pushes;
+use crate::server::Pushes;
+use crate::webhook::address;
 
 /// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
 /// and by the one that it is rewritten to.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::setup::{self, Setup};
 use crate::config::{self, RecipeRef};
-use crate::digest::Sha256;
+use crate::util::digest::Sha256;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::setup::Setup;
 use super::upkeep::mend;
 use crate::schedule::retry_after;
-use crate::source::CancelFlag;
 use crate::store::Repository;
+use crate::util::cancel::CancelFlag;
 
 /// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
 const AGAIN: Duration = Duration::from_secs(600);

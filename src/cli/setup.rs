@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::config::{self, Config, Loaded, RecipeRef};
+use crate::git;
+use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
-use crate::repository::BaseUrl;
 use crate::schedule::Schedule;
-use crate::source;
 use crate::yaml::{self, Complaint, Report};
 
 /// A configuration with its recipes.
@@ -55,10 +55,10 @@ impl Setup {
     ///
     /// # Errors
     /// A credential for what is no URL.
-    pub fn fetch_settings(&self) -> anyhow::Result<source::Settings> {
+    pub fn fetch_settings(&self) -> anyhow::Result<git::Settings> {
         let git = &self.config.git;
         let credential = |configured: &config::Credential| {
-            let mut credential = source::Credential::new(&configured.url)?;
+            let mut credential = git::Credential::new(&configured.url)?;
             credential.username = configured.username.clone();
             credential.password = configured.password.clone();
             credential.private_key_file = configured.private_key.clone();
@@ -66,7 +66,7 @@ impl Setup {
             credential.known_hosts_file = configured.known_hosts.clone();
             Ok(credential)
         };
-        Ok(source::Settings {
+        Ok(git::Settings {
             connect_timeout: git.connect_timeout,
             timeout: git.timeout,
             ca_file: git.ca_file.clone(),

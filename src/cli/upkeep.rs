@@ -10,9 +10,9 @@ use super::commands;
 use super::setup::Setup;
 use crate::cycle::Again;
 use crate::ledger::Release;
-use crate::serve::Published;
-use crate::source::CancelFlag;
+use crate::server::Published;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
+use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether there is anything to read.
 const EMPTY: Duration = Duration::from_secs(60);

@@ -13,12 +13,13 @@ use super::rollback::chosen;
 use super::setup::{Repository, Setup};
 use super::{Exit, commands, publisher};
 use crate::cycle::Again;
+use crate::git::{self};
 use crate::ledger::{Kind, Release};
-use crate::repository::listing::{Archives, Root};
-use crate::serve::Site;
-use crate::source::{self, CancelFlag};
+use crate::metadata::reader::{Archives, Root};
+use crate::server::Site;
 use crate::store::snapshot::Snapshot;
 use crate::store::{self, Volume};
+use crate::util::cancel::CancelFlag;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Verify {
@@ -247,7 +248,7 @@ impl Checked<'_> {
         let (_, own) = own(&snapshot)?;
         let settings = self.setup.fetch_settings()?;
         let base = format!("{}/", url.as_str().trim_end_matches('/'));
-        let get = |path: &str| Ok(source::download(&format!("{base}{path}"), &settings)?);
+        let get = |path: &str| Ok(git::download(&format!("{base}{path}"), &settings)?);
         let root: Root = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
         let mut other = root

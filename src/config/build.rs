@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::{self, Percent, count};
+use super::units::{self, Percent, count};
 
 /// How packages are built.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -33,16 +33,16 @@ impl Default for Build {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The size of a composer.json.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub manifest: usize,
     /// The size of a file.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub file: usize,
     /// The size of all files of a package together.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub package: usize,
     /// How many files and folders a package may have.
     pub entries: NonZeroUsize,
@@ -74,8 +74,8 @@ pub struct Snapshots {
     pub keep: NonZeroUsize,
     /// How long a snapshot that is no longer kept still stays, for servers that have not followed yet, and how long the
     /// archive of a nightly version that is no longer named is served.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub grace: Duration,
 }
 
@@ -93,8 +93,8 @@ impl Default for Snapshots {
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {
     /// In how long all archives are read once; `0s` reads none.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub scrub: Duration,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Secret;
-use super::document::{CredentialEntry, GitSection};
+use super::raw::{CredentialEntry, GitSection};
 use super::secret::{LITERAL, LITERAL_HINT};
 use crate::yaml::{Complaint, Path, Report};
 

@@ -5,34 +5,34 @@
 //! their place, and nothing but the file itself is read: not the recipes, not the secrets, nothing on a volume.
 
 mod build;
-mod document;
-mod file;
 mod git;
-mod listen;
+mod json_schema;
+mod listen_address;
+mod load;
 mod log;
-mod quantity;
-mod resolve;
-mod schema;
+mod raw;
 mod secret;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod units;
+mod validate;
 
 use std::path::PathBuf;
 
 use url::Url;
 
-use crate::push::Forge;
 use crate::schedule::Schedule;
 use crate::status::Event;
+use crate::webhook::Forge;
 
 pub use build::{Build, Limits, Snapshots, Verify};
-pub use document::{Hints, Message, Metadata, Site};
-pub use file::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use git::{Credential, Git};
-pub use listen::Address;
+pub use json_schema::json_schema;
+pub use listen_address::Address;
+pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
-pub use schema::json_schema;
+pub use raw::{Hints, Message, Metadata, Site};
 pub use secret::Secret;
 pub use serve::{Compression, Serve, Tls};
 

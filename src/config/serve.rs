@@ -8,47 +8,47 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::listen::Address;
-use super::quantity::count;
-use super::{listen, quantity};
+use super::listen_address::Address;
+use super::units::count;
+use super::{listen_address, units};
 
 /// The HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
     /// The address and port to listen on, or a list of them; `[::]` also takes IPv4, `unix:/path` is a Unix socket.
-    #[serde(with = "listen")]
-    #[schemars(with = "listen::Addresses")]
+    #[serde(with = "listen_address")]
+    #[schemars(with = "listen_address::Addresses")]
     pub listen: Vec<Address>,
     /// Where probes and metrics are answered, and nothing else; with it metrics are answered nowhere else.
-    #[serde(with = "listen", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "listen::Addresses")]
+    #[serde(with = "listen_address", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "listen_address::Addresses")]
     pub admin: Vec<Address>,
     /// Where HTTPS is spoken, with which certificate.
     pub tls: Option<Tls>,
     /// How long running answers may take after the signal to stop.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub drain: Duration,
     /// How long a client may take to send the head of a request; the first one counts from when it connects.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub header_timeout: Duration,
     /// How long a connection may stay open without a request.
-    #[serde(with = "quantity::duration")]
-    #[schemars(with = "quantity::DurationText")]
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub idle_timeout: Duration,
     /// How slowly a client may read, in bytes a second; who is slower for longer than the idle timeout is cut off.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub min_pace: usize,
     /// How many connections may be open at once.
     pub max_connections: NonZeroUsize,
     /// How many of them may come from one client: an IPv4 address, or a /64 network of IPv6.
     pub max_connections_per_client: NonZeroUsize,
     /// How large the head of a request may be.
-    #[serde(with = "quantity::size")]
-    #[schemars(with = "quantity::SizeText")]
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
     pub max_header_size: usize,
     /// What is also kept compressed, for clients that accept it.
     pub compression: Compression,
@@ -59,8 +59,8 @@ pub struct Serve {
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The address and port to listen on, or a list of them.
-    #[serde(with = "listen", default = "default_tls_listen")]
-    #[schemars(with = "listen::Addresses")]
+    #[serde(with = "listen_address", default = "default_tls_listen")]
+    #[schemars(with = "listen_address::Addresses")]
     pub listen: Vec<Address>,
     /// A PEM file with the certificate, followed by those up to its authority.
     pub certificate: PathBuf,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{load_from, parse};
+use super::load::{load_from, parse};
 use super::{Config, LoadError, LogFormat, RecipeRef, Secret, json_schema};
 
 fn environment(name: &str) -> Option<String> {

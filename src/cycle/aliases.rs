@@ -9,16 +9,16 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::metadata::manifest;
+use super::read_manifests::manifest;
 use super::{Job, SourceReport, now};
 use crate::composer::{PackageName, Version, to_js_string};
-use crate::digest::Sha256;
 use crate::ledger::{Kind, Release};
-use crate::package::archive::{self, Writer};
 use crate::package::plan::{Line, Outcome};
+use crate::package::zip_writer::{self, Writer};
 use crate::recipe::Aliases;
-use crate::recipe::tag::TagVersion;
+use crate::recipe::tag_version::TagVersion;
 use crate::store::Staged;
+use crate::util::digest::Sha256;
 
 /// The name of the aliases in reports and in the ledger.
 pub(super) const NAME: &str = "aliases";
@@ -147,7 +147,7 @@ fn alias(
     let mut writer = Writer::new(Vec::new());
     writer.add(
         "composer.json",
-        archive::Kind::File,
+        zip_writer::Kind::File,
         to_js_string(&manifest).as_bytes(),
     )?;
     let bytes = writer.finish()?;

@@ -3,21 +3,21 @@
 //! A source that fails is reported and stops nobody else; what was published stays. A cycle that finds nothing new writes
 //! nothing here; that it ran is recorded by who starts it.
 
-mod again;
 mod aliases;
-mod artifacts;
-mod clones;
-mod fuse;
-mod metadata;
-mod moved;
+mod build_packages;
+mod divergence;
+mod fetch_clones;
 mod nightly;
-mod outward;
-mod packages;
-mod publication;
-mod refs;
+mod parallel;
+mod prebuilt_archives;
+mod publish_metadata;
+mod read_manifests;
+mod rebuild;
+mod redact_urls;
 mod report;
 mod resources;
-mod workers;
+mod select_refs;
+mod shrink_guard;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,23 +26,24 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use jiff::Timestamp;
 
-use self::clones::{Clones, UpToDate};
+use self::build_packages::{build_source, fingerprint, plan_releases};
+use self::fetch_clones::{Clones, UpToDate};
 use self::nightly::Night;
-use self::outward::outward;
-use self::packages::{build_source, fingerprint, plan_releases};
+use self::redact_urls::outward;
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
-use crate::digest::Sha256;
-use crate::memory;
+use crate::git::{BareClone, Fetcher, Progress};
+use crate::metadata::{BaseUrl, Said, is_current, pages};
 use crate::package::Limits;
 use crate::package::plan::{self, Line, Outcome, Plan};
 use crate::recipe::{Recipe, Source};
-use crate::repository::{BaseUrl, Said, is_current, pages};
-use crate::source::{BareClone, CancelFlag, Fetcher, Progress};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Repository, Retention};
+use crate::util::cancel::CancelFlag;
+use crate::util::digest::Sha256;
+use crate::util::heap;
 
-pub use again::{Again, again};
+pub use rebuild::{Again, again};
 pub use report::{Report, SourceReport};
 
 /// What a cycle works on.
@@ -201,7 +202,7 @@ impl Fetched {
         let clone = BareClone::open(folder)?;
         let (releases, lines) = match source.nightly {
             Some(_) => (vec![self.night.release(source, &self.clones)?], Vec::new()),
-            None => refs::releases(source, &clone, fetched)?,
+            None => select_refs::releases(source, &clone, fetched)?,
         };
         Ok(Found {
             folder: folder.clone(),
@@ -275,14 +276,14 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         let known = before.sources.get(&folder.name);
         enter(
             &folder.name,
-            artifacts::publish(job, folder, &fetched.resources, known),
+            prebuilt_archives::publish(job, folder, &fetched.resources, known),
         );
         proceed(job)?;
     }
     for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
         enter(&source.name, build_source(job, source, &fetched, known));
-        memory::give_back();
+        heap::give_back();
         proceed(job)?;
     }
     if let Some(rule) = &job.recipe.aliases {
@@ -313,7 +314,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
         (None, BTreeMap::new())
     } else {
         (job.progress)(Step::Publishing);
-        publication::publish(job, previous.as_ref(), &mut report)?
+        publish_metadata::publish(job, previous.as_ref(), &mut report)?
     };
     job.store.collect(job.retention)?;
     Ok(Finished {

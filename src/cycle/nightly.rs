@@ -11,14 +11,14 @@ use anyhow::{Context as _, bail};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-use super::clones::{Clones, branch_ref, newest_tag};
+use super::fetch_clones::{Clones, branch_ref, newest_tag};
 use super::resources::Resources;
 use super::{Job, Report};
+use crate::git::{BareClone, Commit};
 use crate::ledger::{Kind, Release as Published};
 use crate::package::plan::{self, Pins, Release};
 use crate::package::planner;
 use crate::recipe::{Recipe, Retention, Source};
-use crate::source::{BareClone, Commit};
 
 /// The versions of one night.
 #[derive(Debug, Default)]
@@ -184,7 +184,7 @@ pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Published>) -> Vec<Pub
 mod tests {
     use super::*;
     use crate::composer::Version;
-    use crate::digest::{Sha1, Sha256};
+    use crate::util::digest::{Sha1, Sha256};
 
     #[test]
     fn a_night_follows_its_release_as_in_the_reference() {

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::aliases;
-use crate::digest::Sha256;
+use crate::metadata::Gap;
 use crate::package::plan::{Line, Outcome};
 use crate::recipe::Recipe;
-use crate::repository::Gap;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Divergence};
+use crate::util::digest::Sha256;
 
 /// The report of one cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
 
-use super::clones::Clones;
+use super::fetch_clones::Clones;
+use crate::git::{BareClone, Commit, EntryKind, Missing};
 use crate::recipe::{Recipe, Resource};
-use crate::source::{BareClone, Commit, EntryKind, Missing};
 
 /// The resources as they stand now, each at its ref.
 pub(super) struct Resources {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::archive::{Entry, Kind, Writer, layout};
 use super::limits::Limits;
 use super::manifest::rewrite;
-use super::names;
+use super::path_checks;
 use super::plan::{Build, ManifestText, join};
+use super::zip_writer::{Entry, Kind, Writer, layout};
 use crate::composer::{Manifest, to_js_string};
+use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::Source;
-use crate::source::{BareClone, EntryKind, ObjectId};
 
 /// Left out of every package: the manifest is added rewritten (the prefix is the reference's: at the root of a
 /// repository it also hits `composer.json.dist`).
@@ -87,7 +87,7 @@ pub fn archive<W: Write>(
                 root: &folder.path,
             };
             tree.collect(folder.tree, &folder.path, &mut 0, &mut items)?;
-            names::check(items.iter().map(|item| item.name.as_str()))?;
+            path_checks::check(items.iter().map(|item| item.name.as_str()))?;
             for (path, contents) in &build.files {
                 let Some(item) = items.iter_mut().find(|item| item.name == *path) else {
                     bail!("the recipe replaces `{path}`, which this version does not have");

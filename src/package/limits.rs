@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, ensure};
 
-use crate::source::{BareClone, Blob, ObjectId};
+use crate::git::{BareClone, Blob, ObjectId};
 
 /// The largest package that is built or taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,16 +4,16 @@
 //! The bytes equal those of the reference generator (mage-os/generate-mirror-repo-js), so that a lock file made
 //! against any mirror installs from every other. Everything is read from the object database; there is no checkout.
 
-pub mod archive;
-pub mod artifact;
 pub mod build;
 mod collation;
-mod derive;
+mod derived_manifest;
 mod limits;
 pub mod manifest;
-mod names;
+mod path_checks;
 pub mod plan;
 pub mod planner;
-mod used;
+pub mod prebuilt_archive;
+mod unused_rules;
+pub mod zip_writer;
 
 pub use limits::Limits;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Limits;
 use crate::composer::{Manifest, PackageName, Version};
+use crate::git::ObjectId;
 use crate::recipe::Source;
-use crate::source::ObjectId;
 
 /// A ref of a source that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]

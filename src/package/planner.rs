@@ -8,11 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::plan::{Build, Claim, Folder, Line, ManifestText, Outcome, Plan, Release, Surroundings, join};
-use super::used::Used;
-use super::{derive, manifest};
+use super::unused_rules::Used;
+use super::{derived_manifest, manifest};
 use crate::composer::{Manifest, PackageName, Version};
+use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
-use crate::source::{BareClone, EntryKind, ObjectId};
 
 /// Plans a source's releases. What cannot be planned is a line of the plan.
 pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &Surroundings<'_>) -> Plan {
@@ -225,12 +225,13 @@ impl Planner<'_> {
         let mut manifest = if whole {
             part
         } else {
-            let mut manifest = derive::derive(rule, root, part, version.as_str(), self.around.base_url);
+            let mut manifest =
+                derived_manifest::derive(rule, root, part, version.as_str(), self.around.base_url);
             self.used.derived(release, &manifest);
             manifest::pin(&mut manifest.0, &release.pins);
             manifest
         };
-        derive::adapt(rule, &mut manifest, version.as_str());
+        derived_manifest::adapt(rule, &mut manifest, version.as_str());
         manifest::correct(
             &mut manifest.0,
             &rule.package,
@@ -251,7 +252,7 @@ impl Planner<'_> {
             files.insert(file.path.clone(), contents.into());
         }
         self.plan.builds.push(Build {
-            bound: !whole && derive::is_bound(rule),
+            bound: !whole && derived_manifest::is_bound(rule),
             name,
             version,
             release: release.clone(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::check::Checker;
+use super::validate::Checker;
 use super::{
     Aliases, ArchiveFolder, Correction, ExtraRef, Note, PackageRule, Recipe, Replacement, Resource,
     Retention, Source,

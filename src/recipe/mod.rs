@@ -6,11 +6,11 @@
 //! [`rule`] has the ways in which a tree becomes packages, [`tag`] says which tags a source releases. Applying a
 //! recipe to trees is `package`'s work.
 
-mod check;
 mod extend;
 mod note;
 pub mod rule;
-pub mod tag;
+pub mod tag_version;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -23,7 +23,7 @@ pub use extend::Document;
 pub use note::Note;
 pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
 
-use crate::digest::Sha256;
+use crate::util::digest::Sha256;
 use crate::yaml::Problems;
 
 /// The recipes that are part of the binary, by name.
@@ -309,8 +309,8 @@ fn covers(versions: &[String], range: Option<&Range>, version: &str) -> bool {
     let in_range = |range: &Range| {
         let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));
         let line = range.line.as_ref().is_none_or(of_line);
-        let from = tag::TagVersion::parse(&range.from);
-        line && from.is_some_and(|from| tag::TagVersion::parse(version).is_some_and(|v| v >= from))
+        let from = tag_version::TagVersion::parse(&range.from);
+        line && from.is_some_and(|from| tag_version::TagVersion::parse(version).is_some_and(|v| v >= from))
     };
     versions.iter().any(|v| v == version) || range.is_some_and(in_range)
 }

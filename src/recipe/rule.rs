@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::tag::TagVersion;
+use super::tag_version::TagVersion;
 
 /// One way in which a tree becomes packages: exactly one of `each`, `one`, `metapackage` and `derive`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]

@@ -3,13 +3,13 @@
 //! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, [`figures`] what metrics
 //! say, [`overview`] the page of a host with several repositories, and this file the verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
 
-mod document;
-mod event;
-mod figures;
-mod overview;
-mod page;
-mod plot;
-mod progress;
+mod alerts;
+mod charts;
+mod host_index;
+mod metric_values;
+mod mirror_json;
+mod progress_json;
+mod status_page;
 
 use std::fmt;
 
@@ -22,12 +22,12 @@ use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Space};
 
-pub use document::{SCHEMA, document};
-pub use event::{Condition, Event, notification, plural};
-pub use figures::{Figures, figures};
-pub use overview::{Listed, overview};
-pub use page::page;
-pub use progress::{Progress, progress_document};
+pub use alerts::{Condition, Event, notification, plural};
+pub use host_index::{Listed, overview};
+pub use metric_values::{Figures, figures};
+pub use mirror_json::{SCHEMA, document};
+pub use progress_json::{Progress, progress_document};
+pub use status_page::page;
 
 /// How far behind its second missed run a mirror may be before it is called stale.
 const GRACE_HOURS: i64 = 1;

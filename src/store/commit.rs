@@ -9,10 +9,10 @@ use std::sync::PoisonError;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
-use super::expire::Expiry;
+use super::nightly_retention::Expiry;
 use super::snapshot::{Manifest, Newest, PublishedFile, Snapshot};
-use super::{Repository, files};
-use crate::digest::Sha256;
+use super::{Repository, durable_fs};
+use crate::util::digest::Sha256;
 
 /// The contents of the next snapshot.
 pub struct Contents<'a> {
@@ -110,13 +110,13 @@ impl Repository {
         let folder = self.aside("snapshot")?;
         self.write_aside(&folder, previous, contents, &manifest)?;
         let target = self.snapshot_folder(manifest.number);
-        files::rename_new(&folder, &target).with_context(|| {
+        durable_fs::rename_new(&folder, &target).with_context(|| {
             format!(
                 "failed to publish `{}`: is another instance writing?",
                 target.display()
             )
         })?;
-        files::sync_directory(&self.root().join("snapshots"))?;
+        durable_fs::sync_directory(&self.root().join("snapshots"))?;
         let number = manifest.number;
         let snapshot = Snapshot {
             folder: target,
@@ -169,20 +169,20 @@ impl Repository {
                     // Of the files of another user the kernel may allow none (`fs.protected_hardlinks`).
                     if let Err(error) = fs::hard_link(before.folder.join(path), &target) {
                         tracing::debug!(%error, path, "copying what cannot be linked");
-                        files::write_new(&target, &before.read(path)?)?;
+                        durable_fs::write_new(&target, &before.read(path)?)?;
                     }
                 }
                 (None, Some(bytes)) => {
-                    files::write_new(&target, bytes)?;
+                    durable_fs::write_new(&target, bytes)?;
                 }
                 (None, None) => bail!("the snapshot before has no `{path}`"),
             }
         }
-        files::write_new(&folder.join("report.json"), contents.report)?;
+        durable_fs::write_new(&folder.join("report.json"), contents.report)?;
         if let Some(made) = &contents.made {
-            files::write_new(&folder.join("made.json"), made)?;
+            durable_fs::write_new(&folder.join("made.json"), made)?;
         }
-        files::write_new(
+        durable_fs::write_new(
             &folder.join("manifest.json"),
             &serde_json::to_vec_pretty(manifest)?,
         )?;
@@ -192,7 +192,7 @@ impl Repository {
         folders
             .iter()
             .rev()
-            .try_for_each(|folder| files::sync_directory(folder))
+            .try_for_each(|folder| durable_fs::sync_directory(folder))
     }
 
     /// Points `current` at a snapshot: for other web servers; nothing here reads it.

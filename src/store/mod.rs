@@ -37,27 +37,27 @@
 //!
 //! A sync that fails is not tried again: the repository takes no more from this writer, and the cycle ends.
 
-mod collect;
 mod commit;
-mod cycles;
-mod diverged;
-mod expire;
-pub mod files;
-mod marker;
-mod probe;
+mod divergences;
+pub mod durable_fs;
+mod filesystem_check;
+mod nightly_retention;
 mod repository;
 mod rollback;
+mod run_history;
 mod scrub;
 pub mod snapshot;
+mod snapshot_retention;
 mod staging;
 pub mod variants;
 mod volume;
+mod volume_marker;
 
-pub use collect::Retention;
 pub use commit::Contents;
-pub use cycles::{Cycle, Cycles};
-pub use diverged::{Content, Divergence};
-pub use probe::Space;
+pub use divergences::{Content, Divergence};
+pub use filesystem_check::Space;
 pub use repository::{Repository, Staged};
+pub use run_history::{Cycle, Cycles};
 pub use scrub::{Scrub, Scrubbed};
+pub use snapshot_retention::Retention;
 pub use volume::{Unavailable, Volume};

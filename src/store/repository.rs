@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use super::files::{self, Unsynced};
+use super::durable_fs::{self, Unsynced};
 use super::snapshot::Newest;
 use super::staging::Staging;
-use crate::digest::Sha256;
 use crate::ledger::{Ledger, Release};
+use crate::util::digest::Sha256;
 
 /// Names the repository on the volume, once it has published something.
 pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
@@ -46,7 +46,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
-    pub digests: files::Digests,
+    pub digests: durable_fs::Digests,
 }
 
 impl Repository {
@@ -197,11 +197,11 @@ impl Repository {
     /// Of `write` and of the file system. Nothing is left behind.
     pub fn stage(
         &self,
-        write: impl FnOnce(files::HashingFile) -> anyhow::Result<files::HashingFile>,
+        write: impl FnOnce(durable_fs::HashingFile) -> anyhow::Result<durable_fs::HashingFile>,
     ) -> anyhow::Result<Staged> {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.aside(&format!("{number}.zip"))?;
-        let result = files::HashingFile::create(&path).and_then(|file| write(file)?.finish());
+        let result = durable_fs::HashingFile::create(&path).and_then(|file| write(file)?.finish());
         match self.watched(result) {
             Ok(digests) => Ok(Staged { path, digests }),
             Err(error) => {
@@ -228,7 +228,7 @@ impl Repository {
         if !target.exists() {
             return Ok(());
         }
-        files::must_equal(&target, staged.digests.sha256).inspect_err(|_| {
+        durable_fs::must_equal(&target, staged.digests.sha256).inspect_err(|_| {
             let _ = fs::remove_file(&staged.path);
         })
     }
@@ -253,15 +253,15 @@ impl Repository {
         for (staged, release) in batch {
             let target = self.archive(release);
             if let Some(folder) = target.parent() {
-                files::create_directory(folder)?;
+                durable_fs::create_directory(folder)?;
                 folders.insert(folder.to_owned());
             }
-            files::link_new(&staged.path, &target, staged.digests.sha256)?;
+            durable_fs::link_new(&staged.path, &target, staged.digests.sha256)?;
         }
         folders
             .iter()
-            .try_for_each(|folder| files::sync_directory(folder))?;
-        files::sync_directory(&self.root.join("packages"))
+            .try_for_each(|folder| durable_fs::sync_directory(folder))?;
+        durable_fs::sync_directory(&self.root.join("packages"))
     }
 
     fn enter(&self, releases: Vec<Release>) -> anyhow::Result<()> {
@@ -281,11 +281,11 @@ impl Repository {
         );
         text.extend_from_slice(&entries.lines);
         let _ = fs::remove_file(&aside);
-        let mut file = files::HashingFile::create(&aside)?;
+        let mut file = durable_fs::HashingFile::create(&aside)?;
         file.write_all(&text)
             .with_context(|| format!("failed to write `{}`", aside.display()))?;
         file.finish()?;
-        files::replace(&aside, &path)?;
+        durable_fs::replace(&aside, &path)?;
         known.ledger.admit(entries);
         known.len = text.len() as u64;
         known.file = identity(&self.root)?;
@@ -307,9 +307,9 @@ impl Repository {
         }
         let target = self.archive(release);
         if let Some(folder) = target.parent() {
-            files::create_directory(folder)?;
+            durable_fs::create_directory(folder)?;
         }
-        self.watched(files::replace(&staged.path, &target))
+        self.watched(durable_fs::replace(&staged.path, &target))
     }
 }
 

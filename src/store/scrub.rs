@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
-use super::{Repository, files};
+use super::{Repository, durable_fs};
 use crate::ledger::Release;
 
 /// What the slow reading has found, for whoever shows it.
@@ -83,7 +83,7 @@ impl Repository {
             path.display(),
             release.size
         );
-        let found = files::hash(&path)?;
+        let found = durable_fs::hash(&path)?;
         ensure!(
             found == release.sha256,
             "`{}` is damaged: its SHA-256 is {found}, not {}",

@@ -15,9 +15,9 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::expire::Expiry;
-use super::{Repository, files};
-use crate::digest::Sha256;
+use super::nightly_retention::Expiry;
+use super::{Repository, durable_fs};
+use crate::util::digest::Sha256;
 
 /// What a snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,7 +296,7 @@ impl Snapshot {
         let check = || {
             while let Some((path, sha256)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let file = self.folder.join(path);
-                let found = files::hash(&file)?;
+                let found = durable_fs::hash(&file)?;
                 ensure!(
                     found == *sha256,
                     "`{}` is damaged: its SHA-256 is {found}, not {sha256}",

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{files, probe};
+use super::{durable_fs, filesystem_check};
 use crate::ledger::Ledger;
 
 /// A writer's own folder, removed when it ends.
@@ -35,17 +35,17 @@ impl Staging {
     /// Makes the folders of a repository and of a new writer, and takes over from all others.
     pub fn claim(root: &Path) -> anyhow::Result<Self> {
         for folder in ["packages", "snapshots", "tmp"] {
-            files::create_directory(&root.join(folder))?;
+            durable_fs::create_directory(&root.join(folder))?;
         }
         let tmp = root.join("tmp");
-        let folder = tmp.join(format!("{}-{}", std::process::id(), files::unique::<8>()?));
+        let folder = tmp.join(format!("{}-{}", std::process::id(), durable_fs::unique::<8>()?));
         fs::create_dir(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
         let mut staging = Self {
             folder,
             taken: Vec::new(),
         };
         staging.take_over(&tmp)?;
-        probe::check(&staging.folder)?;
+        filesystem_check::check(&staging.folder)?;
         Ok(staging)
     }
 

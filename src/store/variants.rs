@@ -18,9 +18,9 @@ use anyhow::{Context as _, ensure};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
-use super::{Repository, files};
-use crate::coding::{Coding, Effort};
-use crate::digest::Sha256;
+use super::{Repository, durable_fs};
+use crate::util::compression::{Coding, Effort};
+use crate::util::digest::Sha256;
 
 /// A variant that is no smaller than this share of the original is not worth its decompression.
 const WORTH_PERCENT: u64 = 95;
@@ -112,7 +112,7 @@ impl Repository {
         // The processes of two containers may have the same number.
         let aside = folder.join(format!(
             ".{}-{name}.{}",
-            files::unique::<8>()?,
+            durable_fs::unique::<8>()?,
             coding.extension()
         ));
         let made = encode(original, sha256, coding, effort, &aside)
@@ -133,7 +133,7 @@ impl Repository {
         let Some(own) = own.filter(|_| file.starts_with(self.root().join("variants"))) else {
             return Ok(false);
         };
-        let is_damaged = match files::hash(file) {
+        let is_damaged = match durable_fs::hash(file) {
             Ok(found) => found != own,
             // Of what keeps a file from being opened most is over soon.
             Err(error) => {
@@ -182,7 +182,7 @@ fn keep(
     sha256: Sha256,
     coding: Coding,
     original: u64,
-    made: files::Digests,
+    made: durable_fs::Digests,
 ) -> anyhow::Result<()> {
     let pays = made.size * 100 < original * WORTH_PERCENT;
     let own = if pays {
@@ -238,7 +238,7 @@ fn encode(
     coding: Coding,
     effort: Effort,
     aside: &Path,
-) -> anyhow::Result<(u64, files::Digests)> {
+) -> anyhow::Result<(u64, durable_fs::Digests)> {
     let file = File::open(original)?;
     let size = file.metadata()?.len();
     let mut from = Hashing {
@@ -247,7 +247,7 @@ fn encode(
         size: 0,
     };
     let made = coding
-        .encode(effort, size, &mut from, files::HashingFile::create(aside)?)?
+        .encode(effort, size, &mut from, durable_fs::HashingFile::create(aside)?)?
         .finish()?;
     let found = Sha256(from.hasher.finalize().into());
     ensure!(

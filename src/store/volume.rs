@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::marker::Marker;
-use super::probe::{self, Space};
-use super::{Repository, files};
+use super::filesystem_check::{self, Space};
+use super::volume_marker::Marker;
+use super::{Repository, durable_fs};
 
 /// Why a volume cannot be written to although it may be read.
 #[derive(Debug, thiserror::Error)]
@@ -117,12 +117,12 @@ impl Volume {
     /// # Errors
     /// Of the file system.
     pub fn space(&self) -> anyhow::Result<Space> {
-        probe::space(&self.root)
+        filesystem_check::space(&self.root)
     }
 
     /// Logs what is doubtful about the volume: its kind, and how full it is.
     pub fn warn(&self) {
-        match probe::doubts(&self.root) {
+        match filesystem_check::doubts(&self.root) {
             Ok(doubts) => doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")),
             Err(error) => tracing::warn!("{error:#}"),
         }
@@ -303,7 +303,7 @@ fn migrate(root: &Path, old: &Marker) -> anyhow::Result<Marker> {
         }
     }
     marker.write(root)?;
-    files::sync_directory(root)?;
+    durable_fs::sync_directory(root)?;
     tracing::info!(from = old.format, to = marker.format, "migrated the data volume");
     Ok(marker)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use mirror::digest::Sha256;
+use mirror::util::digest::Sha256;
 
 use crate::Figures;
 use crate::oracle;

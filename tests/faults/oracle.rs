@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use mirror::digest::{Sha1, Sha256};
+use mirror::util::digest::{Sha1, Sha256};
 use serde_json::Value;
 
 use crate::world::Verdict;

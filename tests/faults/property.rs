@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use git2::{Repository, Signature, Time};
-use mirror::digest::{Sha1, Sha256};
+use mirror::util::digest::{Sha1, Sha256};
 use serde_json::Value;
 
 use crate::Figures;

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use browser::{Browser, LONG};
 use jiff::Timestamp;
 use lab::{Lab, free_port, get, request};
-use mirror::coding::{Coding, Effort};
 use mirror::composer::Manifest;
 use mirror::config::{Hints, Metadata};
-use mirror::digest::{Sha1, Sha256};
-use mirror::observe::Metrics;
+use mirror::metadata::{BaseUrl, PackageVersion, Said, Summary, pages};
 use mirror::recipe::Note;
-use mirror::repository::{BaseUrl, PackageVersion, Said, Summary, pages};
-use mirror::serve::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
+use mirror::server::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
+use mirror::telemetry::Metrics;
+use mirror::util::compression::{Coding, Effort};
+use mirror::util::digest::{Sha1, Sha256};
 use serde_json::{Value, json};
 
 const HOSTILE: &str =

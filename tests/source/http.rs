@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mirror::config::Secret;
-use mirror::source::{CancelFlag, Cause, Credential, Fetcher};
+use mirror::git::{Cause, Credential, Fetcher};
+use mirror::util::cancel::CancelFlag;
 
 use crate::support::git::Upstream;
 use crate::support::http::{Behaviour, Server};

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mirror::source::{Cause, Wanted};
+use mirror::git::{Cause, Wanted};
 
 use crate::support::git::{Upstream, git};
 use crate::{Mirror, names, unmixed};

@@ -11,7 +11,8 @@ mod support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror::source::{BareClone, CancelFlag, Cause, FetchError, Fetched, Fetcher, Ref, Settings, Wanted};
+use mirror::git::{BareClone, Cause, FetchError, Fetched, Fetcher, Ref, Settings, Wanted};
+use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
 /// A place for one clone, and the settings to fetch it with.

@@ -1,6 +1,6 @@
 //! Reading commits, trees and blobs, odd ones included.
 
-use mirror::source::{Entry, EntryKind, ReadError, Ref};
+use mirror::git::{Entry, EntryKind, ReadError, Ref};
 
 use crate::Mirror;
 use crate::support::git::{Upstream, git};

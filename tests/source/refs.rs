@@ -1,6 +1,6 @@
 //! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
 
-use mirror::source::{Cause, Fetched, Moved, ReadError, Wanted};
+use mirror::git::{Cause, Fetched, Moved, ReadError, Wanted};
 
 use crate::support::git::Upstream;
 use crate::support::http::Server;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use mirror::config::Secret;
-use mirror::source::{Cause, Credential};
+use mirror::git::{Cause, Credential};
 
 use crate::support::git::Upstream;
 use crate::support::ssh::Server;

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use mirror::config::Address;
-use mirror::observe::Metrics;
-use mirror::serve::{Kind, Live, Published, Server, Settings};
+use mirror::telemetry::Metrics;
+use mirror::server::{Kind, Live, Published, Server, Settings};
 
 /// The socket of a server that has one text.
 fn server() -> PathBuf {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use mirror::digest::Sha256;
-use mirror::serve::{Kind, RepositorySite, Resource, Site};
+use mirror::util::digest::Sha256;
+use mirror::server::{Kind, RepositorySite, Resource, Site};
 
 const FILES: [&str; 3] = ["packages/a/b-1.zip", "packages/a/ü$-1.zip", "packages/index.html"];
 

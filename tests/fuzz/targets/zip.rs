@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirror::package::{Limits, artifact};
+use mirror::package::{Limits, prebuilt_archive};
 
 /// The limits that the configuration has by default.
 const LIMITS: Limits = Limits {
@@ -14,7 +14,7 @@ const LIMITS: Limits = Limits {
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Err(error) = artifact::check(bytes, &LIMITS) {
+    if let Err(error) = prebuilt_archive::check(bytes, &LIMITS) {
         assert!(!format!("{error:#}").is_empty());
     }
 });

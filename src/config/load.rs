@@ -1,0 +1,102 @@
+//! Where the configuration comes from: the file that was named, the one at the usual place, or the built-in default.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::{Config, raw::Document, validate::resolve};
+use crate::yaml::{self, Environment, Problems, Report};
+
+/// Where the file is looked for when none is named.
+pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
+
+/// The names of the file in a folder.
+const NAMES: [&str; 2] = ["mirror.yaml", "mirror.yml"];
+
+/// What runs without any file.
+const BUILT_IN: &str = "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("failed to read `{}`: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("failed to find mirror.yaml in the folder `{}`", path.display())]
+    Missing { path: PathBuf },
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+/// A configuration, and where everything in it stands.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Takes the problems of checks that need more than the file, such as source names that a recipe does not have.
+    pub report: Report,
+    /// `None` for the built-in default.
+    pub file: Option<PathBuf>,
+}
+
+/// Loads the file `named`, or `mirror.yaml` of that folder. Without a name, the file in [`DEFAULT_DIRECTORY`], and if
+/// there is none, the built-in default: the recipe `magento` on port 8080, with the volume `/data`.
+pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
+    load_from(named, Path::new(DEFAULT_DIRECTORY), &|name| {
+        std::env::var(name).ok()
+    })
+}
+
+pub(super) fn load_from(
+    named: Option<&Path>,
+    usual: &Path,
+    environment: Environment<'_>,
+) -> Result<Loaded, LoadError> {
+    let file = match named {
+        Some(path) if path.is_dir() => {
+            Some(in_folder(path).ok_or_else(|| LoadError::Missing { path: path.into() })?)
+        }
+        Some(path) => Some(path.to_owned()),
+        None => in_folder(usual),
+    };
+    let Some(file) = file else {
+        let (config, report) = parse(Path::new("built-in"), BUILT_IN, environment)?;
+        return Ok(Loaded {
+            config,
+            report,
+            file: None,
+        });
+    };
+    let text = fs::read_to_string(&file).map_err(|error| LoadError::Unreadable {
+        path: file.clone(),
+        error,
+    })?;
+    let (config, report) = parse(&file, &text, environment)?;
+    Ok(Loaded {
+        config,
+        report,
+        file: Some(file),
+    })
+}
+
+/// The configuration in the `text` of `file`, whose folder relative paths start at.
+///
+/// # Errors
+/// All problems of the text, each with line and column.
+pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Problems> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
+    let config = document.and_then(|document| resolve(document, folder, &mut report));
+    let config = report.finish(config)?;
+    Ok((config, report))
+}
+
+/// A dangling link counts as a file, and so does one in a folder that is closed to us: that it cannot be read must be
+/// said, not taken for "no configuration".
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    NAMES
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| match path.symlink_metadata() {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+        })
+}

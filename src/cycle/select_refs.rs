@@ -1,0 +1,65 @@
+//! The refs of a source, resolved to the releases that the recipe makes of them.
+
+use std::sync::Arc;
+
+use crate::git::{BareClone, Fetched};
+use crate::package::plan::{Line, Outcome, Release};
+use crate::recipe::Source;
+
+/// The releases of a clone, in byte order of their tags, and a line for each ref that gives none.
+pub(super) fn releases(
+    source: &Source,
+    clone: &BareClone,
+    fetched: &Fetched,
+) -> anyhow::Result<(Vec<Release>, Vec<Line>)> {
+    let (mut releases, mut lines) = (Vec::new(), Vec::new());
+    let mut failed = |tag: &str, because: String| {
+        lines.push(Line {
+            source: source.name.clone(),
+            tag: tag.to_owned(),
+            package: String::new(),
+            outcome: Outcome::Failed { because },
+        });
+    };
+    let mut refs: Vec<_> = clone
+        .tags()?
+        .into_iter()
+        .filter_map(|r| Some((r.tag()?.to_owned(), r)))
+        .filter(|(tag, _)| source.tags.admits(tag).is_ok())
+        .collect();
+    for extra in &source.extra_refs {
+        if let Some(missing) = fetched
+            .missing
+            .iter()
+            .find(|missing| missing.wanted == extra.reference)
+        {
+            failed(&extra.version, format!("extra ref: {missing}"));
+        } else if refs.iter().any(|(tag, _)| *tag == extra.version) {
+            let because = format!(
+                "extra ref `{}` stands for tag `{}`, but the repository has that tag now\n\
+                 hint: remove it from the recipe's extra_refs",
+                extra.reference, extra.version
+            );
+            failed(&extra.version, because);
+        } else if let Some(found) = clone.extra(&extra.reference)? {
+            refs.push((extra.version.clone(), found));
+        }
+    }
+    refs.sort_by(|a, b| a.0.cmp(&b.0));
+    for (tag, reference) in refs {
+        match clone.commit(&reference) {
+            Ok(commit) => {
+                releases.push(Release {
+                    commit: commit.id,
+                    tree: commit.tree,
+                    time: commit.time,
+                    pins: Arc::new(source.versions.get(&tag).cloned().unwrap_or_default()),
+                    nightly: None,
+                    tag,
+                });
+            }
+            Err(error) => failed(&tag, error.to_string()),
+        }
+    }
+    Ok((releases, lines))
+}

@@ -1,0 +1,349 @@
+//! Reading a bare clone: tags, commits, trees and blobs, straight from the object database.
+//!
+//! An entry name that gets out of here is safe to be one component of a path. A handle is not shared between
+//! threads; each worker opens its own, which is cheap.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use git2::{ObjectType, Repository, RepositoryOpenFlags};
+
+use super::blob_cache::Recent;
+use super::object_id::{ObjectId, Ref};
+use super::ref_diff::extra_ref;
+use super::refs::{self, Unlisted};
+use super::transport::prepare_libgit2;
+
+/// A file in a clone with objects that could not be read, for the next fetch.
+pub(super) const DAMAGED: &str = "damaged";
+
+/// A bare clone that [`super::Fetcher::fetch`] has made.
+pub struct BareClone {
+    repository: Repository,
+    dir: PathBuf,
+    /// See [`Self::blob_within`].
+    allowed: RefCell<HashSet<ObjectId>>,
+    recent: Recent,
+}
+
+/// A commit, as far as packages need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub id: ObjectId,
+    /// The root tree.
+    pub tree: ObjectId,
+    /// The committer's time in seconds since 1970.
+    pub time: i64,
+}
+
+/// One entry of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub kind: EntryKind,
+    pub id: ObjectId,
+}
+
+/// What an entry of a tree is, by its mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    Tree,
+    File,
+    /// A file with the executable bit.
+    Executable,
+    /// Its blob is the link's target.
+    Symlink,
+    /// A commit of another repository.
+    Submodule,
+}
+
+/// Why something could not be read from a clone.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("failed to open the clone `{}`: {source}", .dir.display())]
+    Open { dir: PathBuf, source: git2::Error },
+    #[error("failed to list the refs of `{}`: {source}", .dir.display())]
+    Refs { dir: PathBuf, source: Unlisted },
+    #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew, once a day at most", .dir.display())]
+    Object {
+        dir: PathBuf,
+        kind: &'static str,
+        id: ObjectId,
+        source: git2::Error,
+    },
+    #[error("`{name}` points to a {kind}, not to a commit (object `{id}`)")]
+    NotACommit {
+        name: String,
+        kind: &'static str,
+        id: ObjectId,
+    },
+    #[error("tree `{tree}` has an entry with the unusable name `{name}`")]
+    BadName { tree: ObjectId, name: String },
+}
+
+impl BareClone {
+    /// Opens the clone in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        prepare_libgit2();
+        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
+        let repository = Repository::open_ext(dir, flags, std::iter::empty::<&Path>()).map_err(|source| {
+            ReadError::Open {
+                dir: dir.to_owned(),
+                source,
+            }
+        })?;
+        Ok(Self {
+            repository,
+            dir: dir.to_owned(),
+            allowed: RefCell::default(),
+            recent: Recent::default(),
+        })
+    }
+
+    /// The same, with blobs that another handle of this clone has read, too.
+    #[must_use]
+    pub fn sharing(self, recent: &Recent) -> Self {
+        Self {
+            recent: recent.clone(),
+            ..self
+        }
+    }
+
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// All refs, in byte order of their names.
+    pub(super) fn refs(&self) -> Result<Vec<Ref>, ReadError> {
+        refs::all(&self.repository).map_err(|source| ReadError::Refs {
+            dir: self.dir.clone(),
+            source,
+        })
+    }
+
+    /// The selected tags, in byte order of their names, as `git tag` lists them.
+    pub fn tags(&self) -> Result<Vec<Ref>, ReadError> {
+        let mut refs = self.refs()?;
+        refs.retain(|r| r.tag().is_some());
+        Ok(refs)
+    }
+
+    /// The extra ref that was wanted as `wanted`, if the last fetch found it.
+    pub fn extra(&self, wanted: &str) -> Result<Option<Ref>, ReadError> {
+        let name = extra_ref(wanted);
+        match self.repository.find_reference(&name) {
+            Ok(found) => Ok(found.target().map(|id| Ref { name, id: id.into() })),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(ReadError::Refs {
+                dir: self.dir.clone(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The commit that `of` points to, through any number of annotated tags.
+    pub fn commit(&self, of: &Ref) -> Result<Commit, ReadError> {
+        let mut id = of.id;
+        loop {
+            let object = self.read("object", id, |oid| self.repository.find_object(oid, None))?;
+            if let Some(commit) = object.as_commit() {
+                return Ok(Commit {
+                    id,
+                    tree: commit.tree_id().into(),
+                    time: commit.time().seconds(),
+                });
+            }
+            let Some(tag) = object.as_tag() else {
+                let kind = object.kind().map_or("thing", |kind| kind.str());
+                return Err(ReadError::NotACommit {
+                    name: of.name.clone(),
+                    kind,
+                    id,
+                });
+            };
+            id = tag.target_id().into();
+        }
+    }
+
+    /// The entries of a tree, in git's order.
+    pub fn tree(&self, id: ObjectId) -> Result<Vec<Entry>, ReadError> {
+        let tree = self.read("tree", id, |oid| self.repository.find_tree(oid))?;
+        let entry = |entry: git2::TreeEntry<'_>| {
+            let name = entry_name(entry.name_bytes()).ok_or_else(|| ReadError::BadName {
+                tree: id,
+                name: String::from_utf8_lossy(entry.name_bytes())
+                    .escape_debug()
+                    .to_string(),
+            })?;
+            Ok(Entry {
+                name,
+                kind: EntryKind::of(entry.filemode_raw()),
+                id: entry.id().into(),
+            })
+        };
+        tree.iter().map(entry).collect()
+    }
+
+    /// The entry at `path` (components joined by `/`) below `tree`, if there is one.
+    pub fn find(&self, tree: ObjectId, path: &str) -> Result<Option<Entry>, ReadError> {
+        let mut found = Entry {
+            name: String::new(),
+            kind: EntryKind::Tree,
+            id: tree,
+        };
+        for component in path.split('/').filter(|component| !component.is_empty()) {
+            if found.kind != EntryKind::Tree {
+                return Ok(None);
+            }
+            match self
+                .tree(found.id)?
+                .into_iter()
+                .find(|entry| entry.name == component)
+            {
+                Some(entry) => found = entry,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// The content of a blob.
+    pub fn blob(&self, id: ObjectId) -> Result<Blob<'_>, ReadError> {
+        self.read("blob", id, |oid| self.repository.find_blob(oid))
+            .map(Blob)
+    }
+
+    /// The content of a blob whose size in bytes `allow` agrees to before it is read. A blob is asked about once: its
+    /// header costs a look into the pack of its own.
+    ///
+    /// # Errors
+    /// Of `allow`, and of git.
+    pub fn blob_within(
+        &self,
+        id: ObjectId,
+        allow: impl FnOnce(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Arc<[u8]>> {
+        if let Some(blob) = self.recent.get(id) {
+            return Ok(blob);
+        }
+        if !self.allowed.borrow().contains(&id) {
+            allow(self.blob_size(id)?)?;
+            self.allowed.borrow_mut().insert(id);
+        }
+        let blob: Arc<[u8]> = (&*self.blob(id)?).into();
+        self.recent.put(id, blob.clone());
+        Ok(blob)
+    }
+
+    /// The size of a blob in bytes, without reading its content.
+    pub fn blob_size(&self, id: ObjectId) -> Result<u64, ReadError> {
+        let (size, _) = self.read("blob", id, |_| self.header(id))?;
+        Ok(size as u64)
+    }
+
+    /// Whether the object is there and its header can be read.
+    pub(super) fn has(&self, id: ObjectId) -> bool {
+        self.header(id).is_ok()
+    }
+
+    pub(super) fn has_commit(&self, id: ObjectId) -> bool {
+        matches!(self.header(id), Ok((_, ObjectType::Commit)))
+    }
+
+    fn header(&self, id: ObjectId) -> Result<(usize, ObjectType), git2::Error> {
+        self.repository.odb()?.read_header(id.to_git()?)
+    }
+
+    /// Whether what its refs point to can be read, which is noted if not; files are not looked at.
+    pub(super) fn is_readable(&self) -> bool {
+        let root = |r: &Ref| match self.commit(r) {
+            Ok(commit) => self.tree(commit.tree).map(drop),
+            Err(error) => Err(error),
+        };
+        let is_lost = |r: &Ref| matches!(root(r), Err(ReadError::Object { .. }));
+        !self.refs().is_ok_and(|refs| refs.iter().any(is_lost))
+    }
+
+    /// Has the next fetch download the clone anew.
+    fn note_damage(&self, what: &str) {
+        // Where nothing can be written, nothing is fetched.
+        let _ = std::fs::write(self.dir.join(DAMAGED), format!("{what}\n"));
+    }
+
+    /// Reads what is there unless the clone is damaged, which is noted.
+    fn read<T>(
+        &self,
+        kind: &'static str,
+        id: ObjectId,
+        read: impl FnOnce(git2::Oid) -> Result<T, git2::Error>,
+    ) -> Result<T, ReadError> {
+        let failed = |source| {
+            self.note_damage(&format!("{kind} {id}: {source}"));
+            ReadError::Object {
+                dir: self.dir.clone(),
+                kind,
+                id,
+                source,
+            }
+        };
+        id.to_git().and_then(read).map_err(failed)
+    }
+}
+
+/// The content of a blob.
+pub struct Blob<'a>(git2::Blob<'a>);
+
+impl Deref for Blob<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.content()
+    }
+}
+
+impl EntryKind {
+    /// git looks at the type bits and, for files, at the owner's executable bit only (`create_ce_mode`).
+    fn of(mode: i32) -> Self {
+        match mode & 0o170_000 {
+            0o040_000 => Self::Tree,
+            0o120_000 => Self::Symlink,
+            0o160_000 => Self::Submodule,
+            _ if mode & 0o100 != 0 => Self::Executable,
+            _ => Self::File,
+        }
+    }
+}
+
+/// The name as text, unless it could leave its folder. git refuses the same names (`verify_path`), but a
+/// server does not have to be git.
+fn entry_name(name: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(name).ok()?;
+    let unusable =
+        matches!(name, "" | "." | "..") || name.eq_ignore_ascii_case(".git") || name.contains(['/', '\0']);
+    (!unusable).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_leave_their_folder_are_refused() {
+        for name in [&b""[..], b".", b"..", b".git", b".GIT", b"a/b", b"a\0b", b"\xff"] {
+            assert_eq!(entry_name(name), None, "{name:?}");
+        }
+        for name in ["...", ".gitignore", "a b", "ä", "\\"] {
+            assert_eq!(entry_name(name.as_bytes()).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn old_file_modes_count_as_git_counts_them() {
+        assert_eq!(EntryKind::of(0o100_664), EntryKind::File);
+        assert_eq!(EntryKind::of(0o100_744), EntryKind::Executable);
+        assert_eq!(EntryKind::of(0o040_000), EntryKind::Tree);
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether what metapackages pin is there: a product that requires a version that the repository lacks does not install.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::package_summary::{Pin, Summaries};
+use crate::composer::Version;
+
+/// A version that a published metapackage requires and that the repository does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub package: String,
+    pub version: String,
+    /// The package that it requires.
+    pub needs: String,
+    pub constraint: String,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            version,
+            needs,
+            constraint,
+        } = self;
+        write!(
+            f,
+            "{package} {version} needs {needs} {constraint}, which no source provides"
+        )
+    }
+}
+
+/// The gaps of a repository's metapackages, of the vendors that it publishes. Only links that name one version are
+/// looked at.
+pub fn gaps(packages: &Summaries) -> Vec<Gap> {
+    let vendor = |name: &str| name.split('/').next().map(str::to_owned);
+    let vendors: BTreeSet<_> = packages.keys().filter_map(|name| vendor(name)).collect();
+    let mut gaps = Vec::new();
+    for (package, summary) in packages {
+        for pin in &summary.pins {
+            let is_ours = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
+            if is_ours && !is_there(packages, pin) {
+                gaps.push(Gap {
+                    package: package.clone(),
+                    version: pin.version.clone(),
+                    needs: pin.needs.clone(),
+                    constraint: pin.constraint.clone(),
+                });
+            }
+        }
+    }
+    gaps
+}
+
+fn is_there(packages: &Summaries, pin: &Pin) -> bool {
+    let Some(needed) = packages.get(&pin.needs) else {
+        return false;
+    };
+    if needed.versions.contains(&pin.constraint) {
+        return true;
+    }
+    let parse = |version: &String| version.parse::<Version>().ok();
+    let pinned = parse(&pin.constraint);
+    let pinned = pinned.as_ref().map(Version::normalized);
+    let mut versions = needed.versions.iter();
+    versions.any(|version| parse(version).as_ref().map(Version::normalized) == pinned)
+}

@@ -1,0 +1,104 @@
+//! What the pages show of all packages, and who requires whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::super::{Newest, Said, Summaries, Summary};
+use crate::recipe::Note;
+use crate::util::digest::Sha256;
+
+/// All packages of a repository, by name.
+pub struct View<'a> {
+    pub(super) said: &'a Said<'a>,
+    pub(super) packages: &'a Summaries,
+    /// The packages that require a package in any version.
+    pub(super) required_by: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// About a version that is there.
+    pub(super) notes: Vec<&'a Note>,
+}
+
+impl<'a> View<'a> {
+    pub fn of(said: &'a Said<'a>, packages: &'a Summaries) -> Self {
+        let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
+        for (name, summary) in packages {
+            for needs in &summary.requires {
+                let by = required_by.entry(needs.as_str()).or_default();
+                by.insert(name.as_str());
+            }
+        }
+        let applies = |note: &&Note| {
+            let about = packages.get(&note.package);
+            let mut versions = about.iter().flat_map(|summary| &summary.versions);
+            versions.any(|version| note.is_about(&note.package, version))
+        };
+        Self {
+            said,
+            packages,
+            required_by,
+            notes: said.notes.iter().filter(applies).collect(),
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.packages.contains_key(name)
+    }
+
+    pub(super) fn versions(&self) -> usize {
+        self.packages.values().map(|summary| summary.versions.len()).sum()
+    }
+
+    /// The digest of what the page of a package says that does not follow from its own versions.
+    pub fn around(&self, name: &str) -> Sha256 {
+        let links = self.packages.get(name).map(|summary| &summary.links);
+        let links: Vec<_> = links
+            .into_iter()
+            .flatten()
+            .filter(|link| self.has(link))
+            .collect();
+        let notes = self.notes.iter().filter(|note| note.package == name);
+        let around = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
+        Sha256::of(around.to_string().as_bytes())
+    }
+
+    /// The packages that were released last, each in its newest version: of what people install, projects and
+    /// metapackages, where there are any.
+    pub(super) fn newest(&self, count: usize) -> Vec<(&'a str, &'a Newest)> {
+        let product = |summary: &Summary| matches!(summary.newest.kind.as_str(), "project" | "metapackage");
+        let any = self.packages.values().any(product);
+        let mut all: Vec<_> = self
+            .packages
+            .iter()
+            .filter(|(_, summary)| !any || product(summary))
+            .map(|(name, summary)| (name.as_str(), &summary.newest))
+            .collect();
+        all.sort_by(|(a, v), (b, w)| w.committed.cmp(&v.committed).then_with(|| a.cmp(b)));
+        all.truncate(count);
+        all
+    }
+}
+
+/// `2024-05-06 07:08 UTC`.
+pub fn instant(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC)
+        .strftime("%Y-%m-%d %H:%M UTC")
+        .to_string()
+}
+
+/// `2024-05-06`, in UTC.
+pub(super) fn day(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
+}
+
+/// Bytes as a person reads them.
+#[allow(clippy::cast_precision_loss)]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}

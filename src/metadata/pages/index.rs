@@ -1,0 +1,65 @@
+//! The main page: search, newest releases, how to use the mirror, and every package.
+
+use maud::{Markup, html};
+
+use super::super::Summary;
+use super::context::{View, day};
+use super::layout::page;
+use super::{path_of, usage};
+
+/// Releases in the list of the newest.
+const NEWEST: usize = 12;
+
+/// Letters of a description in the list; the whole is on the package's page.
+const EXCERPT: usize = 100;
+
+pub(super) fn render(view: &View<'_>) -> Markup {
+    let base = view.said.base;
+    let count = view.packages.len();
+    let body = html! {
+        h1 { "Composer repository" }
+        p.lead { (base) }
+        p { (count) " packages in " (view.versions()) " versions." }
+        div #search hidden {
+            label for="query" { "Search by name, description or type" }
+            input #query type="search" autocomplete="off" spellcheck="false" aria-controls="list" placeholder="Press / to search";
+            p #found role="status" aria-live="polite" {}
+        }
+        div #else {
+            section aria-labelledby="newest" {
+                h2 #newest { "Newest releases" }
+                ul.newest {
+                    @for (name, newest) in view.newest(NEWEST) {
+                        li {
+                            a href=(path_of(name)) { (name) } " " b { (newest.version) } " "
+                            time datetime=(day(newest.committed)) { (day(newest.committed)) }
+                        }
+                    }
+                }
+            }
+            (usage::render(view))
+        }
+        section aria-labelledby="packages" {
+            h2 #packages { "Packages" }
+            ul #list { @for (name, package) in view.packages { (row(name, package)) } }
+        }
+    };
+    page("./", &format!("Composer repository at {base}"), &body)
+}
+
+fn row(name: &str, package: &Summary) -> Markup {
+    let newest = &package.newest;
+    html! {
+        li {
+            a href=(path_of(name)) { (name) } " " b { (newest.version) } " " i { (newest.kind) }
+            @if let Some(text) = &newest.description { p { (excerpt(text)) } }
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,85 @@
+//! The page of one package: its versions with all that is published about them.
+
+use maud::{Markup, html};
+
+use super::super::package_summary::SHOWN;
+use super::super::{PackageVersion, Summary};
+use super::context::{View, day, instant, size};
+use super::layout::{copyable, page};
+use super::usage;
+
+/// From a package's page to the base URL.
+const ROOT: &str = "../../";
+
+/// Of a package and its versions, newest first.
+pub(super) fn render(view: &View<'_>, name: &str, package: &Summary, versions: &[PackageVersion]) -> Markup {
+    let newest = &package.newest;
+    let body = html! {
+        h1 { (name) }
+        @if let Some(description) = &newest.description { p.lead { (description) } }
+        p {
+            (newest.kind) " · " (versions.len())
+            @if versions.len() == 1 { " version" } @else { " versions" }
+        }
+        (copyable(&format!("composer require {name}:{}", newest.version)))
+        section aria-labelledby="versions" {
+            h2 #versions { "Versions" }
+            @for version in versions { (one(view, name, version)) }
+        }
+        (required_by(view, name))
+    };
+    page(ROOT, &format!("{name} – Composer repository"), &body)
+}
+
+fn one(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
+    let id = version.version.to_string();
+    html! {
+        details #(format!("v{id}")) {
+            summary { b { (id) } " " time datetime=(day(version.committed)) { (day(version.committed)) } " " span.size { (size(version.size)) } }
+            @for note in view.notes.iter().filter(|note| note.is_about(package, &id)) {
+                p.doubt { (usage::text(note)) }
+            }
+            dl {
+                dt { "Archive" } dd { a href=(view.said.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
+                dt { "SHA-1" } dd { code { (version.sha1) } }
+                dt { "Commit" } dd { code { (version.commit) } ", " (instant(version.committed)) }
+                dt { "Source" } dd { (version.source) }
+                dt { "Published here" } dd { (instant(version.published)) }
+                (requirements(view, version))
+            }
+        }
+    }
+}
+
+fn requirements(view: &View<'_>, version: &PackageVersion) -> Markup {
+    html! {
+        @for (kind, title) in SHOWN {
+            @if version.links(kind).next().is_some() {
+                dt { (title) }
+                dd { ul {
+                    @for (name, constraint) in version.links(kind) {
+                        li { (link(view, name)) " " (constraint) }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn required_by(view: &View<'_>, name: &str) -> Markup {
+    html! {
+        @if let Some(others) = view.required_by.get(name) {
+            section aria-labelledby="required-by" {
+                h2 #required-by { "Required by" }
+                ul { @for other in others { li { (link(view, other)) } } }
+            }
+        }
+    }
+}
+
+/// A package's name, leading to its page if it has one.
+fn link(view: &View<'_>, name: &str) -> Markup {
+    html! {
+        @if view.has(name) { a href={ (ROOT) (super::path_of(name)) } { (name) } } @else { (name) }
+    }
+}

@@ -1,0 +1,91 @@
+//! Finished archives: checked before they are published with their own bytes.
+
+use std::io::{Cursor, Read as _, copy, sink};
+
+use anyhow::{Context as _, bail, ensure};
+use zip::ZipArchive;
+
+use super::limits::Limits;
+use super::path_checks;
+use crate::composer::{Manifest, PackageName, Version};
+
+/// What a finished archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    pub name: PackageName,
+    pub version: Version,
+}
+
+/// Reads an archive whole and answers what it is.
+///
+/// # Errors
+/// An archive that is damaged, has no manifest at its root, has entries that overlap or have one name, could write
+/// outside of its folder, is beyond the limits, or whose manifest Composer would refuse.
+pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<Artifact> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).context("it is no readable zip archive")?;
+    let entries = archive.len() as u64;
+    limits.allow_entries(entries)?;
+    ensure!(
+        listed(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
+        "two of its entries have the same name"
+    );
+    let (mut manifest, mut left) = (None, limits.package);
+    let (mut names, mut places) = (Vec::new(), Vec::new());
+    for i in 0..archive.len() {
+        let mut entry = archive
+            .by_index(i)
+            .with_context(|| format!("entry {i} cannot be read"))?;
+        let name = entry
+            .name()
+            .context("an entry has a name that is not UTF-8")?
+            .into_owned();
+        if entry.enclosed_name().is_none() {
+            bail!("its entry `{}` would leave the directory", name.escape_debug());
+        }
+        let start = entry.data_start().context("an entry has no data")?;
+        places.push((entry.header_start(), start + entry.compressed_size()));
+        let most = match name.as_str() {
+            "composer.json" => limits.manifest,
+            _ => limits.file,
+        };
+        let mut text = Vec::new();
+        let mut unpacked = (&mut entry).take(most.min(left) + 1);
+        let read = match name.as_str() {
+            "composer.json" => unpacked.read_to_end(&mut text).map(|read| read as u64),
+            _ => copy(&mut unpacked, &mut sink()),
+        };
+        let read = read.with_context(|| format!("its `{name}` is damaged"))?;
+        left = limits.spend(left, read)?;
+        ensure!(read <= most, "its `{name}` unpacks to more than {most} bytes");
+        if name == "composer.json" {
+            manifest = Some(text);
+        }
+        if !name.ends_with('/') {
+            names.push(name);
+        }
+    }
+    path_checks::check(names.iter().map(String::as_str))?;
+    places.sort_unstable();
+    let overlap = places.windows(2).any(|pair| pair[1].0 < pair[0].1);
+    ensure!(!overlap, "its entries overlap");
+    let manifest = Manifest::parse(&manifest.context("it has no composer.json at its root")?)?;
+    manifest
+        .validate()
+        .context("its manifest would break Composer's clients")?;
+    Ok(Artifact {
+        name: manifest.name()?.context("its manifest has no name")?.parse()?,
+        version: manifest
+            .version()?
+            .context("its manifest has no version")?
+            .parse()?,
+    })
+}
+
+/// How many entries the end of the central directory tells of, modulo 65536 (APPNOTE.TXT section 4.3.16).
+fn listed(bytes: &[u8]) -> Option<u64> {
+    let end = bytes
+        .windows(4)
+        .rposition(|signature| signature == b"PK\x05\x06")?;
+    let count = bytes.get(end + 10..end + 12)?;
+    Some(u64::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
+}

@@ -1,0 +1,198 @@
+//! What the types of a recipe cannot say: unique names, well-formed tags and package names, references that lead somewhere.
+
+use std::collections::BTreeMap;
+
+use super::extend::{Amendment, Document};
+use super::{Correction, PackageRule, Recipe, Replacement, Resource, ResourceFile, Source, tag_version};
+use crate::composer::PackageName;
+use crate::yaml::{Complaint, Path, Report, nearest};
+
+/// What the names in a document may refer to.
+pub(super) struct Checker<'a> {
+    resources: &'a BTreeMap<String, Resource>,
+    base: Option<&'a Recipe>,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker for a document with these resources of its own, which adds to `base`.
+    pub fn new(resources: &'a BTreeMap<String, Resource>, base: Option<&'a Recipe>) -> Self {
+        Self { resources, base }
+    }
+
+    pub fn document(&self, document: &Document, amend: &BTreeMap<String, Amendment>, report: &mut Report) {
+        let root = Path::default();
+        let (archives_at, sources_at) = (root.key("archives"), root.key("sources"));
+        let archives = document.archives.iter().map(|archive| &archive.name).enumerate();
+        let sources = document.sources.iter().map(|source| &source.name).enumerate();
+        let names = archives
+            .map(|(i, name)| (archives_at.index(i), name))
+            .chain(sources.map(|(i, name)| (sources_at.index(i), name)));
+        let mut seen: Vec<&str> = self.base.map(|base| base.names().collect()).unwrap_or_default();
+        for (at, name) in names {
+            check_name(name, &at.key("name"), report);
+            if seen.contains(&name.as_str()) {
+                let rule = "a source's name is its own, another one has it already";
+                let complaint = Complaint::new(rule).found(format!("`{name}`"));
+                report.add(
+                    &at.key("name"),
+                    match self.base {
+                        Some(_) => complaint.hint("`amend` adds to a source of the recipe that is extended"),
+                        None => complaint,
+                    },
+                );
+            }
+            seen.push(name);
+        }
+        for (i, archive) in document.archives.iter().enumerate() {
+            self.resource(&archive.resource, &archives_at.index(i).key("resource"), report);
+        }
+        for (i, source) in document.sources.iter().enumerate() {
+            let at = sources_at.index(i);
+            check_tags(source, &at, report);
+            if source.packages.is_empty() {
+                let rule = "a source makes at least one package";
+                report.add(&at.key("packages"), Complaint::new(rule));
+            }
+            self.rules(
+                &source.packages,
+                &source.corrections,
+                &source.replacements,
+                &at,
+                report,
+            );
+        }
+        for (i, note) in document.notes.iter().enumerate() {
+            note.check(&root.key("notes").index(i), report);
+        }
+        for (name, amendment) in amend {
+            let at = root.key("amend").key(name);
+            self.rules(
+                &amendment.packages,
+                &amendment.corrections,
+                &amendment.replacements,
+                &at,
+                report,
+            );
+        }
+    }
+
+    fn rules(
+        &self,
+        packages: &[PackageRule],
+        corrections: &[Correction],
+        replacements: &[Replacement],
+        at: &Path,
+        report: &mut Report,
+    ) {
+        for (i, rule) in packages.iter().enumerate() {
+            let at = at.key("packages").index(i);
+            if rule.kind().is_none() {
+                let rule = "a rule has exactly one of `each`, `one`, `metapackage` and `derive`";
+                report.add(&at, Complaint::new(rule));
+            }
+            let folders = [
+                ("each", &rule.each),
+                ("one", &rule.one),
+                ("metapackage", &rule.metapackage),
+            ];
+            for (key, folder) in folders {
+                check_folder(folder.as_deref().unwrap_or_default(), &at.key(key), report);
+            }
+            self.files(&rule.manifest, &at.key("manifest"), report);
+            if let Some(derive) = &rule.derive {
+                check_package(&derive.package, &at.key("derive").key("package"), report);
+                self.files(&derive.part, &at.key("derive").key("part"), report);
+            }
+        }
+        for (i, correction) in corrections.iter().enumerate() {
+            let at = at.key("corrections").index(i);
+            check_package(&correction.package, &at.key("package"), report);
+            if correction.versions.is_empty() == correction.range.is_none() {
+                let rule = "a correction has either `versions` or a `range`";
+                report.add(&at, Complaint::new(rule));
+            }
+            if let Some(range) = &correction.range {
+                check_version(&range.from, &at.key("range").key("from"), report);
+            }
+        }
+        for (i, replacement) in replacements.iter().enumerate() {
+            let at = at.key("replacements").index(i);
+            check_package(&replacement.package, &at.key("package"), report);
+            for (path, file) in &replacement.files {
+                self.resource(&file.resource, &at.key("files").key(path).key("resource"), report);
+            }
+        }
+    }
+
+    fn files(&self, files: &[ResourceFile], at: &Path, report: &mut Report) {
+        for (i, file) in files.iter().enumerate() {
+            self.resource(&file.resource, &at.index(i).key("resource"), report);
+        }
+    }
+
+    fn resource(&self, name: &str, at: &Path, report: &mut Report) {
+        let of_base = self.base.into_iter().flat_map(|base| base.resources.keys());
+        let known: Vec<&str> = self.resources.keys().chain(of_base).map(String::as_str).collect();
+        if known.contains(&name) {
+            return;
+        }
+        let complaint = Complaint::new("expected a name under `resources`").found(format!("`{name}`"));
+        report.add(
+            at,
+            match nearest(name, known) {
+                Some(near) => complaint.hint(format!("did you mean `{near}`?")),
+                None => complaint,
+            },
+        );
+    }
+}
+
+fn check_tags(source: &Source, at: &Path, report: &mut Report) {
+    if let Some(from) = &source.tags.from {
+        check_version(from, &at.key("tags").key("from"), report);
+    }
+    let releases_tags =
+        source.tags.from.is_some() || !source.tags.exclude.is_empty() || !source.extra_refs.is_empty();
+    if source.nightly.is_some() && releases_tags {
+        let complaint = Complaint::new("a source releases either tags or the head of a branch");
+        report.add(
+            &at.key("nightly"),
+            complaint.hint("write a source of its own for the branch"),
+        );
+    }
+}
+
+fn check_version(version: &str, at: &Path, report: &mut Report) {
+    if tag_version::TagVersion::parse(version).is_none() {
+        let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{version}`"));
+        report.add(at, complaint);
+    }
+}
+
+fn check_name(name: &str, at: &Path, report: &mut Report) {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(safe) {
+        let complaint = Complaint::new("expected a name of letters, digits, `.`, `_` and `-`");
+        report.add(at, complaint.found(format!("`{name}`")));
+    }
+}
+
+/// git's trees know no `.` and no `..`.
+fn check_folder(folder: &str, at: &Path, report: &mut Report) {
+    if folder.split('/').any(|name| matches!(name, "." | "..")) {
+        let complaint = Complaint::new("expected a folder by its path from the root of the repository");
+        report.add(
+            at,
+            complaint
+                .found(format!("`{folder}`"))
+                .hint("the root itself is `''`"),
+        );
+    }
+}
+
+fn check_package(name: &str, at: &Path, report: &mut Report) {
+    if name.parse::<PackageName>().is_err() {
+        let complaint = Complaint::new("expected a package name, `vendor/name` in lower case");
+        report.add(at, complaint.found(format!("`{name}`")));
+    }
+}

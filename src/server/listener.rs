@@ -1,0 +1,117 @@
+//! Binding what the server listens on, and accepting from it.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::local_socket::OwnName;
+use super::transport::Transport;
+use crate::config::Address;
+
+/// A bound address.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Binds `address`. Where the machine has no IPv6, `[::]` falls back to every IPv4 address.
+    ///
+    /// # Errors
+    ///
+    /// With the address and what can be done about it.
+    pub(super) async fn bind(address: &Address) -> Result<Self> {
+        match address {
+            Address::Tcp(address) => bind_tcp(*address).await.map(Self::Tcp),
+            Address::Unix(path) => bind_unix(path).map(Self::Unix),
+        }
+    }
+
+    /// The address as bound: with the port that the system chose for port 0.
+    pub(super) fn address(&self) -> Result<Address> {
+        Ok(match self {
+            Self::Tcp(listener) => Address::Tcp(listener.local_addr()?),
+            Self::Unix(listener) => {
+                let address = listener.local_addr()?;
+                Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
+            }
+        })
+    }
+
+    /// The server's own address, unless another server has it.
+    pub(super) fn own(name: &OwnName) -> io::Result<Self> {
+        UnixListener::from_std(name.bind()?).map(Self::Unix)
+    }
+
+    /// A connection, and the address of its client, which a Unix socket has not.
+    pub(super) async fn accept(&self) -> io::Result<(Transport, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Without it the end of a small answer waits for a delayed ACK: 40 ms a request.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "failed to set TCP_NODELAY");
+                }
+                Ok((Transport::Tcp(stream), Some(peer.ip().to_canonical())))
+            }
+            Self::Unix(listener) => Ok((Transport::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if is_any_v6(address) && lacks_v6(&error) => {
+            let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+            tracing::warn!(%address, instead = %v4, "this machine has no IPv6");
+            TcpListener::bind(v4).await.map_err(|error| explain(v4, error))
+        }
+        bound => bound.map_err(|error| explain(address, error)),
+    }
+}
+
+/// A socket that is left over from a process that was killed is replaced; one that answers, or anything else, is not.
+fn bind_unix(path: &Path) -> Result<UnixListener> {
+    let named = || format!("failed to listen on `unix:{}`", path.display());
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        ensure!(
+            found.file_type().is_socket(),
+            "failed to listen on `unix:{0}`: there is something that is no socket\nhint: choose another path, or remove `{0}`",
+            path.display()
+        );
+        ensure!(
+            std::os::unix::net::UnixStream::connect(path).is_err(),
+            "failed to listen on `unix:{}`: another process answers there",
+            path.display()
+        );
+        std::fs::remove_file(path).with_context(named)?;
+    }
+    UnixListener::bind(path).with_context(named)
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
+
+fn lacks_v6(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn explain(address: SocketAddr, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "\nhint: another process has the port, or another line of `listen`: `[::]` takes the IPv4 addresses too"
+        }
+        ErrorKind::PermissionDenied => {
+            "\nhint: ports below 1024 need a privilege; listen on 8080 and map the port"
+        }
+        ErrorKind::AddrNotAvailable => "\nhint: no network interface has this address",
+        _ => "",
+    };
+    anyhow!("failed to listen on `{address}`: {error}{hint}")
+}

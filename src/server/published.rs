@@ -1,0 +1,131 @@
+//! The handle that publication and serving share: the current site, and whether the server is on its way out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use jiff::Timestamp;
+
+use super::forge_webhook::Pushes;
+use super::site::Site;
+use super::status_files::{Live, Texts};
+use super::users::Doors;
+
+/// What is published right now. Clones share it.
+#[derive(Clone, Default)]
+pub struct Published(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    site: ArcSwapOption<Site>,
+    texts: ArcSwap<Texts>,
+    doors: ArcSwap<Doors>,
+    /// Whether any of them was ever shut.
+    guards: AtomicBool,
+    pushes: ArcSwap<Pushes>,
+    /// Repositories whose next cycle is asked for.
+    asked: Mutex<BTreeSet<String>>,
+    draining: AtomicBool,
+    /// Files that could not be served as they were published.
+    damaged: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// Whether requests should be sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// No repository has a snapshot yet.
+    Unpublished,
+    /// The server finishes what it has begun, and ends.
+    Draining,
+}
+
+impl Published {
+    /// Publishes `site`; requests in flight finish on the one before.
+    pub fn switch_to(&self, mut site: Site) {
+        if let Some(before) = &*self.site() {
+            site.take_over(before);
+        }
+        self.0.site.store(Some(Arc::new(site)));
+    }
+
+    /// Replaces what is said about the mirror itself.
+    pub fn tell(&self, texts: Vec<Live>) {
+        let now = Timestamp::now().as_second();
+        let texts = Texts::new(texts, &self.0.texts.load(), now);
+        self.0.texts.store(Arc::new(texts));
+    }
+
+    /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said
+    /// of it, because it may be served still. To be called before what a new configuration says is published.
+    pub fn guard(&self, doors: Doors) {
+        let shuts = doors.are_any_shut();
+        self.0.doors.rcu(|before| doors.clone().and(before));
+        self.0.guards.fetch_or(shuts, Ordering::Release);
+    }
+
+    /// Decides whose deliveries are taken, from the next one on.
+    pub fn listen_to(&self, pushes: Pushes) {
+        self.0.pushes.store(Arc::new(pushes));
+    }
+
+    /// The repositories whose cycle was asked for since the last call, by name.
+    pub fn take_asked(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn ask(&self, repository: &str) {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(repository.to_owned());
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            return Readiness::Draining;
+        }
+        match &*self.0.site.load() {
+            Some(site) if site.is_published() => Readiness::Ready,
+            _ => Readiness::Unpublished,
+        }
+    }
+
+    /// The files that could not be served as they were published, since the last call.
+    pub fn take_damaged(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds to the files that [`Published::take_damaged`] answers; answers whether it is not among them yet.
+    pub fn report_damaged(&self, file: &Path) -> bool {
+        let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(file.to_owned())
+    }
+
+    /// Borrowed: counting every request in one place would make the threads wait for each other.
+    pub(super) fn site(&self) -> Guard<Option<Arc<Site>>> {
+        self.0.site.load()
+    }
+
+    pub(super) fn texts(&self) -> Arc<Texts> {
+        self.0.texts.load_full()
+    }
+
+    /// Borrowed, as [`Published::site`]; none as long as nothing was ever private.
+    pub(super) fn doors(&self) -> Option<Guard<Arc<Doors>>> {
+        let guards = self.0.guards.load(Ordering::Acquire);
+        guards.then(|| self.0.doors.load())
+    }
+
+    pub(super) fn pushes(&self) -> Arc<Pushes> {
+        self.0.pushes.load_full()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begin_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,310 @@
+//! What a query takes of a resource: the packages that a search finds, the names that a filter lets through
+//! (`ComposerRepository::{search, loadPackageList}`). Pure.
+//!
+//! Without a query, or with one that asks for nothing in particular, the resource is answered as it was published.
+//! Parameters that are unknown are passed over, as other servers do with a query on a file.
+
+use std::borrow::Cow;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::content_kind::Kind;
+
+/// So many words of a query count: what is asked must not decide how long the answer takes.
+const WORDS: usize = 8;
+
+/// A resource that queries are put to.
+pub(super) enum Queried {
+    Search(Vec<Searched>),
+    List(Vec<Box<str>>),
+}
+
+/// A package as it is searched, in lower case, and as it is answered.
+pub(super) struct Searched {
+    name: Box<str>,
+    text: Box<str>,
+    kind: Box<str>,
+    result: Value,
+}
+
+#[derive(Deserialize)]
+struct Search {
+    results: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    package_names: Vec<Box<str>>,
+}
+
+impl Queried {
+    /// The resource with these bytes; none if queries mean nothing to its kind.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not what the kind says.
+    pub fn parse(kind: Kind, bytes: &[u8]) -> anyhow::Result<Option<Self>> {
+        Ok(match kind {
+            Kind::Search => {
+                let Search { results } =
+                    serde_json::from_slice(bytes).context("failed to read what is searched")?;
+                Some(Self::Search(results.into_iter().map(Searched::new).collect()))
+            }
+            Kind::List => {
+                let List { package_names } =
+                    serde_json::from_slice(bytes).context("failed to read what is listed")?;
+                Some(Self::List(package_names))
+            }
+            _ => None,
+        })
+    }
+
+    /// The answer to a query; none if it asks for everything.
+    pub fn answer(&self, query: &str) -> Option<Vec<u8>> {
+        let answer = match self {
+            Self::Search(packages) => {
+                let found = search(packages, query)?;
+                json!({ "results": found, "total": found.len() })
+            }
+            Self::List(names) => json!({ "packageNames": list(names, query)? }),
+        };
+        Some(answer.to_string().into_bytes())
+    }
+}
+
+impl Searched {
+    fn new(result: Value) -> Self {
+        let text = |key: &str| result[key].as_str().unwrap_or_default().to_lowercase();
+        let keywords = result["keywords"].as_array().into_iter().flatten();
+        let text_of_all = keywords
+            .filter_map(Value::as_str)
+            .fold(text("description"), |all, word| all + "\n" + &word.to_lowercase());
+        Self {
+            name: text("name").into(),
+            text: text_of_all.into(),
+            kind: text("type").into(),
+            result,
+        }
+    }
+
+    /// How well it fits, the best first: its name is what is asked for, or has all words; else it has them all somewhere.
+    fn rank(&self, words: &[&str]) -> Option<u8> {
+        let is_named = |name: &str| {
+            self.name.ends_with(name) && {
+                let before = &self.name[..self.name.len() - name.len()];
+                before.is_empty() || before.ends_with('/')
+            }
+        };
+        if matches!(words, [only] if is_named(only)) {
+            Some(0)
+        } else if words.iter().all(|word| self.name.contains(word)) {
+            Some(1)
+        } else {
+            let has = |word: &&str| self.name.contains(*word) || self.text.contains(*word);
+            words.iter().all(has).then_some(2)
+        }
+    }
+}
+
+/// The packages that have every word, and are of the type.
+fn search<'p>(packages: &'p [Searched], query: &str) -> Option<Vec<&'p Value>> {
+    let asked = parameter(query, "q").unwrap_or_default().to_lowercase();
+    let kind = parameter(query, "type").unwrap_or_default().to_lowercase();
+    let mut words: Vec<_> = asked.split_whitespace().take(WORDS).collect();
+    words.sort_unstable();
+    words.dedup();
+    if words.is_empty() && kind.is_empty() {
+        return None;
+    }
+    let mut found: Vec<_> = packages
+        .iter()
+        .filter(|package| kind.is_empty() || *package.kind == *kind)
+        .filter_map(|package| Some((package.rank(&words)?, package)))
+        .collect();
+    found.sort_by_key(|(rank, _)| *rank);
+    Some(found.into_iter().map(|(_, package)| &package.result).collect())
+}
+
+/// The names of the vendor that the filter lets through; `*` in it stands for any text.
+fn list<'n>(names: &'n [Box<str>], query: &str) -> Option<Vec<&'n str>> {
+    let given = |name| parameter(query, name).map(|value| value.to_lowercase());
+    let vendor = given("vendor").filter(|vendor| !vendor.is_empty());
+    let filter = given("filter").filter(|filter| !filter.is_empty());
+    if vendor.is_none() && filter.is_none() {
+        return None;
+    }
+    let is_of = |name: &str| {
+        let of = name.split('/').next();
+        vendor.is_none() || of == vendor.as_deref()
+    };
+    let pattern = filter.as_deref().map(Pattern::new);
+    let lets_through = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let names = names.iter().map(|name| &**name);
+    Some(names.filter(|name| is_of(name) && lets_through(name)).collect())
+}
+
+/// What stands before, between and after the stars of a filter.
+struct Pattern<'p> {
+    first: &'p str,
+    /// Without the nothing between stars in a row, which mean what one means.
+    middle: Vec<&'p str>,
+    /// None in a filter without a star.
+    last: Option<&'p str>,
+    /// Bytes of all of them.
+    length: usize,
+}
+
+impl<'p> Pattern<'p> {
+    fn new(filter: &'p str) -> Self {
+        let (first, rest) = match filter.split_once('*') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (filter, None),
+        };
+        let parts = rest.map(|rest| rest.rsplit_once('*').unwrap_or(("", rest)));
+        let (middle, last) = parts.unzip();
+        let middle = middle.unwrap_or_default().split('*');
+        Self {
+            first,
+            middle: middle.filter(|part| !part.is_empty()).collect(),
+            last,
+            length: filter.bytes().filter(|byte| *byte != b'*').count(),
+        }
+    }
+
+    /// Takes each part in the middle where it comes first. Each takes some of the name, and all together are no longer than
+    /// it, so that the time depends on the name alone.
+    fn matches(&self, name: &str) -> bool {
+        if self.length > name.len() {
+            return false;
+        }
+        let Some(last) = self.last else {
+            return name == self.first;
+        };
+        let Some(mut rest) = name.strip_prefix(self.first) else {
+            return false;
+        };
+        for part in &self.middle {
+            let Some((_, after)) = rest.split_once(part) else {
+                return false;
+            };
+            rest = after;
+        }
+        rest.ends_with(last)
+    }
+}
+
+/// The last value of a parameter, as PHP takes it.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    form_urlencoded::parse(query.as_bytes())
+        .filter(|(key, _)| key == name)
+        .last()
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn names(answer: Option<Vec<u8>>) -> Option<Vec<String>> {
+        let answer: Value = serde_json::from_slice(&answer?).unwrap();
+        let results = answer["results"].as_array();
+        if let Some(results) = results {
+            assert_eq!(answer["total"], results.len());
+        }
+        let name = |value: &Value| value["name"].as_str().or(value.as_str()).map(str::to_owned);
+        let values = results.or(answer["packageNames"].as_array()).unwrap();
+        Some(values.iter().map(|value| name(value).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_search_finds_packages_by_words_and_type_the_best_first() {
+        let file = json!({"results": [
+            {"name": "acme/module-catalog", "description": "Sells Products", "type": "magento2-module", "keywords": ["Größe"]},
+            {"name": "acme/product", "description": "All of the catalog", "type": "metapackage"},
+            {"name": "acme/product-community", "type": "metapackage"},
+            {"name": "other/catalog", "description": "", "type": "library"},
+        ]});
+        let searched = Queried::parse(Kind::Search, file.to_string().as_bytes())
+            .unwrap()
+            .unwrap();
+        let (module, product, community, other) = (
+            "acme/module-catalog",
+            "acme/product",
+            "acme/product-community",
+            "other/catalog",
+        );
+        for (query, found) in [
+            ("q=catalog&type=", &[other, module, product][..]),
+            ("q=CATALOG", &[other, module, product]),
+            ("q=acme%2Fproduct&type=", &[product, community]),
+            ("q=product&type=", &[product, community, module]),
+            ("q=product+catalog", &[module, product]),
+            ("q=gr%C3%B6%C3%9Fe", &[module]),
+            ("q=&type=metapackage", &[product, community]),
+            ("q=catalog&type=Metapackage", &[product]),
+            ("q=catalog&q=sells", &[module]),
+            ("q=nothing", &[]),
+            ("q=%ff%fe", &[]),
+            ("q=1+2+3+4+5+6+7+8+9", &[]),
+        ] {
+            assert_eq!(names(searched.answer(query)).unwrap(), found, "{query}");
+        }
+        for everything in ["", "q=", "q=&type=", "q=+%20", "x=y", "&&", "="] {
+            assert_eq!(searched.answer(everything), None, "{everything}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_filtered_by_vendor_and_pattern() {
+        let file = br#"{"packageNames": ["acme/a", "acme/ab", "acme/b-a", "other/a"]}"#;
+        let listed = Queried::parse(Kind::List, file).unwrap().unwrap();
+        for (query, found) in [
+            ("filter=acme%2F*", &["acme/a", "acme/ab", "acme/b-a"][..]),
+            ("filter=*/a", &["acme/a", "other/a"]),
+            ("filter=*a*", &["acme/a", "acme/ab", "acme/b-a", "other/a"]),
+            ("filter=*a*b", &["acme/ab"]),
+            ("filter=a*a", &["acme/a", "acme/b-a"]),
+            ("filter=ACME/A", &["acme/a"]),
+            ("filter=acme/a*a", &[]),
+            ("filter=acme", &[]),
+            ("vendor=acme", &["acme/a", "acme/ab", "acme/b-a"]),
+            ("vendor=acme&filter=acme%2Fa*", &["acme/a", "acme/ab"]),
+            ("vendor=acm&filter=*", &[]),
+            ("filter=**", &["acme/a", "acme/ab", "acme/b-a", "other/a"]),
+            ("filter=a***/**b", &["acme/ab"]),
+            ("filter=acme/a*acme/a", &[]),
+        ] {
+            assert_eq!(names(listed.answer(query)).unwrap(), found, "{query}");
+        }
+        for everything in ["", "filter=", "vendor=&filter=", "type=library"] {
+            assert_eq!(listed.answer(everything), None, "{everything}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_does_not_decide_how_long_a_list_takes() {
+        let names: Vec<_> = (0..5000)
+            .map(|name| format!("acme/module-{name}").into_boxed_str())
+            .collect();
+        let begun = Instant::now();
+        for (part, found) in [("*", 5000), ("a*", 0), ("ac", 0), ("*acme/module-", 0)] {
+            let query = format!("filter={}*", part.repeat(7900 / part.len()));
+            assert_eq!(list(&names, &query).unwrap().len(), found, "{part}");
+        }
+        // A look at each star for each name takes seconds.
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_is_no_catalogue_is_an_error_and_other_kinds_have_none() {
+        assert!(Queried::parse(Kind::Search, b"{}").is_err());
+        assert!(Queried::parse(Kind::List, b"[]").is_err());
+        assert!(Queried::parse(Kind::Metadata, b"{}").unwrap().is_none());
+    }
+}

@@ -1,0 +1,68 @@
+//! What is said about the mirror itself, held in memory: it changes without a new snapshot, so it stands beside the
+//! [`Site`](super::Site), and is asked only where that has no answer.
+
+use std::collections::HashMap;
+
+use super::content_kind::Kind;
+use super::site::Entry;
+
+/// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
+pub struct Live {
+    pub path: String,
+    pub kind: Kind,
+    pub bytes: Vec<u8>,
+}
+
+/// All such texts, each with the Unix second in which it became what it is.
+#[derive(Default)]
+pub(super) struct Texts(HashMap<String, (Entry, i64)>);
+
+impl Texts {
+    /// What is said from the second `now` on. The date of a text moves with its bytes, and always when they do, since a client
+    /// has nothing else to tell by (RFC 9110 section 8.8.2).
+    pub fn new(texts: Vec<Live>, before: &Self, now: i64) -> Self {
+        let texts = texts.into_iter().map(|text| {
+            let since = match before.0.get(&text.path) {
+                Some((entry, since)) if entry.is_in_memory(&text.bytes) => *since,
+                Some((_, since)) => now.max(since + 1),
+                None => now,
+            };
+            let entry = Entry::in_memory(text.kind, text.bytes, since);
+            (text.path, (entry, since))
+        });
+        Self(texts.collect())
+    }
+
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.0.get(path).map(|(entry, _)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_moves_exactly_with_the_bytes() {
+        let texts = |text: &str, before: &Texts, now: i64| {
+            let live = Live {
+                path: "/mirror.json".to_owned(),
+                kind: Kind::Metadata,
+                bytes: text.into(),
+            };
+            Texts::new(vec![live], before, now)
+        };
+        let mut all = Texts::default();
+        for (text, now, since) in [
+            ("a", 5, 5),
+            ("a", 7, 5),
+            ("b", 7, 7),
+            ("c", 7, 8),
+            ("a", 7, 9),
+            ("b", 20, 20),
+        ] {
+            all = texts(text, &all, now);
+            assert_eq!(all.0["/mirror.json"].1, since, "{text} at {now}");
+        }
+    }
+}

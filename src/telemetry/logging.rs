@@ -1,0 +1,187 @@
+//! The log: events on the standard error output, as text for people or as JSON lines for machines.
+//!
+//! Dependencies are only heard from `warn` on, unless everything is wanted: their `info` is our detail.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Context;
+use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, Level};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{fmt, registry};
+
+use super::nonblocking_stderr::Output;
+use crate::config::{LogFormat, LogLevel};
+
+/// The target of the access log. It is heard at every level: whether there is one is a setting of its own.
+pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
+
+/// What becomes of the log when nobody reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Who has something to say waits.
+    Waits,
+    /// After a second, lines are left out and counted.
+    IsLost,
+}
+
+/// Sets the log of this process up, once, before the first event.
+pub fn init_logging(format: LogFormat, level: LogLevel, unread: Unread) -> anyhow::Result<()> {
+    let terminal = io::stderr().is_terminal();
+    // https://no-color.org: set and not empty.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let style = style(format, terminal, !plain);
+    let dispatch = match unread {
+        Unread::Waits => dispatch(style, level, io::stderr),
+        Unread::IsLost => dispatch(style, level, || Output),
+    };
+    tracing::dispatcher::set_global_default(dispatch).context("failed to set up the log")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Text { colours: bool },
+    Json,
+}
+
+fn style(format: LogFormat, terminal: bool, colours_wanted: bool) -> Style {
+    match format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Auto if !terminal => Style::Json,
+        LogFormat::Auto | LogFormat::Text => Style::Text {
+            colours: terminal && colours_wanted,
+        },
+    }
+}
+
+fn dispatch<W>(style: Style, level: LogLevel, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let events = registry().with(filter(level));
+    match style {
+        Style::Json => {
+            let lines = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_writer(writer);
+            Dispatch::new(events.with(lines))
+        }
+        Style::Text { colours } => {
+            let lines = fmt::layer()
+                .with_target(false)
+                .with_ansi(colours)
+                .with_writer(writer);
+            Dispatch::new(events.with(lines))
+        }
+    }
+}
+
+fn filter(level: LogLevel) -> Targets {
+    let ours = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let others = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Warn | LogLevel::Info | LogLevel::Debug => LevelFilter::WARN,
+    };
+    Targets::new()
+        .with_default(others)
+        .with_target(env!("CARGO_CRATE_NAME"), ours)
+        .with_target(ACCESS, Level::INFO.max(ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(style: Style, level: LogLevel) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::dispatcher::with_default(&dispatch(style, level, move || writer.clone()), || {
+            let span = tracing::info_span!("cycle", repository = "magento");
+            let _inside = span.enter();
+            tracing::info!(source = "inventory", packages = 3, "built");
+            tracing::debug!("detail of ours");
+            tracing::info!(target: "hyper", "detail of others");
+            tracing::warn!(target: "hyper", "trouble of others");
+            tracing::info!(target: ACCESS, status = 200, "GET");
+        });
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn the_format_follows_the_terminal() {
+        assert_eq!(style(LogFormat::Auto, true, true), Style::Text { colours: true });
+        assert_eq!(
+            style(LogFormat::Auto, true, false),
+            Style::Text { colours: false }
+        );
+        assert_eq!(style(LogFormat::Auto, false, true), Style::Json);
+        assert_eq!(
+            style(LogFormat::Text, false, true),
+            Style::Text { colours: false }
+        );
+        assert_eq!(style(LogFormat::Json, true, true), Style::Json);
+    }
+
+    #[test]
+    fn json_lines_can_be_parsed() {
+        let log = logged(Style::Json, LogLevel::Info);
+        let lines: Vec<serde_json::Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let messages: Vec<&str> = lines
+            .iter()
+            .map(|line| line["message"].as_str().unwrap())
+            .collect();
+        assert_eq!(messages, ["built", "trouble of others", "GET"]);
+        assert_eq!(
+            (&lines[0]["source"], &lines[0]["packages"]),
+            (&"inventory".into(), &3.into())
+        );
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["spans"][0]["repository"], "magento");
+    }
+
+    #[test]
+    fn text_is_plain_without_colours() {
+        let log = logged(Style::Text { colours: false }, LogLevel::Debug);
+        assert!(log.contains("built source=\"inventory\" packages=3"), "{log}");
+        assert!(
+            log.contains("detail of ours") && !log.contains("detail of others"),
+            "{log}"
+        );
+        assert!(!log.contains('\u{1b}'), "{log}");
+        assert!(logged(Style::Text { colours: true }, LogLevel::Info).contains('\u{1b}'));
+        assert_eq!(
+            logged(Style::Json, LogLevel::Error).lines().count(),
+            1,
+            "only that of the access log"
+        );
+    }
+}

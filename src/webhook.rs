@@ -1,0 +1,307 @@
+//! What GitHub and GitLab send when somebody has pushed: whether a delivery is genuine, and which repository it is about. Pure.
+//!
+//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends its secret token itself
+//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`): the key is what follows
+//! `whsec_`, decoded from Base64, and signed is `<webhook-id>.<webhook-timestamp>.<body>`, with HMAC-SHA256. Refused are an
+//! empty secret or key, a proof that is missing or of another secret, and a signature whose time is no number of seconds since
+//! 1970 or more than five minutes away from now; so the clock has to be right. A delivery of GitHub, or one with a token, has
+//! no time. Any only ever starts what the schedule would start, so one that is sent again does no harm.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use subtle::ConstantTimeEq as _;
+
+use crate::util::digest::Sha256;
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Forge {
+    GitHub,
+    GitLab,
+}
+
+/// What a delivery says of itself in its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    pub forge: Forge,
+    pub event: &'a str,
+    /// GitHub's signature, or GitLab's token.
+    pub proof: Option<&'a str>,
+    /// GitLab's signature.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// A signature of Standard Webhooks, and what is signed beside the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub id: &'a str,
+    pub timestamp: &'a str,
+    /// `v1,` and the HMAC-SHA256 in Base64; several while a secret is being changed, separated by spaces.
+    pub signatures: &'a str,
+}
+
+/// How far the time of a signature may be away from now, as Standard Webhooks' own libraries have it.
+const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What a signing token begins with; the key follows in Base64.
+const SIGNING: &str = "whsec_";
+
+impl Forge {
+    /// The headers with the event and with the proof.
+    pub const fn headers(self) -> (&'static str, &'static str) {
+        match self {
+            Self::GitHub => ("x-github-event", "x-hub-signature-256"),
+            Self::GitLab => ("x-gitlab-event", "x-gitlab-token"),
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// Whether who knows `secret` has sent `body`, as far as it says when about `now`. An empty secret proves nothing.
+    pub fn is_by(&self, secret: &str, body: &[u8], now: Timestamp) -> bool {
+        if secret.is_empty() {
+            return false;
+        }
+        if let Some(signed) = self.signed.filter(|_| self.forge == Forge::GitLab)
+            && signed.is_about(now)
+            && signed.is_by(secret, body)
+        {
+            return true;
+        }
+        let Some(proof) = self.proof else {
+            return false;
+        };
+        match self.forge {
+            Forge::GitHub => {
+                let signature = proof.strip_prefix("sha256=").map(hex::decode);
+                let (Some(Ok(signature)), Ok(mut mac)) =
+                    (signature, Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()))
+                else {
+                    return false;
+                };
+                mac.update(body);
+                mac.verify_slice(&signature).is_ok()
+            }
+            // Of the digests, so that not even the length can be told from how long it takes.
+            Forge::GitLab => {
+                let (sent, known) = (Sha256::of(proof.as_bytes()), Sha256::of(secret.as_bytes()));
+                sent.0.ct_eq(&known.0).into()
+            }
+        }
+    }
+
+    /// Whether it brings anything that can be checked.
+    pub fn is_signed(&self) -> bool {
+        self.proof.is_some() || self.signed.is_some()
+    }
+
+    /// Whether a ref may have come or moved.
+    pub fn is_push(&self) -> bool {
+        match self.forge {
+            Forge::GitHub => matches!(self.event, "push" | "create" | "release"),
+            Forge::GitLab => matches!(self.event, "Push Hook" | "Tag Push Hook" | "Release Hook"),
+        }
+    }
+}
+
+impl Signed<'_> {
+    fn is_about(&self, now: Timestamp) -> bool {
+        let seconds = self.timestamp.parse().ok();
+        let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        time.is_some_and(|time| now.duration_since(time).abs() <= TOLERANCE)
+    }
+
+    fn is_by(&self, secret: &str, body: &[u8]) -> bool {
+        let key = secret
+            .strip_prefix(SIGNING)
+            .and_then(|key| STANDARD.decode(key).ok())
+            .filter(|key| !key.is_empty());
+        let Some(Ok(mut mac)) = key.map(|key| Hmac::<sha2::Sha256>::new_from_slice(&key)) else {
+            return false;
+        };
+        for part in [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        let signatures = self
+            .signatures
+            .split(' ')
+            .filter_map(|one| one.strip_prefix("v1,"));
+        let decoded = signatures.filter_map(|one| STANDARD.decode(one).ok());
+        decoded.fold(false, |is, one| is | mac.clone().verify_slice(&one).is_ok())
+    }
+}
+
+/// The addresses of the repository that a body names, as [`address`] writes them; `None` where it names none.
+pub fn addresses(body: &[u8]) -> Option<BTreeSet<String>> {
+    const KEYS: [&str; 7] = [
+        "clone_url",
+        "html_url",
+        "ssh_url",
+        "git_url",
+        "git_http_url",
+        "git_ssh_url",
+        "web_url",
+    ];
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(address));
+    // GitHub's word, and GitLab's.
+    let found: BTreeSet<_> = ["repository", "project"]
+        .into_iter()
+        .flat_map(of)
+        .flatten()
+        .collect();
+    (!found.is_empty()).then_some(found)
+}
+
+/// What is the same in all ways to write the URL of a git repository: `host/path`.
+pub fn address(url: &str) -> String {
+    let (after_scheme, has_scheme) = match url.split_once("://") {
+        Some((_, rest)) => (rest, true),
+        None => (url, false),
+    };
+    let path = after_scheme.find('/').unwrap_or(after_scheme.len());
+    let (host, path) = after_scheme.split_at(path);
+    let host = host.rsplit('@').next().unwrap_or(host);
+    // `git@host:path`, where a colon is no port.
+    let host = match has_scheme {
+        true => host.to_owned(),
+        false => host.replacen(':', "/", 1),
+    };
+    let whole = format!("{host}{path}").to_lowercase();
+    let whole = whole.trim_end_matches('/');
+    whole.strip_suffix(".git").unwrap_or(whole).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const GITHUB: Delivery<'_> = Delivery {
+        forge: Forge::GitHub,
+        event: "push",
+        // The example of GitHub's own documentation.
+        proof: Some("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
+        signed: None,
+    };
+    const GITLAB: Delivery<'_> = Delivery {
+        forge: Forge::GitLab,
+        event: "Tag Push Hook",
+        proof: Some("a secret"),
+        signed: None,
+    };
+
+    #[test]
+    fn a_delivery_is_proved_by_the_secret_and_for_its_own_bytes() {
+        let secret = "It's a Secret to Everybody";
+        assert!(GITHUB.is_by(secret, b"Hello, World!", NOW));
+        assert!(!GITHUB.is_by(secret, b"Hello, World.", NOW));
+        assert!(!GITHUB.is_by("another", b"Hello, World!", NOW));
+        assert!(GITLAB.is_by("a secret", b"anything", NOW));
+        for proof in [
+            None,
+            Some(""),
+            Some("sha256="),
+            Some("sha256=00"),
+            Some("a secre"),
+        ] {
+            assert!(
+                !Delivery { proof, ..GITHUB }.is_by(secret, b"Hello, World!", NOW),
+                "{proof:?}"
+            );
+            assert!(
+                !Delivery { proof, ..GITLAB }.is_by("a secret", b"", NOW),
+                "{proof:?}"
+            );
+            assert!(!Delivery { proof, ..GITLAB }.is_by("", b"", NOW), "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn a_signing_token_signs_name_time_and_body() {
+        // The example of Standard Webhooks' libraries.
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let body = br#"{"test": 2432232314}"#;
+        let signed = Signed {
+            id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            timestamp: "1614265330",
+            signatures: "v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        };
+        fn by(signed: Signed<'_>) -> Delivery<'_> {
+            Delivery {
+                proof: None,
+                signed: Some(signed),
+                ..GITLAB
+            }
+        }
+        let sent = Timestamp::from_second(1_614_265_330).unwrap();
+        let is_by = |signed, secret, body| by(signed).is_by(secret, body, sent);
+        assert!(is_by(signed, secret, body));
+        assert!(!is_by(signed, secret, b"{}"));
+        assert!(!is_by(signed, &secret[6..], body));
+        for timestamp in ["1614265331", "yesterday", ""] {
+            assert!(
+                !is_by(Signed { timestamp, ..signed }, secret, body),
+                "{timestamp}"
+            );
+        }
+        let none = Signed {
+            signatures: "",
+            ..signed
+        };
+        assert!(!is_by(none, secret, body));
+        for (seconds, is_about) in [(300, true), (-300, true), (301, false), (-301, false)] {
+            let now = sent + SignedDuration::from_secs(seconds);
+            assert_eq!(by(signed).is_by(secret, body, now), is_about, "{seconds}");
+        }
+        // Signed with no key at all, as anybody can.
+        let forged = Signed {
+            signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=",
+            ..signed
+        };
+        assert!(!is_by(forged, "whsec_", body));
+        let github = Delivery {
+            forge: Forge::GitHub,
+            ..by(signed)
+        };
+        assert!(!github.is_by(secret, body, sent));
+    }
+
+    #[test]
+    fn one_repository_has_one_address_however_it_is_written() {
+        for url in [
+            "https://github.com/Mage-OS/mageos-magento2",
+            "https://github.com/mage-os/mageos-magento2.git",
+            "git@github.com:mage-os/mageos-magento2.git",
+            "ssh://git@github.com/mage-os/mageos-magento2.git",
+            "git://github.com/mage-os/mageos-magento2/",
+            "https://token:x@github.com/mage-os/mageos-magento2",
+        ] {
+            assert_eq!(address(url), "github.com/mage-os/mageos-magento2", "{url}");
+        }
+        assert_eq!(
+            address("https://git.example:8443/a/b.git"),
+            "git.example:8443/a/b"
+        );
+        let body = br#"{"ref": "refs/tags/1", "project": {"git_http_url": "https://g.example/a/b.git", "git_ssh_url": "git@g.example:a/b.git", "web_url": "https://g.example/a/b"}}"#;
+        assert_eq!(addresses(body), Some(["g.example/a/b".to_owned()].into()));
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"repository": {"clone_url": 1}}"#,
+            r#"{"project": null}"#,
+        ] {
+            assert_eq!(addresses(body.as_bytes()), None, "{body}");
+        }
+    }
+}
