@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mirror::config::Address;
 use mirror::server::healthcheck::{Probe, check};
 use mirror::server::{
-    Kind, Published, Readiness, RepositorySite, Resource, Server, Settings, Site, Tls, Variant,
+    ContentKind, PublishedSite, Readiness, RepositorySite, Resource, Server, Settings, Site, Tls, Variant,
 };
 use mirror::telemetry::Metrics;
 use mirror::util::compression::Coding;
@@ -47,7 +47,7 @@ impl Files {
         self.0.path().join(path.replace('/', "_"))
     }
 
-    fn publish(&self, path: &str, kind: Kind, body: impl AsRef<[u8]>) -> Resource {
+    fn publish(&self, path: &str, kind: ContentKind, body: impl AsRef<[u8]>) -> Resource {
         let (file, body) = (self.path(path), body.as_ref());
         std::fs::write(&file, body).expect("a file to publish");
         let (size, sha256) = (body.len() as u64, Sha256::of(body));
@@ -65,18 +65,18 @@ impl Files {
     /// One repository of each kind of thing below `/`, one below `/mirror/`, one below `/new/` without a snapshot.
     fn site(&self) -> Site {
         let root = vec![
-            self.publish("packages.json", Kind::Metadata, PACKAGES),
-            self.publish("p2/magento/x.json", Kind::Metadata, "{}"),
-            self.publish("include/all$ab.json", Kind::ArchivedMetadata, "{\"a\":1}"),
-            self.publish("packages/magento/x-1.0.zip", Kind::Archive, "0123456789"),
-            self.publish("packages/magento/empty-1.0.zip", Kind::Archive, ""),
-            self.publish("ledger.jsonl", Kind::Ledger, "{\"n\":1}\n"),
-            self.publish("lastupdate", Kind::Text, "now"),
-            self.publish("index.html", Kind::Page, "<p>root"),
+            self.publish("packages.json", ContentKind::Metadata, PACKAGES),
+            self.publish("p2/magento/x.json", ContentKind::Metadata, "{}"),
+            self.publish("include/all$ab.json", ContentKind::ArchivedMetadata, "{\"a\":1}"),
+            self.publish("packages/magento/x-1.0.zip", ContentKind::Archive, "0123456789"),
+            self.publish("packages/magento/empty-1.0.zip", ContentKind::Archive, ""),
+            self.publish("ledger.jsonl", ContentKind::Ledger, "{\"n\":1}\n"),
+            self.publish("lastupdate", ContentKind::Text, "now"),
+            self.publish("index.html", ContentKind::Page, "<p>root"),
         ];
         let mirror = vec![
-            self.publish("packages.json", Kind::Metadata, PACKAGES),
-            self.publish("index.html", Kind::Page, "<p>root"),
+            self.publish("packages.json", ContentKind::Metadata, PACKAGES),
+            self.publish("index.html", ContentKind::Page, "<p>root"),
         ];
         Site::new([
             repository("/", root),
@@ -99,7 +99,7 @@ fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
 struct Mirror {
     address: SocketAddr,
     addresses: Vec<SocketAddr>,
-    published: Published,
+    published: PublishedSite,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<usize>,
     _runtime: Runtime,
@@ -112,9 +112,9 @@ impl Mirror {
 
     fn with(site: Option<Site>, settings: Settings) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let published = Published::default();
+        let published = PublishedSite::default();
         if let Some(site) = site {
-            published.switch_to(site);
+            published.replace(site);
         }
         let server = runtime
             .block_on(Server::bind(settings, published.clone(), metrics()))
@@ -388,13 +388,13 @@ fn variant(files: &Files, path: &str, coding: Coding, body: &str) -> Variant {
 
 /// Metadata and a zip, each with variants.
 fn compressed(files: &Files) -> Site {
-    let mut json = files.publish("a.json", Kind::Metadata, "identity!");
+    let mut json = files.publish("a.json", ContentKind::Metadata, "identity!");
     json.variants = vec![
         variant(files, "a.json", Coding::Brotli, "br"),
         variant(files, "a.json", Coding::Zstd, "zst"),
         variant(files, "a.json", Coding::Gzip, "gzip"),
     ];
-    let mut zip = files.publish("a.zip", Kind::Archive, "0123456789");
+    let mut zip = files.publish("a.zip", ContentKind::Archive, "0123456789");
     zip.variants = vec![
         variant(files, "a.zip", Coding::Zstd, "zstd zip"),
         variant(files, "a.zip", Coding::Gzip, "gzip zip!"),
@@ -475,12 +475,12 @@ fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
         [file].into(),
         "of what was published nothing is damaged"
     );
-    let mut json = files.publish("b.json", Kind::Metadata, "identity");
+    let mut json = files.publish("b.json", ContentKind::Metadata, "identity");
     json.variants = vec![variant(&files, "b.json", Coding::Gzip, "gzip")];
     std::fs::write(files.path("b.json.gz"), "gzap").expect("a damaged variant");
     mirror
         .published
-        .switch_to(Site::new([repository("/", vec![json])]).expect("a valid site"));
+        .replace(Site::new([repository("/", vec![json])]).expect("a valid site"));
     let answer = mirror
         .client()
         .ask("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
@@ -659,8 +659,8 @@ fn a_host_is_one_and_has_only_what_hosts_have() {
 #[test]
 fn a_base_without_its_slash_is_redirected_on_the_same_host() {
     let files = Files::new();
-    let page = files.publish("index.html", Kind::Page, "page");
-    let odd = files.publish("index.html", Kind::Page, "page");
+    let page = files.publish("index.html", ContentKind::Page, "page");
+    let odd = files.publish("index.html", ContentKind::Page, "page");
     let site = Site::new([
         repository("/a/mirror/", vec![page]),
         repository("/x:y z/", vec![odd]),
@@ -824,7 +824,7 @@ fn large_files_arrive_whole_and_in_parts() {
     let body = noise(5 << 20);
     let site = Site::new([repository(
         "/",
-        vec![files.publish("a.zip", Kind::Archive, &body)],
+        vec![files.publish("a.zip", ContentKind::Archive, &body)],
     )]);
     let mirror = Mirror::start(Some(site.expect("a valid site")));
     assert!(mirror.get("/a.zip").body == body);
@@ -891,9 +891,9 @@ fn an_unpublished_site_is_unavailable_and_not_ready() {
     );
     mirror
         .published
-        .switch_to(Site::new([repository("/", vec![])]).expect("a site without snapshots"));
+        .replace(Site::new([repository("/", vec![])]).expect("a site without snapshots"));
     assert_eq!(mirror.published.readiness(), Readiness::Unpublished);
-    mirror.published.switch_to(files.site());
+    mirror.published.replace(files.site());
     assert_eq!(mirror.published.readiness(), Readiness::Ready);
     assert_eq!(mirror.get("/packages.json").status, 200);
     check(&mirror.address.into(), Probe::Ready, SOON).expect("ready");
@@ -929,7 +929,7 @@ fn large() -> Vec<u8> {
 /// A server with one large zip, and a client that has read only the head of its answer.
 fn slow_download(settings: Settings) -> (Files, Mirror, Client) {
     let files = Files::new();
-    let large_zip = files.publish("large.zip", Kind::Archive, large());
+    let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
     let mirror = Mirror::with(Some(site), settings);
     let mut client = mirror.client();
@@ -942,10 +942,10 @@ fn slow_download(settings: Settings) -> (Files, Mirror, Client) {
 fn a_download_finishes_on_the_site_it_began_on() {
     let (files, mirror, mut client) = slow_download(settings());
     std::fs::remove_file(files.path("large.zip")).expect("a removed file");
-    let next = files.publish("packages.json", Kind::Metadata, PACKAGES);
+    let next = files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     mirror
         .published
-        .switch_to(Site::new([repository("/", vec![next])]).expect("a valid site"));
+        .replace(Site::new([repository("/", vec![next])]).expect("a valid site"));
     assert_eq!(mirror.get("/large.zip").status, 404);
     assert_eq!(mirror.get("/packages.json").status, 200);
     let mut body = vec![0; large().len()];
@@ -985,7 +985,7 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
         ("http", "--http2-prior-knowledge"),
     ] {
         let files = Files::new();
-        let large_zip = files.publish("large.zip", Kind::Archive, large());
+        let large_zip = files.publish("large.zip", ContentKind::Archive, large());
         let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
         let (certificate, key) = authority.server_files();
         let tls = Some(Tls {
@@ -1020,7 +1020,7 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
 fn large_files_are_copied_and_referred_to_with_one_result() {
     let files = Files::new();
     let body = noise((5 << 20) + 1);
-    let zip = files.publish("a.zip", Kind::Archive, &body);
+    let zip = files.publish("a.zip", ContentKind::Archive, &body);
     let mirror = Mirror::start(Some(
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
@@ -1034,7 +1034,7 @@ fn large_files_are_copied_and_referred_to_with_one_result() {
 #[test]
 fn a_flipped_bit_in_a_large_file_is_never_sent() {
     let (files, body) = (Files::new(), large());
-    let zip = files.publish("large.zip", Kind::Archive, &body);
+    let zip = files.publish("large.zip", ContentKind::Archive, &body);
     let mirror = Mirror::start(Some(
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
@@ -1080,8 +1080,8 @@ fn draining_finishes_what_has_begun_and_refuses_the_rest() {
 #[test]
 fn who_is_connected_when_the_server_ends_is_answered() {
     let files = Files::new();
-    let published = Published::default();
-    published.switch_to(files.site());
+    let published = PublishedSite::default();
+    published.replace(files.site());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let authority = Authority::new();
     let (certificate, key) = authority.server_files();
@@ -1269,7 +1269,7 @@ fn say_much(client: &mut Client) {
 fn who_has_said_much_at_once_is_cut_like_all_others() {
     let short = Duration::from_secs(1);
     let files = Files::new();
-    let large_zip = files.publish("large.zip", Kind::Archive, large());
+    let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
     let quick = Settings {
         idle_timeout: short,
@@ -1376,8 +1376,8 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
     let files = Files::new();
     let site = || {
         let site = vec![
-            files.publish("large.zip", Kind::Archive, large()),
-            files.publish("packages.json", Kind::Metadata, noise(1 << 20)),
+            files.publish("large.zip", ContentKind::Archive, large()),
+            files.publish("packages.json", ContentKind::Metadata, noise(1 << 20)),
         ];
         Site::new([repository("/", site)]).expect("a valid site")
     };
@@ -1467,7 +1467,11 @@ fn a_port_in_use_is_named() {
     let mirror = Mirror::start(None);
     let runtime = Runtime::new().expect("a runtime");
     let listen = vec![mirror.address.into()];
-    let server = Server::bind(Settings { listen, ..settings() }, Published::default(), metrics());
+    let server = Server::bind(
+        Settings { listen, ..settings() },
+        PublishedSite::default(),
+        metrics(),
+    );
     let error = runtime.block_on(server).err().expect("a port in use").to_string();
     let expected = format!(
         "failed to listen on `{}`: Address already in use (os error 98)\nhint: another process has the port",
@@ -1479,8 +1483,8 @@ fn a_port_in_use_is_named() {
 #[test]
 fn a_site_that_contradicts_itself_is_refused() {
     let files = Files::new();
-    let root = || files.publish("packages.json", Kind::Metadata, PACKAGES);
-    let zip = || files.publish("a.zip", Kind::Archive, "zip");
+    let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
+    let zip = || files.publish("a.zip", ContentKind::Archive, "zip");
     for (repositories, message) in [
         (
             vec![repository("/a", vec![])],
@@ -1518,7 +1522,7 @@ fn a_site_that_contradicts_itself_is_refused() {
 #[test]
 fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served() {
     let files = Files::new();
-    let root = || files.publish("packages.json", Kind::Metadata, PACKAGES);
+    let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     let missing = Resource {
         file: files.path("missing"),
         ..root()
@@ -1530,7 +1534,7 @@ fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served(
     let longer = Resource { size: 5, ..root() };
     for damaged in [missing, other, longer] {
         let file = damaged.file.clone();
-        let zip = files.publish("a.zip", Kind::Archive, "zip");
+        let zip = files.publish("a.zip", ContentKind::Archive, "zip");
         let site = Site::new([repository("/", vec![damaged, zip])]).expect("a valid site");
         let mirror = Mirror::start(Some(site));
         assert_eq!(mirror.get("/a.zip").status, 200);
@@ -1548,7 +1552,7 @@ fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
         base_path: base_path.to_owned(),
         resources: None,
     };
-    let changed = files.publish("packages.json", Kind::Metadata, "{\"packages\":{}}");
+    let changed = files.publish("packages.json", ContentKind::Metadata, "{\"packages\":{}}");
     for _ in 0..2 {
         let site = Site::new([
             as_before("/"),
@@ -1563,7 +1567,7 @@ fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
             ),
             as_before("/never/"),
         ]);
-        mirror.published.switch_to(site.expect("a valid site"));
+        mirror.published.replace(site.expect("a valid site"));
         assert_eq!(mirror.get("/packages/magento/x-1.0.zip").text(), "0123456789");
         assert_eq!(mirror.get("/mirror/packages.json").text(), "{\"packages\":{}}");
         assert_eq!(mirror.get("/never/packages.json").status, 503);
@@ -1578,7 +1582,7 @@ fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
         size: n,
         sha256: Sha256([7; 32]),
         last_modified: SECONDS,
-        kind: Kind::Archive,
+        kind: ContentKind::Archive,
         variants: vec![],
     });
     let zips = zips.collect();
@@ -1599,8 +1603,8 @@ fn http_2_on_the_same_port() {
     }
     let files = Files::new();
     let site = vec![
-        files.publish("packages.json", Kind::Metadata, PACKAGES),
-        files.publish("large.zip", Kind::Archive, large()),
+        files.publish("packages.json", ContentKind::Metadata, PACKAGES),
+        files.publish("large.zip", ContentKind::Archive, large()),
     ];
     let mirror = Mirror::start(Some(Site::new([repository("/", site)]).expect("a valid site")));
     for (path, body, written) in [
@@ -1723,12 +1727,12 @@ fn a_unix_socket_is_served_replaced_and_removed() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
     let listen = vec![([127, 0, 0, 1], 0).into(), Address::Unix(path.clone())];
     let runtime = Runtime::new().expect("a runtime");
-    let published = Published::default();
+    let published = PublishedSite::default();
     let site = vec![
-        files.publish("packages.json", Kind::Metadata, PACKAGES),
-        files.publish("large.zip", Kind::Archive, large()),
+        files.publish("packages.json", ContentKind::Metadata, PACKAGES),
+        files.publish("large.zip", ContentKind::Archive, large()),
     ];
-    published.switch_to(Site::new([repository("/", site)]).expect("a valid site"));
+    published.replace(Site::new([repository("/", site)]).expect("a valid site"));
     let bind = |listen: &[Address]| {
         let settings = Settings {
             listen: listen.to_vec(),
@@ -1848,8 +1852,8 @@ fn one_client_cannot_take_every_place() {
 fn a_reader_that_drips_is_cut_off() {
     let files = Files::new();
     let body = vec![7; 32 << 20];
-    let mut site = vec![files.publish("large.zip", Kind::Archive, &body)];
-    site.push(files.publish("packages.json", Kind::Metadata, PACKAGES));
+    let mut site = vec![files.publish("large.zip", ContentKind::Archive, &body)];
+    site.push(files.publish("packages.json", ContentKind::Metadata, PACKAGES));
     let mirror = Mirror::with(
         Some(Site::new([repository("/", site)]).expect("a valid site")),
         Settings {

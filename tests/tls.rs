@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lab::{Lab, Project, free_port, get};
 use mirror::config::Address;
 use mirror::server::healthcheck::{Probe, check};
-use mirror::server::{Published, Server, Settings, Tls};
+use mirror::server::{PublishedSite, Server, Settings, Tls};
 use mirror::telemetry::Metrics;
 use support::tls::Authority;
 use tokio::runtime::Runtime;
@@ -39,7 +39,7 @@ fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Re
         ..Settings::default()
     };
     let metrics = Metrics::new(Path::new("/"))?;
-    runtime.block_on(Server::bind(settings, Published::default(), metrics))
+    runtime.block_on(Server::bind(settings, PublishedSite::default(), metrics))
 }
 
 impl Mirror {

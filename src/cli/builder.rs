@@ -137,7 +137,7 @@ impl Builder<'_> {
 
     /// Puts the cycles forward that were asked for.
     fn heed_pushes(&self, agenda: &mut [Due]) {
-        let asked = self.follower.published.take_asked();
+        let asked = self.follower.published.take_requested_cycles();
         for (repository, due) in self.setup.repositories.iter().zip(agenda) {
             if asked.contains(&repository.name) {
                 let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + CALM);

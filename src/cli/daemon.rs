@@ -73,7 +73,7 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
                     scrub(setup, stores, published, &scrubbed, over);
                 });
                 if may_build {
-                    published.listen_to(pushes(setup));
+                    published.set_webhooks(pushes(setup));
                 }
                 let builder = Builder {
                     setup,

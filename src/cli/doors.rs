@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::setup::Setup;
-use crate::server::{Door, Doors, Published, Users};
+use crate::server::{AccessRule, AccessRules, PublishedSite, Users};
 
 /// The files of users, by repository.
 pub(super) struct Keys {
@@ -36,7 +36,7 @@ pub(super) fn check(setup: &Setup) -> anyhow::Result<()> {
 
 impl Keys {
     /// Opens the repositories of `setup` to their users, and the others to everybody, before any of them is served.
-    pub(super) fn hand_out(setup: &Setup, published: &Published) -> Self {
+    pub(super) fn hand_out(setup: &Setup, published: &PublishedSite) -> Self {
         let configured = setup.config.repositories.iter().map(|r| r.users.clone());
         let repositories = setup.repositories.iter().zip(configured);
         let mut keys = Self {
@@ -47,31 +47,31 @@ impl Keys {
                     file,
                     found: None,
                     seen: None,
-                    users: Arc::new(Users::nobody()),
+                    users: Arc::new(Users::none()),
                 })
                 .collect(),
         };
         // Once to find them, and once to read them.
         keys.look();
         keys.look();
-        published.guard(keys.doors());
+        published.set_access_rules(keys.doors());
         keys
     }
 
     /// Takes changed files over.
-    pub(super) fn renew(&mut self, published: &Published) {
+    pub(super) fn renew(&mut self, published: &PublishedSite) {
         if self.look() {
-            published.guard(self.doors());
+            published.set_access_rules(self.doors());
         }
     }
 
-    fn doors(&self) -> Doors {
-        let key = |key: &Key| Door {
+    fn doors(&self) -> AccessRules {
+        let key = |key: &Key| AccessRule {
             name: key.name.clone(),
             base: key.base.clone(),
             users: key.file.as_ref().map(|_| Arc::clone(&key.users)),
         };
-        Doors::new(self.repositories.iter().map(key).collect())
+        AccessRules::new(self.repositories.iter().map(key).collect())
     }
 
     /// Answers whether any users are others than before.

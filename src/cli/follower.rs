@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::publisher::publish;
 use super::setup::Setup;
-use crate::server::Published;
+use crate::server::PublishedSite;
 use crate::store::Repository;
 
 /// How often it is looked for new variants, each of which means to publish everything anew.
@@ -17,7 +17,7 @@ type State = (Option<u64>, Option<SystemTime>);
 pub(super) struct Follower<'a> {
     setup: &'a Setup,
     pub(super) stores: &'a [Repository],
-    pub(super) published: &'a Published,
+    pub(super) published: &'a PublishedSite,
     /// What is served of each repository.
     served: Vec<State>,
     /// Whether anything was put before the server: until then it serves what another configuration had.
@@ -28,7 +28,7 @@ pub(super) struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    pub(super) fn new(setup: &'a Setup, stores: &'a [Repository], published: &'a Published) -> Self {
+    pub(super) fn new(setup: &'a Setup, stores: &'a [Repository], published: &'a PublishedSite) -> Self {
         Self {
             setup,
             stores,

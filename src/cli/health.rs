@@ -9,20 +9,20 @@ use anyhow::Context as _;
 use super::Exit;
 use super::setup::Setup;
 use crate::config;
-use crate::server::OwnName;
+use crate::server::LocalSocket;
 use crate::server::healthcheck::{self, Probe};
 
 /// How long is waited for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The own address of the server with the configuration `named` on the command line.
-pub(super) fn own_name(named: Option<&Path>) -> OwnName {
-    OwnName::of(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
+pub(super) fn own_name(named: Option<&Path>) -> LocalSocket {
+    LocalSocket::new(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
 }
 
 /// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
 pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
-    let answer = healthcheck::check_own(&own_name(named), Probe::Health, PATIENCE)?;
+    let answer = healthcheck::check_local(&own_name(named), Probe::Health, PATIENCE)?;
     Some(answer.map(|()| Exit::Complete))
 }
 

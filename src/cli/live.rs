@@ -11,7 +11,7 @@ use super::seen::Seen;
 use super::setup::{self, Setup};
 use crate::cycle::Report;
 use crate::metadata::pages;
-use crate::server::{Kind, Live, Published};
+use crate::server::{ContentKind, PublishedSite, StatusFile};
 use crate::status::{self, Facts, Figures};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Repository, Scrub, Space, Volume};
@@ -27,14 +27,14 @@ struct Known {
     cycles: Cycles,
     complete: bool,
     state: status::State,
-    texts: Vec<(String, Kind, Vec<u8>)>,
+    texts: Vec<(String, ContentKind, Vec<u8>)>,
     figures: Figures,
 }
 
 /// Whom to tell.
 #[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
-    pub published: &'a Published,
+    pub published: &'a PublishedSite,
     pub metrics: &'a Metrics,
 }
 
@@ -122,12 +122,12 @@ impl<'a> Keeper<'a> {
         let doing = repositories().zip(&self.doing);
         texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
         texts.extend(overview(self.setup, &self.known));
-        self.told.published.tell(texts);
+        self.told.published.set_status_files(texts);
     }
 }
 
 /// The page at the root of the host, where that is no repository's; it names none that is private.
-fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
+fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<StatusFile> {
     let listed: Vec<_> = setup
         .repositories
         .iter()
@@ -147,18 +147,18 @@ fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<Live> {
         return None;
     }
     let page = status::overview(setup.config.site.name.as_deref(), &listed)?;
-    Some(Live {
+    Some(StatusFile {
         path: "/".to_owned(),
-        kind: Kind::Page,
+        kind: ContentKind::Page,
         bytes: page.into_string().into_bytes(),
     })
 }
 
-fn progress_of(repository: &setup::Repository, doing: &Doing) -> Live {
+fn progress_of(repository: &setup::Repository, doing: &Doing) -> StatusFile {
     let document = status::progress_document(doing.progress.as_ref(), doing.next);
-    Live {
+    StatusFile {
         path: format!("{}progress.json", repository.base_url.path()),
-        kind: Kind::Metadata,
+        kind: ContentKind::Metadata,
         bytes: format!("{document:#}\n").into_bytes(),
     }
 }
@@ -238,22 +238,26 @@ fn releases(
     })
 }
 
-fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kind, Vec<u8>)> {
+fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
     let mut texts = vec![
         (
             "mirror.json".to_owned(),
-            Kind::Metadata,
+            ContentKind::Metadata,
             format!("{:#}\n", status::document(facts)),
         ),
         (
             "status.html".to_owned(),
-            Kind::Page,
+            ContentKind::Page,
             status::page(facts).into_string(),
         ),
     ];
     if facts.snapshot.is_none() {
         // In the place of the page that publication puts there.
-        texts.push((String::new(), Kind::Page, status::page(facts).into_string()));
+        texts.push((
+            String::new(),
+            ContentKind::Page,
+            status::page(facts).into_string(),
+        ));
     }
     let trace = format!("project/trace/{}", repository.base_url.host());
     for (path, text) in [
@@ -261,13 +265,13 @@ fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kin
         ("lastsync".to_owned(), facts.last_sync()),
         (trace, facts.trace()),
     ] {
-        texts.extend(text.map(|text| (path, Kind::Text, text)));
+        texts.extend(text.map(|text| (path, ContentKind::Text, text)));
     }
     // Before the first snapshot, which has its own, the status page is all that there is.
     for (path, text) in pages::ASSETS {
         let kind = match path.ends_with(".css") {
-            true => Kind::Style,
-            false => Kind::Script,
+            true => ContentKind::Style,
+            false => ContentKind::Script,
         };
         texts.push((path.to_owned(), kind, text.to_owned()));
     }
@@ -279,8 +283,8 @@ fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Kin
 }
 
 impl Known {
-    fn texts(&self) -> impl Iterator<Item = Live> {
-        self.texts.iter().map(|(path, kind, bytes)| Live {
+    fn texts(&self) -> impl Iterator<Item = StatusFile> {
+        self.texts.iter().map(|(path, kind, bytes)| StatusFile {
             path: path.clone(),
             kind: *kind,
             bytes: bytes.clone(),

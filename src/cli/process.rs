@@ -13,7 +13,7 @@ use super::Exit;
 use super::live::Told;
 use super::reload::Request;
 use crate::config::{self, Config};
-use crate::server::{self, AccessLog, OwnName, Published, Server};
+use crate::server::{self, AccessLog, LocalSocket, PublishedSite, Server};
 use crate::telemetry::Metrics;
 use crate::util::cancel::CancelFlag;
 
@@ -33,7 +33,7 @@ pub(super) struct Signals {
 /// Starts the server, also at its `own` address, and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
 pub(super) fn with_server(
     config: &Config,
-    own: OwnName,
+    own: LocalSocket,
     work: impl FnOnce(Told<'_>, &Signals) + Send,
 ) -> anyhow::Result<Exit> {
     allow_descriptors(config.serve.max_connections.get());
@@ -47,7 +47,7 @@ pub(super) fn with_server(
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let (published, metrics) = (Published::default(), Metrics::new(&config.data)?);
+    let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
     let server = Server::bind(
         settings(&config.serve, own, config.log),
         published.clone(),
@@ -151,7 +151,7 @@ pub(super) fn tls(configured: &config::Tls) -> server::Tls {
     }
 }
 
-fn settings(configured: &config::Serve, own: OwnName, log: config::Log) -> server::Settings {
+fn settings(configured: &config::Serve, own: LocalSocket, log: config::Log) -> server::Settings {
     server::Settings {
         listen: configured.listen.clone(),
         admin: configured.admin.clone(),

@@ -5,7 +5,7 @@ use super::setup::{self, Setup};
 use crate::config::Compression;
 use crate::ledger::Release;
 use crate::metadata::search_files;
-use crate::server::{Kind, Published, RepositorySite, Resource, Site, Variant};
+use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant};
 use crate::store::Repository;
 use crate::store::variants::Variants;
 use crate::util::cancel::CancelFlag;
@@ -22,7 +22,7 @@ const SMALLEST: u64 = 512;
 pub(super) fn publish(
     setup: &Setup,
     stores: &[Repository],
-    published: &Published,
+    published: &PublishedSite,
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
     let mut errors = Vec::new();
     let site = |(repository, store): (&setup::Repository, &Repository)| {
@@ -41,7 +41,7 @@ pub(super) fn publish(
         site
     };
     let sites: Vec<_> = setup.repositories.iter().zip(stores).map(site).collect();
-    published.switch_to(Site::new(sites)?);
+    published.replace(Site::new(sites)?);
     heap::give_back();
     Ok(errors)
 }
@@ -100,11 +100,11 @@ fn compress(
     Ok(made)
 }
 
-fn effort_for(kind: Kind, level: Compression) -> Option<Effort> {
+fn effort_for(kind: ContentKind, level: Compression) -> Option<Effort> {
     match kind {
         // It grows under its URL.
-        Kind::Ledger => None,
-        Kind::Archive => (level == Compression::All).then_some(Effort::Fast),
+        ContentKind::Ledger => None,
+        ContentKind::Archive => (level == Compression::All).then_some(Effort::Fast),
         _ => (level != Compression::None).then_some(Effort::Thorough),
     }
 }
@@ -136,7 +136,7 @@ pub(super) fn site(repository: &setup::Repository, store: &Repository) -> anyhow
             size,
             sha256,
             last_modified: last.unwrap_or_default(),
-            kind: Kind::Ledger,
+            kind: ContentKind::Ledger,
             variants: Vec::new(),
         });
         // All that were ever published, whatever this snapshot names.
@@ -148,7 +148,7 @@ pub(super) fn site(repository: &setup::Repository, store: &Repository) -> anyhow
                 size: release.size,
                 sha256: release.sha256,
                 last_modified: time.as_second(),
-                kind: Kind::Archive,
+                kind: ContentKind::Archive,
                 variants: variants.of(release.sha256).iter().map(variant).collect(),
             }))
         });
@@ -160,18 +160,18 @@ pub(super) fn site(repository: &setup::Repository, store: &Repository) -> anyhow
     })
 }
 
-fn kind(path: &str) -> Kind {
+fn kind(path: &str) -> ContentKind {
     let extension = std::path::Path::new(path)
         .extension()
         .and_then(std::ffi::OsStr::to_str);
     match extension {
-        _ if path == search_files::SEARCH => Kind::Search,
-        _ if path == search_files::LIST => Kind::List,
-        _ if path.starts_with("include/") => Kind::ArchivedMetadata,
-        Some("html") => Kind::Page,
-        Some("css") => Kind::Style,
-        Some("js") => Kind::Script,
-        _ => Kind::Metadata,
+        _ if path == search_files::SEARCH => ContentKind::Search,
+        _ if path == search_files::LIST => ContentKind::List,
+        _ if path.starts_with("include/") => ContentKind::ArchivedMetadata,
+        Some("html") => ContentKind::Page,
+        Some("css") => ContentKind::Style,
+        Some("js") => ContentKind::Script,
+        _ => ContentKind::Metadata,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::setup::Setup;
-use crate::server::Pushes;
+use crate::server::WebhookConfig;
 use crate::webhook::address;
 
 /// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
 /// and by the one that it is rewritten to.
-pub(super) fn pushes(setup: &Setup) -> Pushes {
+pub(super) fn pushes(setup: &Setup) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &setup.repositories {
         for url in repository.recipe.urls() {
@@ -28,7 +28,7 @@ pub(super) fn pushes(setup: &Setup) -> Pushes {
         .push
         .iter()
         .map(|push| (push.from, push.secret.clone()));
-    Pushes {
+    WebhookConfig {
         secrets: secrets.collect(),
         repositories,
     }

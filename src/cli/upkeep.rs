@@ -10,7 +10,7 @@ use super::commands;
 use super::setup::Setup;
 use crate::cycle::Again;
 use crate::ledger::Release;
-use crate::server::Published;
+use crate::server::PublishedSite;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
 use crate::util::cancel::CancelFlag;
 
@@ -21,7 +21,7 @@ const EMPTY: Duration = Duration::from_secs(60);
 pub(super) fn scrub(
     setup: &Setup,
     stores: &[Repository],
-    published: &Published,
+    published: &PublishedSite,
     scrubbed: &Scrub,
     stop: &CancelFlag,
 ) {

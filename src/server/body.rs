@@ -16,7 +16,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::file::{Mapped, Piece, Wanted};
 use super::integrity::{Integrity, PIECE};
 use super::room::{COPIES, FRAMES};
@@ -71,7 +71,7 @@ impl Body {
     /// Opens a file and compares what is wanted of it, on a blocking thread unless it is at hand.
     pub(super) async fn open(
         path: &Arc<Path>,
-        kind: Kind,
+        kind: ContentKind,
         size: u64,
         integrity: Integrity,
         part: Range<u64>,

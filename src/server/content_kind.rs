@@ -8,7 +8,7 @@ const REVALIDATED: &str = "max-age=0, must-revalidate";
 
 /// What a resource is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ContentKind {
     /// `packages.json`, `p2/…`, `mirror.json`: JSON that the next snapshot may change.
     Metadata,
     /// `search.json`: metadata that a query takes a part of.
@@ -30,7 +30,7 @@ pub enum Kind {
     Text,
 }
 
-impl Kind {
+impl ContentKind {
     pub(super) const COUNT: usize = Self::Text as usize + 1;
 
     /// What its requests are counted as.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::integrity::{Integrity, PIECE};
 use super::mapping::{FRESH, Mapping, Stamp};
 use super::room::{FILES, Open, Room};
@@ -58,7 +58,7 @@ impl Mapped {
     /// When the file cannot be opened or read, or is not the one that was published with `size` bytes.
     pub(super) fn open(
         path: &Arc<Path>,
-        kind: Kind,
+        kind: ContentKind,
         size: u64,
         integrity: Integrity,
         part: Range<u64>,

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 
 use super::body::Body;
 use super::conditional::Verdict;
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::head;
 use super::range::{Part, part};
 use super::reply::Reply;
@@ -18,7 +18,7 @@ use super::site::{Content, Entry, Representation};
 use crate::util::compression::Coding;
 
 pub(super) struct Selected<'e> {
-    kind: Kind,
+    kind: ContentKind,
     coding: Option<Coding>,
     representation: &'e Representation,
     /// Of the URL.
@@ -76,7 +76,7 @@ impl<'e> Selected<'e> {
             // A variant is a file of its own: it never grows.
             Content::Disk(path) => {
                 let kind = if self.coding.is_some() {
-                    Kind::Archive
+                    ContentKind::Archive
                 } else {
                     self.kind
                 };
@@ -92,7 +92,7 @@ impl<'e> Selected<'e> {
             let (first, last, size) = (range.start, range.end - 1, self.representation.size);
             header.add(CONTENT_RANGE, format_args!("bytes {first}-{last}/{size}"));
         }
-        if self.kind == Kind::Archive {
+        if self.kind == ContentKind::Archive {
             let name = file_name(self.path);
             if is_plain(name) {
                 let value = format_args!("attachment; filename=\"{name}\"");

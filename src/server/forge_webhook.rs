@@ -17,7 +17,7 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::connection_limits::network;
-use super::published::Published;
+use super::published::PublishedSite;
 use super::reply::Reply;
 use super::request::Fields;
 use super::responses::{not_found, text, unavailable};
@@ -48,20 +48,20 @@ static CLIENTS: [Semaphore; 1 << u8::BITS] = [const { Semaphore::const_new(1) };
 
 /// Whose deliveries are taken, and what each starts.
 #[derive(Default)]
-pub struct Pushes {
+pub struct WebhookConfig {
     pub secrets: Vec<(Forge, Secret)>,
     /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::address).
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Whether any are taken here.
-pub(super) fn are_taken(published: &Published) -> bool {
-    !published.pushes().secrets.is_empty()
+pub(super) fn are_taken(published: &PublishedSite) -> bool {
+    !published.webhooks().secrets.is_empty()
 }
 
 /// Answers a delivery of a client.
 pub(super) async fn take<B>(
-    published: &Published,
+    published: &PublishedSite,
     client: Option<IpAddr>,
     fields: &Fields<'_>,
     body: &mut B,
@@ -69,7 +69,7 @@ pub(super) async fn take<B>(
 where
     B: hyper::body::Body + Unpin + ?Sized,
 {
-    let pushes = published.pushes();
+    let pushes = published.webhooks();
     if pushes.secrets.is_empty() {
         return not_found();
     }
@@ -145,7 +145,7 @@ async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Result<Vec
     Ok(bytes)
 }
 
-fn answer(pushes: &Pushes, published: &Published, delivery: Delivery<'_>, body: &[u8]) -> Reply {
+fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<'_>, body: &[u8]) -> Reply {
     let secrets = pushes
         .secrets
         .iter()
@@ -186,7 +186,7 @@ fn answer(pushes: &Pushes, published: &Published, delivery: Delivery<'_>, body: 
     }
     for name in names {
         tracing::info!(repository = name, forge = ?delivery.forge, "a push asks for a cycle");
-        published.ask(name);
+        published.request_cycle(name);
     }
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }

@@ -8,7 +8,7 @@ use super::content_encoding::choose;
 use super::file_response::Selected;
 use super::forge_webhook::{self, PUSH};
 use super::health::{self, METRICS, Probe};
-use super::published::Published;
+use super::published::PublishedSite;
 use super::reply::Reply;
 use super::request::{Name, Request};
 use super::responses::{
@@ -18,7 +18,7 @@ use super::responses::{
 use super::router::{Route, decode, route};
 use super::server::Shared;
 use super::site::{Content, Entry, Representation, Site};
-use super::users::{Admission, Doors};
+use super::users::{AccessRules, Admission};
 
 /// What may be asked at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
     // The site first: what it has is guarded by then.
     let site = published.site();
     let site = site.as_deref();
-    let is_private = match published.doors() {
+    let is_private = match published.access_rules() {
         Some(doors) => match admit(&doors, site, peer, request).await {
             Ok(is_private) => is_private,
             Err(refused) => return refused,
@@ -149,7 +149,7 @@ async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
 
 /// Whether what is asked for is private; the answer to whoever may not have it.
 async fn admit(
-    doors: &Doors,
+    doors: &AccessRules,
     site: Option<&Site>,
     peer: &Peer,
     request: &Request<'_>,
@@ -161,7 +161,7 @@ async fn admit(
     let mut is_private = false;
     for users in doors.of(&path, owner) {
         is_private = true;
-        let mut refused = match users.admit(&request.fields, peer.ip.map(network)).await {
+        let mut refused = match users.authenticate(&request.fields, peer.ip.map(network)).await {
             Admission::Admitted => continue,
             Admission::Refused => Answer::new("unauthorized", unauthorized()),
             Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
@@ -172,7 +172,7 @@ async fn admit(
     Ok(is_private)
 }
 
-async fn published_at(published: &Published, site: Option<&Site>, request: &Request<'_>) -> Answer {
+async fn published_at(published: &PublishedSite, site: Option<&Site>, request: &Request<'_>) -> Answer {
     let routed = site.map_or(Route::Unpublished, |site| route(site, request.path));
     let (texts, told);
     let (entry, path) = match &routed {
@@ -180,7 +180,7 @@ async fn published_at(published: &Published, site: Option<&Site>, request: &Requ
         Route::MissingSlash(location) => return Answer::new("redirect", redirect(location)),
         // What is said about the mirror itself, also before anything is published.
         Route::Unpublished | Route::NotFound => {
-            (texts, told) = (published.texts(), decode(request.path));
+            (texts, told) = (published.status_files(), decode(request.path));
             match told.as_deref().and_then(|path| Some((texts.get(path)?, path))) {
                 Some(told) => told,
                 None if matches!(routed, Route::NotFound) => return Answer::new("not_found", not_found()),
@@ -193,7 +193,7 @@ async fn published_at(published: &Published, site: Option<&Site>, request: &Requ
 }
 
 /// Answers with the entry that is published at `path`.
-async fn found(published: &Published, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
+async fn found(published: &PublishedSite, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
     let route = entry.kind.route();
     let (mut coding, mut representation) = choose(entry, &request.fields);
     loop {
@@ -218,7 +218,7 @@ async fn found(published: &Published, entry: &Entry, path: &str, request: &Reque
     }
 }
 
-fn damaged(published: &Published, entry: &Entry, request: &Request<'_>, error: &anyhow::Error) -> Reply {
+fn damaged(published: &PublishedSite, entry: &Entry, request: &Request<'_>, error: &anyhow::Error) -> Reply {
     if is_news(published, &entry.identity) {
         tracing::error!(
             error = format!("{error:#}"),
@@ -230,7 +230,7 @@ fn damaged(published: &Published, entry: &Entry, request: &Request<'_>, error: &
 }
 
 /// Reports a damaged file to whoever repairs it; answers whether it was not reported since the reports were last taken.
-fn is_news(published: &Published, representation: &Representation) -> bool {
+fn is_news(published: &PublishedSite, representation: &Representation) -> bool {
     match &representation.content {
         Content::Disk(file) => published.report_damaged(file),
         Content::Memory(_) => true,

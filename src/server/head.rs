@@ -7,7 +7,7 @@ use hyper::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::reply::Header;
 use super::site::Representation;
 use crate::util::compression::Coding;
@@ -20,17 +20,22 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const CODINGS: usize = Coding::ALL.len() + 1;
 
 /// The header of a 304: what a cache may have to know anew, and nothing that it has from the 200 (RFC 9110 section 15.4.5).
-pub(super) fn not_modified(kind: Kind, representation: &Representation) -> Header {
-    static COMMON: [OnceLock<Header>; Kind::COUNT] = [const { OnceLock::new() }; Kind::COUNT];
+pub(super) fn not_modified(kind: ContentKind, representation: &Representation) -> Header {
+    static COMMON: [OnceLock<Header>; ContentKind::COUNT] = [const { OnceLock::new() }; ContentKind::COUNT];
     let mut header = Header::from(COMMON[kind as usize].get_or_init(|| common(kind)));
     header.append(representation.validators.etag_line());
     header
 }
 
 /// The header of an answer with so many bytes of the representation.
-pub(super) fn of(kind: Kind, coding: Option<Coding>, representation: &Representation, length: u64) -> Header {
-    static WHOLE: [[OnceLock<Header>; CODINGS]; Kind::COUNT] =
-        [const { [const { OnceLock::new() }; CODINGS] }; Kind::COUNT];
+pub(super) fn of(
+    kind: ContentKind,
+    coding: Option<Coding>,
+    representation: &Representation,
+    length: u64,
+) -> Header {
+    static WHOLE: [[OnceLock<Header>; CODINGS]; ContentKind::COUNT] =
+        [const { [const { OnceLock::new() }; CODINGS] }; ContentKind::COUNT];
     let known = &WHOLE[kind as usize][coding.map_or(0, |coding| coding as usize + 1)];
     let mut header = Header::from(known.get_or_init(|| whole(kind, coding)));
     header.append(representation.validators.lines());
@@ -43,7 +48,7 @@ pub(super) fn of(kind: Kind, coding: Option<Coding>, representation: &Representa
     header
 }
 
-fn common(kind: Kind) -> Header {
+fn common(kind: ContentKind) -> Header {
     let mut header = Header::default();
     header.add(CACHE_CONTROL, kind.cache_control());
     // Also while there is no variant yet: a cache must not keep for everybody what it got for one.
@@ -54,7 +59,7 @@ fn common(kind: Kind) -> Header {
     header
 }
 
-fn whole(kind: Kind, coding: Option<Coding>) -> Header {
+fn whole(kind: ContentKind, coding: Option<Coding>) -> Header {
     let mut header = common(kind);
     header.add(CONTENT_TYPE, kind.media_type());
     header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -62,7 +67,7 @@ fn whole(kind: Kind, coding: Option<Coding>) -> Header {
     if let Some(coding) = coding {
         header.add(CONTENT_ENCODING, coding.name());
     }
-    if kind == Kind::Page {
+    if kind == ContentKind::Page {
         header.add(CONTENT_SECURITY_POLICY, PAGE_POLICY);
     }
     header

@@ -3,7 +3,7 @@
 
 use hyper::StatusCode;
 
-use super::published::{Published, Readiness};
+use super::published::{PublishedSite, Readiness};
 use super::reply::Reply;
 use super::responses::{bytes, text, unavailable};
 use crate::telemetry::{MEDIA_TYPE, Metrics};
@@ -34,7 +34,7 @@ impl Probe {
             .find(|probe| probe.path() == path)
     }
 
-    pub(super) fn answer(self, published: &Published) -> Reply {
+    pub(super) fn answer(self, published: &PublishedSite) -> Reply {
         match (self, published.readiness()) {
             (Self::Health, _) => text(StatusCode::OK, "ok"),
             (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub use super::health::Probe;
-use super::local_socket::OwnName;
+use super::local_socket::LocalSocket;
 use crate::config::Address;
 
 /// More of an answer is not looked at.
@@ -39,7 +39,7 @@ fn judge(answer: &str, probe: Probe) -> Result<()> {
 /// # Errors
 ///
 /// As [`check`].
-pub fn check_own(name: &OwnName, probe: Probe, patience: Duration) -> Option<Result<()>> {
+pub fn check_local(name: &LocalSocket, probe: Probe, patience: Duration) -> Option<Result<()>> {
     let stream = name.connect().ok()?;
     // Without it the kernel's is endless.
     let _ = stream.set_write_timeout(Some(patience));

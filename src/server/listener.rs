@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::local_socket::OwnName;
+use super::local_socket::LocalSocket;
 use super::transport::Transport;
 use crate::config::Address;
 
@@ -43,7 +43,7 @@ impl Listener {
     }
 
     /// The server's own address, unless another server has it.
-    pub(super) fn own(name: &OwnName) -> io::Result<Self> {
+    pub(super) fn own(name: &LocalSocket) -> io::Result<Self> {
         UnixListener::from_std(name.bind()?).map(Self::Unix)
     }
 

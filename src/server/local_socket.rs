@@ -10,12 +10,12 @@ use crate::util::digest::Sha256;
 
 /// The name of a server's own address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnName(String);
+pub struct LocalSocket(String);
 
-impl OwnName {
+impl LocalSocket {
     /// The name for the server with the configuration at `path`. Such names are of a network, which containers may share:
     /// those of another container are different.
-    pub fn of(path: &Path) -> Self {
+    pub fn new(path: &Path) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let container = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let named = format!("{}\n{}", container.display(), path.display());

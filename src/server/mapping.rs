@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use memmap2::{Advice, Mmap};
 use rustix::fs::{Stat, fstat, stat};
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::integrity::{PIECE, pieces};
 use super::room::{KEPT_FILES, Open};
 
@@ -89,7 +89,7 @@ impl Mapping {
     /// # Errors
     ///
     /// When the file cannot be opened, or is not the one that was published with `size` bytes.
-    pub(super) fn open(path: &Path, kind: Kind, size: u64) -> Result<(Self, Arc<File>)> {
+    pub(super) fn open(path: &Path, kind: ContentKind, size: u64) -> Result<(Self, Arc<File>)> {
         let named = || format!("failed to open `{}`", path.display());
         let file = Arc::new(File::open(path).with_context(named)?);
         let stamp = Stamp::of(&fstat(file.as_fd()).with_context(named)?);

@@ -5,7 +5,7 @@
 //! http1, hyper  pipeline   table    coding       headers     304, 412, 206, 416    bytes   metrics, log
 //! ```
 //!
-//! A [`Site`] is everything that is published, as one immutable value; [`Published`] holds the one that is current.
+//! A [`Site`] is everything that is published, as one immutable value; [`PublishedSite`] holds the one that is current.
 //! Publication is one pointer switch: a request that began on the old site ends on it.
 //!
 //! Three rules hold for every answer:
@@ -14,7 +14,7 @@
 //! - 404 only where the answer is known. What cannot be answered now is a 503, which Composer tries again; a 429 or
 //!   another 4xx would end its run.
 //! - Never wrong bytes: a file that is not the one in the table is a 503 too, found before its first byte is sent; who
-//!   publishes can ask for such files ([`Published::take_damaged`]) and mend them.
+//!   publishes can ask for such files ([`PublishedSite::take_damaged`]) and mend them.
 //!
 //! Only this stage names `hyper`, for HTTP/2 and the words of HTTP; HTTP/1.1 it speaks itself ([`http1`]). It reads files and writes none.
 
@@ -57,14 +57,14 @@ mod transport;
 mod users;
 
 pub use access_log::AccessLog;
-pub use content_kind::Kind;
-pub use forge_webhook::{PUSH, Pushes};
+pub use content_kind::ContentKind;
+pub use forge_webhook::{PUSH, WebhookConfig};
 pub use health::METRICS;
-pub use local_socket::OwnName;
-pub use published::{Published, Readiness};
+pub use local_socket::LocalSocket;
+pub use published::{PublishedSite, Readiness};
 pub use room::OPEN_FILES;
 pub use server::{Server, Settings};
 pub use site::{RepositorySite, Resource, Site, Variant};
-pub use status_files::Live;
+pub use status_files::StatusFile;
 pub use tls::Tls;
-pub use users::{Door, Doors, Users};
+pub use users::{AccessRule, AccessRules, Users};

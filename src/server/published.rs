@@ -8,23 +8,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use jiff::Timestamp;
 
-use super::forge_webhook::Pushes;
+use super::forge_webhook::WebhookConfig;
 use super::site::Site;
-use super::status_files::{Live, Texts};
-use super::users::Doors;
+use super::status_files::{StatusFile, StatusFiles};
+use super::users::AccessRules;
 
 /// What is published right now. Clones share it.
 #[derive(Clone, Default)]
-pub struct Published(Arc<State>);
+pub struct PublishedSite(Arc<State>);
 
 #[derive(Default)]
 struct State {
     site: ArcSwapOption<Site>,
-    texts: ArcSwap<Texts>,
-    doors: ArcSwap<Doors>,
+    texts: ArcSwap<StatusFiles>,
+    doors: ArcSwap<AccessRules>,
     /// Whether any of them was ever shut.
     guards: AtomicBool,
-    pushes: ArcSwap<Pushes>,
+    pushes: ArcSwap<WebhookConfig>,
     /// Repositories whose next cycle is asked for.
     asked: Mutex<BTreeSet<String>>,
     draining: AtomicBool,
@@ -42,9 +42,9 @@ pub enum Readiness {
     Draining,
 }
 
-impl Published {
+impl PublishedSite {
     /// Publishes `site`; requests in flight finish on the one before.
-    pub fn switch_to(&self, mut site: Site) {
+    pub fn replace(&self, mut site: Site) {
         if let Some(before) = &*self.site() {
             site.take_over(before);
         }
@@ -52,31 +52,31 @@ impl Published {
     }
 
     /// Replaces what is said about the mirror itself.
-    pub fn tell(&self, texts: Vec<Live>) {
+    pub fn set_status_files(&self, texts: Vec<StatusFile>) {
         let now = Timestamp::now().as_second();
-        let texts = Texts::new(texts, &self.0.texts.load(), now);
+        let texts = StatusFiles::new(texts, &self.0.texts.load(), now);
         self.0.texts.store(Arc::new(texts));
     }
 
     /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said
     /// of it, because it may be served still. To be called before what a new configuration says is published.
-    pub fn guard(&self, doors: Doors) {
-        let shuts = doors.are_any_shut();
+    pub fn set_access_rules(&self, doors: AccessRules) {
+        let shuts = doors.has_private();
         self.0.doors.rcu(|before| doors.clone().and(before));
         self.0.guards.fetch_or(shuts, Ordering::Release);
     }
 
     /// Decides whose deliveries are taken, from the next one on.
-    pub fn listen_to(&self, pushes: Pushes) {
+    pub fn set_webhooks(&self, pushes: WebhookConfig) {
         self.0.pushes.store(Arc::new(pushes));
     }
 
     /// The repositories whose cycle was asked for since the last call, by name.
-    pub fn take_asked(&self) -> BTreeSet<String> {
+    pub fn take_requested_cycles(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn ask(&self, repository: &str) {
+    pub(super) fn request_cycle(&self, repository: &str) {
         let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.insert(repository.to_owned());
     }
@@ -96,7 +96,7 @@ impl Published {
         std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds to the files that [`Published::take_damaged`] answers; answers whether it is not among them yet.
+    /// Adds to the files that [`PublishedSite::take_damaged`] answers; answers whether it is not among them yet.
     pub fn report_damaged(&self, file: &Path) -> bool {
         let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         damaged.insert(file.to_owned())
@@ -107,17 +107,17 @@ impl Published {
         self.0.site.load()
     }
 
-    pub(super) fn texts(&self) -> Arc<Texts> {
+    pub(super) fn status_files(&self) -> Arc<StatusFiles> {
         self.0.texts.load_full()
     }
 
-    /// Borrowed, as [`Published::site`]; none as long as nothing was ever private.
-    pub(super) fn doors(&self) -> Option<Guard<Arc<Doors>>> {
+    /// Borrowed, as [`PublishedSite::site`]; none as long as nothing was ever private.
+    pub(super) fn access_rules(&self) -> Option<Guard<Arc<AccessRules>>> {
         let guards = self.0.guards.load(Ordering::Acquire);
         guards.then(|| self.0.doors.load())
     }
 
-    pub(super) fn pushes(&self) -> Arc<Pushes> {
+    pub(super) fn webhooks(&self) -> Arc<WebhookConfig> {
         self.0.pushes.load_full()
     }
 

@@ -8,7 +8,7 @@ use hyper::header::{
 };
 
 use super::body::Body;
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::reply::{Header, Reply};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -124,7 +124,7 @@ fn stored(code: StatusCode, words: &'static str) -> Reply {
 
 fn worded(code: StatusCode, words: &'static str, policy: &str) -> Reply {
     let words = Bytes::from_static(words.as_bytes());
-    with_body(code, Kind::Text.media_type(), words, policy)
+    with_body(code, ContentKind::Text.media_type(), words, policy)
 }
 
 /// An answer made for this request, not to be stored.

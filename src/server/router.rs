@@ -135,7 +135,7 @@ pub(super) fn is_plain(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::content_kind::Kind;
+    use crate::server::content_kind::ContentKind;
     use crate::server::site::{RepositorySite, Resource};
     use crate::util::digest::Sha256;
 
@@ -147,7 +147,7 @@ mod tests {
             size: *size,
             sha256: Sha256::of(b""),
             last_modified: 0,
-            kind: Kind::Archive,
+            kind: ContentKind::Archive,
             variants: Vec::new(),
         });
         RepositorySite {

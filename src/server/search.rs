@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 
 /// So many words of a query count: what is asked must not decide how long the answer takes.
 const WORDS: usize = 8;
@@ -47,14 +47,14 @@ impl Queried {
     /// # Errors
     ///
     /// When the bytes are not what the kind says.
-    pub fn parse(kind: Kind, bytes: &[u8]) -> anyhow::Result<Option<Self>> {
+    pub fn parse(kind: ContentKind, bytes: &[u8]) -> anyhow::Result<Option<Self>> {
         Ok(match kind {
-            Kind::Search => {
+            ContentKind::Search => {
                 let Search { results } =
                     serde_json::from_slice(bytes).context("failed to read what is searched")?;
                 Some(Self::Search(results.into_iter().map(Searched::new).collect()))
             }
-            Kind::List => {
+            ContentKind::List => {
                 let List { package_names } =
                     serde_json::from_slice(bytes).context("failed to read what is listed")?;
                 Some(Self::List(package_names))
@@ -230,7 +230,7 @@ mod tests {
             {"name": "acme/product-community", "type": "metapackage"},
             {"name": "other/catalog", "description": "", "type": "library"},
         ]});
-        let searched = Queried::parse(Kind::Search, file.to_string().as_bytes())
+        let searched = Queried::parse(ContentKind::Search, file.to_string().as_bytes())
             .unwrap()
             .unwrap();
         let (module, product, community, other) = (
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_list_is_filtered_by_vendor_and_pattern() {
         let file = br#"{"packageNames": ["acme/a", "acme/ab", "acme/b-a", "other/a"]}"#;
-        let listed = Queried::parse(Kind::List, file).unwrap().unwrap();
+        let listed = Queried::parse(ContentKind::List, file).unwrap().unwrap();
         for (query, found) in [
             ("filter=acme%2F*", &["acme/a", "acme/ab", "acme/b-a"][..]),
             ("filter=*/a", &["acme/a", "other/a"]),
@@ -303,8 +303,8 @@ mod tests {
 
     #[test]
     fn what_is_no_catalogue_is_an_error_and_other_kinds_have_none() {
-        assert!(Queried::parse(Kind::Search, b"{}").is_err());
-        assert!(Queried::parse(Kind::List, b"[]").is_err());
-        assert!(Queried::parse(Kind::Metadata, b"{}").unwrap().is_none());
+        assert!(Queried::parse(ContentKind::Search, b"{}").is_err());
+        assert!(Queried::parse(ContentKind::List, b"[]").is_err());
+        assert!(Queried::parse(ContentKind::Metadata, b"{}").unwrap().is_none());
     }
 }

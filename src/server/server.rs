@@ -18,8 +18,8 @@ use super::connection::{self, Peer, Phase};
 use super::connection_limits::Places;
 use super::handler::Role;
 use super::listener::Listener;
-use super::local_socket::OwnName;
-use super::published::Published;
+use super::local_socket::LocalSocket;
+use super::published::PublishedSite;
 use super::tls::{Certificate, Tls};
 use super::transport::Transport;
 use super::{http1, http2};
@@ -41,7 +41,7 @@ pub struct Settings {
     pub admin: Vec<Address>,
     pub tls: Option<Tls>,
     /// Where `mirror health` asks, whatever else is listened on.
-    pub own: Option<OwnName>,
+    pub own: Option<LocalSocket>,
     /// How long `/-/readyz` says no before new connections are refused: the time that a load balancer needs to
     /// notice. Nothing is refused meanwhile.
     pub notice: Duration,
@@ -88,7 +88,7 @@ impl Default for Settings {
 /// What all connections have in common.
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    pub(super) published: Published,
+    pub(super) published: PublishedSite,
     pub(super) metrics: Metrics,
     /// How HTTP/2 is spoken.
     pub(super) http2: http2::Protocol,
@@ -119,7 +119,7 @@ impl Server {
     /// # Errors
     ///
     /// When one of them cannot be had, with its name; when the certificate or its key cannot be used.
-    pub async fn bind(settings: Settings, published: Published, metrics: Metrics) -> Result<Self> {
+    pub async fn bind(settings: Settings, published: PublishedSite, metrics: Metrics) -> Result<Self> {
         let everything = match settings.admin.is_empty() {
             true => Role::Everything,
             false => Role::Public,
@@ -209,7 +209,7 @@ impl Server {
 }
 
 /// Without it `mirror health` asks elsewhere.
-fn own(name: &OwnName) -> Option<Bound> {
+fn own(name: &LocalSocket) -> Option<Bound> {
     let bound = Listener::own(name).map(|listener| Bound {
         listener,
         role: Role::Own,

@@ -16,7 +16,7 @@ use foldhash::fast::RandomState;
 use hyper::header::{CONTENT_LENGTH, HeaderName};
 
 use super::conditional::Validators;
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::integrity::Integrity;
 use super::reply::Header;
 use super::router::{Route, is_below, is_plain, route};
@@ -51,14 +51,14 @@ pub struct Resource {
     /// `index.html` also answers for its folder.
     pub path: String,
     /// The file on disk. It may be replaced by rename, but is never written in place, except that a
-    /// [`Kind::Ledger`] may grow at its end.
+    /// [`ContentKind::Ledger`] may grow at its end.
     pub file: PathBuf,
     /// The length of the published bytes.
     pub size: u64,
     pub sha256: Sha256,
     /// In Unix seconds.
     pub last_modified: i64,
-    pub kind: Kind,
+    pub kind: ContentKind,
     /// The same in other codings, as far as they exist.
     pub variants: Vec<Variant>,
 }
@@ -89,7 +89,7 @@ pub(super) struct Repository {
 
 /// What the table knows of one URL.
 pub(super) struct Entry {
-    pub(super) kind: Kind,
+    pub(super) kind: ContentKind,
     /// The published bytes themselves.
     pub(super) identity: Representation,
     pub(super) variants: Box<[(Coding, Representation)]>,
@@ -274,7 +274,7 @@ impl Entry {
         matches!(&self.identity.content, Content::Memory(known) if ***known == *bytes)
     }
 
-    pub(super) fn in_memory(kind: Kind, bytes: Vec<u8>, last_modified: i64) -> Self {
+    pub(super) fn in_memory(kind: ContentKind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
         let (content, integrity) = (
             Content::Memory(Arc::new(bytes.into())),
@@ -341,7 +341,7 @@ impl Representation {
 
 impl Content {
     /// What is asked for often in memory, unless it is large, or damaged: then every request finds that out again.
-    fn of(kind: Kind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
+    fn of(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
         if !kind.is_asked_often() || size > IN_MEMORY {
             return Self::Disk(file.into());
         }

@@ -3,24 +3,24 @@
 
 use std::collections::HashMap;
 
-use super::content_kind::Kind;
+use super::content_kind::ContentKind;
 use super::site::Entry;
 
 /// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
-pub struct Live {
+pub struct StatusFile {
     pub path: String,
-    pub kind: Kind,
+    pub kind: ContentKind,
     pub bytes: Vec<u8>,
 }
 
 /// All such texts, each with the Unix second in which it became what it is.
 #[derive(Default)]
-pub(super) struct Texts(HashMap<String, (Entry, i64)>);
+pub(super) struct StatusFiles(HashMap<String, (Entry, i64)>);
 
-impl Texts {
+impl StatusFiles {
     /// What is said from the second `now` on. The date of a text moves with its bytes, and always when they do, since a client
     /// has nothing else to tell by (RFC 9110 section 8.8.2).
-    pub fn new(texts: Vec<Live>, before: &Self, now: i64) -> Self {
+    pub fn new(texts: Vec<StatusFile>, before: &Self, now: i64) -> Self {
         let texts = texts.into_iter().map(|text| {
             let since = match before.0.get(&text.path) {
                 Some((entry, since)) if entry.is_in_memory(&text.bytes) => *since,
@@ -44,15 +44,15 @@ mod tests {
 
     #[test]
     fn a_date_moves_exactly_with_the_bytes() {
-        let texts = |text: &str, before: &Texts, now: i64| {
-            let live = Live {
+        let texts = |text: &str, before: &StatusFiles, now: i64| {
+            let live = StatusFile {
                 path: "/mirror.json".to_owned(),
-                kind: Kind::Metadata,
+                kind: ContentKind::Metadata,
                 bytes: text.into(),
             };
-            Texts::new(vec![live], before, now)
+            StatusFiles::new(vec![live], before, now)
         };
-        let mut all = Texts::default();
+        let mut all = StatusFiles::default();
         for (text, now, since) in [
             ("a", 5, 5),
             ("a", 7, 5),

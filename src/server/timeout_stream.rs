@@ -17,7 +17,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::closing::Closing;
-use super::published::Published;
+use super::published::PublishedSite;
 use super::server::Shared;
 use super::transport::{RECEIVED, Sender, Transport, poll_receive, poll_send};
 use crate::telemetry::Metrics;
@@ -51,7 +51,7 @@ pub(super) struct Patient {
     first: Vec<u8>,
     traffic: Traffic,
     metrics: Metrics,
-    published: Published,
+    published: PublishedSite,
 }
 
 /// What a connection has moved.

@@ -118,7 +118,7 @@ impl Users {
     }
 
     /// Nobody is admitted.
-    pub fn nobody() -> Self {
+    pub fn none() -> Self {
         Self::of(BTreeMap::new(), Vec::new())
     }
 
@@ -140,7 +140,7 @@ impl Users {
     }
 
     /// What a request is with these fields, of a client of this network.
-    pub(super) async fn admit(&self, fields: &Fields<'_>, client: Option<IpAddr>) -> Admission {
+    pub(super) async fn authenticate(&self, fields: &Fields<'_>, client: Option<IpAddr>) -> Admission {
         let Some((scheme, credentials)) = fields
             .only(Name::Authorization)
             .and_then(|value| value.split_once(' '))
@@ -286,7 +286,7 @@ fn basic(pair: &str) -> Option<(String, String)> {
 
 /// Who may read a repository.
 #[derive(Clone)]
-pub struct Door {
+pub struct AccessRule {
     /// The repository's.
     pub name: String,
     /// The path of its base URL, with both slashes.
@@ -297,16 +297,16 @@ pub struct Door {
 
 /// Who may read which repository; clones share the users.
 #[derive(Clone, Default)]
-pub struct Doors {
+pub struct AccessRules {
     /// Of all that are configured, the longest base first.
-    configured: Vec<Door>,
+    configured: Vec<AccessRule>,
     /// Of those that were, and may be served still.
-    before: Vec<Door>,
+    before: Vec<AccessRule>,
 }
 
-impl Doors {
+impl AccessRules {
     /// For all repositories.
-    pub fn new(mut configured: Vec<Door>) -> Self {
+    pub fn new(mut configured: Vec<AccessRule>) -> Self {
         configured.sort_by_key(|door| std::cmp::Reverse(door.base.len()));
         Self {
             configured,
@@ -316,14 +316,14 @@ impl Doors {
 
     /// These, and those of `before` for repositories of other names.
     pub(super) fn and(self, before: &Self) -> Self {
-        let is_new = |door: &&Door| self.configured.iter().all(|known| known.name != door.name);
+        let is_new = |door: &&AccessRule| self.configured.iter().all(|known| known.name != door.name);
         let all = before.configured.iter().chain(&before.before);
         let before = all.filter(is_new).cloned().collect();
         Self { before, ..self }
     }
 
     /// Whether any repository is private.
-    pub(super) fn are_any_shut(&self) -> bool {
+    pub(super) fn has_private(&self) -> bool {
         self.configured.iter().any(|door| door.users.is_some())
     }
 
@@ -354,7 +354,7 @@ mod tests {
     fn admission(users: &Users, authorization: &str) -> Admission {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let fields = Fields::from_iter([("authorization", authorization.as_bytes())]);
-        runtime.block_on(users.admit(&fields, None))
+        runtime.block_on(users.authenticate(&fields, None))
     }
 
     #[test]
@@ -385,10 +385,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(
-            admission(&Users::nobody(), &basic("ana:right")),
-            Admission::Refused
-        );
+        assert_eq!(admission(&Users::none(), &basic("ana:right")), Admission::Refused);
     }
 
     #[test]
@@ -403,7 +400,8 @@ mod tests {
             let pair = format!("Basic {}", STANDARD.encode(format!("ana:{password}")));
             let fields = Fields::from_iter([("authorization", pair.as_bytes())]);
             let patience = std::time::Duration::from_secs_f64(seconds);
-            runtime.block_on(async { tokio::time::timeout(patience, users.admit(&fields, None)).await })
+            runtime
+                .block_on(async { tokio::time::timeout(patience, users.authenticate(&fields, None)).await })
         };
         for wrong in 0..3 {
             assert!(ask(wrong.to_string(), 0.001).is_err(), "a check takes longer");
@@ -458,13 +456,13 @@ mod tests {
 
     #[test]
     fn the_longest_base_decides() {
-        let private = || Some(Arc::new(Users::nobody()));
-        let door = |name: &str, base: &str, users: Option<Arc<Users>>| Door {
+        let private = || Some(Arc::new(Users::none()));
+        let door = |name: &str, base: &str, users: Option<Arc<Users>>| AccessRule {
             name: name.to_owned(),
             base: base.to_owned(),
             users,
         };
-        let doors = Doors::new(vec![
+        let doors = AccessRules::new(vec![
             door("a", "/", private()),
             door("b", "/open/", None),
             door("c", "/open/shut/", private()),
@@ -481,7 +479,7 @@ mod tests {
             assert_eq!(doors.of(path, None).count(), usize::from(is_private), "{path}");
         }
         // Another configuration swaps two, takes one away and puts a public one in its place.
-        let changed = Doors::new(vec![
+        let changed = AccessRules::new(vec![
             door("a", "/open/", private()),
             door("b", "/", None),
             door("d", "/open/shut/", None),

@@ -17,7 +17,7 @@ use mirror::composer::Manifest;
 use mirror::config::{Hints, Metadata};
 use mirror::metadata::{BaseUrl, PackageVersion, Said, Summary, pages};
 use mirror::recipe::Note;
-use mirror::server::{Kind, Published, RepositorySite, Resource, Server, Settings, Site};
+use mirror::server::{ContentKind, PublishedSite, RepositorySite, Resource, Server, Settings, Site};
 use mirror::telemetry::Metrics;
 use mirror::util::compression::{Coding, Effort};
 use mirror::util::digest::{Sha1, Sha256};
@@ -117,15 +117,15 @@ impl Mirror {
                 sha256: Sha256::of(bytes),
                 last_modified: 1_645_567_342,
                 kind: match path.rsplit('.').next() {
-                    Some("css") => Kind::Style,
-                    Some("js") => Kind::Script,
-                    _ => Kind::Page,
+                    Some("css") => ContentKind::Style,
+                    Some("js") => ContentKind::Script,
+                    _ => ContentKind::Page,
                 },
                 variants: Vec::new(),
             });
         }
-        let published = Published::default();
-        published.switch_to(
+        let published = PublishedSite::default();
+        published.replace(
             Site::new([RepositorySite {
                 name: "shop".into(),
                 base_path: "/shop/".into(),

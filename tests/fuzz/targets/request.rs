@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use mirror::config::Address;
 use mirror::telemetry::Metrics;
-use mirror::server::{Kind, Live, Published, Server, Settings};
+use mirror::server::{ContentKind, StatusFile, PublishedSite, Server, Settings};
 
 /// The socket of a server that has one text.
 fn server() -> PathBuf {
@@ -20,10 +20,10 @@ fn server() -> PathBuf {
         listen: vec![Address::Unix(socket.clone())],
         ..Settings::default()
     };
-    let published = Published::default();
-    published.tell(vec![Live {
+    let published = PublishedSite::default();
+    published.set_status_files(vec![StatusFile {
         path: "/text".to_owned(),
-        kind: Kind::Text,
+        kind: ContentKind::Text,
         bytes: b"some words".to_vec(),
     }]);
     let (bound, is_bound) = std::sync::mpsc::channel();

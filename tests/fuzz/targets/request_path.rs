@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use mirror::util::digest::Sha256;
-use mirror::server::{Kind, RepositorySite, Resource, Site};
+use mirror::server::{ContentKind, RepositorySite, Resource, Site};
 
 const FILES: [&str; 3] = ["packages/a/b-1.zip", "packages/a/ü$-1.zip", "packages/index.html"];
 
@@ -17,7 +17,7 @@ fn site() -> Site {
         size: 1,
         sha256: Sha256::of(b"x"),
         last_modified: 0,
-        kind: Kind::Archive,
+        kind: ContentKind::Archive,
         variants: Vec::new(),
     };
     let repository = |base: &str| RepositorySite {
