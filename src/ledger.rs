@@ -14,7 +14,7 @@ use crate::util::digest::{Sha1, Sha256};
 /// What a line of the ledger records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ReleaseKind {
     /// A package: it stays for ever.
     #[default]
     Package,
@@ -24,7 +24,7 @@ pub enum Kind {
     Dev,
 }
 
-impl Kind {
+impl ReleaseKind {
     fn is_package(&self) -> bool {
         *self == Self::Package
     }
@@ -39,8 +39,8 @@ pub struct Release {
     pub previous: Sha256,
     pub name: String,
     pub version: String,
-    #[serde(default, skip_serializing_if = "Kind::is_package")]
-    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "ReleaseKind::is_package")]
+    pub kind: ReleaseKind,
     /// The path of the archive, where it is not `packages/<name>-<version>.zip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -74,7 +74,7 @@ impl Release {
     /// nightly version that moves.
     fn may_follow(&self, before: &Self) -> bool {
         let another_url = before.bound.is_some() && before.bound != self.bound;
-        let moves = self.kind != Kind::Package && before.kind == self.kind;
+        let moves = self.kind != ReleaseKind::Package && before.kind == self.kind;
         another_url || moves
     }
 
@@ -86,7 +86,7 @@ impl Release {
 
 /// Why a ledger cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Corrupt {
+pub enum LedgerError {
     #[error("line {0} is not a release: {1}")]
     Line(u64, serde_json::Error),
     #[error("line {0} has number {1}")]
@@ -99,7 +99,7 @@ pub enum Corrupt {
 
 /// Why releases cannot be entered.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum DuplicateRelease {
     #[error("{0} is in the ledger already: a name and version is published once")]
     Twice(String),
     #[error(transparent)]
@@ -108,7 +108,7 @@ pub enum Refused {
 
 /// Releases that are numbered and chained, to be admitted once their lines are durable.
 #[derive(Debug)]
-pub struct Entries {
+pub struct PreparedReleases {
     releases: Vec<(Release, Sha256)>,
     /// The lines to append, each with its newline.
     pub lines: Vec<u8>,
@@ -132,7 +132,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The first line that breaks the chain.
-    pub fn read(text: &[u8]) -> Result<(Self, usize), Corrupt> {
+    pub fn read(text: &[u8]) -> Result<(Self, usize), LedgerError> {
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
         let mut ledger = Self {
             releases: Vec::with_capacity(lines),
@@ -146,16 +146,16 @@ impl Ledger {
                 break;
             };
             let number = ledger.len() + 1;
-            let release: Release = serde_json::from_slice(line).map_err(|e| Corrupt::Line(number, e))?;
+            let release: Release = serde_json::from_slice(line).map_err(|e| LedgerError::Line(number, e))?;
             if release.number != number {
-                return Err(Corrupt::Number(number, release.number));
+                return Err(LedgerError::Number(number, release.number));
             }
             if release.previous != ledger.head() {
-                return Err(Corrupt::Chain(number));
+                return Err(LedgerError::Chain(number));
             }
             let before = ledger.find(&release.name, &release.version);
             if before.is_some_and(|before| !release.may_follow(before)) {
-                return Err(Corrupt::Twice(
+                return Err(LedgerError::Twice(
                     number,
                     format!("{} {}", release.name, release.version),
                 ));
@@ -170,8 +170,8 @@ impl Ledger {
     ///
     /// # Errors
     /// A name and version that is published, in the ledger or by another one of these.
-    pub fn prepare(&self, releases: Vec<Release>) -> Result<Entries, Refused> {
-        let mut entries = Entries {
+    pub fn prepare(&self, releases: Vec<Release>) -> Result<PreparedReleases, DuplicateRelease> {
+        let mut entries = PreparedReleases {
             releases: Vec::new(),
             lines: Vec::new(),
         };
@@ -185,7 +185,10 @@ impl Ledger {
                 .chain(self.all_of(&release.name, &release.version))
                 .all(|before| release.may_follow(before));
             if !is_new {
-                return Err(Refused::Twice(format!("{} {}", release.name, release.version)));
+                return Err(DuplicateRelease::Twice(format!(
+                    "{} {}",
+                    release.name, release.version
+                )));
             }
             number += 1;
             release.number = number;
@@ -201,7 +204,7 @@ impl Ledger {
     }
 
     /// Takes over what was prepared from this ledger.
-    pub fn admit(&mut self, entries: Entries) {
+    pub fn admit(&mut self, entries: PreparedReleases) {
         for (release, hash) in entries.releases {
             self.add(release, hash);
         }
@@ -316,7 +319,7 @@ mod tests {
             previous: Sha256([9; 32]),
             name: "a/b".into(),
             version: version.into(),
-            kind: Kind::Package,
+            kind: ReleaseKind::Package,
             file: None,
             bound: None,
             sha1: Sha1::of(b"x"),
@@ -341,7 +344,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.admit(ledger.prepare(vec![release("1"), release("2")]).unwrap());
         for twice in [vec![release("2")], vec![release("3"), release("3")]] {
-            assert!(matches!(ledger.prepare(twice), Err(Refused::Twice(_))));
+            assert!(matches!(ledger.prepare(twice), Err(DuplicateRelease::Twice(_))));
         }
         let mut bytes = text(&["1", "2"]);
         assert!(ledger.is_end_of(&bytes));
@@ -376,7 +379,7 @@ mod tests {
         );
         assert!(matches!(
             ledger.prepare(vec![bound("one")]),
-            Err(Refused::Twice(_))
+            Err(DuplicateRelease::Twice(_))
         ));
         let mut third = bound("one");
         (third.number, third.previous) = (3, ledger.head());
@@ -413,13 +416,19 @@ mod tests {
         let bytes = String::from_utf8(text(&["1", "2", "3"])).unwrap();
         let lines: Vec<_> = bytes.split_inclusive('\n').collect();
         let changed = bytes.replacen("\"size\":1", "\"size\":2", 1);
-        assert!(matches!(Ledger::read(changed.as_bytes()), Err(Corrupt::Chain(2))));
+        assert!(matches!(
+            Ledger::read(changed.as_bytes()),
+            Err(LedgerError::Chain(2))
+        ));
         let lost = [lines[0], lines[2]].concat();
         assert!(matches!(
             Ledger::read(lost.as_bytes()),
-            Err(Corrupt::Number(2, 3))
+            Err(LedgerError::Number(2, 3))
         ));
         let cut = lines[1..].concat();
-        assert!(matches!(Ledger::read(cut.as_bytes()), Err(Corrupt::Number(1, 2))));
+        assert!(matches!(
+            Ledger::read(cut.as_bytes()),
+            Err(LedgerError::Number(1, 2))
+        ));
     }
 }

@@ -13,7 +13,7 @@ use super::follower::Follower;
 use super::repairs::{Repairs, damaged};
 use super::running::Running;
 use super::setup::{self, Setup};
-use crate::cycle::{Finished, Report, Step, Stopped};
+use crate::cycle::{Cancelled, CycleResult, ProgressEvent, Report};
 use crate::schedule::retry_after;
 use crate::store::{Unavailable, Volume};
 use crate::util::cancel::CancelFlag;
@@ -116,7 +116,7 @@ impl Builder<'_> {
         let repository = &self.setup.repositories[i];
         let newest = self.follower.stores[i].latest_snapshot();
         newest.ok().flatten().is_some_and(|snapshot| {
-            let report = Report::of(&snapshot);
+            let report = Report::from_snapshot(&snapshot);
             !snapshot.is_whole
                 || snapshot.manifest.base_url != repository.base_url.to_string()
                 || !report.is_of(&repository.recipe)
@@ -158,7 +158,7 @@ impl Builder<'_> {
             };
             self.running.began(&repository.name);
             let result = self.cycle(i, id);
-            if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+            if result.as_ref().is_err_and(|error| error.is::<Cancelled>()) {
                 return;
             }
             if !waiting {
@@ -215,7 +215,7 @@ impl Builder<'_> {
         scheduled.min(Timestamp::now() + pause)
     }
 
-    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<Finished> {
+    fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<CycleResult> {
         let seen = &self.follower.stores[repository];
         let repository = &self.setup.repositories[repository];
         let opened = || {
@@ -229,7 +229,7 @@ impl Builder<'_> {
                 commands::not_begun(seen, error);
             }
         })?;
-        let observer = |step: Step<'_>| self.running.step(&repository.name, step);
+        let observer = |step: ProgressEvent<'_>| self.running.step(&repository.name, step);
         commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)
     }
 

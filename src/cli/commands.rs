@@ -16,7 +16,7 @@ use super::setup::{Repository, Setup};
 use super::summary;
 use super::{Exit, SchemaOf};
 use crate::config;
-use crate::cycle::{self, Again, Finished, Job, Step, Stopped};
+use crate::cycle::{self, Cancelled, CycleContext, CycleResult, ProgressEvent, RebuildOutcome};
 use crate::git::{self, Fetcher};
 use crate::ledger::Release;
 use crate::package::Limits;
@@ -28,7 +28,7 @@ use crate::util::cancel::CancelFlag;
 use crate::util::heap;
 
 /// Told each step of a cycle, from any thread.
-pub(super) type Observer<'a> = &'a (dyn Fn(Step<'_>) + Sync);
+pub(super) type Observer<'a> = &'a (dyn Fn(ProgressEvent<'_>) + Sync);
 
 /// Nobody looks but at the terminal.
 pub(super) const NOBODY: Observer<'static> = &|_| {};
@@ -41,7 +41,7 @@ pub(super) fn run_cycle(
     store: &store::Repository,
     observer: Observer<'_>,
     cancel: &CancelFlag,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<CycleResult> {
     // Before anything is recorded in a folder that is to have another one's place.
     refuse_successor(setup, volume, repository)?;
     let finished = recorded(store, || {
@@ -51,13 +51,13 @@ pub(super) fn run_cycle(
     let finished = finished?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
-            if let Outcome::Failed { because } = &line.outcome {
+            if let Outcome::Failed { reason } = &line.outcome {
                 tracing::error!(
                     repository = repository.name,
                     source,
                     tag = line.tag,
                     package = line.package,
-                    "failed: {because}"
+                    "failed: {reason}"
                 );
             }
         }
@@ -82,8 +82,8 @@ pub(super) fn run_cycle(
 /// stop stands as one that runs, for the next start to take up.
 fn recorded(
     store: &store::Repository,
-    cycle: impl FnOnce() -> anyhow::Result<Finished>,
-) -> anyhow::Result<Finished> {
+    cycle: impl FnOnce() -> anyhow::Result<CycleResult>,
+) -> anyhow::Result<CycleResult> {
     let warn = |written: anyhow::Result<()>| {
         if let Err(error) = written {
             tracing::warn!("the status page will not know of this cycle: {error:#}");
@@ -92,7 +92,7 @@ fn recorded(
     let began = now();
     warn(store.cycle_begins(began));
     let result = cycle();
-    if result.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+    if result.as_ref().is_err_and(|error| error.is::<Cancelled>()) {
         return result;
     }
     warn(look_for_damage(store, result.as_ref().ok()));
@@ -104,7 +104,7 @@ fn recorded(
 }
 
 /// Records which archives are damaged, as far as that costs no reading of those that a cycle had no use for.
-fn look_for_damage(store: &store::Repository, finished: Option<&Finished>) -> anyhow::Result<()> {
+fn look_for_damage(store: &store::Repository, finished: Option<&CycleResult>) -> anyhow::Result<()> {
     let mut damaged = store.missing_archives()?;
     damaged.extend(finished.iter().flat_map(|finished| finished.damaged.clone()));
     store.recheck_damaged(damaged)
@@ -141,7 +141,7 @@ fn ended(began: Timestamp) -> store::Cycle {
     }
 }
 
-fn record(store: &store::Repository, ended: store::Cycle, finished: &Finished) -> anyhow::Result<()> {
+fn record(store: &store::Repository, ended: store::Cycle, finished: &CycleResult) -> anyhow::Result<()> {
     let milliseconds = |took: &Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let stages = finished.stages.iter();
     let cycle = store::Cycle {
@@ -152,7 +152,7 @@ fn record(store: &store::Repository, ended: store::Cycle, finished: &Finished) -
         complete: finished.report.is_complete() && store.cycles().damaged.is_empty(),
         ..ended
     };
-    let beside = (!finished.is_kept).then_some(&finished.report);
+    let beside = (!finished.report_in_snapshot).then_some(&finished.report);
     store.cycle_ended(cycle, beside.map(serde_json::to_value).transpose()?)
 }
 
@@ -179,13 +179,13 @@ pub(super) fn with_job<T>(
     store: &store::Repository,
     observer: Observer<'_>,
     cancel: &CancelFlag,
-    work: impl FnOnce(&Job<'_>) -> anyhow::Result<T>,
+    work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     refuse_successor(setup, volume, repository)?;
     let (git, limits) = (&setup.config.git, &setup.config.limits);
     let fetcher = Fetcher::new(setup.fetch_settings()?);
     let display = Display::new();
-    let job = Job {
+    let job = CycleContext {
         store,
         clones: volume.git(),
         recipes: &setup.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
@@ -226,7 +226,7 @@ pub(super) fn with_job<T>(
     })
 }
 
-/// Builds published versions again; see [`cycle::again`].
+/// Builds published versions again; see [`cycle::rebuild`].
 pub(super) fn build_again(
     setup: &Setup,
     volume: &Volume,
@@ -235,9 +235,9 @@ pub(super) fn build_again(
     releases: &[Release],
     mend: bool,
     cancel: &CancelFlag,
-) -> anyhow::Result<Vec<(Release, Again)>> {
+) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
     with_job(setup, volume, repository, store, NOBODY, cancel, |job| {
-        cycle::again(job, releases, mend)
+        cycle::rebuild(job, releases, mend)
     })
 }
 

@@ -74,13 +74,13 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
                 }
                 continue;
             }
-            Outcome::Excluded { because } => {
+            Outcome::Excluded { reason } => {
                 excluded += 1;
-                format!("excluded: {because}")
+                format!("excluded: {reason}")
             }
-            Outcome::Failed { because } => {
+            Outcome::Failed { reason } => {
                 failed += 1;
-                format!("failed: {because}")
+                format!("failed: {reason}")
             }
         };
         let (tag, package) = (&line.tag, &line.package);

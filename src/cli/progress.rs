@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::cycle::Step;
+use crate::cycle::ProgressEvent;
 
 /// The bars of one cycle; they go when it ends.
 pub struct Display {
@@ -35,10 +35,10 @@ impl Display {
     }
 
     /// Draws a step.
-    pub fn step(&self, step: Step<'_>) {
+    pub fn step(&self, step: ProgressEvent<'_>) {
         match step {
-            Step::Began { clones } => self.sources.set_length(clones),
-            Step::Fetching { source, progress } => {
+            ProgressEvent::Started { clones } => self.sources.set_length(clones),
+            ProgressEvent::Fetching { source, progress } => {
                 let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
                 fetching.insert(source.to_owned(), progress.bytes);
                 let each = fetching
@@ -46,19 +46,19 @@ impl Display {
                     .map(|(source, bytes)| format!("{source} {}", HumanBytes(*bytes)));
                 self.sources.set_message(each.collect::<Vec<_>>().join(", "));
             }
-            Step::Fetched { source } => {
+            ProgressEvent::Fetched { source } => {
                 self.fetching
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(source);
                 self.sources.inc(1);
             }
-            Step::Building { source, packages } => {
+            ProgressEvent::Building { source, packages } => {
                 self.packages.inc_length(packages);
                 self.packages.set_message(source.to_owned());
             }
-            Step::Built => self.packages.inc(1),
-            Step::Publishing => {}
+            ProgressEvent::Built => self.packages.inc(1),
+            ProgressEvent::Publishing => {}
         }
     }
 }

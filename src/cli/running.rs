@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::cycle::Step;
+use crate::cycle::ProgressEvent;
 use crate::status::Progress;
 
 /// Of each repository, by name.
@@ -32,7 +32,7 @@ impl Running {
         self.with(repository, |doing| doing.progress = Some(Progress::new(now)));
     }
 
-    pub(super) fn step(&self, repository: &str, step: Step<'_>) {
+    pub(super) fn step(&self, repository: &str, step: ProgressEvent<'_>) {
         self.with(repository, |doing| {
             if let Some(progress) = &mut doing.progress {
                 progress.step(step);

@@ -6,16 +6,16 @@ use std::time::Duration;
 use console::{Style, Term, measure_text_width, style};
 use indicatif::HumanDuration;
 
-use crate::cycle::{Finished, SourceReport};
+use crate::cycle::{CycleResult, SourceReport};
 
 /// Prints how a cycle ended, if somebody looks.
-pub(super) fn print(repository: &str, finished: &Finished, took: Duration) {
+pub(super) fn print(repository: &str, finished: &CycleResult, took: Duration) {
     if Term::stderr().is_term() {
         eprint!("{}", table(repository, finished, took));
     }
 }
 
-fn table(repository: &str, finished: &Finished, took: Duration) -> String {
+fn table(repository: &str, finished: &CycleResult, took: Duration) -> String {
     let heads = ["source", "published", "excluded", "failed", "diverged"];
     let mut rows = vec![heads.map(|head| style(head).for_stderr().bold().to_string())];
     let mut reasons = String::new();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::commands;
 use super::setup::Setup;
-use crate::cycle::Again;
+use crate::cycle::RebuildOutcome;
 use crate::ledger::Release;
 use crate::server::PublishedSite;
 use crate::store::{Repository, Scrub, Unavailable, Volume};
@@ -106,14 +106,14 @@ pub(super) fn mend(
             }
             Err(error) => {
                 let because = format!("{error:#}");
-                let impossible = |release| (release, Again::Impossible(because.clone()));
+                let impossible = |release| (release, RebuildOutcome::Impossible(because.clone()));
                 releases.into_iter().map(impossible).collect()
             }
         };
         for (release, result) in results {
             let file = store.archive(&release);
             tell(&release, &file, &result);
-            if let Again::Impossible(because) = result {
+            if let RebuildOutcome::Impossible(because) = result {
                 left.damaged
                     .insert(file.clone(), still(&release, &file, &because));
             }
@@ -141,10 +141,10 @@ fn standing(store: &Repository) -> Vec<Release> {
     })
 }
 
-fn tell(release: &Release, file: &Path, result: &Again) {
+fn tell(release: &Release, file: &Path, result: &RebuildOutcome) {
     let (package, version) = (&release.name, &release.version);
     match result {
-        Again::Impossible(because) => {
+        RebuildOutcome::Impossible(because) => {
             let why = still(release, file, because);
             tracing::error!(package, version, "`{}` {why}", file.display());
         }

@@ -12,10 +12,10 @@ use super::output::Output;
 use super::rollback::chosen;
 use super::setup::{Repository, Setup};
 use super::{Exit, commands, publisher};
-use crate::cycle::Again;
+use crate::cycle::RebuildOutcome;
 use crate::git::{self};
-use crate::ledger::{Kind, Release};
-use crate::metadata::reader::{Archives, Root};
+use crate::ledger::{Release, ReleaseKind};
+use crate::metadata::reader::{ArchiveUrls, ListedRepository};
 use crate::server::Site;
 use crate::store::snapshot::Snapshot;
 use crate::store::{self, Volume};
@@ -118,7 +118,7 @@ impl Checked<'_> {
         if arguments.rebuild {
             let built: Vec<_> = releases
                 .iter()
-                .filter(|release| release.kind == Kind::Package)
+                .filter(|release| release.kind == ReleaseKind::Package)
                 .cloned()
                 .collect();
             problems += self.again(&built, false)?;
@@ -180,21 +180,21 @@ impl Checked<'_> {
         for (release, result) in results {
             let what = format!("{} {}", release.name, release.version);
             match result {
-                Again::Equal => equal += 1,
-                Again::Mended => {
+                RebuildOutcome::Equal => equal += 1,
+                RebuildOutcome::Repaired => {
                     self.say(&format!("{what}: repaired"))?;
                 }
-                Again::Other(sha256) => {
+                RebuildOutcome::Different(sha256) => {
                     problems += self.say(&format!(
                         "{what}: built again it has SHA-256 {sha256}, not {}",
                         release.sha256
                     ))?;
                 }
                 // What upstream has changed or removed since says nothing of the published bytes.
-                Again::Impossible(because) if !mend => {
+                RebuildOutcome::Impossible(because) if !mend => {
                     self.say(&format!("{what}: not compared: {because}"))?;
                 }
-                Again::Impossible(because) => {
+                RebuildOutcome::Impossible(because) => {
                     problems += self.say(&format!("{what}: not repaired: {because}"))?;
                 }
             }
@@ -249,7 +249,7 @@ impl Checked<'_> {
         let settings = self.setup.fetch_settings()?;
         let base = format!("{}/", url.as_str().trim_end_matches('/'));
         let get = |path: &str| Ok(git::download(&format!("{base}{path}"), &settings)?);
-        let root: Root = serde_json::from_slice(&get("packages.json")?)
+        let root: ListedRepository = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
         let mut other = root
             .archives(get)
@@ -277,12 +277,12 @@ impl Checked<'_> {
     }
 }
 
-fn own(snapshot: &Snapshot) -> anyhow::Result<(Root, Archives)> {
+fn own(snapshot: &Snapshot) -> anyhow::Result<(ListedRepository, ArchiveUrls)> {
     let read = |path: &str| {
         let file = snapshot.folder.join(path);
         std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
     };
-    let root: Root = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
+    let root: ListedRepository = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
     let archives = root.archives(read)?;
     Ok((root, archives))
 }

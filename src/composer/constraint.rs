@@ -45,7 +45,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// Whether Composer can read the constraint.
-pub fn is_readable(text: &str) -> bool {
+pub fn is_valid_constraint(text: &str) -> bool {
     let pieces = |pattern: &Regex, text: &str| -> Vec<String> {
         pattern
             .split(text)
@@ -108,7 +108,7 @@ mod tests {
         let wrong: Vec<_> = VERDICTS
             .lines()
             .filter_map(|line| line.split_once('\t'))
-            .filter(|(verdict, constraint)| is_readable(constraint) != (*verdict == "1"))
+            .filter(|(verdict, constraint)| is_valid_constraint(constraint) != (*verdict == "1"))
             .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }

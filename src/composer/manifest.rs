@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{PackageName, Version, is_readable, parse_js};
+use super::{PackageName, Version, is_valid_constraint, parse_js};
 
 /// The object of a composer.json.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,7 +10,7 @@ pub struct Manifest(pub Map<String, Value>);
 
 /// Why a manifest is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Invalid {
+pub enum InvalidManifest {
     #[error("not JSON: {0}")]
     Syntax(#[from] serde_json::Error),
     #[error("not a JSON object")]
@@ -26,10 +26,10 @@ impl Manifest {
     ///
     /// # Errors
     /// A text that is not a JSON object.
-    pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidManifest> {
         match parse_js(text)? {
             Value::Object(map) => Ok(Self(map)),
-            _ => Err(Invalid::NotAnObject),
+            _ => Err(InvalidManifest::NotAnObject),
         }
     }
 
@@ -37,7 +37,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A value that is not a string.
-    pub fn name(&self) -> Result<Option<&str>, Invalid> {
+    pub fn name(&self) -> Result<Option<&str>, InvalidManifest> {
         self.string("name")
     }
 
@@ -45,15 +45,15 @@ impl Manifest {
     ///
     /// # Errors
     /// A value that is not a string.
-    pub fn version(&self) -> Result<Option<&str>, Invalid> {
+    pub fn version(&self) -> Result<Option<&str>, InvalidManifest> {
         self.string("version")
     }
 
-    fn string(&self, key: &'static str) -> Result<Option<&str>, Invalid> {
+    fn string(&self, key: &'static str) -> Result<Option<&str>, InvalidManifest> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Invalid::NotAString(key)),
+            Some(_) => Err(InvalidManifest::NotAString(key)),
         }
     }
 
@@ -61,7 +61,7 @@ impl Manifest {
     ///
     /// # Errors
     /// All problems, in one message.
-    pub fn validate(&self) -> Result<(), Invalid> {
+    pub fn validate(&self) -> Result<(), InvalidManifest> {
         let mut problems = Vec::new();
         match self.name() {
             Ok(name) => {
@@ -83,7 +83,7 @@ impl Manifest {
                 Some(Value::Array(items)) if items.is_empty() => {}
                 Some(Value::Object(links)) => {
                     for (target, constraint) in links {
-                        let readable = |text| text == "self.version" || is_readable(text);
+                        let readable = |text| text == "self.version" || is_valid_constraint(text);
                         if !constraint.as_str().is_some_and(readable) {
                             problems.push(format!(
                                 "{kind}: the constraint of `{target}` cannot be read: {constraint}"
@@ -97,7 +97,7 @@ impl Manifest {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(Invalid::Problems(problems.join("; ")))
+            Err(InvalidManifest::Problems(problems.join("; ")))
         }
     }
 }

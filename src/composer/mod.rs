@@ -6,8 +6,8 @@ mod manifest;
 mod name;
 mod version;
 
-pub use constraint::is_readable;
+pub use constraint::is_valid_constraint;
 pub use json::{array_index, parse_js, to_js_string};
-pub use manifest::{Invalid, Manifest};
+pub use manifest::{InvalidManifest, Manifest};
 pub use name::PackageName;
 pub use version::{Stability, Version};

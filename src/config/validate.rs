@@ -10,7 +10,7 @@ use super::listen_address::Address;
 use super::raw::{Document, PushEntry, RepositoryEntry, WebhookEntry};
 use super::secret::{LITERAL, LITERAL_HINT};
 use super::{BUILT_IN_RECIPES, Config, Git, Hints, Push, RecipeRef, Repository, Secret, Serve, Webhook};
-use crate::composer::is_readable;
+use crate::composer::is_valid_constraint;
 use crate::schedule::Schedule;
 use crate::yaml::{Complaint, Path, Report, nearest};
 
@@ -255,7 +255,7 @@ fn check_hints(hints: &Hints, at: &Path, report: &mut Report) {
     }
     for (key, messages) in [("warnings", &hints.warnings), ("infos", &hints.infos)] {
         for (index, message) in messages.iter().enumerate() {
-            if !is_readable(&message.versions) {
+            if !is_valid_constraint(&message.versions) {
                 let complaint = Complaint::new("expected a constraint on the version of Composer")
                     .found(quoted(&message.versions));
                 report.add(&at.key(key).index(index).key("versions"), complaint);

@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::read_manifests::manifest;
-use super::{Job, SourceReport, now};
+use super::{CycleContext, SourceReport, now};
 use crate::composer::{PackageName, Version, to_js_string};
-use crate::ledger::{Kind, Release};
-use crate::package::plan::{Line, Outcome};
+use crate::ledger::{Release, ReleaseKind};
+use crate::package::plan::{Outcome, OutcomeRow};
 use crate::package::zip_writer::{self, Writer};
 use crate::recipe::Aliases;
 use crate::recipe::tag_version::TagVersion;
@@ -28,13 +28,14 @@ type Candidates = BTreeMap<(String, String), Release>;
 
 /// Publishes the aliases of what the ledger holds; answers their report and how many are new or moved.
 pub(super) fn publish(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     rule: &Aliases,
     known: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let base_url = job.base_url.to_string();
     let packages: Vec<_> = job.store.ledger(|ledger| {
-        let of_vendor = |r: &&Release| r.kind == Kind::Package && r.name.split('/').next() == Some(&*rule.of);
+        let of_vendor =
+            |r: &&Release| r.kind == ReleaseKind::Package && r.name.split('/').next() == Some(&*rule.of);
         ledger.published(&base_url).filter(of_vendor).cloned().collect()
     });
     let last = packages
@@ -59,11 +60,11 @@ pub(super) fn publish(
             }
             Ok(None) => Outcome::AlreadyPublished,
             Err(error) => Outcome::Failed {
-                because: format!("{error:#}"),
+                reason: format!("{error:#}"),
             },
         };
         let tag = format!("{} {}", package.name, package.version);
-        lines.push(Line {
+        lines.push(OutcomeRow {
             source: NAME.into(),
             tag,
             package: format!("{name} {version}"),
@@ -78,7 +79,7 @@ pub(super) fn publish(
 }
 
 /// For each name and version that is replaced, the package that stands for it; and a line for each archive that cannot be read.
-fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> (Candidates, Vec<Line>) {
+fn candidates(job: &CycleContext<'_>, rule: &Aliases, packages: &[Release]) -> (Candidates, Vec<OutcomeRow>) {
     let (mut candidates, mut unread) = (Candidates::new(), Vec::new());
     let mut packages: Vec<_> = packages.iter().collect();
     // The reference's order of files decides where two packages of the same version stand for one name.
@@ -87,12 +88,12 @@ fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> (Candidate
         let manifest = match manifest(&job.store.archive(package)) {
             Ok(manifest) => manifest,
             Err(error) => {
-                let because = format!("failed to read the manifest in `{}`: {error:#}", package.path());
-                unread.push(Line {
+                let reason = format!("failed to read the manifest in `{}`: {error:#}", package.path());
+                unread.push(OutcomeRow {
                     source: NAME.into(),
                     tag: package.tag.clone(),
                     package: format!("{} {}", package.name, package.version),
-                    outcome: Outcome::Failed { because },
+                    outcome: Outcome::Failed { reason },
                 });
                 continue;
             }
@@ -124,7 +125,7 @@ fn candidates(job: &Job<'_>, rule: &Aliases, packages: &[Release]) -> (Candidate
 
 /// Stages an alias, unless it is published as it should be, or the name is taken by a package.
 fn alias(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     rule: &Aliases,
     name: &str,
     version: &str,
@@ -132,7 +133,7 @@ fn alias(
     may_move: bool,
 ) -> anyhow::Result<Option<(Staged, Release)>> {
     let before = job.store.ledger(|ledger| ledger.find(name, version).cloned());
-    let stays = |before: &Release| before.kind == Kind::Package || !may_move;
+    let stays = |before: &Release| before.kind == ReleaseKind::Package || !may_move;
     if before.as_ref().is_some_and(stays) {
         return Ok(None);
     }
@@ -147,7 +148,7 @@ fn alias(
     let mut writer = Writer::new(Vec::new());
     writer.add(
         "composer.json",
-        zip_writer::Kind::File,
+        zip_writer::EntryType::File,
         to_js_string(&manifest).as_bytes(),
     )?;
     let bytes = writer.finish()?;
@@ -164,7 +165,7 @@ fn alias(
     let release = Release {
         number: 0,
         previous: Sha256([0; 32]),
-        kind: Kind::Alias,
+        kind: ReleaseKind::Alias,
         name: name.to_owned(),
         version: version.to_owned(),
         file,

@@ -6,21 +6,21 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::resources::Resources;
-use super::{Fetched, Found, Job, SourceReport, Step, divergence, now, parallel};
+use super::{CycleContext, Fetched, Found, ProgressEvent, SourceReport, divergence, now, parallel};
 use crate::composer::{PackageName, Version};
 use crate::git::{BareClone, Recent};
-use crate::ledger::{Kind, Ledger, Release};
-use crate::package::plan::{self, Build, Claim, Line, Outcome, Plan, Surroundings};
+use crate::ledger::{Ledger, Release, ReleaseKind};
+use crate::package::plan::{self, Build, Outcome, OutcomeRow, Plan, PlanContext, VersionOwner};
 use crate::package::{build, planner};
 use crate::recipe::Source;
 use crate::store::Staged;
 use crate::util::digest::Sha256;
 
 pub(super) fn plan_releases(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
-    releases: &[plan::Release],
+    releases: &[plan::ResolvedRef],
     resources: &Resources,
 ) -> Plan {
     let claimed = |name: &_, version: &_| claim(job, source, name, version);
@@ -28,14 +28,14 @@ pub(super) fn plan_releases(
 }
 
 pub(super) fn plan_with(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
-    releases: &[plan::Release],
+    releases: &[plan::ResolvedRef],
     resources: &Resources,
-    claimed: &dyn Fn(&PackageName, &Version) -> Claim,
+    claimed: &dyn Fn(&PackageName, &Version) -> VersionOwner,
 ) -> Plan {
-    let around = Surroundings {
+    let around = PlanContext {
         claimed,
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
@@ -44,22 +44,28 @@ pub(super) fn plan_with(
     planner::plan(source, releases, clone, &around)
 }
 
-fn claim(job: &Job<'_>, source: &Source, name: &PackageName, version: &Version) -> Claim {
+fn claim(job: &CycleContext<'_>, source: &Source, name: &PackageName, version: &Version) -> VersionOwner {
     let base_url = job.base_url.to_string();
     let by = job.store.ledger(|ledger| {
         let release = ledger.find_for(&name.to_string(), version.as_str(), &base_url);
         release.map(|release| release.source.clone())
     });
     match by {
-        None => Claim::Free,
-        Some(by) if by == source.name => Claim::Own,
-        Some(by) if job.recipe.archives.iter().any(|folder| folder.name == by) => Claim::Archives(by),
-        Some(by) => Claim::Other(by),
+        None => VersionOwner::Nobody,
+        Some(by) if by == source.name => VersionOwner::ThisSource,
+        Some(by) if job.recipe.archives.iter().any(|folder| folder.name == by) => {
+            VersionOwner::PrebuiltArchives(by)
+        }
+        Some(by) => VersionOwner::OtherSource(by),
     }
 }
 
 /// What the versions of a source are made by, beside its refs.
-pub(super) fn fingerprint(job: &Job<'_>, source: &Source, fetched: &Fetched) -> anyhow::Result<Sha256> {
+pub(super) fn fingerprint(
+    job: &CycleContext<'_>,
+    source: &Source,
+    fetched: &Fetched,
+) -> anyhow::Result<Sha256> {
     let mut depends = vec![job.base_url.to_string()];
     if source.resources().next().is_some() {
         depends.extend(fetched.resources.commits());
@@ -73,7 +79,7 @@ pub(super) fn fingerprint(job: &Job<'_>, source: &Source, fetched: &Fetched) -> 
 
 /// Plans and builds one source; answers its report and how many versions are new.
 pub(super) fn build_source(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     fetched: &Fetched,
     known: Option<&SourceReport>,
@@ -99,7 +105,7 @@ pub(super) fn build_source(
     }
     let known_part = known.filter(|known| lines.is_empty() && known.is_part_of(rules, &commits));
     let is_new =
-        |release: &&plan::Release| known_part.is_none_or(|known| !known.refs.contains_key(&release.tag));
+        |release: &&plan::ResolvedRef| known_part.is_none_or(|known| !known.refs.contains_key(&release.tag));
     let new: Vec<_> = releases.iter().filter(is_new).cloned().collect();
     let mut plan = plan_releases(job, source, clone, &new, &fetched.resources);
     if known_part.is_some() {
@@ -112,7 +118,7 @@ pub(super) fn build_source(
     lines.append(&mut plan.lines);
     let recent = Recent::default();
     let open = || Ok(BareClone::open(folder)?.sharing(&recent));
-    (job.progress)(Step::Building {
+    (job.progress)(ProgressEvent::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
     });
@@ -121,7 +127,7 @@ pub(super) fn build_source(
     order.sort_by_key(|&i| &plan.builds[i].name);
     let built = parallel::map(&order, job.workers, open, |clone, &i| {
         let staged = stage(job, source, clone, &plan.builds[i]);
-        (job.progress)(Step::Built);
+        (job.progress)(ProgressEvent::Built);
         staged
     });
     let built: BTreeMap<_, _> = order.into_iter().zip(built).collect();
@@ -134,10 +140,10 @@ pub(super) fn build_source(
             }
             Ok(None) => Outcome::AlreadyPublished,
             Err(error) => Outcome::Failed {
-                because: format!("{error:#}"),
+                reason: format!("{error:#}"),
             },
         };
-        lines.push(Line {
+        lines.push(OutcomeRow {
             source: source.name.clone(),
             tag: build.release.tag.clone(),
             package: format!("{} {}", build.name, build.version),
@@ -162,7 +168,7 @@ pub(super) fn build_source(
 
 /// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes, and not withdrawn since.
 fn stage(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
     build: &Build,
@@ -173,8 +179,8 @@ fn stage(
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = job.base_url.to_string();
     let kind = match build.release.nightly {
-        Some(_) => Kind::Dev,
-        None => Kind::Package,
+        Some(_) => ReleaseKind::Dev,
+        None => ReleaseKind::Package,
     };
     let before = |ledger: &Ledger| ledger.find_for(&name, &version, &base_url).cloned();
     let before = job.store.ledger(before);

@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 
 use super::build_packages::plan_with;
 use super::resources::Resources;
-use super::{Found, Job, SourceReport, now};
-use crate::ledger::{Kind, Release};
+use super::{CycleContext, Found, SourceReport, now};
+use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
-use crate::package::plan::{self, Claim};
+use crate::package::plan::{self, VersionOwner};
 use crate::recipe::Source;
 use crate::store::durable_fs::Hashed;
 use crate::store::{Content, Divergence};
 
 /// Records in the store and in `report` what the moved refs of a source would change; answers how many are new.
 pub(super) fn examine(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     found: &Found,
     resources: &Resources,
@@ -56,7 +56,11 @@ pub(super) fn examine(
 }
 
 /// The refs that are not at the commit that they were published from, each with what it published.
-fn moved<'f>(job: &Job<'_>, source: &Source, found: &'f Found) -> Vec<(&'f plan::Release, Vec<Release>)> {
+fn moved<'f>(
+    job: &CycleContext<'_>,
+    source: &Source,
+    found: &'f Found,
+) -> Vec<(&'f plan::ResolvedRef, Vec<Release>)> {
     let base_url = job.base_url.to_string();
     let releases = found.releases.iter().filter(|release| release.nightly.is_none());
     let mut by_tag: BTreeMap<_, _> = releases
@@ -69,7 +73,7 @@ fn moved<'f>(job: &Job<'_>, source: &Source, found: &'f Found) -> Vec<(&'f plan:
         .collect();
     job.store.ledger(|ledger| {
         let of_this =
-            |r: &&Release| r.source == source.name && r.kind == Kind::Package && r.is_for(&base_url);
+            |r: &&Release| r.source == source.name && r.kind == ReleaseKind::Package && r.is_for(&base_url);
         for published in ledger.releases().iter().filter(of_this) {
             if let Some((_, commit, others)) = by_tag.get_mut(published.tag.as_str())
                 && *commit != published.commit
@@ -86,16 +90,16 @@ fn moved<'f>(job: &Job<'_>, source: &Source, found: &'f Found) -> Vec<(&'f plan:
 }
 
 fn compare(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     found: &Found,
     resources: &Resources,
-    release: &plan::Release,
+    release: &plan::ResolvedRef,
     published: &[Release],
 ) -> Vec<Divergence> {
     let releases = std::slice::from_ref(release);
     let plan = plan_with(job, source, &found.clone, releases, resources, &|_, _| {
-        Claim::Free
+        VersionOwner::Nobody
     });
     let mut diverged = Vec::new();
     for build in &plan.builds {

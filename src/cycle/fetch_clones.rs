@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Job, Step, parallel};
+use super::{CycleContext, ProgressEvent, parallel};
 use crate::git::{Fetched, Ref, Wanted, wanted_as};
 use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
@@ -27,7 +27,7 @@ pub(super) struct Clones {
 
 impl Clones {
     /// Fetches all that the recipe names, several at a time. One that fails fails what needs it, and nothing else.
-    pub fn fetch(job: &Job<'_>) -> Self {
+    pub fn fetch(job: &CycleContext<'_>) -> Self {
         let mut users = BTreeMap::<&str, &str>::new();
         for source in &job.recipe.sources {
             users.entry(&source.git).or_insert(&source.name);
@@ -36,7 +36,7 @@ impl Clones {
             users.entry(&resource.git).or_insert(name);
         }
         let users: Vec<_> = users.into_iter().collect();
-        (job.progress)(Step::Began {
+        (job.progress)(ProgressEvent::Started {
             clones: users.len() as u64,
         });
         let fetched = parallel::map(
@@ -64,11 +64,11 @@ impl Clones {
     }
 }
 
-fn fetch(job: &Job<'_>, url: &str, user: &str) -> anyhow::Result<UpToDate> {
+fn fetch(job: &CycleContext<'_>, url: &str, user: &str) -> anyhow::Result<UpToDate> {
     let folder = job.clones.join(folder_name(url));
     let select = |advertised: &[Ref]| wanted(job.recipes, url, advertised);
     let progress = |progress| {
-        (job.progress)(Step::Fetching {
+        (job.progress)(ProgressEvent::Fetching {
             source: user,
             progress,
         })
@@ -76,7 +76,7 @@ fn fetch(job: &Job<'_>, url: &str, user: &str) -> anyhow::Result<UpToDate> {
     let result = job
         .fetcher
         .fetch(&folder, &(job.rewrite)(url), &select, job.cancel, &progress);
-    (job.progress)(Step::Fetched { source: user });
+    (job.progress)(ProgressEvent::Fetched { source: user });
     let fetched = result?;
     tell(user, &fetched);
     Ok(UpToDate { folder, fetched })

@@ -33,9 +33,9 @@ use self::redact_urls::outward;
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
 use crate::git::{BareClone, Fetcher, Progress};
-use crate::metadata::{BaseUrl, Said, is_current, pages};
+use crate::metadata::{BaseUrl, RepositoryInfo, is_current, pages};
 use crate::package::Limits;
-use crate::package::plan::{self, Line, Outcome, Plan};
+use crate::package::plan::{self, Outcome, OutcomeRow, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Repository, Retention};
@@ -43,11 +43,11 @@ use crate::util::cancel::CancelFlag;
 use crate::util::digest::Sha256;
 use crate::util::heap;
 
-pub use rebuild::{Again, again};
+pub use rebuild::{RebuildOutcome, rebuild};
 pub use report::{Report, SourceReport};
 
 /// What a cycle works on.
-pub struct Job<'a> {
+pub struct CycleContext<'a> {
     pub store: &'a Repository,
     /// The folder of the clones.
     pub clones: PathBuf,
@@ -67,7 +67,7 @@ pub struct Job<'a> {
     /// Stops the fetches, and the cycle between two sources.
     pub cancel: &'a CancelFlag,
     /// Told what is going on, from any thread.
-    pub progress: &'a (dyn Fn(Step<'_>) + Sync),
+    pub progress: &'a (dyn Fn(ProgressEvent<'_>) + Sync),
     /// Sources fetched at the same time.
     pub fetches: usize,
     /// Packages built at the same time.
@@ -79,9 +79,9 @@ pub struct Job<'a> {
     pub retention: Retention,
 }
 
-impl Job<'_> {
-    fn said(&self) -> Said<'_> {
-        Said {
+impl CycleContext<'_> {
+    fn said(&self) -> RepositoryInfo<'_> {
+        RepositoryInfo {
             base: self.base_url,
             metadata: self.metadata,
             hints: self.hints,
@@ -93,9 +93,9 @@ impl Job<'_> {
 
 /// What a cycle is doing.
 #[derive(Debug, Clone, Copy)]
-pub enum Step<'a> {
+pub enum ProgressEvent<'a> {
     /// So many clones will be fetched.
-    Began {
+    Started {
         clones: u64,
     },
     Fetching {
@@ -118,7 +118,7 @@ pub enum Step<'a> {
 
 /// How a cycle ended.
 #[derive(Debug)]
-pub struct Finished {
+pub struct CycleResult {
     pub report: Report,
     /// Package versions that this cycle published.
     pub published: usize,
@@ -127,13 +127,13 @@ pub struct Finished {
     /// Archives that could not be read for it, by path, with the reason.
     pub damaged: BTreeMap<String, String>,
     /// Whether the newest snapshot holds the report.
-    pub is_kept: bool,
+    pub report_in_snapshot: bool,
     /// How long each stage took.
     pub stages: [(&'static str, Duration); 3],
 }
 
 /// Fetches and plans all sources, without building; each with its name.
-pub fn plan<'r>(job: &Job<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
+pub fn plan<'r>(job: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
     let last = Report::last(job.store.latest_snapshot()?.as_ref(), &job.store.cycles());
     let fetched = Fetched::fetch(job, &last);
     let plan = |source: &'r Source| {
@@ -161,7 +161,7 @@ fn pass_over_built_nights(source: &Source, known: &SourceReport, plan: &mut Plan
         release.nightly.is_some() && known.is_complete() && commit == Some(&release.commit.to_string())
     };
     for build in plan.builds.extract_if(.., |build| is_there(build)) {
-        plan.lines.push(Line {
+        plan.lines.push(OutcomeRow {
             source: source.name.clone(),
             package: format!("{} {}", build.name, build.version),
             tag: build.release.tag,
@@ -181,12 +181,12 @@ struct Fetched {
 struct Found {
     folder: PathBuf,
     clone: BareClone,
-    releases: Vec<plan::Release>,
-    lines: Vec<Line>,
+    releases: Vec<plan::ResolvedRef>,
+    lines: Vec<OutcomeRow>,
 }
 
 impl Fetched {
-    fn fetch(job: &Job<'_>, before: &Report) -> Self {
+    fn fetch(job: &CycleContext<'_>, before: &Report) -> Self {
         let clones = Clones::fetch(job);
         let resources = Resources::open(job.recipe, &clones);
         let night = Night::of(job, &clones, &resources, before);
@@ -213,23 +213,23 @@ impl Fetched {
     }
 }
 
-fn last_report(job: &Job<'_>) -> anyhow::Result<Report> {
+fn last_report(job: &CycleContext<'_>) -> anyhow::Result<Report> {
     let previous = job.store.latest_snapshot()?;
-    Ok(previous.as_ref().map(Report::of).unwrap_or_default())
+    Ok(previous.as_ref().map(Report::from_snapshot).unwrap_or_default())
 }
 
 /// A cycle was told to stop before its end. What it has built so far is kept, and published by the next one.
 #[derive(Debug, thiserror::Error)]
 #[error("the cycle was told to stop")]
-pub struct Stopped;
+pub struct Cancelled;
 
 /// Whether the cycle may go on.
 ///
 /// # Errors
-/// [`Stopped`]; the ledger cannot be trusted.
-fn proceed(job: &Job<'_>) -> anyhow::Result<()> {
+/// [`Cancelled`]; the ledger cannot be trusted.
+fn proceed(job: &CycleContext<'_>) -> anyhow::Result<()> {
     if job.cancel.is_set() {
-        bail!(Stopped);
+        bail!(Cancelled);
     }
     job.store.ensure_sound()
 }
@@ -237,10 +237,10 @@ fn proceed(job: &Job<'_>) -> anyhow::Result<()> {
 /// Runs one cycle.
 ///
 /// # Errors
-/// [`Stopped`]; the store cannot be written. What was published before stays.
-pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
+/// [`Cancelled`]; the store cannot be written. What was published before stays.
+pub fn run(job: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     let previous = job.store.latest_snapshot()?;
-    let before = previous.as_ref().map(Report::of).unwrap_or_default();
+    let before = previous.as_ref().map(Report::from_snapshot).unwrap_or_default();
     let began = Instant::now();
     // While a rollback is held, its snapshot does not know what was released since.
     let last = Report::last(previous.as_ref(), &job.store.cycles());
@@ -309,20 +309,20 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
     if let Some(to) = held {
         tracing::warn!("the content of snapshot {to} is held: `mirror rollback --end` publishes again");
     }
-    let is_kept = !nothing && held.is_none();
-    let (snapshot, damaged) = if unchanged || !is_kept {
+    let report_in_snapshot = !nothing && held.is_none();
+    let (snapshot, damaged) = if unchanged || !report_in_snapshot {
         (None, BTreeMap::new())
     } else {
-        (job.progress)(Step::Publishing);
+        (job.progress)(ProgressEvent::Publishing);
         publish_metadata::publish(job, previous.as_ref(), &mut report)?
     };
     job.store.collect(job.retention)?;
-    Ok(Finished {
+    Ok(CycleResult {
         report,
         published,
         snapshot,
         damaged,
-        is_kept,
+        report_in_snapshot,
         stages: [
             ("fetch", built_from - began),
             ("build", published_from - built_from),
@@ -332,7 +332,7 @@ pub fn run(job: &Job<'_>) -> anyhow::Result<Finished> {
 }
 
 /// What the pages were made with: they are made anew when it changes.
-fn notes(job: &Job<'_>) -> anyhow::Result<Option<Sha256>> {
+fn notes(job: &CycleContext<'_>) -> anyhow::Result<Option<Sha256>> {
     let notes = &job.recipe.notes;
     let digest = match (notes.is_empty(), job.is_private) {
         (true, false) => None,

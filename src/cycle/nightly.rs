@@ -13,10 +13,10 @@ use jiff::tz::TimeZone;
 
 use super::fetch_clones::{Clones, branch_ref, newest_tag};
 use super::resources::Resources;
-use super::{Job, Report};
+use super::{CycleContext, Report};
 use crate::git::{BareClone, Commit};
-use crate::ledger::{Kind, Release as Published};
-use crate::package::plan::{self, Pins, Release};
+use crate::ledger::{Release as Published, ReleaseKind};
+use crate::package::plan::{self, Pins, ResolvedRef};
 use crate::package::planner;
 use crate::recipe::{Recipe, Retention, Source};
 
@@ -34,7 +34,7 @@ pub(super) struct Night {
 impl Night {
     /// The night of this cycle: that of the last report, if no branch has moved since, else a new one; none where a source could
     /// not be fetched, or its branch is gone.
-    pub fn of(job: &Job<'_>, clones: &Clones, resources: &Resources, before: &Report) -> Self {
+    pub fn of(job: &CycleContext<'_>, clones: &Clones, resources: &Resources, before: &Report) -> Self {
         let sources = || {
             job.recipe
                 .sources
@@ -81,13 +81,13 @@ impl Night {
     }
 
     /// The head of a source's branch, as a release of this night.
-    pub fn release(&self, source: &Source, clones: &Clones) -> anyhow::Result<Release> {
+    pub fn release(&self, source: &Source, clones: &Clones) -> anyhow::Result<ResolvedRef> {
         let commit = head(source, clones)?;
         if let Some(missing) = &self.missing {
             bail!("{missing}");
         }
         let date = self.date.as_deref().unwrap_or_default();
-        Ok(Release {
+        Ok(ResolvedRef {
             tag: source.nightly.clone().unwrap_or_default(),
             commit: commit.id,
             tree: commit.tree,
@@ -112,13 +112,18 @@ fn head(source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
 }
 
 /// The versions of the source's packages at its newest tag.
-fn versions(job: &Job<'_>, source: &Source, clones: &Clones, resources: &Resources) -> anyhow::Result<Pins> {
+fn versions(
+    job: &CycleContext<'_>,
+    source: &Source,
+    clones: &Clones,
+    resources: &Resources,
+) -> anyhow::Result<Pins> {
     let clone = BareClone::open(&clones.get(&source.git)?.folder)?;
     let tags = clone.tags()?;
     let newest = newest_tag(tags.iter()).context("it has no tag that is a version")?;
     let tag = newest.tag().unwrap_or_default().to_owned();
     let commit = clone.commit(newest)?;
-    let release = Release {
+    let release = ResolvedRef {
         tag: tag.clone(),
         commit: commit.id,
         tree: commit.tree,
@@ -127,8 +132,8 @@ fn versions(job: &Job<'_>, source: &Source, clones: &Clones, resources: &Resourc
         // The tag is the version of what has none in its manifest.
         nightly: Some(tag.clone()),
     };
-    let around = plan::Surroundings {
-        claimed: &|_, _| plan::Claim::Free,
+    let around = plan::PlanContext {
+        claimed: &|_, _| plan::VersionOwner::Nobody,
         resource: &|name, path| resources.read(name, path),
         base_url: &job.base_url.to_string(),
         limits: &job.limits,
@@ -175,7 +180,7 @@ pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Published>) -> Vec<Pub
     };
     // The ledger is in the order of publication: the newest come last.
     releases.reverse();
-    releases.retain(|release| release.kind != Kind::Dev || stays(release));
+    releases.retain(|release| release.kind != ReleaseKind::Dev || stays(release));
     releases.reverse();
     releases
 }
@@ -205,7 +210,7 @@ mod tests {
         }
     }
 
-    fn published(version: &str, kind: Kind, age: i64) -> Published {
+    fn published(version: &str, kind: ReleaseKind, age: i64) -> Published {
         let time = jiff::Timestamp::from_second(super::super::now().as_second() - age * 86_400).unwrap();
         Published {
             number: 0,
@@ -231,10 +236,10 @@ mod tests {
     fn only_nightly_versions_expire() {
         let all = || {
             vec![
-                published("1", Kind::Package, 90),
-                published("n1", Kind::Dev, 9),
-                published("n2", Kind::Dev, 5),
-                published("n3", Kind::Dev, 1),
+                published("1", ReleaseKind::Package, 90),
+                published("n1", ReleaseKind::Dev, 9),
+                published("n2", ReleaseKind::Dev, 5),
+                published("n3", ReleaseKind::Dev, 1),
             ]
         };
         for (retention, expected) in [

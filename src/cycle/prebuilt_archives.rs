@@ -7,18 +7,18 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::resources::Resources;
-use super::{Job, SourceReport, now};
+use super::{CycleContext, SourceReport, now};
 use crate::git::Commit;
-use crate::ledger::{Kind, Release};
-use crate::package::plan::{Line, Outcome};
-use crate::package::prebuilt_archive::{self, Artifact};
+use crate::ledger::{Release, ReleaseKind};
+use crate::package::plan::{Outcome, OutcomeRow};
+use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::Staged;
 use crate::util::digest::Sha256;
 
 /// Publishes the new archives of a folder; answers its report and how many are new.
 pub(super) fn publish(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     folder: &ArchiveFolder,
     resources: &Resources,
     known: Option<&SourceReport>,
@@ -43,14 +43,14 @@ pub(super) fn publish(
             Err(error) => (
                 file,
                 Outcome::Failed {
-                    because: format!("{error:#}"),
+                    reason: format!("{error:#}"),
                 },
             ),
             Ok(artifact) => {
                 let package = format!("{} {}", artifact.name, artifact.version);
                 let outcome = match seen.insert(package.clone(), file.clone()) {
                     Some(first) => Outcome::Excluded {
-                        because: format!("{file} is the same version as {first}"),
+                        reason: format!("{file} is the same version as {first}"),
                     },
                     None => claim(job, folder, &artifact).unwrap_or_else(|| {
                         match stage(job, folder, &file, &artifact, &bytes, commit) {
@@ -59,7 +59,7 @@ pub(super) fn publish(
                                 Outcome::Published
                             }
                             Err(error) => Outcome::Failed {
-                                because: format!("{error:#}"),
+                                reason: format!("{error:#}"),
                             },
                         }
                     }),
@@ -67,7 +67,7 @@ pub(super) fn publish(
                 (package, outcome)
             }
         };
-        lines.push(Line {
+        lines.push(OutcomeRow {
             source: folder.name.clone(),
             tag: commit.id.to_string(),
             package,
@@ -82,7 +82,7 @@ pub(super) fn publish(
 }
 
 /// What became of a version that is published already.
-fn claim(job: &Job<'_>, folder: &ArchiveFolder, artifact: &Artifact) -> Option<Outcome> {
+fn claim(job: &CycleContext<'_>, folder: &ArchiveFolder, artifact: &PrebuiltArchive) -> Option<Outcome> {
     let source = job.store.ledger(|ledger| {
         ledger
             .find(&artifact.name.to_string(), artifact.version.as_str())
@@ -92,16 +92,16 @@ fn claim(job: &Job<'_>, folder: &ArchiveFolder, artifact: &Artifact) -> Option<O
         Outcome::AlreadyPublished
     } else {
         Outcome::Failed {
-            because: format!("source `{source}` has published this version"),
+            reason: format!("source `{source}` has published this version"),
         }
     })
 }
 
 fn stage(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     folder: &ArchiveFolder,
     file: &str,
-    artifact: &Artifact,
+    artifact: &PrebuiltArchive,
     bytes: &[u8],
     commit: &Commit,
 ) -> anyhow::Result<(Staged, Release)> {
@@ -111,7 +111,7 @@ fn stage(
     })?;
     let release = Release {
         number: 0,
-        kind: Kind::Package,
+        kind: ReleaseKind::Package,
         previous: Sha256([0; 32]),
         name: artifact.name.to_string(),
         version: artifact.version.to_string(),

@@ -11,13 +11,14 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::report::Report;
-use super::{Job, nightly, read_manifests, shrink_guard};
+use super::{CycleContext, nightly, read_manifests, shrink_guard};
 use crate::composer::Manifest;
 use crate::ledger::Release;
 use crate::metadata::pages::{self, View};
 use crate::metadata::reader::Includes;
 use crate::metadata::{
-    Before, Files, Known, Made, PackageVersion, Said, Summaries, Summary, expand, gaps, render,
+    CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache, RepositoryInfo,
+    Summaries, expand, gaps, render,
 };
 use crate::store::Contents;
 use crate::store::snapshot::Snapshot;
@@ -38,7 +39,7 @@ type Read = BTreeMap<String, Vec<PackageVersion>>;
 /// # Errors
 /// A loss that the fuse prevents, and those of the store.
 pub(super) fn publish(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     previous: Option<&Snapshot>,
     report: &mut Report,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
@@ -51,14 +52,14 @@ pub(super) fn publish(
     let (mut new, unread) = read_manifests::read(job.store, &changed, job.workers);
     let mut damaged = Damaged::new();
     for (release, error) in unread {
-        let because = format!("could not be read: {error}; `mirror verify --repair` builds it again");
-        tracing::error!(file = release.path(), "an archive {because}");
-        damaged.insert(release.path(), because);
+        let reason = format!("could not be read: {error}; `mirror verify --repair` builds it again");
+        tracing::error!(file = release.path(), "an archive {reason}");
+        damaged.insert(release.path(), reason);
         match previous.and_then(|previous| recall(previous, release)) {
             Some(version) => new.entry(release.name.clone()).or_default().push(version),
             None => {
                 leave_out(release, &mut by_name);
-                report.left_out.push(release.path());
+                report.omitted.push(release.path());
             }
         }
     }
@@ -72,7 +73,7 @@ pub(super) fn publish(
     for gap in report.gaps.iter().filter(|gap| !known_gaps.contains(gap)) {
         tracing::warn!("{gap}");
     }
-    let view = View::of(&said, &summaries);
+    let view = View::new(&said, &summaries);
     let mut files = pages(job, &view, &by_name, &new, before.as_ref());
     let versions = |name: &str| new.get(name).map(Vec::as_slice);
     let (texts, places) = render(&said, &summaries, versions, before.as_ref())?;
@@ -80,17 +81,17 @@ pub(super) fn publish(
     keep_includes(job, previous, &mut files);
     drop((new, before));
     let made = by.map(|by| {
-        let known = |(name, summary): (&String, &Summary)| {
+        let known = |(name, summary): (&String, &PackageSummary)| {
             let around = view.around(name);
             (
                 name.clone(),
-                Known {
+                CachedPackage {
                     summary: summary.clone(),
                     around,
                 },
             )
         };
-        serde_json::to_vec(&Made {
+        serde_json::to_vec(&RenderCache {
             by,
             packages: summaries.iter().map(known).collect(),
             places,
@@ -112,7 +113,7 @@ pub(super) fn publish(
 }
 
 /// The releases of the packages that have others than before.
-fn changed<'r>(by_name: &ByName<'r>, before: Option<&Before>) -> Vec<&'r Release> {
+fn changed<'r>(by_name: &ByName<'r>, before: Option<&PreviousRender>) -> Vec<&'r Release> {
     let is_as_before = |name: &str, releases: &[&Release]| {
         let known = before.and_then(|before| before.known(name));
         known.is_some_and(|known| {
@@ -156,9 +157,9 @@ fn leave_out(release: &Release, by_name: &mut ByName<'_>) {
     }
 }
 
-fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Summaries {
+fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&PreviousRender>) -> Summaries {
     let summary = |name: &str| match new.get(name) {
-        Some(versions) => Summary::of(versions),
+        Some(versions) => PackageSummary::new(versions),
         None => Some(before?.known(name)?.summary.clone()),
     };
     let names = by_name.keys();
@@ -168,7 +169,13 @@ fn summaries(by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Summa
 }
 
 /// The pages; those of packages that are as before, but about which others say something else, are made anew, too.
-fn pages(job: &Job<'_>, view: &View<'_>, by_name: &ByName<'_>, new: &Read, before: Option<&Before>) -> Files {
+fn pages(
+    job: &CycleContext<'_>,
+    view: &View<'_>,
+    by_name: &ByName<'_>,
+    new: &Read,
+    before: Option<&PreviousRender>,
+) -> Files {
     let is_other = |name: &str| {
         let known = before.and_then(|before| before.known(name));
         known.is_some_and(|known| known.around != view.around(name))
@@ -183,7 +190,7 @@ fn pages(job: &Job<'_>, view: &View<'_>, by_name: &ByName<'_>, new: &Read, befor
 }
 
 /// What the repository publishes now, after `previous`.
-fn releases(job: &Job<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
+fn releases(job: &CycleContext<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
     let base_url = job.base_url.to_string();
     let stands = |r: &&Release| previous.is_none_or(|p| !p.manifest.withdraws(r.number));
     let published = job
@@ -202,7 +209,7 @@ fn by_name(releases: &[Release]) -> ByName<'_> {
 
 /// The digest of what makes the files, whatever the packages are: another program may render in another way. `None` where
 /// this program cannot be told from others.
-fn maker(said: &Said<'_>) -> anyhow::Result<Option<Sha256>> {
+fn maker(said: &RepositoryInfo<'_>) -> anyhow::Result<Option<Sha256>> {
     static PROGRAM: OnceLock<Option<Sha256>> = OnceLock::new();
     let read = || std::fs::read("/proc/self/exe").ok();
     let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::of(&bytes)));
@@ -211,19 +218,19 @@ fn maker(said: &Said<'_>) -> anyhow::Result<Option<Sha256>> {
 }
 
 /// What can be taken over from a snapshot that was made by the same maker.
-fn before(previous: &Snapshot, by: Sha256) -> Option<Before> {
-    let made: Made = serde_json::from_slice(&previous.made()?).ok()?;
+fn before(previous: &Snapshot, by: Sha256) -> Option<PreviousRender> {
+    let made: RenderCache = serde_json::from_slice(&previous.made()?).ok()?;
     if made.by != by {
         return None;
     }
-    let before = Before::new(made, |path| previous.read(path));
+    let before = PreviousRender::new(made, |path| previous.read(path));
     before
         .map_err(|error| tracing::warn!("the metadata is made anew: {error:#}"))
         .ok()
 }
 
 /// The includes of the last snapshots: a client that has read one of their packages.json may still ask for what it names.
-fn keep_includes(job: &Job<'_>, previous: Option<&Snapshot>, files: &mut Files) {
+fn keep_includes(job: &CycleContext<'_>, previous: Option<&Snapshot>, files: &mut Files) {
     let Some(previous) = previous else { return };
     let root = previous.read("packages.json").ok();
     let root: Option<Includes> = root.and_then(|root| serde_json::from_slice(&root).ok());

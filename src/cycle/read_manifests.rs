@@ -11,7 +11,7 @@ use rawzip::CompressionMethod;
 
 use super::parallel;
 use crate::composer::Manifest;
-use crate::ledger::{Kind, Release};
+use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
 use crate::store::Repository;
 
@@ -58,7 +58,7 @@ pub(super) fn version(release: &Release, manifest: Manifest) -> anyhow::Result<P
         committed: release.committed,
         size: release.size,
         commit: release.commit.clone(),
-        is_nightly: release.kind == Kind::Dev,
+        is_nightly: release.kind == ReleaseKind::Dev,
         source: release.source.clone(),
         published: release.time,
     })

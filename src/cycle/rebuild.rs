@@ -10,23 +10,23 @@ use anyhow::{Context as _, bail};
 
 use super::build_packages::plan_with;
 use super::redact_urls::outward;
-use super::{Fetched, Found, Job, Step, last_report};
+use super::{CycleContext, Fetched, Found, ProgressEvent, last_report};
 use crate::ledger::Release;
 use crate::package::build;
-use crate::package::plan::{Build, Claim, Outcome};
+use crate::package::plan::{Build, Outcome, VersionOwner};
 use crate::recipe::Source;
 use crate::store::durable_fs::Hashed;
 use crate::util::digest::Sha256;
 
 /// How building a published version again ended.
 #[derive(Debug)]
-pub enum Again {
+pub enum RebuildOutcome {
     /// It gave the published bytes.
     Equal,
     /// It gave the published bytes, and they are in place of the damaged file.
-    Mended,
+    Repaired,
     /// It gave other bytes.
-    Other(Sha256),
+    Different(Sha256),
     /// It cannot be built from its commit.
     Impossible(String),
 }
@@ -35,7 +35,11 @@ pub enum Again {
 ///
 /// # Errors
 /// The last report cannot be read.
-pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Vec<(Release, Again)>> {
+pub fn rebuild(
+    job: &CycleContext<'_>,
+    wanted: &[Release],
+    mend: bool,
+) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
     let fetched = Fetched::fetch(job, &last_report(job)?);
     let mut results = Vec::new();
     for source in &job.recipe.sources {
@@ -43,7 +47,7 @@ pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Ve
         if of_this.is_empty() {
             continue;
         }
-        (job.progress)(Step::Building {
+        (job.progress)(ProgressEvent::Building {
             source: &source.name,
             packages: of_this.len() as u64,
         });
@@ -58,7 +62,7 @@ pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Ve
                     build_again(job, source, found, build, release, mend)
                 });
             results.push((release.clone(), or_impossible(job, result)));
-            (job.progress)(Step::Built);
+            (job.progress)(ProgressEvent::Built);
         }
     }
     let built = |release: &&Release| !job.recipe.sources.iter().any(|s| s.name == release.source);
@@ -72,10 +76,10 @@ pub fn again(job: &Job<'_>, wanted: &[Release], mend: bool) -> anyhow::Result<Ve
 }
 
 /// The reason is shown to everybody; the log has it whole.
-fn or_impossible(job: &Job<'_>, result: anyhow::Result<Again>) -> Again {
+fn or_impossible(job: &CycleContext<'_>, result: anyhow::Result<RebuildOutcome>) -> RebuildOutcome {
     result.unwrap_or_else(|error| {
         tracing::warn!("nothing was built again: {error:#}");
-        Again::Impossible(outward(job, &format!("{error:#}")))
+        RebuildOutcome::Impossible(outward(job, &format!("{error:#}")))
     })
 }
 
@@ -86,7 +90,7 @@ struct Builds(BTreeMap<String, Vec<Build>>);
 impl Builds {
     fn of(
         &mut self,
-        job: &Job<'_>,
+        job: &CycleContext<'_>,
         source: &Source,
         found: &Found,
         fetched: &Fetched,
@@ -95,7 +99,7 @@ impl Builds {
         let Some(reference) = found.releases.iter().find(|r| r.tag == release.tag) else {
             let failed = found.lines.iter().find(|line| line.tag == release.tag);
             match failed.map(|line| &line.outcome) {
-                Some(Outcome::Failed { because }) => bail!("{because}"),
+                Some(Outcome::Failed { reason }) => bail!("{reason}"),
                 _ => bail!("upstream has no `{}` any more", release.tag),
             }
         };
@@ -115,7 +119,7 @@ impl Builds {
                 &found.clone,
                 releases,
                 &fetched.resources,
-                &|_, _| Claim::Free,
+                &|_, _| VersionOwner::Nobody,
             )
             .builds
         });
@@ -128,13 +132,13 @@ impl Builds {
 }
 
 fn build_again(
-    job: &Job<'_>,
+    job: &CycleContext<'_>,
     source: &Source,
     found: &Found,
     build: &Build,
     release: &Release,
     mend: bool,
-) -> anyhow::Result<Again> {
+) -> anyhow::Result<RebuildOutcome> {
     if !release.is_for(&job.base_url.to_string()) {
         bail!("it was made for another URL");
     }
@@ -143,22 +147,27 @@ fn build_again(
             .store
             .stage(|sink| build::archive(build, source, &found.clone, &job.limits, sink))?;
         job.store.repair(&staged, release)?;
-        return Ok(Again::Mended);
+        return Ok(RebuildOutcome::Repaired);
     }
     let sink = build::archive(build, source, &found.clone, &job.limits, Hashed::nowhere())?;
     Ok(compared(sink.digests().sha256, release))
 }
 
-fn compared(sha256: Sha256, release: &Release) -> Again {
+fn compared(sha256: Sha256, release: &Release) -> RebuildOutcome {
     if sha256 == release.sha256 {
-        Again::Equal
+        RebuildOutcome::Equal
     } else {
-        Again::Other(sha256)
+        RebuildOutcome::Different(sha256)
     }
 }
 
 /// A finished archive, as its folder has it now.
-fn finished(job: &Job<'_>, fetched: &Fetched, release: &Release, mend: bool) -> anyhow::Result<Again> {
+fn finished(
+    job: &CycleContext<'_>,
+    fetched: &Fetched,
+    release: &Release,
+    mend: bool,
+) -> anyhow::Result<RebuildOutcome> {
     let Some(folder) = job.recipe.archives.iter().find(|f| f.name == release.source) else {
         bail!("the recipe has no source `{}`", release.source);
     };
@@ -176,5 +185,5 @@ fn finished(job: &Job<'_>, fetched: &Fetched, release: &Release, mend: bool) -> 
         Ok(sink)
     })?;
     job.store.repair(&staged, release)?;
-    Ok(Again::Mended)
+    Ok(RebuildOutcome::Repaired)
 }

@@ -5,11 +5,11 @@
 
 use std::cmp::Reverse;
 
-use super::Job;
+use super::CycleContext;
 use crate::git::redacted;
 
 /// `error` with the recipe's URLs in place of those that they are rewritten to.
-pub(super) fn outward(job: &Job<'_>, error: &str) -> String {
+pub(super) fn outward(job: &CycleContext<'_>, error: &str) -> String {
     let urls = job.recipe.urls();
     let mut rewritten: Vec<_> = urls
         .map(|url| ((job.rewrite)(url), url))

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::aliases;
-use crate::metadata::Gap;
-use crate::package::plan::{Line, Outcome};
+use crate::metadata::MissingDependency;
+use crate::package::plan::{Outcome, OutcomeRow};
 use crate::recipe::Recipe;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Divergence};
@@ -27,10 +27,10 @@ pub struct Report {
     pub notes: Option<Sha256>,
     /// What published metapackages pin that the repository does not have.
     #[serde(default)]
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<MissingDependency>,
     /// The archives of what is published but not in the metadata, because they could not be read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
+    #[serde(rename = "left_out", default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
 }
 
 /// The report of one source.
@@ -45,8 +45,8 @@ pub struct SourceReport {
     /// (ref, package) pairs that are published.
     pub published: usize,
     /// Pairs that a rule excludes.
-    pub excluded: Vec<Line>,
-    pub failed: Vec<Line>,
+    pub excluded: Vec<OutcomeRow>,
+    pub failed: Vec<OutcomeRow>,
     /// What the recipe says about this source that matches nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
@@ -60,7 +60,7 @@ pub struct SourceReport {
 
 impl SourceReport {
     /// Sorts a source's lines.
-    pub fn new(rules: Sha256, refs: BTreeMap<String, String>, lines: Vec<Line>) -> Self {
+    pub fn new(rules: Sha256, refs: BTreeMap<String, String>, lines: Vec<OutcomeRow>) -> Self {
         let mut report = Self {
             rules: Some(rules),
             refs,
@@ -105,12 +105,12 @@ impl Report {
         let beside = cycles.report.clone();
         beside
             .and_then(|report| serde_json::from_value(report).ok())
-            .or_else(|| snapshot.map(Self::of))
+            .or_else(|| snapshot.map(Self::from_snapshot))
             .unwrap_or_default()
     }
 
     /// The report of a snapshot's cycle; an empty one if it cannot be read, which only costs a new plan.
-    pub fn of(snapshot: &Snapshot) -> Self {
+    pub fn from_snapshot(snapshot: &Snapshot) -> Self {
         let read = || anyhow::Ok(serde_json::from_slice(&snapshot.report()?)?);
         read().unwrap_or_else(|error| {
             let number = snapshot.manifest.number;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::git::{BareClone, Fetched};
-use crate::package::plan::{Line, Outcome, Release};
+use crate::package::plan::{Outcome, OutcomeRow, ResolvedRef};
 use crate::recipe::Source;
 
 /// The releases of a clone, in byte order of their tags, and a line for each ref that gives none.
@@ -11,14 +11,14 @@ pub(super) fn releases(
     source: &Source,
     clone: &BareClone,
     fetched: &Fetched,
-) -> anyhow::Result<(Vec<Release>, Vec<Line>)> {
+) -> anyhow::Result<(Vec<ResolvedRef>, Vec<OutcomeRow>)> {
     let (mut releases, mut lines) = (Vec::new(), Vec::new());
-    let mut failed = |tag: &str, because: String| {
-        lines.push(Line {
+    let mut failed = |tag: &str, reason: String| {
+        lines.push(OutcomeRow {
             source: source.name.clone(),
             tag: tag.to_owned(),
             package: String::new(),
-            outcome: Outcome::Failed { because },
+            outcome: Outcome::Failed { reason },
         });
     };
     let mut refs: Vec<_> = clone
@@ -35,12 +35,12 @@ pub(super) fn releases(
         {
             failed(&extra.version, format!("extra ref: {missing}"));
         } else if refs.iter().any(|(tag, _)| *tag == extra.version) {
-            let because = format!(
+            let reason = format!(
                 "extra ref `{}` stands for tag `{}`, but the repository has that tag now\n\
                  hint: remove it from the recipe's extra_refs",
                 extra.reference, extra.version
             );
-            failed(&extra.version, because);
+            failed(&extra.version, reason);
         } else if let Some(found) = clone.extra(&extra.reference)? {
             refs.push((extra.version.clone(), found));
         }
@@ -49,7 +49,7 @@ pub(super) fn releases(
     for (tag, reference) in refs {
         match clone.commit(&reference) {
             Ok(commit) => {
-                releases.push(Release {
+                releases.push(ResolvedRef {
                     commit: commit.id,
                     tree: commit.tree,
                     time: commit.time,

@@ -9,17 +9,17 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Job;
-use crate::ledger::Kind;
+use super::CycleContext;
+use crate::ledger::ReleaseKind;
 use crate::metadata::reader::Includes;
-use crate::metadata::{Summaries, Summary};
+use crate::metadata::{PackageSummary, Summaries};
 use crate::store::snapshot::Snapshot;
 
 /// Compares what would be published with what is.
 ///
 /// # Errors
 /// Too much would be lost, with examples; and metadata that cannot be read.
-pub(super) fn check(job: &Job<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
+pub(super) fn check(job: &CycleContext<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
     let published = match listed(previous) {
         Err(error) if !previous.is_whole => {
             tracing::warn!("it is not known what the damaged metadata had: {error:#}");
@@ -28,8 +28,11 @@ pub(super) fn check(job: &Job<'_>, previous: &Snapshot, packages: &Summaries) ->
         listed => listed?,
     };
     let expires = |name: &str, version: &str| {
-        job.store
-            .ledger(|ledger| ledger.find(name, version).is_some_and(|r| r.kind == Kind::Dev))
+        job.store.ledger(|ledger| {
+            ledger
+                .find(name, version)
+                .is_some_and(|r| r.kind == ReleaseKind::Dev)
+        })
     };
     let lost: Vec<_> = published
         .iter()
@@ -56,7 +59,7 @@ pub(super) fn check(job: &Job<'_>, previous: &Snapshot, packages: &Summaries) ->
 }
 
 /// Those of a package's versions that are not there any more.
-fn gone<'v>(versions: &'v [String], now: Option<&Summary>) -> Vec<&'v String> {
+fn gone<'v>(versions: &'v [String], now: Option<&PackageSummary>) -> Vec<&'v String> {
     let stay = now.map_or(&[][..], |now| &now.versions);
     // Nearly always all of them stay.
     if stay == versions {

@@ -10,7 +10,7 @@ use crate::composer::Version;
 
 /// A version that a published metapackage requires and that the repository does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gap {
+pub struct MissingDependency {
     pub package: String,
     pub version: String,
     /// The package that it requires.
@@ -18,7 +18,7 @@ pub struct Gap {
     pub constraint: String,
 }
 
-impl fmt::Display for Gap {
+impl fmt::Display for MissingDependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             package,
@@ -35,7 +35,7 @@ impl fmt::Display for Gap {
 
 /// The gaps of a repository's metapackages, of the vendors that it publishes. Only links that name one version are
 /// looked at.
-pub fn gaps(packages: &Summaries) -> Vec<Gap> {
+pub fn gaps(packages: &Summaries) -> Vec<MissingDependency> {
     let vendor = |name: &str| name.split('/').next().map(str::to_owned);
     let vendors: BTreeSet<_> = packages.keys().filter_map(|name| vendor(name)).collect();
     let mut gaps = Vec::new();
@@ -43,7 +43,7 @@ pub fn gaps(packages: &Summaries) -> Vec<Gap> {
         for pin in &summary.pins {
             let is_ours = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
             if is_ours && !is_there(packages, pin) {
-                gaps.push(Gap {
+                gaps.push(MissingDependency {
                     package: package.clone(),
                     version: pin.version.clone(),
                     needs: pin.needs.clone(),

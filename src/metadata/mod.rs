@@ -2,7 +2,7 @@
 //!
 //! [`package`] makes the data of one version, [`minify`] shrinks the list of a package's versions; this file puts them
 //! into `p2/` and `include/`, [`root`] makes `packages.json`, and [`catalog`] what is asked beside the versions. What all
-//! packages share is made from a [`Summary`] of each and from texts that [`Before`] has of the publication before, so that
+//! packages share is made from a [`PackageSummary`] of each and from texts that [`PreviousRender`] has of the publication before, so that
 //! only what has changed is read and rendered. No
 //! `source` and no `dist.reference`: with them a lock file clings to the mirror that it was made against.
 
@@ -22,15 +22,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use self::packages_json::Root;
+use self::packages_json::PackagesJson;
 use self::render_cache::Ranges;
 
 pub use base_url::BaseUrl;
 pub use minify::expand;
-pub use missing_dependencies::{Gap, gaps};
-pub use package_summary::{Newest, Summaries, Summary};
-pub use packages_json::{Said, is_current};
-pub use render_cache::{Before, Known, Made, Places};
+pub use missing_dependencies::{MissingDependency, gaps};
+pub use package_summary::{Newest, PackageSummary, Summaries};
+pub use packages_json::{RepositoryInfo, is_current};
+pub use render_cache::{ByteRanges, CachedPackage, PreviousRender, RenderCache};
 pub use version_entry::PackageVersion;
 
 use crate::composer::Stability;
@@ -54,11 +54,11 @@ struct Part {
 /// # Errors
 /// Of the serialisation.
 pub fn render<'v>(
-    said: &Said<'_>,
+    said: &RepositoryInfo<'_>,
     packages: &Summaries,
     versions: impl Fn(&str) -> Option<&'v [PackageVersion]>,
-    before: Option<&Before>,
-) -> serde_json::Result<(Files, Places)> {
+    before: Option<&PreviousRender>,
+) -> serde_json::Result<(Files, ByteRanges)> {
     let mut files = Files::new();
     let (mut include, mut inline) = (Listing::new(), Listing::new());
     let is_inline = said.metadata == Metadata::Inline;
@@ -86,7 +86,7 @@ pub fn render<'v>(
     let sha1 = Sha1::of(&include);
     let path = format!("include/all${sha1}.json");
     let (inline, in_root) = inline.end();
-    let root = Root {
+    let root = PackagesJson {
         said,
         packages,
         inline: &inline,
@@ -96,7 +96,7 @@ pub fn render<'v>(
     files.insert(path.clone(), Some(include));
     let catalog = search_files::render(said.base, packages)?;
     files.extend(catalog.into_iter().map(|(path, text)| (path, Some(text))));
-    let places = Places {
+    let places = ByteRanges {
         include: path,
         in_include: places,
         in_root: if is_inline { in_root } else { Ranges::new() },
@@ -105,7 +105,7 @@ pub fn render<'v>(
 }
 
 impl Part {
-    fn of(said: &Said<'_>, name: &str, versions: &[PackageVersion]) -> serde_json::Result<Self> {
+    fn of(said: &RepositoryInfo<'_>, name: &str, versions: &[PackageVersion]) -> serde_json::Result<Self> {
         let data: Vec<_> = versions.iter().map(|version| version.data(said.base)).collect();
         let of = |is_dev: bool| {
             let of = versions.iter().zip(&data);

@@ -11,11 +11,11 @@ use super::PackageVersion;
 use crate::composer::Version;
 
 /// The packages of a repository by name.
-pub type Summaries = BTreeMap<String, Summary>;
+pub type Summaries = BTreeMap<String, PackageSummary>;
 
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct PackageSummary {
     /// The numbers of its releases in the ledger, ascending.
     pub releases: Vec<u64>,
     /// Its versions, newest first.
@@ -59,9 +59,9 @@ pub(super) const SHOWN: [(&str, &str); 3] = [
     ("conflict", "Conflicts with"),
 ];
 
-impl Summary {
+impl PackageSummary {
     /// Of versions, newest first; `None` without any.
-    pub fn of(versions: &[PackageVersion]) -> Option<Self> {
+    pub fn new(versions: &[PackageVersion]) -> Option<Self> {
         let newest = versions.iter().find(|version| version.is_stable());
         let newest = newest.or(versions.first())?;
         let mut releases: Vec<_> = versions.iter().map(|version| version.number).collect();

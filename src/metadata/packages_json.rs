@@ -13,7 +13,7 @@ use crate::util::digest::{Sha1, Sha256};
 
 /// What packages.json and the pages say whatever the packages are.
 #[derive(Clone, Copy)]
-pub struct Said<'a> {
+pub struct RepositoryInfo<'a> {
     pub base: &'a BaseUrl,
     pub metadata: Metadata,
     pub hints: &'a Hints,
@@ -23,7 +23,7 @@ pub struct Said<'a> {
     pub is_private: bool,
 }
 
-impl Said<'_> {
+impl RepositoryInfo<'_> {
     /// A digest of all of it.
     ///
     /// # Errors
@@ -42,8 +42,8 @@ impl Said<'_> {
 }
 
 /// What packages.json is made from.
-pub(super) struct Root<'a> {
-    pub said: &'a Said<'a>,
+pub(super) struct PackagesJson<'a> {
+    pub said: &'a RepositoryInfo<'a>,
     pub packages: &'a Summaries,
     /// The object of all versions, each [`with_uid`]; empty where the metadata is lazy.
     pub inline: &'a [u8],
@@ -51,7 +51,7 @@ pub(super) struct Root<'a> {
     pub include: (&'a str, Sha1),
 }
 
-impl Root<'_> {
+impl PackagesJson<'_> {
     pub fn render(&self) -> serde_json::Result<Vec<u8>> {
         let (base, (path, sha1)) = (self.said.base, self.include);
         let mut root = Map::from_iter([
@@ -93,7 +93,7 @@ pub(super) fn with_uid(mut data: Vec<u8>, number: u64) -> Vec<u8> {
     data
 }
 
-fn told(said: &Said<'_>) -> Map<String, Value> {
+fn told(said: &RepositoryInfo<'_>) -> Map<String, Value> {
     let addresses = search_files::addresses(said.base);
     let addresses = addresses
         .into_iter()
@@ -102,8 +102,8 @@ fn told(said: &Said<'_>) -> Map<String, Value> {
 }
 
 /// Whether a packages.json is as this program makes it for what is to be said, whatever packages it names.
-pub fn is_current(root: &[u8], said: &Said<'_>) -> bool {
-    let Ok(Known {
+pub fn is_current(root: &[u8], said: &RepositoryInfo<'_>) -> bool {
+    let Ok(HeaderOfPackagesJson {
         packages: Form(metadata),
         mut rest,
     }) = serde_json::from_slice(root)
@@ -117,7 +117,7 @@ pub fn is_current(root: &[u8], said: &Said<'_>) -> bool {
 
 /// A packages.json without its versions, of which there are megabytes.
 #[derive(Deserialize)]
-struct Known {
+struct HeaderOfPackagesJson {
     packages: Form,
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -165,15 +165,15 @@ mod tests {
             }],
             ..Hints::default()
         };
-        let said = Said {
+        let said = RepositoryInfo {
             base: &base,
             metadata: Metadata::Lazy,
             hints: &hints,
             notes: &[],
             is_private: false,
         };
-        let root = |said: &Said<'_>| {
-            let root = Root {
+        let root = |said: &RepositoryInfo<'_>| {
+            let root = PackagesJson {
                 said,
                 packages: &Summaries::new(),
                 inline: b"{}",
@@ -185,12 +185,12 @@ mod tests {
         assert!(is_current(&bytes, &said));
         let other = BaseUrl::new("https://mirror.example.com/n/".parse().unwrap());
         for changed in [
-            Said { base: &other, ..said },
-            Said {
+            RepositoryInfo { base: &other, ..said },
+            RepositoryInfo {
                 hints: &Hints::default(),
                 ..said
             },
-            Said {
+            RepositoryInfo {
                 metadata: Metadata::Inline,
                 ..said
             },

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// The names of the includes in a packages.json, and what it holds itself.
 #[derive(Debug, Deserialize)]
-pub struct Root {
+pub struct ListedRepository {
     #[serde(default)]
     pub includes: BTreeMap<String, serde::de::IgnoredAny>,
     /// Versions by package name, where they are not in includes; an empty list where there are none.
@@ -45,16 +45,16 @@ pub struct Dist {
 }
 
 /// URL and SHA-1 of the archive, by name and version.
-pub type Archives = BTreeMap<(String, String), (String, String)>;
+pub type ArchiveUrls = BTreeMap<(String, String), (String, String)>;
 
-impl Root {
+impl ListedRepository {
     /// The archives of all versions that a repository lists, in its packages.json and in the includes, which `get` answers.
     ///
     /// # Errors
     /// Of `get`; an include that is none; a repository that lists no version, since one that is asked for each package
     /// by itself cannot be listed.
-    pub fn archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Archives> {
-        let mut archives = Archives::new();
+    pub fn archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
+        let mut archives = ArchiveUrls::new();
         if self.packages.is_object() {
             let packages = serde_json::from_value(self.packages.clone()).context("packages.json")?;
             enter(Include { packages }, &mut archives);
@@ -72,7 +72,7 @@ impl Root {
     }
 }
 
-fn enter(include: Include, into: &mut Archives) {
+fn enter(include: Include, into: &mut ArchiveUrls) {
     for (name, versions) in include.packages {
         for (version, entry) in versions {
             if let Some(dist) = entry.dist {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn versions(root: &str) -> Vec<String> {
-        let root: Root = serde_json::from_str(root).unwrap();
+        let root: ListedRepository = serde_json::from_str(root).unwrap();
         let include = r#"{"packages": {"a/b": {"2": {"dist": {"url": "u2", "shasum": "s2"}}, "3": {}}}}"#;
         match root.archives(|_| Ok(include.into())) {
             Ok(archives) => archives

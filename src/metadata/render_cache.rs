@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::Summary;
+use super::PackageSummary;
 use crate::util::digest::Sha256;
 
 /// Where the versions of packages are in a file, in bytes.
@@ -14,24 +14,24 @@ pub(super) type Ranges = BTreeMap<String, Range<usize>>;
 
 /// How the metadata and the pages of a snapshot were made.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Made {
+pub struct RenderCache {
     /// The digest of everything but the packages that had a part in it, the program among that.
     pub by: Sha256,
-    pub packages: BTreeMap<String, Known>,
-    pub places: Places,
+    pub packages: BTreeMap<String, CachedPackage>,
+    pub places: ByteRanges,
 }
 
 /// What is known of a package.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Known {
-    pub summary: Summary,
+pub struct CachedPackage {
+    pub summary: PackageSummary,
     /// The digest of what its page says of other packages.
     pub around: Sha256,
 }
 
 /// Where the versions of each package are in the files that all share.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Places {
+pub struct ByteRanges {
     /// The path of the include.
     pub include: String,
     pub(super) in_include: Ranges,
@@ -40,15 +40,15 @@ pub struct Places {
 }
 
 /// The publication before.
-pub struct Before {
-    made: Made,
+pub struct PreviousRender {
+    made: RenderCache,
     include: Vec<u8>,
     root: Vec<u8>,
 }
 
-impl Before {
+impl PreviousRender {
     /// From its parts; `read` answers a public file.
-    pub fn new<E>(made: Made, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+    pub fn new<E>(made: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         Ok(Self {
             include: read(&made.places.include)?,
             root: read("packages.json")?,
@@ -57,7 +57,7 @@ impl Before {
     }
 
     /// What is known of a package.
-    pub fn known(&self, name: &str) -> Option<&Known> {
+    pub fn known(&self, name: &str) -> Option<&CachedPackage> {
         self.made.packages.get(name)
     }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::limits::Limits;
 use super::manifest::rewrite;
 use super::path_checks;
-use super::plan::{Build, ManifestText, join};
-use super::zip_writer::{Entry, Kind, Writer, layout};
+use super::plan::{Build, ManifestSource, join};
+use super::zip_writer::{Entry, EntryType, Writer, order_entries};
 use crate::composer::{Manifest, to_js_string};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::Source;
@@ -39,12 +39,12 @@ pub fn manifest(
     limits: &Limits,
 ) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
-        ManifestText::Blob(blob) => Manifest::parse(&limits.manifest(clone, *blob)?)?,
-        ManifestText::Given(text) => Manifest::parse(text)?,
-        ManifestText::Finished(manifest) => Manifest::clone(manifest),
+        ManifestSource::Blob(blob) => Manifest::parse(&limits.manifest(clone, *blob)?)?,
+        ManifestSource::Resource(text) => Manifest::parse(text)?,
+        ManifestSource::Derived(manifest) => Manifest::clone(manifest),
     };
     let Manifest(mut map) = text;
-    if !matches!(build.manifest, ManifestText::Finished(_)) {
+    if !matches!(build.manifest, ManifestSource::Derived(_)) {
         rewrite(
             &mut map,
             &build.name.to_string(),
@@ -75,8 +75,8 @@ pub fn archive<W: Write>(
     let given = |bytes: &[u8]| Contents::Given(bytes.into());
     let mut items = vec![Entry {
         name: "composer.json".to_owned(),
-        kind: Kind::File,
-        of: given(manifest.as_bytes()),
+        kind: EntryType::File,
+        content: given(manifest.as_bytes()),
     }];
     let entries = match &build.folder {
         Some(folder) => {
@@ -92,34 +92,34 @@ pub fn archive<W: Write>(
                 let Some(item) = items.iter_mut().find(|item| item.name == *path) else {
                     bail!("the recipe replaces `{path}`, which this version does not have");
                 };
-                item.of = Contents::Given(contents.clone());
+                item.content = Contents::Given(contents.clone());
             }
             let empty = |path: &String| Entry {
                 name: path.clone(),
-                kind: Kind::EmptyFolder,
-                of: Contents::Nothing,
+                kind: EntryType::EmptyFolder,
+                content: Contents::Nothing,
             };
             items.extend(build.empty_dirs.iter().map(empty));
-            layout(items)
+            order_entries(items)
         }
         // The reference does not sort these: the manifest comes first.
         None => {
             let file = |(path, contents): (&String, &Arc<[u8]>)| Entry {
                 name: path.clone(),
-                kind: Kind::File,
-                of: Contents::Given(contents.clone()),
+                kind: EntryType::File,
+                content: Contents::Given(contents.clone()),
             };
             items.extend(build.files.iter().map(file));
             items
         }
     };
     let (mut writer, mut left) = (Writer::new(sink), limits.package);
-    for Entry { name, kind, of } in entries {
+    for Entry { name, kind, content } in entries {
         let mut add = |bytes: &[u8]| {
             left = limits.spend(left, bytes.len() as u64)?;
             anyhow::Ok(writer.add(&name, kind, bytes)?)
         };
-        match of {
+        match content {
             Contents::Nothing => add(b"")?,
             Contents::Blob(blob) => add(&clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
             Contents::Given(bytes) => add(&bytes)?,
@@ -164,8 +164,8 @@ impl Tree<'_> {
                     }
                     continue;
                 }
-                EntryKind::File => Kind::File,
-                EntryKind::Executable => Kind::Executable,
+                EntryKind::File => EntryType::File,
+                EntryKind::Executable => EntryType::Executable,
                 EntryKind::Symlink | EntryKind::Submodule => continue,
             };
             let name = if self.root.is_empty() {
@@ -179,7 +179,7 @@ impl Tree<'_> {
                 items.push(Entry {
                     name: name.to_owned(),
                     kind,
-                    of: Contents::Blob(entry.id),
+                    content: Contents::Blob(entry.id),
                 });
             }
         }

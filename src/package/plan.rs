@@ -16,7 +16,7 @@ use crate::recipe::Source;
 
 /// A ref of a source that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
+pub struct ResolvedRef {
     /// The tag's short name, or the version that an extra ref stands for.
     pub tag: String,
     pub commit: ObjectId,
@@ -37,10 +37,10 @@ pub type Pins = BTreeMap<String, String>;
 pub struct Build {
     pub name: PackageName,
     pub version: Version,
-    pub release: Release,
+    pub release: ResolvedRef,
     /// The package's directory and its tree; `None` where the manifest is all there is.
     pub folder: Option<Folder>,
-    pub manifest: ManifestText,
+    pub manifest: ManifestSource,
     /// Prefixes of paths, from the root of the repository, that are left out.
     pub exclude: Vec<String>,
     pub empty_dirs: Vec<String>,
@@ -60,13 +60,13 @@ pub struct Folder {
 
 /// Where a package's manifest comes from.
 #[derive(Debug, Clone)]
-pub enum ManifestText {
+pub enum ManifestSource {
     /// A blob of the source.
     Blob(ObjectId),
     /// A file of a resource.
-    Given(Arc<[u8]>),
+    Resource(Arc<[u8]>),
     /// Derived, with everything applied.
-    Finished(Arc<Manifest>),
+    Derived(Arc<Manifest>),
 }
 
 /// How one (ref, package) ended or will end.
@@ -75,13 +75,19 @@ pub enum ManifestText {
 pub enum Outcome {
     Published,
     AlreadyPublished,
-    Excluded { because: String },
-    Failed { because: String },
+    Excluded {
+        #[serde(rename = "because")]
+        reason: String,
+    },
+    Failed {
+        #[serde(rename = "because")]
+        reason: String,
+    },
 }
 
 /// One line of a report: the package is named as well as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct OutcomeRow {
     pub source: String,
     #[serde(rename = "ref")]
     pub tag: String,
@@ -95,27 +101,27 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub struct Plan {
     pub builds: Vec<Build>,
-    pub lines: Vec<Line>,
+    pub lines: Vec<OutcomeRow>,
     /// What the recipe says about this source that matches nothing, in words.
     pub unused: Vec<String>,
 }
 
 /// Who published a name and version already.
-pub enum Claim {
-    Free,
-    Own,
+pub enum VersionOwner {
+    Nobody,
+    ThisSource,
     /// A folder of finished archives, which goes before what would be built.
-    Archives(String),
-    Other(String),
+    PrebuiltArchives(String),
+    OtherSource(String),
 }
 
 /// Reads the file of a resource at a path; `None` where there is none.
 pub type ReadResource<'a> = dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>> + 'a;
 
 /// What a plan asks of the rest of the mirror.
-pub struct Surroundings<'a> {
+pub struct PlanContext<'a> {
     /// Who published a name and version.
-    pub claimed: &'a dyn Fn(&PackageName, &Version) -> Claim,
+    pub claimed: &'a dyn Fn(&PackageName, &Version) -> VersionOwner,
     /// The contents of a resource's file at a path, if it exists.
     pub resource: &'a ReadResource<'a>,
     /// The public base URL.

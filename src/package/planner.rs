@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::plan::{Build, Claim, Folder, Line, ManifestText, Outcome, Plan, Release, Surroundings, join};
-use super::unused_rules::Used;
+use super::plan::{
+    Build, Folder, ManifestSource, Outcome, OutcomeRow, Plan, PlanContext, ResolvedRef, VersionOwner, join,
+};
+use super::unused_rules::RuleUsage;
 use super::{derived_manifest, manifest};
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
 
 /// Plans a source's releases. What cannot be planned is a line of the plan.
-pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &Surroundings<'_>) -> Plan {
+pub fn plan(source: &Source, releases: &[ResolvedRef], clone: &BareClone, around: &PlanContext<'_>) -> Plan {
     let mut planner = Planner {
         source,
         clone,
@@ -23,7 +25,7 @@ pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &S
         manifests: HashMap::new(),
         taken: HashSet::new(),
         folders: HashMap::new(),
-        used: Used::default(),
+        used: RuleUsage::default(),
         plan: Plan::default(),
     };
     for rule in &source.packages {
@@ -33,7 +35,7 @@ pub fn plan(source: &Source, releases: &[Release], clone: &BareClone, around: &S
                     release,
                     "",
                     Outcome::Failed {
-                        because: format!("{error:#}"),
+                        reason: format!("{error:#}"),
                     },
                 );
             }
@@ -49,17 +51,17 @@ type Identity = Result<(PackageName, Option<String>), String>;
 struct Planner<'a> {
     source: &'a Source,
     clone: &'a BareClone,
-    around: &'a Surroundings<'a>,
+    around: &'a PlanContext<'a>,
     manifests: HashMap<ObjectId, Identity>,
     taken: HashSet<(PackageName, Version)>,
     /// The folder that each version of a package has in a ref.
     folders: HashMap<(String, PackageName, String), Folder>,
-    used: Used,
+    used: RuleUsage,
     plan: Plan,
 }
 
 impl Planner<'_> {
-    fn apply(&mut self, rule: &PackageRule, release: &Release) -> anyhow::Result<()> {
+    fn apply(&mut self, rule: &PackageRule, release: &ResolvedRef) -> anyhow::Result<()> {
         match rule.kind() {
             Some(RuleKind::Each(dir)) => {
                 let Some(tree) = self.descend(release.tree, dir)? else {
@@ -85,7 +87,13 @@ impl Planner<'_> {
         }
     }
 
-    fn single(&mut self, rule: &PackageRule, release: &Release, dir: &str, only: bool) -> anyhow::Result<()> {
+    fn single(
+        &mut self,
+        rule: &PackageRule,
+        release: &ResolvedRef,
+        dir: &str,
+        only: bool,
+    ) -> anyhow::Result<()> {
         match self.descend(release.tree, dir)? {
             Some(tree) => {
                 self.used.folder(dir);
@@ -97,7 +105,7 @@ impl Planner<'_> {
                     release,
                     dir,
                     Outcome::Excluded {
-                        because: "no such directory at this ref".into(),
+                        reason: "no such directory at this ref".into(),
                     },
                 );
                 Ok(())
@@ -109,7 +117,7 @@ impl Planner<'_> {
     fn folder(
         &mut self,
         rule: &PackageRule,
-        release: &Release,
+        release: &ResolvedRef,
         folder: Folder,
         only_manifest: bool,
     ) -> anyhow::Result<()> {
@@ -125,36 +133,36 @@ impl Planner<'_> {
                     release,
                     &folder.path,
                     Outcome::Excluded {
-                        because: "no composer.json".into(),
+                        reason: "no composer.json".into(),
                     },
                 );
                 return Ok(());
             };
-            ManifestText::Blob(entry.id)
+            ManifestSource::Blob(entry.id)
         } else {
             let (_, text) = self.first_of(&rule.manifest, &release.tag)?;
-            ManifestText::Given(text.into())
+            ManifestSource::Resource(text.into())
         };
         let identity = match &manifest {
-            ManifestText::Given(text) => identify(text),
-            ManifestText::Blob(blob) => self.identity(*blob)?,
-            ManifestText::Finished(manifest) => identify_manifest(manifest),
+            ManifestSource::Resource(text) => identify(text),
+            ManifestSource::Blob(blob) => self.identity(*blob)?,
+            ManifestSource::Derived(manifest) => identify_manifest(manifest),
         };
         let (name, version) = match identity {
             Ok(identity) => identity,
-            Err(because) => {
+            Err(reason) => {
                 self.line(
                     release,
                     &folder.path,
                     Outcome::Failed {
-                        because: format!("{at}: {because}"),
+                        reason: format!("{at}: {reason}"),
                     },
                 );
                 return Ok(());
             }
         };
         let name: PackageName = self.source.renamed(&name.to_string()).parse()?;
-        if let ManifestText::Blob(blob) = manifest {
+        if let ManifestSource::Blob(blob) = manifest {
             self.used.manifest(release, blob);
         }
         let pinned = release.pins.get(&name.to_string());
@@ -164,23 +172,27 @@ impl Planner<'_> {
             .clone()
             .or_else(|| is_tag.then(|| release.tag.clone()));
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
-            let because = "its manifest has no version and the recipe pins none for this tag; \
+            let reason = "its manifest has no version and the recipe pins none for this tag; \
                            `tag_is_version: true` in the rule takes the tag for it"
                 .into();
-            self.line(release, &name.to_string(), Outcome::Excluded { because });
+            self.line(release, &name.to_string(), Outcome::Excluded { reason });
             return Ok(());
         };
         let place = (release.tag.clone(), name.clone(), version.clone());
         let first = self.folders.entry(place).or_insert_with(|| folder.clone());
-        let is_archive =
-            |version: Version| matches!((self.around.claimed)(&name, &version), Claim::Archives(_));
+        let is_archive = |version: Version| {
+            matches!(
+                (self.around.claimed)(&name, &version),
+                VersionOwner::PrebuiltArchives(_)
+            )
+        };
         if first.tree != folder.tree && !version.parse().is_ok_and(is_archive) {
-            let because = format!(
+            let reason = format!(
                 "`{}` is the same version of the package with other contents; exclude the folder `{}` or that one",
                 join(&first.path, "composer.json"),
                 folder.path
             );
-            self.line(release, &format!("{name} {version}"), Outcome::Failed { because });
+            self.line(release, &format!("{name} {version}"), Outcome::Failed { reason });
             return Ok(());
         }
         let Some(version) = self.unclaimed(release, &name, &version) else {
@@ -201,7 +213,7 @@ impl Planner<'_> {
     }
 
     /// Plans a package that is made from the root manifest.
-    fn derived(&mut self, rule: &Derive, release: &Release) -> anyhow::Result<()> {
+    fn derived(&mut self, rule: &Derive, release: &ResolvedRef) -> anyhow::Result<()> {
         let name: PackageName = rule.package.parse()?;
         let version = match &release.nightly {
             Some(nightly) => release.pins.get(&rule.package).unwrap_or(nightly),
@@ -239,11 +251,11 @@ impl Planner<'_> {
             &self.source.corrections,
         );
         if manifest.version()? != Some(version.as_str()) {
-            let because = format!(
+            let reason = format!(
                 "the manifest says version {:?} at tag {version}",
                 manifest.version()?
             );
-            self.line(release, &rule.package, Outcome::Failed { because });
+            self.line(release, &rule.package, Outcome::Failed { reason });
             return Ok(());
         }
         let mut files = BTreeMap::new();
@@ -257,7 +269,7 @@ impl Planner<'_> {
             version,
             release: release.clone(),
             folder: None,
-            manifest: ManifestText::Finished(Arc::new(manifest)),
+            manifest: ManifestSource::Derived(Arc::new(manifest)),
             exclude: Vec::new(),
             empty_dirs: Vec::new(),
             files,
@@ -266,7 +278,7 @@ impl Planner<'_> {
     }
 
     /// Parses the version, and answers it if nobody has published the package with it; else that is a line of the plan.
-    fn unclaimed(&mut self, release: &Release, name: &PackageName, version: &str) -> Option<Version> {
+    fn unclaimed(&mut self, release: &ResolvedRef, name: &PackageName, version: &str) -> Option<Version> {
         let package = format!("{name} {version}");
         let version = match version.parse::<Version>() {
             Ok(version) => version,
@@ -275,7 +287,7 @@ impl Planner<'_> {
                     release,
                     &package,
                     Outcome::Failed {
-                        because: why.to_string(),
+                        reason: why.to_string(),
                     },
                 );
                 return None;
@@ -284,20 +296,24 @@ impl Planner<'_> {
         self.used.version(release, name, &version);
         let outcome = match (self.around.claimed)(name, &version) {
             // The head of a branch may have moved since.
-            Claim::Own if release.nightly.is_some() && self.taken.insert((name.clone(), version.clone())) => {
+            VersionOwner::ThisSource
+                if release.nightly.is_some() && self.taken.insert((name.clone(), version.clone())) =>
+            {
                 return Some(version);
             }
-            Claim::Own => Outcome::AlreadyPublished,
-            Claim::Archives(folder) => Outcome::Excluded {
-                because: format!("published as a finished archive from `{folder}`"),
+            VersionOwner::ThisSource => Outcome::AlreadyPublished,
+            VersionOwner::PrebuiltArchives(folder) => Outcome::Excluded {
+                reason: format!("published as a finished archive from `{folder}`"),
             },
-            Claim::Other(source) => Outcome::Failed {
-                because: format!(
+            VersionOwner::OtherSource(source) => Outcome::Failed {
+                reason: format!(
                     "source `{source}` has published this version; name the package in one source only, and keep the name of a source"
                 ),
             },
-            Claim::Free if self.taken.insert((name.clone(), version.clone())) => return Some(version),
-            Claim::Free => Outcome::AlreadyPublished,
+            VersionOwner::Nobody if self.taken.insert((name.clone(), version.clone())) => {
+                return Some(version);
+            }
+            VersionOwner::Nobody => Outcome::AlreadyPublished,
         };
         self.line(release, &package, outcome);
         None
@@ -305,7 +321,7 @@ impl Planner<'_> {
 
     fn replacements(
         &self,
-        release: &Release,
+        release: &ResolvedRef,
         name: &PackageName,
         version: &Version,
     ) -> anyhow::Result<BTreeMap<String, Arc<[u8]>>> {
@@ -361,8 +377,8 @@ impl Planner<'_> {
             .map(|entry| entry.id))
     }
 
-    fn line(&mut self, release: &Release, package: &str, outcome: Outcome) {
-        self.plan.lines.push(Line {
+    fn line(&mut self, release: &ResolvedRef, package: &str, outcome: Outcome) {
+        self.plan.lines.push(OutcomeRow {
             source: self.source.name.clone(),
             tag: release.tag.clone(),
             package: package.to_owned(),

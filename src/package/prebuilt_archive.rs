@@ -11,7 +11,7 @@ use crate::composer::{Manifest, PackageName, Version};
 
 /// What a finished archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
+pub struct PrebuiltArchive {
     pub name: PackageName,
     pub version: Version,
 }
@@ -21,7 +21,7 @@ pub struct Artifact {
 /// # Errors
 /// An archive that is damaged, has no manifest at its root, has entries that overlap or have one name, could write
 /// outside of its folder, is beyond the limits, or whose manifest Composer would refuse.
-pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<Artifact> {
+pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("it is no readable zip archive")?;
     let entries = archive.len() as u64;
     limits.allow_entries(entries)?;
@@ -72,7 +72,7 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<Artifact> {
     manifest
         .validate()
         .context("its manifest would break Composer's clients")?;
-    Ok(Artifact {
+    Ok(PrebuiltArchive {
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
         version: manifest
             .version()?

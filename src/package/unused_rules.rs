@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::plan::Release;
+use super::plan::ResolvedRef;
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, ObjectId};
 use crate::recipe::{RuleKind, Source};
 
 /// What was met while a source was planned.
 #[derive(Debug, Default)]
-pub(super) struct Used {
+pub(super) struct RuleUsage {
     versions: HashSet<(String, String)>,
     /// Names by tag, of tags with pinned versions.
     names: BTreeMap<String, HashSet<String>>,
@@ -19,8 +19,8 @@ pub(super) struct Used {
     folders: HashSet<String>,
 }
 
-impl Used {
-    pub fn version(&mut self, release: &Release, name: &PackageName, version: &Version) {
+impl RuleUsage {
+    pub fn version(&mut self, release: &ResolvedRef, name: &PackageName, version: &Version) {
         self.versions.insert((name.to_string(), version.to_string()));
         self.name(release, &name.to_string());
     }
@@ -31,7 +31,7 @@ impl Used {
         }
     }
 
-    pub fn manifest(&mut self, release: &Release, blob: ObjectId) {
+    pub fn manifest(&mut self, release: &ResolvedRef, blob: ObjectId) {
         if !release.pins.is_empty() {
             self.manifests
                 .entry(release.tag.clone())
@@ -40,7 +40,7 @@ impl Used {
         }
     }
 
-    pub fn derived(&mut self, release: &Release, manifest: &Manifest) {
+    pub fn derived(&mut self, release: &ResolvedRef, manifest: &Manifest) {
         if !release.pins.is_empty() {
             for name in linked(manifest) {
                 self.name(release, name);
@@ -48,7 +48,7 @@ impl Used {
         }
     }
 
-    fn name(&mut self, release: &Release, name: &str) {
+    fn name(&mut self, release: &ResolvedRef, name: &str) {
         if !release.pins.is_empty() {
             let names = self.names.entry(release.tag.clone()).or_default();
             names.insert(name.to_owned());
@@ -56,7 +56,7 @@ impl Used {
     }
 
     /// What of the source's rules matched nothing.
-    pub fn missing(&self, source: &Source, releases: &[Release], clone: &BareClone) -> Vec<String> {
+    pub fn missing(&self, source: &Source, releases: &[ResolvedRef], clone: &BareClone) -> Vec<String> {
         let mut missing = Vec::new();
         for (tag, pins) in &source.versions {
             if releases.iter().all(|release| release.tag != *tag) {

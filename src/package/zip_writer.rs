@@ -1,6 +1,6 @@
 //! The STORED zip archive, byte for byte as JSZip writes it for the reference generator.
 //!
-//! [`layout`] puts the entries in the reference's order, [`Writer`] writes them in one pass: a file's CRC and size are
+//! [`order_entries`] puts the entries in the reference's order, [`Writer`] writes them in one pass: a file's CRC and size are
 //! known before its header, so nothing is patched afterwards and the sink may hash while it writes. No zip64: an
 //! archive that would need it is an error. The rules were taken from 3,427 archives that the reference made.
 
@@ -21,7 +21,7 @@ const UNICODE_PATH: [u8; 2] = *b"up";
 
 /// What an entry is; a folder's mode depends on how it came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryType {
     File,
     Executable,
     /// A folder that exists because something is below it.
@@ -30,28 +30,28 @@ pub enum Kind {
     EmptyFolder,
 }
 
-impl Kind {
+impl EntryType {
     fn is_folder(self) -> bool {
-        matches!(self, Kind::Folder | Kind::EmptyFolder)
+        matches!(self, EntryType::Folder | EntryType::EmptyFolder)
     }
 
     /// The external attributes: Unix mode without file type bits, and the DOS directory bit.
     fn attributes(self) -> u32 {
         match self {
-            Kind::File => 0o644 << 16,
-            Kind::Executable => 0o755 << 16,
-            Kind::Folder => 0o775 << 16 | 0x10,
-            Kind::EmptyFolder => 0o755 << 16 | 0x10,
+            EntryType::File => 0o644 << 16,
+            EntryType::Executable => 0o755 << 16,
+            EntryType::Folder => 0o775 << 16 | 0x10,
+            EntryType::EmptyFolder => 0o755 << 16 | 0x10,
         }
     }
 }
 
-/// An entry of the archive: a folder's name ends in a slash. `of` says where the contents come from.
+/// An entry of the archive: a folder's name ends in a slash. `content` says where the contents come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<T> {
     pub name: String,
-    pub kind: Kind,
-    pub of: T,
+    pub kind: EntryType,
+    pub content: T,
 }
 
 /// Orders items as the reference does and adds the folders above them.
@@ -59,7 +59,7 @@ pub struct Entry<T> {
 /// Items are sorted by ICU's root collation over the whole path (JavaScript's `localeCompare`), empty folders without a
 /// slash at the end; each folder comes at first sight, before what is below it; names at the root that JavaScript takes
 /// for array indices come first, in numeric order.
-pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
+pub fn order_entries<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
     items.sort_by(|a, b| collation::compare(&a.name, &b.name));
     let mut entries: Vec<Entry<T>> = Vec::with_capacity(items.len() + items.len() / 4);
     let mut seen = std::collections::HashMap::<String, usize>::new();
@@ -74,8 +74,8 @@ pub fn layout<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
         for (slash, _) in item.name.match_indices('/') {
             let folder = Entry {
                 name: item.name[..=slash].to_owned(),
-                kind: Kind::Folder,
-                of: T::default(),
+                kind: EntryType::Folder,
+                content: T::default(),
             };
             put(&mut entries, folder);
         }
@@ -110,7 +110,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Of the sink, and `InvalidInput` where the format would need zip64.
-    pub fn add(&mut self, name: &str, kind: Kind, contents: &[u8]) -> io::Result<()> {
+    pub fn add(&mut self, name: &str, kind: EntryType, contents: &[u8]) -> io::Result<()> {
         let size = fits(contents.len() as u64)?;
         let name_length =
             u16::try_from(name.len()).map_err(|_| too_large("a name of more than 65,535 bytes"))?;
@@ -193,16 +193,16 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn item(name: &str, kind: Kind) -> Entry<()> {
+    fn item(name: &str, kind: EntryType) -> Entry<()> {
         Entry {
             name: name.into(),
             kind,
-            of: (),
+            content: (),
         }
     }
 
     fn names(items: &[&str]) -> Vec<String> {
-        layout(items.iter().map(|name| item(name, Kind::File)).collect())
+        order_entries(items.iter().map(|name| item(name, EntryType::File)).collect())
             .into_iter()
             .map(|e| e.name)
             .collect()
@@ -244,20 +244,20 @@ mod tests {
 
     #[test]
     fn an_empty_folder_keeps_its_mode_until_something_is_below_it() {
-        let entries = layout(vec![
-            item("app/code", Kind::EmptyFolder),
-            item("lib/x", Kind::EmptyFolder),
-            item("lib/x/y", Kind::File),
+        let entries = order_entries(vec![
+            item("app/code", EntryType::EmptyFolder),
+            item("lib/x", EntryType::EmptyFolder),
+            item("lib/x/y", EntryType::File),
         ]);
         let kinds: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.kind)).collect();
         assert_eq!(
             kinds,
             [
-                ("app/", Kind::Folder),
-                ("app/code/", Kind::EmptyFolder),
-                ("lib/", Kind::Folder),
-                ("lib/x/", Kind::Folder),
-                ("lib/x/y", Kind::File)
+                ("app/", EntryType::Folder),
+                ("app/code/", EntryType::EmptyFolder),
+                ("lib/", EntryType::Folder),
+                ("lib/x/", EntryType::Folder),
+                ("lib/x/y", EntryType::File)
             ]
         );
     }
@@ -265,10 +265,10 @@ mod tests {
     #[test]
     fn an_archive_reads_back() {
         let mut writer = Writer::new(Vec::new());
-        writer.add("bin/", Kind::Folder, b"").unwrap();
-        writer.add("bin/x", Kind::Executable, b"#!/bin/sh").unwrap();
+        writer.add("bin/", EntryType::Folder, b"").unwrap();
+        writer.add("bin/x", EntryType::Executable, b"#!/bin/sh").unwrap();
         writer
-            .add("grüße.txt", Kind::File, "no newline".as_bytes())
+            .add("grüße.txt", EntryType::File, "no newline".as_bytes())
             .unwrap();
         let bytes = writer.finish().unwrap();
         let mut zip = zip::ZipArchive::new(io::Cursor::new(&bytes)).unwrap();

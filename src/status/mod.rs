@@ -144,7 +144,7 @@ impl Facts<'_> {
             let whole = whole.map(|error| (name.clone(), format!("{name}: {error}")));
             let lines = source.failed.iter().map(|line| {
                 let because = match &line.outcome {
-                    Outcome::Failed { because } => format!(": {because}"),
+                    Outcome::Failed { reason } => format!(": {reason}"),
                     _ => String::new(),
                 };
                 // The version of a night is another one tomorrow.

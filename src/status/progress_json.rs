@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::SCHEMA;
-use crate::cycle::Step;
+use crate::cycle::ProgressEvent;
 
 /// How far a cycle is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +44,19 @@ impl Progress {
     }
 
     /// Takes a step.
-    pub fn step(&mut self, step: Step<'_>) {
+    pub fn step(&mut self, step: ProgressEvent<'_>) {
         match step {
-            Step::Began { clones } => self.sources.1 = clones,
-            Step::Fetching { source, progress } => {
+            ProgressEvent::Started { clones } => self.sources.1 = clones,
+            ProgressEvent::Fetching { source, progress } => {
                 self.bytes.insert(source.to_owned(), progress.bytes);
             }
-            Step::Fetched { .. } => self.sources.0 += 1,
-            Step::Building { packages, .. } => {
+            ProgressEvent::Fetched { .. } => self.sources.0 += 1,
+            ProgressEvent::Building { packages, .. } => {
                 self.stage = "build";
                 self.packages.1 += packages;
             }
-            Step::Built => self.packages.0 += 1,
-            Step::Publishing => self.stage = "publish",
+            ProgressEvent::Built => self.packages.0 += 1,
+            ProgressEvent::Publishing => self.stage = "publish",
         }
     }
 
@@ -95,20 +95,20 @@ mod tests {
             ..git::Progress::default()
         };
         for step in [
-            Step::Began { clones: 2 },
-            Step::Fetching {
+            ProgressEvent::Started { clones: 2 },
+            ProgressEvent::Fetching {
                 source: "a",
                 progress: received(10),
             },
-            Step::Fetching {
+            ProgressEvent::Fetching {
                 source: "b",
                 progress: received(5),
             },
-            Step::Fetching {
+            ProgressEvent::Fetching {
                 source: "a",
                 progress: received(20),
             },
-            Step::Fetched { source: "a" },
+            ProgressEvent::Fetched { source: "a" },
         ] {
             progress.step(step);
         }
@@ -116,17 +116,17 @@ mod tests {
             (progress.stage, progress.sources, progress.bytes()),
             ("fetch", (1, 2), 25)
         );
-        progress.step(Step::Building {
+        progress.step(ProgressEvent::Building {
             source: "a",
             packages: 3,
         });
-        progress.step(Step::Built);
-        progress.step(Step::Building {
+        progress.step(ProgressEvent::Built);
+        progress.step(ProgressEvent::Building {
             source: "b",
             packages: 4,
         });
         assert_eq!((progress.stage, progress.packages), ("build", (1, 7)));
-        progress.step(Step::Publishing);
+        progress.step(ProgressEvent::Publishing);
         let said = progress_document(Some(&progress), None);
         assert_eq!(said["running"]["stage"], "publish");
         assert_eq!(said["next"], Value::Null);

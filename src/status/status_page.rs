@@ -143,7 +143,7 @@ fn problems(facts: &Facts<'_>) -> Markup {
                 h2 #failed { "Failed" }
                 ul.lines {
                     @for line in failed.iter().take(SPELT_OUT) {
-                        @if let Outcome::Failed { because } = &line.outcome { li { (line.source) " " (line.tag) ": " (line.package) ": " (because) } }
+                        @if let Outcome::Failed { reason } = &line.outcome { li { (line.source) " " (line.tag) ": " (line.package) ": " (reason) } }
                     }
                 }
                 (more(failed.len()))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::snapshot::Snapshot;
 use super::{Repository, staging};
-use crate::ledger::{Kind, Release};
+use crate::ledger::{Release, ReleaseKind};
 
 /// A nightly release that the snapshot's metadata does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl Repository {
             (number, Expired { since, withdrawn })
         };
         self.ledger(|ledger| {
-            let nightly = ledger.releases().iter().filter(|r| r.kind == Kind::Dev);
+            let nightly = ledger.releases().iter().filter(|r| r.kind == ReleaseKind::Dev);
             let unnamed = nightly.filter(|r| !named.contains(&r.number));
             unnamed.map(|r| state(r.number)).collect()
         })
@@ -78,7 +78,11 @@ impl Repository {
             }
         }
         let (gone, stay): (Vec<_>, Vec<_>) = self.ledger(|ledger| {
-            let nightly = ledger.releases().iter().filter(|r| r.kind == Kind::Dev).cloned();
+            let nightly = ledger
+                .releases()
+                .iter()
+                .filter(|r| r.kind == ReleaseKind::Dev)
+                .cloned();
             nightly.partition(|r| gone.contains(&r.number))
         });
         // A version that went back to what it was has the file of that state.

@@ -182,8 +182,8 @@ const BUGS: &[Bug] = &[
         edits: &[
             (
                 "cycle/packages.rs",
-                "Some(by) if by == source.name => Claim::Own,",
-                "Some(by) if by == source.name => Claim::Free,",
+                "Some(by) if by == source.name => VersionOwner::ThisSource,",
+                "Some(by) if by == source.name => VersionOwner::Nobody,",
             ),
             (
                 "ledger.rs",

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use lab::{Lab, free_port, get, request};
 use mirror::composer::Manifest;
 use mirror::config::{Hints, Metadata};
-use mirror::metadata::{BaseUrl, PackageVersion, Said, Summary, pages};
+use mirror::metadata::{BaseUrl, PackageSummary, PackageVersion, RepositoryInfo, pages};
 use mirror::recipe::Note;
 use mirror::server::{ContentKind, PublishedSite, RepositorySite, Resource, Server, Settings, Site};
 use mirror::telemetry::Metrics;
@@ -89,16 +89,16 @@ impl Mirror {
         let port = free_port();
         let base = BaseUrl::new(format!("http://127.0.0.1:{port}/shop/").parse().unwrap());
         let (notes, hints) = (notes(), Hints::default());
-        let said = Said {
+        let said = RepositoryInfo {
             base: &base,
             metadata: Metadata::Inline,
             hints: &hints,
             notes: &notes,
             is_private: false,
         };
-        let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), Summary::of(versions)?));
+        let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), PackageSummary::new(versions)?));
         let summaries = all.iter().filter_map(of).collect();
-        let view = pages::View::of(&said, &summaries);
+        let view = pages::View::new(&said, &summaries);
         let files = pages::render(&view, |name| all.get(name).map(Vec::as_slice));
         let files = files.into_iter().map(|(path, text)| (path, text.unwrap()));
         Self::serve(port, files.collect())

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::super::{Newest, Said, Summaries, Summary};
+use super::super::{Newest, PackageSummary, RepositoryInfo, Summaries};
 use crate::recipe::Note;
 use crate::util::digest::Sha256;
 
 /// All packages of a repository, by name.
 pub struct View<'a> {
-    pub(super) said: &'a Said<'a>,
+    pub(super) said: &'a RepositoryInfo<'a>,
     pub(super) packages: &'a Summaries,
     /// The packages that require a package in any version.
     pub(super) required_by: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -21,7 +21,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub fn of(said: &'a Said<'a>, packages: &'a Summaries) -> Self {
+    pub fn new(said: &'a RepositoryInfo<'a>, packages: &'a Summaries) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
         for (name, summary) in packages {
             for needs in &summary.requires {
@@ -66,7 +66,8 @@ impl<'a> View<'a> {
     /// The packages that were released last, each in its newest version: of what people install, projects and
     /// metapackages, where there are any.
     pub(super) fn newest(&self, count: usize) -> Vec<(&'a str, &'a Newest)> {
-        let product = |summary: &Summary| matches!(summary.newest.kind.as_str(), "project" | "metapackage");
+        let product =
+            |summary: &PackageSummary| matches!(summary.newest.kind.as_str(), "project" | "metapackage");
         let any = self.packages.values().any(product);
         let mut all: Vec<_> = self
             .packages

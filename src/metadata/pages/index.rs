@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::Summary;
+use super::super::PackageSummary;
 use super::context::{View, day};
 use super::layout::page;
 use super::{path_of, usage};
@@ -47,7 +47,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
     page("./", &format!("Composer repository at {base}"), &body)
 }
 
-fn row(name: &str, package: &Summary) -> Markup {
+fn row(name: &str, package: &PackageSummary) -> Markup {
     let newest = &package.newest;
     html! {
         li {

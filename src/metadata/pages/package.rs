@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::package_summary::SHOWN;
-use super::super::{PackageVersion, Summary};
+use super::super::{PackageSummary, PackageVersion};
 use super::context::{View, day, instant, size};
 use super::layout::{copyable, page};
 use super::usage;
@@ -12,7 +12,12 @@ use super::usage;
 const ROOT: &str = "../../";
 
 /// Of a package and its versions, newest first.
-pub(super) fn render(view: &View<'_>, name: &str, package: &Summary, versions: &[PackageVersion]) -> Markup {
+pub(super) fn render(
+    view: &View<'_>,
+    name: &str,
+    package: &PackageSummary,
+    versions: &[PackageVersion],
+) -> Markup {
     let newest = &package.newest;
     let body = html! {
         h1 { (name) }

@@ -4,10 +4,10 @@
 use std::cmp::Ordering;
 
 use libfuzzer_sys::fuzz_target;
-use mirror::composer::{PackageName, Version, is_readable};
+use mirror::composer::{PackageName, Version, is_valid_constraint};
 
 fuzz_target!(|text: &str| {
-    let _ = is_readable(text);
+    let _ = is_valid_constraint(text);
     if let Ok(name) = text.parse::<PackageName>() {
         assert_eq!(name.to_string(), text);
     }
