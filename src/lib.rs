@@ -100,10 +100,12 @@
     clippy::unwrap_used
 )]
 
+mod app;
 pub mod cli;
 pub mod composer;
 pub mod config;
 pub mod cycle;
+mod daemon;
 pub mod git;
 pub mod ledger;
 pub mod metadata;

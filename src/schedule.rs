@@ -6,7 +6,6 @@
 //! must name the field; the calendar is left to the cron crate.
 
 use std::fmt;
-use std::time::Duration;
 
 use cron::Cron;
 use cron::parser::{CronParser, Seconds, Year};
@@ -154,15 +153,6 @@ fn error(rule: &str, found: &str, hint: &str) -> ScheduleError {
     }
 }
 
-/// How long after a failed cycle the next one begins where nothing is published yet: `failures` is how many failed in a row.
-/// Soon at first, because the network of a container may come up after it, then ever later, but not more than an hour.
-pub fn retry_after(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    Duration::from_secs(10)
-        .saturating_mul(doubled)
-        .min(Duration::from_secs(3600))
-}
-
 /// The five fields of a line or of a nickname.
 fn split(line: &str) -> Result<Vec<&str>, ScheduleError> {
     let line = match NICKNAMES.iter().find(|(name, _)| line.eq_ignore_ascii_case(name)) {
@@ -297,12 +287,6 @@ mod tests {
             now = next.timestamp();
         }
         runs
-    }
-
-    #[test]
-    fn what_was_never_published_is_tried_again_ever_later() {
-        let seconds = [0, 1, 2, 3, 9, 10, 1000].map(|failures| retry_after(failures).as_secs());
-        assert_eq!(seconds, [10, 10, 20, 40, 2560, 3600, 3600]);
     }
 
     #[test]

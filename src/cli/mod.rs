@@ -1,39 +1,26 @@
 //! The command line: arguments in, an exit code out. Wires the configuration to cycles, the clock and the server.
 
-mod builder;
-mod commands;
-mod daemon;
-mod doors;
-mod follower;
-mod health;
-mod interrupt;
-mod live;
-mod named;
-mod notify;
-mod output;
+mod build;
+mod check;
+mod healthcheck;
 mod plan;
-mod process;
-mod progress;
-mod publisher;
-mod pushes;
-mod reload;
-mod repairs;
 mod rollback;
-mod running;
-mod seen;
-mod setup;
-mod summary;
-mod upkeep;
+mod schema;
+mod stdout;
+mod summary_table;
 mod verify;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::output::Output;
+use self::schema::SchemaOf;
+use crate::app;
+use crate::app::exit::Exit;
 use crate::config::{LogFormat, LogLevel};
+use crate::daemon;
+use crate::daemon::signals::exit_on_signal;
 use crate::telemetry::{Unread, init_logging};
 
 /// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
@@ -69,9 +56,9 @@ enum Command {
     /// Say what a cycle would build, without building
     Plan,
     /// Compare everything that is published with the ledger, with git or with another mirror
-    Verify(verify::Verify),
+    Verify(verify::Arguments),
     /// Publish the metadata of an earlier snapshot again
-    Rollback(rollback::Rollback),
+    Rollback(rollback::Arguments),
     /// Ask the running server whether it is well
     Health,
     /// Print the JSON Schema of the configuration, or of recipes
@@ -82,35 +69,6 @@ enum Command {
     /// Print the completions of a shell
     #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
     Completions { shell: clap_complete::Shell },
-}
-
-/// What a schema describes.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-pub enum SchemaOf {
-    #[default]
-    Config,
-    Recipe,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Complete,
-    Incomplete,
-    Failed,
-    Usage,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Complete => 0,
-            Exit::Incomplete => 1,
-            Exit::Failed => 2,
-            // EX_USAGE of sysexits.h
-            Exit::Usage => 64,
-        })
-    }
 }
 
 /// Runs the program.
@@ -127,8 +85,8 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = match arguments.command.clone().unwrap_or(Command::Run) {
-        Command::Schema { of } => finish(commands::schema(of)),
-        Command::Completions { shell } => finish(completions(shell)),
+        Command::Schema { of } => finish(schema::schema(of)),
+        Command::Completions { shell } => finish(schema::completions(&mut Arguments::command(), shell)),
         command => configured(&command, &arguments),
     };
     exit.into()
@@ -137,22 +95,22 @@ pub fn main() -> ExitCode {
 fn configured(command: &Command, arguments: &Arguments) -> Exit {
     let named = arguments.config.as_deref();
     if matches!(command, Command::Health)
-        && let Some(answer) = health::of_running(named)
+        && let Some(answer) = healthcheck::of_running(named)
     {
         return finish(answer);
     }
     let loaded = match command {
-        Command::Check => setup::load_and(named, named::check),
-        _ => setup::load(named),
+        Command::Check => app::load_and(named, check::check_files),
+        _ => app::load(named),
     };
-    let setup = match loaded {
-        Ok(setup) => setup,
+    let app = match loaded {
+        Ok(app) => app,
         Err(error) => {
             eprintln!("{error:#}");
             return Exit::Usage;
         }
     };
-    let log = setup.config.log;
+    let log = app.config.log;
     // What a person asks for and reads at once needs no log of its steps.
     let (format, level) = match command {
         Command::Check | Command::Health | Command::Plan | Command::Rollback(_) | Command::Verify(_) => {
@@ -166,30 +124,23 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
         _ => Unread::Waits,
     };
     let result = init_logging(format, level, unread).and_then(|()| {
-        if let Some(said) = setup.built_in() {
+        if let Some(said) = app.built_in() {
             tracing::warn!("{said}");
         }
         match command {
-            Command::Run => daemon::run(setup, named),
-            Command::Serve => daemon::serve(setup, named),
-            Command::Build => interrupt::end_on_signal().and_then(|()| commands::build(&setup)),
-            Command::Plan => interrupt::end_on_signal().and_then(|()| plan::plan(&setup)),
-            Command::Check => commands::check(&setup),
-            Command::Verify(arguments) => verify::verify(&setup, arguments),
-            Command::Rollback(arguments) => rollback::rollback(&setup, arguments),
-            Command::Health => health::of_configured(&setup),
+            Command::Run => daemon::run(app, named),
+            Command::Serve => daemon::serve(app, named),
+            Command::Build => exit_on_signal().and_then(|()| build::build(&app)),
+            Command::Plan => exit_on_signal().and_then(|()| plan::plan(&app)),
+            Command::Check => check::check(&app),
+            Command::Verify(arguments) => verify::verify(&app, arguments),
+            Command::Rollback(arguments) => rollback::rollback(&app, arguments),
+            Command::Health => healthcheck::of_configured(&app),
             // Neither has a configuration.
             Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
         }
     });
     finish(result)
-}
-
-fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "mirror", &mut text);
-    Output.write_all(&text)?;
-    Ok(Exit::Complete)
 }
 
 fn finish(result: anyhow::Result<Exit>) -> Exit {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::Exit;
-use super::commands::{NOBODY, with_job};
-use super::output::Output;
-use super::setup::Setup;
+use super::stdout::Stdout;
+use crate::app::App;
+use crate::app::cycle_runner::{NO_OBSERVER, with_cycle_context};
+use crate::app::exit::Exit;
 use crate::cycle;
 use crate::package::plan::{Outcome, Plan};
 use crate::recipe::Source;
@@ -14,11 +14,11 @@ use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
 
 /// What a cycle would build.
-pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&setup.config.data)?;
-    let mut out = Output;
+pub(super) fn plan(app: &App) -> anyhow::Result<Exit> {
+    let volume = Volume::open(&app.config.data)?;
+    let mut out = Stdout;
     let mut exit = Exit::Complete;
-    for repository in &setup.repositories {
+    for repository in &app.repositories {
         let store = match volume.repository(&repository.name) {
             Ok(store) => store,
             Err(error) => {
@@ -28,7 +28,7 @@ pub(super) fn plan(setup: &Setup) -> anyhow::Result<Exit> {
             }
         };
         let cancel = CancelFlag::default();
-        with_job(setup, &volume, repository, &store, NOBODY, &cancel, |job| {
+        with_cycle_context(app, &volume, repository, &store, NO_OBSERVER, &cancel, |job| {
             for (source, plan) in cycle::plan(job)? {
                 let complete = match plan {
                     Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,

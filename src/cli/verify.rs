@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use url::Url;
 
-use super::output::Output;
-use super::rollback::chosen;
-use super::setup::{Repository, Setup};
-use super::{Exit, commands, publisher};
+use super::stdout::Stdout;
+use crate::app::exit::Exit;
+use crate::app::{App, Repository, cycle_runner, site_builder};
 use crate::cycle::RebuildOutcome;
 use crate::git::{self};
 use crate::ledger::{Release, ReleaseKind};
@@ -21,8 +19,8 @@ use crate::store::snapshot::Snapshot;
 use crate::store::{self, Volume};
 use crate::util::cancel::CancelFlag;
 
-#[derive(Debug, Clone, Args)]
-pub(super) struct Verify {
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Arguments {
     /// Build damaged archives again from git, and replace those that give exactly the ledger's bytes
     #[arg(long)]
     repair: bool,
@@ -43,28 +41,28 @@ fn mirror_url(text: &str) -> Result<Url, &'static str> {
         .ok_or("expected an http or https URL such as `https://mirror.example.com/`")
 }
 
-pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> {
+pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
     let repositories = match (&arguments.repository, &arguments.against) {
-        (None, None) => setup.repositories.iter().collect(),
-        (name, _) => vec![chosen(setup, name.as_deref())?],
+        (None, None) => app.repositories.iter().collect(),
+        (name, _) => vec![app.repository(name.as_deref())?],
     };
     let git = arguments.repair || arguments.rebuild;
     let volume = match git {
-        true => Volume::open_existing(&setup.config.data)?,
-        false => Volume::open_read_only(&setup.config.data)?,
+        true => Volume::open_existing(&app.config.data)?,
+        false => Volume::open_read_only(&app.config.data)?,
     };
     let (mut problems, mut failed) = (0, false);
     for repository in repositories {
         let store = match volume.repository(&repository.name) {
             Ok(store) => store,
             Err(error) => {
-                writeln!(Output, "{}: {error:#}", repository.name)?;
+                writeln!(Stdout, "{}: {error:#}", repository.name)?;
                 failed = true;
                 continue;
             }
         };
         let checked = Checked {
-            setup,
+            app,
             volume: &volume,
             repository,
             store: &store,
@@ -85,7 +83,7 @@ pub(super) fn verify(setup: &Setup, arguments: &Verify) -> anyhow::Result<Exit> 
 }
 
 struct Checked<'a> {
-    setup: &'a Setup,
+    app: &'a App,
     volume: &'a Volume,
     repository: &'a Repository,
     store: &'a store::Repository,
@@ -93,7 +91,7 @@ struct Checked<'a> {
 
 impl Checked<'_> {
     /// Checks one repository and answers how many problems are left.
-    fn all(&self, arguments: &Verify) -> anyhow::Result<usize> {
+    fn all(&self, arguments: &Arguments) -> anyhow::Result<usize> {
         let releases = self.store.standing()?;
         let damaged = self.archives(&releases)?;
         let mut problems = 0;
@@ -124,7 +122,7 @@ impl Checked<'_> {
             problems += self.again(&built, false)?;
         }
         writeln!(
-            Output,
+            Stdout,
             "{}: {} archives with {} bytes, {} lines of the ledger, snapshot {}, {urls} URLs: {}",
             self.repository.name,
             releases.len(),
@@ -142,7 +140,7 @@ impl Checked<'_> {
 
     /// Answers that it is one problem.
     fn say(&self, problem: &str) -> anyhow::Result<usize> {
-        writeln!(Output, "{}: {problem}", self.repository.name)?;
+        writeln!(Stdout, "{}: {problem}", self.repository.name)?;
         Ok(1)
     }
 
@@ -166,8 +164,8 @@ impl Checked<'_> {
     /// Builds releases again, and answers how many do not end well.
     fn again(&self, releases: &[Release], mend: bool) -> anyhow::Result<usize> {
         let cancel = CancelFlag::default();
-        let results = commands::build_again(
-            self.setup,
+        let results = cycle_runner::rebuild(
+            self.app,
             self.volume,
             self.repository,
             self.store,
@@ -201,7 +199,7 @@ impl Checked<'_> {
         }
         if !mend {
             writeln!(
-                Output,
+                Stdout,
                 "{}: {equal} versions built again are equal",
                 self.repository.name
             )?;
@@ -212,7 +210,7 @@ impl Checked<'_> {
     /// Whether every URL in the metadata is answered, with the checksum that the metadata says; how many there are.
     fn urls(&self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<(usize, usize)> {
         let base = &self.repository.base_url;
-        let site = Site::new([publisher::site(self.repository, self.store)?])?;
+        let site = Site::new([site_builder::repository_site(self.repository, self.store)?])?;
         let sha1: BTreeMap<_, _> = releases
             .iter()
             .map(|release| (base.join(&release.path()), release.sha1.to_string()))
@@ -246,7 +244,7 @@ impl Checked<'_> {
     fn against(&self, url: &Url) -> anyhow::Result<usize> {
         let snapshot = self.store.newest_snapshot()?.context("nothing is published")?;
         let (_, own) = own(&snapshot)?;
-        let settings = self.setup.fetch_settings()?;
+        let settings = self.app.fetch_settings()?;
         let base = format!("{}/", url.as_str().trim_end_matches('/'));
         let get = |path: &str| Ok(git::download(&format!("{base}{path}"), &settings)?);
         let root: ListedRepository = serde_json::from_slice(&get("packages.json")?)
@@ -268,7 +266,7 @@ impl Checked<'_> {
             }
         }
         writeln!(
-            Output,
+            Stdout,
             "{}: {same} versions are equal, {different} differ, {here} are only here, {} only at {base}",
             self.repository.name,
             other.len()

@@ -1,5 +1,5 @@
 //! Builds: which repository's cycle is due, and running it. Cycles run one after the other on the thread of the caller, so
-//! that no repository waits for the network of the server, and the clones, memory and disk of one cycle are free for the
+//! that no repository set_waiting for the network of the server, and the clones, memory and disk of one cycle are free for the
 //! next.
 
 use std::path::{Path, PathBuf};
@@ -8,44 +8,43 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::commands;
-use super::follower::Follower;
-use super::repairs::{Repairs, damaged};
-use super::running::Running;
-use super::setup::{self, Setup};
+use super::backoff::retry_after;
+use super::cycle_progress::CycleProgress;
+use super::repair_queue::{RepairQueue, damaged};
+use super::snapshot_follower::SnapshotFollower;
+use crate::app::{self, App, cycle_runner};
 use crate::cycle::{Cancelled, CycleResult, ProgressEvent, Report};
-use crate::schedule::retry_after;
 use crate::store::{Unavailable, Volume};
 use crate::util::cancel::CancelFlag;
 
 /// So many damaged archives are repaired after a cycle, unasked; the others after the next one, which then follows at once.
-const AT_ONCE: usize = 100;
+const REPAIRS_PER_CYCLE: usize = 100;
 
 /// Runs cycles under one configuration.
-pub(super) struct Builder<'a> {
-    pub setup: &'a Setup,
+pub(super) struct Scheduler<'a> {
+    pub app: &'a App,
     /// The volume, if it may be built on.
     pub id: Option<&'a str>,
-    pub follower: Follower<'a>,
+    pub follower: SnapshotFollower<'a>,
     /// Told when another snapshot is served.
     pub changed: Sender<()>,
     /// Told what is done.
-    pub running: &'a Running,
+    pub running: &'a CycleProgress,
     pub stop: &'a CancelFlag,
 }
 
 /// How long after a cycle the next one may begin that a push asks for: one release is many pushes, in many repositories.
-const CALM: Duration = Duration::from_secs(30);
+const PUSH_DEBOUNCE: Duration = Duration::from_secs(30);
 
 /// How long after a cycle that could not reach a source, but came to its end, the next one begins at the earliest, where there
 /// is something to serve meanwhile.
-const LATER: Duration = Duration::from_secs(600);
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(600);
 
-/// How long a first cycle waits for another instance that has the volume.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a first cycle set_waiting for another instance that has the volume.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// When the next cycle of a repository begins.
-struct Due {
+struct ScheduledCycle {
     at: Timestamp,
     /// How many in a row have to be tried again.
     failures: u32,
@@ -55,7 +54,7 @@ struct Due {
     damaged: Vec<PathBuf>,
 }
 
-impl Builder<'_> {
+impl Scheduler<'_> {
     /// Runs the cycles that are due, at first `all`, until the program is to stop.
     pub(super) fn run(mut self, all: bool) {
         // A snapshot spells the URL out that it was made for: what a new configuration says is served once all of it is there.
@@ -63,46 +62,46 @@ impl Builder<'_> {
         if !waiting {
             self.follow();
         }
-        let mut agenda = self.agenda(all);
-        self.run_due(&mut agenda, waiting);
+        let mut queue = self.queue(all);
+        self.run_due(&mut queue, waiting);
         self.follow();
-        let mut repairs = Repairs::known(self.follower.stores);
+        let mut repairs = RepairQueue::from_history(self.follower.stores);
         let mut looked = Timestamp::now();
         while !self.stop.is_set() {
             let now = Timestamp::now();
             if now < looked {
-                self.heed_clock(&mut agenda);
+                self.on_clock_set_back(&mut queue);
             }
             looked = now;
-            self.heed_pushes(&mut agenda);
-            self.run_due(&mut agenda, false);
-            if self.follower.keep_up() {
+            self.schedule_requested(&mut queue);
+            self.run_due(&mut queue, false);
+            if self.follower.poll() {
                 self.tell();
             }
-            self.mend(&mut repairs, &mut agenda);
+            self.mend(&mut repairs, &mut queue);
             self.stop.wait(Duration::from_secs(1));
         }
     }
 
     /// What has never been published, or for another URL or other sources, or whose last cycle was interrupted, is built at
     /// once, the rest on its schedule.
-    fn agenda(&self, all: bool) -> Vec<Due> {
-        let repositories = self.setup.repositories.iter().enumerate();
-        let first = |(i, repository): (usize, &setup::Repository)| {
+    fn queue(&self, all: bool) -> Vec<ScheduledCycle> {
+        let repositories = self.app.repositories.iter().enumerate();
+        let first = |(i, repository): (usize, &app::Repository)| {
             let was_interrupted = self.follower.stores[i].cycles().running.is_some();
             let at = match all || was_interrupted || !self.follower.serves(i) || self.is_outdated(i) {
                 true => Timestamp::MIN,
                 false => next(repository),
             };
             if self.id.is_some() {
-                self.running.waits(&repository.name, at);
+                self.running.set_waiting(&repository.name, at);
             }
             at
         };
         repositories
             .map(first)
             .zip(self.follower.stores)
-            .map(|(at, store)| Due {
+            .map(|(at, store)| ScheduledCycle {
                 at,
                 failures: 0,
                 ended: None,
@@ -113,7 +112,7 @@ impl Builder<'_> {
 
     /// Whether what is published is damaged or was made under another configuration: this one was changed while nothing ran.
     fn is_outdated(&self, i: usize) -> bool {
-        let repository = &self.setup.repositories[i];
+        let repository = &self.app.repositories[i];
         let newest = self.follower.stores[i].latest_snapshot();
         newest.ok().flatten().is_some_and(|snapshot| {
             let report = Report::from_snapshot(&snapshot);
@@ -124,39 +123,39 @@ impl Builder<'_> {
     }
 
     /// The clock was set back: what was to come after a time that is far ahead now does not wait for it.
-    fn heed_clock(&self, agenda: &mut [Due]) {
+    fn on_clock_set_back(&self, queue: &mut [ScheduledCycle]) {
         if self.id.is_none() {
             return;
         }
-        for (repository, due) in self.setup.repositories.iter().zip(agenda) {
+        for (repository, due) in self.app.repositories.iter().zip(queue) {
             due.at = due.at.min(next(repository));
             due.ended = None;
-            self.running.waits(&repository.name, due.at);
+            self.running.set_waiting(&repository.name, due.at);
         }
     }
 
     /// Puts the cycles forward that were asked for.
-    fn heed_pushes(&self, agenda: &mut [Due]) {
+    fn schedule_requested(&self, queue: &mut [ScheduledCycle]) {
         let asked = self.follower.published.take_requested_cycles();
-        for (repository, due) in self.setup.repositories.iter().zip(agenda) {
+        for (repository, due) in self.app.repositories.iter().zip(queue) {
             if asked.contains(&repository.name) {
-                let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + CALM);
+                let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + PUSH_DEBOUNCE);
                 due.at = due.at.min(soon);
-                self.running.waits(&repository.name, due.at);
+                self.running.set_waiting(&repository.name, due.at);
             }
         }
     }
 
     /// Runs the cycles that are due, and serves what they publish unless it has to wait for the others.
-    fn run_due(&mut self, agenda: &mut [Due], waiting: bool) {
-        for (i, (repository, due)) in self.setup.repositories.iter().zip(agenda).enumerate() {
+    fn run_due(&mut self, queue: &mut [ScheduledCycle], waiting: bool) {
+        for (i, (repository, due)) in self.app.repositories.iter().zip(queue).enumerate() {
             let Some(id) = self
                 .id
                 .filter(|_| !self.stop.is_set() && due.at <= Timestamp::now())
             else {
                 continue;
             };
-            self.running.began(&repository.name);
+            self.running.set_running(&repository.name);
             let result = self.cycle(i, id);
             if result.as_ref().is_err_and(|error| error.is::<Cancelled>()) {
                 return;
@@ -164,28 +163,30 @@ impl Builder<'_> {
             if !waiting {
                 self.follow();
             }
-            due.damaged = damaged(&self.follower.stores[i]).take(AT_ONCE).collect();
+            due.damaged = damaged(&self.follower.stores[i])
+                .take(REPAIRS_PER_CYCLE)
+                .collect();
             for file in &due.damaged {
                 self.follower.published.report_damaged(file);
             }
             let result = result.map(|finished| finished.report);
-            due.at = self.due_after(i, result, &mut due.failures);
+            due.at = self.next_run(i, result, &mut due.failures);
             due.ended = Some(Timestamp::now());
-            self.running.waits(&repository.name, due.at);
+            self.running.set_waiting(&repository.name, due.at);
             tracing::info!(repository = repository.name, next = %due.at, "waiting for the next cycle");
         }
     }
 
     /// When the next cycle begins after one that ended so.
-    fn due_after(&self, repository: usize, result: anyhow::Result<Report>, failures: &mut u32) -> Timestamp {
+    fn next_run(&self, repository: usize, result: anyhow::Result<Report>, failures: &mut u32) -> Timestamp {
         let published = self.follower.is_published(repository);
         let report = match result {
             // Whoever has the volume publishes.
             Err(error) if is_busy(&error) && !self.follower.serves(repository) => {
-                return Timestamp::now() + BUSY;
+                return Timestamp::now() + LOCKED_RETRY_DELAY;
             }
             Err(error) => {
-                let name = &self.setup.repositories[repository].name;
+                let name = &self.app.repositories[repository].name;
                 match is_busy(&error) {
                     true => tracing::info!(repository = name, "{error:#}"),
                     false => tracing::error!(repository = name, "{error:#}"),
@@ -194,7 +195,7 @@ impl Builder<'_> {
             }
             Ok(report) => Some(report),
         };
-        let scheduled = next(&self.setup.repositories[repository]);
+        let scheduled = next(&self.app.repositories[repository]);
         // What failed in a single package fails again until upstream or the recipe changes.
         let is_done = |report: Report| match published {
             true => report.sources.values().all(|source| source.error.is_none()),
@@ -209,7 +210,7 @@ impl Builder<'_> {
         let pause = retry_after(*failures);
         // Clients can do with what is published for a while, but not with nothing.
         let pause = match published && !was_given_up {
-            true => pause.max(LATER),
+            true => pause.max(MIN_RETRY_DELAY),
             false => pause,
         };
         scheduled.min(Timestamp::now() + pause)
@@ -217,20 +218,20 @@ impl Builder<'_> {
 
     fn cycle(&self, repository: usize, id: &str) -> anyhow::Result<CycleResult> {
         let seen = &self.follower.stores[repository];
-        let repository = &self.setup.repositories[repository];
+        let repository = &self.app.repositories[repository];
         let opened = || {
-            let volume = Volume::open_again(&self.setup.config.data, id)?;
+            let volume = Volume::open_again(&self.app.config.data, id)?;
             let store = volume.repository(&repository.name)?;
             Ok((volume, store))
         };
         let (volume, store) = opened().inspect_err(|error: &anyhow::Error| {
             // Who has the volume records its own.
             if !is_busy(error) {
-                commands::not_begun(seen, error);
+                cycle_runner::record_failed_start(seen, error);
             }
         })?;
         let observer = |step: ProgressEvent<'_>| self.running.step(&repository.name, step);
-        commands::run_cycle(self.setup, &volume, repository, &store, &observer, self.stop)
+        cycle_runner::run_cycle(self.app, &volume, repository, &store, &observer, self.stop)
     }
 
     fn follow(&mut self) {
@@ -268,7 +269,7 @@ impl Builder<'_> {
     }
 
     /// Sees to what could not be served; a cycle that may publish what was repaired begins at once.
-    fn mend(&self, repairs: &mut Repairs, agenda: &mut [Due]) {
+    fn mend(&self, repairs: &mut RepairQueue, queue: &mut [ScheduledCycle]) {
         let damaged = self.follower.published.take_damaged();
         let Some(id) = self.id else { return };
         for file in damaged {
@@ -278,15 +279,15 @@ impl Builder<'_> {
             match self.of_snapshot(&file) {
                 // The next cycle makes it anew.
                 Some(i) => {
-                    let due = &mut agenda[i];
-                    let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + LATER);
+                    let due = &mut queue[i];
+                    let soon = due.ended.map_or(Timestamp::MIN, |ended| ended + MIN_RETRY_DELAY);
                     due.at = due.at.min(soon);
                 }
                 None => repairs.add(file),
             }
         }
-        let repaired = repairs.run(self.setup, self.follower.stores, id, self.stop);
-        for waiting in agenda {
+        let repaired = repairs.run(self.app, self.follower.stores, id, self.stop);
+        for waiting in queue {
             if waiting.damaged.iter().any(|file| repaired.contains(file)) {
                 waiting.damaged.clear();
                 waiting.at = Timestamp::now();
@@ -300,7 +301,7 @@ fn is_busy(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Unavailable::Busy(_)))
 }
 
-fn next(repository: &setup::Repository) -> Timestamp {
+fn next(repository: &app::Repository) -> Timestamp {
     repository
         .schedule
         .next_after(Timestamp::now())

@@ -9,13 +9,12 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::Exit;
-use super::live::Told;
-use super::reload::Request;
-use crate::config::{self, Config};
-use crate::server::{self, AccessLog, LocalSocket, PublishedSite, Server};
+use super::signals::Signals;
+use crate::app::exit::Exit;
+use crate::app::server_settings::server_settings;
+use crate::config::Config;
+use crate::server::{self, LocalSocket, PublishedSite, Server};
 use crate::telemetry::Metrics;
-use crate::util::cancel::CancelFlag;
 
 /// How long the end of the program waits for a cycle that is just ending.
 const LINGER: Duration = Duration::from_secs(1);
@@ -23,18 +22,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Of listeners, of connections over the limit, and of a cycle.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// What signals ask for.
-#[derive(Clone, Default)]
-pub(super) struct Signals {
-    pub(super) stop: CancelFlag,
-    pub(super) reload: Request,
+/// Whom to tell.
+#[derive(Clone, Copy)]
+pub(super) struct ServerHandles<'a> {
+    pub published: &'a PublishedSite,
+    pub metrics: &'a Metrics,
 }
 
 /// Starts the server, also at its `own` address, and `work` on a thread beside it; ends both on SIGTERM or SIGINT.
-pub(super) fn with_server(
+pub(super) fn run_server(
     config: &Config,
     own: LocalSocket,
-    work: impl FnOnce(Told<'_>, &Signals) + Send,
+    work: impl FnOnce(ServerHandles<'_>, &Signals) + Send,
 ) -> anyhow::Result<Exit> {
     allow_descriptors(config.serve.max_connections.get());
     // A single thread shares its work with nobody, and need not be ready to.
@@ -49,12 +48,12 @@ pub(super) fn with_server(
         .context("failed to start the runtime")?;
     let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
     let server = Server::bind(
-        settings(&config.serve, own, config.log),
+        server_settings(&config.serve, own, config.log),
         published.clone(),
         metrics.clone(),
     );
     let server = runtime.block_on(server)?;
-    let told = Told {
+    let told = ServerHandles {
         published: &published,
         metrics: &metrics,
     };
@@ -140,35 +139,4 @@ async fn serve_until_signal(
         tracing::warn!(connections = cut, "cut connections that did not finish in time");
     }
     Ok(())
-}
-
-pub(super) fn tls(configured: &config::Tls) -> server::Tls {
-    server::Tls {
-        listen: configured.listen.clone(),
-        certificate: configured.certificate.clone(),
-        key: configured.key.clone(),
-        http2: configured.http2,
-    }
-}
-
-fn settings(configured: &config::Serve, own: LocalSocket, log: config::Log) -> server::Settings {
-    server::Settings {
-        listen: configured.listen.clone(),
-        admin: configured.admin.clone(),
-        tls: configured.tls.as_ref().map(tls),
-        own: Some(own),
-        notice: Duration::ZERO,
-        drain: configured.drain,
-        header_timeout: configured.header_timeout,
-        idle_timeout: configured.idle_timeout,
-        min_pace: configured.min_pace as u64,
-        max_connections: configured.max_connections.get(),
-        max_connections_per_client: configured.max_connections_per_client.get(),
-        max_header_size: configured.max_header_size,
-        access_log: match log.access {
-            config::AccessLog::Off => AccessLog::Off,
-            config::AccessLog::Sampled => AccessLog::Sampled(log.access_sample.0.get()),
-            config::AccessLog::Full => AccessLog::Full,
-        },
-    }
 }

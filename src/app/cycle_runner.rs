@@ -1,41 +1,32 @@
 //! The commands that end by themselves.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
 
-use super::named::unused_rewrites;
-use super::output::Output;
-use super::progress::Display;
-use super::publisher::make_variants;
-use super::setup::{Repository, Setup};
-use super::summary;
-use super::{Exit, SchemaOf};
-use crate::config;
+use super::progress_bar::ProgressBars;
+use super::{App, Repository};
 use crate::cycle::{self, Cancelled, CycleContext, CycleResult, ProgressEvent, RebuildOutcome};
-use crate::git::{self, Fetcher};
+use crate::git::Fetcher;
 use crate::ledger::Release;
 use crate::package::Limits;
 use crate::package::plan::Outcome;
-use crate::recipe::Recipe;
-use crate::status::plural;
 use crate::store::{self, Volume};
 use crate::util::cancel::CancelFlag;
 use crate::util::heap;
 
 /// Told each step of a cycle, from any thread.
-pub(super) type Observer<'a> = &'a (dyn Fn(ProgressEvent<'_>) + Sync);
+pub(crate) type Observer<'a> = &'a (dyn Fn(ProgressEvent<'_>) + Sync);
 
 /// Nobody looks but at the terminal.
-pub(super) const NOBODY: Observer<'static> = &|_| {};
+pub(crate) const NO_OBSERVER: Observer<'static> = &|_| {};
 
 /// Runs one cycle of `repository`, tells `observer` its steps, logs its summary and answers how it ended.
-pub(super) fn run_cycle(
-    setup: &Setup,
+pub(crate) fn run_cycle(
+    app: &App,
     volume: &Volume,
     repository: &Repository,
     store: &store::Repository,
@@ -43,9 +34,9 @@ pub(super) fn run_cycle(
     cancel: &CancelFlag,
 ) -> anyhow::Result<CycleResult> {
     // Before anything is recorded in a folder that is to have another one's place.
-    refuse_successor(setup, volume, repository)?;
+    refuse_successor(app, volume, repository)?;
     let finished = recorded(store, || {
-        with_job(setup, volume, repository, store, observer, cancel, cycle::run)
+        with_cycle_context(app, volume, repository, store, observer, cancel, cycle::run)
     });
     heap::give_back();
     let finished = finished?;
@@ -111,7 +102,7 @@ fn look_for_damage(store: &store::Repository, finished: Option<&CycleResult>) ->
 }
 
 /// Leaves a record of a cycle that could not even begin; none where the repository's folder is gone.
-pub(super) fn not_begun(store: &store::Repository, error: &anyhow::Error) {
+pub(crate) fn record_failed_start(store: &store::Repository, error: &anyhow::Error) {
     if !store.root().exists() {
         return;
     }
@@ -162,18 +153,14 @@ fn now() -> Timestamp {
 }
 
 /// See [`Volume::refuse_successor`].
-pub(super) fn refuse_successor(
-    setup: &Setup,
-    volume: &Volume,
-    repository: &Repository,
-) -> anyhow::Result<()> {
-    let names = setup.repositories.iter().map(|repository| &*repository.name);
+pub(crate) fn refuse_successor(app: &App, volume: &Volume, repository: &Repository) -> anyhow::Result<()> {
+    let names = app.repositories.iter().map(|repository| &*repository.name);
     volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)
 }
 
 /// Does `work` on a repository under the configuration. A panic is an error like any other: the server goes on.
-pub(super) fn with_job<T>(
-    setup: &Setup,
+pub(crate) fn with_cycle_context<T>(
+    app: &App,
     volume: &Volume,
     repository: &Repository,
     store: &store::Repository,
@@ -181,14 +168,14 @@ pub(super) fn with_job<T>(
     cancel: &CancelFlag,
     work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    refuse_successor(setup, volume, repository)?;
-    let (git, limits) = (&setup.config.git, &setup.config.limits);
-    let fetcher = Fetcher::new(setup.fetch_settings()?);
-    let display = Display::new();
+    refuse_successor(app, volume, repository)?;
+    let (git, limits) = (&app.config.git, &app.config.limits);
+    let fetcher = Fetcher::new(app.fetch_settings()?);
+    let display = ProgressBars::new();
     let job = CycleContext {
         store,
         clones: volume.git(),
-        recipes: &setup.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
+        recipes: &app.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
         base_url: &repository.base_url,
         metadata: repository.metadata,
         hints: &repository.hints,
@@ -202,7 +189,7 @@ pub(super) fn with_job<T>(
             observer(step);
         },
         fetches: git.parallel.get(),
-        workers: setup.config.build.workers().get(),
+        workers: app.config.build.workers().get(),
         limits: Limits {
             manifest: limits.manifest as u64,
             file: limits.file as u64,
@@ -210,10 +197,10 @@ pub(super) fn with_job<T>(
             entries: limits.entries.get() as u64,
             depth: limits.depth.get(),
         },
-        max_removed: setup.config.build.max_removed.0,
+        max_removed: app.config.build.max_removed.0,
         retention: store::Retention {
-            snapshots: setup.config.snapshots.keep.get(),
-            grace: setup.config.snapshots.grace,
+            snapshots: app.config.snapshots.keep.get(),
+            grace: app.config.snapshots.grace,
         },
     };
     catch_unwind(AssertUnwindSafe(|| work(&job))).unwrap_or_else(|panic| {
@@ -227,8 +214,8 @@ pub(super) fn with_job<T>(
 }
 
 /// Builds published versions again; see [`cycle::rebuild`].
-pub(super) fn build_again(
-    setup: &Setup,
+pub(crate) fn rebuild(
+    app: &App,
     volume: &Volume,
     repository: &Repository,
     store: &store::Repository,
@@ -236,115 +223,7 @@ pub(super) fn build_again(
     mend: bool,
     cancel: &CancelFlag,
 ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
-    with_job(setup, volume, repository, store, NOBODY, cancel, |job| {
+    with_cycle_context(app, volume, repository, store, NO_OBSERVER, cancel, |job| {
         cycle::rebuild(job, releases, mend)
     })
-}
-
-/// One cycle of each repository.
-pub(super) fn build(setup: &Setup) -> anyhow::Result<Exit> {
-    let volume = Volume::open(&setup.config.data)?;
-    volume.warn();
-    volume.warn_of_others(setup.repositories.iter().map(|repository| &*repository.name));
-    let (mut complete, mut published) = (true, false);
-    for repository in &setup.repositories {
-        let store = match volume.repository(&repository.name) {
-            Ok(store) => store,
-            Err(error) => {
-                tracing::error!(repository = repository.name, "{error:#}");
-                not_begun(&volume.reader(&repository.name), &error);
-                complete = false;
-                continue;
-            }
-        };
-        let began = Instant::now();
-        match run_cycle(setup, &volume, repository, &store, NOBODY, &CancelFlag::default()) {
-            Ok(finished) => {
-                summary::print(&repository.name, &finished, began.elapsed());
-                let damaged = store.cycles().damaged;
-                for (file, because) in damaged
-                    .iter()
-                    .filter(|(file, _)| !finished.damaged.contains_key(*file))
-                {
-                    tracing::error!(repository = repository.name, file, "an archive {because}");
-                }
-                complete &= finished.report.is_complete() && damaged.is_empty();
-                // Servers that may not write to the volume have what is made here.
-                make_variants(setup, repository, &store, &CancelFlag::default());
-                published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
-            }
-            Err(error) => {
-                tracing::error!(repository = repository.name, "{error:#}");
-                complete = false;
-            }
-        }
-    }
-    Ok(match (complete, published) {
-        (true, _) => Exit::Complete,
-        (false, true) => Exit::Incomplete,
-        (false, false) => Exit::Failed,
-    })
-}
-
-/// What the configuration means.
-pub(super) fn check(setup: &Setup) -> anyhow::Result<Exit> {
-    let mut out = Output;
-    let config = &setup.config;
-    let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
-    writeln!(
-        out,
-        "The configuration is valid. Data in {}, listening on {}.",
-        config.data.display(),
-        listen.join(", ")
-    )?;
-    if let Some(name) = &config.site.name {
-        let contact = config
-            .site
-            .contact
-            .as_deref()
-            .map(|c| format!(", {c}"))
-            .unwrap_or_default();
-        writeln!(out, "Run by {name}{contact}.")?;
-    }
-    for repository in &setup.repositories {
-        let schedule = &repository.schedule;
-        writeln!(
-            out,
-            "Repository {} at {}: {}.",
-            repository.name,
-            repository.base_url,
-            plural(repository.recipe.sources.len(), "source")
-        )?;
-        let next = schedule
-            .next_after(Timestamp::now())
-            .map_or("never".to_owned(), |t| {
-                t.strftime("%Y-%m-%d %H:%M %Z").to_string()
-            });
-        writeln!(out, "  Builds {}; next: {next}.", schedule.describe())?;
-        for source in &repository.recipe.sources {
-            writeln!(
-                out,
-                "  {} from {}",
-                source.name,
-                git::redacted(&config.git.rewrite(&source.git))
-            )?;
-        }
-    }
-    for prefix in unused_rewrites(setup) {
-        writeln!(
-            out,
-            "Warning: `git.rewrite` has `{prefix}`, which no URL of a recipe begins with."
-        )?;
-    }
-    Ok(Exit::Complete)
-}
-
-/// The JSON Schema of a kind of file.
-pub(super) fn schema(of: SchemaOf) -> anyhow::Result<Exit> {
-    let schema = match of {
-        SchemaOf::Config => config::json_schema(),
-        SchemaOf::Recipe => Recipe::json_schema(),
-    };
-    writeln!(Output, "{schema:#}")?;
-    Ok(Exit::Complete)
 }

@@ -5,24 +5,24 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::doors::Keys;
-use super::running::{Doing, Running};
-use super::seen::Seen;
-use super::setup::{self, Setup};
+use super::cycle_progress::{CycleProgress, RepositoryProgress};
+use super::repository_view::SnapshotWatch;
+use super::runtime::ServerHandles;
+use super::users_watcher::UsersWatcher;
+use crate::app::{self, App};
 use crate::cycle::Report;
 use crate::metadata::pages;
-use crate::server::{ContentKind, PublishedSite, StatusFile};
+use crate::server::{ContentKind, StatusFile};
 use crate::status::{self, Facts, Figures};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Repository, Scrub, Space, Volume};
-use crate::telemetry::Metrics;
 use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has changed.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is served about one repository, and what it was made from.
-struct Known {
+struct CachedStatus {
     cycles_changed: Option<SystemTime>,
     cycles: Cycles,
     complete: bool,
@@ -31,47 +31,40 @@ struct Known {
     figures: Figures,
 }
 
-/// Whom to tell.
-#[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
-    pub published: &'a PublishedSite,
-    pub metrics: &'a Metrics,
-}
-
 /// What this process does beside serving, where it builds.
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(super) struct BuildHandles<'a> {
     pub scrub: &'a Scrub,
-    pub running: &'a Running,
+    pub running: &'a CycleProgress,
 }
 
 /// Serves the state of every repository, and of the work where there is any, and renews the keys.
-pub(super) struct Keeper<'a> {
-    setup: &'a Setup,
+pub(super) struct StatusPublisher<'a> {
+    app: &'a App,
     stores: &'a [Repository],
-    told: Told<'a>,
-    work: Option<Work<'a>>,
-    keys: Keys,
-    seen: Vec<Seen>,
-    known: Vec<Option<Known>>,
-    doing: Vec<Doing>,
+    told: ServerHandles<'a>,
+    work: Option<BuildHandles<'a>>,
+    users: UsersWatcher,
+    seen: Vec<SnapshotWatch>,
+    known: Vec<Option<CachedStatus>>,
+    doing: Vec<RepositoryProgress>,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> StatusPublisher<'a> {
     /// Says what is known now, so that whoever is told that the server is ready finds it.
     pub(super) fn new(
-        setup: &'a Setup,
+        app: &'a App,
         stores: &'a [Repository],
-        told: Told<'a>,
-        work: Option<Work<'a>>,
+        told: ServerHandles<'a>,
+        work: Option<BuildHandles<'a>>,
     ) -> Self {
         let mut keeper = Self {
-            setup,
+            app,
             stores,
             told,
             work,
-            keys: Keys::hand_out(setup, told.published),
-            seen: stores.iter().map(|_| Seen::default()).collect(),
+            users: UsersWatcher::load(app, told.published),
+            seen: stores.iter().map(|_| SnapshotWatch::default()).collect(),
             known: stores.iter().map(|_| None).collect(),
             doing: Vec::new(),
         };
@@ -82,20 +75,20 @@ impl<'a> Keeper<'a> {
     /// Keeps it true until the program is to stop.
     pub(super) fn keep(mut self, stop: &CancelFlag) {
         while !stop.is_set() {
-            stop.wait(LOOK);
+            stop.wait(POLL_INTERVAL);
             self.look();
         }
     }
 
     fn look(&mut self) {
         let mut changed = false;
-        let repositories = self.setup.repositories.iter().zip(self.stores);
+        let repositories = self.app.repositories.iter().zip(self.stores);
         let known = self.seen.iter_mut().zip(&mut self.known);
         for ((repository, store), (seen, known)) in repositories.zip(known) {
-            changed |= look(self.setup, repository, store, seen, known);
+            changed |= look(self.app, repository, store, seen, known);
         }
-        if let Some(Work { scrub, running }) = self.work {
-            let repositories = self.setup.repositories.iter();
+        if let Some(BuildHandles { scrub, running }) = self.work {
+            let repositories = self.app.repositories.iter();
             let now = repositories.map(|r| running.of(&r.name)).collect();
             changed |= now != self.doing;
             self.doing = now;
@@ -104,11 +97,11 @@ impl<'a> Keeper<'a> {
         if changed {
             self.tell();
         }
-        self.keys.renew(self.told.published);
+        self.users.reload(self.told.published);
     }
 
     fn tell(&mut self) {
-        let repositories = || self.setup.repositories.iter();
+        let repositories = || self.app.repositories.iter();
         let progress = self.doing.iter().map(|doing| doing.progress.clone());
         let figures = repositories()
             .zip(&self.known)
@@ -118,17 +111,22 @@ impl<'a> Keeper<'a> {
                 Some((repository.name.clone(), Figures { progress, ..figures }))
             });
         self.told.metrics.tell(figures.collect());
-        let mut texts: Vec<_> = self.known.iter().flatten().flat_map(Known::texts).collect();
+        let mut texts: Vec<_> = self
+            .known
+            .iter()
+            .flatten()
+            .flat_map(CachedStatus::texts)
+            .collect();
         let doing = repositories().zip(&self.doing);
         texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
-        texts.extend(overview(self.setup, &self.known));
+        texts.extend(overview(self.app, &self.known));
         self.told.published.set_status_files(texts);
     }
 }
 
 /// The page at the root of the host, where that is no repository's; it names none that is private.
-fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<StatusFile> {
-    let listed: Vec<_> = setup
+fn overview(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
+    let listed: Vec<_> = app
         .repositories
         .iter()
         .zip(known)
@@ -139,14 +137,14 @@ fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<StatusFile> {
             state: known.as_ref().map_or(status::State::Unknown, |known| known.state),
         })
         .collect();
-    if setup
+    if app
         .repositories
         .iter()
         .any(|repository| repository.base_url.path() == "/")
     {
         return None;
     }
-    let page = status::overview(setup.config.site.name.as_deref(), &listed)?;
+    let page = status::overview(app.config.site.name.as_deref(), &listed)?;
     Some(StatusFile {
         path: "/".to_owned(),
         kind: ContentKind::Page,
@@ -154,7 +152,7 @@ fn overview(setup: &Setup, known: &[Option<Known>]) -> Option<StatusFile> {
     })
 }
 
-fn progress_of(repository: &setup::Repository, doing: &Doing) -> StatusFile {
+fn progress_of(repository: &app::Repository, doing: &RepositoryProgress) -> StatusFile {
     let document = status::progress_document(doing.progress.as_ref(), doing.next);
     StatusFile {
         path: format!("{}progress.json", repository.base_url.path()),
@@ -165,13 +163,13 @@ fn progress_of(repository: &setup::Repository, doing: &Doing) -> StatusFile {
 
 /// Answers whether the texts are others than before.
 fn look(
-    setup: &Setup,
-    repository: &setup::Repository,
+    app: &App,
+    repository: &app::Repository,
     store: &Repository,
-    seen: &mut Seen,
-    known: &mut Option<Known>,
+    seen: &mut SnapshotWatch,
+    known: &mut Option<CachedStatus>,
 ) -> bool {
-    let is_other = seen.look(store);
+    let is_other = seen.refresh(store);
     let snapshot = seen.snapshot.as_ref();
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let cycles_changed = store.cycles_changed();
@@ -193,8 +191,8 @@ fn look(
     let report = Report::last(snapshot, &cycles);
     let releases = releases(repository, store, snapshot);
     let facts = Facts {
-        operator: setup.config.site.name.as_deref(),
-        contact: setup.config.site.contact.as_deref(),
+        operator: app.config.site.name.as_deref(),
+        contact: app.config.site.contact.as_deref(),
         name: &repository.name,
         base_url: &repository.base_url.to_string(),
         schedule: &repository.schedule,
@@ -203,10 +201,10 @@ fn look(
         report: &report,
         cycles: &cycles,
         releases: &releases,
-        space: space(setup),
+        space: space(app),
         now,
     };
-    *known = Some(Known {
+    *known = Some(CachedStatus {
         cycles_changed,
         state: facts.state(),
         complete: facts.is_complete(),
@@ -217,14 +215,14 @@ fn look(
     true
 }
 
-fn space(setup: &Setup) -> Option<Space> {
-    Volume::open_read_only(&setup.config.data)
+fn space(app: &App) -> Option<Space> {
+    Volume::open_read_only(&app.config.data)
         .and_then(|volume| volume.space())
         .ok()
 }
 
 fn releases(
-    repository: &setup::Repository,
+    repository: &app::Repository,
     store: &Repository,
     snapshot: Option<&Snapshot>,
 ) -> Vec<crate::ledger::Release> {
@@ -238,7 +236,7 @@ fn releases(
     })
 }
 
-fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
+fn render(repository: &app::Repository, facts: &Facts<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
     let mut texts = vec![
         (
             "mirror.json".to_owned(),
@@ -282,7 +280,7 @@ fn render(repository: &setup::Repository, facts: &Facts<'_>) -> Vec<(String, Con
         .collect()
 }
 
-impl Known {
+impl CachedStatus {
     fn texts(&self) -> impl Iterator<Item = StatusFile> {
         self.texts.iter().map(|(path, kind, bytes)| StatusFile {
             path: path.clone(),

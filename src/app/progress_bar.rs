@@ -9,14 +9,14 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use crate::cycle::ProgressEvent;
 
 /// The bars of one cycle; they go when it ends.
-pub struct Display {
+pub struct ProgressBars {
     sources: ProgressBar,
     packages: ProgressBar,
     /// Bytes received by source, of those that are being fetched.
     fetching: Mutex<BTreeMap<String, u64>>,
 }
 
-impl Display {
+impl ProgressBars {
     /// Bars for one cycle.
     pub fn new() -> Self {
         let bars = MultiProgress::new();
@@ -63,7 +63,7 @@ impl Display {
     }
 }
 
-impl Drop for Display {
+impl Drop for ProgressBars {
     fn drop(&mut self) {
         self.sources.finish_and_clear();
         self.packages.finish_and_clear();

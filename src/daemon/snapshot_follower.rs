@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::publisher::publish;
-use super::setup::Setup;
+use crate::app::App;
+use crate::app::site_builder::publish;
 use crate::server::PublishedSite;
 use crate::store::Repository;
 
@@ -11,15 +11,15 @@ use crate::store::Repository;
 const VARIANTS: Duration = Duration::from_secs(10);
 
 /// The number of a snapshot, and when its variants last came or went.
-type State = (Option<u64>, Option<SystemTime>);
+type ServedVersion = (Option<u64>, Option<SystemTime>);
 
 /// Puts what is newest on the volume before the server.
-pub(super) struct Follower<'a> {
-    setup: &'a Setup,
+pub(super) struct SnapshotFollower<'a> {
+    app: &'a App,
     pub(super) stores: &'a [Repository],
     pub(super) published: &'a PublishedSite,
     /// What is served of each repository.
-    served: Vec<State>,
+    served: Vec<ServedVersion>,
     /// Whether anything was put before the server: until then it serves what another configuration had.
     has_begun: bool,
     looked: Instant,
@@ -27,10 +27,10 @@ pub(super) struct Follower<'a> {
     failed: Vec<Option<String>>,
 }
 
-impl<'a> Follower<'a> {
-    pub(super) fn new(setup: &'a Setup, stores: &'a [Repository], published: &'a PublishedSite) -> Self {
+impl<'a> SnapshotFollower<'a> {
+    pub(super) fn new(app: &'a App, stores: &'a [Repository], published: &'a PublishedSite) -> Self {
         Self {
-            setup,
+            app,
             stores,
             published,
             served: vec![(None, None); stores.len()],
@@ -52,9 +52,9 @@ impl<'a> Follower<'a> {
     }
 
     /// Follows if there is another snapshot, and else now and then; to be called every second. Answers as
-    /// [`Follower::follow`].
-    pub(super) fn keep_up(&mut self) -> bool {
-        let is_behind = |(store, served): (&Repository, &State)| {
+    /// [`SnapshotFollower::follow`].
+    pub(super) fn poll(&mut self) -> bool {
+        let is_behind = |(store, served): (&Repository, &ServedVersion)| {
             let newest = store.newest_snapshot();
             newest.is_ok_and(|newest| newest.map(|s| s.manifest.number) != served.0)
         };
@@ -81,7 +81,7 @@ impl<'a> Follower<'a> {
         }
         let before = self.served.clone();
         if newest != before || !self.has_begun {
-            match publish(self.setup, self.stores, self.published) {
+            match publish(self.app, self.stores, self.published) {
                 Ok(errors) => {
                     self.has_begun = true;
                     for (i, error) in errors.into_iter().enumerate() {
@@ -94,13 +94,13 @@ impl<'a> Follower<'a> {
                 Err(error) => failed = vec![Some(format!("{error:#}")); failed.len()],
             }
         }
-        self.complain(failed);
+        self.log_changes(failed);
         before.iter().zip(&self.served).any(|(old, new)| old.0 != new.0)
     }
 
     /// Says once what is wrong with each repository, however often it is tried.
-    fn complain(&mut self, failed: Vec<Option<String>>) {
-        for (i, repository) in self.setup.repositories.iter().enumerate() {
+    fn log_changes(&mut self, failed: Vec<Option<String>>) {
+        for (i, repository) in self.app.repositories.iter().enumerate() {
             if let Some(error) = failed[i].as_ref().filter(|_| failed[i] != self.failed[i]) {
                 let repository = &repository.name;
                 tracing::error!(repository, "what was served of it before stays: {error}");

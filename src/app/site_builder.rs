@@ -1,32 +1,26 @@
 //! Puts what is on the volume before the server: the newest snapshot of each repository, and the compressed variants
-//! that there are. Makes those variants too, after publication and beside the cycles.
+//! that there are.
 
-use super::setup::{self, Setup};
-use crate::config::Compression;
+use super::{self as app, App};
 use crate::ledger::Release;
 use crate::metadata::search_files;
 use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant};
 use crate::store::Repository;
 use crate::store::variants::Variants;
-use crate::util::cancel::CancelFlag;
-use crate::util::compression::{Coding, Effort};
 use crate::util::heap;
-
-/// In bytes; what is smaller fits into one packet as it is.
-const SMALLEST: u64 = 512;
 
 /// Serves the newest snapshot of each repository; answers why one cannot be, of which stays what was served before.
 ///
 /// # Errors
 /// Nothing is served anew.
-pub(super) fn publish(
-    setup: &Setup,
+pub(crate) fn publish(
+    app: &App,
     stores: &[Repository],
     published: &PublishedSite,
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
     let mut errors = Vec::new();
-    let site = |(repository, store): (&setup::Repository, &Repository)| {
-        let (site, error) = match site(repository, store) {
+    let site = |(repository, store): (&app::Repository, &Repository)| {
+        let (site, error) = match repository_site(repository, store) {
             Ok(site) => (site, None),
             Err(error) => {
                 let as_before = RepositorySite {
@@ -40,77 +34,17 @@ pub(super) fn publish(
         errors.push(error);
         site
     };
-    let sites: Vec<_> = setup.repositories.iter().zip(stores).map(site).collect();
+    let sites: Vec<_> = app.repositories.iter().zip(stores).map(site).collect();
     published.replace(Site::new(sites)?);
     heap::give_back();
     Ok(errors)
 }
 
-/// Makes the variants of one repository that are missing, metadata first. They are an extra: what cannot be made is
-/// served uncompressed.
-pub(super) fn make_variants(
-    setup: &Setup,
-    repository: &setup::Repository,
-    store: &Repository,
-    stop: &CancelFlag,
-) {
-    let level = setup.config.serve.compression;
-    let made = site(repository, store).and_then(|site| compress(&site, store, level, stop));
-    heap::give_back();
-    match made {
-        Ok(0) => {}
-        Ok(variants) => tracing::info!(
-            repository = repository.name,
-            variants,
-            "compressed what is published"
-        ),
-        Err(error) => tracing::warn!(repository = repository.name, "serving uncompressed: {error:#}"),
-    }
-}
-
-fn compress(
-    site: &RepositorySite,
-    store: &Repository,
-    level: Compression,
-    stop: &CancelFlag,
-) -> anyhow::Result<usize> {
-    let variants = store.variants()?;
-    let wanted: Vec<_> = site
-        .resources
-        .iter()
-        .flatten()
-        .filter(|resource| resource.size >= SMALLEST)
-        .filter_map(|resource| Some((resource, effort_for(resource.kind, level)?)))
-        .collect();
-    store.prune_variants(&wanted.iter().map(|(resource, _)| resource.sha256).collect())?;
-    let mut made = 0;
-    for effort in [Effort::Thorough, Effort::Fast] {
-        for (resource, _) in wanted.iter().filter(|(_, of)| *of == effort) {
-            for &coding in Coding::made_with(effort) {
-                if stop.is_set() {
-                    return Ok(made);
-                }
-                if !variants.knows(resource.sha256, coding) {
-                    store.make_variant(&resource.file, resource.sha256, coding, effort)?;
-                    made += 1;
-                }
-            }
-        }
-    }
-    Ok(made)
-}
-
-fn effort_for(kind: ContentKind, level: Compression) -> Option<Effort> {
-    match kind {
-        // It grows under its URL.
-        ContentKind::Ledger => None,
-        ContentKind::Archive => (level == Compression::All).then_some(Effort::Fast),
-        _ => (level != Compression::None).then_some(Effort::Thorough),
-    }
-}
-
 /// What a repository serves; nothing before its first snapshot.
-pub(super) fn site(repository: &setup::Repository, store: &Repository) -> anyhow::Result<RepositorySite> {
+pub(crate) fn repository_site(
+    repository: &app::Repository,
+    store: &Repository,
+) -> anyhow::Result<RepositorySite> {
     let mut resources = Vec::new();
     if let Some(snapshot) = store.newest_snapshot()? {
         let variants = store.variants().unwrap_or_else(|error| {

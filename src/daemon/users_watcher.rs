@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::setup::Setup;
+use crate::app::App;
 use crate::server::{AccessRule, AccessRules, PublishedSite, Users};
 
 /// The files of users, by repository.
-pub(super) struct Keys {
-    repositories: Vec<Key>,
+pub(super) struct UsersWatcher {
+    repositories: Vec<UsersFile>,
 }
 
-struct Key {
+struct UsersFile {
     name: String,
     base: String,
     file: Option<std::path::PathBuf>,
@@ -29,19 +29,19 @@ struct Key {
 ///
 /// # Errors
 /// The first that cannot.
-pub(super) fn check(setup: &Setup) -> anyhow::Result<()> {
-    let files = setup.config.repositories.iter().filter_map(|r| r.users.as_ref());
+pub(super) fn check(app: &App) -> anyhow::Result<()> {
+    let files = app.config.repositories.iter().filter_map(|r| r.users.as_ref());
     files.map(|file| read(file)).try_for_each(|read| read.map(drop))
 }
 
-impl Keys {
-    /// Opens the repositories of `setup` to their users, and the others to everybody, before any of them is served.
-    pub(super) fn hand_out(setup: &Setup, published: &PublishedSite) -> Self {
-        let configured = setup.config.repositories.iter().map(|r| r.users.clone());
-        let repositories = setup.repositories.iter().zip(configured);
+impl UsersWatcher {
+    /// Opens the repositories of `app` to their users, and the others to everybody, before any of them is served.
+    pub(super) fn load(app: &App, published: &PublishedSite) -> Self {
+        let configured = app.config.repositories.iter().map(|r| r.users.clone());
+        let repositories = app.repositories.iter().zip(configured);
         let mut keys = Self {
             repositories: repositories
-                .map(|(repository, file)| Key {
+                .map(|(repository, file)| UsersFile {
                     name: repository.name.clone(),
                     base: repository.base_url.path().to_owned(),
                     file,
@@ -59,14 +59,14 @@ impl Keys {
     }
 
     /// Takes changed files over.
-    pub(super) fn renew(&mut self, published: &PublishedSite) {
+    pub(super) fn reload(&mut self, published: &PublishedSite) {
         if self.look() {
             published.set_access_rules(self.doors());
         }
     }
 
     fn doors(&self) -> AccessRules {
-        let key = |key: &Key| AccessRule {
+        let key = |key: &UsersFile| AccessRule {
             name: key.name.clone(),
             base: key.base.clone(),
             users: key.file.as_ref().map(|_| Arc::clone(&key.users)),
@@ -109,7 +109,7 @@ impl Keys {
     }
 }
 
-pub(super) fn read(file: &Path) -> anyhow::Result<Users> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Users> {
     let named = || format!("failed to read the users in `{}`", file.display());
     let text = std::fs::read_to_string(file).with_context(named)?;
     Users::parse(&text).with_context(named)

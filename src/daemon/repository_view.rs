@@ -4,15 +4,15 @@ use crate::store::Repository;
 use crate::store::snapshot::Snapshot;
 
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct SnapshotWatch {
     pub(super) snapshot: Option<Snapshot>,
     /// Why what is newest cannot be served; in words for everybody.
     pub(super) unserved: Option<String>,
 }
 
-impl Seen {
+impl SnapshotWatch {
     /// Looks again; answers whether anything is other than before.
-    pub(super) fn look(&mut self, store: &Repository) -> bool {
+    pub(super) fn refresh(&mut self, store: &Repository) -> bool {
         let number = |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|s| (s.manifest.number, s.is_whole));
         match store.newest_snapshot() {
             Ok(snapshot) => {

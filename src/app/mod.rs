@@ -1,48 +1,56 @@
 //! From a configuration to what the commands work on: the recipes loaded, `only` applied.
 
+pub(crate) mod compress;
+pub(crate) mod cycle_runner;
+pub(crate) mod exit;
+mod progress_bar;
+pub(crate) mod server_settings;
+pub(crate) mod site_builder;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::config::{self, Config, Loaded, RecipeRef};
 use crate::git;
 use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
+use crate::server::LocalSocket;
 use crate::yaml::{self, Complaint, Report};
 
 /// A configuration with its recipes.
-pub struct Setup {
-    pub config: Config,
+pub(crate) struct App {
+    pub(crate) config: Config,
     /// The file of the configuration; `None` for the built-in default.
-    pub file: Option<PathBuf>,
-    pub repositories: Vec<Repository>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) repositories: Vec<Repository>,
 }
 
 /// A repository to build and serve.
-pub struct Repository {
-    pub name: String,
-    pub base_url: BaseUrl,
-    pub schedule: Schedule,
+pub(crate) struct Repository {
+    pub(crate) name: String,
+    pub(crate) base_url: BaseUrl,
+    pub(crate) schedule: Schedule,
     /// What packages.json tells beside the packages.
-    pub metadata: config::Metadata,
-    pub hints: config::Hints,
+    pub(crate) metadata: config::Metadata,
+    pub(crate) hints: config::Hints,
     /// Whether only its users may read it.
-    pub is_private: bool,
+    pub(crate) is_private: bool,
     /// Its recipe, `only` applied.
-    pub recipe: Recipe,
+    pub(crate) recipe: Recipe,
 }
 
-impl Setup {
+impl App {
     /// What to load when the configuration has changed: once a file was found, its absence is a mistake and not the wish
     /// for the built-in default, which has neither its users nor its repositories.
-    pub fn again(&self, named: Option<&Path>) -> Option<PathBuf> {
+    pub(crate) fn again(&self, named: Option<&Path>) -> Option<PathBuf> {
         let usual = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
         named.map(Path::to_owned).or_else(usual)
     }
 
     /// What there is to say where no file was found.
-    pub fn built_in(&self) -> Option<String> {
+    pub(crate) fn built_in(&self) -> Option<String> {
         self.file.is_none().then(|| {
             format!(
                 "there is no configuration in `{}`: the built-in one mirrors the recipe magento for http://localhost:8080/",
@@ -51,11 +59,29 @@ impl Setup {
         })
     }
 
+    /// The repository with this name, or the only one.
+    pub(crate) fn repository(&self, name: Option<&str>) -> anyhow::Result<&Repository> {
+        let names: Vec<_> = self.repositories.iter().map(|r| r.name.as_str()).collect();
+        match (name, self.repositories.as_slice()) {
+            (Some(name), all) => all.iter().find(|r| r.name == name).with_context(|| {
+                format!(
+                    "there is no repository `{name}`\nhint: there are {}",
+                    names.join(", ")
+                )
+            }),
+            (None, [only]) => Ok(only),
+            (None, _) => bail!(
+                "the configuration has several repositories\nhint: say which one with --repository: {}",
+                names.join(", ")
+            ),
+        }
+    }
+
     /// How to fetch.
     ///
     /// # Errors
     /// A credential for what is no URL.
-    pub fn fetch_settings(&self) -> anyhow::Result<git::Settings> {
+    pub(crate) fn fetch_settings(&self) -> anyhow::Result<git::Settings> {
         let git = &self.config.git;
         let credential = |configured: &config::Credential| {
             let mut credential = git::Credential::new(&configured.url)?;
@@ -81,11 +107,16 @@ impl Setup {
     }
 }
 
+/// The own address of the server with the configuration `named` on the command line.
+pub(crate) fn own_name(named: Option<&Path>) -> LocalSocket {
+    LocalSocket::new(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
+}
+
 /// Loads the configuration and the recipes that it names.
 ///
 /// # Errors
 /// A file that cannot be read, or all problems in it.
-pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
+pub(crate) fn load(named: Option<&Path>) -> anyhow::Result<App> {
     load_and(named, |_, _| ())
 }
 
@@ -93,7 +124,7 @@ pub fn load(named: Option<&Path>) -> anyhow::Result<Setup> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_and(named: Option<&Path>, look: impl FnOnce(&Setup, &mut Report)) -> anyhow::Result<Setup> {
+pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report)) -> anyhow::Result<App> {
     let Loaded {
         config,
         mut report,
@@ -129,13 +160,13 @@ pub fn load_and(named: Option<&Path>, look: impl FnOnce(&Setup, &mut Report)) ->
             recipe,
         });
     }
-    let setup = Setup {
+    let app = App {
         config,
         file,
         repositories,
     };
-    look(&setup, &mut report);
-    Ok(report.finish(Some(setup))?)
+    look(&app, &mut report);
+    Ok(report.finish(Some(app))?)
 }
 
 fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {
@@ -168,11 +199,11 @@ mod tests {
             "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]",
         )
         .unwrap();
-        let setup = load(Some(&file)).unwrap();
-        assert_eq!(setup.built_in(), None);
-        assert_eq!(setup.again(Some(&file)), Some(file));
-        assert_eq!(setup.again(None), Some(config::DEFAULT_DIRECTORY.into()));
-        let built_in = Setup { file: None, ..setup };
+        let app = load(Some(&file)).unwrap();
+        assert_eq!(app.built_in(), None);
+        assert_eq!(app.again(Some(&file)), Some(file));
+        assert_eq!(app.again(None), Some(config::DEFAULT_DIRECTORY.into()));
+        let built_in = App { file: None, ..app };
         assert_eq!(built_in.again(None), None);
         assert!(built_in.built_in().is_some());
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use url::Url;
 
-use super::seen::Seen;
-use super::setup::{self, Setup};
+use super::repository_view::SnapshotWatch;
+use crate::app::{self, App};
 use crate::config::Webhook;
 use crate::cycle::Report;
 use crate::git::{self, Settings};
@@ -16,10 +16,10 @@ use crate::store::Repository;
 use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has happened.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When a message that was not taken is sent again; after the last time it is given up.
-const AGAIN: [Duration; 4] = [
+const RETRY_DELAYS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(15),
     Duration::from_secs(60),
@@ -29,13 +29,13 @@ const AGAIN: [Duration; 4] = [
 /// What was last known of each repository, and what is still to be told; it outlives a change of the configuration. What was so at
 /// the start is no news.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct NotifierState {
     known: BTreeMap<String, Condition>,
-    waiting: Vec<Message>,
+    waiting: Vec<PendingNotification>,
 }
 
 /// A message to one webhook that was not taken yet.
-struct Message {
+struct PendingNotification {
     to: Url,
     body: String,
     tries: usize,
@@ -43,50 +43,50 @@ struct Message {
 }
 
 /// Watches all repositories until the program is to stop.
-pub(super) fn keep(setup: &Setup, stores: &[Repository], told: &mut Told, stop: &CancelFlag) {
-    let webhooks = &setup.config.notify;
+pub(super) fn keep(app: &App, stores: &[Repository], told: &mut NotifierState, stop: &CancelFlag) {
+    let webhooks = &app.config.notify;
     if webhooks.is_empty() {
         return;
     }
-    let settings = match setup.fetch_settings() {
+    let settings = match app.fetch_settings() {
         Ok(settings) => settings,
         Err(error) => {
             tracing::error!("nobody is notified: {error:#}");
             return;
         }
     };
-    let Told { known, waiting } = told;
-    let mut seen: Vec<_> = stores.iter().map(|_| Seen::default()).collect();
+    let NotifierState { known, waiting } = told;
+    let mut seen: Vec<_> = stores.iter().map(|_| SnapshotWatch::default()).collect();
     while !stop.is_set() {
-        for ((repository, store), seen) in setup.repositories.iter().zip(stores).zip(&mut seen) {
-            look(setup, repository, (store, seen), known, waiting);
+        for ((repository, store), seen) in app.repositories.iter().zip(stores).zip(&mut seen) {
+            look(app, repository, (store, seen), known, waiting);
         }
-        waiting.retain_mut(|message: &mut Message| {
+        waiting.retain_mut(|message: &mut PendingNotification| {
             let is_due = message.at <= Instant::now() && !stop.is_set();
             !is_due || !send(webhooks, &settings, message)
         });
-        stop.wait(LOOK);
+        stop.wait(POLL_INTERVAL);
     }
 }
 
 fn look(
-    setup: &Setup,
-    repository: &setup::Repository,
-    (store, seen): (&Repository, &mut Seen),
+    app: &App,
+    repository: &app::Repository,
+    (store, seen): (&Repository, &mut SnapshotWatch),
     known: &mut BTreeMap<String, Condition>,
-    waiting: &mut Vec<Message>,
+    waiting: &mut Vec<PendingNotification>,
 ) {
     let cycles = store.cycles();
     // In the middle of a cycle what it will find is not known yet.
     if cycles.running.is_some() {
         return;
     }
-    seen.look(store);
+    seen.refresh(store);
     let snapshot = seen.snapshot.as_ref();
     let report = Report::last(snapshot, &cycles);
     let facts = Facts {
-        operator: setup.config.site.name.as_deref(),
-        contact: setup.config.site.contact.as_deref(),
+        operator: app.config.site.name.as_deref(),
+        contact: app.config.site.contact.as_deref(),
         name: &repository.name,
         base_url: &repository.base_url.to_string(),
         schedule: &repository.schedule,
@@ -103,9 +103,9 @@ fn look(
     let before = before.unwrap_or_else(|| Condition::unknown(&now));
     for event in before.until(&now) {
         let body = format!("{:#}", notification(event, &facts));
-        let webhooks = setup.config.notify.iter();
+        let webhooks = app.config.notify.iter();
         for webhook in webhooks.filter(|webhook| webhook.on.contains(&event)) {
-            waiting.push(Message {
+            waiting.push(PendingNotification {
                 to: webhook.url.clone(),
                 body: body.clone(),
                 tries: 0,
@@ -116,7 +116,7 @@ fn look(
 }
 
 /// Answers whether the message is done with, as it also is when the configuration names its receiver no more.
-fn send(webhooks: &[Webhook], settings: &Settings, message: &mut Message) -> bool {
+fn send(webhooks: &[Webhook], settings: &Settings, message: &mut PendingNotification) -> bool {
     if !webhooks.iter().any(|webhook| webhook.url == message.to) {
         return true;
     }
@@ -124,7 +124,7 @@ fn send(webhooks: &[Webhook], settings: &Settings, message: &mut Message) -> boo
         return true;
     };
     let host = message.to.host_str().unwrap_or_default();
-    match AGAIN.get(message.tries) {
+    match RETRY_DELAYS.get(message.tries) {
         Some(after) => {
             tracing::warn!(host, "a notification was not taken and is sent again: {error}");
             message.tries += 1;

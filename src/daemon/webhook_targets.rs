@@ -2,28 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::setup::Setup;
+use crate::app::App;
 use crate::server::WebhookConfig;
 use crate::webhook::address;
 
 /// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
 /// and by the one that it is rewritten to.
-pub(super) fn pushes(setup: &Setup) -> WebhookConfig {
+pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
-    for repository in &setup.repositories {
+    for repository in &app.repositories {
         for url in repository.recipe.urls() {
-            for url in [url, &setup.config.git.rewrite(url)] {
+            for url in [url, &app.config.git.rewrite(url)] {
                 let names = repositories.entry(address(url)).or_default();
                 names.insert(repository.name.clone());
             }
         }
     }
-    for push in &setup.config.push {
+    for push in &app.config.push {
         if let Err(error) = push.secret.read() {
             tracing::error!(from = ?push.from, "deliveries are refused until their secret can be read: {error:#}");
         }
     }
-    let secrets = setup
+    let secrets = app
         .config
         .push
         .iter()

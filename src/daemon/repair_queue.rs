@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::setup::Setup;
-use super::upkeep::mend;
-use crate::schedule::retry_after;
+use super::backoff::retry_after;
+use super::repairer::repair;
+use crate::app::App;
 use crate::store::Repository;
 use crate::util::cancel::CancelFlag;
 
 /// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
-const AGAIN: Duration = Duration::from_secs(600);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(600);
 
 /// By file.
-pub(super) struct Repairs(BTreeMap<PathBuf, Repair>);
+pub(super) struct RepairQueue(BTreeMap<PathBuf, Repair>);
 
 /// When the repair is tried next, and how many attempts have failed.
 struct Repair {
@@ -22,9 +22,9 @@ struct Repair {
     failures: u32,
 }
 
-impl Repairs {
+impl RepairQueue {
     /// Of what was damaged when the program last ran.
-    pub(super) fn known(stores: &[Repository]) -> Self {
+    pub(super) fn from_history(stores: &[Repository]) -> Self {
         let files = stores.iter().flat_map(damaged);
         Self(files.map(|file| (file, Repair::now())).collect())
     }
@@ -37,7 +37,7 @@ impl Repairs {
     /// Makes the attempts that are due, and records what is damaged still; answers the files that are whole again.
     pub(super) fn run(
         &mut self,
-        setup: &Setup,
+        app: &App,
         stores: &[Repository],
         id: &str,
         stop: &CancelFlag,
@@ -48,7 +48,7 @@ impl Repairs {
         if due.is_empty() {
             return due;
         }
-        let left = mend(setup, stores, id, &due, stop);
+        let left = repair(app, stores, id, &due, stop);
         if stop.is_set() {
             return BTreeSet::new();
         }
@@ -86,7 +86,7 @@ impl Repair {
     /// Notes that an attempt has failed; there is always another one.
     fn fail(&mut self) {
         self.failures += 1;
-        self.at = Instant::now() + retry_after(self.failures).min(AGAIN);
+        self.at = Instant::now() + retry_after(self.failures).min(MAX_RETRY_DELAY);
     }
 }
 

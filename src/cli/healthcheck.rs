@@ -6,19 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Exit;
-use super::setup::Setup;
-use crate::config;
-use crate::server::LocalSocket;
+use crate::app::exit::Exit;
+use crate::app::{App, own_name};
 use crate::server::healthcheck::{self, Probe};
 
 /// How long is waited for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The own address of the server with the configuration `named` on the command line.
-pub(super) fn own_name(named: Option<&Path>) -> LocalSocket {
-    LocalSocket::new(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
-}
 
 /// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
 pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
@@ -27,8 +20,8 @@ pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
 }
 
 /// Asks at the address in the configuration.
-pub(super) fn of_configured(setup: &Setup) -> anyhow::Result<Exit> {
-    let serve = &setup.config.serve;
+pub(super) fn of_configured(app: &App) -> anyhow::Result<Exit> {
+    let serve = &app.config.serve;
     let address = serve.admin.first().or(serve.listen.first());
     let address = address.context("`serve.listen` names no address")?;
     healthcheck::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)

@@ -4,29 +4,38 @@
 //! then. Who checks a configuration wants to know before.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 
-use super::doors;
-use super::process::tls;
-use super::setup::Setup;
+use jiff::Timestamp;
+
+use super::stdout::Stdout;
+use crate::app::App;
+use crate::app::exit::Exit;
+use crate::app::server_settings::tls;
 use crate::config::Secret;
-use crate::git::{check_certificates, check_url, redacted};
+use crate::daemon::users_watcher;
+use crate::git::{self, check_certificates, check_url, redacted};
 use crate::recipe::Recipe;
+use crate::status::plural;
 use crate::yaml::{Complaint, Path, Report};
 
 /// How many broken URLs are named.
 const NAMED: usize = 3;
 
 /// Adds what cannot be used to `report`, each at the key that names it.
-pub(super) fn check(setup: &Setup, report: &mut Report) {
-    let (config, root) = (&setup.config, Path::default());
+pub(super) fn check_files(app: &App, report: &mut Report) {
+    let (config, root) = (&app.config, Path::default());
     note(Some(folder(&config.data)), &root.key("data"), report);
     for (i, repository) in config.repositories.iter().enumerate() {
-        let read = repository.users.as_ref().map(|file| doors::read(file).map(drop));
+        let read = repository
+            .users
+            .as_ref()
+            .map(|file| users_watcher::read(file).map(drop));
         note(read, &root.key("repositories").index(i).key("users"), report);
     }
-    for (i, repository) in setup.repositories.iter().enumerate() {
+    for (i, repository) in app.repositories.iter().enumerate() {
         let at = root.key("repositories").index(i).key("recipe");
-        note(Some(urls(setup, &repository.recipe)), &at, report);
+        note(Some(urls(app, &repository.recipe)), &at, report);
     }
     let pair = config.serve.tls.as_ref().map(|pair| tls(pair).check());
     note(pair, &root.key("serve").key("tls"), report);
@@ -66,8 +75,8 @@ fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
 }
 
 /// Whether all URLs of a recipe can be fetched from; names the first that cannot.
-fn urls(setup: &Setup, recipe: &Recipe) -> anyhow::Result<()> {
-    let urls: BTreeSet<_> = recipe.urls().map(|url| setup.config.git.rewrite(url)).collect();
+fn urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
+    let urls: BTreeSet<_> = recipe.urls().map(|url| app.config.git.rewrite(url)).collect();
     let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
     let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
     let others = broken.len().saturating_sub(NAMED);
@@ -102,11 +111,64 @@ fn filled(secret: &Secret) -> anyhow::Result<()> {
 }
 
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.
-pub(super) fn unused_rewrites(setup: &Setup) -> Vec<&str> {
-    let recipes = setup.repositories.iter().map(|repository| &repository.recipe);
+pub(super) fn unused_rewrites(app: &App) -> Vec<&str> {
+    let recipes = app.repositories.iter().map(|repository| &repository.recipe);
     let urls: Vec<_> = recipes.flat_map(Recipe::urls).collect();
-    let prefixes = setup.config.git.rewrite.keys().map(String::as_str);
+    let prefixes = app.config.git.rewrite.keys().map(String::as_str);
     prefixes
         .filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix)))
         .collect()
+}
+
+/// What the configuration means.
+pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
+    let mut out = Stdout;
+    let config = &app.config;
+    let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
+    writeln!(
+        out,
+        "The configuration is valid. Data in {}, listening on {}.",
+        config.data.display(),
+        listen.join(", ")
+    )?;
+    if let Some(name) = &config.site.name {
+        let contact = config
+            .site
+            .contact
+            .as_deref()
+            .map(|c| format!(", {c}"))
+            .unwrap_or_default();
+        writeln!(out, "Run by {name}{contact}.")?;
+    }
+    for repository in &app.repositories {
+        let schedule = &repository.schedule;
+        writeln!(
+            out,
+            "Repository {} at {}: {}.",
+            repository.name,
+            repository.base_url,
+            plural(repository.recipe.sources.len(), "source")
+        )?;
+        let next = schedule
+            .next_after(Timestamp::now())
+            .map_or("never".to_owned(), |t| {
+                t.strftime("%Y-%m-%d %H:%M %Z").to_string()
+            });
+        writeln!(out, "  Builds {}; next: {next}.", schedule.describe())?;
+        for source in &repository.recipe.sources {
+            writeln!(
+                out,
+                "  {} from {}",
+                source.name,
+                git::redacted(&config.git.rewrite(&source.git))
+            )?;
+        }
+    }
+    for prefix in unused_rewrites(app) {
+        writeln!(
+            out,
+            "Warning: `git.rewrite` has `{prefix}`, which no URL of a recipe begins with."
+        )?;
+    }
+    Ok(Exit::Complete)
 }

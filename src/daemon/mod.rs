@@ -1,23 +1,39 @@
 //! The commands that serve: one process that builds on schedule and answers requests, under a configuration that may change.
 
+mod backoff;
+mod config_watcher;
+mod cycle_progress;
+mod notifier;
+mod repair_queue;
+mod repairer;
+mod repository_view;
+mod runtime;
+mod scheduler;
+mod scrubber;
+pub(crate) mod signals;
+mod snapshot_follower;
+mod status_publisher;
+pub(crate) mod users_watcher;
+mod webhook_targets;
+
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use super::builder::Builder;
-use super::commands::refuse_successor;
-use super::doors;
-use super::follower::Follower;
-use super::health::own_name;
-use super::live::{Told, Work};
-use super::process::{Signals, with_server};
-use super::publisher::make_variants;
-use super::pushes::pushes;
-use super::reload::Watch;
-use super::running::Running;
-use super::setup::Setup;
-use super::upkeep::scrub;
-use super::{Exit, live, notify};
+use self::config_watcher::ConfigWatcher;
+use self::cycle_progress::CycleProgress;
+use self::notifier::NotifierState;
+use self::runtime::{ServerHandles, run_server};
+use self::scheduler::Scheduler;
+use self::scrubber::scrub;
+use self::signals::Signals;
+use self::snapshot_follower::SnapshotFollower;
+use self::status_publisher::{BuildHandles, StatusPublisher};
+use self::webhook_targets::webhook_targets;
+use crate::app::compress::make_variants;
+use crate::app::cycle_runner::refuse_successor;
+use crate::app::exit::Exit;
+use crate::app::{App, own_name};
 use crate::store::{Repository, Scrub, Unavailable, Volume};
 use crate::util::cancel::CancelFlag;
 
@@ -29,56 +45,56 @@ const REMINDER: Duration = Duration::from_secs(600);
 
 /// Builds on schedule and serves; `named` is the configuration of the command line. The volume is locked during cycles
 /// only, so that several instances may share it: who finds it locked follows what the other one publishes.
-pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
-    let (volume, may_build) = open_volume(&setup.config.data)?;
+pub(crate) fn run(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
+    let (volume, may_build) = open_volume(&app.config.data)?;
     volume.warn();
-    volume.warn_of_others(setup.repositories.iter().map(|repository| &*repository.name));
+    volume.warn_of_others(app.repositories.iter().map(|repository| &*repository.name));
     let id = volume.id();
     let id = may_build.then_some(id.as_str());
-    let stores = open(&setup, &volume);
-    doors::check(&setup)?;
+    let stores = open(&app, &volume);
+    users_watcher::check(&app)?;
     drop(volume);
-    with_server(&setup.config.clone(), own_name(named), |seen, signals| {
+    run_server(&app.config.clone(), own_name(named), |seen, signals| {
         let published = seen.published;
         // Anything may mean something else under a new configuration, so then everything is due.
         let mut anew = false;
-        let mut told = notify::Told::default();
+        let mut told = NotifierState::default();
         let scrubbed = Scrub::default();
-        each_configuration(setup, stores, named, (seen, signals), |setup, stores, over| {
-            let running = Running::default();
-            let work = Work {
+        each_configuration(app, stores, named, (seen, signals), |app, stores, over| {
+            let running = CycleProgress::default();
+            let work = BuildHandles {
                 scrub: &scrubbed,
                 running: &running,
             };
             std::thread::scope(|scope| {
-                let _alarm = Alarm(over);
+                let _guard = StopOnPanic(over);
                 let (changed, changes) = mpsc::channel();
                 if may_build {
                     scope.spawn(|| {
-                        let _alarm = Alarm(over);
-                        compress(setup, stores, changes, over);
+                        let _guard = StopOnPanic(over);
+                        compress(app, stores, changes, over);
                     });
                 }
-                let live = live::Keeper::new(setup, stores, seen, Some(work));
+                let status = StatusPublisher::new(app, stores, seen, Some(work));
                 scope.spawn(|| {
-                    let _alarm = Alarm(over);
-                    live.keep(over);
+                    let _guard = StopOnPanic(over);
+                    status.keep(over);
                 });
                 scope.spawn(|| {
-                    let _alarm = Alarm(over);
-                    notify::keep(setup, stores, &mut told, over);
+                    let _guard = StopOnPanic(over);
+                    notifier::keep(app, stores, &mut told, over);
                 });
                 scope.spawn(|| {
-                    let _alarm = Alarm(over);
-                    scrub(setup, stores, published, &scrubbed, over);
+                    let _guard = StopOnPanic(over);
+                    scrub(app, stores, published, &scrubbed, over);
                 });
                 if may_build {
-                    published.set_webhooks(pushes(setup));
+                    published.set_webhooks(webhook_targets(app));
                 }
-                let builder = Builder {
-                    setup,
+                let builder = Scheduler {
+                    app,
                     id,
-                    follower: Follower::new(setup, stores, published),
+                    follower: SnapshotFollower::new(app, stores, published),
                     changed,
                     running: &running,
                     stop: over,
@@ -90,9 +106,9 @@ pub(super) fn run(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
 }
 
 /// Sets the flag when the thread that has it panics: what works beside it ends, and with all of it the program.
-struct Alarm<'f>(&'f CancelFlag);
+struct StopOnPanic<'f>(&'f CancelFlag);
 
-impl Drop for Alarm<'_> {
+impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.set();
@@ -102,45 +118,45 @@ impl Drop for Alarm<'_> {
 
 /// Runs `work` with the configuration, and again with each new one, until the program is to stop. The flag ends `work`.
 fn each_configuration(
-    mut setup: Setup,
+    mut app: App,
     mut stores: Vec<Repository>,
     named: Option<&Path>,
-    (told, signals): (Told<'_>, &Signals),
-    mut work: impl FnMut(&Setup, &[Repository], &CancelFlag),
+    (told, signals): (ServerHandles<'_>, &Signals),
+    mut work: impl FnMut(&App, &[Repository], &CancelFlag),
 ) {
-    let mut watch = Watch::new(named, &setup, signals.reload.clone());
+    let mut watch = ConfigWatcher::new(named, &app, signals.reload.clone());
     while !signals.stop.is_set() {
         let over = CancelFlag::default();
         let new = std::thread::scope(|scope| {
-            let _alarm = Alarm(&signals.stop);
+            let _guard = StopOnPanic(&signals.stop);
             let watching = scope.spawn(|| {
-                let _alarm = Alarm(&over);
-                let new = next_configuration(&mut watch, &setup, told, &signals.stop);
+                let _guard = StopOnPanic(&over);
+                let new = next_configuration(&mut watch, &app, told, &signals.stop);
                 over.set();
                 new
             });
-            work(&setup, &stores, &over);
+            work(&app, &stores, &over);
             watching
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         if let Some(new) = new {
-            (setup, stores) = new;
+            (app, stores) = new;
         }
     }
 }
 
 /// Waits for a configuration that can be used, or for the end of the program.
 fn next_configuration(
-    watch: &mut Watch,
-    current: &Setup,
-    told: Told<'_>,
+    watch: &mut ConfigWatcher,
+    current: &App,
+    told: ServerHandles<'_>,
     stop: &CancelFlag,
-) -> Option<(Setup, Vec<Repository>)> {
-    let opened = |new: Setup| {
+) -> Option<(App, Vec<Repository>)> {
+    let opened = |new: App| {
         let volume = Volume::open_read_only(&new.config.data)?;
         let stores = open(&new, &volume);
-        doors::check(&new)?;
+        users_watcher::check(&new)?;
         for repository in &new.repositories {
             refuse_successor(&new, &volume, repository)?;
         }
@@ -166,11 +182,11 @@ fn next_configuration(
 }
 
 /// Compresses what is published, again whenever that changes; beside the cycles, and unlocked like every reader.
-fn compress(setup: &Setup, stores: &[Repository], changes: Receiver<()>, stop: &CancelFlag) {
+fn compress(app: &App, stores: &[Repository], changes: Receiver<()>, stop: &CancelFlag) {
     while changes.recv().is_ok() {
         changes.try_iter().for_each(drop);
-        for (repository, store) in setup.repositories.iter().zip(stores) {
-            make_variants(setup, repository, store, stop);
+        for (repository, store) in app.repositories.iter().zip(stores) {
+            make_variants(app, repository, store, stop);
         }
     }
 }
@@ -201,24 +217,24 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
 }
 
 /// Serves only, following what another instance publishes.
-pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> {
-    let volume = Volume::open_read_only(&setup.config.data)?;
-    let stores = open(&setup, &volume);
-    doors::check(&setup)?;
-    with_server(&setup.config.clone(), own_name(named), |told, signals| {
-        each_configuration(setup, stores, named, (told, signals), |setup, stores, over| {
+pub(crate) fn serve(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
+    let volume = Volume::open_read_only(&app.config.data)?;
+    let stores = open(&app, &volume);
+    users_watcher::check(&app)?;
+    run_server(&app.config.clone(), own_name(named), |told, signals| {
+        each_configuration(app, stores, named, (told, signals), |app, stores, over| {
             std::thread::scope(|scope| {
-                let _alarm = Alarm(over);
-                let live = live::Keeper::new(setup, stores, told, None);
+                let _guard = StopOnPanic(over);
+                let status = StatusPublisher::new(app, stores, told, None);
                 scope.spawn(|| {
-                    let _alarm = Alarm(over);
-                    live.keep(over);
+                    let _guard = StopOnPanic(over);
+                    status.keep(over);
                 });
-                let mut follower = Follower::new(setup, stores, told.published);
+                let mut follower = SnapshotFollower::new(app, stores, told.published);
                 follower.follow();
                 let mut forgot = Instant::now();
                 while !over.is_set() {
-                    follower.keep_up();
+                    follower.poll();
                     // Who builds repairs what is damaged; here it is said again what still is.
                     if forgot.elapsed() >= REMINDER {
                         told.published.take_damaged();
@@ -232,8 +248,8 @@ pub(super) fn serve(setup: Setup, named: Option<&Path>) -> anyhow::Result<Exit> 
 }
 
 /// One that cannot be opened keeps no other from being served.
-fn open(setup: &Setup, volume: &Volume) -> Vec<Repository> {
-    let repositories = setup.repositories.iter();
+fn open(app: &App, volume: &Volume) -> Vec<Repository> {
+    let repositories = app.repositories.iter();
     repositories
         .map(|repository| volume.reader(&repository.name))
         .collect()

@@ -10,24 +10,24 @@ use crate::status::Progress;
 
 /// Of each repository, by name.
 #[derive(Default)]
-pub(super) struct Running(Mutex<BTreeMap<String, Doing>>);
+pub(super) struct CycleProgress(Mutex<BTreeMap<String, RepositoryProgress>>);
 
 /// What is done about a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Doing {
+pub(super) struct RepositoryProgress {
     /// Of the cycle that runs.
     pub progress: Option<Progress>,
     /// When the next one begins.
     pub next: Option<Timestamp>,
 }
 
-impl Running {
+impl CycleProgress {
     /// What is done about `repository` now.
-    pub(super) fn of(&self, repository: &str) -> Doing {
+    pub(super) fn of(&self, repository: &str) -> RepositoryProgress {
         self.with(repository, |doing| doing.clone())
     }
 
-    pub(super) fn began(&self, repository: &str) {
+    pub(super) fn set_running(&self, repository: &str) {
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         self.with(repository, |doing| doing.progress = Some(Progress::new(now)));
     }
@@ -41,9 +41,9 @@ impl Running {
     }
 
     /// No cycle runs; the next one begins at `next`.
-    pub(super) fn waits(&self, repository: &str, next: Timestamp) {
+    pub(super) fn set_waiting(&self, repository: &str, next: Timestamp) {
         self.with(repository, |doing| {
-            *doing = Doing {
+            *doing = RepositoryProgress {
                 progress: None,
                 // The time of what is due at once is in the past, and of what never comes without end.
                 next: (next < Timestamp::MAX).then(|| next.max(Timestamp::now())),
@@ -51,7 +51,7 @@ impl Running {
         });
     }
 
-    fn with<T>(&self, repository: &str, change: impl FnOnce(&mut Doing) -> T) -> T {
+    fn with<T>(&self, repository: &str, change: impl FnOnce(&mut RepositoryProgress) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(all.entry(repository.to_owned()).or_default())
     }

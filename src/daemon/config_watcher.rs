@@ -6,36 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::setup::{self, Setup};
+use super::signals::ReloadRequest;
+use crate::app::{self, App};
 use crate::config::{self, RecipeRef};
 use crate::util::digest::Sha256;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Set by a signal, taken by whoever acts on it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Request(Arc<AtomicBool>);
-
-impl Request {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The digest of each file that there is.
 type Files = BTreeMap<PathBuf, Option<Sha256>>;
 
 /// Watches the files of one configuration.
-pub(super) struct Watch {
+pub(super) struct ConfigWatcher {
     named: Option<PathBuf>,
     recipes: Vec<PathBuf>,
     /// As they were when the configuration was last loaded, or failed to be.
@@ -43,15 +28,15 @@ pub(super) struct Watch {
     /// As they were at the last look.
     seen: Files,
     looked: Instant,
-    asked: Request,
+    asked: ReloadRequest,
 }
 
-impl Watch {
-    /// Watches the files that `setup` was made of; `named` is the file or folder of the command line.
-    pub(super) fn new(named: Option<&Path>, setup: &Setup, asked: Request) -> Self {
+impl ConfigWatcher {
+    /// Watches the files that `app` was made of; `named` is the file or folder of the command line.
+    pub(super) fn new(named: Option<&Path>, app: &App, asked: ReloadRequest) -> Self {
         let mut watch = Self {
-            named: setup.again(named),
-            recipes: recipes(setup),
+            named: app.again(named),
+            recipes: recipes(app),
             loaded: Files::new(),
             seen: Files::new(),
             looked: Instant::now(),
@@ -64,9 +49,9 @@ impl Watch {
 
     /// The new configuration, if there is one since the last call, or why it cannot be loaded. `current` is the one that
     /// runs: what only a restart can change is taken from it.
-    pub(super) fn changed(&mut self, current: &Setup) -> Option<anyhow::Result<Setup>> {
+    pub(super) fn changed(&mut self, current: &App) -> Option<anyhow::Result<App>> {
         let asked = self.asked.take();
-        if !asked && self.looked.elapsed() < LOOK {
+        if !asked && self.looked.elapsed() < POLL_INTERVAL {
             return None;
         }
         self.looked = Instant::now();
@@ -78,14 +63,14 @@ impl Watch {
         }
         // What changes while it is loaded is noticed at the next look.
         self.loaded = files;
-        let loaded = setup::load(self.named.as_deref()).map(|mut setup| {
-            self.recipes = recipes(&setup);
+        let loaded = app::load(self.named.as_deref()).map(|mut app| {
+            self.recipes = recipes(&app);
             let named = self.files().into_iter();
             self.loaded = named
                 .map(|(path, digest)| (path.clone(), self.loaded.remove(&path).unwrap_or(digest)))
                 .collect();
-            keep_what_needs_a_restart(&mut setup, current);
-            setup
+            keep_what_needs_a_restart(&mut app, current);
+            app
         });
         Some(loaded)
     }
@@ -119,17 +104,17 @@ fn digest(path: &Path) -> Option<Sha256> {
     std::fs::read(path).ok().map(|bytes| Sha256::of(&bytes))
 }
 
-fn recipes(setup: &Setup) -> Vec<PathBuf> {
+fn recipes(app: &App) -> Vec<PathBuf> {
     let file = |repository: &config::Repository| match &repository.recipe {
         RecipeRef::File(path) => Some(path.clone()),
         RecipeRef::BuiltIn(_) => None,
     };
-    setup.config.repositories.iter().filter_map(file).collect()
+    app.config.repositories.iter().filter_map(file).collect()
 }
 
 /// The volume is locked, the sockets are bound and the log is set up for the life of the process.
-fn keep_what_needs_a_restart(setup: &mut Setup, current: &Setup) {
-    let (new, old) = (&mut setup.config, &current.config);
+fn keep_what_needs_a_restart(app: &mut App, current: &App) {
+    let (new, old) = (&mut app.config, &current.config);
     for (key, same) in [
         ("data", new.data == old.data),
         ("serve", new.serve == old.serve),

@@ -3,9 +3,9 @@
 use std::io::{self, ErrorKind, Write};
 
 /// The standard output. Once its reader has gone, what is written is lost in silence.
-pub(super) struct Output;
+pub(super) struct Stdout;
 
-impl Write for Output {
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         unless_gone(io::stdout().write(bytes), bytes.len())
     }
