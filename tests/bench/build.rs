@@ -11,8 +11,6 @@
 //! bytes as the archives have with SHA-1 and SHA-256, and write them, synced. Its parts run one after the other on one
 //! processor each; a builder may overlap them.
 
-#[path = "../lab/mod.rs"]
-mod lab;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use crate::lab::run;
 use crate::measure::{Measured, Table};
+use crate::support::lab::run;
 use crate::upstreams::World;
 
 /// The parts of the limit.

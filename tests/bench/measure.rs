@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::get;
+use crate::support::lab::get;
 
 /// The cost of one process.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::lab::run;
+use crate::support::lab::run;
 
 /// How large an upstream is.
 #[derive(Clone, Copy)]

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, free_port, run};
 use crate::measure::{Measured, measure};
+use crate::support::lab::{Lab, free_port, run};
 use crate::synthetic::{self, Scale};
 
 /// The prefix of the URLs of the recipe.

@@ -9,8 +9,8 @@
 //! The oracle is the same for all: what was ever answered with 200, or acknowledged by exit code 0, keeps its bytes and
 //! does not go away ([`oracle`]). A class that cannot run on a machine says that it was skipped, and why.
 
-#[path = "../lab/mod.rs"]
-mod lab;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod disk;
 mod error;
@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use support::lab;
 use world::Verdict;
 
 /// What a class did.

@@ -1,9 +1,14 @@
 //! Real things for tests to talk to: git repositories, a git server over http and https, an ssh server.
 
-#![allow(dead_code, reason = "each test crate uses its part")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod fetch;
 pub mod git;
 pub mod http;
+pub mod lab;
+pub mod published;
+pub mod server;
+pub mod serving;
 pub mod ssh;
 pub mod tls;
 

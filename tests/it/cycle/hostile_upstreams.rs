@@ -1,0 +1,379 @@
+//! Upstream content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::support::lab::{Lab, Upstream, free_port, run};
+use serde_json::Value;
+
+const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - {name: bad, git: 'https://git.example/bad', packages: [{one: ''}]}\n";
+
+/// An upstream of which each tag is hostile, beside one that is not.
+struct Hostile {
+    lab: Lab,
+    bad: Upstream,
+}
+
+impl Hostile {
+    fn new(more: &str) -> Self {
+        let lab = Lab::new();
+        let port = free_port();
+        lab.configure(port, SOURCES);
+        let configuration = fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+        lab.write("mirror.yaml", &format!("{configuration}{more}"));
+        let good = lab.upstream("good");
+        good.write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#);
+        good.release("1.0.0");
+        let bad = lab.upstream("bad");
+        bad.write("composer.json", r#"{"name": "acme/bad", "version": "1.0.0"}"#);
+        bad.release("1.0.0");
+        Self { lab, bad }
+    }
+
+    /// Writes an object as it is, also one that git would not make, and answers its id.
+    fn object(&self, kind: &str, content: &[u8]) -> String {
+        let mut git = Command::new("git")
+            .current_dir(&self.bad.folder)
+            .args(["hash-object", "-t", kind, "-w", "--stdin", "--literally"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        git.stdin.take().unwrap().write_all(content).unwrap();
+        let output = git.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A tree of these entries: mode, name, id.
+    fn tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+        let mut content = Vec::new();
+        for (mode, name, id) in entries {
+            content.extend(mode.as_bytes());
+            content.push(b' ');
+            content.extend(*name);
+            content.push(0);
+            content.extend(
+                (0..40)
+                    .step_by(2)
+                    .map(|i| u8::from_str_radix(&id[i..i + 2], 16).unwrap()),
+            );
+        }
+        self.object("tree", &content)
+    }
+
+    fn manifest(&self, version: &str) -> String {
+        let text = format!(r#"{{"name": "acme/bad", "version": "{version}"}}"#);
+        self.object("blob", text.as_bytes())
+    }
+
+    /// Tags a commit of this tree.
+    fn tag(&self, tag: &str, tree: &str) {
+        let commit = self.bad.git(&["commit-tree", "-m", tag, tree]);
+        self.bad.git(&["tag", tag, commit.trim()]);
+    }
+
+    /// Tags a package with its manifest and these entries.
+    fn package(&self, version: &str, entries: &[(&str, &[u8], &str)]) {
+        let manifest = self.manifest(version);
+        let mut all = vec![("100644", &b"composer.json"[..], manifest.as_str())];
+        all.extend(entries);
+        let tree = self.tree(&all);
+        self.tag(version, &tree);
+    }
+
+    /// Builds, and answers the failed versions with their reasons; the others must be there.
+    fn failures(&self, published: &[&str]) -> Vec<(String, String)> {
+        let log = self.lab.build(1);
+        let base = self.lab.path("data/acme");
+        let ledger = fs::read_to_string(base.join("ledger.jsonl")).unwrap();
+        for version in published {
+            assert!(
+                ledger.contains(&format!(r#""version":"{version}""#)),
+                "{version} is lost: {log}"
+            );
+        }
+        assert!(ledger.contains("acme/good"), "{log}");
+        let outside = fs::read_dir(self.lab.path("data")).unwrap().count();
+        assert!(
+            outside <= 5,
+            "something was written where nothing belongs: {}",
+            self.lab.volume()
+        );
+        let report = fs::read(base.join("current/report.json")).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        let bad = &report["sources"]["bad"];
+        let mut failures = vec![];
+        failures.extend(
+            bad["error"]
+                .as_str()
+                .map(|error| ("source".to_owned(), error.to_owned())),
+        );
+        for line in bad["failed"].as_array().unwrap_or(&Vec::new()) {
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            failures.push((text("ref"), text("because")));
+        }
+        failures
+    }
+}
+
+#[track_caller]
+fn assert_failed(failures: &[(String, String)], expected: &[(&str, &str)]) {
+    for (tag, because) in expected {
+        let found = failures.iter().find(|(t, _)| t == tag);
+        assert!(
+            found.is_some_and(|(_, text)| text.contains(because)),
+            "{tag} did not fail with `{because}`: {failures:#?}"
+        );
+    }
+    assert_eq!(failures.len(), expected.len(), "{failures:#?}");
+}
+
+#[test]
+fn names_in_trees_that_leave_their_folder_or_cannot_be_written() {
+    let hostile = Hostile::new("");
+    let blob = hostile.object("blob", b"<?php");
+    let folder = hostile.tree(&[("100644", b"x.php", &blob)]);
+    let file = |version: &str, name: &[u8]| hostile.package(version, &[("100644", name, &blob)]);
+    file("2.0.1", b"..");
+    file("2.0.2", b"a/../../b");
+    file("2.0.3", b"line\nfeed");
+    file("2.0.4", b"\xff\xfe");
+    file("2.0.5", b"..\\windows");
+    hostile.package("2.0.6", &[("40000", b"..", &folder)]);
+    hostile.package("2.0.7", &[("40000", b".GIT", &folder)]);
+    hostile.package(
+        "2.0.8",
+        &[("100644", b"A.php", &blob), ("100644", b"a.php", &blob)],
+    );
+    hostile.package("2.0.9", &[("100644", b"Lib", &blob), ("40000", b"lib", &folder)]);
+    hostile.package(
+        "2.0.10",
+        &[("100644", b"same", &blob), ("100644", b"same", &blob)],
+    );
+    // Neither is a file of a package.
+    let link = hostile.object("blob", b"../../../../etc/passwd");
+    hostile.package("2.1.0", &[("120000", b"link", &link)]);
+    hostile.package(
+        "2.1.1",
+        &[("160000", b"module", "0123456789012345678901234567890123456789")],
+    );
+    let failures = hostile.failures(&["1.0.0", "2.1.0", "2.1.1"]);
+    assert_failed(
+        &failures,
+        &[
+            ("2.0.1", "unusable name `..`"),
+            ("2.0.2", "unusable name `a/../../b`"),
+            ("2.0.3", r"`line\nfeed` is unusable"),
+            ("2.0.4", "unusable name"),
+            ("2.0.5", r"`..\\windows` is unusable"),
+            ("2.0.6", "unusable name `..`"),
+            ("2.0.7", "unusable name `.GIT`"),
+            ("2.0.8", "differ only in upper and lower case"),
+            ("2.0.9", "is a file and a folder"),
+            ("2.0.10", "differ only in upper and lower case"),
+        ],
+    );
+    let file = fs::File::open(hostile.lab.path("data/acme/packages/acme/bad-2.1.0.zip")).unwrap();
+    let archive = zip::ZipArchive::new(file).unwrap();
+    assert_eq!(archive.len(), 1, "a link is no file of a package");
+}
+
+#[test]
+fn packages_beyond_the_limits() {
+    let limits = "limits: {file: 64KiB, package: 256KiB, entries: 5000, depth: 40, manifest: 16KiB}\n";
+    let hostile = Hostile::new(limits);
+    let large = hostile.object("blob", &vec![b'x'; 70_000]);
+    hostile.package("2.0.1", &[("100644", b"large", &large)]);
+    let some = hostile.object("blob", &vec![b'x'; 60_000]);
+    let names: Vec<_> = (0..5).map(|i| format!("part{i}")).collect();
+    let parts: Vec<_> = names
+        .iter()
+        .map(|n| ("100644", n.as_bytes(), some.as_str()))
+        .collect();
+    hostile.package("2.0.2", &parts);
+    let empty = hostile.object("blob", b"");
+    let names: Vec<_> = (0..6000).map(|i| format!("f{i:05}")).collect();
+    let many: Vec<_> = names
+        .iter()
+        .map(|n| ("100644", n.as_bytes(), empty.as_str()))
+        .collect();
+    hostile.package("2.0.3", &many);
+    let mut deep = hostile.tree(&[("100644", b"x", &empty)]);
+    for _ in 0..300 {
+        deep = hostile.tree(&[("40000", b"d", &deep)]);
+    }
+    hostile.package("2.0.4", &[("40000", b"d", &deep)]);
+    // Ten times the same folder, twelve deep: a million million files of a few objects.
+    let mut bomb = hostile.tree(&[("100644", b"x", &empty)]);
+    let names: Vec<_> = (0..10).map(|i| format!("d{i}")).collect();
+    for _ in 0..12 {
+        let entries: Vec<_> = names
+            .iter()
+            .map(|n| ("40000", n.as_bytes(), bomb.as_str()))
+            .collect();
+        bomb = hostile.tree(&entries);
+    }
+    hostile.package("2.0.5", &[("40000", b"d", &bomb)]);
+    let failures = hostile.failures(&["1.0.0"]);
+    assert_failed(
+        &failures,
+        &[
+            ("2.0.1", "`large` has 70000 bytes, more than 65536"),
+            ("2.0.2", "more than 262144 bytes"),
+            ("2.0.3", "more than 5000 files and folders"),
+            ("2.0.4", "nested more than 40 deep"),
+            ("2.0.5", "more than 5000 files and folders"),
+        ],
+    );
+}
+
+#[test]
+fn manifests_that_are_huge_deep_or_of_wrong_types() {
+    let hostile = Hostile::new("");
+    let manifest = |version: &str, text: &[u8]| {
+        let blob = hostile.object("blob", text);
+        hostile.tag(version, &hostile.tree(&[("100644", b"composer.json", &blob)]));
+    };
+    let mut huge = br#"{"name": "acme/bad", "version": "2.0.1", "x": ""#.to_vec();
+    huge.resize(100_000_000, b'x');
+    huge.extend(b"\"}");
+    manifest("2.0.1", &huge);
+    let deep = format!(
+        "{{\"name\": \"acme/bad\", \"x\": {}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    manifest("2.0.2", deep.as_bytes());
+    manifest("2.0.3", br#"{"name": ["acme/bad"], "version": "2.0.3"}"#);
+    manifest("2.0.4", br#"{"name": "acme/bad", "version": 2}"#);
+    manifest(
+        "2.0.5",
+        br#"{"name": "acme/bad", "version": "2.0.5", "require": {"a/b": 1}}"#,
+    );
+    manifest("2.0.6", br#"[1, 2]"#);
+    manifest("2.0.7", br#"{"name": "../../bad", "version": "2.0.7"}"#);
+    manifest("2.0.8", br#"{"name": "acme/bad", "version": "../../2.0.8"}"#);
+    manifest("2.0.9", b"\xff\xfe\0\0");
+    // JavaScript takes the last one, and so does Composer.
+    manifest(
+        "2.1.0",
+        br#"{"name": "acme/other", "name": "acme/bad", "version": "9", "version": "2.1.0"}"#,
+    );
+    let failures = hostile.failures(&["1.0.0", "2.1.0"]);
+    assert_failed(
+        &failures,
+        &[
+            ("2.0.1", "has 100000002 bytes, more than 4194304"),
+            ("2.0.2", "recursion limit"),
+            ("2.0.3", "`name` is not a string"),
+            ("2.0.4", "`version` is not a string"),
+            ("2.0.5", "the constraint of `a/b` cannot be read"),
+            ("2.0.6", "not a JSON object"),
+            ("2.0.7", "bad"),
+            ("2.0.8", "2.0.8"),
+            ("2.0.9", "not JSON"),
+        ],
+    );
+}
+
+#[test]
+fn names_of_tags_and_too_many_of_them() {
+    let hostile = Hostile::new("limits: {refs: 1000}\n");
+    let head = hostile.bad.git(&["rev-parse", "HEAD"]);
+    let packed = hostile.bad.folder.join(".git/packed-refs");
+    let line = |name: &str| format!("{} refs/tags/{name}\n", head.trim());
+    // git itself refuses to make these.
+    fs::write(&packed, line("../../x") + &line("1.0.1\u{7}") + &line("a b")).unwrap();
+    let log = hostile.lab.mirror("build");
+    let told = String::from_utf8_lossy(&log.stderr).into_owned();
+    let ledger = fs::read_to_string(hostile.lab.path("data/acme/ledger.jsonl")).unwrap();
+    assert!(ledger.contains("acme/good"), "{told}");
+    assert!(!hostile.lab.path("data/x").exists() && !hostile.lab.path("x").exists());
+
+    let many: String = (0..2000).map(|i| line(&format!("9.{i:04}.0"))).collect();
+    fs::write(&packed, many).unwrap();
+    let failures = hostile.failures(&[]);
+    assert_failed(&failures, &[("source", "branches and tags, more than 1000")]);
+}
+
+#[test]
+fn a_million_tags() {
+    let hostile = Hostile::new("");
+    let head = hostile.bad.git(&["rev-parse", "HEAD"]);
+    let packed = hostile.bad.folder.join(".git/packed-refs");
+    let many: String = (0..1_000_000)
+        .map(|i| format!("{} refs/tags/x-{i:07}\n", head.trim()))
+        .collect();
+    fs::write(&packed, many).unwrap();
+    let failures = hostile.failures(&[]);
+    assert_failed(
+        &failures,
+        &[("source", "has 1000002 branches and tags, more than 100000")],
+    );
+}
+
+#[test]
+fn finished_archives_that_are_not_what_they_seem() {
+    let lab = Lab::new();
+    lab.configure(free_port(), "");
+    lab.write(
+        "recipe.yaml",
+        "resources:\n  extra: {git: 'https://git.example/extra', ref: main}\narchives:\n  - {name: extra, resource: extra, path: zips}\n",
+    );
+    let extra = lab.upstream("extra");
+    fs::create_dir(extra.folder.join("zips")).unwrap();
+    lab.write("make.py", MAKE_ARCHIVES);
+    run(Command::new("python3")
+        .arg(lab.path("make.py"))
+        .arg(extra.folder.join("zips")));
+    extra.release("1.0.0");
+    let log = lab.build(1);
+    let ledger = fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
+    assert_eq!(ledger.lines().count(), 1, "{ledger}");
+    assert!(ledger.contains("acme/good"));
+    for (file, because) in [
+        ("twice", "same name"),
+        ("overlap", "overlap"),
+        ("leaves", "would leave the directory"),
+        ("bomb", "unpacks to more than"),
+        ("case", "upper and lower case"),
+        ("bare", "no composer.json"),
+        ("torn", "no readable zip archive"),
+    ] {
+        let line = log.lines().find(|line| line.contains(&format!("{file}.zip")));
+        assert!(line.is_some_and(|line| line.contains(because)), "{file}: {log}");
+    }
+}
+
+const MAKE_ARCHIVES: &str = r#"
+import struct, sys, warnings, zipfile
+warnings.simplefilter("ignore")
+folder = sys.argv[1] + "/"
+
+def archive(name, entries):
+    with zipfile.ZipFile(folder + name + ".zip", "w", zipfile.ZIP_DEFLATED) as z:
+        for path, text in entries:
+            z.writestr(path, text)
+
+def manifest(name):
+    return ("composer.json", '{"name": "acme/%s", "version": "1.0.0"}' % name)
+
+archive("good", [manifest("good"), ("a.php", "<?php")])
+archive("twice", [manifest("twice"), ("a.php", "one"), ("a.php", "two")])
+archive("leaves", [manifest("leaves"), ("../../a.php", "x")])
+archive("bomb", [manifest("bomb"), ("zeros", b"\0" * 80_000_000)])
+archive("case", [manifest("case"), ("a.php", "x"), ("A.php", "x")])
+archive("bare", [("a.php", "x")])
+good = open(folder + "good.zip", "rb").read()
+open(folder + "torn.zip", "wb").write(good[: len(good) // 2])
+
+# Both entries of the central directory lead to the same data.
+archive("overlap", [manifest("overlap"), ("aaa", "x" * 99), ("bbb", "x" * 99)])
+data = bytearray(open(folder + "overlap.zip", "rb").read())
+first = data.find(b"PK\1\2", data.find(b"PK\1\2") + 4)
+second = data.find(b"PK\1\2", first + 4)
+data[second + 42 : second + 46] = data[first + 42 : first + 46]
+open(folder + "overlap.zip", "wb").write(data)
+"#;

@@ -1,0 +1,170 @@
+//! Webhooks are told when a mirror gets worse and when it is well again.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use crate::support::lab::{Lab, free_port, get};
+use serde_json::Value;
+
+/// A receiver that refuses the first message once.
+fn receiver() -> (u16, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            loop {
+                line.clear();
+                stream.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let status = if n == 0 { "503 Later" } else { "200 OK" };
+            write!(
+                stream.get_mut(),
+                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .unwrap();
+            if n > 0 {
+                sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
+            }
+        }
+    });
+    (port, receiver)
+}
+
+#[test]
+fn a_first_cycle_that_can_publish_nothing_says_why() {
+    let (lab, port) = (Lab::new(), free_port());
+    let (hook, messages) = receiver();
+    lab.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
+    );
+    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/\n");
+    lab.write("mirror.yaml", &configuration);
+    let _server = lab.start("run");
+    let failure = messages.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert_eq!(
+        (&failure["event"], &failure["state"]),
+        (&"failure".into(), &"empty".into())
+    );
+    let text = failure["text"].as_str().unwrap();
+    assert!(text.contains("failed: modules: "), "{failure:#}");
+
+    let packages = get(port, "/mirror/packages.json");
+    assert_eq!(packages.status, 503);
+    assert!(packages.text().contains("status.html"), "{}", packages.text());
+    for path in ["/mirror/", "/mirror/status.html"] {
+        let page = get(port, path);
+        assert_eq!(page.status, 200);
+        let page = page.text();
+        assert!(
+            page.contains("Nothing is published yet: the last cycle"),
+            "{page}"
+        );
+        assert!(page.contains("is not a git repository"), "{page}");
+        assert!(!page.contains(lab.path("git").to_str().unwrap()), "{page}");
+    }
+    let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();
+    assert_eq!(state["repository"]["counts"]["failed_sources"], 1);
+    let metrics = get(port, "/-/metrics").text();
+    assert!(
+        metrics.contains(r#"mirror_failed_sources{repository="acme"} 1"#),
+        "{metrics}"
+    );
+    let overview = get(port, "/").text();
+    assert!(overview.contains(r#"<a href="./mirror/">acme</a>"#), "{overview}");
+
+    lab.upstream("modules")
+        .write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
+    let recovery = messages.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert_eq!(recovery["event"], "recovery");
+    assert!(
+        !get(port, "/mirror/status.html")
+            .text()
+            .contains("not a git repository")
+    );
+    let cycles = std::fs::read_to_string(lab.path("data/acme/status/cycles.json")).unwrap();
+    assert!(
+        !cycles.contains("\"report\""),
+        "the snapshot has it now: {cycles}"
+    );
+}
+
+#[test]
+fn a_webhook_is_told_of_failure_divergence_and_recovery() {
+    let (lab, port) = (Lab::new(), free_port());
+    let (hook, messages) = receiver();
+    let modules = lab.upstream("modules");
+    modules.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    modules.release("1.0.0");
+    lab.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n",
+    );
+    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/secret\n");
+    lab.write("mirror.yaml", &configuration);
+    let server = lab.serve("run", port);
+    let next = || {
+        messages
+            .recv_timeout(Duration::from_secs(120))
+            .unwrap_or_else(|_| {
+                panic!(
+                    "no message; {}",
+                    std::fs::read_to_string(lab.path("log")).unwrap()
+                )
+            })
+    };
+    // The state at the start is no news, and each new configuration starts a cycle.
+    std::thread::sleep(Duration::from_secs(3));
+    let away = modules.folder.with_extension("away");
+    std::fs::rename(&modules.folder, &away).unwrap();
+    lab.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
+    let failure = next();
+    assert_eq!(
+        (&failure["event"], &failure["state"]),
+        (&"failure".into(), &"incomplete".into())
+    );
+    assert!(
+        failure["failures"][0].as_str().unwrap().starts_with("modules: "),
+        "{failure:#}"
+    );
+    assert!(
+        failure["text"]
+            .as_str()
+            .unwrap()
+            .contains("Mirror acme (incomplete): failed: modules: "),
+        "{failure:#}"
+    );
+
+    std::fs::rename(&away, &modules.folder).unwrap();
+    modules
+        .write("a/code.php", "<?php // other bytes")
+        .release("1.0.0");
+    lab.write("mirror.yaml", &format!("{configuration}site: {{name: two}}\n"));
+    let mut events = [next(), next()];
+    events.sort_by_key(|message| message["event"].to_string());
+    assert_eq!(
+        (&events[0]["event"], &events[0]["diverged"]),
+        (&"divergence".into(), &1.into())
+    );
+    assert_eq!(events[1]["event"], "recovery");
+    let log = std::fs::read_to_string(lab.path("log")).unwrap();
+    assert!(log.contains("sent again") && !log.contains("/secret"), "{log}");
+    drop(server);
+}

@@ -1,0 +1,132 @@
+//! When `mirror run` builds.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{self, Lab, Running, free_port, get};
+
+const SOURCE: &str =
+    "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
+
+/// What a new mirror has nothing of without its git server is not left until the next night.
+#[test]
+fn a_first_cycle_that_fails_is_tried_again_soon() {
+    let port = free_port();
+    let lab = Lab::new();
+    lab.configure(port, SOURCE);
+    let log = std::fs::File::create(lab.path("log")).unwrap();
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror
+        .args(["run", "--config"])
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::from(log));
+    let server = Running::of(mirror.spawn().unwrap());
+    let said = || std::fs::read_to_string(lab.path("log")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(180);
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        while !is() {
+            assert!(Instant::now() < deadline, "{what}: not in time\n{}", said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until("the first cycle fails", &|| {
+        said().contains("waiting for the next cycle")
+    });
+    assert_eq!(get(port, "/-/readyz").status, 503);
+
+    let upstream = lab.upstream("modules");
+    upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.release("1.0.0");
+    until("it is published", &|| get(port, "/-/readyz").status == 200);
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Neither the end of the program nor a new configuration makes sources fail that were just being fetched.
+#[test]
+fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
+    let port = free_port();
+    let lab = Lab::new();
+    let upstream = lab.upstream("modules");
+    let release = |version: &str| {
+        upstream.write(
+            "a/composer.json",
+            &format!(r#"{{"name": "acme/a", "version": "{version}"}}"#),
+        );
+        upstream.release(version);
+    };
+    release("1.0.0");
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let read = |path: &str| std::fs::read_to_string(lab.path(path)).unwrap();
+    let (recipe, config) = (read("recipe.yaml"), read("mirror.yaml"));
+    // Somebody who listens and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!(
+        "'https://slow.example/': 'http://{}/', 'https://git",
+        silent.local_addr().unwrap()
+    );
+    lab.write(
+        "mirror.yaml",
+        &config
+            .replace("'https://git", &slow)
+            .replace("timeout: 2s", "timeout: 60s"),
+    );
+    lab.write(
+        "recipe.yaml",
+        &format!("{recipe}  - {{name: slow, git: 'https://slow.example/x', packages: [{{one: ''}}]}}\n"),
+    );
+    let server = lab.serve("run", port);
+    silent.set_nonblocking(true).unwrap();
+    let mut held = None;
+    lab::until("the fetch has begun", || {
+        held = silent.accept().ok();
+        held.is_some()
+    });
+    assert_eq!(server.stop(), Some(0));
+    assert!(!read("log").contains("failed to fetch"), "{}", read("log"));
+    let cycles: serde_json::Value = serde_json::from_str(&read("data/acme/status/cycles.json")).unwrap();
+    assert_eq!(cycles["past"].as_array().map(Vec::len), Some(1), "{cycles:#}");
+    assert!(cycles["running"].is_string(), "{cycles:#}");
+
+    lab.write("mirror.yaml", &config);
+    lab.write("recipe.yaml", &recipe);
+    release("1.1.0");
+    let _server = lab.serve("run", port);
+    lab::until("the next night is not waited for", || {
+        get(port, "/mirror/packages/acme/a-1.1.0.zip").status == 200
+    });
+}
+
+/// What a hiccup of the network costs is not a day.
+#[test]
+fn a_source_that_cannot_be_reached_is_tried_again_before_the_next_night() {
+    let port = free_port();
+    let lab = Lab::new();
+    lab.configure(port, SOURCE);
+    let upstream = lab.upstream("modules");
+    upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.release("1.0.0");
+    lab.build(0);
+    std::fs::rename(&upstream.folder, lab.path("away")).unwrap();
+    let _server = lab.serve("run", port);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    // Under another configuration everything is due.
+    lab.write("mirror.yaml", &format!("{config}site: {{name: another}}\n"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let waits = loop {
+        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        if let Some(line) = log
+            .lines()
+            .find(|line| line.contains("waiting for the next cycle"))
+        {
+            break serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let at = |key: &str| -> jiff::Timestamp { waits[key].as_str().unwrap().parse().unwrap() };
+    let pause = at("next").duration_since(at("timestamp")).as_secs();
+    assert!((0..=600).contains(&pause), "{waits}");
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
+}

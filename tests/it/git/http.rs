@@ -1,0 +1,362 @@
+//! http and https: log in, certificates, redirects, and everything that goes wrong on the way.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mirror::config::Secret;
+use mirror::git::{Cause, Credential, Fetcher};
+use mirror::util::cancel::CancelFlag;
+
+use crate::support::fetch::{Mirror, all_tags, unmixed};
+use crate::support::git::Upstream;
+use crate::support::http::{Behaviour, Server};
+use crate::support::tls::Authority;
+
+/// `joe:s3cret` in Basic authentication.
+const JOE: &str = "Basic am9lOnMzY3JldA==";
+
+struct Setup {
+    upstream: Upstream,
+    server: Server,
+    mirror: Mirror,
+}
+
+fn setup(behaviour: Behaviour) -> Setup {
+    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
+    let server = Server::start(upstream.root());
+    server.behave(behaviour);
+    Setup {
+        upstream,
+        server,
+        mirror: Mirror::new(),
+    }
+}
+
+impl Setup {
+    fn url(&self) -> String {
+        self.server.url("x.git")
+    }
+
+    fn cause(&self) -> Cause {
+        self.mirror.cause(&self.url())
+    }
+}
+
+fn with_login() -> Behaviour {
+    Behaviour {
+        authorization: Some(JOE.into()),
+        ..Behaviour::default()
+    }
+}
+
+/// A credential for `joe` with this password, in a file with a line end.
+fn credential(mirror: &Mirror, prefix: &str, password: &str) -> Credential {
+    let file = mirror.dir.path().join("password");
+    std::fs::write(&file, format!("{password}\n")).expect("written");
+    let mut credential = Credential::new(prefix).expect(prefix);
+    credential.username = Some(Secret::Value("joe".into()));
+    credential.password = Some(Secret::File(file));
+    credential
+}
+
+#[test]
+fn a_credential_or_the_url_logs_in() {
+    let mut s = setup(with_login());
+    let with_userinfo = s.url().replace("http://", "http://joe:s3cret@");
+    s.mirror.fetch(&with_userinfo).expect("a fetch");
+    s.mirror.settings.credentials = vec![credential(&s.mirror, &s.server.url(""), "s3cret")];
+    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").unchanged, 2);
+}
+
+#[test]
+fn refused_access_names_the_credential_and_no_secret() {
+    let mut s = setup(with_login());
+    let error = s.mirror.fails(&s.url());
+    assert!(matches!(error.cause, Cause::Denied { credential: None, .. }));
+    assert!(error.to_string().contains("without a credential"), "{error}");
+
+    let prefix = s.server.url("");
+    s.mirror.settings.credentials = vec![credential(&s.mirror, &prefix, "wr0ng")];
+    let error = s.mirror.fails(&s.url());
+    let text = format!("{error} {error:?} {:?}", s.mirror.settings);
+    assert!(text.contains(&format!("credential for `{prefix}`")), "{text}");
+    assert!(!text.contains("wr0ng"), "{text}");
+
+    let error = s.mirror.fails(&s.url().replace("http://", "http://joe:wr0ng@"));
+    assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
+
+    s.mirror.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
+    assert!(matches!(s.cause(), Cause::File { .. }));
+}
+
+#[test]
+fn a_credential_is_for_its_own_place_only() {
+    let mut s = setup(with_login());
+    s.mirror.settings.credentials = vec![
+        credential(&s.mirror, "http://127.0.0.1:1/", "s3cret"),
+        credential(&s.mirror, &s.server.url("other"), "s3cret"),
+    ];
+    assert!(matches!(s.cause(), Cause::Denied { credential: None, .. }));
+    assert!(
+        s.server
+            .requests()
+            .iter()
+            .all(|request| !request.headers.contains_key("authorization"))
+    );
+}
+
+#[test]
+fn redirects_are_followed_but_not_with_the_credential() {
+    let mut s = setup(Behaviour::default());
+    let gate = Server::start(s.upstream.root());
+    gate.behave(Behaviour {
+        redirect: Some(s.server.url("").trim_end_matches('/').into()),
+        ..Behaviour::default()
+    });
+    s.mirror.settings.credentials = vec![credential(&s.mirror, &gate.url(""), "s3cret")];
+    let url = gate.url("x.git").replace("http://", "http://user:pass@");
+    s.mirror.fetch(&url).expect("a fetch");
+    assert_eq!(gate.requests()[0].headers["authorization"], JOE);
+    let behind = s.server.requests();
+    assert!(
+        behind
+            .iter()
+            .any(|request| request.line.starts_with("POST /x.git/git-upload-pack"))
+    );
+    assert!(
+        behind
+            .iter()
+            .all(|request| !request.headers.contains_key("authorization"))
+    );
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+}
+
+#[test]
+fn a_redirect_in_a_circle_or_out_of_http_ends() {
+    let s = setup(Behaviour::default());
+    for to in [s.server.url("").trim_end_matches('/'), "file:///etc"] {
+        s.server.behave(Behaviour {
+            redirect: Some(to.into()),
+            ..Behaviour::default()
+        });
+        assert!(matches!(s.cause(), Cause::Redirect { .. }), "{to}");
+    }
+}
+
+#[test]
+fn a_private_certificate_authority_is_trusted_when_named() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    let authority = Authority::new();
+    let server = Server::start_tls(upstream.root(), authority.server());
+    let mut mirror = Mirror::new();
+    let url = format!("https://127.0.0.1:{}/x.git", server.port());
+
+    let error = mirror.fails(&url);
+    assert!(matches!(error.cause, Cause::Tls { .. }), "{error:?}");
+    assert!(
+        error.to_string().contains("hint: name the certificate authority"),
+        "{error}"
+    );
+
+    mirror.settings.ca_file = Some(authority.ca_file());
+    mirror.fetch(&url).expect("a fetch");
+    assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+
+    mirror.settings.ca_file = Some("/no/such/file.pem".into());
+    assert!(matches!(mirror.cause(&url), Cause::File { .. }));
+
+    let gate = Server::start_tls(upstream.root(), authority.server());
+    gate.behave(Behaviour {
+        redirect: Some("http://127.0.0.1:1".into()),
+        ..Behaviour::default()
+    });
+    mirror.settings.ca_file = Some(authority.ca_file());
+    let cause = mirror.cause(&format!("https://localhost:{}/x.git", gate.port()));
+    assert!(
+        matches!(
+            cause,
+            Cause::Redirect {
+                reason: "it leaves https",
+                ..
+            }
+        ),
+        "{cause}"
+    );
+}
+
+#[test]
+fn what_fails_with_tls_has_a_hint_of_its_own() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    let authority = Authority::new();
+    let mut mirror = Mirror::new();
+    mirror.settings.ca_file = Some(authority.ca_file());
+    let own = Server::start_tls(upstream.root(), authority.server_with_own());
+    // What nginx says to a handshake at its port of http.
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = plain.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = plain.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 16384]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = stream.read(&mut [0; 16384]);
+    });
+    for (port, hint) in [
+        (own.port(), "basicConstraints=CA:FALSE"),
+        (port, "hint: is this the port of http?"),
+    ] {
+        let error = mirror.fails(&format!("https://127.0.0.1:{port}/x.git"));
+        assert!(matches!(error.cause, Cause::Tls { .. }), "{error:?}");
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unreachable() {
+    let mirror = Mirror::new();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address");
+    let cause = mirror.cause(&format!("http://{free}/x.git"));
+    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("refused"), "{cause}");
+    // RFC 2606 reserves the name, so it never resolves.
+    let cause = mirror.cause("http://no-such-host.invalid/x.git");
+    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+    assert!(!mirror.path().exists() && !mirror.path().with_extension("git.partial").exists());
+}
+
+#[test]
+fn a_missing_repository_and_a_web_page_are_told_apart() {
+    let s = setup(Behaviour::default());
+    let error = s.mirror.fails(&s.server.url("none.git"));
+    assert!(matches!(error.cause, Cause::NotFound), "{error:?}");
+    s.server.behave(Behaviour {
+        web_page: true,
+        ..Behaviour::default()
+    });
+    let cause = s.cause();
+    assert!(matches!(cause, Cause::NotGit { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("text/html"), "{cause}");
+    s.server.behave(Behaviour {
+        status: Some(503),
+        ..Behaviour::default()
+    });
+    assert!(matches!(s.cause(), Cause::Status { status: 503, .. }));
+    s.server.behave(Behaviour {
+        status: Some(403),
+        ..Behaviour::default()
+    });
+    assert!(matches!(s.cause(), Cause::Denied { .. }));
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    for limit in [None, Some(100)] {
+        let mut s = setup(Behaviour {
+            stall: true,
+            limit,
+            ..Behaviour::default()
+        });
+        s.mirror.settings.timeout = Duration::from_millis(300);
+        let start = Instant::now();
+        let cause = s.cause();
+        assert!(matches!(cause, Cause::Timeout { .. }), "{cause:?}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
+    let s = setup(Behaviour::default());
+    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.upstream.release("1.2");
+    s.server.behave(Behaviour {
+        limit: Some(150),
+        ..Behaviour::default()
+    });
+    let cause = s.cause();
+    assert!(matches!(cause, Cause::Interrupted { .. }), "{cause:?}");
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+    let temporary = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
+    assert_eq!(temporary.count(), 2, "one pack and its index");
+    s.server.behave(Behaviour::default());
+    s.mirror.fetch(&s.url()).expect("a fetch");
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+}
+
+#[test]
+fn a_cancelled_fetch_ends_as_cancelled() {
+    let s = setup(Behaviour::default());
+    let cancel = CancelFlag::default();
+    let select = |refs: &[_]| {
+        cancel.set();
+        all_tags(refs)
+    };
+    let fetcher = Fetcher::new(s.mirror.settings.clone());
+    let error = fetcher
+        .fetch(&s.mirror.path(), &s.url(), &select, &cancel, &|_| {})
+        .expect_err("cancelled");
+    assert!(matches!(error.cause, Cause::Cancelled));
+    assert!(!s.mirror.path().exists());
+}
+
+#[test]
+fn progress_is_told() {
+    let s = setup(Behaviour::default());
+    let seen = std::cell::Cell::new(None);
+    let fetcher = Fetcher::new(s.mirror.settings.clone());
+    let fetched = fetcher
+        .fetch(
+            &s.mirror.path(),
+            &s.url(),
+            &all_tags,
+            &CancelFlag::default(),
+            &|progress| seen.set(Some(progress)),
+        )
+        .expect("a fetch");
+    let last = seen.get().expect("progress");
+    assert_eq!((last.objects, last.total), (fetched.objects, fetched.objects));
+    assert_eq!(last.bytes, fetched.received_bytes);
+}
+
+/// The environment belongs to the whole process, so another one with a proxy in it runs the test below.
+#[test]
+fn a_proxy_from_the_environment_is_used() {
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = proxy.local_addr().expect("an address");
+    let asked = std::thread::spawn(move || {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let (mut stream, _) = proxy.accept().expect("a connection");
+        // All of the request: what is left unread when a socket closes turns the answer into a reset.
+        let lines = BufReader::new(&stream)
+            .lines()
+            .map(|line| line.expect("a request"));
+        let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let _ = stream.write_all(b"HTTP/1.1 502 No\r\n\r\n");
+        lines[0].clone()
+    });
+    let test = std::env::current_exe().expect("this test");
+    let status = Command::new(test)
+        .args(["--exact", "git::http::behind_a_proxy", "--ignored"])
+        .env("https_proxy", format!("http://{address}"))
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .expect("the test runs");
+    assert!(
+        status.status.success(),
+        "{}",
+        String::from_utf8_lossy(&status.stdout)
+    );
+    assert_eq!(asked.join().expect("asked"), "CONNECT git.invalid:443 HTTP/1.1");
+}
+
+#[test]
+#[ignore = "run by a_proxy_from_the_environment_is_used"]
+fn behind_a_proxy() {
+    let cause = Mirror::new().cause("https://git.invalid/x.git");
+    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+}

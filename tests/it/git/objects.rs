@@ -1,0 +1,142 @@
+//! Reading commits, trees and blobs, odd ones included.
+
+use mirror::git::{Entry, EntryKind, ReadError, Ref};
+
+use crate::support::fetch::Mirror;
+use crate::support::git::{Upstream, git};
+
+fn clone_of(upstream: &Upstream) -> Mirror {
+    let mirror = Mirror::new();
+    mirror.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
+    mirror
+}
+
+fn tag(mirror: &Mirror, name: &str) -> Ref {
+    let tags = mirror.clone().tags().expect("tags");
+    tags.into_iter().find(|tag| tag.tag() == Some(name)).expect(name)
+}
+
+#[test]
+fn entries_have_kinds_in_gits_order() {
+    let upstream = Upstream::new();
+    let submodule = "0123456789012345678901234567890123456789";
+    upstream.commit(&[
+        ("100644", "lib/a.php", "<?php"),
+        ("100644", "lib.php", "<?php"),
+        ("100755", "bin/run", "#!/bin/sh\n"),
+        ("120000", "link", "bin/run"),
+        ("160000", "vendor", submodule),
+        ("100644", "Ünïcode.txt", "ü"),
+    ]);
+    upstream.git(&["tag", "1.0", "main"]);
+    let mirror = clone_of(&upstream);
+    let clone = mirror.clone();
+    let commit = clone.commit(&tag(&mirror, "1.0")).expect("a commit");
+    assert_eq!(
+        commit.tree.to_string(),
+        upstream.git(&["rev-parse", "main^{tree}"])
+    );
+    assert_eq!(commit.time, 1_646_344_942);
+    let root = clone.tree(commit.tree).expect("a tree");
+    let kinds: Vec<_> = root.iter().map(|entry| (&*entry.name, entry.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("bin", EntryKind::Tree),
+            ("lib.php", EntryKind::File),
+            ("lib", EntryKind::Tree),
+            ("link", EntryKind::Symlink),
+            ("vendor", EntryKind::Submodule),
+            ("Ünïcode.txt", EntryKind::File),
+        ]
+    );
+    assert_eq!(root[4].id.to_string(), submodule);
+    let run = clone
+        .find(commit.tree, "bin/run")
+        .expect("a tree")
+        .expect("a file");
+    assert_eq!(run.kind, EntryKind::Executable);
+    assert_eq!(
+        (
+            &*clone.blob(run.id).expect("a blob"),
+            clone.blob_size(run.id).expect("a size")
+        ),
+        (&b"#!/bin/sh\n"[..], 10)
+    );
+    assert_eq!(&*clone.blob(root[3].id).expect("a blob"), b"bin/run");
+    assert_eq!(clone.find(commit.tree, "bin/none").expect("a tree"), None);
+    assert_eq!(clone.find(commit.tree, "lib.php/none").expect("a tree"), None);
+    let all: Option<Entry> = clone.find(commit.tree, "").expect("a tree");
+    assert_eq!(all.map(|entry| entry.id), Some(commit.tree));
+}
+
+#[test]
+fn tags_of_tags_lead_to_the_commit() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    upstream.git(&["tag", "-m", "one", "annotated", "1.0"]);
+    upstream.git(&["tag", "-m", "two", "twice", "annotated"]);
+    let mirror = clone_of(&upstream);
+    let commit = mirror.clone().commit(&tag(&mirror, "twice")).expect("a commit");
+    assert_eq!(commit.id.to_string(), upstream.git(&["rev-parse", "1.0"]));
+    assert_eq!(
+        tag(&mirror, "twice").id.to_string(),
+        upstream.git(&["rev-parse", "refs/tags/twice"])
+    );
+}
+
+#[test]
+fn tags_on_trees_and_blobs_are_errors_that_name_them() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    upstream.git(&["tag", "tree", "1.0^{tree}"]);
+    upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
+    let mirror = clone_of(&upstream);
+    for (name, kind) in [("tree", "tree"), ("blob", "blob")] {
+        let error = mirror.clone().commit(&tag(&mirror, name)).expect_err(name);
+        assert!(matches!(error, ReadError::NotACommit { .. }));
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("`refs/tags/{name}` points to a {kind}, not to a commit")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn names_that_leave_their_folder_are_errors() {
+    let upstream = Upstream::with_tags(&["1.0"]);
+    let blob = upstream.git(&["rev-parse", "1.0:composer.json"]);
+    let raw = (0..20).map(|n| u8::from_str_radix(&blob[2 * n..2 * n + 2], 16).expect("hexadecimal"));
+    let raw: Vec<u8> = raw.collect();
+    for (version, name) in [&b".."[..], b".git", b"a/b", b"\xff"].iter().enumerate() {
+        let tree = upstream.write_object("tree", &[b"100644 ", *name, b"\0", &raw].concat());
+        let commit = upstream.commit_tree(&tree);
+        git(
+            &upstream.path(),
+            &["tag", &format!("bad-{version}"), &commit],
+            b"",
+        );
+    }
+    let mirror = clone_of(&upstream);
+    let clone = mirror.clone();
+    for version in 0..4 {
+        let commit = clone
+            .commit(&tag(&mirror, &format!("bad-{version}")))
+            .expect("a commit");
+        let error = clone.tree(commit.tree).expect_err("a bad name");
+        assert!(matches!(error, ReadError::BadName { .. }), "{error}");
+    }
+}
+
+#[test]
+fn each_worker_opens_a_handle_of_its_own() {
+    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
+    let mirror = clone_of(&upstream);
+    std::thread::scope(|scope| {
+        for name in ["1.0", "1.1"] {
+            let mirror = &mirror;
+            scope.spawn(move || mirror.clone().commit(&tag(mirror, name)).expect("a commit"));
+        }
+    });
+    fn send<T: Send>(_: T) {}
+    send(mirror.clone());
+}

@@ -1,0 +1,465 @@
+//! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
+
+use mirror::git::{Cause, Fetched, Moved, ReadError, Wanted};
+
+use crate::support::fetch::{Mirror, all_tags, names, unmixed};
+use crate::support::git::Upstream;
+use crate::support::http::Server;
+
+struct Setup {
+    upstream: Upstream,
+    server: Server,
+    mirror: Mirror,
+}
+
+fn setup(tags: &[&str]) -> Setup {
+    let upstream = Upstream::with_tags(tags);
+    let server = Server::start(upstream.root());
+    Setup {
+        server,
+        upstream,
+        mirror: Mirror::new(),
+    }
+}
+
+impl Setup {
+    fn fetch(&self) -> Fetched {
+        self.mirror.fetch(&self.server.url("x.git")).expect("a fetch")
+    }
+
+    fn fetch_extra(&self, extra: &[&str]) -> Fetched {
+        let extra: Vec<_> = extra.iter().map(|e| (*e).to_owned()).collect();
+        let select = |_: &[_]| Wanted {
+            refs: Vec::new(),
+            extra: extra.clone(),
+        };
+        self.mirror
+            .fetch_with(&self.server.url("x.git"), &select)
+            .expect("a fetch")
+    }
+}
+
+#[test]
+fn new_tags_are_fetched_and_listed_in_byte_order() {
+    let s = setup(&["1.9", "1.10", "v1.0", "1.10-p1"]);
+    let fetched = s.fetch();
+    assert_eq!(
+        names(&fetched.new),
+        [
+            "refs/tags/1.10",
+            "refs/tags/1.10-p1",
+            "refs/tags/1.9",
+            "refs/tags/v1.0"
+        ]
+    );
+    assert!(fetched.received_bytes > 0 && fetched.objects > 0);
+    assert_eq!(s.mirror.versions(), unmixed(&["1.10", "1.10-p1", "1.9", "v1.0"]));
+    let listed: Vec<_> = s.upstream.git(&["tag"]).lines().map(str::to_owned).collect();
+    assert_eq!(listed, ["1.10", "1.10-p1", "1.9", "v1.0"]);
+}
+
+#[test]
+fn nothing_new_asks_for_nothing_and_writes_nothing() {
+    let s = setup(&["1.0", "1.1"]);
+    s.fetch();
+    s.server.requests();
+    let before = listing(&s.mirror.path());
+    assert_eq!(
+        s.fetch(),
+        Fetched {
+            unchanged: 2,
+            ..Fetched::default()
+        }
+    );
+    let requests: Vec<_> = s
+        .server
+        .requests()
+        .into_iter()
+        .map(|request| request.line)
+        .collect();
+    assert_eq!(
+        requests,
+        ["GET /x.git/info/refs?service=git-upload-pack HTTP/1.1"]
+    );
+    assert_eq!(listing(&s.mirror.path()), before);
+}
+
+#[test]
+fn a_shallow_clone_grows_by_the_new_tags_only() {
+    let tags: Vec<_> = (0..60).map(|n| format!("1.{n:02}")).collect();
+    let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+    let s = setup(&tags);
+    s.fetch();
+    assert!(s.mirror.path().join("shallow").exists());
+    s.upstream.release("2.0");
+    s.upstream.git(&["tag", "2.0-again", "2.0"]);
+    s.upstream
+        .git(&["tag", "-m", "annotated", "1.05-annotated", "1.05"]);
+    let fetched = s.fetch();
+    assert_eq!(
+        names(&fetched.new),
+        ["refs/tags/1.05-annotated", "refs/tags/2.0", "refs/tags/2.0-again"]
+    );
+    assert_eq!(fetched.unchanged, 60);
+    assert!(
+        fetched.objects <= 5,
+        "commit, tree, manifest, tag; got {}",
+        fetched.objects
+    );
+    let versions = s.mirror.versions();
+    assert_eq!(versions.len(), 63);
+    assert!(versions.contains(&("1.05-annotated".into(), "1.05".into())));
+    assert!(versions.contains(&("2.0-again".into(), "2.0".into())));
+}
+
+#[test]
+fn a_full_clone_has_the_history() {
+    let mut s = setup(&["1.0", "1.1"]);
+    s.mirror.settings.shallow = false;
+    s.fetch();
+    assert!(!s.mirror.path().join("shallow").exists());
+    s.upstream.release("1.2");
+    // The clone stays what it began as.
+    s.mirror.settings.shallow = true;
+    s.fetch();
+    assert!(!s.mirror.path().join("shallow").exists());
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+}
+
+#[test]
+fn tags_on_trees_and_blobs_disturb_no_download() {
+    for shallow in [true, false] {
+        let mut s = setup(&["1.0"]);
+        s.mirror.settings.shallow = shallow;
+        s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
+        s.upstream
+            .git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
+        assert_eq!(s.fetch().new.len(), 3);
+        s.upstream.release("1.1");
+        assert_eq!(names(&s.fetch().new), ["refs/tags/1.1"]);
+        assert_eq!(s.fetch().unchanged, 4);
+    }
+}
+
+#[test]
+fn moved_and_deleted_tags_are_reported() {
+    let s = setup(&["1.0", "1.1", "1.2"]);
+    s.fetch();
+    let old = s.upstream.git(&["rev-parse", "1.1"]).parse().expect("an id");
+    let new = s.upstream.release("1.1-fixed").parse().expect("an id");
+    s.upstream.git(&["tag", "-f", "1.1", "1.1-fixed"]);
+    s.upstream.git(&["tag", "-d", "1.1-fixed"]);
+    s.upstream.git(&["tag", "-d", "1.0"]);
+    let fetched = s.fetch();
+    assert_eq!(
+        fetched.moved,
+        [Moved {
+            name: "refs/tags/1.1".into(),
+            old,
+            new
+        }]
+    );
+    assert_eq!(names(&fetched.deleted), ["refs/tags/1.0"]);
+    assert_eq!((fetched.new.len(), fetched.unchanged), (0, 1));
+    let versions = s.mirror.versions();
+    assert_eq!(
+        versions,
+        [("1.1".into(), "1.1-fixed".into()), ("1.2".into(), "1.2".into())]
+    );
+}
+
+#[test]
+fn a_deleted_tag_makes_room_for_one_below_its_name() {
+    let s = setup(&["release"]);
+    s.fetch();
+    s.upstream.git(&["tag", "-d", "release"]);
+    s.upstream.release("release/1.0");
+    let fetched = s.fetch();
+    assert_eq!(names(&fetched.deleted), ["refs/tags/release"]);
+    assert_eq!(names(&fetched.new), ["refs/tags/release/1.0"]);
+}
+
+#[test]
+fn a_tag_that_is_no_longer_selected_goes_without_being_called_deleted() {
+    let s = setup(&["1.0", "1.1"]);
+    s.fetch();
+    let only = |_: &[_]| Wanted {
+        refs: vec!["refs/tags/1.1".into()],
+        extra: vec![],
+    };
+    let fetched = s
+        .mirror
+        .fetch_with(&s.server.url("x.git"), &only)
+        .expect("a fetch");
+    assert_eq!((fetched.deleted.len(), fetched.unchanged), (0, 1));
+    assert_eq!(s.mirror.versions(), unmixed(&["1.1"]));
+}
+
+#[test]
+fn an_empty_repository_gives_an_empty_clone() {
+    let s = setup(&[]);
+    assert_eq!(s.fetch(), Fetched::default());
+    assert!(s.mirror.clone().tags().expect("tags").is_empty());
+    s.upstream.release("1.0");
+    s.fetch();
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
+}
+
+#[test]
+fn branches_tags_and_commits_can_be_wanted_besides() {
+    let s = setup(&["1.0", "1.1"]);
+    s.upstream.git(&["branch", "2.4/develop", "1.0"]);
+    let tip = s.upstream.git(&["rev-parse", "main"]);
+    let fetched = s.fetch_extra(&["2.4/develop", "1.1", &tip]);
+    assert_eq!(fetched.missing, []);
+    let clone = s.mirror.clone();
+    for (extra, commit) in [("2.4/develop", "1.0"), ("1.1", "1.1"), (&tip, "main")] {
+        let found = clone.extra(extra).expect("refs").expect(extra);
+        let expected = s.upstream.git(&["rev-parse", commit]);
+        assert_eq!(clone.commit(&found).expect("a commit").id.to_string(), expected);
+    }
+    s.upstream.git(&["branch", "-f", "2.4/develop", "1.1"]);
+    assert_eq!(s.fetch_extra(&["2.4/develop"]).moved.len(), 1);
+}
+
+#[test]
+fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
+    let s = setup(&["1.0", "1.1"]);
+    let commit = s.upstream.git(&["rev-parse", "1.0"]);
+    s.upstream.git(&["tag", "-d", "1.0"]);
+
+    let refused = s.fetch_extra(&[&commit, "1.1"]);
+    assert_eq!(refused.missing.len(), 1);
+    assert_eq!(refused.missing[0].wanted, commit);
+    assert_eq!(refused.new.len(), 1, "the other one is there all the same");
+
+    s.upstream
+        .git(&["config", "uploadpack.allowReachableSHA1InWant", "true"]);
+    let given = s.fetch_extra(&[&commit]);
+    assert_eq!((given.missing.len(), given.new.len()), (0, 1));
+    let clone = s.mirror.clone();
+    let found = clone.extra(&commit).expect("refs").expect("the commit");
+    assert_eq!(clone.commit(&found).expect("a commit").id.to_string(), commit);
+    assert_eq!(s.fetch_extra(&[&commit]).unchanged, 1);
+}
+
+#[test]
+fn what_is_not_there_is_named_and_stops_nothing() {
+    let s = setup(&["1.0"]);
+    s.upstream
+        .git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let nowhere = "0123456789012345678901234567890123456789";
+    let fetched = s.fetch_extra(&["no-such-branch", nowhere, "main"]);
+    let missing: Vec<_> = fetched.missing.iter().map(|m| &*m.wanted).collect();
+    assert_eq!(missing, ["no-such-branch", nowhere]);
+    assert_eq!(fetched.new.len(), 1);
+    let text = fetched.missing[0].to_string();
+    assert_eq!(
+        text,
+        "failed to find `no-such-branch` in the repository: there is no such tag, branch or commit"
+    );
+}
+
+#[test]
+fn a_tag_name_that_is_not_text_is_passed_over() {
+    let s = setup(&["1.0"]);
+    let refs = s.upstream.path().join("refs/tags");
+    use std::os::unix::ffi::OsStrExt as _;
+    std::fs::copy(
+        refs.join("1.0"),
+        refs.join(std::ffi::OsStr::from_bytes(b"1.\xff")),
+    )
+    .expect("a ref");
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
+}
+
+#[test]
+fn a_damaged_clone_is_made_anew() {
+    let s = setup(&["1.0", "1.1"]);
+    let clone = s.mirror.path();
+    type Damage = fn(&std::path::Path);
+    let damages: [(&str, Damage); 6] = [
+        ("no HEAD", |clone| {
+            std::fs::remove_file(clone.join("HEAD")).expect("removed")
+        }),
+        ("no packs", |clone| {
+            std::fs::remove_dir_all(clone.join("objects/pack")).expect("removed")
+        }),
+        ("an empty ref", |clone| {
+            std::fs::write(clone.join("refs/tags/1.0"), "").expect("written")
+        }),
+        ("only an empty folder", |clone| {
+            std::fs::remove_dir_all(clone).expect("removed");
+            std::fs::create_dir(clone).expect("made");
+        }),
+        ("a file", |clone| {
+            std::fs::remove_dir_all(clone).expect("removed");
+            std::fs::write(clone, "not a clone").expect("written");
+        }),
+        ("half made", |clone| {
+            std::fs::rename(clone, clone.with_extension("git.partial")).expect("renamed")
+        }),
+    ];
+    s.fetch();
+    for (damage, make) in damages {
+        make(&clone);
+        assert!(!s.fetch().new.is_empty(), "{damage}");
+        assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]), "{damage}");
+        assert_eq!(
+            std::fs::read_dir(s.mirror.dir.path()).expect("a folder").count(),
+            1,
+            "{damage}"
+        );
+    }
+}
+
+/// Lets `damage` change the bytes of the only pack. All handles of a process share the packs that any of them has opened,
+/// so none may be open.
+fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
+    let packs = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
+    let mut packs = packs.map(|entry| entry.expect("an entry").path());
+    let pack = packs
+        .find(|path| path.extension().is_some_and(|end| end == "pack"))
+        .expect("a pack");
+    let mut bytes = std::fs::read(&pack).expect("read");
+    damage(&mut bytes);
+    std::fs::remove_file(&pack).expect("removed");
+    std::fs::write(&pack, bytes).expect("written");
+}
+
+/// Blobs come last, before the digest of all; what the tag itself needs stays whole.
+fn damage_last_blob(pack: &mut [u8]) {
+    let end = pack.len() - 20;
+    pack[end - 16..end].fill(0);
+}
+
+/// Sets the time of a file in the clone back.
+fn set_back(s: &Setup, file: &str, hours: u64) {
+    let file = std::fs::File::open(s.mirror.path().join(file)).expect("opened");
+    let hours = std::time::Duration::from_secs(hours * 60 * 60);
+    file.set_modified(std::time::SystemTime::now() - hours)
+        .expect("set back");
+}
+
+/// Whether the only tag's files can be read.
+fn reads_files(s: &Setup) -> bool {
+    let clone = s.mirror.clone();
+    let tag = clone.tags().expect("tags").remove(0);
+    let root = clone.commit(&tag).expect("a commit").tree;
+    let read = |path: &str| {
+        let entry = clone.find(root, path)?.expect("a file");
+        clone.blob(entry.id).map(drop)
+    };
+    [read("composer.json"), read("src/Same.php")]
+        .into_iter()
+        .all(|read| match read {
+            Ok(()) => true,
+            Err(error @ ReadError::Object { .. }) => {
+                let said = error.to_string();
+                assert!(
+                    said.ends_with("; the next fetch makes the clone anew, once a day at most"),
+                    "{said}"
+                );
+                false
+            }
+            Err(error) => panic!("{error}"),
+        })
+}
+
+#[test]
+fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    damage_pack(&s, damage_last_blob);
+    assert!(!reads_files(&s));
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "at once");
+    assert!(reads_files(&s) && s.fetch().new.is_empty(), "it is whole");
+    damage_pack(&s, damage_last_blob);
+    assert!(!reads_files(&s));
+    assert!(s.fetch().new.is_empty(), "what is damaged again is so upstream");
+    set_back(&s, "remade", 25);
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "a day later");
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
+}
+
+#[test]
+fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends_it() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    // The commit comes first, after the head of the pack and its own.
+    damage_pack(&s, |bytes| bytes[14..30].fill(0));
+    s.upstream.release("1.1");
+    let error = s.mirror.fails(&s.server.url("x.git"));
+    let Cause::Damaged { path, .. } = &error.cause else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*path, s.mirror.path());
+    assert!(
+        error
+            .to_string()
+            .contains("hint: the next fetch makes the clone anew"),
+        "{error}"
+    );
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+}
+
+#[test]
+fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    damage_pack(&s, damage_last_blob);
+    assert!(!reads_files(&s));
+    s.mirror.fails(&s.server.url("none.git"));
+    assert!(s.fetch().new.is_empty(), "it was tried a moment ago");
+    set_back(&s, "tried", 2);
+    assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
+}
+
+#[test]
+fn what_a_killed_fetch_left_behind_is_swept_away() {
+    let s = setup(&["1.0"]);
+    s.fetch();
+    let clone = s.mirror.path();
+    std::fs::write(clone.join("refs/tags/1.0.lock"), "").expect("written");
+    std::fs::write(clone.join("objects/pack/pack_git2_a1b2c3"), "PACK").expect("written");
+    let moved = s.upstream.release("1.1");
+    s.upstream.git(&["tag", "-f", "1.0", &moved]);
+    assert_eq!(s.fetch().moved.len(), 1);
+    assert!(!clone.join("objects/pack/pack_git2_a1b2c3").exists());
+}
+
+#[test]
+fn a_selected_ref_that_was_not_advertised_is_reported() {
+    let s = setup(&["1.0"]);
+    let select = |refs: &[_]| {
+        let mut wanted = all_tags(refs);
+        wanted.refs.push("refs/tags/9.9".into());
+        wanted
+    };
+    let fetched = s
+        .mirror
+        .fetch_with(&s.server.url("x.git"), &select)
+        .expect("a fetch");
+    assert_eq!(fetched.missing[0].wanted, "refs/tags/9.9");
+}
+
+/// Every file below `dir` with its size and time.
+fn listing(dir: &std::path::Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let meta = entry.metadata().expect("metadata");
+        all.push(format!(
+            "{} {} {:?}",
+            entry.path().display(),
+            meta.len(),
+            meta.modified()
+        ));
+        if meta.is_dir() {
+            all.extend(listing(&entry.path()));
+        }
+    }
+    all.sort();
+    all
+}

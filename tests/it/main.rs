@@ -1,0 +1,32 @@
+//! Tests of the program and of its library that need Rust and git only. `tests/README.md` names the other rungs.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod config {
+    mod misconfiguration;
+    mod reference;
+}
+mod cycle {
+    mod base_url_and_nightly_changes;
+    mod hostile_upstreams;
+    mod recipes;
+}
+mod daemon {
+    mod notifications;
+    mod reload;
+    mod schedule;
+}
+mod git {
+    mod http;
+    mod local;
+    mod objects;
+    mod refs;
+}
+mod metadata;
+mod server {
+    mod forge_webhook;
+    mod responses;
+    mod server;
+}
+mod store;

@@ -1,0 +1,96 @@
+//! A clone that is fetched from a real git repository.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mirror::git::{BareClone, Cause, FetchError, Fetched, Fetcher, Ref, Settings, Wanted};
+use mirror::util::cancel::CancelFlag;
+use tempfile::TempDir;
+
+/// A place for one clone, and the settings to fetch it with.
+pub struct Mirror {
+    pub dir: TempDir,
+    pub settings: Settings,
+}
+
+impl Mirror {
+    pub fn new() -> Self {
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(20),
+            ..Settings::default()
+        };
+        Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+            settings,
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("clone.git")
+    }
+
+    /// Fetches all tags.
+    pub fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
+        self.fetch_with(url, &all_tags)
+    }
+
+    pub fn fetch_with(&self, url: &str, select: &dyn Fn(&[Ref]) -> Wanted) -> Result<Fetched, FetchError> {
+        Fetcher::new(self.settings.clone()).fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
+    }
+
+    pub fn fails(&self, url: &str) -> FetchError {
+        self.fetch(url).expect_err("the fetch fails")
+    }
+
+    pub fn cause(&self, url: &str) -> Cause {
+        self.fails(url).cause
+    }
+
+    pub fn clone(&self) -> BareClone {
+        BareClone::open(&self.path()).expect("a clone")
+    }
+
+    /// The local tags with the version in their manifest, which proves that their blobs are there.
+    pub fn versions(&self) -> Vec<(String, String)> {
+        let clone = self.clone();
+        let version = |tag: &Ref| {
+            let commit = clone.commit(tag).expect("a commit");
+            let manifest = clone
+                .find(commit.tree, "composer.json")
+                .expect("a tree")
+                .expect("a manifest");
+            assert!(
+                clone
+                    .find(commit.tree, "src/Same.php")
+                    .expect("a tree")
+                    .is_some_and(|e| clone.blob(e.id).is_ok())
+            );
+            let text = String::from_utf8(clone.blob(manifest.id).expect("a blob").to_vec()).expect("text");
+            text.split('"').nth(3).expect("a version").to_owned()
+        };
+        let tags = clone.tags().expect("tags");
+        tags.iter()
+            .map(|tag| (tag.tag().expect("a tag").to_owned(), version(tag)))
+            .collect()
+    }
+}
+
+pub fn all_tags(refs: &[Ref]) -> Wanted {
+    let tags = refs.iter().filter(|r| r.tag().is_some());
+    Wanted {
+        refs: tags.map(|r| r.name.clone()).collect(),
+        extra: Vec::new(),
+    }
+}
+
+pub fn names(refs: &[Ref]) -> Vec<&str> {
+    refs.iter().map(|r| &*r.name).collect()
+}
+
+/// `("1.0", "1.0")` for each tag: what [`Mirror::versions`] gives when nothing is mixed up.
+pub fn unmixed(tags: &[&str]) -> Vec<(String, String)> {
+    tags.iter()
+        .map(|tag| ((*tag).to_owned(), (*tag).to_owned()))
+        .collect()
+}

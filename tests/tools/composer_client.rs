@@ -1,0 +1,675 @@
+//! The whole way: a git repository, the binary, and the real Composer client.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{self, Lab, Project, free_port, get, request, run};
+
+const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    tags: {from: 1.0.0}\n    packages:\n      - {each: '', exclude: [_metapackage/, dev/]}\n      - {metapackage: _metapackage}\n";
+
+/// Two modules and a metapackage that requires them, in two releases.
+fn shop(lab: &Lab) -> lab::Upstream {
+    let upstream = lab.upstream("modules");
+    for version in ["1.0.0", "1.0.0-p1"] {
+        let module = |name: &str, require: &str| {
+            format!(
+                r#"{{"name": "acme/{name}", "type": "magento2-module", "require": {{{require}}}, "version": "{version}", "autoload": {{"psr-4": {{"Acme\\{name}\\": ""}}}}}}"#
+            )
+        };
+        upstream.write("Catalog/composer.json", &module("catalog", r#""php": ">=7""#));
+        upstream.write("Catalog/Model/Product.php", &format!("<?php // {version}"));
+        upstream.write(
+            "Sales/composer.json",
+            &module("sales", &format!(r#""acme/catalog": "{version}""#)),
+        );
+        upstream.write("dev/composer.json", &module("dev", ""));
+        let all = format!(
+            r#"{{"name": "acme/shop", "type": "metapackage", "require": {{"acme/sales": "{version}", "acme/catalog": "{version}"}}}}"#
+        );
+        upstream.write("_metapackage/composer.json", &all);
+        upstream.release(version);
+    }
+    upstream
+}
+
+/// Adds keys to the repository of the configuration.
+fn configure_repository(lab: &Lab, keys: &str) {
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let recipe = "recipe: ./recipe.yaml";
+    lab.write(
+        "mirror.yaml",
+        &config.replace(recipe, &format!("{recipe}, {keys}")),
+    );
+}
+
+#[test]
+fn composer_installs_updates_and_installs_again_after_a_restart() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    configure_repository(&lab, "metadata: lazy");
+    lab.build(0);
+    let server = lab.serve("run", port);
+
+    let project = lab.path("project");
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let composer = Project { folder: &project };
+    composer.composer(&["update"]);
+    let product = project.join("vendor/acme/catalog/Model/Product.php");
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
+    assert!(!project.join("vendor/acme/dev").exists());
+
+    composer.composer(&["require", "acme/shop:^1.0", "--with-all-dependencies"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+
+    // Nothing is sent a second time: every request of an update is answered 304.
+    let log = composer.composer(&["update", "-vvv"]);
+    let statuses: Vec<_> = log
+        .lines()
+        .filter(|l| l.contains("/mirror/") && l.contains('['))
+        .collect();
+    assert!(
+        statuses.iter().filter(|l| l.contains("[304]")).count() >= 4,
+        "{log}"
+    );
+    assert!(!statuses.iter().any(|l| l.contains("[200]")), "{log}");
+
+    assert_eq!(server.stop(), Some(0));
+    upstream
+        .write("Catalog/Model/Product.php", "<?php // 1.1.0")
+        .write(
+            "Catalog/composer.json",
+            r#"{"name": "acme/catalog", "version": "1.1.0"}"#,
+        );
+    upstream.release("1.1.0");
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    run(Command::new("rm")
+        .args(["-r", "vendor", ".home"])
+        .current_dir(&project));
+    composer.composer(&["install"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+}
+
+#[test]
+fn composer_updates_a_nightly_version_that_moves_within_its_day() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    upstream.write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
+    upstream.write("state", "first").release("1.0.0");
+    lab.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', nightly: main, packages: [{one: ''}]}\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let project = lab.path("project");
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/a": "*@alpha"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let composer = Project { folder: &project };
+    composer.composer(&["update"]);
+    let state = || std::fs::read_to_string(project.join("vendor/acme/a/state")).unwrap();
+    assert_eq!(state(), "first");
+    upstream.write("state", "second").release("moved");
+    lab.build(0);
+    lab::until("the server follows", || {
+        let metadata = get(port, "/mirror/p2/acme/a.json").text();
+        metadata.contains(upstream.git(&["rev-parse", "HEAD"]).trim())
+    });
+    composer.composer(&["update"]);
+    assert_eq!(state(), "second");
+}
+
+#[test]
+fn composer_gets_all_metadata_with_one_request() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let server = lab.serve("run", port);
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let composer = Project { folder: &project };
+    // Every answer that Composer tells of, as "[200] http://...".
+    let answers = |arguments: &[&str]| {
+        let said = composer.composer(&[arguments, &["-vvv"]].concat());
+        let answers = said
+            .lines()
+            .filter(|l| l.starts_with("[") && l.contains("/mirror/"));
+        let answers = answers.map(|line| line.split("/mirror/").collect::<Vec<_>>());
+        let answers: Vec<_> = answers
+            .map(|parts| (parts[0][..5].to_owned(), parts[1].to_owned()))
+            .collect();
+        (answers, said)
+    };
+    let root = |status: &str| vec![(status.to_owned(), "packages.json".to_owned())];
+    let (cold, said) = answers(&["update", "--no-install"]);
+    assert_eq!(cold, root("[200]"), "{said}");
+    let (warm, said) = answers(&["update", "--no-install"]);
+    assert_eq!(warm, root("[304]"), "{said}");
+    composer.composer(&["install"]);
+    let product = project.join("vendor/acme/catalog/Model/Product.php");
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
+    for arguments in [
+        &["show", "--available", "acme/sales", "1.0.0-p1"][..],
+        &["outdated"],
+        &["prohibits", "acme/catalog", "1.0.0-p1"],
+        &["update", "--lock"],
+        &[
+            "require",
+            "acme/shop:^1.0",
+            "--with-all-dependencies",
+            "--no-install",
+        ],
+    ] {
+        let (answers, said) = answers(arguments);
+        assert_eq!(answers, root("[304]"), "{said}");
+    }
+    composer.composer(&["install"]);
+    assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
+
+    // A new release leaves what is said of the others as it was, and the files of the lazy form are there as well.
+    let uids = || {
+        let root: serde_json::Value =
+            serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+        let versions = root["packages"].as_object().unwrap().values();
+        let uids = versions.flat_map(|versions| versions.as_object().unwrap().values().cloned());
+        uids.map(|version| (version["uid"].as_u64().unwrap(), version))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = uids();
+    assert_eq!(before.len(), 6);
+    assert_eq!(server.stop(), Some(0));
+    upstream.release("1.0.1");
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let after = uids();
+    assert!(after.len() > before.len());
+    assert!(before.iter().all(|(uid, version)| after[uid] == *version));
+    let (changed, said) = answers(&["update", "--no-install"]);
+    assert_eq!(changed, root("[200]"), "{said}");
+    assert_eq!(get(port, "/mirror/p2/acme/sales.json").status, 200);
+}
+
+#[test]
+fn composer_creates_a_project_below_a_sub_path() {
+    let (lab, port) = (Lab::new(), free_port());
+    lab.upstream("modules")
+        .write(
+            "composer.json",
+            r#"{"name": "acme/project", "type": "project", "version": "2.0.0"}"#,
+        )
+        .write("bin/run", "#!/bin/sh\n")
+        .release("2.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{one: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let folder = lab.path("work");
+    std::fs::create_dir(&folder).unwrap();
+    lab.write("work/.home/config.json", r#"{"config": {"secure-http": false}}"#);
+    let url = format!("--repository-url=http://127.0.0.1:{port}/mirror");
+    Project { folder: &folder }.composer(&[
+        "create-project",
+        "--no-secure-http",
+        &url,
+        "acme/project",
+        "shop",
+    ]);
+    assert!(folder.join("shop/bin/run").exists());
+}
+
+#[test]
+fn composer_searches_and_finds_who_provides_a_virtual_package() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    let module = |name: &str, more: &str| {
+        upstream.write(
+            &format!("{name}/composer.json"),
+            &format!(r#"{{"name": "acme/{name}", "version": "1.0.0", {more}}}"#),
+        );
+    };
+    module(
+        "catalog",
+        r#""type": "magento2-module", "description": "Sells Things", "keywords": ["Product"]"#,
+    );
+    module(
+        "log",
+        r#""description": "Notes what is sold", "provide": {"acme/log-implementation": "1.0.0", "ext-log": "*"}, "abandoned": "acme/new-log""#,
+    );
+    upstream.release("1.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    assert_eq!(root["search"], "/mirror/search.json?q=%query%&type=%type%");
+    assert_eq!(root["list"], "/mirror/list.json");
+    assert_eq!(root["providers-api"], "/mirror/providers/%package%.json");
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/log": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let composer = Project { folder: &project };
+    for (query, found) in [
+        (&["sells"][..], &["acme/catalog"][..]),
+        (&["PRODUCT", "things"], &["acme/catalog"]),
+        (&["acme/"], &["acme/catalog", "acme/log"]),
+        (&["acme", "--type", "library"], &["acme/log"]),
+        (&["acme", "--type", "metapackage"], &[]),
+        (&["--only-name", "catalog"], &["acme/catalog"]),
+        (&["--only-vendor", "ac"], &["acme"]),
+        (&["100% + &?"], &[]),
+    ] {
+        let said = composer.composer(&[&["search", "--format=json"], query].concat());
+        let results = &said[said.find("[").unwrap()..=said.rfind(']').unwrap()];
+        let results: Vec<serde_json::Value> = serde_json::from_str(results).unwrap();
+        let names: Vec<_> = results.iter().map(|result| &result["name"]).collect();
+        assert_eq!(names, found, "{query:?}: {said}");
+    }
+    let said = composer.composer(&["search", "notes"]);
+    assert!(said.contains("! Abandoned ! Notes what is sold"), "{said}");
+    let said = composer.composer(&["show", "--available", "acme/*"]);
+    assert!(
+        said.contains("acme/catalog") && said.contains("acme/log"),
+        "{said}"
+    );
+
+    // Composer takes a name that has no version of its own, because the mirror says who provides it.
+    composer.composer(&["update"]);
+    let said = composer.composer(&["require", "acme/log-implementation"]);
+    assert!(said.contains("acme/log-implementation"), "{said}");
+    let required = std::fs::read_to_string(project.join("composer.json")).unwrap();
+    assert!(
+        required.contains(r#""acme/log-implementation": "*""#),
+        "{required}"
+    );
+    let providers = get(port, "/mirror/providers/acme/log-implementation.json");
+    let providers: serde_json::Value = serde_json::from_slice(&providers.body).unwrap();
+    assert_eq!(providers["providers"][0]["name"], "acme/log");
+    assert_eq!(get(port, "/mirror/providers/ext-log.json").status, 404);
+}
+
+#[test]
+fn a_cycle_that_finds_nothing_new_changes_no_file() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let before = lab.volume();
+    lab.build(0);
+    assert_eq!(before, lab.volume());
+
+    // A new tag moves the dates of what it changes, and of nothing else.
+    let server = lab.serve("run", port);
+    let date = |path: &str| get(port, path).header("last-modified").unwrap().to_owned();
+    let paths = [
+        "/mirror/p2/acme/catalog.json",
+        "/mirror/p2/acme/sales.json",
+        "/mirror/packages/acme/sales-1.0.0.zip",
+    ];
+    let dates = paths.map(date);
+    assert_eq!(server.stop(), Some(0));
+    upstream
+        .write(
+            "Catalog/composer.json",
+            r#"{"name": "acme/catalog", "version": "1.2.0"}"#,
+        )
+        .release("1.2.0");
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let now = paths.map(date);
+    assert_ne!(now[0], dates[0]);
+    assert_eq!(now[1..], dates[1..]);
+}
+
+#[test]
+fn responses_have_the_status_and_headers_of_their_kind() {
+    let (lab, port) = (Lab::new(), free_port());
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let _server = lab.serve("run", port);
+    let zip = "/mirror/packages/acme/sales-1.0.0.zip";
+    let answer = get(port, zip);
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/zip"))
+    );
+    assert_eq!(
+        answer.header("content-length").unwrap(),
+        answer.body.len().to_string()
+    );
+    assert!(answer.header("cache-control").unwrap().contains("immutable"));
+    let (etag, date) = (
+        answer.header("etag").unwrap(),
+        answer.header("last-modified").unwrap(),
+    );
+    for (headers, status) in [
+        (format!("If-None-Match: {etag}\r\n"), 304),
+        (format!("If-None-Match: \"x\", W/{etag}\r\n"), 304),
+        ("If-None-Match: *\r\n".to_owned(), 304),
+        ("If-None-Match: \"x\"\r\n".to_owned(), 200),
+        (format!("If-Modified-Since: {date}\r\n"), 304),
+        (
+            "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(),
+            200,
+        ),
+        (
+            format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"),
+            200,
+        ),
+    ] {
+        let answer = request(port, "GET", zip, &headers);
+        assert_eq!(answer.status, status, "{headers}");
+        assert_eq!(answer.body.is_empty(), status == 304, "{headers}");
+    }
+    let head = request(port, "HEAD", zip, "");
+    assert_eq!(
+        (head.status, head.body.len(), head.header("content-length")),
+        (200, 0, answer.header("content-length"))
+    );
+    for (method, path, status) in [
+        ("GET", "/mirror/packages.json", 200),
+        ("GET", "/mirror//packages.json", 200),
+        ("GET", "/mirror/p2/acme/sales~dev.json", 200),
+        ("GET", "/mirror/p2/acme/none.json", 404),
+        ("GET", "/packages.json", 404),
+        ("GET", "/mirror/../mirror/packages.json", 404),
+        ("GET", "/mirror/%2e%2e/%2e%2e/STORE", 404),
+        ("GET", "/mirror/packages.json%00", 404),
+        ("GET", "/mirror/ledger.jsonl/", 404),
+        ("POST", "/mirror/packages.json", 405),
+        ("OPTIONS", "/mirror/packages.json", 204),
+        ("GET", "/-/healthz", 200),
+        ("GET", "/-/readyz", 200),
+    ] {
+        assert_eq!(request(port, method, path, "").status, status, "{method} {path}");
+    }
+    let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    let include = root["includes"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .replace('$', "%24");
+    assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
+}
+
+#[test]
+fn what_composer_downloads_travels_compressed() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("modules");
+    let code = "    public function getProduct(): Product { return $this->product; }\n".repeat(2000);
+    upstream
+        .write(
+            "A/composer.json",
+            r#"{"name": "acme/a", "version": "1.0.0", "description": "compressed"}"#,
+        )
+        .write("A/Model/Product.php", &format!("<?php\n{code}"))
+        .release("1.0.0");
+    lab.configure(
+        port,
+        "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
+    );
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let zip = "/mirror/packages/acme/a-1.0.0.zip";
+    let (stored, sent) = (
+        get(port, zip),
+        request(port, "GET", zip, "Accept-Encoding: deflate, gzip, br, zstd\r\n"),
+    );
+    assert_eq!(stored.header("content-encoding"), None);
+    assert_eq!(sent.header("content-encoding"), Some("zstd"));
+    assert!(sent.body.len() * 10 < stored.body.len() * 3);
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    Project { folder: &project }.composer(&["update"]);
+    let installed = std::fs::read_to_string(project.join("vendor/acme/a/Model/Product.php")).unwrap();
+    assert_eq!(installed, format!("<?php\n{code}"));
+}
+
+#[test]
+fn metrics_tell_of_cycles_and_the_log_of_requests() {
+    let port = free_port();
+    let lab = Lab::new();
+    let upstream = shop(&lab);
+    upstream.release("not-a-version");
+    lab.configure(port, SOURCE);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &format!("{config}log: {{access: full}}\n"));
+    let server = lab.serve("run", port);
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let text = loop {
+        let text = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+        if text.contains(r#"mirror_state{repository="acme",state="fresh"} 1"#) {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "no fresh repository in\n{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        value.trim().parse::<f64>().unwrap()
+    };
+    assert!(value(r#"mirror_snapshot_number{repository="acme"}"#) >= 1.0);
+    assert!(value(r#"mirror_snapshot_age_seconds{repository="acme"}"#) < 3600.0);
+    assert!(value(r#"mirror_releases{repository="acme"}"#) >= 5.0);
+    assert_eq!(value(r#"mirror_refs{outcome="failed",repository="acme"}"#), 0.0);
+    assert!(value(r#"mirror_cycle_stage_duration_seconds{repository="acme",stage="fetch"}"#) > 0.0);
+    let success = value(r#"mirror_cycle_last_success_timestamp_seconds{repository="acme"}"#);
+    assert!(value(r#"mirror_cycle_next_timestamp_seconds{repository="acme"}"#) > success);
+    assert_eq!(value("mirror_scrub_damaged_archives"), 0.0);
+
+    let secret = "Authorization: Basic c2VjcmV0OnNlY3JldA==\r\nUser-Agent: Composer/2\r\n";
+    let answer = request(port, "GET", "/mirror/packages.json?token=hidden", secret);
+    assert_eq!(answer.status, 200);
+    assert_eq!(server.stop(), Some(0));
+    let log = std::fs::read_to_string(lab.path("log")).unwrap();
+    assert!(!log.contains("c2VjcmV0") && !log.contains("hidden"), "{log}");
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let line = lines
+        .iter()
+        .find(|line| line["path"] == "/mirror/packages.json")
+        .unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(
+        (&line["status"], &line["route"], &line["client"], &line["method"]),
+        (
+            &200.into(),
+            &"metadata".into(),
+            &"127.0.0.1".into(),
+            &"GET".into()
+        )
+    );
+    assert_eq!(line["bytes"], answer.body.len());
+}
+
+#[test]
+fn a_private_repository_is_read_with_a_password_or_a_token_only() {
+    use base64::Engine as _;
+    let hash = |password: &str| {
+        let code = format!("echo password_hash('{password}', PASSWORD_BCRYPT, ['cost' => 5]);");
+        run(Command::new("php").args(["-r", &code]))
+    };
+    let basic = |pair: &str| {
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        format!("Authorization: Basic {pair}\r\n")
+    };
+    let port = free_port();
+    let lab = Lab::new();
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write(
+        "mirror.yaml",
+        &config.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users"),
+    );
+    lab.write("users", &format!("ana:{}\n", hash("first")));
+    lab.build(0);
+    let _server = lab.serve("serve", port);
+    let paths = [
+        "/mirror/packages.json",
+        "/mirror/packages/acme/catalog-1.0.0.zip",
+        "/mirror/mirror.json",
+        "/mirror/nothing",
+        "/mirror",
+        "/mirror/",
+        "//mirror/%70ackages.json",
+    ];
+    for path in paths {
+        let refused = get(port, path);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Basic "));
+        assert_eq!(request(port, "GET", path, &basic("ana:second")).status, 401);
+    }
+    let read = request(port, "GET", paths[1], &basic("ana:first"));
+    assert_eq!(read.status, 200);
+    assert_eq!(
+        (
+            read.header("cache-control"),
+            read.header("access-control-allow-origin")
+        ),
+        (Some("private, max-age=31536000, immutable"), None)
+    );
+
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let auth = |kind: &str, value: &str| {
+        lab.write(
+            "project/auth.json",
+            &format!(r#"{{"{kind}": {{"127.0.0.1:{port}": {value}}}}}"#),
+        );
+    };
+    auth("http-basic", r#"{"username": "ana", "password": "first"}"#);
+    Project { folder: &project }.composer(&["update"]);
+    assert!(project.join("vendor/acme/catalog/composer.json").exists());
+
+    // Another password, and a token beside it: taken over while running.
+    let token = mirror::util::digest::Sha256::of(b"long-and-random");
+    lab.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while request(port, "GET", paths[0], &basic("ana:second")).status != 200 {
+        assert!(Instant::now() < deadline, "the new password is taken");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(request(port, "GET", paths[0], &basic("ana:first")).status, 401);
+    std::fs::remove_dir_all(project.join("vendor")).unwrap();
+    std::fs::remove_dir_all(project.join(".home")).unwrap();
+    auth("bearer", r#""long-and-random""#);
+    Project { folder: &project }.composer(&["install"]);
+    assert!(project.join("vendor/acme/catalog/composer.json").exists());
+
+    // What cannot be read changes nothing, and is named.
+    lab.write("users", "ana:second\n");
+    while !std::fs::read_to_string(lab.path("log"))
+        .unwrap()
+        .contains("the users before stay")
+    {
+        assert!(Instant::now() < deadline, "it is named");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(request(port, "GET", paths[0], &basic("ana:second")).status, 200);
+}
+
+/// Serves the same bytes to everybody, whatever is asked for.
+fn elsewhere(bytes: Vec<u8>) -> u16 {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let stream = stream.get_mut();
+            stream
+                .write_all(head.as_bytes())
+                .and_then(|()| stream.write_all(&bytes))
+                .ok();
+        }
+    });
+    port
+}
+
+#[test]
+fn hints_reach_composer_and_change_with_the_configuration() {
+    let port = free_port();
+    let lab = Lab::new();
+    shop(&lab);
+    lab.configure(port, SOURCE);
+    lab.build(0);
+    let zip = std::fs::read(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    let other = elsewhere(zip);
+    let hints = format!(
+        "recipe: ./recipe.yaml, hints: {{mirrors: [{{dist_url: 'http://127.0.0.1:{other}/%package%-%prettyVersion%.%type%'}}], warnings: [{{message: Move on, versions: '>=2'}}, {{message: Not for you, versions: '<2'}}], infos: [{{message: All is well}}]}}"
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &config.replace("recipe: ./recipe.yaml", &hints));
+    let before = lab.volume();
+    lab.build(0);
+    let with_hints = lab.volume();
+    assert_ne!(before, with_hints, "the hints are published");
+    lab.build(0);
+    assert_eq!(lab.volume(), with_hints, "once");
+
+    let _server = lab.serve("serve", port);
+    // The archive is gone here: it comes from where the mirrors entry says.
+    std::fs::remove_file(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    lab.write("project/composer.json", &format!(
+        r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
+            "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+    ));
+    let project = lab.path("project");
+    let said = Project { folder: &project }.composer(&["update"]);
+    assert!(said.contains("Move on") && said.contains("All is well"), "{said}");
+    assert!(!said.contains("Not for you"), "{said}");
+    assert!(project.join("vendor/acme/catalog/Model/Product.php").exists());
+
+    lab.write(
+        "mirror.yaml",
+        &config.replace(
+            "recipe: ./recipe.yaml",
+            "recipe: ./recipe.yaml, hints: {mirrors: [{dist_url: /x}], infos: [{message: a, versions: '~'}]}",
+        ),
+    );
+    let refused = lab.mirror("check");
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.contains("hints.mirrors[0].dist_url: expected the URL of an archive"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("hints.infos[0].versions: expected a constraint"),
+        "{refused}"
+    );
+}

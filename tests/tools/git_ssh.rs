@@ -1,0 +1,174 @@
+//! ssh against a real sshd: keys, host keys, and what git says at the other end.
+
+use std::net::TcpListener;
+
+use mirror::config::Secret;
+use mirror::git::{Cause, Credential};
+
+use crate::support::fetch::{Mirror, names, unmixed};
+use crate::support::git::Upstream;
+use crate::support::ssh::Server;
+
+struct Setup {
+    upstream: Upstream,
+    server: Server,
+    mirror: Mirror,
+}
+
+fn setup() -> Setup {
+    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
+    let server = Server::start();
+    let mut mirror = Mirror::new();
+    let mut credential = Credential::new(&server.url("/".as_ref())).expect("a url");
+    credential.private_key_file = Some(server.file("client"));
+    credential.known_hosts_file = Some(server.file("known_hosts"));
+    mirror.settings.credentials = vec![credential];
+    Setup {
+        upstream,
+        server,
+        mirror,
+    }
+}
+
+impl Setup {
+    fn url(&self) -> String {
+        self.server.url(&self.upstream.path())
+    }
+
+    fn cause(&self) -> Cause {
+        self.mirror.cause(&self.url())
+    }
+
+    fn credential(&mut self) -> &mut Credential {
+        &mut self.mirror.settings.credentials[0]
+    }
+}
+
+#[test]
+fn a_key_logs_in_and_tags_come_shallow() {
+    let s = setup();
+    let fetched = s.mirror.fetch(&s.url()).expect("a fetch");
+    assert_eq!(fetched.new.len(), 2);
+    assert!(s.mirror.path().join("shallow").exists());
+    for n in 0..30 {
+        s.upstream.release(&format!("2.{n:02}"));
+    }
+    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").new.len(), 30);
+    s.upstream.release("3.0");
+    let fetched = s.mirror.fetch(&s.url()).expect("a fetch");
+    assert_eq!(names(&fetched.new), ["refs/tags/3.0"]);
+    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").unchanged, 33);
+    assert_eq!(s.mirror.versions().len(), 33);
+}
+
+#[test]
+fn a_full_clone_works_too() {
+    let mut s = setup();
+    s.mirror.settings.shallow = false;
+    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.upstream.release("1.2");
+    s.mirror.fetch(&s.url()).expect("a fetch");
+    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+}
+
+#[test]
+fn a_locked_rsa_key_needs_its_passphrase() {
+    let mut s = setup();
+    s.server.key("locked", "rsa", "open sesame");
+    s.server.authorize("locked");
+    s.credential().private_key_file = Some(s.server.file("locked"));
+    let text = s.cause().to_string();
+    assert!(text.contains("needs a passphrase"), "{text}");
+    s.credential().passphrase = Some(Secret::File(s.server.write("passphrase", "sesame\n")));
+    let text = s.cause().to_string();
+    assert!(
+        text.contains("is the passphrase the right one?") && !text.contains("sesame"),
+        "{text}"
+    );
+    s.server.write("passphrase", "open sesame\n");
+    s.mirror.fetch(&s.url()).expect("a fetch");
+}
+
+#[test]
+fn a_stranger_is_refused() {
+    let mut s = setup();
+    s.credential().private_key_file = Some(s.server.file("stranger"));
+    s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
+    let error = s.mirror.fails(&s.url());
+    assert!(
+        matches!(
+            error.cause,
+            Cause::Denied {
+                credential: Some(_),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(!format!("{error:?}").contains("wr0ng"));
+}
+
+#[test]
+fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
+    let s = setup();
+    let line = s.server.known_hosts_line("host.pub");
+    s.server.write("known_hosts", "other.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n");
+    let error = s.mirror.fails(&s.url());
+    assert!(matches!(error.cause, Cause::HostKeyUnknown { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("add the line: {}", line.trim_end())),
+        "{error}"
+    );
+
+    s.server
+        .write("known_hosts", &s.server.known_hosts_line("client.pub"));
+    let error = s.mirror.fails(&s.url());
+    assert!(matches!(error.cause, Cause::HostKeyChanged { .. }), "{error:?}");
+
+    // What the hint says helps.
+    s.server.write("known_hosts", &line);
+    s.mirror.fetch(&s.url()).expect("a fetch");
+}
+
+#[test]
+fn known_hosts_must_be_configured_and_readable() {
+    let mut s = setup();
+    s.credential().known_hosts_file = Some("/no/such/file".into());
+    assert!(matches!(s.cause(), Cause::File { .. }));
+    s.credential().known_hosts_file = None;
+    let error = s.mirror.fails(&s.url());
+    assert!(matches!(error.cause, Cause::NoKnownHosts { .. }));
+    assert!(error.to_string().contains("`ssh-keyscan -p "), "{error}");
+    s.mirror.settings.credentials.clear();
+    assert!(matches!(s.cause(), Cause::NoKnownHosts { .. }));
+}
+
+#[test]
+fn what_the_remote_git_says_is_passed_on() {
+    let s = setup();
+    let cause = s.mirror.cause(&s.server.url("/no/such/repo.git".as_ref()));
+    assert!(matches!(cause, Cause::Remote { .. }), "{cause:?}");
+    assert!(
+        cause
+            .to_string()
+            .contains("does not appear to be a git repository"),
+        "{cause}"
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_or_silent_is_named() {
+    let mut s = setup();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let mut anywhere = Credential::new(&format!("ssh://{address}/")).expect("a url");
+    anywhere.known_hosts_file = Some(s.server.file("known_hosts"));
+    s.mirror.settings.credentials.push(anywhere);
+    s.mirror.settings.timeout = std::time::Duration::from_millis(300);
+    let url = format!("ssh://git@{address}/x.git");
+    assert!(matches!(s.mirror.cause(&url), Cause::Timeout { .. }));
+    drop(silent);
+    assert!(matches!(s.mirror.cause(&url), Cause::Unreachable { .. }));
+}

@@ -1,0 +1,13 @@
+//! Tests with programs of others: Composer, PHP, sshd, curl, openssl, strace, promtool, Chromium. `tests/run tools` installs them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod composer_client;
+mod git_ssh;
+mod hostile_requests;
+mod metadata;
+mod pages;
+mod server;
+mod store;
+mod tls;

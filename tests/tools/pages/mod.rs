@@ -1,0 +1,524 @@
+//! The pages in a real browser: Debian's chromium without a screen, driven over WebDriver.
+
+mod accessibility;
+mod browser;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{self, Lab, free_port, get, request};
+use browser::{Browser, LONG};
+use jiff::Timestamp;
+use mirror::composer::Manifest;
+use mirror::config::{Hints, Metadata};
+use mirror::metadata::{BaseUrl, PackageSummary, PackageVersion, RepositoryInfo, pages};
+use mirror::recipe::Note;
+use mirror::server::{ContentKind, PublishedSite, RepositorySite, Resource, Server, Settings, Site};
+use mirror::telemetry::Metrics;
+use mirror::util::compression::{Coding, Effort};
+use mirror::util::digest::{Sha1, Sha256};
+use serde_json::{Value, json};
+
+const HOSTILE: &str =
+    r#"<script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">"</title>'&lt;"#;
+
+fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
+    let mut manifest = manifest;
+    manifest["name"] = name.into();
+    PackageVersion {
+        number: 1,
+        manifest: Manifest::parse(manifest.to_string().as_bytes()).unwrap(),
+        version: version.parse().unwrap(),
+        path: format!("packages/{name}-{version}.zip"),
+        sha1: Sha1([7; 20]),
+        committed: "2024-05-06T07:08:09Z".parse::<Timestamp>().unwrap(),
+        size: 12_345,
+        commit: "c0ffee".into(),
+        is_nightly: false,
+        source: "upstream".into(),
+        published: "2024-05-07T07:08:09Z".parse().unwrap(),
+    }
+}
+
+/// One about a version that is there, one about none.
+fn notes() -> Vec<Note> {
+    let note = |versions: &str, text: &str| {
+        serde_json::from_value(json!({"package": "acme/framework", "versions": [versions], "note": text, "see": "https://upstream.example/1"}))
+            .unwrap()
+    };
+    vec![
+        note("1.0.0", "Install it <b>twice</b>."),
+        note("9.9.9", "Nobody has it."),
+    ]
+}
+
+/// A server of the pages of `packages` packages: among them a project, and one with a hostile description.
+struct Mirror {
+    port: u16,
+    files: BTreeMap<String, Vec<u8>>,
+    _folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Mirror {
+    fn of(packages: usize) -> Self {
+        let mut all = BTreeMap::new();
+        for i in 0..packages {
+            let name = format!(
+                "acme/module-{}-{i:04}",
+                ["catalog", "sales", "checkout", "store"][i % 4]
+            );
+            let text = json!({"type": "magento2-module", "description": format!("Part {i} of the shop"), "require": {"acme/framework": "1.0.0"}});
+            all.insert(name.clone(), vec![version(&name, "1.0.0", text)]);
+        }
+        let framework =
+            json!({"type": "magento2-library", "description": HOSTILE, "require": {"php": HOSTILE}});
+        all.insert(
+            "acme/framework".into(),
+            vec![
+                version("acme/framework", "1.1.0", framework.clone()),
+                version("acme/framework", "1.0.0", framework),
+            ],
+        );
+        let project = version("acme/project", "2.4.8", json!({"type": "project"}));
+        all.insert("acme/project".into(), vec![project]);
+        let port = free_port();
+        let base = BaseUrl::new(format!("http://127.0.0.1:{port}/shop/").parse().unwrap());
+        let (notes, hints) = (notes(), Hints::default());
+        let said = RepositoryInfo {
+            base: &base,
+            metadata: Metadata::Inline,
+            hints: &hints,
+            notes: &notes,
+            is_private: false,
+        };
+        let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), PackageSummary::new(versions)?));
+        let summaries = all.iter().filter_map(of).collect();
+        let view = pages::View::new(&said, &summaries);
+        let files = pages::render(&view, |name| all.get(name).map(Vec::as_slice));
+        let files = files.into_iter().map(|(path, text)| (path, text.unwrap()));
+        Self::serve(port, files.collect())
+    }
+
+    fn serve(port: u16, files: BTreeMap<String, Vec<u8>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut resources = Vec::new();
+        for (path, bytes) in &files {
+            let file = folder.path().join(path.replace('/', "_"));
+            std::fs::write(&file, bytes).unwrap();
+            resources.push(Resource {
+                path: path.clone(),
+                file,
+                size: bytes.len() as u64,
+                sha256: Sha256::of(bytes),
+                last_modified: 1_645_567_342,
+                kind: match path.rsplit('.').next() {
+                    Some("css") => ContentKind::Style,
+                    Some("js") => ContentKind::Script,
+                    _ => ContentKind::Page,
+                },
+                variants: Vec::new(),
+            });
+        }
+        let published = PublishedSite::default();
+        published.replace(
+            Site::new([RepositorySite {
+                name: "shop".into(),
+                base_path: "/shop/".into(),
+                resources: Some(resources),
+            }])
+            .unwrap(),
+        );
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let settings = Settings {
+            listen: vec![([127, 0, 0, 1], port).into()],
+            ..Settings::default()
+        };
+        let server = runtime
+            .block_on(Server::bind(
+                settings,
+                published,
+                Metrics::new(Path::new("/")).unwrap(),
+            ))
+            .unwrap();
+        runtime.spawn(server.run(std::future::pending()));
+        Self {
+            port,
+            files,
+            _folder: folder,
+            _runtime: runtime,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/shop/{path}", self.port)
+    }
+}
+
+const SHOWN: &str = "[...document.querySelectorAll('#list li')].filter(row => !row.hidden).length";
+
+#[test]
+fn people_search_by_typing_and_walk_with_the_keyboard() {
+    let mirror = Mirror::of(5000);
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&mirror.url(""));
+    assert_eq!(browser.value(SHOWN), 5002);
+    browser.picture("main-wide.png");
+    browser.keys("/");
+    assert_eq!(browser.text("document.activeElement.id"), "query");
+    browser.keys("SALES 0001");
+    browser.wait(&format!("{SHOWN} === 1"));
+    assert_eq!(
+        browser.text("document.getElementById('found').textContent"),
+        "1 of 5002 packages"
+    );
+    browser.picture("search.png");
+    // Arrow down, then escape (WebDriver's codes).
+    browser.keys("\u{e015}");
+    assert_eq!(
+        browser.text("document.activeElement.textContent"),
+        "acme/module-sales-0001"
+    );
+    browser.keys("\u{e00c}");
+    browser.wait(&format!("{SHOWN} === 5002"));
+    // By type, and by description.
+    browser.keys("magento2-library");
+    browser.wait(&format!("{SHOWN} === 1"));
+    browser.keys("\u{e00c}0017 shop");
+    browser.wait(&format!("{SHOWN} === 1"));
+    browser.keys("\u{e007}");
+    browser.wait("document.querySelector('h1').textContent === 'acme/module-sales-0017'");
+}
+
+#[test]
+fn commands_are_copied_with_one_press() {
+    let mirror = Mirror::of(3);
+    let browser = Browser::start(&[], json!({}));
+    browser.open(&mirror.url(""));
+    browser.post(
+        "/goog/cdp/execute",
+        &json!({"cmd": "Browser.grantPermissions", "params": {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}}),
+    );
+    let command = format!(
+        "composer create-project --repository={} acme/project=2.4.8 shop",
+        mirror.url("")
+    );
+    let block = "[...document.querySelectorAll('.copy')].find(b => b.textContent.includes('create-project'))";
+    assert_eq!(
+        browser.text(&format!("{block}.querySelector('code').textContent")),
+        command
+    );
+    browser.value(&format!("{block}.querySelector('button').focus()"));
+    browser.keys("\u{e007}");
+    browser.wait(&format!(
+        "{block}.querySelector('button').textContent === 'Copied'"
+    ));
+    let read = json!({"script": "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(String(e)))", "args": []});
+    assert_eq!(browser.post("/execute/async", &read), command);
+}
+
+#[test]
+fn what_upstream_writes_stays_text() {
+    let mirror = Mirror::of(3);
+    let browser = Browser::start(&[], json!({}));
+    for path in ["", "package/acme/framework.html"] {
+        browser.open(&mirror.url(path));
+        browser.wait("document.readyState === 'complete'");
+        assert_eq!(
+            browser.value("document.querySelectorAll('main script, main img').length"),
+            0
+        );
+        assert!(
+            browser
+                .text("document.body.textContent")
+                .contains("<script>document.title='pwned'"),
+            "{path}"
+        );
+        assert_ne!(browser.text("document.title"), "pwned", "{path}");
+    }
+    // The package's page: every version, what it needs, and who needs it.
+    assert_eq!(browser.value("document.querySelectorAll('details').length"), 2);
+    assert_eq!(
+        browser.text("document.querySelector('.copy code').textContent"),
+        "composer require acme/framework:1.1.0"
+    );
+    assert!(
+        browser
+            .text("document.querySelector('#required-by').parentElement.textContent")
+            .contains("acme/module-sales-0001")
+    );
+    browser.picture("package.png");
+    // The policy holds even where a page were wrong.
+    browser.value("document.body.append(Object.assign(document.createElement('script'), {textContent: \"document.title='pwned'\"}))");
+    assert_ne!(browser.text("document.title"), "pwned");
+}
+
+#[test]
+fn pages_fit_a_phone_and_the_night() {
+    let mirror = Mirror::of(30);
+    let browser = Browser::start(&["--window-size=500,800"], json!({}));
+    let emulate = |command: &str, parameters: Value| {
+        browser.post(
+            "/goog/cdp/execute",
+            &json!({"cmd": command, "params": parameters}),
+        );
+    };
+    emulate(
+        "Emulation.setDeviceMetricsOverride",
+        json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true}),
+    );
+    let ground = "getComputedStyle(document.body).backgroundColor";
+    for path in ["", "package/acme/framework.html"] {
+        browser.open(&mirror.url(path));
+        assert_eq!(browser.value("innerWidth"), 360);
+        assert_eq!(
+            browser.value("document.documentElement.scrollWidth"),
+            360,
+            "{path} is wider than the phone"
+        );
+        assert_eq!(browser.text(ground), "rgb(255, 255, 255)");
+    }
+    emulate(
+        "Emulation.setEmulatedMedia",
+        json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]}),
+    );
+    assert_eq!(browser.text(ground), "rgb(20, 23, 28)");
+    browser.open(&mirror.url(""));
+    browser.picture("phone-dark.png");
+}
+
+#[test]
+fn pages_are_whole_without_script() {
+    let mirror = Mirror::of(30);
+    let browser = Browser::start(
+        &[],
+        json!({"profile.managed_default_content_settings.javascript": 2}),
+    );
+    browser.open(&mirror.url(""));
+    // WebDriver's own script still runs; the page's did not, or it would have offered its buttons.
+    assert_eq!(
+        browser.value("document.querySelectorAll('.copy button:not([hidden])').length"),
+        0
+    );
+    assert_eq!(browser.value("document.getElementById('search').hidden"), true);
+    assert_eq!(browser.value("document.querySelectorAll('#list a').length"), 32);
+    browser.open(&mirror.url("package/acme/framework.html"));
+    assert_eq!(browser.value("document.querySelectorAll('details dl').length"), 2);
+}
+
+#[test]
+fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
+    let mirror = Mirror::of(5000);
+    for coding in Coding::ALL {
+        let packed = |path: &str| {
+            let text = &mirror.files[path];
+            let packed = coding.encode(
+                Effort::Thorough,
+                text.len() as u64,
+                &mut text.as_slice(),
+                Vec::new(),
+            );
+            packed.unwrap().len()
+        };
+        let wire = packed("index.html") + packed("pages/style.css") + packed("pages/script.js");
+        println!("{}: {wire} bytes", coding.name());
+        assert!(wire < 100_000, "{}: {wire} bytes", coding.name());
+    }
+}
+
+#[test]
+fn versions_that_need_a_work_around_say_so() {
+    let mirror = Mirror::of(1);
+    let page = |path: &str| String::from_utf8(mirror.files[path].clone()).unwrap();
+    let (main, package) = (page("index.html"), page("package/acme/framework.html"));
+    assert!(
+        main.contains("acme/framework</a> 1.0.0: Install it &lt;b&gt;twice&lt;/b&gt;."),
+        "{main}"
+    );
+    assert!(main.contains(r#"href="https://upstream.example/1""#), "{main}");
+    assert!(!main.contains("Nobody has it"), "{main}");
+    assert_eq!(package.matches("Install it &lt;b&gt;twice&lt;/b&gt;.").count(), 1);
+    let (_, old) = package
+        .split_once(r#"id="v1.0.0""#)
+        .expect("the older version is the last");
+    assert!(old.contains("Install it"), "{package}");
+}
+
+const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n  - name: gone\n    git: https://git.example/gone\n    packages: [{one: ''}]\n";
+
+#[test]
+fn the_state_is_told_to_monitors_and_people() {
+    let (lab, port) = (Lab::new(), free_port());
+    let upstream = lab.upstream("good");
+    upstream
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.configure(port, SOURCE);
+    lab.build(1);
+    let server = lab.serve("serve", port);
+    let told = |path: &str| {
+        let until = Instant::now() + LONG;
+        loop {
+            let answer = get(port, path);
+            if answer.status == 200 {
+                return answer;
+            }
+            assert!(Instant::now() < until, "{path}: {}", answer.status);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let answer = told("/mirror/mirror.json");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let parse = |answer: &lab::Answer| serde_json::from_slice::<Value>(&answer.body).unwrap();
+    let state = parse(&answer);
+    assert_eq!(state["schema"], 1);
+    let repository = &state["repository"];
+    assert_eq!(repository["state"], "incomplete");
+    assert_eq!(repository["succeeded"], Value::Null);
+    assert_eq!(repository["counts"]["releases"], 1);
+    assert_eq!(repository["sources"]["good"]["newest_ref"], "1.0.0");
+    // Where this mirror fetches it from is nobody's affair.
+    let error = repository["sources"]["gone"]["error"].as_str().unwrap();
+    assert!(error.contains("https://git.example/gone"), "{error}");
+    let local = lab.path("git").display().to_string();
+    for path in ["mirror.json", "status.html"] {
+        let said = String::from_utf8(told(&format!("/mirror/{path}")).body).unwrap();
+        assert!(!said.contains(&local), "{path}: {said}");
+    }
+    assert_eq!(repository["newest"][0]["name"], "acme/good");
+    // Not a single check was complete: there is no last one to tell.
+    assert_eq!(get(port, "/mirror/lastsync").status, 404);
+
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
+    assert!(
+        browser
+            .text("document.querySelector('.verdict').textContent")
+            .contains("not complete")
+    );
+    assert!(
+        browser
+            .text("document.querySelector('tbody').textContent")
+            .contains("gone")
+    );
+    browser.wait("document.querySelector('dd').textContent.includes(' ago')");
+    browser.picture("status.png");
+
+    // It is mended: another process builds, and this one tells, without new metadata of what did not change.
+    lab.upstream("gone")
+        .write("composer.json", r#"{"name": "acme/gone", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.build(0);
+    let until = Instant::now() + LONG;
+    let fresh = loop {
+        let state = parse(&get(port, "/mirror/mirror.json"));
+        if state["repository"]["state"] == "fresh" {
+            break state;
+        }
+        assert!(Instant::now() < until, "{state:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let seconds = |path: &str| {
+        String::from_utf8(told(path).body)
+            .unwrap()
+            .trim()
+            .parse::<i64>()
+            .unwrap()
+    };
+    let succeeded: Timestamp = fresh["repository"]["succeeded"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(seconds("/mirror/lastsync"), succeeded.as_second());
+    assert!(seconds("/mirror/lastupdate") > 0);
+    let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
+    assert!(trace.contains("Upstream-Complete: yes\n"), "{trace}");
+
+    // An idle cycle moves the last check, and no date of the metadata.
+    let dated = || {
+        let answer = get(port, "/mirror/p2/acme/good.json");
+        answer.header("last-modified").unwrap().to_owned()
+    };
+    let before = (dated(), lab.volume());
+    lab.build(0);
+    assert_eq!((dated(), lab.volume()), before);
+    let conditional = request(
+        port,
+        "GET",
+        "/mirror/p2/acme/good.json",
+        &format!("If-Modified-Since: {}\r\n", before.0),
+    );
+    assert_eq!(conditional.status, 304);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Upstream stands still: a git server that takes connections and says nothing.
+#[test]
+fn what_a_cycle_does_is_shown_while_it_does_it() {
+    let (lab, port) = (Lab::new(), free_port());
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = lab.upstream("good");
+    upstream
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    lab.configure(
+        port,
+        &SOURCE.replace(
+            "https://git.example/gone",
+            &format!("http://{}/gone", silent.local_addr().unwrap()),
+        ),
+    );
+    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    lab.write("mirror.yaml", &config.replace("timeout: 2s", "timeout: 60s"));
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror
+        .arg("run")
+        .arg("--config")
+        .arg(lab.path("mirror.yaml"))
+        .stderr(Stdio::null());
+    let server = lab::Running::of(mirror.spawn().unwrap());
+    let until = Instant::now() + LONG;
+    let said = loop {
+        assert!(Instant::now() < until, "no cycle runs");
+        std::thread::sleep(Duration::from_millis(20));
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            continue;
+        }
+        let answer = get(port, "/mirror/progress.json");
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if said["running"]["sources"]["done"] == 1 {
+            break said;
+        }
+    };
+    assert_eq!(
+        (&said["schema"], &said["running"]["stage"]),
+        (&json!(1), &json!("fetch"))
+    );
+    assert_eq!(said["running"]["sources"]["all"], 2);
+    let metrics = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+    assert!(
+        metrics.contains(r#"mirror_cycle_fetched_sources{repository="acme"} 1"#),
+        "{metrics}"
+    );
+
+    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
+    let place = "document.getElementById('progress')";
+    browser.wait(&format!(
+        "{place}.textContent.startsWith('Fetching: 1 of 2 sources')"
+    ));
+    assert_eq!(browser.value(&format!("{place}.hidden")), false);
+    // The connection breaks, the source fails, and the cycle ends.
+    drop(silent.accept().unwrap());
+    drop(silent);
+    browser.wait(&format!("{place}.textContent.startsWith('The cycle has ended')"));
+    let said: Value = serde_json::from_slice(&get(port, "/mirror/progress.json").body).unwrap();
+    assert_eq!(said["running"], Value::Null);
+    let next: Timestamp = said["next"].as_str().unwrap().parse().unwrap();
+    assert!(next > Timestamp::now(), "{next}");
+    let metrics = String::from_utf8(get(port, "/-/metrics").body).unwrap();
+    assert!(!metrics.contains("mirror_cycle_fetched_sources{"), "{metrics}");
+    assert_eq!(server.stop(), Some(0));
+}

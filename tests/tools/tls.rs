@@ -1,0 +1,293 @@
+//! HTTPS with the real curl and the real Composer: certificates that change, protocols, addresses.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{Lab, Project, free_port, get};
+use crate::support::tls::Authority;
+use mirror::config::Address;
+use mirror::server::healthcheck::{Probe, check};
+use mirror::server::{PublishedSite, Server, Settings, Tls};
+use mirror::telemetry::Metrics;
+use tokio::runtime::Runtime;
+
+/// Patience on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Mirror {
+    plain: SocketAddr,
+    tls: Vec<SocketAddr>,
+    _runtime: Runtime,
+}
+
+fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Result<Server> {
+    let settings = Settings {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        tls: Some(Tls {
+            listen: vec![([127, 0, 0, 1], 0).into(), "[::1]:0".parse().unwrap()],
+            certificate: files.0,
+            key: files.1,
+            http2,
+        }),
+        header_timeout: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let metrics = Metrics::new(Path::new("/"))?;
+    runtime.block_on(Server::bind(settings, PublishedSite::default(), metrics))
+}
+
+impl Mirror {
+    fn start(files: (PathBuf, PathBuf), http2: bool) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let server = bind(&runtime, files, http2).unwrap();
+        let addresses = server.addresses().iter().map(|address| match address {
+            Address::Tcp(address) => *address,
+            Address::Unix(_) => unreachable!("none is configured"),
+        });
+        let addresses: Vec<_> = addresses.collect();
+        runtime.spawn(server.run(std::future::pending()));
+        Self {
+            plain: addresses[0],
+            tls: addresses[1..].to_vec(),
+            _runtime: runtime,
+        }
+    }
+
+    /// The status and the version of HTTP that curl gets, trusting `authority`.
+    fn curl(&self, to: SocketAddr, authority: &Authority, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new("curl")
+            .args([
+                "-sS",
+                "--max-time",
+                "20",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code} %{http_version}",
+            ])
+            .arg("--cacert")
+            .arg(authority.ca_file())
+            .args(arguments)
+            .arg(format!("https://localhost:{}/-/healthz", to.port()))
+            .args(["--resolve", &format!("localhost:{}:{}", to.port(), to.ip())])
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+}
+
+#[test]
+fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), false);
+    for address in &mirror.tls {
+        for arguments in [
+            &["--http1.1"][..],
+            &["--http2"],
+            &["--tlsv1.2", "--tls-max", "1.2"],
+        ] {
+            assert_eq!(mirror.curl(*address, &authority, arguments).unwrap(), "200 1.1");
+        }
+    }
+    let stranger = Authority::new();
+    assert!(
+        mirror
+            .curl(mirror.tls[0], &stranger, &[])
+            .unwrap_err()
+            .contains("certificate")
+    );
+    check(&mirror.plain.into(), Probe::Health, LONG).unwrap();
+    assert!(
+        check(&mirror.tls[0].into(), Probe::Health, LONG).is_err(),
+        "no HTTP where HTTPS is spoken"
+    );
+}
+
+#[test]
+fn http_2_is_offered_only_where_it_is_wanted() {
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), true);
+    assert_eq!(
+        mirror.curl(mirror.tls[0], &authority, &["--http2"]).unwrap(),
+        "200 2"
+    );
+    assert_eq!(
+        mirror.curl(mirror.tls[0], &authority, &["--http1.1"]).unwrap(),
+        "200 1.1"
+    );
+}
+
+/// Also without ALPN, and against what it chose.
+#[test]
+fn http_2_that_is_not_agreed_on_is_refused() {
+    let authority = Authority::new();
+    for http2 in [true, false] {
+        let mirror = Mirror::start(authority.server_files(), http2);
+        for offered in [&[][..], &["-alpn", "http/1.1"]] {
+            let mut client = Command::new("openssl")
+                .args(["s_client", "-quiet", "-connect", &mirror.tls[0].to_string()])
+                .args(offered)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut asks = client.stdin.take().unwrap();
+            asks.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                .unwrap();
+            let answer = client.wait_with_output().unwrap().stdout;
+            assert!(
+                answer.starts_with(b"HTTP/1.1 505 "),
+                "{http2} {offered:?}: {}",
+                String::from_utf8_lossy(&answer)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let mirror = Mirror::start(first.server_files(), false);
+    let (certificate, key) = first.server_files();
+    let ask = |authority| mirror.curl(mirror.tls[0], authority, &[]);
+    assert_eq!(ask(&first).unwrap(), "200 1.1");
+
+    // The certificate of somebody else's key, and then none at all: longer than a few looks.
+    for broken in [
+        std::fs::read(second.server_files().0).unwrap(),
+        b"nonsense".to_vec(),
+    ] {
+        std::fs::write(&certificate, broken).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            assert_eq!(ask(&first).unwrap(), "200 1.1", "the pair before stays in use");
+        }
+    }
+    std::fs::copy(second.server_files().0, &certificate).unwrap();
+    std::fs::copy(second.server_files().1, &key).unwrap();
+    let deadline = Instant::now() + LONG;
+    while ask(&second).is_err() {
+        assert!(Instant::now() < deadline, "the new pair is taken");
+    }
+    assert!(ask(&first).is_err());
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_is_named_at_the_start() {
+    let runtime = Runtime::new().unwrap();
+    let (one, other) = (Authority::new(), Authority::new());
+    let refused = |certificate: PathBuf, key: PathBuf| {
+        format!("{:#}", bind(&runtime, (certificate, key), false).err().unwrap())
+    };
+    let ((certificate, key), (_, others)) = (one.server_files(), other.server_files());
+    let missing = certificate.with_extension("missing");
+    for (refusal, expected) in [
+        (refused(missing, key.clone()), "is it mounted"),
+        (refused(key.clone(), key.clone()), "holds no certificate"),
+        (
+            refused(certificate.clone(), certificate.clone()),
+            "holds no private key",
+        ),
+        (refused(certificate, others), "do not belong together"),
+    ] {
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}
+
+/// Who opens a connection and says nothing, or says it in HTTP, is let go.
+#[test]
+fn a_handshake_that_never_comes_is_given_up() {
+    use std::io::{Read as _, Write as _};
+    let authority = Authority::new();
+    let mirror = Mirror::start(authority.server_files(), false);
+    for said in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = std::net::TcpStream::connect(mirror.tls[0]).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).ok();
+        assert!(!rest.starts_with(b"HTTP"));
+    }
+}
+
+/// Composer trusts the authority that its configuration names, and speaks HTTP/1.1 unless HTTP/2 is switched on.
+#[test]
+fn composer_installs_over_https_from_an_authority_of_its_own() {
+    for (keys, protocol) in [("", "HTTP/1.1"), (", http2: true", "HTTP/2.0")] {
+        let (lab, plain, port, authority) = (Lab::new(), free_port(), free_port(), Authority::new());
+        lab.upstream("modules")
+            .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
+            .write("a/Code.php", "<?php // over TLS")
+            .release("1.0.0");
+        let source = "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n";
+        lab.configure(plain, source);
+        let (certificate, key) = authority.server_files();
+        let tls = format!(
+            "tls: {{listen: '127.0.0.1:{port}', certificate: '{}', key: '{}'{keys}}}, drain",
+            certificate.display(),
+            key.display()
+        );
+        let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+        let config = config.replace("drain", &tls).replace(
+            &format!("http://127.0.0.1:{plain}/mirror/"),
+            &format!("https://127.0.0.1:{port}/mirror/"),
+        );
+        lab.write(
+            "mirror.yaml",
+            &format!("{config}log: {{access: full, format: json}}\n"),
+        );
+        lab.build(0);
+        let server = lab.serve("serve", plain);
+
+        let project = |name: &str, config: &str| {
+            lab.write(
+                &format!("{name}/composer.json"),
+                &format!(
+                    r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{{config}}},
+                        "repositories": [{{"type": "composer", "url": "https://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
+                ),
+            );
+            lab.path(name)
+        };
+        let trusting = project(
+            "project",
+            &format!(r#""cafile": "{}""#, authority.ca_file().display()),
+        );
+        Project { folder: &trusting }.composer(&["update"]);
+        let code = std::fs::read_to_string(trusting.join("vendor/acme/a/Code.php")).unwrap();
+        assert_eq!(code, "<?php // over TLS");
+
+        // Who does not know the authority gets nothing.
+        let stranger = project("stranger", "");
+        let refused = Command::new("composer")
+            .current_dir(&stranger)
+            .args(["update", "--no-interaction"])
+            .env("COMPOSER_HOME", stranger.join(".home"))
+            .env("COMPOSER_ALLOW_SUPERUSER", "1")
+            .output()
+            .unwrap();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("certificate"), "{said}");
+
+        assert_eq!(get(plain, "/mirror/packages.json").status, 200);
+        assert_eq!(server.stop(), Some(0));
+        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let requests: Vec<serde_json::Value> = lines
+            .filter(|line: &serde_json::Value| line["agent"].as_str().is_some_and(|a| a.contains("Composer")))
+            .collect();
+        assert!(requests.len() >= 2, "{log}");
+        for request in requests {
+            assert_eq!(request["protocol"], protocol, "{request}");
+        }
+    }
+}
