@@ -3,7 +3,7 @@
 //! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends its secret token itself
 //! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`): the key is what follows
 //! `whsec_`, decoded from Base64, and signed is `<webhook-id>.<webhook-timestamp>.<body>`, with HMAC-SHA256. Refused are an
-//! empty secret or key, a proof that is missing or of another secret, and a signature whose time is no number of seconds since
+//! empty secret or key, a credential that is missing or of another secret, and a signature whose time is no number of seconds since
 //! 1970 or more than five minutes away from now; so the clock has to be right. A delivery of GitHub, or one with a token, has
 //! no time. Any only ever starts what the schedule would start, so one that is sent again does no harm.
 
@@ -35,14 +35,14 @@ pub struct Delivery<'a> {
     pub forge: Forge,
     pub event: &'a str,
     /// GitHub's signature, or GitLab's token.
-    pub proof: Option<&'a str>,
+    pub credential: Option<&'a str>,
     /// GitLab's signature.
-    pub signed: Option<Signed<'a>>,
+    pub signature: Option<WebhookSignature<'a>>,
 }
 
 /// A signature of Standard Webhooks, and what is signed beside the body.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
+pub struct WebhookSignature<'a> {
     pub id: &'a str,
     pub timestamp: &'a str,
     /// `v1,` and the HMAC-SHA256 in Base64; several while a secret is being changed, separated by spaces.
@@ -56,7 +56,7 @@ const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 const SIGNING: &str = "whsec_";
 
 impl Forge {
-    /// The headers with the event and with the proof.
+    /// The headers with the event and with the credential.
     pub const fn headers(self) -> (&'static str, &'static str) {
         match self {
             Self::GitHub => ("x-github-event", "x-hub-signature-256"),
@@ -67,22 +67,22 @@ impl Forge {
 
 impl Delivery<'_> {
     /// Whether who knows `secret` has sent `body`, as far as it says when about `now`. An empty secret proves nothing.
-    pub fn is_by(&self, secret: &str, body: &[u8], now: Timestamp) -> bool {
+    pub fn is_authentic(&self, secret: &str, body: &[u8], now: Timestamp) -> bool {
         if secret.is_empty() {
             return false;
         }
-        if let Some(signed) = self.signed.filter(|_| self.forge == Forge::GitLab)
-            && signed.is_about(now)
-            && signed.is_by(secret, body)
+        if let Some(signature) = self.signature.filter(|_| self.forge == Forge::GitLab)
+            && signature.is_recent(now)
+            && signature.is_by(secret, body)
         {
             return true;
         }
-        let Some(proof) = self.proof else {
+        let Some(credential) = self.credential else {
             return false;
         };
         match self.forge {
             Forge::GitHub => {
-                let signature = proof.strip_prefix("sha256=").map(hex::decode);
+                let signature = credential.strip_prefix("sha256=").map(hex::decode);
                 let (Some(Ok(signature)), Ok(mut mac)) =
                     (signature, Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()))
                 else {
@@ -93,15 +93,15 @@ impl Delivery<'_> {
             }
             // Of the digests, so that not even the length can be told from how long it takes.
             Forge::GitLab => {
-                let (sent, known) = (Sha256::of(proof.as_bytes()), Sha256::of(secret.as_bytes()));
+                let (sent, known) = (Sha256::of(credential.as_bytes()), Sha256::of(secret.as_bytes()));
                 sent.0.ct_eq(&known.0).into()
             }
         }
     }
 
     /// Whether it brings anything that can be checked.
-    pub fn is_signed(&self) -> bool {
-        self.proof.is_some() || self.signed.is_some()
+    pub fn has_credential(&self) -> bool {
+        self.credential.is_some() || self.signature.is_some()
     }
 
     /// Whether a ref may have come or moved.
@@ -113,8 +113,8 @@ impl Delivery<'_> {
     }
 }
 
-impl Signed<'_> {
-    fn is_about(&self, now: Timestamp) -> bool {
+impl WebhookSignature<'_> {
+    fn is_recent(&self, now: Timestamp) -> bool {
         let seconds = self.timestamp.parse().ok();
         let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         time.is_some_and(|time| now.duration_since(time).abs() <= TOLERANCE)
@@ -140,8 +140,8 @@ impl Signed<'_> {
     }
 }
 
-/// The addresses of the repository that a body names, as [`address`] writes them; `None` where it names none.
-pub fn addresses(body: &[u8]) -> Option<BTreeSet<String>> {
+/// The addresses of the repository that a body names, as [`normalize_git_url`] writes them; `None` where it names none.
+pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
     const KEYS: [&str; 7] = [
         "clone_url",
         "html_url",
@@ -152,7 +152,7 @@ pub fn addresses(body: &[u8]) -> Option<BTreeSet<String>> {
         "web_url",
     ];
     let body: Value = serde_json::from_slice(body).ok()?;
-    let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(address));
+    let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(normalize_git_url));
     // GitHub's word, and GitLab's.
     let found: BTreeSet<_> = ["repository", "project"]
         .into_iter()
@@ -163,7 +163,7 @@ pub fn addresses(body: &[u8]) -> Option<BTreeSet<String>> {
 }
 
 /// What is the same in all ways to write the URL of a git repository: `host/path`.
-pub fn address(url: &str) -> String {
+pub fn normalize_git_url(url: &str) -> String {
     let (after_scheme, has_scheme) = match url.split_once("://") {
         Some((_, rest)) => (rest, true),
         None => (url, false),
@@ -190,24 +190,24 @@ mod tests {
         forge: Forge::GitHub,
         event: "push",
         // The example of GitHub's own documentation.
-        proof: Some("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
-        signed: None,
+        credential: Some("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
+        signature: None,
     };
     const GITLAB: Delivery<'_> = Delivery {
         forge: Forge::GitLab,
         event: "Tag Push Hook",
-        proof: Some("a secret"),
-        signed: None,
+        credential: Some("a secret"),
+        signature: None,
     };
 
     #[test]
     fn a_delivery_is_proved_by_the_secret_and_for_its_own_bytes() {
         let secret = "It's a Secret to Everybody";
-        assert!(GITHUB.is_by(secret, b"Hello, World!", NOW));
-        assert!(!GITHUB.is_by(secret, b"Hello, World.", NOW));
-        assert!(!GITHUB.is_by("another", b"Hello, World!", NOW));
-        assert!(GITLAB.is_by("a secret", b"anything", NOW));
-        for proof in [
+        assert!(GITHUB.is_authentic(secret, b"Hello, World!", NOW));
+        assert!(!GITHUB.is_authentic(secret, b"Hello, World.", NOW));
+        assert!(!GITHUB.is_authentic("another", b"Hello, World!", NOW));
+        assert!(GITLAB.is_authentic("a secret", b"anything", NOW));
+        for credential in [
             None,
             Some(""),
             Some("sha256="),
@@ -215,14 +215,17 @@ mod tests {
             Some("a secre"),
         ] {
             assert!(
-                !Delivery { proof, ..GITHUB }.is_by(secret, b"Hello, World!", NOW),
-                "{proof:?}"
+                !Delivery { credential, ..GITHUB }.is_authentic(secret, b"Hello, World!", NOW),
+                "{credential:?}"
             );
             assert!(
-                !Delivery { proof, ..GITLAB }.is_by("a secret", b"", NOW),
-                "{proof:?}"
+                !Delivery { credential, ..GITLAB }.is_authentic("a secret", b"", NOW),
+                "{credential:?}"
             );
-            assert!(!Delivery { proof, ..GITLAB }.is_by("", b"", NOW), "{proof:?}");
+            assert!(
+                !Delivery { credential, ..GITLAB }.is_authentic("", b"", NOW),
+                "{credential:?}"
+            );
         }
     }
 
@@ -231,49 +234,49 @@ mod tests {
         // The example of Standard Webhooks' libraries.
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let body = br#"{"test": 2432232314}"#;
-        let signed = Signed {
+        let signed = WebhookSignature {
             id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
             timestamp: "1614265330",
             signatures: "v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         };
-        fn by(signed: Signed<'_>) -> Delivery<'_> {
+        fn by(signature: WebhookSignature<'_>) -> Delivery<'_> {
             Delivery {
-                proof: None,
-                signed: Some(signed),
+                credential: None,
+                signature: Some(signature),
                 ..GITLAB
             }
         }
         let sent = Timestamp::from_second(1_614_265_330).unwrap();
-        let is_by = |signed, secret, body| by(signed).is_by(secret, body, sent);
-        assert!(is_by(signed, secret, body));
-        assert!(!is_by(signed, secret, b"{}"));
-        assert!(!is_by(signed, &secret[6..], body));
+        let is_authentic = |signed, secret, body| by(signed).is_authentic(secret, body, sent);
+        assert!(is_authentic(signed, secret, body));
+        assert!(!is_authentic(signed, secret, b"{}"));
+        assert!(!is_authentic(signed, &secret[6..], body));
         for timestamp in ["1614265331", "yesterday", ""] {
             assert!(
-                !is_by(Signed { timestamp, ..signed }, secret, body),
+                !is_authentic(WebhookSignature { timestamp, ..signed }, secret, body),
                 "{timestamp}"
             );
         }
-        let none = Signed {
+        let none = WebhookSignature {
             signatures: "",
             ..signed
         };
-        assert!(!is_by(none, secret, body));
-        for (seconds, is_about) in [(300, true), (-300, true), (301, false), (-301, false)] {
+        assert!(!is_authentic(none, secret, body));
+        for (seconds, is_recent) in [(300, true), (-300, true), (301, false), (-301, false)] {
             let now = sent + SignedDuration::from_secs(seconds);
-            assert_eq!(by(signed).is_by(secret, body, now), is_about, "{seconds}");
+            assert_eq!(by(signed).is_authentic(secret, body, now), is_recent, "{seconds}");
         }
-        // Signed with no key at all, as anybody can.
-        let forged = Signed {
+        // Signed with an empty key, as anybody can.
+        let forged = WebhookSignature {
             signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=",
             ..signed
         };
-        assert!(!is_by(forged, "whsec_", body));
+        assert!(!is_authentic(forged, "whsec_", body));
         let github = Delivery {
             forge: Forge::GitHub,
             ..by(signed)
         };
-        assert!(!github.is_by(secret, body, sent));
+        assert!(!github.is_authentic(secret, body, sent));
     }
 
     #[test]
@@ -286,14 +289,18 @@ mod tests {
             "git://github.com/mage-os/mageos-magento2/",
             "https://token:x@github.com/mage-os/mageos-magento2",
         ] {
-            assert_eq!(address(url), "github.com/mage-os/mageos-magento2", "{url}");
+            assert_eq!(
+                normalize_git_url(url),
+                "github.com/mage-os/mageos-magento2",
+                "{url}"
+            );
         }
         assert_eq!(
-            address("https://git.example:8443/a/b.git"),
+            normalize_git_url("https://git.example:8443/a/b.git"),
             "git.example:8443/a/b"
         );
         let body = br#"{"ref": "refs/tags/1", "project": {"git_http_url": "https://g.example/a/b.git", "git_ssh_url": "git@g.example:a/b.git", "web_url": "https://g.example/a/b"}}"#;
-        assert_eq!(addresses(body), Some(["g.example/a/b".to_owned()].into()));
+        assert_eq!(repository_urls(body), Some(["g.example/a/b".to_owned()].into()));
         for body in [
             "",
             "[]",
@@ -301,7 +308,7 @@ mod tests {
             r#"{"repository": {"clone_url": 1}}"#,
             r#"{"project": null}"#,
         ] {
-            assert_eq!(addresses(body.as_bytes()), None, "{body}");
+            assert_eq!(repository_urls(body.as_bytes()), None, "{body}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
 use crate::server::LocalSocket;
-use crate::yaml::{self, Complaint, Report};
+use crate::yaml::{self, Issue, Report};
 
 /// A configuration with its recipes.
 pub(crate) struct App {
@@ -141,14 +141,14 @@ pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report
                 Ok(text) => Recipe::parse(&path.display().to_string(), &text)?,
                 Err(error) => {
                     let rule = format!("failed to read the recipe `{}`: {error}", path.display());
-                    report.add(&at.key("recipe"), Complaint::new(rule));
+                    report.add(&at.key("recipe"), Issue::new(rule));
                     continue;
                 }
             },
         };
         if let Some(only) = &repository.only {
             check_only(only, &recipe, &at.key("only"), &mut report);
-            recipe.retain(only);
+            recipe.retain_sources(only);
         }
         repositories.push(Repository {
             name: repository.name.clone(),
@@ -171,17 +171,16 @@ pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report
 
 fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {
     for (i, name) in only.iter().enumerate() {
-        if recipe.names().all(|source| source != name) {
-            let hint = match yaml::nearest(name, recipe.names()) {
+        if recipe.source_names().all(|source| source != name) {
+            let hint = match yaml::nearest(name, recipe.source_names()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
                     "its sources are {}",
-                    recipe.names().collect::<Vec<_>>().join(", ")
+                    recipe.source_names().collect::<Vec<_>>().join(", ")
                 ),
             };
-            let complaint =
-                Complaint::new("expected the name of a source of the recipe").found(format!("`{name}`"));
-            report.add(&at.index(i), complaint.hint(hint));
+            let issue = Issue::new("expected the name of a source of the recipe").found(format!("`{name}`"));
+            report.add(&at.index(i), issue.hint(hint));
         }
     }
 }

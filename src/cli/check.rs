@@ -17,7 +17,7 @@ use crate::daemon::users_watcher;
 use crate::git::{self, check_certificates, check_url, redacted};
 use crate::recipe::Recipe;
 use crate::status::plural;
-use crate::yaml::{Complaint, Path, Report};
+use crate::yaml::{Issue, Path, Report};
 
 /// How many broken URLs are named.
 const NAMED: usize = 3;
@@ -70,13 +70,13 @@ pub(super) fn check_files(app: &App, report: &mut Report) {
 
 fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
     if let Some(Err(error)) = read {
-        report.add(at, Complaint::new(format!("{error:#}")));
+        report.add(at, Issue::new(format!("{error:#}")));
     }
 }
 
 /// Whether all URLs of a recipe can be fetched from; names the first that cannot.
 fn urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
-    let urls: BTreeSet<_> = recipe.urls().map(|url| app.config.git.rewrite(url)).collect();
+    let urls: BTreeSet<_> = recipe.git_urls().map(|url| app.config.git.rewrite(url)).collect();
     let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
     let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
     let others = broken.len().saturating_sub(NAMED);
@@ -113,7 +113,7 @@ fn filled(secret: &Secret) -> anyhow::Result<()> {
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.
 pub(super) fn unused_rewrites(app: &App) -> Vec<&str> {
     let recipes = app.repositories.iter().map(|repository| &repository.recipe);
-    let urls: Vec<_> = recipes.flat_map(Recipe::urls).collect();
+    let urls: Vec<_> = recipes.flat_map(Recipe::git_urls).collect();
     let prefixes = app.config.git.rewrite.keys().map(String::as_str);
     prefixes
         .filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix)))

@@ -10,7 +10,7 @@ use url::Url;
 use super::Secret;
 use super::raw::{CredentialEntry, GitSection};
 use super::secret::{LITERAL, LITERAL_HINT};
-use crate::yaml::{Complaint, Path, Report};
+use crate::yaml::{Issue, Path, Report};
 
 /// How the git repositories of the sources are reached.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Git {
             if prefix.is_empty() {
                 report.add(
                     &at.key("rewrite").key(prefix),
-                    Complaint::new("expected the beginning of a URL as the key"),
+                    Issue::new("expected the beginning of a URL as the key"),
                 );
             }
             // The path would print the key.
@@ -107,16 +107,16 @@ impl Credential {
 impl CredentialEntry {
     fn check(&self, at: &Path, report: &mut Report) {
         if !self.url.contains(':') {
-            let complaint = Complaint::new("expected the beginning of a URL with its scheme or host");
+            let issue = Issue::new("expected the beginning of a URL with its scheme or host");
             report.add(
                 &at.key("url"),
-                complaint.hint("such as `https://git.example.com/` or `git@git.example.com:`"),
+                issue.hint("such as `https://git.example.com/` or `git@git.example.com:`"),
             );
         }
         refuse_password(&self.url, &at.key("url"), report);
         let password = at.key("password");
         if self.password.is_some() && !report.is_reference(&password) {
-            report.add(&password, Complaint::new(LITERAL).hint(LITERAL_HINT));
+            report.add(&password, Issue::new(LITERAL).hint(LITERAL_HINT));
         }
         if report.is_broken(at) {
             return;
@@ -125,7 +125,7 @@ impl CredentialEntry {
         let password = self.password.is_some() || self.password_file.is_some();
         let mut rule = |broken: bool, rule: &str| {
             if broken {
-                report.add(at, Complaint::new(rule));
+                report.add(at, Issue::new(rule));
             }
         };
         let both = self.username.is_some() && self.username_file.is_some();
@@ -145,7 +145,7 @@ impl CredentialEntry {
 fn refuse_password(url: &str, at: &Path, report: &mut Report) {
     let holds = |url: &Url| url.password().is_some() || (url.scheme() != "ssh" && !url.username().is_empty());
     if Url::parse(url).is_ok_and(|url| holds(&url)) {
-        let complaint = Complaint::new("a URL holds no password and no token");
-        report.add(at, complaint.hint("use `git.credentials`"));
+        let issue = Issue::new("a URL holds no password and no token");
+        report.add(at, issue.hint("use `git.credentials`"));
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{Config, raw::Document, validate::resolve};
-use crate::yaml::{self, Environment, Problems, Report};
+use crate::yaml::{self, Diagnostics, Environment, Report};
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
@@ -24,7 +24,7 @@ pub enum LoadError {
     #[error("failed to find mirror.yaml in the folder `{}`", path.display())]
     Missing { path: PathBuf },
     #[error(transparent)]
-    Invalid(#[from] Problems),
+    Invalid(#[from] Diagnostics),
 }
 
 /// A configuration, and where everything in it stands.
@@ -81,7 +81,7 @@ pub(super) fn load_from(
 ///
 /// # Errors
 /// All problems of the text, each with line and column.
-pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Problems> {
+pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Diagnostics> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
     let config = document.and_then(|document| resolve(document, folder, &mut report));

@@ -10,6 +10,7 @@ mod json_schema;
 mod listen_address;
 mod load;
 mod log;
+mod notify;
 mod raw;
 mod secret;
 mod serve;
@@ -23,7 +24,6 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::schedule::Schedule;
-use crate::status::Event;
 use crate::webhook::Forge;
 
 pub use build::{Build, Limits, Snapshots, Verify};
@@ -32,6 +32,7 @@ pub use json_schema::json_schema;
 pub use listen_address::Address;
 pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
+pub use notify::Event;
 pub use raw::{Hints, Message, Metadata, Site};
 pub use secret::Secret;
 pub use serve::{Compression, Serve, Tls};

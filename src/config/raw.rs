@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::build::{Build, Limits, Snapshots, Verify};
 use super::log::Log;
+use super::notify::Event;
 use super::secret::Password;
 use super::serve::Serve;
 use super::units::{self, count};
-use crate::status::Event;
 use crate::webhook::Forge;
 
 /// The configuration of a Composer mirror.

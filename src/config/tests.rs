@@ -451,7 +451,7 @@ fn later_checks_know_the_place() {
         .index(0);
     report.add(
         &source,
-        crate::yaml::Complaint::new("the recipe has no such source").found("`invntory`"),
+        crate::yaml::Issue::new("the recipe has no such source").found("`invntory`"),
     );
     let problems = report.finish(Some(())).unwrap_err().to_string();
     assert_eq!(

@@ -1,5 +1,5 @@
 //! From the document to the configuration: what a type alone cannot say is checked here, every value by itself and
-//! all of them together, except for `git`'s. Rules never quote a value; see [`Complaint`].
+//! all of them together, except for `git`'s. Rules never quote a value; see [`Issue`].
 
 use std::path::Path as FilePath;
 
@@ -12,7 +12,7 @@ use super::secret::{LITERAL, LITERAL_HINT};
 use super::{BUILT_IN_RECIPES, Config, Git, Hints, Push, RecipeRef, Repository, Secret, Serve, Webhook};
 use crate::composer::is_valid_constraint;
 use crate::schedule::Schedule;
-use crate::yaml::{Complaint, Path, Report, nearest};
+use crate::yaml::{Issue, Path, Report, nearest};
 
 /// Names in the root of the volume that are not repositories; `STORE` on a file system that ignores case.
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
@@ -67,7 +67,7 @@ fn webhooks(entries: Vec<WebhookEntry>, report: &mut Report) -> Option<Vec<Webho
         let url = Url::parse(&entry.url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| Complaint::new("expected the address of a webhook, `https://…`"));
+            .ok_or_else(|| Issue::new("expected the address of a webhook, `https://…`"));
         let url = check(url, &list.index(index).key("url"), report);
         all = all.zip(url).map(|(mut all, url)| {
             all.push(Webhook { url, on: entry.on });
@@ -84,7 +84,7 @@ fn pushes(entries: Vec<PushEntry>, folder: &FilePath, report: &mut Report) -> Ve
         let at = list.index(index);
         let literal = at.key("secret");
         if entry.secret.is_some() && !report.is_reference(&literal) {
-            report.add(&literal, Complaint::new(LITERAL).hint(LITERAL_HINT));
+            report.add(&literal, Issue::new(LITERAL).hint(LITERAL_HINT));
             continue;
         }
         let file = entry.secret_file.map(|path| Secret::File(folder.join(path)));
@@ -94,7 +94,7 @@ fn pushes(entries: Vec<PushEntry>, folder: &FilePath, report: &mut Report) -> Ve
                 secret,
             }),
             _ if report.is_broken(&at) => {}
-            _ => report.add(&at, Complaint::new("expected one of `secret` and `secret_file`")),
+            _ => report.add(&at, Issue::new("expected one of `secret` and `secret_file`")),
         }
     }
     all
@@ -128,7 +128,7 @@ fn check_limits(document: &Document, report: &mut Report) {
         ),
     ] {
         if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
-            report.add(&path, Complaint::new("expected at least one address").hint(hint));
+            report.add(&path, Issue::new("expected at least one address").hint(hint));
         }
     }
     check_listen(document, report);
@@ -136,7 +136,7 @@ fn check_limits(document: &Document, report: &mut Report) {
     if document.serve.max_header_size < MIN_HEADER_SIZE {
         report.add(
             &serve.key("max_header_size"),
-            Complaint::new("expected at least 8KiB"),
+            Issue::new("expected at least 8KiB"),
         );
     }
     for (path, duration) in [
@@ -146,7 +146,7 @@ fn check_limits(document: &Document, report: &mut Report) {
         (git.key("timeout"), document.git.timeout),
     ] {
         if duration.is_zero() {
-            report.add(&path, Complaint::new("expected more than nothing"));
+            report.add(&path, Issue::new("expected more than nothing"));
         }
     }
 }
@@ -166,8 +166,8 @@ fn check_listen(document: &Document, report: &mut Report) {
             let is_any = matches!(address, Address::Tcp(address) if address.port() == 0);
             match seen.iter().find(|(other, _)| *other == address) {
                 Some((_, by)) if !is_any => {
-                    let complaint = Complaint::new(format!("`{by}` has this address already"));
-                    report.add(&path, complaint.found(format!("`{address}`")));
+                    let issue = Issue::new(format!("`{by}` has this address already"));
+                    report.add(&path, issue.found(format!("`{address}`")));
                 }
                 _ => seen.push((address, path.to_string())),
             }
@@ -182,7 +182,7 @@ fn repositories(
 ) -> Option<Vec<Repository>> {
     let list = Path::default().key("repositories");
     if entries.is_empty() {
-        report.add(&list, Complaint::new("expected at least one repository"));
+        report.add(&list, Issue::new("expected at least one repository"));
         return None;
     }
     unique_names(&entries, &list, report);
@@ -192,8 +192,8 @@ fn repositories(
         let at = list.index(index);
         let url = check(base_url(&entry.url), &at.key("url"), report);
         if let Some(url) = &url {
-            if let Some(complaint) = collision(url, &urls) {
-                report.add(&at.key("url"), complaint);
+            if let Some(issue) = collision(url, &urls) {
+                report.add(&at.key("url"), issue);
             }
             urls.push(url.clone());
         }
@@ -219,10 +219,10 @@ fn repository(
     let schedule = check(schedule(&entry.schedule, zone), &at.key("schedule"), report);
     check_hints(&entry.hints, &at.key("hints"), report);
     if entry.only.as_ref().is_some_and(Vec::is_empty) {
-        let complaint = Complaint::new("expected at least one source");
+        let issue = Issue::new("expected at least one source");
         report.add(
             &at.key("only"),
-            complaint.hint("without the key, all sources are taken"),
+            issue.hint("without the key, all sources are taken"),
         );
     }
     Some(Repository {
@@ -245,44 +245,41 @@ fn check_hints(hints: &Hints, at: &Path, report: &mut Report) {
             && url.contains("%package%")
             && (url.contains("%prettyVersion%") || url.contains("%version%"));
         if !is_usable {
-            let complaint = Complaint::new("expected the URL of an archive").found(quoted(url));
+            let issue = Issue::new("expected the URL of an archive").found(quoted(url));
             let hint = "such as `https://mirror.example.com/packages/%package%-%prettyVersion%.%type%`";
-            report.add(
-                &at.key("mirrors").index(index).key("dist_url"),
-                complaint.hint(hint),
-            );
+            report.add(&at.key("mirrors").index(index).key("dist_url"), issue.hint(hint));
         }
     }
     for (key, messages) in [("warnings", &hints.warnings), ("infos", &hints.infos)] {
         for (index, message) in messages.iter().enumerate() {
             if !is_valid_constraint(&message.versions) {
-                let complaint = Complaint::new("expected a constraint on the version of Composer")
+                let issue = Issue::new("expected a constraint on the version of Composer")
                     .found(quoted(&message.versions));
-                report.add(&at.key(key).index(index).key("versions"), complaint);
+                report.add(&at.key(key).index(index).key("versions"), issue);
             }
         }
     }
 }
 
-/// The value, or its complaint in the report.
-fn check<T>(value: Result<T, Complaint>, at: &Path, report: &mut Report) -> Option<T> {
-    value.map_err(|complaint| report.add(at, complaint)).ok()
+/// The value, or its issue in the report.
+fn check<T>(value: Result<T, Issue>, at: &Path, report: &mut Report) -> Option<T> {
+    value.map_err(|issue| report.add(at, issue)).ok()
 }
 
 fn quoted(text: &str) -> String {
     format!("`{text}`")
 }
 
-fn repository_name(name: String) -> Result<String, Complaint> {
+fn repository_name(name: String) -> Result<String, Issue> {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if !first || !name.chars().all(rest) {
         let rule = "expected a name of lower-case letters, digits, `.`, `_` and `-` that begins with a letter or digit";
-        return Err(Complaint::new(rule).found(quoted(&name)));
+        return Err(Issue::new(rule).found(quoted(&name)));
     }
     if RESERVED_NAMES.contains(&name.as_str()) {
-        let complaint = Complaint::new("the volume needs this name for itself").found(quoted(&name));
-        return Err(complaint.hint("choose another name"));
+        let issue = Issue::new("the volume needs this name for itself").found(quoted(&name));
+        return Err(issue.hint("choose another name"));
     }
     Ok(name)
 }
@@ -290,62 +287,60 @@ fn repository_name(name: String) -> Result<String, Complaint> {
 fn unique_names(entries: &[RepositoryEntry], list: &Path, report: &mut Report) {
     for (index, entry) in entries.iter().enumerate() {
         if entries[..index].iter().any(|earlier| earlier.name == entry.name) {
-            let complaint =
-                Complaint::new("each repository needs a name of its own").found(quoted(&entry.name));
-            report.add(&list.index(index).key("name"), complaint);
+            let issue = Issue::new("each repository needs a name of its own").found(quoted(&entry.name));
+            report.add(&list.index(index).key("name"), issue);
         }
     }
 }
 
 /// The public URL; its path ends with `/`, because everything in the repository is below it.
-fn base_url(text: &str) -> Result<Url, Complaint> {
-    let complaint = |rule: &str| Complaint::new(rule).found(quoted(text));
+fn base_url(text: &str) -> Result<Url, Issue> {
+    let issue = |rule: &str| Issue::new(rule).found(quoted(text));
     let expected = "expected an http or https URL such as `https://mirror.example.com/`";
-    let mut url = Url::parse(text).map_err(|_| complaint(expected))?;
+    let mut url = Url::parse(text).map_err(|_| issue(expected))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(complaint(expected));
+        return Err(issue(expected));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Complaint::new("a public URL holds no user name and no password"));
+        return Err(Issue::new("a public URL holds no user name and no password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(complaint("a public URL has no query and no fragment"));
+        return Err(issue("a public URL has no query and no fragment"));
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }
     if url.path().contains('%') || url.path().contains("//") {
-        return Err(complaint(
+        return Err(issue(
             "the path of a public URL has no character that needs an escape, and no empty part",
         ));
     }
     if url.path().starts_with("/-/") {
-        return Err(complaint("the path `/-/` belongs to the probes"));
+        return Err(issue("the path `/-/` belongs to the probes"));
     }
     Ok(url)
 }
 
 /// Why `url` cannot stand beside the `earlier` ones.
-fn collision(url: &Url, earlier: &[Url]) -> Option<Complaint> {
+fn collision(url: &Url, earlier: &[Url]) -> Option<Issue> {
     let own = |above: &str, below: &str| {
         let segment = below.strip_prefix(above).and_then(|rest| rest.split('/').next());
         segment.is_some_and(|segment| OWN_SEGMENTS.contains(&segment))
     };
     for other in earlier.iter().map(Url::path) {
         if other == url.path() {
-            let complaint =
-                Complaint::new("each repository needs a path of its own").found(quoted(url.path()));
-            return Some(complaint.hint("repositories are told apart by path, whatever their host"));
+            let issue = Issue::new("each repository needs a path of its own").found(quoted(url.path()));
+            return Some(issue.hint("repositories are told apart by path, whatever their host"));
         }
         if own(other, url.path()) || own(url.path(), other) {
             let rule = "a repository cannot lie among the files of another";
-            return Some(Complaint::new(rule).found(format!("`{}` and `{other}`", url.path())));
+            return Some(Issue::new(rule).found(format!("`{}` and `{other}`", url.path())));
         }
     }
     None
 }
 
-fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Complaint> {
+fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Issue> {
     if BUILT_IN_RECIPES.contains(&text) {
         return Ok(RecipeRef::BuiltIn(text.to_owned()));
     }
@@ -354,29 +349,28 @@ fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Complaint> {
     }
     let names = BUILT_IN_RECIPES.map(quoted).join(", ");
     let rule = format!("expected a built-in recipe ({names}) or the path of a `.yaml` file");
-    let complaint = Complaint::new(rule).found(quoted(text));
+    let issue = Issue::new(rule).found(quoted(text));
     Err(match nearest(text, BUILT_IN_RECIPES) {
-        Some(name) => complaint.hint(format!("did you mean `{name}`?")),
-        None => complaint,
+        Some(name) => issue.hint(format!("did you mean `{name}`?")),
+        None => issue,
     })
 }
 
-fn zone(name: &str) -> Result<TimeZone, Complaint> {
+fn zone(name: &str) -> Result<TimeZone, Issue> {
     TimeZone::get(name).map_err(|_| {
-        let complaint =
-            Complaint::new("expected an IANA time zone such as `Europe/Berlin`").found(quoted(name));
+        let issue = Issue::new("expected an IANA time zone such as `Europe/Berlin`").found(quoted(name));
         let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
         match nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => complaint.hint(format!("did you mean `{near}`?")),
-            None => complaint,
+            Some(near) => issue.hint(format!("did you mean `{near}`?")),
+            None => issue,
         }
     })
 }
 
-fn schedule(line: &str, zone: Option<TimeZone>) -> Result<Schedule, Complaint> {
+fn schedule(line: &str, zone: Option<TimeZone>) -> Result<Schedule, Issue> {
     let zone = zone.unwrap_or(TimeZone::UTC);
     Schedule::parse(line, zone).map_err(|error| {
-        Complaint::new(error.rule)
+        Issue::new(error.rule)
             .found(quoted(&error.found))
             .hint(error.hint)
     })

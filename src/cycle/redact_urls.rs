@@ -10,7 +10,7 @@ use crate::git::redacted;
 
 /// `error` with the recipe's URLs in place of those that they are rewritten to.
 pub(super) fn outward(job: &CycleContext<'_>, error: &str) -> String {
-    let urls = job.recipe.urls();
+    let urls = job.recipe.git_urls();
     let mut rewritten: Vec<_> = urls
         .map(|url| ((job.rewrite)(url), url))
         .filter(|(from, url)| from != url)

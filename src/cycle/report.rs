@@ -96,7 +96,7 @@ impl Report {
     /// Whether it is of a cycle over the sources of `recipe`, no more and no fewer.
     pub fn is_of(&self, recipe: &Recipe) -> bool {
         let aliases = recipe.aliases.as_ref().map(|_| aliases::NAME);
-        let names: BTreeSet<_> = recipe.names().chain(aliases).collect();
+        let names: BTreeSet<_> = recipe.source_names().chain(aliases).collect();
         self.sources.keys().map(String::as_str).eq(names)
     }
 

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::App;
 use crate::server::WebhookConfig;
-use crate::webhook::address;
+use crate::webhook::normalize_git_url;
 
 /// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
 /// and by the one that it is rewritten to.
 pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &app.repositories {
-        for url in repository.recipe.urls() {
+        for url in repository.recipe.git_urls() {
             for url in [url, &app.config.git.rewrite(url)] {
-                let names = repositories.entry(address(url)).or_default();
+                let names = repositories.entry(normalize_git_url(url)).or_default();
                 names.insert(repository.name.clone());
             }
         }

@@ -29,7 +29,7 @@ pub fn plan(source: &Source, releases: &[ResolvedRef], clone: &BareClone, around
         plan: Plan::default(),
     };
     for rule in &source.packages {
-        for release in releases.iter().filter(|release| rule.is_for(&release.tag)) {
+        for release in releases.iter().filter(|release| rule.applies_to(&release.tag)) {
             if let Err(error) = planner.apply(rule, release) {
                 planner.line(
                     release,
@@ -161,7 +161,7 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
-        let name: PackageName = self.source.renamed(&name.to_string()).parse()?;
+        let name: PackageName = self.source.rename_package(&name.to_string()).parse()?;
         if let ManifestSource::Blob(blob) = manifest {
             self.used.manifest(release, blob);
         }
@@ -205,7 +205,7 @@ impl Planner<'_> {
             release: release.clone(),
             folder: (!only_manifest).then_some(folder),
             manifest,
-            exclude: rule.excludes(&release.tag),
+            exclude: rule.excluded_prefixes(&release.tag),
             empty_dirs: rule.empty_dirs.clone(),
             bound: false,
         });
@@ -229,7 +229,7 @@ impl Planner<'_> {
         let root =
             Manifest::parse(&self.around.limits.manifest(self.clone, root.id)?).context("composer.json")?;
         let (file, part) = self.first_of(&rule.part, &release.tag)?;
-        let part = Manifest::parse(&part).with_context(|| file.path(&release.tag))?;
+        let part = Manifest::parse(&part).with_context(|| file.path_for(&release.tag))?;
         let whole = file
             .whole_with
             .as_ref()
@@ -343,13 +343,13 @@ impl Planner<'_> {
         tag: &str,
     ) -> anyhow::Result<(&'f ResourceFile, Vec<u8>)> {
         for file in files {
-            if let Some(contents) = (self.around.resource)(&file.resource, &file.path(tag))? {
+            if let Some(contents) = (self.around.resource)(&file.resource, &file.path_for(tag))? {
                 return Ok((file, contents));
             }
         }
         let tried: Vec<_> = files
             .iter()
-            .map(|f| format!("`{}` in resource `{}`", f.path(tag), f.resource))
+            .map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource))
             .collect();
         anyhow::bail!(
             "there is no {}\nhint: the resource may get it soon; the next cycle looks again",

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::validate::Checker;
+use super::validate::Validator;
 use super::{
     Aliases, ArchiveFolder, Correction, ExtraRef, Note, PackageRule, Recipe, Replacement, Resource,
     Retention, Source,
 };
-use crate::yaml::{self, Complaint, Path, Problems, Report, nearest};
+use crate::yaml::{self, Diagnostics, Issue, Path, Report, nearest};
 
 /// A recipe: how git repositories become packages.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub struct Amendment {
 
 impl Document {
     /// Reads the text of a recipe, checks it and lays it over the one that it extends.
-    pub(super) fn read(file: &str, text: &str) -> Result<Recipe, Problems> {
+    pub(super) fn read(file: &str, text: &str) -> Result<Recipe, Diagnostics> {
         let (document, mut report) = yaml::read::<Self>(file, text, None);
         let recipe = match document {
             Some(document) => document.resolve(&mut report)?,
@@ -81,7 +81,7 @@ impl Document {
         report.finish(recipe)
     }
 
-    fn resolve(self, report: &mut Report) -> Result<Option<Recipe>, Problems> {
+    fn resolve(self, report: &mut Report) -> Result<Option<Recipe>, Diagnostics> {
         let root = Path::default();
         let base = match &self.extends {
             None => None,
@@ -94,12 +94,9 @@ impl Document {
             },
         };
         if base.is_none() && self.sources.is_empty() && self.archives.is_empty() {
-            report.add(
-                &root,
-                Complaint::new("expected `sources`, `archives` or `extends`"),
-            );
+            report.add(&root, Issue::new("expected `sources`, `archives` or `extends`"));
         }
-        Checker::new(&self.resources, base.as_ref()).document(&self, &self.amend, report);
+        Validator::new(&self.resources, base.as_ref()).document(&self, &self.amend, report);
         match &base {
             Some(base) => {
                 let names = || base.sources.iter().map(|source| source.name.as_str());
@@ -113,10 +110,10 @@ impl Document {
             }
             None if self.amend.is_empty() => {}
             None => {
-                let complaint = Complaint::new("`amend` needs `extends`");
+                let issue = Issue::new("`amend` needs `extends`");
                 let hint =
                     "it adds to sources of a built-in recipe; change those of this one where they stand";
-                report.add(&root.key("amend"), complaint.hint(hint));
+                report.add(&root.key("amend"), issue.hint(hint));
             }
         }
         Ok(Some(self.over(base)))
@@ -155,13 +152,12 @@ impl Amendment {
     }
 }
 
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Complaint {
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Issue {
     let known: Vec<_> = known.collect();
-    let complaint =
-        Complaint::new("expected a name that the built-in recipes have").found(format!("`{name}`"));
+    let issue = Issue::new("expected a name that the built-in recipes have").found(format!("`{name}`"));
     match nearest(name, known.iter().copied()) {
-        Some(near) => complaint.hint(format!("did you mean `{near}`?")),
-        None => complaint.hint(format!("the names are {}", known.join(", "))),
+        Some(near) => issue.hint(format!("did you mean `{near}`?")),
+        None => issue.hint(format!("the names are {}", known.join(", "))),
     }
 }
 

@@ -24,7 +24,7 @@ pub use note::Note;
 pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
 
 use crate::util::digest::Sha256;
-use crate::yaml::Problems;
+use crate::yaml::Diagnostics;
 
 /// The recipes that are part of the binary, by name.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -216,7 +216,7 @@ impl Recipe {
     ///
     /// # Errors
     /// The problems of the recipe's text.
-    pub fn built_in(name: &str) -> Option<Result<Self, Problems>> {
+    pub fn built_in(name: &str) -> Option<Result<Self, Diagnostics>> {
         let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
         Some(Self::parse(&format!("recipe {name}"), text))
     }
@@ -225,7 +225,7 @@ impl Recipe {
     ///
     /// # Errors
     /// All problems of the text, each with line and column.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, Diagnostics> {
         Document::read(file, text)
     }
 
@@ -237,7 +237,7 @@ impl Recipe {
     }
 
     /// The URLs of the git repositories that it names, as it names them.
-    pub fn urls(&self) -> impl Iterator<Item = &str> {
+    pub fn git_urls(&self) -> impl Iterator<Item = &str> {
         let resources = self.resources.values().map(|resource| resource.git.as_str());
         self.sources
             .iter()
@@ -246,7 +246,7 @@ impl Recipe {
     }
 
     /// Leaves these sources and archive folders, and the resources that they refer to.
-    pub fn retain(&mut self, only: &[String]) {
+    pub fn retain_sources(&mut self, only: &[String]) {
         self.sources.retain(|source| only.contains(&source.name));
         self.archives.retain(|folder| only.contains(&folder.name));
         let of_sources = self.sources.iter().flat_map(Source::resources);
@@ -257,7 +257,7 @@ impl Recipe {
     }
 
     /// The names of all sources and archive folders.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
         self.archives
             .iter()
             .map(|a| a.name.as_str())
@@ -284,7 +284,7 @@ impl Source {
 
 impl Source {
     /// A package's name, with its vendor renamed.
-    pub fn renamed(&self, name: &str) -> String {
+    pub fn rename_package(&self, name: &str) -> String {
         match name.split_once('/') {
             Some((vendor, rest)) => {
                 format!(
@@ -354,7 +354,7 @@ sources:
         );
         let left = |only: &[&str]| {
             let mut recipe = Recipe::parse("r.yaml", &text).unwrap();
-            recipe.retain(&only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            recipe.retain_sources(&only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             recipe.resources.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(left(&["old"]), ["folder"]);

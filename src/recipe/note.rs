@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{Range, covers};
 use crate::composer::PackageName;
-use crate::yaml::{Complaint, Path, Report};
+use crate::yaml::{Issue, Path, Report};
 
 /// A note about a package, or about some of its versions.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -29,13 +29,13 @@ pub struct Note {
 
 impl Note {
     /// Whether it is about a version of a package.
-    pub fn is_about(&self, package: &str, version: &str) -> bool {
+    pub fn applies_to(&self, package: &str, version: &str) -> bool {
         let every = self.versions.is_empty() && self.range.is_none();
         self.package == package && (every || covers(&self.versions, self.range.as_ref(), version))
     }
 
     /// Which versions it is about, in words.
-    pub fn which(&self) -> String {
+    pub fn versions_text(&self) -> String {
         match &self.range {
             Some(Range {
                 line: Some(line),
@@ -49,11 +49,11 @@ impl Note {
 
     pub(super) fn check(&self, at: &Path, report: &mut Report) {
         if self.package.parse::<PackageName>().is_err() {
-            let complaint = Complaint::new("expected a package name").found(format!("`{}`", self.package));
-            report.add(&at.key("package"), complaint);
+            let issue = Issue::new("expected a package name").found(format!("`{}`", self.package));
+            report.add(&at.key("package"), issue);
         }
         if !self.versions.is_empty() && self.range.is_some() {
-            report.add(at, Complaint::new("`versions` and `range` exclude each other"));
+            report.add(at, Issue::new("`versions` and `range` exclude each other"));
         }
         // It becomes a link.
         let is_page =
@@ -61,7 +61,7 @@ impl Note {
         if self.see.as_ref().is_some_and(|url| !is_page(url)) {
             report.add(
                 &at.key("see"),
-                Complaint::new("expected the address of a page, `https://…`"),
+                Issue::new("expected the address of a page, `https://…`"),
             );
         }
     }

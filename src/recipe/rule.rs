@@ -162,7 +162,7 @@ impl PackageRule {
     }
 
     /// Whether the rule applies to a tag.
-    pub fn is_for(&self, tag: &str) -> bool {
+    pub fn applies_to(&self, tag: &str) -> bool {
         self.from
             .as_deref()
             .and_then(TagVersion::parse)
@@ -170,7 +170,7 @@ impl PackageRule {
     }
 
     /// The prefixes that are left out of a tag's packages.
-    pub fn excludes(&self, tag: &str) -> Vec<String> {
+    pub fn excluded_prefixes(&self, tag: &str) -> Vec<String> {
         let except = self
             .exclude_except
             .iter()
@@ -182,7 +182,7 @@ impl PackageRule {
 
 impl ResourceFile {
     /// The path for a tag.
-    pub fn path(&self, tag: &str) -> String {
+    pub fn path_for(&self, tag: &str) -> String {
         self.path.replace("{tag}", tag)
     }
 }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use super::extend::{Amendment, Document};
 use super::{Correction, PackageRule, Recipe, Replacement, Resource, ResourceFile, Source, tag_version};
 use crate::composer::PackageName;
-use crate::yaml::{Complaint, Path, Report, nearest};
+use crate::yaml::{Issue, Path, Report, nearest};
 
 /// What the names in a document may refer to.
-pub(super) struct Checker<'a> {
+pub(super) struct Validator<'a> {
     resources: &'a BTreeMap<String, Resource>,
     base: Option<&'a Recipe>,
 }
 
-impl<'a> Checker<'a> {
+impl<'a> Validator<'a> {
     /// A checker for a document with these resources of its own, which adds to `base`.
     pub fn new(resources: &'a BTreeMap<String, Resource>, base: Option<&'a Recipe>) -> Self {
         Self { resources, base }
@@ -27,17 +27,20 @@ impl<'a> Checker<'a> {
         let names = archives
             .map(|(i, name)| (archives_at.index(i), name))
             .chain(sources.map(|(i, name)| (sources_at.index(i), name)));
-        let mut seen: Vec<&str> = self.base.map(|base| base.names().collect()).unwrap_or_default();
+        let mut seen: Vec<&str> = self
+            .base
+            .map(|base| base.source_names().collect())
+            .unwrap_or_default();
         for (at, name) in names {
             check_name(name, &at.key("name"), report);
             if seen.contains(&name.as_str()) {
                 let rule = "a source's name is its own, another one has it already";
-                let complaint = Complaint::new(rule).found(format!("`{name}`"));
+                let issue = Issue::new(rule).found(format!("`{name}`"));
                 report.add(
                     &at.key("name"),
                     match self.base {
-                        Some(_) => complaint.hint("`amend` adds to a source of the recipe that is extended"),
-                        None => complaint,
+                        Some(_) => issue.hint("`amend` adds to a source of the recipe that is extended"),
+                        None => issue,
                     },
                 );
             }
@@ -51,7 +54,7 @@ impl<'a> Checker<'a> {
             check_tags(source, &at, report);
             if source.packages.is_empty() {
                 let rule = "a source makes at least one package";
-                report.add(&at.key("packages"), Complaint::new(rule));
+                report.add(&at.key("packages"), Issue::new(rule));
             }
             self.rules(
                 &source.packages,
@@ -88,7 +91,7 @@ impl<'a> Checker<'a> {
             let at = at.key("packages").index(i);
             if rule.kind().is_none() {
                 let rule = "a rule has exactly one of `each`, `one`, `metapackage` and `derive`";
-                report.add(&at, Complaint::new(rule));
+                report.add(&at, Issue::new(rule));
             }
             let folders = [
                 ("each", &rule.each),
@@ -109,7 +112,7 @@ impl<'a> Checker<'a> {
             check_package(&correction.package, &at.key("package"), report);
             if correction.versions.is_empty() == correction.range.is_none() {
                 let rule = "a correction has either `versions` or a `range`";
-                report.add(&at, Complaint::new(rule));
+                report.add(&at, Issue::new(rule));
             }
             if let Some(range) = &correction.range {
                 check_version(&range.from, &at.key("range").key("from"), report);
@@ -136,12 +139,12 @@ impl<'a> Checker<'a> {
         if known.contains(&name) {
             return;
         }
-        let complaint = Complaint::new("expected a name under `resources`").found(format!("`{name}`"));
+        let issue = Issue::new("expected a name under `resources`").found(format!("`{name}`"));
         report.add(
             at,
             match nearest(name, known) {
-                Some(near) => complaint.hint(format!("did you mean `{near}`?")),
-                None => complaint,
+                Some(near) => issue.hint(format!("did you mean `{near}`?")),
+                None => issue,
             },
         );
     }
@@ -154,45 +157,43 @@ fn check_tags(source: &Source, at: &Path, report: &mut Report) {
     let releases_tags =
         source.tags.from.is_some() || !source.tags.exclude.is_empty() || !source.extra_refs.is_empty();
     if source.nightly.is_some() && releases_tags {
-        let complaint = Complaint::new("a source releases either tags or the head of a branch");
+        let issue = Issue::new("a source releases either tags or the head of a branch");
         report.add(
             &at.key("nightly"),
-            complaint.hint("write a source of its own for the branch"),
+            issue.hint("write a source of its own for the branch"),
         );
     }
 }
 
 fn check_version(version: &str, at: &Path, report: &mut Report) {
     if tag_version::TagVersion::parse(version).is_none() {
-        let complaint = Complaint::new("expected a version such as 2.4.4-p1").found(format!("`{version}`"));
-        report.add(at, complaint);
+        let issue = Issue::new("expected a version such as 2.4.4-p1").found(format!("`{version}`"));
+        report.add(at, issue);
     }
 }
 
 fn check_name(name: &str, at: &Path, report: &mut Report) {
     let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(safe) {
-        let complaint = Complaint::new("expected a name of letters, digits, `.`, `_` and `-`");
-        report.add(at, complaint.found(format!("`{name}`")));
+        let issue = Issue::new("expected a name of letters, digits, `.`, `_` and `-`");
+        report.add(at, issue.found(format!("`{name}`")));
     }
 }
 
 /// git's trees know no `.` and no `..`.
 fn check_folder(folder: &str, at: &Path, report: &mut Report) {
     if folder.split('/').any(|name| matches!(name, "." | "..")) {
-        let complaint = Complaint::new("expected a folder by its path from the root of the repository");
+        let issue = Issue::new("expected a folder by its path from the root of the repository");
         report.add(
             at,
-            complaint
-                .found(format!("`{folder}`"))
-                .hint("the root itself is `''`"),
+            issue.found(format!("`{folder}`")).hint("the root itself is `''`"),
         );
     }
 }
 
 fn check_package(name: &str, at: &Path, report: &mut Report) {
     if name.parse::<PackageName>().is_err() {
-        let complaint = Complaint::new("expected a package name, `vendor/name` in lower case");
-        report.add(at, complaint.found(format!("`{name}`")));
+        let issue = Issue::new("expected a package name, `vendor/name` in lower case");
+        report.add(at, issue.found(format!("`{name}`")));
     }
 }

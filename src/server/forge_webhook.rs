@@ -22,7 +22,7 @@ use super::reply::Reply;
 use super::request::Fields;
 use super::responses::{not_found, text, unavailable};
 use crate::config::Secret;
-use crate::webhook::{Delivery, Forge, Signed, addresses};
+use crate::webhook::{Delivery, Forge, WebhookSignature, repository_urls};
 
 /// Where they are sent.
 pub const PUSH: &str = "/-/push";
@@ -50,7 +50,7 @@ static CLIENTS: [Semaphore; 1 << u8::BITS] = [const { Semaphore::const_new(1) };
 #[derive(Default)]
 pub struct WebhookConfig {
     pub secrets: Vec<(Forge, Secret)>,
-    /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::address).
+    /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::normalize_git_url).
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -80,7 +80,7 @@ where
     let Some(delivery) = delivery(fields) else {
         return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
     };
-    if !delivery.is_signed() {
+    if !delivery.has_credential() {
         return text(
             StatusCode::UNAUTHORIZED,
             "the delivery is not signed: give the webhook its secret",
@@ -153,7 +153,7 @@ fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<
     let (mut genuine, mut unreadable) = (false, false);
     for (_, secret) in secrets {
         match secret.read() {
-            Ok(secret) => genuine |= delivery.is_by(&secret, body, jiff::Timestamp::now()),
+            Ok(secret) => genuine |= delivery.is_authentic(&secret, body, jiff::Timestamp::now()),
             Err(error) => {
                 tracing::error!("a delivery cannot be checked: {error:#}");
                 unreadable = true;
@@ -170,15 +170,15 @@ fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<
     if !delivery.is_push() {
         return text(StatusCode::OK, "nothing to do for this event");
     }
-    let Some(addresses) = addresses(body) else {
+    let Some(urls) = repository_urls(body) else {
         return text(
             StatusCode::BAD_REQUEST,
             "expected the JSON of a push: choose the content type application/json",
         );
     };
-    let names: BTreeSet<_> = addresses
+    let names: BTreeSet<_> = urls
         .iter()
-        .filter_map(|address| pushes.repositories.get(address))
+        .filter_map(|url| pushes.repositories.get(url))
         .flatten()
         .collect();
     if names.is_empty() {
@@ -194,19 +194,19 @@ fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<
 fn delivery<'f>(fields: &'f Fields<'_>) -> Option<Delivery<'f>> {
     let value = |name| fields.first(name);
     [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
-        let (event, proof) = forge.headers();
+        let (event, credential) = forge.headers();
         Some(Delivery {
             forge,
             event: value(event)?,
-            proof: value(proof),
-            signed: signed(fields),
+            credential: value(credential),
+            signature: signature(fields),
         })
     })
 }
 
-fn signed<'f>(fields: &'f Fields<'_>) -> Option<Signed<'f>> {
+fn signature<'f>(fields: &'f Fields<'_>) -> Option<WebhookSignature<'f>> {
     let value = |name| fields.first(name);
-    Some(Signed {
+    Some(WebhookSignature {
         id: value("webhook-id")?,
         timestamp: value("webhook-timestamp")?,
         signatures: value("webhook-signature")?,

@@ -5,21 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Facts, State};
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Event {
-    /// Something failed that had not.
-    Failure,
-    /// Everything is well again.
-    Recovery,
-    /// Upstream would change a published version.
-    Divergence,
-    /// Runs were missed.
-    Stale,
-}
+use crate::config::Event;
 
 /// As much of a repository's state as events are told from.
 #[derive(Debug, Clone, PartialEq, Eq)]

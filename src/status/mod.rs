@@ -22,7 +22,7 @@ use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Cycles, Space};
 
-pub use alerts::{Condition, Event, notification, plural};
+pub use alerts::{Condition, notification, plural};
 pub use host_index::{Listed, overview};
 pub use metric_values::{Figures, figures};
 pub use mirror_json::{SCHEMA, document};

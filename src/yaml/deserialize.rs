@@ -6,14 +6,14 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::Complaint;
+use super::Issue;
 use super::fault::{Cause, Fault, one_of};
 use super::node::{Entry, Kind, Node};
 use super::path::Step;
 
 impl Node {
-    fn is_stand_in(&self) -> bool {
-        matches!(self.kind, Kind::StandIn(_))
+    fn is_placeholder(&self) -> bool {
+        matches!(self.kind, Kind::Placeholder(_))
     }
 
     /// Reads the node. Every node is read through here, so that no fault prints what came from the environment.
@@ -40,7 +40,7 @@ impl Node {
 macro_rules! scalar {
     ($($method:ident => $visit:ident($empty:expr);)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            if self.is_stand_in() { visitor.$visit($empty) } else { self.deserialize_any(visitor) }
+            if self.is_placeholder() { visitor.$visit($empty) } else { self.deserialize_any(visitor) }
         })*
     };
 }
@@ -50,7 +50,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.kind {
-            Kind::Null | Kind::StandIn(_) | Kind::Gone => visitor.visit_unit(),
+            Kind::Null | Kind::Placeholder(_) | Kind::Gone => visitor.visit_unit(),
             Kind::Bool(value) => visitor.visit_bool(*value),
             Kind::Unsigned(number) => visitor.visit_u64(*number),
             Kind::Signed(number) => visitor.visit_i64(*number),
@@ -83,7 +83,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.kind {
-            Kind::Null | Kind::StandIn(_) => visitor.visit_none(),
+            Kind::Null | Kind::Placeholder(_) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -103,7 +103,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match &self.kind {
-            Kind::StandIn(entries) => visitor.visit_map(Entries::new(entries)),
+            Kind::Placeholder(entries) => visitor.visit_map(Entries::new(entries)),
             // Serde would read a list as the fields in their order: nobody writes that.
             Kind::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"a mapping")),
             _ => self.deserialize_any(visitor),
@@ -136,7 +136,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 }
 
-fn not_a_variant(node: &Node, variants: &[&str]) -> Complaint {
+fn not_a_variant(node: &Node, variants: &[&str]) -> Issue {
     let found = match &node.kind {
         Kind::Mapping(entries) if entries.is_empty() => "an empty mapping",
         Kind::Mapping(_) => "several keys",
@@ -144,7 +144,7 @@ fn not_a_variant(node: &Node, variants: &[&str]) -> Complaint {
         Kind::Null => "nothing",
         _ => "another value",
     };
-    Complaint::new(format!("expected {}", one_of(variants))).found(found)
+    Issue::new(format!("expected {}", one_of(variants))).found(found)
 }
 
 struct Elements<'de> {
@@ -173,7 +173,7 @@ struct Entries<'de> {
 impl<'de> Entries<'de> {
     fn new(entries: &'de [Entry]) -> Self {
         let mut entries: Vec<&Entry> = entries.iter().collect();
-        entries.sort_by_key(|entry| entry.value.is_stand_in());
+        entries.sort_by_key(|entry| entry.value.is_placeholder());
         Self {
             rest: entries.into_iter(),
             current: None,
@@ -227,10 +227,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 impl<'de> Variant<'de> {
     fn content<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
         let Some(content) = self.content else {
-            return Err(Fault::wrong(Complaint::new(format!(
-                "`{}` needs a value",
-                self.name
-            ))));
+            return Err(Fault::wrong(Issue::new(format!("`{}` needs a value", self.name))));
         };
         content
             .read(seed)
@@ -244,7 +241,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     fn unit_variant(self) -> Result<(), Fault> {
         match self.content {
             None => Ok(()),
-            Some(_) => Err(Fault::wrong(Complaint::new(format!(
+            Some(_) => Err(Fault::wrong(Issue::new(format!(
                 "`{}` takes no value",
                 self.name
             )))),

@@ -4,10 +4,10 @@
 //! unset variable is a mistake, never an empty string.
 
 use super::node::{Kind, Node};
-use super::{Complaint, Environment, Path};
+use super::{Environment, Issue, Path};
 
 /// A reference that cannot be expanded.
-type Refused = (Path, Complaint);
+type Refused = (Path, Issue);
 
 /// Expands every string below `node`, and returns what could not be.
 pub(super) fn expand(node: &mut Node, lookup: Environment<'_>) -> Vec<Refused> {
@@ -33,14 +33,14 @@ fn visit(node: &mut Node, path: &Path, lookup: Environment<'_>, refused: &mut Ve
                 node.written = Some(std::mem::replace(text, value));
                 node.secret = from_environment;
             }
-            Err(complaint) => refused.push((path.clone(), complaint)),
+            Err(issue) => refused.push((path.clone(), issue)),
         },
         _ => {}
     }
 }
 
 /// The text with its references replaced, and whether there was one.
-fn expand_text(text: &str, lookup: Environment<'_>) -> Result<(String, bool), Complaint> {
+fn expand_text(text: &str, lookup: Environment<'_>) -> Result<(String, bool), Issue> {
     let mut expanded = String::with_capacity(text.len());
     let mut from_environment = false;
     let mut rest = text;
@@ -63,19 +63,19 @@ fn expand_text(text: &str, lookup: Environment<'_>) -> Result<(String, bool), Co
 }
 
 /// Splits `${NAME}rest` into the name and the rest. Names as in POSIX, section 8.1.
-fn split_reference(reference: &str) -> Result<(&str, &str), Complaint> {
+fn split_reference(reference: &str) -> Result<(&str, &str), Issue> {
     let (name, after) = reference[2..].split_once('}').unwrap_or(("", ""));
     let valid = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if name.is_empty() || !valid || name.as_bytes()[0].is_ascii_digit() {
-        let complaint = Complaint::new("expected the name of an environment variable in `${…}`");
-        return Err(complaint.hint("write `$${` for the two characters themselves"));
+        let issue = Issue::new("expected the name of an environment variable in `${…}`");
+        return Err(issue.hint("write `$${` for the two characters themselves"));
     }
     Ok((name, after))
 }
 
-fn unset(name: &str) -> Complaint {
-    Complaint::new(format!("the environment variable `{name}` is not set"))
+fn unset(name: &str) -> Issue {
+    Issue::new(format!("the environment variable `{name}` is not set"))
         .hint("set it, or write `$${` for the two characters themselves")
 }

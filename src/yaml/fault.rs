@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use super::{Complaint, Path, nearest, path::Step};
+use super::{Issue, Path, nearest, path::Step};
 
 /// The line that separates the hint from the message when a type's own `Deserialize` gives both as one text.
 const HINT: &str = "\nhint: ";
@@ -19,7 +19,7 @@ pub(super) struct Fault {
 #[derive(Debug)]
 pub(super) enum Cause {
     /// The value itself is wrong.
-    Wrong(Complaint),
+    Wrong(Issue),
     /// The mapping at the path has a key that nobody knows.
     UnknownKey {
         key: String,
@@ -30,10 +30,10 @@ pub(super) enum Cause {
 }
 
 impl Fault {
-    pub fn wrong(complaint: Complaint) -> Self {
+    pub fn wrong(issue: Issue) -> Self {
         Self {
             steps: Vec::new(),
-            cause: Cause::Wrong(complaint),
+            cause: Cause::Wrong(issue),
         }
     }
 
@@ -53,28 +53,28 @@ impl Fault {
 
     /// The same fault with better words for what was found, if there are any.
     pub fn with_found(mut self, found: impl FnOnce() -> Option<String>) -> Self {
-        if let Cause::Wrong(complaint) = &mut self.cause
-            && complaint.found.is_some()
+        if let Cause::Wrong(issue) = &mut self.cause
+            && issue.found.is_some()
         {
-            complaint.found = found().or(complaint.found.take());
+            issue.found = found().or(issue.found.take());
         }
         self
     }
 
     /// The same fault without the value, which came from the environment; `written` is the reference to it.
     pub fn redacted(self, written: Option<&str>) -> Self {
-        let Cause::Wrong(complaint) = self.cause else {
+        let Cause::Wrong(issue) = self.cause else {
             return self;
         };
-        let rule = if complaint.found.is_some() {
-            complaint.rule
+        let rule = if issue.found.is_some() {
+            issue.rule
         } else {
             "the value is not valid".to_owned()
         };
         let found = written.map_or("a value from the environment".to_owned(), |text| {
             format!("the value of `{text}`")
         });
-        Self::wrong(Complaint::new(rule).found(found))
+        Self::wrong(Issue::new(rule).found(found))
     }
 }
 
@@ -90,17 +90,17 @@ impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let message = message.to_string();
         Self::wrong(match message.split_once(HINT) {
-            Some((rule, hint)) => Complaint::new(rule).hint(hint),
-            None => Complaint::new(message),
+            Some((rule, hint)) => Issue::new(rule).hint(hint),
+            None => Issue::new(message),
         })
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = in_words(&expected.to_string());
-        let complaint = Complaint::new(format!("expected {expected}")).found(describe(&found));
+        let issue = Issue::new(format!("expected {expected}")).found(describe(&found));
         Self::wrong(match hint(&found, &expected) {
-            Some(hint) => complaint.hint(hint),
-            None => complaint,
+            Some(hint) => issue.hint(hint),
+            None => issue,
         })
     }
 
@@ -110,14 +110,14 @@ impl de::Error for Fault {
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         let expected = in_words(&expected.to_string());
-        Self::wrong(Complaint::new(format!("expected {expected}")).found(format!("{length} of them")))
+        Self::wrong(Issue::new(format!("expected {expected}")).found(format!("{length} of them")))
     }
 
     fn unknown_variant(variant: &str, valid: &'static [&'static str]) -> Self {
-        let complaint = Complaint::new(format!("expected {}", one_of(valid))).found(format!("`{variant}`"));
+        let issue = Issue::new(format!("expected {}", one_of(valid))).found(format!("`{variant}`"));
         Self::wrong(match nearest(variant, valid.iter().copied()) {
-            Some(near) => complaint.hint(format!("did you mean `{near}`?")),
-            None => complaint,
+            Some(near) => issue.hint(format!("did you mean `{near}`?")),
+            None => issue,
         })
     }
 

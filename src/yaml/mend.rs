@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::fault::{Cause, Fault};
 use super::node::{Entry, Kind, Node};
 use super::path::{Path, Step};
-use super::problem::{Complaint, Location, Problem, Problems, nearest};
+use super::problem::{Diagnostic, Diagnostics, Issue, Location, nearest};
 use super::{Environment, environment};
 
 /// More problems than a person wants to read at once.
@@ -23,7 +23,7 @@ const ROUNDS: usize = 200;
 pub struct Report {
     file: String,
     pub(super) root: Node,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     /// Nodes that are not what the document says: wrong, or stand-ins.
     touched: Vec<Path>,
     /// A list lost an element, so that paths no longer fit the value.
@@ -42,23 +42,21 @@ impl Report {
     }
 
     /// Adds what a check of the caller found at `path`, unless that follows from a problem already known there.
-    pub fn add(&mut self, path: &Path, complaint: Complaint) {
+    pub fn add(&mut self, path: &Path, issue: Issue) {
         if self.is_touched(path) {
             return;
         }
-        let complaint = match self.find(path) {
+        let issue = match self.find(path) {
             Some(node) if node.holds_secret() => {
-                let rule = Complaint::new(complaint.rule);
+                let rule = Issue::new(issue.rule);
                 match &node.written {
-                    Some(written) if complaint.found.is_some() => {
-                        rule.found(format!("the value of `{written}`"))
-                    }
+                    Some(written) if issue.found.is_some() => rule.found(format!("the value of `{written}`")),
                     _ => rule,
                 }
             }
-            _ => complaint,
+            _ => issue,
         };
-        self.note(self.locate(path), path, complaint);
+        self.note(self.locate(path), path, issue);
     }
 
     /// Where the node at `path` stands; the nearest container that exists, for a key that is missing.
@@ -85,24 +83,24 @@ impl Report {
     }
 
     /// The value, if nothing is wrong with the document. The report can then take further checks.
-    pub fn finish<T>(&mut self, value: Option<T>) -> Result<T, Problems> {
+    pub fn finish<T>(&mut self, value: Option<T>) -> Result<T, Diagnostics> {
         let mut problems = std::mem::take(&mut self.problems);
         match value {
             Some(value) if problems.is_empty() => Ok(value),
             _ => {
                 problems.sort_by_key(|problem| problem.location);
-                Err(Problems(problems))
+                Err(Diagnostics(problems))
             }
         }
     }
 
-    pub(super) fn note(&mut self, at: Location, path: &Path, complaint: Complaint) {
-        self.problems.push(Problem::new(&self.file, at, path, complaint));
+    pub(super) fn note(&mut self, at: Location, path: &Path, issue: Issue) {
+        self.problems.push(Diagnostic::new(&self.file, at, path, issue));
     }
 
     pub(super) fn expand(&mut self, lookup: Environment<'_>) {
-        for (path, complaint) in environment::expand(&mut self.root, lookup) {
-            self.note(self.locate(&path), &path, complaint);
+        for (path, issue) in environment::expand(&mut self.root, lookup) {
+            self.note(self.locate(&path), &path, issue);
             self.take_out(&path);
         }
     }
@@ -127,8 +125,8 @@ impl Report {
                 (_, Step::Index(_)) => self.take_out(&path),
                 (container, Step::Key(_)) => self.take_out(&container),
             },
-            Cause::Wrong(complaint) => {
-                self.note(self.locate(&path), &path, complaint);
+            Cause::Wrong(issue) => {
+                self.note(self.locate(&path), &path, issue);
                 self.take_out(&path)
             }
         }
@@ -136,7 +134,7 @@ impl Report {
 
     fn mend_key(&mut self, path: &Path, key: &str, valid: &'static [&'static str]) -> Option<()> {
         let near = nearest(key, valid.iter().copied());
-        let complaint = Complaint::new("unknown key").hint(match near {
+        let issue = Issue::new("unknown key").hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the keys here are {}", list(valid)),
         });
@@ -144,7 +142,7 @@ impl Report {
             .find(path)
             .and_then(|node| node.entries().iter().find(|entry| entry.key == key));
         let at = entry.map_or(self.locate(path), |entry| entry.at);
-        self.note(at, &path.key(key), complaint);
+        self.note(at, &path.key(key), issue);
 
         let entries = self.root.descend_mut(path)?.entries_mut()?;
         let free = near.filter(|near| entries.iter().all(|entry| entry.key != *near));
@@ -162,14 +160,14 @@ impl Report {
             self.note(
                 self.locate(path),
                 path,
-                Complaint::new(format!("the key `{key}` is missing")),
+                Issue::new(format!("the key `{key}` is missing")),
             );
             self.touched.push(missing);
         }
         let node = self.root.descend_mut(path)?;
         let at = node.at;
         let value = Node {
-            kind: Kind::StandIn(Vec::new()),
+            kind: Kind::Placeholder(Vec::new()),
             at,
             ..Node::default()
         };
@@ -188,14 +186,14 @@ impl Report {
         match (last, &mut container.kind) {
             (Step::Index(index), Kind::List(nodes)) => {
                 let node = nodes.get_mut(*index)?;
-                if let Kind::StandIn(_) = node.kind {
+                if let Kind::Placeholder(_) = node.kind {
                     node.kind = Kind::Gone;
                     self.shortened = true;
                 } else {
-                    node.kind = Kind::StandIn(Vec::new());
+                    node.kind = Kind::Placeholder(Vec::new());
                 }
             }
-            (Step::Key(key), Kind::Mapping(entries) | Kind::StandIn(entries)) => {
+            (Step::Key(key), Kind::Mapping(entries) | Kind::Placeholder(entries)) => {
                 entries.retain(|entry| entry.key != *key);
             }
             _ => return None,

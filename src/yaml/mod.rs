@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use mend::Report;
 pub use path::Path;
-pub use problem::{Complaint, Location, Problem, Problems, nearest};
+pub use problem::{Diagnostic, Diagnostics, Issue, Location, nearest};
 
 /// Looks an environment variable up by its name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

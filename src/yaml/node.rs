@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{DuplicateKeyPolicy, MessageFormatter as _, Options, Spanned};
 
-use super::{Complaint, Location, Path, Report, path::Step, slip};
+use super::{Issue, Location, Path, Report, path::Step, slip};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Mapping(Vec<Entry>),
     /// In the place of a value that is wrong or missing: reads as the empty value of whatever type is asked for,
     /// with stand-ins for the keys that turned out to be needed.
-    StandIn(Vec<Entry>),
+    Placeholder(Vec<Entry>),
     /// Taken out of a list; the place stays, so that the others keep their index.
     Gone,
 }
@@ -57,14 +57,14 @@ impl Node {
 
     pub fn entries(&self) -> &[Entry] {
         match &self.kind {
-            Kind::Mapping(entries) | Kind::StandIn(entries) => entries,
+            Kind::Mapping(entries) | Kind::Placeholder(entries) => entries,
             _ => &[],
         }
     }
 
     pub fn entries_mut(&mut self) -> Option<&mut Vec<Entry>> {
         match &mut self.kind {
-            Kind::Mapping(entries) | Kind::StandIn(entries) => Some(entries),
+            Kind::Mapping(entries) | Kind::Placeholder(entries) => Some(entries),
             _ => None,
         }
     }
@@ -84,7 +84,7 @@ impl Node {
     pub fn child_mut(&mut self, step: &Step) -> Option<&mut Node> {
         match (&mut self.kind, step) {
             (Kind::List(nodes), Step::Index(index)) => nodes.get_mut(*index),
-            (Kind::Mapping(entries) | Kind::StandIn(entries), Step::Key(key)) => entries
+            (Kind::Mapping(entries) | Kind::Placeholder(entries), Step::Key(key)) => entries
                 .iter_mut()
                 .find(|entry| entry.key == *key)
                 .map(|entry| &mut entry.value),
@@ -107,9 +107,9 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
             let message = serde_yaml::UserMessageFormatter
                 .format_message(error)
                 .into_owned();
-            let mut complaint = Complaint::new(format!("invalid YAML: {message}"));
-            complaint.hint = slip::hint(text, at);
-            report.note(at, &Path::default(), complaint);
+            let mut issue = Issue::new(format!("invalid YAML: {message}"));
+            issue.hint = slip::hint(text, at);
+            report.note(at, &Path::default(), issue);
             None
         }
     }
@@ -169,16 +169,16 @@ fn lower_mapping(
     for (key, value) in pairs {
         let at = location(key.defined);
         let Some(key) = key_text(key, text) else {
-            report.note(at, path, Complaint::new("a key must be a plain word or a string"));
+            report.note(at, path, Issue::new("a key must be a plain word or a string"));
             continue;
         };
         let path = path.key(&key);
         if let Some(first) = entries.iter().find(|entry| entry.key == key) {
             let Location { line, column } = first.at;
-            let complaint = Complaint::new(format!(
+            let issue = Issue::new(format!(
                 "the key stands twice, first at line {line}, column {column}"
             ));
-            report.note(at, &path, complaint.hint("keep one of the two"));
+            report.note(at, &path, issue.hint("keep one of the two"));
         } else {
             let value = lower(value, text, &path, report);
             entries.push(Entry { key, at, value });

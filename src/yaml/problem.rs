@@ -14,13 +14,13 @@ pub struct Location {
 /// The rule never quotes the value: a value that came from the environment must not be printed, and only `found`
 /// and `hint` are then left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct Issue {
     pub rule: String,
     pub found: Option<String>,
     pub hint: Option<String>,
 }
 
-impl Complaint {
+impl Issue {
     pub fn new(rule: impl Into<String>) -> Self {
         Self {
             rule: rule.into(),
@@ -49,9 +49,9 @@ impl Complaint {
     }
 }
 
-/// A complaint with its place.
+/// A issue with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     pub file: String,
     pub location: Location,
     /// The path of the node, such as `repositories[0].url`; empty for the whole document.
@@ -60,20 +60,20 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-impl Problem {
-    pub(super) fn new(file: &str, location: Location, path: &super::Path, complaint: Complaint) -> Self {
-        let hint = complaint.hint.clone();
+impl Diagnostic {
+    pub(super) fn new(file: &str, location: Location, path: &super::Path, issue: Issue) -> Self {
+        let hint = issue.hint.clone();
         Self {
             file: file.to_owned(),
             location,
             path: path.to_string(),
-            message: complaint.message(),
+            message: issue.message(),
             hint,
         }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file)?;
         if self.location.line > 0 {
@@ -92,9 +92,9 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a document, in the order of the text; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Diagnostics(pub Vec<Diagnostic>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, problem) in self.0.iter().enumerate() {
             let separator = if position == 0 { "" } else { "\n" };
@@ -104,7 +104,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}
 
 /// The candidate that `word` was most likely meant to be, if any is close enough to be worth a suggestion.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Complaint, Path, nearest, read};
+use super::{Issue, Path, nearest, read};
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -216,13 +216,13 @@ fn checks_of_the_caller_join_the_report() {
     let country = Path::default().key("guests").index(0).key("country");
     report.add(
         &country,
-        Complaint::new("expected a country")
+        Issue::new("expected a country")
             .found("`Narnia`")
             .hint("look at a map"),
     );
     report.add(
         &Path::default().key("rooms"),
-        Complaint::new("follows from the wrong type"),
+        Issue::new("follows from the wrong type"),
     );
     let expected = "\
 inn.yaml:2:8: rooms: expected a whole number up to 65535, found `x`

@@ -32,7 +32,7 @@ impl<'a> View<'a> {
         let applies = |note: &&Note| {
             let about = packages.get(&note.package);
             let mut versions = about.iter().flat_map(|summary| &summary.versions);
-            versions.any(|version| note.is_about(&note.package, version))
+            versions.any(|version| note.applies_to(&note.package, version))
         };
         Self {
             said,

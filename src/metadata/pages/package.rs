@@ -41,7 +41,7 @@ fn one(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
     html! {
         details #(format!("v{id}")) {
             summary { b { (id) } " " time datetime=(day(version.committed)) { (day(version.committed)) } " " span.size { (size(version.size)) } }
-            @for note in view.notes.iter().filter(|note| note.is_about(package, &id)) {
+            @for note in view.notes.iter().filter(|note| note.applies_to(package, &id)) {
                 p.doubt { (usage::text(note)) }
             }
             dl {

@@ -39,7 +39,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                 h3 { "Versions that need a work-around" }
                 ul {
                     @for note in &view.notes {
-                        li { a href=(path_of(&note.package)) { (note.package) } " " (note.which()) ": " (text(note)) }
+                        li { a href=(path_of(&note.package)) { (note.package) } " " (note.versions_text()) ": " (text(note)) }
                     }
                 }
             }

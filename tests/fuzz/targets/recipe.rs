@@ -7,7 +7,7 @@ use mirror::recipe::Recipe;
 fuzz_target!(|text: &str| {
     match Recipe::parse("recipe.yaml", text) {
         Ok(recipe) => {
-            let _ = recipe.names().count();
+            let _ = recipe.source_names().count();
         }
         Err(problems) => assert!(!problems.to_string().is_empty()),
     }
