@@ -160,7 +160,7 @@ impl Ledger {
                     format!("{} {}", release.name, release.version),
                 ));
             }
-            ledger.add(release, Sha256::of(line));
+            ledger.add(release, Sha256::digest(line));
             read += line.len() + 1;
         }
         Ok((ledger, read))
@@ -194,7 +194,7 @@ impl Ledger {
             release.number = number;
             release.previous = head;
             let line = serde_json::to_vec(&release)?;
-            head = Sha256::of(&line);
+            head = Sha256::digest(&line);
             entries.lines.extend(line);
             entries.lines.push(b'\n');
             new.insert(key, entries.releases.len());
@@ -226,7 +226,7 @@ impl Ledger {
             return false;
         };
         let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |i| i + 1);
-        Sha256::of(&text[start..]) == *last
+        Sha256::digest(&text[start..]) == *last
     }
 
     /// The release of a name and version; the last one, if it is bound to a URL or may move.
@@ -322,8 +322,8 @@ mod tests {
             kind: ReleaseKind::Package,
             file: None,
             bound: None,
-            sha1: Sha1::of(b"x"),
-            sha256: Sha256::of(b"x"),
+            sha1: Sha1::digest(b"x"),
+            sha256: Sha256::digest(b"x"),
             size: 1,
             source: "s".into(),
             tag: version.into(),

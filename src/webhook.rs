@@ -93,7 +93,10 @@ impl Delivery<'_> {
             }
             // Of the digests, so that not even the length can be told from how long it takes.
             Forge::GitLab => {
-                let (sent, known) = (Sha256::of(credential.as_bytes()), Sha256::of(secret.as_bytes()));
+                let (sent, known) = (
+                    Sha256::digest(credential.as_bytes()),
+                    Sha256::digest(secret.as_bytes()),
+                );
                 sent.0.ct_eq(&known.0).into()
             }
         }

@@ -4,7 +4,7 @@ use super::site_builder::repository_site;
 use super::{self as app, App};
 use crate::config::Compression;
 use crate::server::{ContentKind, RepositorySite};
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, Effort};
 use crate::util::heap;
@@ -14,10 +14,15 @@ const SMALLEST: u64 = 512;
 
 /// Makes the variants of one repository that are missing, metadata first. They are an extra: what cannot be made is
 /// served uncompressed.
-pub(crate) fn make_variants(app: &App, repository: &app::Repository, store: &Repository, stop: &CancelFlag) {
+pub(crate) fn make_variants(
+    app: &App,
+    repository: &app::Repository,
+    store: &RepositoryStore,
+    stop: &CancelFlag,
+) {
     let level = app.config.serve.compression;
     let made = repository_site(repository, store).and_then(|site| compress(&site, store, level, stop));
-    heap::give_back();
+    heap::trim();
     match made {
         Ok(0) => {}
         Ok(variants) => tracing::info!(
@@ -31,7 +36,7 @@ pub(crate) fn make_variants(app: &App, repository: &app::Repository, store: &Rep
 
 fn compress(
     site: &RepositorySite,
-    store: &Repository,
+    store: &RepositoryStore,
     level: Compression,
     stop: &CancelFlag,
 ) -> anyhow::Result<usize> {
@@ -47,11 +52,11 @@ fn compress(
     let mut made = 0;
     for effort in [Effort::Thorough, Effort::Fast] {
         for (resource, _) in wanted.iter().filter(|(_, of)| *of == effort) {
-            for &coding in Coding::made_with(effort) {
+            for &coding in Coding::for_effort(effort) {
                 if stop.is_set() {
                     return Ok(made);
                 }
-                if !variants.knows(resource.sha256, coding) {
+                if !variants.is_known(resource.sha256, coding) {
                     store.make_variant(&resource.file, resource.sha256, coding, effort)?;
                     made += 1;
                 }

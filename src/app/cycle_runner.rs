@@ -29,7 +29,7 @@ pub(crate) fn run_cycle(
     app: &App,
     volume: &Volume,
     repository: &Repository,
-    store: &store::Repository,
+    store: &store::RepositoryStore,
     observer: Observer<'_>,
     cancel: &CancelFlag,
 ) -> anyhow::Result<CycleResult> {
@@ -38,7 +38,7 @@ pub(crate) fn run_cycle(
     let finished = recorded(store, || {
         with_cycle_context(app, volume, repository, store, observer, cancel, cycle::run)
     });
-    heap::give_back();
+    heap::trim();
     let finished = finished?;
     for (source, report) in &finished.report.sources {
         for line in &report.failed {
@@ -72,7 +72,7 @@ pub(crate) fn run_cycle(
 /// Runs a cycle and leaves a record of it for the status page; one that cannot be written stops nothing. A cycle that is told to
 /// stop stands as one that runs, for the next start to take up.
 fn recorded(
-    store: &store::Repository,
+    store: &store::RepositoryStore,
     cycle: impl FnOnce() -> anyhow::Result<CycleResult>,
 ) -> anyhow::Result<CycleResult> {
     let warn = |written: anyhow::Result<()>| {
@@ -81,7 +81,7 @@ fn recorded(
         }
     };
     let began = now();
-    warn(store.cycle_begins(began));
+    warn(store.record_run_start(began));
     let result = cycle();
     if result.as_ref().is_err_and(|error| error.is::<Cancelled>()) {
         return result;
@@ -95,14 +95,14 @@ fn recorded(
 }
 
 /// Records which archives are damaged, as far as that costs no reading of those that a cycle had no use for.
-fn look_for_damage(store: &store::Repository, finished: Option<&CycleResult>) -> anyhow::Result<()> {
+fn look_for_damage(store: &store::RepositoryStore, finished: Option<&CycleResult>) -> anyhow::Result<()> {
     let mut damaged = store.missing_archives()?;
     damaged.extend(finished.iter().flat_map(|finished| finished.damaged.clone()));
     store.recheck_damaged(damaged)
 }
 
 /// Leaves a record of a cycle that could not even begin; none where the repository's folder is gone.
-pub(crate) fn record_failed_start(store: &store::Repository, error: &anyhow::Error) {
+pub(crate) fn record_failed_start(store: &store::RepositoryStore, error: &anyhow::Error) {
     if !store.root().exists() {
         return;
     }
@@ -111,18 +111,18 @@ pub(crate) fn record_failed_start(store: &store::Repository, error: &anyhow::Err
     }
 }
 
-fn given_up(store: &store::Repository, began: Timestamp, error: &anyhow::Error) -> anyhow::Result<()> {
-    let error = Some(store.within(&format!("{error:#}")));
-    let cycle = store::Cycle {
+fn given_up(store: &store::RepositoryStore, began: Timestamp, error: &anyhow::Error) -> anyhow::Result<()> {
+    let error = Some(store.strip_volume_path(&format!("{error:#}")));
+    let cycle = store::Run {
         error,
         ..ended(began)
     };
-    store.cycle_ended(cycle, store.cycles().report)
+    store.record_run_end(cycle, store.run_history().report)
 }
 
 /// Now, with nothing done.
-fn ended(began: Timestamp) -> store::Cycle {
-    store::Cycle {
+fn ended(began: Timestamp) -> store::Run {
+    store::Run {
         began,
         ended: now(),
         published: 0,
@@ -132,19 +132,19 @@ fn ended(began: Timestamp) -> store::Cycle {
     }
 }
 
-fn record(store: &store::Repository, ended: store::Cycle, finished: &CycleResult) -> anyhow::Result<()> {
+fn record(store: &store::RepositoryStore, ended: store::Run, finished: &CycleResult) -> anyhow::Result<()> {
     let milliseconds = |took: &Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let stages = finished.stages.iter();
-    let cycle = store::Cycle {
+    let cycle = store::Run {
         published: finished.published,
         stages: stages
             .map(|(stage, took)| ((*stage).to_owned(), milliseconds(took)))
             .collect(),
-        complete: finished.report.is_complete() && store.cycles().damaged.is_empty(),
+        complete: finished.report.is_complete() && store.run_history().damaged.is_empty(),
         ..ended
     };
     let beside = (!finished.report_in_snapshot).then_some(&finished.report);
-    store.cycle_ended(cycle, beside.map(serde_json::to_value).transpose()?)
+    store.record_run_end(cycle, beside.map(serde_json::to_value).transpose()?)
 }
 
 /// In whole seconds.
@@ -155,7 +155,7 @@ fn now() -> Timestamp {
 /// See [`Volume::refuse_successor`].
 pub(crate) fn refuse_successor(app: &App, volume: &Volume, repository: &Repository) -> anyhow::Result<()> {
     let names = app.repositories.iter().map(|repository| &*repository.name);
-    volume.refuse_successor(&repository.name, &repository.base_url.to_string(), names)
+    volume.check_not_renamed(&repository.name, &repository.base_url.to_string(), names)
 }
 
 /// Does `work` on a repository under the configuration. A panic is an error like any other: the server goes on.
@@ -163,7 +163,7 @@ pub(crate) fn with_cycle_context<T>(
     app: &App,
     volume: &Volume,
     repository: &Repository,
-    store: &store::Repository,
+    store: &store::RepositoryStore,
     observer: Observer<'_>,
     cancel: &CancelFlag,
     work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
@@ -174,7 +174,7 @@ pub(crate) fn with_cycle_context<T>(
     let display = ProgressBars::new();
     let job = CycleContext {
         store,
-        clones: volume.git(),
+        clones: volume.clones(),
         recipes: &app.repositories.iter().map(|r| &r.recipe).collect::<Vec<_>>(),
         base_url: &repository.base_url,
         metadata: repository.metadata,
@@ -218,7 +218,7 @@ pub(crate) fn rebuild(
     app: &App,
     volume: &Volume,
     repository: &Repository,
-    store: &store::Repository,
+    store: &store::RepositoryStore,
     releases: &[Release],
     mend: bool,
     cancel: &CancelFlag,

@@ -5,7 +5,7 @@ use super::{self as app, App};
 use crate::ledger::Release;
 use crate::metadata::search_files;
 use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant};
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 use crate::store::variants::Variants;
 use crate::util::heap;
 
@@ -15,11 +15,11 @@ use crate::util::heap;
 /// Nothing is served anew.
 pub(crate) fn publish(
     app: &App,
-    stores: &[Repository],
+    stores: &[RepositoryStore],
     published: &PublishedSite,
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
     let mut errors = Vec::new();
-    let site = |(repository, store): (&app::Repository, &Repository)| {
+    let site = |(repository, store): (&app::Repository, &RepositoryStore)| {
         let (site, error) = match repository_site(repository, store) {
             Ok(site) => (site, None),
             Err(error) => {
@@ -36,14 +36,14 @@ pub(crate) fn publish(
     };
     let sites: Vec<_> = app.repositories.iter().zip(stores).map(site).collect();
     published.replace(Site::new(sites)?);
-    heap::give_back();
+    heap::trim();
     Ok(errors)
 }
 
 /// What a repository serves; nothing before its first snapshot.
 pub(crate) fn repository_site(
     repository: &app::Repository,
-    store: &Repository,
+    store: &RepositoryStore,
 ) -> anyhow::Result<RepositorySite> {
     let mut resources = Vec::new();
     if let Some(snapshot) = store.newest_snapshot()? {
@@ -58,7 +58,7 @@ pub(crate) fn repository_site(
             sha256: file.sha256,
             last_modified: file.last_modified,
             kind: kind(path),
-            variants: variants.of(file.sha256).iter().map(variant).collect(),
+            variants: variants.get(file.sha256).iter().map(variant).collect(),
         }));
         let lines = snapshot.manifest.releases;
         let (file, size, sha256) = store.ledger_file(lines)?;
@@ -83,7 +83,7 @@ pub(crate) fn repository_site(
                 sha256: release.sha256,
                 last_modified: time.as_second(),
                 kind: ContentKind::Archive,
-                variants: variants.of(release.sha256).iter().map(variant).collect(),
+                variants: variants.get(release.sha256).iter().map(variant).collect(),
             }))
         });
     }

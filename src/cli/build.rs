@@ -13,8 +13,8 @@ use crate::util::cancel::CancelFlag;
 /// One cycle of each repository.
 pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
     let volume = Volume::open(&app.config.data)?;
-    volume.warn();
-    volume.warn_of_others(app.repositories.iter().map(|repository| &*repository.name));
+    volume.log_warnings();
+    volume.warn_orphaned_repositories(app.repositories.iter().map(|repository| &*repository.name));
     let (mut complete, mut published) = (true, false);
     for repository in &app.repositories {
         let store = match volume.repository(&repository.name) {
@@ -37,7 +37,7 @@ pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
         ) {
             Ok(finished) => {
                 summary_table::print(&repository.name, &finished, began.elapsed());
-                let damaged = store.cycles().damaged;
+                let damaged = store.run_history().damaged;
                 for (file, because) in damaged
                     .iter()
                     .filter(|(file, _)| !finished.damaged.contains_key(*file))

@@ -36,9 +36,9 @@ pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
         return Ok(Exit::Complete);
     }
     // What the last cycle found is so still, and what an earlier one has told is no news.
-    let last = Report::last(store.latest_snapshot()?.as_ref(), &store.cycles());
+    let last = Report::last(store.latest_snapshot()?.as_ref(), &store.run_history());
     let snapshot = store.roll_back(arguments.to)?;
-    store.note_report(serde_json::to_value(last)?)?;
+    store.record_report(serde_json::to_value(last)?)?;
     writeln!(
         Stdout,
         "{}: snapshot {} has the content of snapshot {}; cycles publish no metadata until `mirror rollback --end`",

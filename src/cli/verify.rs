@@ -86,13 +86,13 @@ struct Checked<'a> {
     app: &'a App,
     volume: &'a Volume,
     repository: &'a Repository,
-    store: &'a store::Repository,
+    store: &'a store::RepositoryStore,
 }
 
 impl Checked<'_> {
     /// Checks one repository and answers how many problems are left.
     fn all(&self, arguments: &Arguments) -> anyhow::Result<usize> {
-        let releases = self.store.standing()?;
+        let releases = self.store.served_releases()?;
         let damaged = self.archives(&releases)?;
         let mut problems = 0;
         if arguments.repair && !damaged.is_empty() {

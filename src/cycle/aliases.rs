@@ -43,7 +43,7 @@ pub(super) fn publish(
         .map(|release| release.number.to_string())
         .unwrap_or_default();
     let refs = BTreeMap::from([(rule.of.clone(), last)]);
-    let rules = Sha256::of(&serde_json::to_vec(rule)?);
+    let rules = Sha256::digest(&serde_json::to_vec(rule)?);
     if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
         return Ok((known.clone(), 0));
     }
@@ -152,7 +152,7 @@ fn alias(
         to_js_string(&manifest).as_bytes(),
     )?;
     let bytes = writer.finish()?;
-    let sha256 = Sha256::of(&bytes);
+    let sha256 = Sha256::digest(&bytes);
     if before.as_ref().is_some_and(|before| before.sha256 == sha256) {
         return Ok(None);
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::resources::Resources;
 use super::{CycleContext, Fetched, Found, ProgressEvent, SourceReport, divergence, now, parallel};
 use crate::composer::{PackageName, Version};
-use crate::git::{BareClone, Recent};
+use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::package::plan::{self, Build, Outcome, OutcomeRow, Plan, PlanContext, VersionOwner};
 use crate::package::{build, planner};
@@ -116,8 +116,8 @@ pub(super) fn build_source(
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
     lines.append(&mut plan.lines);
-    let recent = Recent::default();
-    let open = || Ok(BareClone::open(folder)?.sharing(&recent));
+    let recent = BlobCache::default();
+    let open = || Ok(BareClone::open(folder)?.with_blob_cache(&recent));
     (job.progress)(ProgressEvent::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
@@ -196,7 +196,7 @@ fn stage(
     // One version has one file for each URL that it was bound to, and each later state of a nightly one has its own.
     let mark = match before {
         Some(_) => Some(staged.digests.sha256),
-        None => build.bound.then(|| Sha256::of(base_url.as_bytes())),
+        None => build.bound.then(|| Sha256::digest(base_url.as_bytes())),
     };
     let file = mark.map(|mark| format!("packages/{name}-{version}-{}.zip", &mark.to_string()[..8]));
     let release = Release {

@@ -12,8 +12,8 @@ use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::plan::{self, VersionOwner};
 use crate::recipe::Source;
-use crate::store::durable_fs::Hashed;
-use crate::store::{Content, Divergence};
+use crate::store::durable_fs::HashingWriter;
+use crate::store::{Divergence, VersionContent};
 
 /// Records in the store and in `report` what the moved refs of a source would change; answers how many are new.
 pub(super) fn examine(
@@ -107,7 +107,7 @@ fn compare(
         let Some(published) = published.iter().find(|p| p.name == name && p.version == version) else {
             continue;
         };
-        let digests = match build::archive(build, source, &found.clone, &job.limits, Hashed::nowhere()) {
+        let digests = match build::archive(build, source, &found.clone, &job.limits, HashingWriter::sink()) {
             Ok(sink) => sink.digests(),
             Err(error) => {
                 tracing::warn!(
@@ -125,12 +125,12 @@ fn compare(
                 tag: release.tag.clone(),
                 name,
                 version,
-                published: Content {
+                published: VersionContent {
                     commit: published.commit.clone(),
                     sha1: published.sha1,
                     sha256: published.sha256,
                 },
-                attempted: Content {
+                attempted: VersionContent {
                     commit: release.commit.to_string(),
                     sha1: digests.sha1,
                     sha256: digests.sha256,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 
 use super::{CycleContext, ProgressEvent, parallel};
-use crate::git::{Fetched, Ref, Wanted, wanted_as};
+use crate::git::{Fetched, Ref, RefSelection, requested_name};
 use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
 use crate::util::digest::Sha256;
@@ -101,7 +101,7 @@ fn folder_name(url: &str) -> String {
         })
         .take(100)
         .collect();
-    let mark = &Sha256::of(url.as_bytes()).to_string()[..8];
+    let mark = &Sha256::digest(url.as_bytes()).to_string()[..8];
     format!("{name}-{mark}.git")
 }
 
@@ -112,7 +112,7 @@ fn tell(source: &str, fetched: &Fetched) {
             Some(tag) => {
                 tracing::warn!(source, tag, %old, %new, "upstream moved a tag: what is published from it stays");
             }
-            None => tracing::info!(source, name = wanted_as(&moved.name), %old, %new, "a branch moved"),
+            None => tracing::info!(source, name = requested_name(&moved.name), %old, %new, "a branch moved"),
         }
     }
     for deleted in &fetched.deleted {
@@ -124,7 +124,7 @@ fn tell(source: &str, fetched: &Fetched) {
             ),
             None => tracing::warn!(
                 source,
-                name = wanted_as(&deleted.name),
+                name = requested_name(&deleted.name),
                 "upstream deleted a branch"
             ),
         }
@@ -140,7 +140,7 @@ fn tell(source: &str, fetched: &Fetched) {
 }
 
 /// What all recipes want of a URL.
-fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> Wanted {
+fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
     let (mut refs, mut extra) = (BTreeSet::new(), BTreeSet::new());
     for recipe in recipes {
         for source in recipe.sources.iter().filter(|source| source.git == url) {
@@ -156,9 +156,9 @@ fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> Wanted {
         let resources = recipe.resources.values().filter(|resource| resource.git == url);
         extra.extend(resources.map(|resource| resource.reference.clone()));
     }
-    Wanted {
+    RefSelection {
         refs: refs.into_iter().collect(),
-        extra: extra.into_iter().collect(),
+        extra_refs: extra.into_iter().collect(),
     }
 }
 

@@ -38,7 +38,7 @@ use crate::package::Limits;
 use crate::package::plan::{self, Outcome, OutcomeRow, Plan};
 use crate::recipe::{Recipe, Source};
 use crate::store::snapshot::Snapshot;
-use crate::store::{Repository, Retention};
+use crate::store::{RepositoryStore, Retention};
 use crate::util::cancel::CancelFlag;
 use crate::util::digest::Sha256;
 use crate::util::heap;
@@ -48,7 +48,7 @@ pub use report::{Report, SourceReport};
 
 /// What a cycle works on.
 pub struct CycleContext<'a> {
-    pub store: &'a Repository,
+    pub store: &'a RepositoryStore,
     /// The folder of the clones.
     pub clones: PathBuf,
     /// All recipes that share the clones, this one among them.
@@ -134,7 +134,7 @@ pub struct CycleResult {
 
 /// Fetches and plans all sources, without building; each with its name.
 pub fn plan<'r>(job: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
-    let last = Report::last(job.store.latest_snapshot()?.as_ref(), &job.store.cycles());
+    let last = Report::last(job.store.latest_snapshot()?.as_ref(), &job.store.run_history());
     let fetched = Fetched::fetch(job, &last);
     let plan = |source: &'r Source| {
         let plan = fetched.releases(source).and_then(|found| {
@@ -231,7 +231,7 @@ fn proceed(job: &CycleContext<'_>) -> anyhow::Result<()> {
     if job.cancel.is_set() {
         bail!(Cancelled);
     }
-    job.store.ensure_sound()
+    job.store.ensure_writable()
 }
 
 /// Runs one cycle.
@@ -243,7 +243,7 @@ pub fn run(job: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     let before = previous.as_ref().map(Report::from_snapshot).unwrap_or_default();
     let began = Instant::now();
     // While a rollback is held, its snapshot does not know what was released since.
-    let last = Report::last(previous.as_ref(), &job.store.cycles());
+    let last = Report::last(previous.as_ref(), &job.store.run_history());
     let fetched = Fetched::fetch(job, &last);
     // What was not fetched for that reason has not failed.
     proceed(job)?;
@@ -283,7 +283,7 @@ pub fn run(job: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     for source in &job.recipe.sources {
         let known = before.sources.get(&source.name);
         enter(&source.name, build_source(job, source, &fetched, known));
-        heap::give_back();
+        heap::trim();
         proceed(job)?;
     }
     if let Some(rule) = &job.recipe.aliases {
@@ -316,7 +316,7 @@ pub fn run(job: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
         (job.progress)(ProgressEvent::Publishing);
         publish_metadata::publish(job, previous.as_ref(), &mut report)?
     };
-    job.store.collect(job.retention)?;
+    job.store.apply_retention(job.retention)?;
     Ok(CycleResult {
         report,
         published,
@@ -336,8 +336,8 @@ fn notes(job: &CycleContext<'_>) -> anyhow::Result<Option<Sha256>> {
     let notes = &job.recipe.notes;
     let digest = match (notes.is_empty(), job.is_private) {
         (true, false) => None,
-        (false, false) => Some(Sha256::of(&serde_json::to_vec(notes)?)),
-        (_, true) => Some(Sha256::of(&serde_json::to_vec(&("private", notes))?)),
+        (false, false) => Some(Sha256::digest(&serde_json::to_vec(notes)?)),
+        (_, true) => Some(Sha256::digest(&serde_json::to_vec(&("private", notes))?)),
     };
     Ok(digest)
 }

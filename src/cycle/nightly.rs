@@ -105,7 +105,7 @@ fn head(source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
     let branch = source.nightly.as_deref().unwrap_or_default();
     let wanted = branch_ref(branch);
     let clone = BareClone::open(&clones.get(&source.git)?.folder)?;
-    let Some(reference) = clone.extra(&wanted)? else {
+    let Some(reference) = clone.extra_ref(&wanted)? else {
         bail!("there is no branch `{branch}`");
     };
     Ok(clone.commit(&reference)?)
@@ -220,8 +220,8 @@ mod tests {
             version: version.into(),
             file: None,
             bound: None,
-            sha1: Sha1::of(b"x"),
-            sha256: Sha256::of(b"x"),
+            sha1: Sha1::digest(b"x"),
+            sha256: Sha256::digest(b"x"),
             size: 1,
             source: "s".into(),
             tag: "main".into(),

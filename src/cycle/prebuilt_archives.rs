@@ -28,7 +28,7 @@ pub(super) fn publish(
         job.recipe.resources[&folder.resource].reference.clone(),
         commit.id.to_string(),
     )]);
-    let rules = Sha256::of(&serde_json::to_vec(folder)?);
+    let rules = Sha256::digest(&serde_json::to_vec(folder)?);
     if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
         return Ok((known.clone(), 0));
     }

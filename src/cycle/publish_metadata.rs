@@ -20,7 +20,7 @@ use crate::metadata::{
     CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache, RepositoryInfo,
     Summaries, expand, gaps, render,
 };
-use crate::store::Contents;
+use crate::store::SnapshotContents;
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
 
@@ -97,16 +97,16 @@ pub(super) fn publish(
             places,
         })
     });
-    let contents = Contents {
+    let contents = SnapshotContents {
         base_url: &job.base_url.to_string(),
         files,
         report: &report.to_json()?,
-        made: made.transpose()?,
+        render_cache: made.transpose()?,
         releases: job.store.ledger(|ledger| ledger.len()),
         rollback_to: None,
         expired: {
             let named = releases.iter().map(|release| release.number).collect();
-            job.store.expiry(previous, &named, job.retention.grace)
+            job.store.expired_releases(previous, &named, job.retention.grace)
         },
     };
     Ok((job.store.commit_snapshot(previous, &contents)?, damaged))
@@ -212,14 +212,14 @@ fn by_name(releases: &[Release]) -> ByName<'_> {
 fn maker(said: &RepositoryInfo<'_>) -> anyhow::Result<Option<Sha256>> {
     static PROGRAM: OnceLock<Option<Sha256>> = OnceLock::new();
     let read = || std::fs::read("/proc/self/exe").ok();
-    let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::of(&bytes)));
+    let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::digest(&bytes)));
     let said = said.digest()?;
-    Ok(program.map(|program| Sha256::of([program.0, said.0].concat().as_slice())))
+    Ok(program.map(|program| Sha256::digest([program.0, said.0].concat().as_slice())))
 }
 
 /// What can be taken over from a snapshot that was made by the same maker.
 fn before(previous: &Snapshot, by: Sha256) -> Option<PreviousRender> {
-    let made: RenderCache = serde_json::from_slice(&previous.made()?).ok()?;
+    let made: RenderCache = serde_json::from_slice(&previous.render_cache()?).ok()?;
     if made.by != by {
         return None;
     }

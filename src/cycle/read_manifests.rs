@@ -13,14 +13,14 @@ use super::parallel;
 use crate::composer::Manifest;
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 
 /// Releases whose archives cannot be read, each with the reason.
 pub type Unread<'r> = Vec<(&'r Release, String)>;
 
 /// The versions of all packages by name, newest first, read by so many threads.
 pub fn read<'r>(
-    store: &Repository,
+    store: &RepositoryStore,
     releases: &[&'r Release],
     threads: usize,
 ) -> (BTreeMap<String, Vec<PackageVersion>>, Unread<'r>) {

@@ -15,7 +15,7 @@ use crate::ledger::Release;
 use crate::package::build;
 use crate::package::plan::{Build, Outcome, VersionOwner};
 use crate::recipe::Source;
-use crate::store::durable_fs::Hashed;
+use crate::store::durable_fs::HashingWriter;
 use crate::util::digest::Sha256;
 
 /// How building a published version again ended.
@@ -149,7 +149,7 @@ fn build_again(
         job.store.repair(&staged, release)?;
         return Ok(RebuildOutcome::Repaired);
     }
-    let sink = build::archive(build, source, &found.clone, &job.limits, Hashed::nowhere())?;
+    let sink = build::archive(build, source, &found.clone, &job.limits, HashingWriter::sink())?;
     Ok(compared(sink.digests().sha256, release))
 }
 
@@ -178,7 +178,7 @@ fn finished(
         .read(&folder.resource, &format!("{}/{file}", folder.path))?
         .with_context(|| format!("its folder has no `{file}` any more"))?;
     if !mend {
-        return Ok(compared(Sha256::of(&bytes), release));
+        return Ok(compared(Sha256::digest(&bytes), release));
     }
     let staged = job.store.stage(|mut sink| {
         sink.write_all(&bytes).context("failed to write the archive")?;

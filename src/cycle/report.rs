@@ -12,7 +12,7 @@ use crate::metadata::MissingDependency;
 use crate::package::plan::{Outcome, OutcomeRow};
 use crate::recipe::Recipe;
 use crate::store::snapshot::Snapshot;
-use crate::store::{Cycles, Divergence};
+use crate::store::{Divergence, RunHistory};
 use crate::util::digest::Sha256;
 
 /// The report of one cycle.
@@ -101,7 +101,7 @@ impl Report {
     }
 
     /// The report of the last cycle that ended by itself; an empty one where none did.
-    pub fn last(snapshot: Option<&Snapshot>, cycles: &Cycles) -> Self {
+    pub fn last(snapshot: Option<&Snapshot>, cycles: &RunHistory) -> Self {
         let beside = cycles.report.clone();
         beside
             .and_then(|report| serde_json::from_value(report).ok())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, anyhow};
 
 use super::fetch_clones::Clones;
-use crate::git::{BareClone, Commit, EntryKind, Missing};
+use crate::git::{BareClone, Commit, EntryKind, MissingRef};
 use crate::recipe::{Recipe, Resource};
 
 /// The resources as they stand now, each at its ref.
@@ -75,13 +75,13 @@ impl Resources {
 
 fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
     let up_to_date = clones.get(&resource.git)?;
-    let is_it = |missing: &&Missing| missing.wanted == resource.reference;
+    let is_it = |missing: &&MissingRef| missing.wanted == resource.reference;
     if let Some(missing) = up_to_date.fetched.missing.iter().find(is_it) {
         return Err(missing.clone().into());
     }
     let clone = BareClone::open(&up_to_date.folder)?;
     let reference = clone
-        .extra(&resource.reference)?
+        .extra_ref(&resource.reference)?
         .context("its ref was not fetched")?;
     let commit = clone.commit(&reference)?;
     Ok((clone, commit))

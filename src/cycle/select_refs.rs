@@ -41,7 +41,7 @@ pub(super) fn releases(
                 extra.reference, extra.version
             );
             failed(&extra.version, reason);
-        } else if let Some(found) = clone.extra(&extra.reference)? {
+        } else if let Some(found) = clone.extra_ref(&extra.reference)? {
             refs.push((extra.version.clone(), found));
         }
     }

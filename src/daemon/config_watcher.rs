@@ -101,7 +101,7 @@ impl ConfigWatcher {
 }
 
 fn digest(path: &Path) -> Option<Sha256> {
-    std::fs::read(path).ok().map(|bytes| Sha256::of(&bytes))
+    std::fs::read(path).ok().map(|bytes| Sha256::digest(&bytes))
 }
 
 fn recipes(app: &App) -> Vec<PathBuf> {

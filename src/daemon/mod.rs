@@ -34,7 +34,7 @@ use crate::app::compress::make_variants;
 use crate::app::cycle_runner::refuse_successor;
 use crate::app::exit::Exit;
 use crate::app::{App, own_name};
-use crate::store::{Repository, Scrub, Unavailable, Volume};
+use crate::store::{RepositoryStore, Scrub, Volume, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 
 /// How long a second builder on an empty volume waits for the first one to make it.
@@ -47,8 +47,8 @@ const REMINDER: Duration = Duration::from_secs(600);
 /// only, so that several instances may share it: who finds it locked follows what the other one publishes.
 pub(crate) fn run(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
     let (volume, may_build) = open_volume(&app.config.data)?;
-    volume.warn();
-    volume.warn_of_others(app.repositories.iter().map(|repository| &*repository.name));
+    volume.log_warnings();
+    volume.warn_orphaned_repositories(app.repositories.iter().map(|repository| &*repository.name));
     let id = volume.id();
     let id = may_build.then_some(id.as_str());
     let stores = open(&app, &volume);
@@ -119,10 +119,10 @@ impl Drop for StopOnPanic<'_> {
 /// Runs `work` with the configuration, and again with each new one, until the program is to stop. The flag ends `work`.
 fn each_configuration(
     mut app: App,
-    mut stores: Vec<Repository>,
+    mut stores: Vec<RepositoryStore>,
     named: Option<&Path>,
     (told, signals): (ServerHandles<'_>, &Signals),
-    mut work: impl FnMut(&App, &[Repository], &CancelFlag),
+    mut work: impl FnMut(&App, &[RepositoryStore], &CancelFlag),
 ) {
     let mut watch = ConfigWatcher::new(named, &app, signals.reload.clone());
     while !signals.stop.is_set() {
@@ -152,7 +152,7 @@ fn next_configuration(
     current: &App,
     told: ServerHandles<'_>,
     stop: &CancelFlag,
-) -> Option<(App, Vec<Repository>)> {
+) -> Option<(App, Vec<RepositoryStore>)> {
     let opened = |new: App| {
         let volume = Volume::open_read_only(&new.config.data)?;
         let stores = open(&new, &volume);
@@ -182,7 +182,7 @@ fn next_configuration(
 }
 
 /// Compresses what is published, again whenever that changes; beside the cycles, and unlocked like every reader.
-fn compress(app: &App, stores: &[Repository], changes: Receiver<()>, stop: &CancelFlag) {
+fn compress(app: &App, stores: &[RepositoryStore], changes: Receiver<()>, stop: &CancelFlag) {
     while changes.recv().is_ok() {
         changes.try_iter().for_each(drop);
         for (repository, store) in app.repositories.iter().zip(stores) {
@@ -200,8 +200,8 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
             Err(error) => error,
         };
         let may_build = match error.downcast_ref() {
-            Some(Unavailable::Busy(_)) => true,
-            Some(Unavailable::ReadOnly(_)) => {
+            Some(VolumeLockError::Held(_)) => true,
+            Some(VolumeLockError::ReadOnly(_)) => {
                 tracing::warn!("{error:#}; serving only");
                 false
             }
@@ -248,7 +248,7 @@ pub(crate) fn serve(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
 }
 
 /// One that cannot be opened keeps no other from being served.
-fn open(app: &App, volume: &Volume) -> Vec<Repository> {
+fn open(app: &App, volume: &Volume) -> Vec<RepositoryStore> {
     let repositories = app.repositories.iter();
     repositories
         .map(|repository| volume.reader(&repository.name))

@@ -12,7 +12,7 @@ use crate::config::Webhook;
 use crate::cycle::Report;
 use crate::git::{self, Settings};
 use crate::status::{Condition, Facts, notification};
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has happened.
@@ -43,7 +43,7 @@ struct PendingNotification {
 }
 
 /// Watches all repositories until the program is to stop.
-pub(super) fn keep(app: &App, stores: &[Repository], told: &mut NotifierState, stop: &CancelFlag) {
+pub(super) fn keep(app: &App, stores: &[RepositoryStore], told: &mut NotifierState, stop: &CancelFlag) {
     let webhooks = &app.config.notify;
     if webhooks.is_empty() {
         return;
@@ -72,11 +72,11 @@ pub(super) fn keep(app: &App, stores: &[Repository], told: &mut NotifierState, s
 fn look(
     app: &App,
     repository: &app::Repository,
-    (store, seen): (&Repository, &mut SnapshotWatch),
+    (store, seen): (&RepositoryStore, &mut SnapshotWatch),
     known: &mut BTreeMap<String, Condition>,
     waiting: &mut Vec<PendingNotification>,
 ) {
-    let cycles = store.cycles();
+    let cycles = store.run_history();
     // In the middle of a cycle what it will find is not known yet.
     if cycles.running.is_some() {
         return;

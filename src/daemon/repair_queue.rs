@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::backoff::retry_after;
 use super::repairer::repair;
 use crate::app::App;
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 
 /// How long after an attempt to repair a file the next one begins at the latest; each fetches from git.
@@ -24,7 +24,7 @@ struct Repair {
 
 impl RepairQueue {
     /// Of what was damaged when the program last ran.
-    pub(super) fn from_history(stores: &[Repository]) -> Self {
+    pub(super) fn from_history(stores: &[RepositoryStore]) -> Self {
         let files = stores.iter().flat_map(damaged);
         Self(files.map(|file| (file, Repair::now())).collect())
     }
@@ -38,7 +38,7 @@ impl RepairQueue {
     pub(super) fn run(
         &mut self,
         app: &App,
-        stores: &[Repository],
+        stores: &[RepositoryStore],
         id: &str,
         stop: &CancelFlag,
     ) -> BTreeSet<PathBuf> {
@@ -60,13 +60,13 @@ impl RepairQueue {
             }
         }
         for store in stores {
-            let mut damaged = store.cycles().damaged;
+            let mut damaged = store.run_history().damaged;
             damaged.retain(|path, _| !due.contains(&store.root().join(path)));
             damaged.extend(left.damaged.iter().filter_map(|(file, because)| {
                 let path = file.strip_prefix(store.root()).ok()?;
                 Some((path.to_str()?.to_owned(), because.clone()))
             }));
-            if let Err(error) = store.note_damaged(damaged) {
+            if let Err(error) = store.record_damaged(damaged) {
                 tracing::warn!("the status page will not know of damaged archives: {error:#}");
             }
         }
@@ -91,7 +91,7 @@ impl Repair {
 }
 
 /// The archives of a repository that are known to be damaged.
-pub(super) fn damaged(store: &Repository) -> impl Iterator<Item = PathBuf> {
-    let damaged = store.cycles().damaged.into_keys();
+pub(super) fn damaged(store: &RepositoryStore) -> impl Iterator<Item = PathBuf> {
+    let damaged = store.run_history().damaged.into_keys();
     damaged.map(|path| store.root().join(path))
 }

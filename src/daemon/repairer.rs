@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::app::{App, cycle_runner};
 use crate::cycle::RebuildOutcome;
 use crate::ledger::Release;
-use crate::store::{Repository, Unavailable, Volume};
+use crate::store::{RepositoryStore, Volume, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 
 /// How the repair of files ended that is not in here: they are whole.
@@ -21,7 +21,7 @@ pub(super) struct RepairResult {
 /// Builds damaged archives again from git, and replaces those that come out as they were published.
 pub(super) fn repair(
     app: &App,
-    stores: &[Repository],
+    stores: &[RepositoryStore],
     id: &str,
     damaged: &BTreeSet<PathBuf>,
     stop: &CancelFlag,
@@ -34,13 +34,13 @@ pub(super) fn repair(
             continue;
         }
         let mended = || {
-            let volume = Volume::open_again(&app.config.data, id)?;
+            let volume = Volume::reopen(&app.config.data, id)?;
             let store = volume.repository(&repository.name)?;
             cycle_runner::rebuild(app, &volume, repository, &store, &releases, true, stop)
         };
         let results = match mended() {
             Ok(results) => results,
-            Err(error) if error.is::<Unavailable>() => {
+            Err(error) if error.is::<VolumeLockError>() => {
                 left.postponed.extend(releases.iter().map(|r| store.archive(r)));
                 continue;
             }
@@ -74,8 +74,8 @@ fn failure_message(release: &Release, file: &Path, because: &str) -> String {
     )
 }
 
-pub(super) fn standing(store: &Repository) -> Vec<Release> {
-    store.standing().unwrap_or_else(|error| {
+pub(super) fn standing(store: &RepositoryStore) -> Vec<Release> {
+    store.served_releases().unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         Vec::new()
     })

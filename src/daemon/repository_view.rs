@@ -1,6 +1,6 @@
 //! What is seen of a repository's snapshots: the newest that could be read last, and why a newer one cannot.
 
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 use crate::store::snapshot::Snapshot;
 
 #[derive(Default)]
@@ -12,7 +12,7 @@ pub(super) struct SnapshotWatch {
 
 impl SnapshotWatch {
     /// Looks again; answers whether anything is other than before.
-    pub(super) fn refresh(&mut self, store: &Repository) -> bool {
+    pub(super) fn refresh(&mut self, store: &RepositoryStore) -> bool {
         let number = |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|s| (s.manifest.number, s.is_whole));
         match store.newest_snapshot() {
             Ok(snapshot) => {
@@ -24,7 +24,7 @@ impl SnapshotWatch {
                 is_other
             }
             Err(error) => {
-                let because = Some(store.within(&format!("{error:#}")));
+                let because = Some(store.strip_volume_path(&format!("{error:#}")));
                 let is_other = because != self.unserved;
                 self.unserved = because;
                 is_other

@@ -1,4 +1,4 @@
-//! Builds: which repository's cycle is due, and running it. Cycles run one after the other on the thread of the caller, so
+//! Builds: which repository's cycle is due, and running it. RunHistory run one after the other on the thread of the caller, so
 //! that no repository set_waiting for the network of the server, and the clones, memory and disk of one cycle are free for the
 //! next.
 
@@ -14,7 +14,7 @@ use super::repair_queue::{RepairQueue, damaged};
 use super::snapshot_follower::SnapshotFollower;
 use crate::app::{self, App, cycle_runner};
 use crate::cycle::{Cancelled, CycleResult, ProgressEvent, Report};
-use crate::store::{Unavailable, Volume};
+use crate::store::{Volume, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 
 /// So many damaged archives are repaired after a cycle, unasked; the others after the next one, which then follows at once.
@@ -88,7 +88,7 @@ impl Scheduler<'_> {
     fn queue(&self, all: bool) -> Vec<ScheduledCycle> {
         let repositories = self.app.repositories.iter().enumerate();
         let first = |(i, repository): (usize, &app::Repository)| {
-            let was_interrupted = self.follower.stores[i].cycles().running.is_some();
+            let was_interrupted = self.follower.stores[i].run_history().running.is_some();
             let at = match all || was_interrupted || !self.follower.serves(i) || self.is_outdated(i) {
                 true => Timestamp::MIN,
                 false => next(repository),
@@ -220,7 +220,7 @@ impl Scheduler<'_> {
         let seen = &self.follower.stores[repository];
         let repository = &self.app.repositories[repository];
         let opened = || {
-            let volume = Volume::open_again(&self.app.config.data, id)?;
+            let volume = Volume::reopen(&self.app.config.data, id)?;
             let store = volume.repository(&repository.name)?;
             Ok((volume, store))
         };
@@ -256,7 +256,7 @@ impl Scheduler<'_> {
     fn was_variant(&self, file: &Path) -> bool {
         let mut stores = self.follower.stores.iter();
         let is_gone = stores.any(|store| {
-            store.discard_variant(file).unwrap_or_else(|error| {
+            store.remove_damaged_variant(file).unwrap_or_else(|error| {
                 tracing::warn!("{error:#}");
                 false
             })
@@ -298,7 +298,7 @@ impl Scheduler<'_> {
 
 /// Whether another instance has the volume.
 fn is_busy(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Unavailable::Busy(_)))
+    matches!(error.downcast_ref(), Some(VolumeLockError::Held(_)))
 }
 
 fn next(repository: &app::Repository) -> Timestamp {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::repairer::standing;
 use crate::app::App;
 use crate::server::PublishedSite;
-use crate::store::{Repository, Scrub};
+use crate::store::{RepositoryStore, Scrub};
 use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether there is anything to read.
@@ -16,7 +16,7 @@ const EMPTY: Duration = Duration::from_secs(60);
 /// Reads all archives within the configured time, over and over.
 pub(super) fn scrub(
     app: &App,
-    stores: &[Repository],
+    stores: &[RepositoryStore],
     published: &PublishedSite,
     scrubbed: &Scrub,
     stop: &CancelFlag,

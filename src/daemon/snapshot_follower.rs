@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::app::App;
 use crate::app::site_builder::publish;
 use crate::server::PublishedSite;
-use crate::store::Repository;
+use crate::store::RepositoryStore;
 
 /// How often it is looked for new variants, each of which means to publish everything anew.
 const VARIANTS: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ type ServedVersion = (Option<u64>, Option<SystemTime>);
 /// Puts what is newest on the volume before the server.
 pub(super) struct SnapshotFollower<'a> {
     app: &'a App,
-    pub(super) stores: &'a [Repository],
+    pub(super) stores: &'a [RepositoryStore],
     pub(super) published: &'a PublishedSite,
     /// What is served of each repository.
     served: Vec<ServedVersion>,
@@ -28,7 +28,7 @@ pub(super) struct SnapshotFollower<'a> {
 }
 
 impl<'a> SnapshotFollower<'a> {
-    pub(super) fn new(app: &'a App, stores: &'a [Repository], published: &'a PublishedSite) -> Self {
+    pub(super) fn new(app: &'a App, stores: &'a [RepositoryStore], published: &'a PublishedSite) -> Self {
         Self {
             app,
             stores,
@@ -54,7 +54,7 @@ impl<'a> SnapshotFollower<'a> {
     /// Follows if there is another snapshot, and else now and then; to be called every second. Answers as
     /// [`SnapshotFollower::follow`].
     pub(super) fn poll(&mut self) -> bool {
-        let is_behind = |(store, served): (&Repository, &ServedVersion)| {
+        let is_behind = |(store, served): (&RepositoryStore, &ServedVersion)| {
             let newest = store.newest_snapshot();
             newest.is_ok_and(|newest| newest.map(|s| s.manifest.number) != served.0)
         };

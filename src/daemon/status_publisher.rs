@@ -15,7 +15,7 @@ use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
 use crate::status::{self, Facts, Figures};
 use crate::store::snapshot::Snapshot;
-use crate::store::{Cycles, Repository, Scrub, Space, Volume};
+use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
 use crate::util::cancel::CancelFlag;
 
 /// How often it is looked whether anything has changed.
@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// What is served about one repository, and what it was made from.
 struct CachedStatus {
     cycles_changed: Option<SystemTime>,
-    cycles: Cycles,
+    cycles: RunHistory,
     complete: bool,
     state: status::State,
     texts: Vec<(String, ContentKind, Vec<u8>)>,
@@ -41,7 +41,7 @@ pub(super) struct BuildHandles<'a> {
 /// Serves the state of every repository, and of the work where there is any, and renews the keys.
 pub(super) struct StatusPublisher<'a> {
     app: &'a App,
-    stores: &'a [Repository],
+    stores: &'a [RepositoryStore],
     told: ServerHandles<'a>,
     work: Option<BuildHandles<'a>>,
     users: UsersWatcher,
@@ -54,7 +54,7 @@ impl<'a> StatusPublisher<'a> {
     /// Says what is known now, so that whoever is told that the server is ready finds it.
     pub(super) fn new(
         app: &'a App,
-        stores: &'a [Repository],
+        stores: &'a [RepositoryStore],
         told: ServerHandles<'a>,
         work: Option<BuildHandles<'a>>,
     ) -> Self {
@@ -165,14 +165,14 @@ fn progress_of(repository: &app::Repository, doing: &RepositoryProgress) -> Stat
 fn look(
     app: &App,
     repository: &app::Repository,
-    store: &Repository,
+    store: &RepositoryStore,
     seen: &mut SnapshotWatch,
     known: &mut Option<CachedStatus>,
 ) -> bool {
     let is_other = seen.refresh(store);
     let snapshot = seen.snapshot.as_ref();
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let cycles_changed = store.cycles_changed();
+    let cycles_changed = store.run_history_modified();
     if let Some(known) = known
         && !is_other
         && known.cycles_changed == cycles_changed
@@ -187,7 +187,7 @@ fn look(
     {
         return false;
     }
-    let cycles = store.cycles();
+    let cycles = store.run_history();
     let report = Report::last(snapshot, &cycles);
     let releases = releases(repository, store, snapshot);
     let facts = Facts {
@@ -223,7 +223,7 @@ fn space(app: &App) -> Option<Space> {
 
 fn releases(
     repository: &app::Repository,
-    store: &Repository,
+    store: &RepositoryStore,
     snapshot: Option<&Snapshot>,
 ) -> Vec<crate::ledger::Release> {
     let lines = snapshot.map_or(0, |s| s.manifest.releases);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use git2::{Repository, RepositoryOpenFlags};
 
 use super::clone_dir::lines;
-use super::error::Cause;
+use super::error::FetchErrorKind;
 use super::object_id::Ref;
 use super::refs;
 use super::transport::prepare_libgit2;
@@ -24,7 +24,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn open(path: &Path) -> Result<Self, Cause> {
+    pub(super) fn open(path: &Path) -> Result<Self, FetchErrorKind> {
         prepare_libgit2();
         let flags = RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())
@@ -36,12 +36,12 @@ impl Source {
     }
 
     /// The refs, symbolic ones resolved.
-    pub(super) fn refs(&self) -> Result<Vec<Ref>, Cause> {
+    pub(super) fn refs(&self) -> Result<Vec<Ref>, FetchErrorKind> {
         refs::all(&self.repository).map_err(|error| not_a_repository(&self.path, &error.to_string()))
     }
 
     /// The object directories that hold the source's objects: its own, and those that it borrows itself.
-    pub(super) fn objects(&self) -> Result<Vec<PathBuf>, Cause> {
+    pub(super) fn objects(&self) -> Result<Vec<PathBuf>, FetchErrorKind> {
         let mut found = Vec::new();
         follow(
             &self.repository.commondir().join("objects"),
@@ -72,8 +72,8 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Re
     Ok(())
 }
 
-fn not_a_repository(path: &Path, reason: &str) -> Cause {
-    Cause::NotARepository {
+fn not_a_repository(path: &Path, reason: &str) -> FetchErrorKind {
+    FetchErrorKind::NotARepository {
         path: path.to_owned(),
         reason: reason.to_owned(),
     }

@@ -11,7 +11,7 @@ const GENERATION: usize = 16 << 20;
 
 /// Blobs that several handles of one clone keep for each other.
 #[derive(Clone, Default)]
-pub struct Recent(Arc<Mutex<Generations>>);
+pub struct BlobCache(Arc<Mutex<Generations>>);
 
 /// What was not used while the younger one filled up goes with the older one.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Generations {
     bytes: usize,
 }
 
-impl Recent {
+impl BlobCache {
     pub(super) fn get(&self, id: ObjectId) -> Option<Arc<[u8]>> {
         self.with(|kept| kept.get(id))
     }
@@ -69,7 +69,7 @@ mod tests {
     fn what_is_used_stays_and_the_rest_goes() {
         let id = |n: usize| format!("{n:040x}").parse::<ObjectId>().expect("an id");
         let large: Arc<[u8]> = vec![0; GENERATION / 5].into();
-        let recent = Recent::default();
+        let recent = BlobCache::default();
         for n in 0..30 {
             recent.put(id(n), large.clone());
             assert!(recent.get(id(0)).is_some(), "{n}");

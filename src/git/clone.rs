@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
-use super::blob_cache::Recent;
+use super::blob_cache::BlobCache;
 use super::object_id::{ObjectId, Ref};
-use super::ref_diff::extra_ref;
-use super::refs::{self, Unlisted};
+use super::ref_diff::extra_ref_name;
+use super::refs::{self, ListRefsError};
 use super::transport::prepare_libgit2;
 
 /// A file in a clone with objects that could not be read, for the next fetch.
@@ -26,7 +26,7 @@ pub struct BareClone {
     dir: PathBuf,
     /// See [`Self::blob_within`].
     allowed: RefCell<HashSet<ObjectId>>,
-    recent: Recent,
+    recent: BlobCache,
 }
 
 /// A commit, as far as packages need it.
@@ -41,7 +41,7 @@ pub struct Commit {
 
 /// One entry of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TreeEntry {
     pub name: String,
     pub kind: EntryKind,
     pub id: ObjectId,
@@ -66,7 +66,7 @@ pub enum ReadError {
     #[error("failed to open the clone `{}`: {source}", .dir.display())]
     Open { dir: PathBuf, source: git2::Error },
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
-    Refs { dir: PathBuf, source: Unlisted },
+    Refs { dir: PathBuf, source: ListRefsError },
     #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew, once a day at most", .dir.display())]
     Object {
         dir: PathBuf,
@@ -99,13 +99,13 @@ impl BareClone {
             repository,
             dir: dir.to_owned(),
             allowed: RefCell::default(),
-            recent: Recent::default(),
+            recent: BlobCache::default(),
         })
     }
 
     /// The same, with blobs that another handle of this clone has read, too.
     #[must_use]
-    pub fn sharing(self, recent: &Recent) -> Self {
+    pub fn with_blob_cache(self, recent: &BlobCache) -> Self {
         Self {
             recent: recent.clone(),
             ..self
@@ -132,8 +132,8 @@ impl BareClone {
     }
 
     /// The extra ref that was wanted as `wanted`, if the last fetch found it.
-    pub fn extra(&self, wanted: &str) -> Result<Option<Ref>, ReadError> {
-        let name = extra_ref(wanted);
+    pub fn extra_ref(&self, wanted: &str) -> Result<Option<Ref>, ReadError> {
+        let name = extra_ref_name(wanted);
         match self.repository.find_reference(&name) {
             Ok(found) => Ok(found.target().map(|id| Ref { name, id: id.into() })),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
@@ -169,7 +169,7 @@ impl BareClone {
     }
 
     /// The entries of a tree, in git's order.
-    pub fn tree(&self, id: ObjectId) -> Result<Vec<Entry>, ReadError> {
+    pub fn tree(&self, id: ObjectId) -> Result<Vec<TreeEntry>, ReadError> {
         let tree = self.read("tree", id, |oid| self.repository.find_tree(oid))?;
         let entry = |entry: git2::TreeEntry<'_>| {
             let name = entry_name(entry.name_bytes()).ok_or_else(|| ReadError::BadName {
@@ -178,7 +178,7 @@ impl BareClone {
                     .escape_debug()
                     .to_string(),
             })?;
-            Ok(Entry {
+            Ok(TreeEntry {
                 name,
                 kind: EntryKind::of(entry.filemode_raw()),
                 id: entry.id().into(),
@@ -188,8 +188,8 @@ impl BareClone {
     }
 
     /// The entry at `path` (components joined by `/`) below `tree`, if there is one.
-    pub fn find(&self, tree: ObjectId, path: &str) -> Result<Option<Entry>, ReadError> {
-        let mut found = Entry {
+    pub fn find(&self, tree: ObjectId, path: &str) -> Result<Option<TreeEntry>, ReadError> {
+        let mut found = TreeEntry {
             name: String::new(),
             kind: EntryKind::Tree,
             id: tree,

@@ -11,7 +11,7 @@ use std::{fs, io};
 use git2::{Repository, RepositoryInitOptions};
 
 use super::clone::{BareClone, DAMAGED};
-use super::error::Cause;
+use super::error::FetchErrorKind;
 use super::object_id::ObjectId;
 
 /// A file in a clone that was made anew because of damage, which says when that was.
@@ -29,24 +29,24 @@ const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Objects {
+pub(super) enum ObjectStorage {
     /// In the clone.
     Own,
     /// In these object directories of other repositories, by `objects/info/alternates` (gitrepository-layout(5)).
-    Borrowed(Vec<PathBuf>),
+    Alternates(Vec<PathBuf>),
 }
 
 /// A clone that is being brought up to date.
-pub(super) struct Place {
+pub(super) struct CloneDir {
     dir: PathBuf,
     clone: BareClone,
     /// Where a new clone grows.
     partial: Option<PathBuf>,
 }
 
-impl Place {
+impl CloneDir {
     /// The clone in `dir` if it is sound and keeps its objects as `objects` says, otherwise a new one.
-    pub(super) fn open_or_make(dir: &Path, objects: &Objects) -> Result<Self, Cause> {
+    pub(super) fn open_or_create(dir: &Path, objects: &ObjectStorage) -> Result<Self, FetchErrorKind> {
         if dir.exists() {
             sweep(dir).map_err(|error| failed("clean up", dir, error))?;
             match sound(dir, objects) {
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Puts a new clone where it belongs.
-    pub(super) fn finish(mut self) -> Result<(), Cause> {
+    pub(super) fn finish(mut self) -> Result<(), FetchErrorKind> {
         if let Some(partial) = &self.partial {
             remove(&self.dir)?;
             fs::rename(partial, &self.dir).map_err(|error| failed("create", &self.dir, error))?;
@@ -95,7 +95,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for CloneDir {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial
             && let Err(error) = fs::remove_dir_all(partial)
@@ -106,7 +106,7 @@ impl Drop for Place {
 }
 
 /// Opens the clone, or says what is wrong with it.
-fn sound(dir: &Path, objects: &Objects) -> Result<BareClone, String> {
+fn sound(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, String> {
     let clone = BareClone::open(dir).map_err(|error| error.to_string())?;
     let refs = clone.refs().map_err(|error| error.to_string())?;
     if borrowed(dir) != *objects {
@@ -130,7 +130,7 @@ fn is_damaged(dir: &Path) -> bool {
     dir.join(DAMAGED).exists() && !is_within(REMADE, LASTS) && !is_within(TRIED, AGAIN)
 }
 
-fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {
+fn make(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKind> {
     let init = |dir: &Path| -> Result<(), git2::Error> {
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false);
@@ -139,7 +139,7 @@ fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {
         repository.config()?.set_bool("core.fsyncObjectFiles", true)
     };
     init(dir).map_err(|error| failed("create", dir, error))?;
-    if let Objects::Borrowed(list) = objects {
+    if let ObjectStorage::Alternates(list) = objects {
         let lines: Vec<u8> = list
             .iter()
             .flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\n"].concat())
@@ -152,10 +152,10 @@ fn make(dir: &Path, objects: &Objects) -> Result<BareClone, Cause> {
     BareClone::open(dir).map_err(|error| failed("open", dir, error))
 }
 
-fn borrowed(dir: &Path) -> Objects {
+fn borrowed(dir: &Path) -> ObjectStorage {
     match fs::read(dir.join("objects/info/alternates")) {
-        Ok(text) => Objects::Borrowed(lines(&text)),
-        Err(_) => Objects::Own,
+        Ok(text) => ObjectStorage::Alternates(lines(&text)),
+        Err(_) => ObjectStorage::Own,
     }
 }
 
@@ -210,7 +210,7 @@ fn remove_files(dir: &Path, doomed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), Cause> {
+fn remove(path: &Path) -> Result<(), FetchErrorKind> {
     let removed = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
@@ -226,8 +226,8 @@ fn beside(dir: &Path) -> PathBuf {
     name.into()
 }
 
-pub(super) fn failed(verb: &'static str, path: &Path, reason: impl ToString) -> Cause {
-    Cause::Clone {
+pub(super) fn failed(verb: &'static str, path: &Path, reason: impl ToString) -> FetchErrorKind {
+    FetchErrorKind::Clone {
         verb,
         path: path.to_owned(),
         reason: reason.to_string(),

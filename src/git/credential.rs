@@ -5,15 +5,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::error::Cause;
-use super::url::{Address, AddressError};
+use super::error::FetchErrorKind;
+use super::url::{GitUrl, GitUrlError};
 use crate::config;
 
 /// How to log in where a source lives. No secret is read before it is needed.
 #[derive(Clone, Debug)]
 pub struct Credential {
     prefix: String,
-    below: Address,
+    below: GitUrl,
     pub username: Option<config::Secret>,
     /// A password or a token: for https, and for ssh hosts that want one.
     pub password: Option<config::Secret>,
@@ -26,10 +26,10 @@ pub struct Credential {
 
 impl Credential {
     /// A credential for every URL below `prefix` (after rewriting): `https://git.example.com/team/`.
-    pub fn new(prefix: &str) -> Result<Self, AddressError> {
+    pub fn new(prefix: &str) -> Result<Self, GitUrlError> {
         Ok(Self {
             prefix: super::url::redacted(prefix),
-            below: Address::parse(prefix)?,
+            below: GitUrl::parse(prefix)?,
             username: None,
             password: None,
             private_key_file: None,
@@ -43,23 +43,23 @@ impl Credential {
         &self.prefix
     }
 
-    pub(super) fn username(&self) -> Result<Option<String>, Cause> {
+    pub(super) fn username(&self) -> Result<Option<String>, FetchErrorKind> {
         Ok(read(&self.username)?.map(|secret| secret.0))
     }
 
-    pub(super) fn password(&self) -> Result<Option<Secret>, Cause> {
+    pub(super) fn password(&self) -> Result<Option<Secret>, FetchErrorKind> {
         read(&self.password)
     }
 
-    pub(super) fn passphrase(&self) -> Result<Option<Secret>, Cause> {
+    pub(super) fn passphrase(&self) -> Result<Option<Secret>, FetchErrorKind> {
         read(&self.passphrase)
     }
 }
 
 /// Reads a secret at the time of its use, so that a rotated file counts.
-fn read(secret: &Option<config::Secret>) -> Result<Option<Secret>, Cause> {
+fn read(secret: &Option<config::Secret>) -> Result<Option<Secret>, FetchErrorKind> {
     let Some(secret) = secret else { return Ok(None) };
-    let failed = |error: anyhow::Error| Cause::File {
+    let failed = |error: anyhow::Error| FetchErrorKind::File {
         path: match secret {
             config::Secret::File(path) => path.clone(),
             config::Secret::Value(_) => PathBuf::new(),
@@ -70,7 +70,7 @@ fn read(secret: &Option<config::Secret>) -> Result<Option<Secret>, Cause> {
 }
 
 /// The credential with the longest prefix that covers `address`.
-pub(super) fn matching<'a>(credentials: &'a [Credential], address: &Address) -> Option<&'a Credential> {
+pub(super) fn matching<'a>(credentials: &'a [Credential], address: &GitUrl) -> Option<&'a Credential> {
     credentials
         .iter()
         .filter(|c| address.is_below(&c.below))
@@ -106,7 +106,7 @@ mod tests {
         let of = |prefix| Credential::new(prefix).expect(prefix);
         let all = [of("https://host/"), of("https://host/org/"), of("git@host:org/")];
         let chosen =
-            |url: &str| matching(&all, &Address::parse(url).expect(url)).map(|c| c.prefix().to_owned());
+            |url: &str| matching(&all, &GitUrl::parse(url).expect(url)).map(|c| c.prefix().to_owned());
         assert_eq!(
             chosen("https://host/org/x.git").as_deref(),
             Some("https://host/org/")

@@ -3,8 +3,8 @@
 use url::Url;
 
 use super::Settings;
-use super::error::{Cause, FetchError};
-use super::transport::{Trust, download as get, post};
+use super::error::{FetchError, FetchErrorKind};
+use super::transport::{RootCertificates, download as get, post};
 use super::url::redacted;
 
 /// More is no metadata of a Composer repository.
@@ -15,12 +15,12 @@ pub(super) const LARGEST: u64 = 1 << 30;
 /// # Errors
 /// The cause, with the URL.
 pub fn download(url: &str, settings: &Settings) -> Result<Vec<u8>, FetchError> {
-    let failed = |cause| FetchError {
+    let failed = |kind| FetchError {
         url: redacted(url),
-        cause,
+        kind,
     };
-    let parsed = Url::parse(url).map_err(|_| failed(Cause::NotFound))?;
-    let trust = Trust::new(settings.ca_file.clone());
+    let parsed = Url::parse(url).map_err(|_| failed(FetchErrorKind::NotFound))?;
+    let trust = RootCertificates::new(settings.ca_file.clone());
     get(&parsed, settings, &trust, LARGEST).map_err(failed)
 }
 
@@ -28,8 +28,8 @@ pub fn download(url: &str, settings: &Settings) -> Result<Vec<u8>, FetchError> {
 ///
 /// # Errors
 /// The cause; the address is left out, since that of a webhook is a secret.
-pub fn post_json(url: &str, settings: &Settings, body: &[u8]) -> Result<(), Cause> {
-    let parsed = Url::parse(url).map_err(|_| Cause::NotFound)?;
-    let trust = Trust::new(settings.ca_file.clone());
+pub fn post_json(url: &str, settings: &Settings, body: &[u8]) -> Result<(), FetchErrorKind> {
+    let parsed = Url::parse(url).map_err(|_| FetchErrorKind::NotFound)?;
+    let trust = RootCertificates::new(settings.ca_file.clone());
     post(&parsed, settings, &trust, "application/json", body)
 }

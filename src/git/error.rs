@@ -5,22 +5,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::url::AddressError;
+use super::url::GitUrlError;
 
 /// A fetch that failed; what was in the clone before is as it was.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to fetch `{url}`: {cause}{}", hint_line(.cause))]
+#[error("failed to fetch `{url}`: {kind}{}", hint_line(.kind))]
 pub struct FetchError {
     /// Without user and password.
     pub url: String,
-    pub cause: Cause,
+    pub kind: FetchErrorKind,
 }
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
+pub enum FetchErrorKind {
     #[error(transparent)]
-    Address(#[from] AddressError),
+    GitUrl(#[from] GitUrlError),
     #[error("cancelled")]
     Cancelled,
     #[error("failed to reach `{host}`: {reason}")]
@@ -87,7 +87,7 @@ pub enum Cause {
     Git(git2::Error),
 }
 
-impl Cause {
+impl FetchErrorKind {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -124,7 +124,7 @@ impl Cause {
     }
 }
 
-fn hint_line(cause: &Cause) -> String {
+fn hint_line(cause: &FetchErrorKind) -> String {
     cause
         .hint()
         .map(|hint| format!("\nhint: {hint}"))

@@ -11,38 +11,38 @@ use std::sync::Arc;
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, RemoteConnection};
 
 use super::clone::BareClone;
-use super::clone_dir::{Objects, Place, failed};
-use super::error::{Cause, FetchError};
+use super::clone_dir::{CloneDir, ObjectStorage, failed};
+use super::error::{FetchError, FetchErrorKind};
 use super::object_id::{ObjectId, Ref};
-use super::ref_diff::{Missing, Plan, Step, Wanted};
-use super::transport::{Carrier, Trust, Wire, carrier, prepare_libgit2};
-use super::url::{Address, redacted};
+use super::ref_diff::{MissingRef, RefDiff, RefSelection, RefUpdate};
+use super::transport::{RootCertificates, SmartTransport, TransportScope, carrier, prepare_libgit2};
+use super::url::{GitUrl, redacted};
 use super::{Settings, alternates};
 use crate::util::cancel::CancelFlag;
 
 /// Fetches from remotes with one set of settings. Many threads may use it, each for its own clone.
 pub struct Fetcher {
     settings: Settings,
-    trust: Trust,
+    trust: RootCertificates,
 }
 
 /// What a fetch changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     pub new: Vec<Ref>,
-    pub moved: Vec<Moved>,
+    pub moved: Vec<MovedRef>,
     /// Refs that the remote no longer has; their objects stay in the clone.
     pub deleted: Vec<Ref>,
     pub unchanged: usize,
     /// What was wanted and is not there.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingRef>,
     pub received_bytes: u64,
     pub objects: usize,
 }
 
 /// A ref that points elsewhere than at the last fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct MovedRef {
     pub name: String,
     pub old: ObjectId,
     pub new: ObjectId,
@@ -59,7 +59,7 @@ pub struct Progress {
 /// One call of [`Fetcher::fetch`].
 struct Fetch<'a> {
     dir: &'a Path,
-    select: &'a dyn Fn(&[Ref]) -> Wanted,
+    select: &'a dyn Fn(&[Ref]) -> RefSelection,
     cancel: &'a CancelFlag,
     progress: &'a dyn Fn(Progress),
     most_refs: usize,
@@ -68,7 +68,7 @@ struct Fetch<'a> {
 impl Fetcher {
     pub fn new(settings: Settings) -> Self {
         prepare_libgit2();
-        let trust = Trust::new(settings.ca_file.clone());
+        let trust = RootCertificates::new(settings.ca_file.clone());
         Self { settings, trust }
     }
 
@@ -78,7 +78,7 @@ impl Fetcher {
         &self,
         dir: &Path,
         url: &str,
-        select: &dyn Fn(&[Ref]) -> Wanted,
+        select: &dyn Fn(&[Ref]) -> RefSelection,
         cancel: &CancelFlag,
         progress: &dyn Fn(Progress),
     ) -> Result<Fetched, FetchError> {
@@ -89,27 +89,27 @@ impl Fetcher {
             progress,
             most_refs: self.settings.refs,
         };
-        self.run(url, &fetch).map_err(|cause| FetchError {
+        self.run(url, &fetch).map_err(|kind| FetchError {
             url: redacted(url),
-            cause,
+            kind,
         })
     }
 
-    fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, Cause> {
-        let address = Address::parse(url)?;
+    fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
+        let address = GitUrl::parse(url)?;
         match (&address, carrier(&address, &self.settings, &self.trust)?) {
             (_, Some(carrier)) => fetch.remote(&carrier, self.settings.shallow),
-            (Address::Local(path), _) => fetch.local(path),
-            (_, None) => Err(Cause::NotFound),
+            (GitUrl::Local(path), _) => fetch.local(path),
+            (_, None) => Err(FetchErrorKind::NotFound),
         }
     }
 }
 
 impl Fetch<'_> {
-    fn local(&self, path: &Path) -> Result<Fetched, Cause> {
+    fn local(&self, path: &Path) -> Result<Fetched, FetchErrorKind> {
         let source = alternates::Source::open(path)?;
         let advertised = source.refs()?;
-        let place = Place::open_or_make(self.dir, &Objects::Borrowed(source.objects()?))?;
+        let place = CloneDir::open_or_create(self.dir, &ObjectStorage::Alternates(source.objects()?))?;
         let mut plan = self.plan(&advertised, place.bare())?;
         let commits = std::mem::take(&mut plan.commits);
         for step in commits {
@@ -123,8 +123,8 @@ impl Fetch<'_> {
         finish(place, plan, Progress::default())
     }
 
-    fn remote(&self, carrier: &Arc<dyn Carrier>, shallow: bool) -> Result<Fetched, Cause> {
-        let place = Place::open_or_make(self.dir, &Objects::Own)?;
+    fn remote(&self, carrier: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
+        let place = CloneDir::open_or_create(self.dir, &ObjectStorage::Own)?;
         let clone = place.bare();
         // A server that is told of a shallow clone's commits must be told that they are shallow, too.
         let shallow = clone.repository().is_shallow() || (shallow && place.is_new());
@@ -152,24 +152,24 @@ impl Fetch<'_> {
         finish(place, plan, received)
     }
 
-    fn plan(&self, advertised: &[Ref], clone: &BareClone) -> Result<Plan, Cause> {
+    fn plan(&self, advertised: &[Ref], clone: &BareClone) -> Result<RefDiff, FetchErrorKind> {
         let refs = clone.refs().map_err(|error| failed("read", self.dir, error))?;
         let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
         if advertised.len() > self.most_refs {
-            return Err(Cause::TooManyRefs {
+            return Err(FetchErrorKind::TooManyRefs {
                 refs: advertised.len(),
                 most: self.most_refs,
             });
         }
-        Ok(Plan::new(advertised, &(self.select)(advertised), &local))
+        Ok(RefDiff::new(advertised, &(self.select)(advertised), &local))
     }
 }
 
 /// The downloads of one fetch. They set no ref.
 struct Download<'a> {
     fetch: &'a Fetch<'a>,
-    place: &'a Place,
-    carrier: &'a Arc<dyn Carrier>,
+    place: &'a CloneDir,
+    carrier: &'a Arc<dyn SmartTransport>,
     shallow: bool,
     received: Progress,
 }
@@ -177,7 +177,7 @@ struct Download<'a> {
 /// An error on its way out of libgit2, which may stand for a better one, or one of our own.
 enum Failure {
     Git(git2::Error),
-    Ours(Cause),
+    Ours(FetchErrorKind),
 }
 
 impl From<git2::Error> for Failure {
@@ -186,8 +186,8 @@ impl From<git2::Error> for Failure {
     }
 }
 
-impl From<Cause> for Failure {
-    fn from(cause: Cause) -> Self {
+impl From<FetchErrorKind> for Failure {
+    fn from(cause: FetchErrorKind) -> Self {
         Self::Ours(cause)
     }
 }
@@ -197,25 +197,27 @@ impl Download<'_> {
     fn connected<T>(
         &mut self,
         work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
-    ) -> Result<T, Cause> {
-        let wire = Wire::new(self.carrier.clone(), self.fetch.cancel);
+    ) -> Result<T, FetchErrorKind> {
+        let wire = TransportScope::new(self.carrier.clone(), self.fetch.cancel);
         let clone = self.place.bare();
         let result = clone
             .repository()
-            .remote_anonymous(Wire::URL)
+            .remote_anonymous(TransportScope::URL)
             .map_err(Failure::Git)
             .and_then(|mut remote| {
                 let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
                 work(self, &mut connection)
             });
         result.map_err(|failure| match failure {
-            _ if self.fetch.cancel.is_set() => Cause::Cancelled,
+            _ if self.fetch.cancel.is_set() => FetchErrorKind::Cancelled,
             Failure::Git(error) => match wire.cause(error) {
                 // What comes from the remote may be broken in the same words.
-                Cause::Git(error) if is_about_objects(&error) && !clone.is_readable() => Cause::Damaged {
-                    path: self.fetch.dir.to_owned(),
-                    reason: error.to_string(),
-                },
+                FetchErrorKind::Git(error) if is_about_objects(&error) && !clone.is_readable() => {
+                    FetchErrorKind::Damaged {
+                        path: self.fetch.dir.to_owned(),
+                        reason: error.to_string(),
+                    }
+                }
                 cause => cause,
             },
             Failure::Ours(cause) => cause,
@@ -225,7 +227,7 @@ impl Download<'_> {
     fn receive(
         &mut self,
         connection: &mut RemoteConnection<'_, '_, '_>,
-        steps: &[Step],
+        steps: &[RefUpdate],
     ) -> Result<(), Failure> {
         let before = self.received;
         let fetch = self.fetch;
@@ -241,14 +243,14 @@ impl Download<'_> {
         if self.shallow {
             options.depth(1);
         }
-        let specs: Vec<_> = steps.iter().map(Step::refspec).collect();
+        let specs: Vec<_> = steps.iter().map(RefUpdate::refspec).collect();
         connection.remote().download(&specs, Some(&mut options))?;
         self.received = before.plus(&connection.remote().stats());
         Ok(())
     }
 
     /// Makes sure that the clone has the commit of `step`, or says why the remote does not give it.
-    fn commit(&mut self, step: &Step) -> Result<Result<(), String>, Cause> {
+    fn commit(&mut self, step: &RefUpdate) -> Result<Result<(), String>, FetchErrorKind> {
         if self.place.bare().has_commit(step.id) {
             return Ok(Ok(()));
         }
@@ -256,9 +258,11 @@ impl Download<'_> {
         match self.connected(|download, connection| download.receive(connection, steps)) {
             Ok(()) if self.place.bare().has_commit(step.id) => Ok(Ok(())),
             Ok(()) => Ok(Err("it is not a commit".into())),
-            Err(cause @ (Cause::Git(_) | Cause::Remote { .. } | Cause::Status { .. })) => {
-                Ok(Err(cause.to_string()))
-            }
+            Err(
+                cause @ (FetchErrorKind::Git(_)
+                | FetchErrorKind::Remote { .. }
+                | FetchErrorKind::Status { .. }),
+            ) => Ok(Err(cause.to_string())),
             Err(cause) => Err(cause),
         }
     }
@@ -298,9 +302,9 @@ fn head_name(head: &git2::RemoteHead<'_>) -> Option<String> {
 }
 
 /// Sets the refs: the last step, after which readers see the new state.
-fn finish(place: Place, plan: Plan, received: Progress) -> Result<Fetched, Cause> {
+fn finish(place: CloneDir, plan: RefDiff, received: Progress) -> Result<Fetched, FetchErrorKind> {
     if !plan.is_empty() {
-        set_refs(place.bare(), &plan).map_err(Cause::Git)?;
+        set_refs(place.bare(), &plan).map_err(FetchErrorKind::Git)?;
     }
     place.finish()?;
     let mut fetched = Fetched {
@@ -311,9 +315,9 @@ fn finish(place: Place, plan: Plan, received: Progress) -> Result<Fetched, Cause
         objects: received.objects,
         ..Fetched::default()
     };
-    for Step { name, id, old, .. } in plan.steps {
+    for RefUpdate { name, id, old, .. } in plan.steps {
         match old {
-            Some(old) => fetched.moved.push(Moved { name, old, new: id }),
+            Some(old) => fetched.moved.push(MovedRef { name, old, new: id }),
             None => fetched.new.push(Ref { name, id }),
         }
     }
@@ -321,7 +325,7 @@ fn finish(place: Place, plan: Plan, received: Progress) -> Result<Fetched, Cause
 }
 
 /// Removes first: a deleted `refs/tags/1` makes room for a new `refs/tags/1/2`.
-fn set_refs(clone: &BareClone, plan: &Plan) -> Result<(), git2::Error> {
+fn set_refs(clone: &BareClone, plan: &RefDiff) -> Result<(), git2::Error> {
     let repository = clone.repository();
     for gone in plan.deleted.iter().chain(&plan.dropped) {
         repository.find_reference(&gone.name)?.delete()?;
@@ -332,8 +336,8 @@ fn set_refs(clone: &BareClone, plan: &Plan) -> Result<(), git2::Error> {
     Ok(())
 }
 
-fn missing(step: &Step, reason: String) -> Missing {
-    Missing {
+fn missing(step: &RefUpdate, reason: String) -> MissingRef {
+    MissingRef {
         wanted: step.source.clone(),
         reason,
     }

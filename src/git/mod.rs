@@ -29,21 +29,21 @@ mod url;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use blob_cache::Recent;
-pub use clone::{BareClone, Blob, Commit, Entry, EntryKind, ReadError};
+pub use blob_cache::BlobCache;
+pub use clone::{BareClone, Blob, Commit, EntryKind, ReadError, TreeEntry};
 pub use credential::Credential;
 pub use download::{download, post_json};
-pub use error::{Cause, FetchError};
-pub use fetch::{Fetched, Fetcher, Moved, Progress};
+pub use error::{FetchError, FetchErrorKind};
+pub use fetch::{Fetched, Fetcher, MovedRef, Progress};
 pub use object_id::{ObjectId, Ref};
-pub use ref_diff::{Missing, Wanted, wanted_as};
-pub use url::{Address, AddressError, redacted};
+pub use ref_diff::{MissingRef, RefSelection, requested_name};
+pub use url::{GitUrl, GitUrlError, redacted};
 
 /// Whether a file can be the [`Settings::ca_file`].
 ///
 /// # Errors
 /// It cannot be read, or holds no certificate.
-pub fn check_certificates(file: &Path) -> Result<(), Cause> {
+pub fn check_certificates(file: &Path) -> Result<(), FetchErrorKind> {
     transport::certificates(file).map(drop)
 }
 
@@ -51,10 +51,10 @@ pub fn check_certificates(file: &Path) -> Result<(), Cause> {
 ///
 /// # Errors
 /// It is no URL that can be fetched from, or no repository is there.
-pub fn check_url(url: &str) -> Result<(), Cause> {
-    match Address::parse(url)? {
-        Address::Local(path) => alternates::Source::open(&path).map(drop),
-        Address::Http(_) | Address::Ssh(_) => Ok(()),
+pub fn check_url(url: &str) -> Result<(), FetchErrorKind> {
+    match GitUrl::parse(url)? {
+        GitUrl::Local(path) => alternates::Source::open(&path).map(drop),
+        GitUrl::Http(_) | GitUrl::Ssh(_) => Ok(()),
     }
 }
 

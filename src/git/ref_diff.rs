@@ -8,24 +8,24 @@ use super::object_id::{ObjectId, Ref};
 
 /// The refs that a caller selects among the advertised ones.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct RefSelection {
     /// Full names of advertised refs; they keep their names in the clone.
     pub refs: Vec<String>,
-    /// Branches, tags (short or full names) or commit hashes; [`super::BareClone::extra`] finds them again.
-    pub extra: Vec<String>,
+    /// Branches, tags (short or full names) or commit hashes; [`super::BareClone::extra_ref`] finds them again.
+    pub extra_refs: Vec<String>,
 }
 
 /// A wanted ref or commit that the remote does not have, or does not give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to find `{wanted}` in the repository: {reason}")]
-pub struct Missing {
+pub struct MissingRef {
     pub wanted: String,
     pub reason: String,
 }
 
 /// One local ref to set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct RefUpdate {
     /// The local ref.
     pub name: String,
     /// What to ask the remote for: a ref, or for a commit its hash.
@@ -34,7 +34,7 @@ pub(super) struct Step {
     pub old: Option<ObjectId>,
 }
 
-impl Step {
+impl RefUpdate {
     pub(super) fn refspec(&self) -> String {
         format!("+{}:{}", self.source, self.name)
     }
@@ -42,21 +42,21 @@ impl Step {
 
 /// The difference between a remote and a clone.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct RefDiff {
     /// New and moved refs.
-    pub steps: Vec<Step>,
-    /// Wanted commits at which no advertised ref points; the clone may have them all the same.
-    pub commits: Vec<Step>,
+    pub steps: Vec<RefUpdate>,
+    /// RefSelection commits at which no advertised ref points; the clone may have them all the same.
+    pub commits: Vec<RefUpdate>,
     /// Local refs whose remote ref is gone.
     pub deleted: Vec<Ref>,
     /// Local refs that are no longer wanted.
     pub dropped: Vec<Ref>,
     pub unchanged: usize,
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingRef>,
 }
 
-impl Plan {
-    pub(super) fn new(advertised: &[Ref], wanted: &Wanted, local: &BTreeMap<String, ObjectId>) -> Self {
+impl RefDiff {
+    pub(super) fn new(advertised: &[Ref], wanted: &RefSelection, local: &BTreeMap<String, ObjectId>) -> Self {
         let remote: HashMap<&str, ObjectId> = advertised.iter().map(|r| (&*r.name, r.id)).collect();
         let mut plan = Self::default();
         let mut targets = BTreeMap::new();
@@ -68,10 +68,10 @@ impl Plan {
                 None => plan.miss(name),
             }
         }
-        for extra in &wanted.extra {
+        for extra in &wanted.extra_refs {
             match resolve(extra, &remote, advertised) {
                 Some(target) => {
-                    targets.insert(extra_ref(extra), target);
+                    targets.insert(extra_ref_name(extra), target);
                 }
                 None => plan.miss(extra),
             }
@@ -81,13 +81,13 @@ impl Plan {
                 name: name.clone(),
                 id: *id,
             };
-            match resolve(&wanted_as(name), &remote, advertised).is_some() {
+            match resolve(&requested_name(name), &remote, advertised).is_some() {
                 true => plan.dropped.push(gone),
                 false => plan.deleted.push(gone),
             }
         }
         for (name, (source, id)) in targets {
-            plan.target(Step {
+            plan.target(RefUpdate {
                 old: local.get(&name).copied(),
                 name,
                 source,
@@ -97,7 +97,7 @@ impl Plan {
         plan
     }
 
-    fn target(&mut self, step: Step) {
+    fn target(&mut self, step: RefUpdate) {
         if step.old == Some(step.id) {
             self.unchanged += 1;
         } else if step.source.starts_with("refs/") {
@@ -109,7 +109,7 @@ impl Plan {
 
     fn miss(&mut self, wanted: &str) {
         let reason = "there is no such tag, branch or commit".to_owned();
-        self.missing.push(Missing {
+        self.missing.push(MissingRef {
             wanted: wanted.to_owned(),
             reason,
         });
@@ -142,12 +142,12 @@ const EXTRA: &str = "refs/mirror/extra/";
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// The local ref of an extra ref.
-pub(super) fn extra_ref(wanted: &str) -> String {
+pub(super) fn extra_ref_name(wanted: &str) -> String {
     format!("{EXTRA}{}", utf8_percent_encode(wanted, ESCAPED))
 }
 
 /// What an extra ref was wanted as, by the name of the local ref; any other name as it is.
-pub fn wanted_as(name: &str) -> String {
+pub fn requested_name(name: &str) -> String {
     match name.strip_prefix(EXTRA) {
         Some(wanted) => percent_decode_str(wanted).decode_utf8_lossy().into_owned(),
         None => name.to_owned(),
@@ -177,11 +177,11 @@ mod tests {
             .collect()
     }
 
-    fn wanted(refs: &[&str], extra: &[&str]) -> Wanted {
+    fn wanted(refs: &[&str], extra: &[&str]) -> RefSelection {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        Wanted {
+        RefSelection {
             refs: owned(refs),
-            extra: owned(extra),
+            extra_refs: owned(extra),
         }
     }
 
@@ -199,7 +199,7 @@ mod tests {
             ("refs/tags/no", '4'),
             ("refs/tags/gone", '5'),
         ]);
-        let plan = Plan::new(
+        let plan = RefDiff::new(
             &remote,
             &wanted(&["refs/tags/new", "refs/tags/moved", "refs/tags/same"], &[]),
             &have,
@@ -226,14 +226,17 @@ mod tests {
         ]);
         let commit = id('8').to_string();
         let tip = id('3').to_string();
-        assert_eq!(wanted_as(&extra_ref("refs/heads/2.4/x")), "refs/heads/2.4/x");
+        assert_eq!(
+            requested_name(&extra_ref_name("refs/heads/2.4/x")),
+            "refs/heads/2.4/x"
+        );
         let asked = wanted(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
-        let plan = Plan::new(&remote, &asked, &BTreeMap::new());
+        let plan = RefDiff::new(&remote, &asked, &BTreeMap::new());
         let specs: Vec<_> = plan
             .steps
             .iter()
             .chain(&plan.commits)
-            .map(Step::refspec)
+            .map(RefUpdate::refspec)
             .collect();
         assert_eq!(
             specs,
@@ -251,11 +254,11 @@ mod tests {
     #[test]
     fn an_extra_ref_that_nobody_wants_any_more_is_not_called_deleted() {
         let commit = id('8').to_string();
-        let have = ["main", "refs/heads/1.x", &commit, "gone"].map(extra_ref);
+        let have = ["main", "refs/heads/1.x", &commit, "gone"].map(extra_ref_name);
         let have: BTreeMap<_, _> = have.into_iter().map(|name| (name, id('1'))).collect();
         let remote = refs(&[("refs/heads/main", '1'), ("refs/heads/1.x", '1')]);
-        let plan = Plan::new(&remote, &wanted(&[], &["gone"]), &have);
-        let names = |refs: &[Ref]| refs.iter().map(|r| wanted_as(&r.name)).collect::<Vec<_>>();
+        let plan = RefDiff::new(&remote, &wanted(&[], &["gone"]), &have);
+        let names = |refs: &[Ref]| refs.iter().map(|r| requested_name(&r.name)).collect::<Vec<_>>();
         assert_eq!(names(&plan.deleted), ["gone"]);
         assert_eq!(names(&plan.dropped), [&*commit, "main", "refs/heads/1.x"]);
     }
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn no_difference_is_an_empty_plan() {
         let list = [("refs/tags/a", '1')];
-        let plan = Plan::new(&refs(&list), &wanted(&["refs/tags/a"], &[]), &local(&list));
+        let plan = RefDiff::new(&refs(&list), &wanted(&["refs/tags/a"], &[]), &local(&list));
         assert!(plan.is_empty());
     }
 }

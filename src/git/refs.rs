@@ -18,7 +18,7 @@ const LOOKS: usize = 3;
 
 /// Why the refs are not known.
 #[derive(Debug, thiserror::Error)]
-pub enum Unlisted {
+pub enum ListRefsError {
     #[error(transparent)]
     Git(#[from] git2::Error),
     #[error("failed to read `{}`: {error}", .path.display())]
@@ -34,7 +34,7 @@ pub enum Unlisted {
 ///
 /// # Errors
 /// A ref that is there and cannot be read, a folder of refs that cannot be listed.
-pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, Unlisted> {
+pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, ListRefsError> {
     let mut missing = String::new();
     for _ in 0..LOOKS {
         let (refs, names) = listed(repository)?;
@@ -46,7 +46,7 @@ pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, Unlisted> {
             Some(name) => missing = name,
         }
     }
-    Err(Unlisted::Missing(missing))
+    Err(ListRefsError::Missing(missing))
 }
 
 /// The refs as libgit2 lists them, and the names of all, also of those that name no object.
@@ -72,8 +72,8 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
 }
 
 /// The names of the files below a folder of refs, that of the folder put before; git's lock files are none.
-fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), Unlisted> {
-    let failed = |error| Unlisted::File {
+fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), ListRefsError> {
+    let failed = |error| ListRefsError::File {
         path: folder.to_owned(),
         error,
     };
@@ -93,12 +93,12 @@ fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), Unli
 }
 
 /// The names in a file of packed refs: `<object> <name>` a line, beside comments (`#`) and peeled tags (`^`).
-fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), Unlisted> {
+fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     let text = match fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            return Err(Unlisted::File {
+            return Err(ListRefsError::File {
                 path: file.to_owned(),
                 error,
             });

@@ -10,18 +10,18 @@ use url::Url;
 
 /// A parsed source URL.
 #[derive(Clone)]
-pub enum Address {
+pub enum GitUrl {
     /// `https://…` or `http://…`, possibly with `user:password@`.
     Http(Url),
     /// `ssh://user@host:port/path` or `user@host:path`.
-    Ssh(SshAddress),
+    Ssh(SshUrl),
     /// `file:///…` or a path.
     Local(PathBuf),
 }
 
 /// The parts of an ssh URL.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SshAddress {
+pub struct SshUrl {
     pub user: Option<String>,
     /// Without the brackets of an IPv6 literal.
     pub host: String,
@@ -32,7 +32,7 @@ pub struct SshAddress {
 
 /// Why a text is not the URL of a source.
 #[derive(Debug, thiserror::Error)]
-pub enum AddressError {
+pub enum GitUrlError {
     #[error("the url is empty")]
     Empty,
     #[error("the url does not parse: {0}")]
@@ -49,32 +49,32 @@ pub enum AddressError {
     Relative,
 }
 
-impl Address {
+impl GitUrl {
     /// Parses what git accepts as the URL of a repository (git-clone(1), "GIT URLS"), except for a relative path: a service
     /// is in no folder that its operator would think of.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
+    pub fn parse(text: &str) -> Result<Self, GitUrlError> {
         if text.is_empty() {
-            return Err(AddressError::Empty);
+            return Err(GitUrlError::Empty);
         }
         if !text.contains("://") {
             return match (scp_like(text), PathBuf::from(text)) {
                 (Some(ssh), _) => Ok(Self::Ssh(ssh)),
                 (None, path) if path.is_absolute() => Ok(Self::Local(path)),
-                (None, _) => Err(AddressError::Relative),
+                (None, _) => Err(GitUrlError::Relative),
             };
         }
         let url = Url::parse(text)?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(AddressError::Query);
+            return Err(GitUrlError::Query);
         }
         match url.scheme() {
             "http" | "https" => Ok(Self::Http(url)),
-            "ssh" | "git+ssh" | "ssh+git" => SshAddress::from_url(&url).map(Self::Ssh),
+            "ssh" | "git+ssh" | "ssh+git" => SshUrl::from_url(&url).map(Self::Ssh),
             "file" => url
                 .to_file_path()
                 .map(Self::Local)
-                .map_err(|()| AddressError::RemoteFile),
-            other => Err(AddressError::Scheme(other.to_owned())),
+                .map_err(|()| GitUrlError::RemoteFile),
+            other => Err(GitUrlError::Scheme(other.to_owned())),
         }
     }
 
@@ -95,7 +95,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for GitUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(url) => f.write_str(&redacted(url.as_str())),
@@ -113,18 +113,18 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for GitUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl SshAddress {
-    fn from_url(url: &Url) -> Result<Self, AddressError> {
+impl SshUrl {
+    fn from_url(url: &Url) -> Result<Self, GitUrlError> {
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())
-            .ok_or(AddressError::Missing("host"))?;
+            .ok_or(GitUrlError::Missing("host"))?;
         let path = decoded(url.path());
         // git drops the slash before a home directory: ssh://host/~user/x.git names ~user/x.git.
         let path = if path.starts_with("/~") {
@@ -142,7 +142,7 @@ impl SshAddress {
 }
 
 /// `user@host:path`, when the colon comes before any slash (otherwise it is a path).
-fn scp_like(text: &str) -> Option<SshAddress> {
+fn scp_like(text: &str) -> Option<SshUrl> {
     let (before, path) = text.split_once(':')?;
     if before.contains('/') || before.is_empty() {
         return None;
@@ -151,7 +151,7 @@ fn scp_like(text: &str) -> Option<SshAddress> {
         Some((user, host)) => (Some(user.to_owned()), host),
         None => (None, before),
     };
-    Some(SshAddress {
+    Some(SshUrl {
         user,
         host: host.to_owned(),
         port: 22,
@@ -218,7 +218,7 @@ mod tests {
             ),
             ("ssh://host/~joe/x.git", None, "host", 22, "~joe/x.git"),
         ] {
-            let Ok(Address::Ssh(ssh)) = Address::parse(text) else {
+            let Ok(GitUrl::Ssh(ssh)) = GitUrl::parse(text) else {
                 panic!("{text}")
             };
             let got = (ssh.user.as_deref(), &*ssh.host, ssh.port, &*ssh.path);
@@ -233,7 +233,7 @@ mod tests {
             ("/srv/a:b", "/srv/a:b"),
             ("file:///srv/a%20b.git", "/srv/a b.git"),
         ] {
-            let Ok(Address::Local(local)) = Address::parse(text) else {
+            let Ok(GitUrl::Local(local)) = GitUrl::parse(text) else {
                 panic!("{text}")
             };
             assert_eq!(local, PathBuf::from(path));
@@ -251,7 +251,7 @@ mod tests {
             ("./a:b", "not from the root"),
             ("github.com/a/b", "lacks its scheme"),
         ] {
-            let error = Address::parse(text).expect_err(text).to_string();
+            let error = GitUrl::parse(text).expect_err(text).to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
     }
@@ -272,7 +272,7 @@ mod tests {
         ] {
             assert_eq!(redacted(text), shown);
         }
-        let address = Address::parse("https://joe:s3cret@host/x.git").expect("parses");
+        let address = GitUrl::parse("https://joe:s3cret@host/x.git").expect("parses");
         assert_eq!(
             format!("{address} {address:?}"),
             "https://***@host/x.git https://***@host/x.git"
@@ -282,9 +282,9 @@ mod tests {
     #[test]
     fn a_prefix_ends_at_a_boundary() {
         let below = |url: &str, prefix: &str| {
-            Address::parse(url)
+            GitUrl::parse(url)
                 .expect(url)
-                .is_below(&Address::parse(prefix).expect(prefix))
+                .is_below(&GitUrl::parse(prefix).expect(prefix))
         };
         assert!(below("https://host/org/x.git", "https://host"));
         assert!(below("https://host:443/org/x.git", "https://host/org/"));

@@ -83,7 +83,7 @@ pub fn render<'v>(
     }
     let (all, places) = include.end();
     let include = [packages_json::PACKAGES, &all, b"}"].concat();
-    let sha1 = Sha1::of(&include);
+    let sha1 = Sha1::digest(&include);
     let path = format!("include/all${sha1}.json");
     let (inline, in_root) = inline.end();
     let root = PackagesJson {

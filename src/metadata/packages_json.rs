@@ -37,7 +37,7 @@ impl RepositoryInfo<'_> {
             is_private,
         } = self;
         let all = json!([base.to_string(), metadata, hints, notes, is_private]);
-        Ok(Sha256::of(&serde_json::to_vec(&all)?))
+        Ok(Sha256::digest(&serde_json::to_vec(&all)?))
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
                 said,
                 packages: &Summaries::new(),
                 inline: b"{}",
-                include: ("include/x.json", Sha1::of(b"x")),
+                include: ("include/x.json", Sha1::digest(b"x")),
             };
             root.render().unwrap()
         };

@@ -278,7 +278,7 @@ impl Source {
 
     /// A digest of the rules, and of what they refer to: a cycle plans anew when it changes.
     pub fn fingerprint(&self, depends: &[String]) -> Sha256 {
-        Sha256::of(&serde_json::to_vec(&(self, depends)).unwrap_or_default())
+        Sha256::digest(&serde_json::to_vec(&(self, depends)).unwrap_or_default())
     }
 }
 

@@ -19,7 +19,7 @@ impl LocalSocket {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let container = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let named = format!("{}\n{}", container.display(), path.display());
-        Self(format!("mirror-{}", Sha256::of(named.as_bytes())))
+        Self(format!("mirror-{}", Sha256::digest(named.as_bytes())))
     }
 
     pub(super) fn bind(&self) -> io::Result<UnixListener> {

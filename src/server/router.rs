@@ -145,7 +145,7 @@ mod tests {
             path: (*path).to_owned(),
             file: "/nowhere".into(),
             size: *size,
-            sha256: Sha256::of(b""),
+            sha256: Sha256::digest(b""),
             last_modified: 0,
             kind: ContentKind::Archive,
             variants: Vec::new(),

@@ -275,7 +275,7 @@ impl Entry {
     }
 
     pub(super) fn in_memory(kind: ContentKind, bytes: Vec<u8>, last_modified: i64) -> Self {
-        let (sha256, size) = (Sha256::of(&bytes), bytes.len() as u64);
+        let (sha256, size) = (Sha256::digest(&bytes), bytes.len() as u64);
         let (content, integrity) = (
             Content::Memory(Arc::new(bytes.into())),
             Integrity::new(sha256, false),
@@ -370,7 +370,7 @@ fn described(sha256: Sha256, size: u64) -> Header {
 fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {
     let body = std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
     ensure!(
-        body.len() as u64 == size && Sha256::of(&body) == sha256,
+        body.len() as u64 == size && Sha256::digest(&body) == sha256,
         "failed to load `{}`: these are not the {size} bytes with SHA-256 {sha256} that were published",
         file.display()
     );

@@ -159,7 +159,7 @@ impl Users {
 
     /// Whether it is a token, of `user` where there is one.
     fn has_token(&self, user: Option<&str>, token: &str) -> bool {
-        let found = Sha256::of(token.as_bytes());
+        let found = Sha256::digest(token.as_bytes());
         let mut has = Choice::from(0);
         for (name, token) in &self.tokens {
             let is_theirs = user.is_none_or(|user| user == name);
@@ -207,10 +207,10 @@ impl Users {
     fn mark(&self, user: &str, password: &str) -> Sha256 {
         let parts = [
             self.key,
-            Sha256::of(user.as_bytes()).0,
-            Sha256::of(password.as_bytes()).0,
+            Sha256::digest(user.as_bytes()).0,
+            Sha256::digest(password.as_bytes()).0,
         ];
-        Sha256::of(parts.as_flattened())
+        Sha256::digest(parts.as_flattened())
     }
 }
 
@@ -347,7 +347,7 @@ mod tests {
 
     fn users() -> Users {
         let hash = bcrypt::hash("right", 4).unwrap();
-        let token = Sha256::of(b"long-and-random");
+        let token = Sha256::digest(b"long-and-random");
         Users::parse(&format!("# who\n\nana:{hash}\nci:sha256:{token}\n")).unwrap()
     }
 
@@ -426,10 +426,10 @@ mod tests {
         assert_eq!(users.waiting.all.available_permits(), WAITING);
 
         let mut known = Known::default();
-        let right = Sha256::of(b"right");
+        let right = Sha256::digest(b"right");
         known.put(right, true);
         for wrong in 0..=REMEMBERED {
-            known.put(Sha256::of(&wrong.to_ne_bytes()), false);
+            known.put(Sha256::digest(&wrong.to_ne_bytes()), false);
         }
         assert_eq!((known.get(&right), known.wrong.len()), (Some(true), 1));
     }

@@ -13,8 +13,8 @@ const HEIGHT: usize = 60;
 /// The last cycles, one bar each: as high as they took long, and marked where something failed.
 pub(super) fn cycles(facts: &Facts<'_>) -> Markup {
     let shown = 100;
-    let past = &facts.cycles.past[facts.cycles.past.len().saturating_sub(shown)..];
-    let seconds = |c: &crate::store::Cycle| c.ended.duration_since(c.began).as_secs().max(0);
+    let past = &facts.cycles.runs[facts.cycles.runs.len().saturating_sub(shown)..];
+    let seconds = |c: &crate::store::Run| c.ended.duration_since(c.began).as_secs().max(0);
     let longest = past.iter().map(seconds).max().unwrap_or_default().max(1);
     let (step, longest) = (WIDTH / shown, usize::try_from(longest).unwrap_or(1));
     html! {

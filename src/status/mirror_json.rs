@@ -49,7 +49,7 @@ pub fn document(facts: &Facts<'_>) -> Value {
 
 fn repository(facts: &Facts<'_>) -> Value {
     let manifest = facts.snapshot.map(|snapshot| &snapshot.manifest);
-    let checked = facts.cycles.past.iter().rev().find(|cycle| cycle.error.is_none());
+    let checked = facts.cycles.runs.iter().rev().find(|cycle| cycle.error.is_none());
     json!({
         "kind": "composer",
         "name": facts.name,

@@ -20,7 +20,7 @@ use crate::ledger::Release;
 use crate::package::plan::Outcome;
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
-use crate::store::{Cycles, Space};
+use crate::store::{RunHistory, Space};
 
 pub use alerts::{Condition, notification, plural};
 pub use host_index::{Listed, overview};
@@ -45,7 +45,7 @@ pub struct Facts<'a> {
     /// Why what is newest on the volume is not.
     pub unserved: Option<&'a str>,
     pub report: &'a Report,
-    pub cycles: &'a Cycles,
+    pub cycles: &'a RunHistory,
     /// The published releases, in the order of their publication.
     pub releases: &'a [Release],
     pub space: Option<Space>,
@@ -89,12 +89,18 @@ impl fmt::Display for State {
 }
 
 /// How a repository with these cycles is at `now`.
-pub fn state(published: bool, complete: bool, cycles: &Cycles, schedule: &Schedule, now: Timestamp) -> State {
+pub fn state(
+    published: bool,
+    complete: bool,
+    cycles: &RunHistory,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> State {
     if !published {
         return State::Empty;
     }
     // A mirror with one broken source is incomplete, and not stale, for as long as its cycles run.
-    let checked = cycles.past.iter().rev().find(|cycle| cycle.error.is_none());
+    let checked = cycles.runs.iter().rev().find(|cycle| cycle.error.is_none());
     let checked = checked.map(|cycle| cycle.began).or(cycles.succeeded);
     // What a clock that was ahead has written tells nothing; those of two machines differ a little.
     let is_past = |checked: &Timestamp| checked.duration_since(now).as_hours() < GRACE_HOURS;
@@ -260,18 +266,18 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::store::Cycle;
+    use crate::store::Run;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
-    fn cycles(began: &str, complete: bool, error: Option<&str>) -> Cycles {
+    fn cycles(began: &str, complete: bool, error: Option<&str>) -> RunHistory {
         let began = at(began);
-        Cycles {
+        RunHistory {
             running: None,
             succeeded: complete.then_some(began),
-            past: vec![Cycle {
+            runs: vec![Run {
                 began,
                 ended: began,
                 published: 0,
@@ -288,14 +294,15 @@ mod tests {
     fn a_mirror_is_stale_an_hour_after_its_second_missed_run() {
         let hourly = Schedule::parse("0 * * * *", TimeZone::UTC).unwrap();
         let good = cycles("2026-01-01T00:00:01Z", true, None);
-        let say =
-            |published, complete, cycles: &Cycles, now| state(published, complete, cycles, &hourly, at(now));
+        let say = |published, complete, cycles: &RunHistory, now| {
+            state(published, complete, cycles, &hourly, at(now))
+        };
         assert_eq!(say(true, true, &good, "2026-01-01T02:59:59Z"), State::Fresh);
         assert_eq!(say(true, true, &good, "2026-01-01T03:00:00Z"), State::Stale);
         assert_eq!(say(true, false, &good, "2026-01-01T02:59:59Z"), State::Incomplete);
         assert_eq!(say(false, true, &good, "2026-01-01T00:01:00Z"), State::Empty);
         assert_eq!(
-            say(true, true, &Cycles::default(), "2026-01-01T00:01:00Z"),
+            say(true, true, &RunHistory::default(), "2026-01-01T00:01:00Z"),
             State::Unknown
         );
         assert_eq!(say(true, true, &good, "2025-12-31T23:30:00Z"), State::Fresh);

@@ -9,27 +9,27 @@ use std::sync::PoisonError;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
-use super::nightly_retention::Expiry;
-use super::snapshot::{Manifest, Newest, PublishedFile, Snapshot};
-use super::{Repository, durable_fs};
+use super::nightly_retention::ExpiredReleases;
+use super::snapshot::{Manifest, PublishedFile, Snapshot, SnapshotCache};
+use super::{RepositoryStore, durable_fs};
 use crate::util::digest::Sha256;
 
 /// The contents of the next snapshot.
-pub struct Contents<'a> {
+pub struct SnapshotContents<'a> {
     pub base_url: &'a str,
     /// Public files by path; `None` where one is as in the snapshot before.
     pub files: BTreeMap<String, Option<Vec<u8>>>,
     /// The report of the cycle, kept beside the public files.
     pub report: &'a [u8],
     /// How they were made, kept likewise.
-    pub made: Option<Vec<u8>>,
+    pub render_cache: Option<Vec<u8>>,
     /// How many lines of the ledger it publishes.
     pub releases: u64,
     pub rollback_to: Option<u64>,
-    pub expired: Expiry,
+    pub expired: ExpiredReleases,
 }
 
-impl Repository {
+impl RepositoryStore {
     /// Publishes a snapshot after `previous`; answers `None`, and writes nothing, if nothing would change.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Repository {
     pub fn commit_snapshot(
         &self,
         previous: Option<&Snapshot>,
-        contents: &Contents<'_>,
+        contents: &SnapshotContents<'_>,
     ) -> anyhow::Result<Option<Snapshot>> {
         let manifest = self.describe(previous, contents)?;
         if let Some(previous) = previous
@@ -49,12 +49,16 @@ impl Repository {
         {
             return Ok(None);
         }
-        self.ensure_sound()?;
-        self.watched(self.write_and_switch(previous, contents, manifest))
+        self.ensure_writable()?;
+        self.poison_on_error(self.write_and_switch(previous, contents, manifest))
             .map(Some)
     }
 
-    fn describe(&self, previous: Option<&Snapshot>, contents: &Contents<'_>) -> anyhow::Result<Manifest> {
+    fn describe(
+        &self,
+        previous: Option<&Snapshot>,
+        contents: &SnapshotContents<'_>,
+    ) -> anyhow::Result<Manifest> {
         let now = Timestamp::now();
         let highest = self.snapshot_numbers()?.last().copied();
         let mut manifest = Manifest {
@@ -67,15 +71,15 @@ impl Repository {
                 .context("the ledger has no such line")?,
             ledger_modified: Some(self.ledger_modified(previous, contents.releases)),
             files: BTreeMap::new(),
-            report: Some(Sha256::of(contents.report)),
-            made: contents.made.as_deref().map(Sha256::of),
+            report: Some(Sha256::digest(contents.report)),
+            render_cache: contents.render_cache.as_deref().map(Sha256::digest),
             rollback_to: contents.rollback_to,
             expired: contents.expired.clone(),
         };
         for (path, bytes) in &contents.files {
             let before = previous.and_then(|p| p.manifest.files.get(path).copied());
             let (sha256, size) = match bytes {
-                Some(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+                Some(bytes) => (Sha256::digest(bytes), bytes.len() as u64),
                 None => before
                     .map(|file| (file.sha256, file.size))
                     .with_context(|| format!("the snapshot before has no `{path}`"))?,
@@ -104,10 +108,10 @@ impl Repository {
     fn write_and_switch(
         &self,
         previous: Option<&Snapshot>,
-        contents: &Contents<'_>,
+        contents: &SnapshotContents<'_>,
         manifest: Manifest,
     ) -> anyhow::Result<Snapshot> {
-        let folder = self.aside("snapshot")?;
+        let folder = self.staging_path("snapshot")?;
         self.write_aside(&folder, previous, contents, &manifest)?;
         let target = self.snapshot_folder(manifest.number);
         durable_fs::rename_new(&folder, &target).with_context(|| {
@@ -124,11 +128,11 @@ impl Repository {
             is_whole: true,
         };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = Newest {
+        *newest = SnapshotCache {
             highest: number,
             whole: Some(snapshot.clone()),
             readable: Some(snapshot.clone()),
-            lost: None,
+            ledger_error: None,
         };
         drop(newest);
         // The next cycle tries again.
@@ -142,7 +146,7 @@ impl Repository {
         &self,
         folder: &Path,
         previous: Option<&Snapshot>,
-        contents: &Contents<'_>,
+        contents: &SnapshotContents<'_>,
         manifest: &Manifest,
     ) -> anyhow::Result<()> {
         if folder.exists() {
@@ -179,8 +183,8 @@ impl Repository {
             }
         }
         durable_fs::write_new(&folder.join("report.json"), contents.report)?;
-        if let Some(made) = &contents.made {
-            durable_fs::write_new(&folder.join("made.json"), made)?;
+        if let Some(render_cache) = &contents.render_cache {
+            durable_fs::write_new(&folder.join("made.json"), render_cache)?;
         }
         durable_fs::write_new(
             &folder.join("manifest.json"),
@@ -201,7 +205,7 @@ impl Repository {
         if fs::read_link(&link).is_ok_and(|there| there == Path::new(&target)) {
             return Ok(());
         }
-        let aside = self.aside("current")?;
+        let aside = self.staging_path("current")?;
         std::os::unix::fs::symlink(target, &aside)
             .and_then(|()| fs::rename(&aside, &link))
             .with_context(|| format!("failed to point `{}` at snapshot {number}", link.display()))

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Repository, durable_fs};
+use super::{RepositoryStore, durable_fs};
 use crate::util::digest::{Sha1, Sha256};
 
 /// A published version that a ref, moved since, would give other bytes.
@@ -21,16 +21,16 @@ pub struct Divergence {
     pub tag: String,
     pub name: String,
     pub version: String,
-    pub published: Content,
+    pub published: VersionContent,
     /// What the ref would give now.
-    pub attempted: Content,
+    pub attempted: VersionContent,
     /// When it was found.
     pub time: Timestamp,
 }
 
 /// A commit and the archive that it gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct VersionContent {
     pub commit: String,
     pub sha1: Sha1,
     pub sha256: Sha256,
@@ -45,7 +45,7 @@ impl Divergence {
     }
 }
 
-impl Repository {
+impl RepositoryStore {
     /// All divergences that were ever found, in the order of their finding.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Repository {
     pub fn record_divergences(&self, new: &[Divergence]) -> anyhow::Result<()> {
         let path = self.root().join("diverged.jsonl");
         let write = || {
-            let aside = self.aside("diverged.jsonl")?;
+            let aside = self.staging_path("diverged.jsonl")?;
             let mut file = durable_fs::HashingFile::create(&aside)?;
             for divergence in self.divergences()?.iter().chain(new) {
                 let mut line = serde_json::to_vec(divergence)?;
@@ -87,6 +87,6 @@ impl Repository {
             file.finish()?;
             durable_fs::replace(&aside, &path)
         };
-        self.watched(write())
+        self.poison_on_error(write())
     }
 }

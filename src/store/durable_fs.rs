@@ -20,7 +20,7 @@ use crate::util::digest::{Sha1, Sha256};
 ///
 /// # Errors
 /// The system has no random numbers.
-pub(super) fn unique<const BYTES: usize>() -> anyhow::Result<String> {
+pub(super) fn random_name<const BYTES: usize>() -> anyhow::Result<String> {
     let mut random = [0; BYTES];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .context("failed to get random bytes")?;
@@ -46,19 +46,19 @@ pub struct Digests {
 
 /// A new file that hashes what is written to it.
 pub struct HashingFile {
-    inner: BufWriter<Hashed<File>>,
+    inner: BufWriter<HashingWriter<File>>,
     path: PathBuf,
 }
 
 /// A sink that hashes what is written to it.
-pub struct Hashed<W> {
+pub struct HashingWriter<W> {
     sink: W,
     sha1: sha1::Sha1,
     sha256: sha2::Sha256,
     size: u64,
 }
 
-impl<W> Hashed<W> {
+impl<W> HashingWriter<W> {
     fn new(sink: W) -> Self {
         Self {
             sink,
@@ -78,9 +78,9 @@ impl<W> Hashed<W> {
     }
 }
 
-impl Hashed<io::Sink> {
+impl HashingWriter<io::Sink> {
     /// Hashes only.
-    pub fn nowhere() -> Self {
+    pub fn sink() -> Self {
         Self::new(io::sink())
     }
 }
@@ -94,7 +94,7 @@ impl HashingFile {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(|| format!("failed to create `{}`", path.display()))?;
         Ok(Self {
-            inner: BufWriter::with_capacity(1 << 18, Hashed::new(file)),
+            inner: BufWriter::with_capacity(1 << 18, HashingWriter::new(file)),
             path: path.to_owned(),
         })
     }
@@ -111,7 +111,7 @@ impl HashingFile {
             .map_err(io::IntoInnerError::into_error)
             .with_context(failed)?;
         hashed.flush().with_context(failed)?;
-        let Hashed {
+        let HashingWriter {
             sink: file,
             sha1,
             sha256,
@@ -139,7 +139,7 @@ impl Write for HashingFile {
     }
 }
 
-impl<W: Write> Write for Hashed<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.sink.write(bytes)?;
         self.sha1.update(&bytes[..written]);
@@ -173,7 +173,7 @@ pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            must_equal(to, sha256)?;
+            verify_same_content(to, sha256)?;
             // Whoever put it there may have been killed before it was durable.
             let file = File::open(to).with_context(|| format!("failed to open `{}`", to.display()))?;
             Ok(sync(&file, to)?)
@@ -188,7 +188,7 @@ pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Other bytes, and errors of reading them.
-pub fn must_equal(file: &Path, sha256: Sha256) -> anyhow::Result<()> {
+pub fn verify_same_content(file: &Path, sha256: Sha256) -> anyhow::Result<()> {
     let there = hash(file)?;
     if there != sha256 {
         bail!(

@@ -80,7 +80,7 @@ pub fn space(root: &Path) -> anyhow::Result<Space> {
 ///
 /// # Errors
 /// Of the file system.
-pub fn doubts(root: &Path) -> anyhow::Result<Vec<String>> {
+pub fn warnings(root: &Path) -> anyhow::Result<Vec<String>> {
     let found = rustix::fs::statfs(root)
         .with_context(|| format!("failed to ask for the file system of `{}`", root.display()))?;
     // The field's type and sign differ between architectures; the numbers have 32 bits.

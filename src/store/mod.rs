@@ -53,11 +53,11 @@ pub mod variants;
 mod volume;
 mod volume_marker;
 
-pub use commit::Contents;
-pub use divergences::{Content, Divergence};
+pub use commit::SnapshotContents;
+pub use divergences::{Divergence, VersionContent};
 pub use filesystem_check::Space;
-pub use repository::{Repository, Staged};
-pub use run_history::{Cycle, Cycles};
-pub use scrub::{Scrub, Scrubbed};
+pub use repository::{RepositoryStore, Staged};
+pub use run_history::{Run, RunHistory};
+pub use scrub::{Scrub, ScrubState};
 pub use snapshot_retention::Retention;
-pub use volume::{Unavailable, Volume};
+pub use volume::{Volume, VolumeLockError};

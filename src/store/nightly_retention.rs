@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::Snapshot;
-use super::{Repository, staging};
+use super::{RepositoryStore, staging};
 use crate::ledger::{Release, ReleaseKind};
 
 /// A nightly release that the snapshot's metadata does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expired {
+pub struct ExpiredRelease {
     /// When the first snapshot without it was made.
     pub since: Timestamp,
     /// Its archive is not served any more.
@@ -25,11 +25,16 @@ pub struct Expired {
 }
 
 /// By the number of the release's line in the ledger.
-pub type Expiry = BTreeMap<u64, Expired>;
+pub type ExpiredReleases = BTreeMap<u64, ExpiredRelease>;
 
-impl Repository {
+impl RepositoryStore {
     /// What the snapshot after `previous` says of nightly releases, if its metadata names those with these numbers.
-    pub fn expiry(&self, previous: Option<&Snapshot>, named: &HashSet<u64>, grace: Duration) -> Expiry {
+    pub fn expired_releases(
+        &self,
+        previous: Option<&Snapshot>,
+        named: &HashSet<u64>,
+        grace: Duration,
+    ) -> ExpiredReleases {
         let now = Timestamp::now();
         let known = previous.map(|snapshot| &snapshot.manifest.expired);
         let state = |number: u64| {
@@ -38,7 +43,7 @@ impl Repository {
             let withdrawn = before.is_some_and(|before| {
                 before.withdrawn || now.duration_since(since).unsigned_abs() >= grace && now >= since
             });
-            (number, Expired { since, withdrawn })
+            (number, ExpiredRelease { since, withdrawn })
         };
         self.ledger(|ledger| {
             let nightly = ledger.releases().iter().filter(|r| r.kind == ReleaseKind::Dev);
@@ -51,7 +56,7 @@ impl Repository {
     ///
     /// # Errors
     /// Of looking for the newest snapshot.
-    pub fn standing(&self) -> anyhow::Result<Vec<Release>> {
+    pub fn served_releases(&self) -> anyhow::Result<Vec<Release>> {
         let newest = self.latest_snapshot()?;
         let stands = |r: &&Release| newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number));
         Ok(self.ledger(|ledger| ledger.releases().iter().filter(stands).cloned().collect()))

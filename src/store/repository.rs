@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 use super::durable_fs::{self, Unsynced};
-use super::snapshot::Newest;
+use super::snapshot::SnapshotCache;
 use super::staging::Staging;
 use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
@@ -20,10 +20,10 @@ use crate::util::digest::Sha256;
 pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
 /// One repository on the volume.
-pub struct Repository {
+pub struct RepositoryStore {
     root: PathBuf,
-    ledger: Mutex<Known>,
-    pub(super) newest: Mutex<Newest>,
+    ledger: Mutex<LedgerFile>,
+    pub(super) newest: Mutex<SnapshotCache>,
     /// `None` for a reader.
     register: Option<Register>,
     staging: Mutex<Option<Staging>>,
@@ -34,7 +34,7 @@ pub struct Repository {
 
 /// The ledger as it was read, and the file that it was read from.
 #[derive(Debug, Default)]
-struct Known {
+struct LedgerFile {
     ledger: Ledger,
     /// Bytes of whole lines.
     len: u64,
@@ -49,7 +49,7 @@ pub struct Staged {
     pub digests: durable_fs::Digests,
 }
 
-impl Repository {
+impl RepositoryStore {
     pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
         let mut staging = None;
         if register.is_some() && Staging::has_leftovers(&root) {
@@ -73,7 +73,7 @@ impl Repository {
     }
 
     /// For a reader of one that cannot be opened now: it has no snapshot, with the reason, until its ledger can be read.
-    pub(super) fn unopened(root: PathBuf) -> Self {
+    pub(super) fn unavailable(root: PathBuf) -> Self {
         Self {
             root,
             ledger: Mutex::default(),
@@ -91,7 +91,7 @@ impl Repository {
     }
 
     /// A text for everybody: paths on the volume begin at its root.
-    pub fn within(&self, text: &str) -> String {
+    pub fn strip_volume_path(&self, text: &str) -> String {
         let volume = self.root.parent().map(|volume| format!("{}/", volume.display()));
         volume.map_or_else(|| text.to_owned(), |volume| text.replace(&volume, ""))
     }
@@ -121,15 +121,15 @@ impl Repository {
                 None => bail!("`{}` has fewer than {lines} lines", path.display()),
             },
         };
-        Ok((path, end as u64, Sha256::of(&text[..end])))
+        Ok((path, end as u64, Sha256::digest(&text[..end])))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, LedgerFile> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the ledger again, for a reader that follows a writer.
-    pub(super) fn read_again(&self) -> anyhow::Result<()> {
+    pub(super) fn reload_ledger(&self) -> anyhow::Result<()> {
         let known = read_ledger(&self.root)?;
         *self.known() = known;
         Ok(())
@@ -139,7 +139,7 @@ impl Repository {
     ///
     /// # Errors
     /// A sync has failed, or another writer has taken over.
-    pub fn ensure_sound(&self) -> anyhow::Result<()> {
+    pub fn ensure_writable(&self) -> anyhow::Result<()> {
         if self.broken.load(Ordering::Relaxed) {
             bail!(
                 "`{}` takes no more from this cycle, because writing to it has failed",
@@ -150,7 +150,7 @@ impl Repository {
     }
 
     /// Gives `result` on, and remembers an error after which nothing more may be published.
-    pub(super) fn watched<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn poison_on_error<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {
             let lost = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
             let lost = lost.as_ref().is_some_and(Staging::is_lost);
@@ -168,8 +168,8 @@ impl Repository {
     }
 
     /// A path in this writer's own folder, which is made on the first call.
-    pub(super) fn aside(&self, name: &str) -> anyhow::Result<PathBuf> {
-        self.ensure_sound()?;
+    pub(super) fn staging_path(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.ensure_writable()?;
         ensure!(
             self.register.is_some(),
             "`{}` was opened for reading only",
@@ -200,9 +200,9 @@ impl Repository {
         write: impl FnOnce(durable_fs::HashingFile) -> anyhow::Result<durable_fs::HashingFile>,
     ) -> anyhow::Result<Staged> {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let path = self.aside(&format!("{number}.zip"))?;
+        let path = self.staging_path(&format!("{number}.zip"))?;
         let result = durable_fs::HashingFile::create(&path).and_then(|file| write(file)?.finish());
-        match self.watched(result) {
+        match self.poison_on_error(result) {
             Ok(digests) => Ok(Staged { path, digests }),
             Err(error) => {
                 let _ = fs::remove_file(&path);
@@ -228,7 +228,7 @@ impl Repository {
         if !target.exists() {
             return Ok(());
         }
-        durable_fs::must_equal(&target, staged.digests.sha256).inspect_err(|_| {
+        durable_fs::verify_same_content(&target, staged.digests.sha256).inspect_err(|_| {
             let _ = fs::remove_file(&staged.path);
         })
     }
@@ -238,10 +238,10 @@ impl Repository {
     /// # Errors
     /// A file of other bytes that is there already, and errors of the file system; the ledger then has none of them.
     pub fn publish(&self, batch: Vec<(Staged, Release)>) -> anyhow::Result<()> {
-        self.ensure_sound()?;
-        self.watched(self.link(&batch))?;
+        self.ensure_writable()?;
+        self.poison_on_error(self.link(&batch))?;
         let (staged, releases): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        self.watched(self.enter(releases))?;
+        self.poison_on_error(self.append_to_ledger(releases))?;
         for staged in staged {
             self.discard(&staged)?;
         }
@@ -264,8 +264,8 @@ impl Repository {
         durable_fs::sync_directory(&self.root.join("packages"))
     }
 
-    fn enter(&self, releases: Vec<Release>) -> anyhow::Result<()> {
-        let aside = self.aside("ledger.jsonl")?;
+    fn append_to_ledger(&self, releases: Vec<Release>) -> anyhow::Result<()> {
+        let aside = self.staging_path("ledger.jsonl")?;
         let path = self.root.join("ledger.jsonl");
         let mut known = self.known();
         let entries = known.ledger.prepare(releases)?;
@@ -309,13 +309,13 @@ impl Repository {
         if let Some(folder) = target.parent() {
             durable_fs::create_directory(folder)?;
         }
-        self.watched(durable_fs::replace(&staged.path, &target))
+        self.poison_on_error(durable_fs::replace(&staged.path, &target))
     }
 }
 
-impl std::fmt::Debug for Repository {
+impl std::fmt::Debug for RepositoryStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Repository")
+        f.debug_struct("RepositoryStore")
             .field("root", &self.root)
             .finish_non_exhaustive()
     }
@@ -331,12 +331,12 @@ fn identity(root: &Path) -> anyhow::Result<Option<(u64, u64)>> {
 }
 
 /// Reads the ledger. A torn last line is passed over, and gone with the next publication.
-fn read_ledger(root: &Path) -> anyhow::Result<Known> {
+fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     let path = root.join("ledger.jsonl");
     let failed = || format!("failed to read `{}`", path.display());
     let mut file = match fs::File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Known::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LedgerFile::default()),
         Err(error) => return Err(error).with_context(failed),
     };
     let mut text = Vec::new();
@@ -351,7 +351,7 @@ fn read_ledger(root: &Path) -> anyhow::Result<Known> {
     if whole < text.len() {
         tracing::warn!(file = %path.display(), bytes = text.len() - whole, "passing over a torn line of the ledger");
     }
-    Ok(Known {
+    Ok(LedgerFile {
         ledger,
         len: whole as u64,
         file: Some((found.ino(), found.len())),

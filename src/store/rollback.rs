@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::Repository;
-use super::commit::Contents;
+use super::RepositoryStore;
+use super::commit::SnapshotContents;
 use super::snapshot::Snapshot;
 
-impl Repository {
+impl RepositoryStore {
     /// Publishes the content of snapshot `to`, or of the one before the current content, and holds it.
     ///
     /// # Errors
@@ -86,11 +86,11 @@ impl Repository {
                 files.insert(path.clone(), None);
             }
         }
-        let contents = Contents {
+        let contents = SnapshotContents {
             base_url: &current.manifest.base_url,
             files,
             report: &target.report().unwrap_or_default(),
-            made: None,
+            render_cache: None,
             releases: current.manifest.releases,
             rollback_to,
             expired: target.manifest.expired.clone(),

@@ -17,14 +17,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Repository;
+use super::RepositoryStore;
 
 /// How many cycles are remembered.
 const REMEMBERED: usize = 200;
 
 /// What is known of a repository's cycles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cycles {
+pub struct RunHistory {
     /// When the cycle began that has not ended yet, or that was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Timestamp>,
@@ -32,8 +32,8 @@ pub struct Cycles {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<Timestamp>,
     /// The last cycles, oldest first.
-    #[serde(default)]
-    pub past: Vec<Cycle>,
+    #[serde(default, rename = "past")]
+    pub runs: Vec<Run>,
     /// Archives that are damaged or missing, by their paths, each with the reason why it is not repaired.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ pub struct Cycles {
 
 /// A cycle that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cycle {
+pub struct Run {
     pub began: Timestamp,
     pub ended: Timestamp,
     /// Package versions that it published.
@@ -60,15 +60,15 @@ pub struct Cycle {
     pub error: Option<String>,
 }
 
-impl Cycles {
-    pub fn last(&self) -> Option<&Cycle> {
-        self.past.last()
+impl RunHistory {
+    pub fn last(&self) -> Option<&Run> {
+        self.runs.last()
     }
 }
 
-impl Repository {
+impl RepositoryStore {
     /// What is known of the cycles; nothing where the file is not there or cannot be read.
-    pub fn cycles(&self) -> Cycles {
+    pub fn run_history(&self) -> RunHistory {
         let file = self.cycles_file();
         if let Some(unwritten) = known_only(&file) {
             return unwritten.cycles;
@@ -78,7 +78,7 @@ impl Repository {
     }
 
     /// When the record of cycles last changed.
-    pub fn cycles_changed(&self) -> Option<SystemTime> {
+    pub fn run_history_modified(&self) -> Option<SystemTime> {
         let file = self.cycles_file();
         known_only(&file)
             .map(|known| known.at)
@@ -89,8 +89,8 @@ impl Repository {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn cycle_begins(&self, now: Timestamp) -> anyhow::Result<()> {
-        let mut cycles = self.cycles();
+    pub fn record_run_start(&self, now: Timestamp) -> anyhow::Result<()> {
+        let mut cycles = self.run_history();
         cycles.running = Some(now);
         self.write_cycles(&cycles)
     }
@@ -99,16 +99,16 @@ impl Repository {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn cycle_ended(&self, cycle: Cycle, report: Option<Value>) -> anyhow::Result<()> {
-        let mut cycles = self.cycles();
+    pub fn record_run_end(&self, cycle: Run, report: Option<Value>) -> anyhow::Result<()> {
+        let mut cycles = self.run_history();
         cycles.running = None;
         cycles.report = report;
         if cycle.complete {
             cycles.succeeded = Some(cycle.began);
         }
-        cycles.past.push(cycle);
-        let forgotten = cycles.past.len().saturating_sub(REMEMBERED);
-        cycles.past.drain(..forgotten);
+        cycles.runs.push(cycle);
+        let forgotten = cycles.runs.len().saturating_sub(REMEMBERED);
+        cycles.runs.drain(..forgotten);
         self.write_cycles(&cycles)
     }
 
@@ -116,8 +116,8 @@ impl Repository {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn note_report(&self, report: Value) -> anyhow::Result<()> {
-        let mut cycles = self.cycles();
+    pub fn record_report(&self, report: Value) -> anyhow::Result<()> {
+        let mut cycles = self.run_history();
         cycles.report = Some(report);
         self.write_cycles(&cycles)
     }
@@ -129,24 +129,24 @@ impl Repository {
     pub fn recheck_damaged(&self, more: BTreeMap<String, String>) -> anyhow::Result<()> {
         let mut damaged = more;
         // What a repair has said of one tells more.
-        damaged.extend(self.cycles().damaged);
+        damaged.extend(self.run_history().damaged);
         if !damaged.is_empty() {
-            let standing = self.standing()?;
+            let standing = self.served_releases()?;
             let standing: BTreeMap<_, _> = standing.iter().map(|release| (release.path(), release)).collect();
             damaged.retain(|path, _| {
                 let release = standing.get(path);
                 release.is_some_and(|release| self.check_archive(release).is_err())
             });
         }
-        self.note_damaged(damaged)
+        self.record_damaged(damaged)
     }
 
     /// Records which archives are damaged, if that has changed.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn note_damaged(&self, damaged: BTreeMap<String, String>) -> anyhow::Result<()> {
-        let mut cycles = self.cycles();
+    pub fn record_damaged(&self, damaged: BTreeMap<String, String>) -> anyhow::Result<()> {
+        let mut cycles = self.run_history();
         if cycles.damaged == damaged {
             return Ok(());
         }
@@ -158,7 +158,7 @@ impl Repository {
         self.root().join("status/cycles.json")
     }
 
-    fn write_cycles(&self, cycles: &Cycles) -> anyhow::Result<()> {
+    fn write_cycles(&self, cycles: &RunHistory) -> anyhow::Result<()> {
         let file = self.cycles_file();
         let mut unwritten = unwritten();
         let written = write(&file, &serde_json::to_vec(cycles)?);
@@ -173,14 +173,14 @@ impl Repository {
 /// A record that could not be written.
 #[derive(Clone)]
 struct Unwritten {
-    cycles: Cycles,
+    cycles: RunHistory,
     at: SystemTime,
     /// When what is on the disk instead was written.
     instead: Option<SystemTime>,
 }
 
 impl Unwritten {
-    fn of(cycles: &Cycles, file: &Path) -> Self {
+    fn of(cycles: &RunHistory, file: &Path) -> Self {
         Self {
             cycles: cycles.clone(),
             at: SystemTime::now(),
@@ -223,11 +223,11 @@ mod tests {
         let volume = Volume::open(&folder.path().join("data")).unwrap();
         let store = volume.repository("acme").unwrap();
         let began = Timestamp::from_second(1).unwrap();
-        store.cycle_begins(began).unwrap();
+        store.record_run_start(began).unwrap();
         // Where the new file should be made there is a folder.
         let aside = store.cycles_file().with_extension("new");
         fs::create_dir(&aside).unwrap();
-        let ended = Cycle {
+        let ended = Run {
             began,
             ended: began,
             published: 0,
@@ -235,17 +235,17 @@ mod tests {
             complete: false,
             error: Some("no room".to_owned()),
         };
-        store.cycle_ended(ended, None).unwrap_err();
-        let seen = volume.reader("acme").cycles();
+        store.record_run_end(ended, None).unwrap_err();
+        let seen = volume.reader("acme").run_history();
         assert_eq!(seen.running, None);
         assert_eq!(
             seen.last().and_then(|cycle| cycle.error.as_deref()),
             Some("no room")
         );
         fs::remove_dir(&aside).unwrap();
-        store.cycle_begins(began).unwrap();
-        let written: Cycles = serde_json::from_slice(&fs::read(store.cycles_file()).unwrap()).unwrap();
-        assert_eq!((written.running, written.past.len()), (Some(began), 1));
+        store.record_run_start(began).unwrap();
+        let written: RunHistory = serde_json::from_slice(&fs::read(store.cycles_file()).unwrap()).unwrap();
+        assert_eq!((written.running, written.runs.len()), (Some(began), 1));
         assert!(unwritten().get(&store.cycles_file()).is_none());
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
-use super::{Repository, durable_fs};
+use super::{RepositoryStore, durable_fs};
 use crate::ledger::Release;
 
 /// What the slow reading has found, for whoever shows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scrubbed {
+pub struct ScrubState {
     /// Archives that were read since the start.
     pub checked: u64,
     /// Archives that were found damaged since the start.
@@ -22,12 +22,12 @@ pub struct Scrubbed {
     pub finished: Option<Timestamp>,
 }
 
-/// A shared [`Scrubbed`].
+/// A shared [`ScrubState`].
 #[derive(Debug, Default)]
-pub struct Scrub(Mutex<Scrubbed>);
+pub struct Scrub(Mutex<ScrubState>);
 
 impl Scrub {
-    pub fn state(&self) -> Scrubbed {
+    pub fn state(&self) -> ScrubState {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,16 +44,16 @@ impl Scrub {
     }
 }
 
-impl Repository {
+impl RepositoryStore {
     /// The archives that stand in the ledger and are not there, or have another size, by path, each with what to do. Reads none.
     ///
     /// # Errors
-    /// Of [`Repository::standing`].
+    /// Of [`RepositoryStore::served_releases`].
     pub fn missing_archives(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let is_there = |release: &Release| {
             std::fs::metadata(self.archive(release)).is_ok_and(|found| found.len() == release.size)
         };
-        let mut standing = self.standing()?;
+        let mut standing = self.served_releases()?;
         standing.retain(|release| !is_there(release));
         let because = "is missing or cut short; `mirror verify --repair` builds it again";
         Ok(standing

@@ -15,8 +15,8 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::nightly_retention::Expiry;
-use super::{Repository, durable_fs};
+use super::nightly_retention::ExpiredReleases;
+use super::{RepositoryStore, durable_fs};
 use crate::util::digest::Sha256;
 
 /// What a snapshot holds.
@@ -38,14 +38,14 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Sha256>,
     /// The digest of made.json: how the public files were made, for the next snapshot only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made: Option<Sha256>,
+    #[serde(rename = "made", default, skip_serializing_if = "Option::is_none")]
+    pub render_cache: Option<Sha256>,
     /// The snapshot whose content this one brings back; cycles then publish no metadata until that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
     /// The nightly releases that it does not name.
-    #[serde(default, skip_serializing_if = "Expiry::is_empty")]
-    pub expired: Expiry,
+    #[serde(default, skip_serializing_if = "ExpiredReleases::is_empty")]
+    pub expired: ExpiredReleases,
 }
 
 impl Manifest {
@@ -76,7 +76,7 @@ pub struct Snapshot {
 
 /// What was found when the snapshots were last looked through.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Newest {
+pub(super) struct SnapshotCache {
     /// The number of the highest one, whatever it is worth.
     pub(super) highest: u64,
     /// The highest whole one.
@@ -84,12 +84,12 @@ pub(super) struct Newest {
     /// The highest one whose manifest can be read.
     pub(super) readable: Option<Snapshot>,
     /// When the ledger was found unusable, and why: it is looked at again after [`AGAIN`].
-    pub(super) lost: Option<(Instant, String)>,
+    pub(super) ledger_error: Option<(Instant, String)>,
 }
 
 const AGAIN: Duration = Duration::from_secs(5);
 
-impl Repository {
+impl RepositoryStore {
     /// The snapshot to serve: the highest that is whole and follows from the ledger; where none is whole, the highest that can
     /// be read, whose damaged files then cannot be served. Of what a rollback has taken back nothing is served again.
     ///
@@ -104,29 +104,29 @@ impl Repository {
     /// its files are damaged.
     ///
     /// # Errors
-    /// As [`Repository::newest_snapshot`].
+    /// As [`RepositoryStore::newest_snapshot`].
     pub fn latest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
         Ok(self.newest()?.readable)
     }
 
     /// Looks through the snapshots again only when there is a higher one than before.
-    fn newest(&self) -> anyhow::Result<Newest> {
+    fn newest(&self) -> anyhow::Result<SnapshotCache> {
         let numbers = self.snapshot_numbers()?;
         let Some(highest) = numbers.last().copied() else {
-            return Ok(Newest::default());
+            return Ok(SnapshotCache::default());
         };
         let mut known = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, because)) = &known.lost
+        if let Some((at, because)) = &known.ledger_error
             && at.elapsed() < AGAIN
         {
             bail!(LostLines(because.clone()));
         }
-        if known.lost.is_none() && known.highest == highest {
+        if known.ledger_error.is_none() && known.highest == highest {
             return Ok(known.clone());
         }
-        let mut found = Newest {
+        let mut found = SnapshotCache {
             highest,
-            ..Newest::default()
+            ..SnapshotCache::default()
         };
         for number in numbers.into_iter().rev() {
             let taken_back = found.readable.as_ref().and_then(|s| s.manifest.rollback_to);
@@ -149,7 +149,7 @@ impl Repository {
                     break;
                 }
                 Err(error) if error.is::<LostLines>() => {
-                    known.lost = Some((Instant::now(), format!("{error:#}")));
+                    known.ledger_error = Some((Instant::now(), format!("{error:#}")));
                     return Err(error);
                 }
                 Err(error) => tracing::error!("passing over a damaged snapshot: {error:#}"),
@@ -221,7 +221,7 @@ impl Repository {
             ..
         } = snapshot.manifest;
         if self.ledger(|ledger| ledger.len()) < releases {
-            self.read_again()
+            self.reload_ledger()
                 .map_err(|error| LostLines(format!("{error:#}")))?;
         }
         match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
@@ -269,14 +269,18 @@ impl Snapshot {
     }
 
     /// How its files were made; `None` where that is not known.
-    pub fn made(&self) -> Option<Vec<u8>> {
-        self.read_private("made.json", self.manifest.made?).ok()
+    pub fn render_cache(&self) -> Option<Vec<u8>> {
+        self.read_private("made.json", self.manifest.render_cache?).ok()
     }
 
     fn read_private(&self, path: &str, sha256: Sha256) -> anyhow::Result<Vec<u8>> {
         let file = self.folder.join(path);
         let bytes = fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
-        ensure!(Sha256::of(&bytes) == sha256, "`{}` is damaged", file.display());
+        ensure!(
+            Sha256::digest(&bytes) == sha256,
+            "`{}` is damaged",
+            file.display()
+        );
         Ok(bytes)
     }
 

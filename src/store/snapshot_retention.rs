@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
-use super::{Repository, staging};
+use super::{RepositoryStore, staging};
 
 /// The name of the mark in a snapshot's folder; its modification time says since when.
 const MARK: &str = "retired";
@@ -23,13 +23,13 @@ pub struct Retention {
     pub grace: Duration,
 }
 
-impl Repository {
+impl RepositoryStore {
     /// Marks and removes snapshots that are no longer kept, then what only they could name; answers how many snapshots
     /// are removed. `current` points at the one that is served then, whatever kept it from that before.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn collect(&self, retention: Retention) -> anyhow::Result<usize> {
+    pub fn apply_retention(&self, retention: Retention) -> anyhow::Result<usize> {
         let mut numbers = self.snapshot_numbers()?;
         let newest = self.newest_snapshot()?;
         if let Some(newest) = &newest {
@@ -69,7 +69,7 @@ impl Repository {
             .duration_since(since)
             .is_ok_and(|age| age >= grace)
         {
-            let aside = self.aside(&format!("retired-{number}"))?;
+            let aside = self.staging_path(&format!("retired-{number}"))?;
             fs::rename(&folder, &aside)
                 .with_context(|| format!("failed to move `{}` away", folder.display()))?;
             staging::remove(&aside)?;

@@ -38,7 +38,11 @@ impl Staging {
             durable_fs::create_directory(&root.join(folder))?;
         }
         let tmp = root.join("tmp");
-        let folder = tmp.join(format!("{}-{}", std::process::id(), durable_fs::unique::<8>()?));
+        let folder = tmp.join(format!(
+            "{}-{}",
+            std::process::id(),
+            durable_fs::random_name::<8>()?
+        ));
         fs::create_dir(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
         let mut staging = Self {
             folder,

@@ -18,7 +18,7 @@ use anyhow::{Context as _, ensure};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
-use super::{Repository, durable_fs};
+use super::{RepositoryStore, durable_fs};
 use crate::util::compression::{Coding, Effort};
 use crate::util::digest::Sha256;
 
@@ -51,17 +51,17 @@ pub struct Variants {
 
 impl Variants {
     /// The variants of the file with this digest.
-    pub fn of(&self, sha256: Sha256) -> &[Variant] {
+    pub fn get(&self, sha256: Sha256) -> &[Variant] {
         self.made.get(&sha256).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the variant was made, or found not to pay.
-    pub fn knows(&self, sha256: Sha256, coding: Coding) -> bool {
+    pub fn is_known(&self, sha256: Sha256, coding: Coding) -> bool {
         self.known.contains(&(sha256, coding))
     }
 }
 
-impl Repository {
+impl RepositoryStore {
     /// Lists the variants; a folder that is not there has none, and foreign names are passed over.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Repository {
         // The processes of two containers may have the same number.
         let aside = folder.join(format!(
             ".{}-{name}.{}",
-            durable_fs::unique::<8>()?,
+            durable_fs::random_name::<8>()?,
             coding.extension()
         ));
         let made = encode(original, sha256, coding, effort, &aside)
@@ -128,7 +128,7 @@ impl Repository {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn discard_variant(&self, file: &Path) -> anyhow::Result<bool> {
+    pub fn remove_damaged_variant(&self, file: &Path) -> anyhow::Result<bool> {
         let own = parse(file).and_then(|(_, own, _)| own);
         let Some(own) = own.filter(|_| file.starts_with(self.root().join("variants"))) else {
             return Ok(false);
@@ -283,20 +283,20 @@ mod tests {
         let volume = Volume::open(&folder.path().join("data")).unwrap();
         let store = volume.repository("acme").unwrap();
         let text = b"the same again and ".repeat(1000);
-        let (original, sha256) = (folder.path().join("a.json"), Sha256::of(&text));
+        let (original, sha256) = (folder.path().join("a.json"), Sha256::digest(&text));
         fs::write(&original, &text).unwrap();
         for coding in Coding::ALL {
-            assert!(!store.variants().unwrap().knows(sha256, coding));
+            assert!(!store.variants().unwrap().is_known(sha256, coding));
             store
                 .make_variant(&original, sha256, coding, Effort::Thorough)
                 .unwrap();
         }
         let variants = store.variants().unwrap();
-        assert_eq!(variants.of(sha256).len(), 3);
-        for variant in variants.of(sha256) {
+        assert_eq!(variants.get(sha256).len(), 3);
+        for variant in variants.get(sha256) {
             let bytes = fs::read(&variant.file).unwrap();
             assert_eq!(
-                (Sha256::of(&bytes), bytes.len() as u64),
+                (Sha256::digest(&bytes), bytes.len() as u64),
                 (variant.sha256, variant.size)
             );
             let mut decoded = Vec::new();
@@ -309,27 +309,27 @@ mod tests {
             assert_eq!(decoded, text, "{:?}", variant.coding);
         }
 
-        let [gzip, ..] = variants.of(sha256) else {
+        let [gzip, ..] = variants.get(sha256) else {
             panic!("there are three")
         };
-        assert!(!store.discard_variant(&gzip.file).unwrap());
+        assert!(!store.remove_damaged_variant(&gzip.file).unwrap());
         let mut bytes = fs::read(&gzip.file).unwrap();
         bytes[9] ^= 1;
         fs::write(&gzip.file, bytes).unwrap();
-        assert!(!store.discard_variant(&original).unwrap());
-        assert!(store.discard_variant(&gzip.file).unwrap());
-        assert!(!store.variants().unwrap().knows(sha256, gzip.coding));
+        assert!(!store.remove_damaged_variant(&original).unwrap());
+        assert!(store.remove_damaged_variant(&gzip.file).unwrap());
+        assert!(!store.variants().unwrap().is_known(sha256, gzip.coding));
 
         let random: Vec<u8> = (0..100_u32)
-            .flat_map(|n| Sha256::of(&n.to_le_bytes()).0)
+            .flat_map(|n| Sha256::digest(&n.to_le_bytes()).0)
             .collect();
-        let (noise, noise256) = (folder.path().join("noise"), Sha256::of(&random));
+        let (noise, noise256) = (folder.path().join("noise"), Sha256::digest(&random));
         fs::write(&noise, &random).unwrap();
         store
             .make_variant(&noise, noise256, Coding::Zstd, Effort::Fast)
             .unwrap();
         let variants = store.variants().unwrap();
-        assert!(variants.knows(noise256, Coding::Zstd) && variants.of(noise256).is_empty());
+        assert!(variants.is_known(noise256, Coding::Zstd) && variants.get(noise256).is_empty());
 
         let wrong = store.make_variant(&noise, sha256, Coding::Gzip, Effort::Fast);
         assert!(format!("{:#}", wrong.unwrap_err()).contains("not the published"));
@@ -338,6 +338,6 @@ mod tests {
 
         store.prune_variants(&BTreeSet::from([noise256])).unwrap();
         let variants = store.variants().unwrap();
-        assert!(variants.of(sha256).is_empty() && variants.knows(noise256, Coding::Zstd));
+        assert!(variants.get(sha256).is_empty() && variants.is_known(noise256, Coding::Zstd));
     }
 }

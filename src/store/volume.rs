@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, anyhow, bail};
 
 use super::filesystem_check::{self, Space};
-use super::volume_marker::Marker;
-use super::{Repository, durable_fs};
+use super::volume_marker::VolumeMarker;
+use super::{RepositoryStore, durable_fs};
 
 /// Why a volume cannot be written to although it may be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
+pub enum VolumeLockError {
     #[error("another instance is writing to `{}`\nhint: wait until its cycle has ended; more servers of one volume run `mirror serve`", .0.display())]
-    Busy(PathBuf),
+    Held(PathBuf),
     #[error("`{}` is read-only\nhint: mount it writable to build, or run `mirror serve`", .0.display())]
     ReadOnly(PathBuf),
 }
@@ -25,7 +25,7 @@ pub enum Unavailable {
 #[derive(Debug)]
 pub struct Volume {
     root: PathBuf,
-    marker: Arc<Mutex<Marker>>,
+    marker: Arc<Mutex<VolumeMarker>>,
     /// Held while this process may write.
     lock: Option<File>,
 }
@@ -34,16 +34,16 @@ impl Volume {
     /// Opens the volume for writing: makes it if the folder is empty, migrates it if it is old, and locks it.
     ///
     /// # Errors
-    /// [`Unavailable`], a folder that is not a store, or one of a newer format.
+    /// [`VolumeLockError`], a folder that is not a store, or one of a newer format.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).map_err(|error| unwritable("create", root, &error))?;
         let lock = lock(root)?;
-        let marker = match Marker::read(root)? {
+        let marker = match VolumeMarker::read(root)? {
             Some(marker) if marker.is_old() => migrate(root, &marker)?,
             Some(marker) => marker,
             None => {
                 refuse_foreign(root)?;
-                let marker = Marker::new()?;
+                let marker = VolumeMarker::new()?;
                 marker.write(root)?;
                 marker
             }
@@ -64,7 +64,7 @@ impl Volume {
     ///
     /// # Errors
     /// As [`Volume::open`]; and another volume, or none.
-    pub fn open_again(root: &Path, id: &str) -> anyhow::Result<Self> {
+    pub fn reopen(root: &Path, id: &str) -> anyhow::Result<Self> {
         let found = Self::open_read_only(root)?;
         if found.id() != id {
             bail!(
@@ -81,7 +81,7 @@ impl Volume {
     /// # Errors
     /// A folder that is not a store, or of a newer format.
     pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
-        let marker = Marker::read(root)?.with_context(|| {
+        let marker = VolumeMarker::read(root)?.with_context(|| {
             format!(
                 "`{}` is no store: it has no STORE file\nhint: is the data volume mounted? `mirror build` and `mirror run` start a new one in an empty folder",
                 root.display()
@@ -90,7 +90,7 @@ impl Volume {
         Ok(Self::with(root, marker, None))
     }
 
-    fn with(root: &Path, marker: Marker, lock: Option<File>) -> Self {
+    fn with(root: &Path, marker: VolumeMarker, lock: Option<File>) -> Self {
         Self {
             root: root.to_owned(),
             marker: Arc::new(Mutex::new(marker)),
@@ -108,7 +108,7 @@ impl Volume {
     }
 
     /// The folder of bare clones.
-    pub fn git(&self) -> PathBuf {
+    pub fn clones(&self) -> PathBuf {
         self.root.join("git")
     }
 
@@ -121,15 +121,15 @@ impl Volume {
     }
 
     /// Logs what is doubtful about the volume: its kind, and how full it is.
-    pub fn warn(&self) {
-        match filesystem_check::doubts(&self.root) {
+    pub fn log_warnings(&self) {
+        match filesystem_check::warnings(&self.root) {
             Ok(doubts) => doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")),
             Err(error) => tracing::warn!("{error:#}"),
         }
     }
 
     /// Logs which repositories have published something here and are none of `names`: nobody is served what they published.
-    pub fn warn_of_others<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+    pub fn warn_orphaned_repositories<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let names: BTreeSet<_> = names.into_iter().collect();
         let marker = self
             .marker
@@ -154,7 +154,7 @@ impl Volume {
     ///
     /// # Errors
     /// It would.
-    pub fn refuse_successor<'n>(
+    pub fn check_not_renamed<'n>(
         &self,
         name: &str,
         base_url: &str,
@@ -188,7 +188,7 @@ impl Volume {
     ///
     /// # Errors
     /// A ledger that cannot be read, whose chain is broken, or that has lost lines; a repository that was here and is gone.
-    pub fn repository(&self, name: &str) -> anyhow::Result<Repository> {
+    pub fn repository(&self, name: &str) -> anyhow::Result<RepositoryStore> {
         let root = self.root.join(name);
         let marker = self
             .marker
@@ -206,20 +206,20 @@ impl Volume {
             let (root, name, marker) = (self.root.clone(), name.to_owned(), Arc::clone(&self.marker));
             Box::new(move || register(&root, &name, &marker)) as super::repository::Register
         });
-        Repository::open(root, register)
+        RepositoryStore::open(root, register)
     }
 
-    /// A repository for whoever serves or records: also one that cannot be opened, see [`Repository::newest_snapshot`].
-    pub fn reader(&self, name: &str) -> Repository {
+    /// A repository for whoever serves or records: also one that cannot be opened, see [`RepositoryStore::newest_snapshot`].
+    pub fn reader(&self, name: &str) -> RepositoryStore {
         self.repository(name).unwrap_or_else(|error| {
             tracing::error!(repository = name, "nothing of it can be served: {error:#}");
-            Repository::unopened(self.root.join(name))
+            RepositoryStore::unavailable(self.root.join(name))
         })
     }
 }
 
 /// Names a repository in `STORE`.
-fn register(root: &Path, name: &str, marker: &Mutex<Marker>) -> anyhow::Result<()> {
+fn register(root: &Path, name: &str, marker: &Mutex<VolumeMarker>) -> anyhow::Result<()> {
     let mut marker = marker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if marker.repositories.insert(name.to_owned()) {
         marker.write(root)?;
@@ -231,7 +231,7 @@ fn register(root: &Path, name: &str, marker: &Mutex<Marker>) -> anyhow::Result<(
 fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
     let user = rustix::process::geteuid().as_raw();
     let hint = match error.kind() {
-        ErrorKind::ReadOnlyFilesystem => return Unavailable::ReadOnly(root.to_owned()).into(),
+        ErrorKind::ReadOnlyFilesystem => return VolumeLockError::ReadOnly(root.to_owned()).into(),
         ErrorKind::PermissionDenied => format!(
             "\nhint: let user {user}, who this runs as, write there (`chown -R {user}`), or change `data` in the configuration"
         ),
@@ -256,7 +256,7 @@ fn lock(root: &Path) -> anyhow::Result<File> {
     };
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Unavailable::Busy(root.to_owned()).into()),
+        Err(TryLockError::WouldBlock) => return Err(VolumeLockError::Held(root.to_owned()).into()),
         Err(TryLockError::Error(error)) if cannot_lock(&error) => {
             tracing::warn!(
                 "`{}` cannot be locked: let one instance only build on this volume",
@@ -292,8 +292,8 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
 }
 
 /// Format 1 named neither itself nor its repositories; all else is read as it is.
-fn migrate(root: &Path, old: &Marker) -> anyhow::Result<Marker> {
-    let mut marker = Marker::new()?;
+fn migrate(root: &Path, old: &VolumeMarker) -> anyhow::Result<VolumeMarker> {
+    let mut marker = VolumeMarker::new()?;
     let listed = || format!("failed to list `{}`", root.display());
     for entry in fs::read_dir(root).with_context(listed)? {
         let entry = entry.with_context(listed)?;

@@ -25,7 +25,7 @@ const FORMAT: u32 = 2;
 
 /// What `STORE` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marker {
+pub struct VolumeMarker {
     pub format: u32,
     /// The version of the program that wrote it; empty in format 1.
     writer: String,
@@ -35,7 +35,7 @@ pub struct Marker {
     pub repositories: BTreeSet<String>,
 }
 
-impl Marker {
+impl VolumeMarker {
     /// For a new volume.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Marker {
         Ok(Self {
             format: FORMAT,
             writer: env!("CARGO_PKG_VERSION").into(),
-            id: durable_fs::unique::<16>()?,
+            id: durable_fs::random_name::<16>()?,
             repositories: BTreeSet::new(),
         })
     }
@@ -103,10 +103,10 @@ impl Marker {
     }
 }
 
-fn parse(text: &str) -> Option<Marker> {
+fn parse(text: &str) -> Option<VolumeMarker> {
     let mut lines = text.lines();
     let format = lines.next()?.strip_prefix("mirror store ")?.parse().ok()?;
-    let mut marker = Marker {
+    let mut marker = VolumeMarker {
         format,
         writer: String::new(),
         id: String::new(),
@@ -124,7 +124,7 @@ fn parse(text: &str) -> Option<Marker> {
     Some(marker)
 }
 
-impl fmt::Display for Marker {
+impl fmt::Display for VolumeMarker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "mirror store {}", self.format)?;
         writeln!(f, "written by mirror {}", self.writer)?;

@@ -17,7 +17,7 @@ use super::register::gauges;
 use super::repository_metrics::{Mirror, seconds};
 use super::tally::Tally;
 use crate::status::Figures;
-use crate::store::Scrubbed;
+use crate::store::ScrubState;
 
 /// The form of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -95,7 +95,7 @@ impl Metrics {
     }
 
     /// Replaces what is known of the scrub.
-    pub fn scrubbed(&self, state: Scrubbed) {
+    pub fn scrubbed(&self, state: ScrubState) {
         let mirror = &self.0.mirror;
         mirror.scrub_checked.set(state.checked as f64);
         mirror.scrub_damaged.set(state.damaged as f64);

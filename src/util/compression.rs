@@ -26,7 +26,7 @@ impl Coding {
     pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// The codings that are made with this effort.
-    pub fn made_with(effort: Effort) -> &'static [Self] {
+    pub fn for_effort(effort: Effort) -> &'static [Self] {
         match effort {
             Effort::Thorough => &Self::ALL,
             Effort::Fast => &[Self::Zstd, Self::Gzip],

@@ -15,7 +15,7 @@ macro_rules! digest {
 
         impl $name {
             /// The digest of `bytes`.
-            pub fn of(bytes: &[u8]) -> Self {
+            pub fn digest(bytes: &[u8]) -> Self {
                 use sha2::Digest as _;
                 Self(<$hasher>::digest(bytes).into())
             }

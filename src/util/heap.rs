@@ -2,7 +2,7 @@
 
 /// Gives freed memory back to the system. A cycle ends with much of it in the arenas of threads that are gone, where glibc
 /// would keep it for as long as the process lives; measured with the whole of Magento, that was more than half.
-pub fn give_back() {
+pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it may be called at any time, from any thread (malloc_trim(3)).
     unsafe {

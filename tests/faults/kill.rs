@@ -157,7 +157,7 @@ fn ask(port: u16, oracle: &oracle::Oracle, stop: &AtomicBool, asked: &AtomicU64)
                 continue;
             };
             asked.fetch_add(1, Ordering::Relaxed);
-            if status != 200 || mirror::util::digest::Sha256::of(&body) != sha256 {
+            if status != 200 || mirror::util::digest::Sha256::digest(&body) != sha256 {
                 return Some(format!("{path} was answered {status} under load"));
             }
         }

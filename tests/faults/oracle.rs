@@ -70,10 +70,10 @@ impl Answers {
         if let Some(includes) = root["includes"].as_object() {
             for (path, about) in includes {
                 let body = body(port, path)?;
-                if about["sha1"].as_str() != Some(&Sha1::of(&body).to_string()) {
+                if about["sha1"].as_str() != Some(&Sha1::digest(&body).to_string()) {
                     return Err(format!("torn: {path} has another SHA-1 than packages.json says"));
                 }
-                answers.lasting.insert(path.clone(), Sha256::of(&body));
+                answers.lasting.insert(path.clone(), Sha256::digest(&body));
             }
         }
         let names = root["available-packages"].as_array().cloned().unwrap_or_default();
@@ -91,10 +91,10 @@ impl Answers {
                     return Err(format!("torn: {name} {version} has no dist here"));
                 };
                 let body = body(port, path)?;
-                if dist["shasum"].as_str() != Some(&Sha1::of(&body).to_string()) {
+                if dist["shasum"].as_str() != Some(&Sha1::digest(&body).to_string()) {
                     return Err(format!("wrong bytes: {path} is not what its metadata says"));
                 }
-                answers.lasting.insert(path.to_owned(), Sha256::of(&body));
+                answers.lasting.insert(path.to_owned(), Sha256::digest(&body));
             }
         }
         Ok(answers)
@@ -102,7 +102,7 @@ impl Answers {
 
     fn moving(&mut self, port: u16, path: &str) -> Verdict<Value> {
         let body = body(port, path)?;
-        self.moving.insert(path.to_owned(), Sha256::of(&body));
+        self.moving.insert(path.to_owned(), Sha256::digest(&body));
         serde_json::from_slice(&body).map_err(|e| format!("torn: {path}: {e}"))
     }
 }

@@ -179,10 +179,10 @@ fn shelf(repository: &Path) -> Verdict<BTreeMap<String, Sha256>> {
                 .map(|(_, path)| path)
                 .unwrap_or_default();
             let bytes = std::fs::read(repository.join(path)).map_err(|e| format!("lost: {path}: {e}"))?;
-            if version["dist"]["shasum"].as_str() != Some(&Sha1::of(&bytes).to_string()) {
+            if version["dist"]["shasum"].as_str() != Some(&Sha1::digest(&bytes).to_string()) {
                 return Err(format!("wrong bytes: {path}"));
             }
-            archives.insert(path.to_owned(), Sha256::of(&bytes));
+            archives.insert(path.to_owned(), Sha256::digest(&bytes));
         }
     }
     Ok(archives)

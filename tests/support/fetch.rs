@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror::git::{BareClone, Cause, FetchError, Fetched, Fetcher, Ref, Settings, Wanted};
+use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, RefSelection, Settings};
 use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
@@ -35,7 +35,11 @@ impl Mirror {
         self.fetch_with(url, &all_tags)
     }
 
-    pub fn fetch_with(&self, url: &str, select: &dyn Fn(&[Ref]) -> Wanted) -> Result<Fetched, FetchError> {
+    pub fn fetch_with(
+        &self,
+        url: &str,
+        select: &dyn Fn(&[Ref]) -> RefSelection,
+    ) -> Result<Fetched, FetchError> {
         Fetcher::new(self.settings.clone()).fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
     }
 
@@ -43,8 +47,8 @@ impl Mirror {
         self.fetch(url).expect_err("the fetch fails")
     }
 
-    pub fn cause(&self, url: &str) -> Cause {
-        self.fails(url).cause
+    pub fn cause(&self, url: &str) -> FetchErrorKind {
+        self.fails(url).kind
     }
 
     pub fn clone(&self) -> BareClone {
@@ -76,11 +80,11 @@ impl Mirror {
     }
 }
 
-pub fn all_tags(refs: &[Ref]) -> Wanted {
+pub fn all_tags(refs: &[Ref]) -> RefSelection {
     let tags = refs.iter().filter(|r| r.tag().is_some());
-    Wanted {
+    RefSelection {
         refs: tags.map(|r| r.name.clone()).collect(),
-        extra: Vec::new(),
+        extra_refs: Vec::new(),
     }
 }
 

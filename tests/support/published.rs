@@ -59,7 +59,7 @@ pub fn all_archives_answer(lab: &Lab, port: u16) -> usize {
         );
         let answer = get(port, &path);
         assert_eq!(answer.status, 200, "{path}");
-        assert_eq!(Sha1::of(&answer.body).to_string(), release["sha1"], "{path}");
+        assert_eq!(Sha1::digest(&answer.body).to_string(), release["sha1"], "{path}");
     }
     releases.len()
 }

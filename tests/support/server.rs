@@ -34,7 +34,7 @@ impl Files {
     pub fn publish(&self, path: &str, kind: ContentKind, body: impl AsRef<[u8]>) -> Resource {
         let (file, body) = (self.path(path), body.as_ref());
         std::fs::write(&file, body).expect("a file to publish");
-        let (size, sha256) = (body.len() as u64, Sha256::of(body));
+        let (size, sha256) = (body.len() as u64, Sha256::digest(body));
         Resource {
             path: path.to_owned(),
             file,

@@ -569,7 +569,7 @@ fn a_private_repository_is_read_with_a_password_or_a_token_only() {
     assert!(project.join("vendor/acme/catalog/composer.json").exists());
 
     // Another password, and a token beside it: taken over while running.
-    let token = mirror::util::digest::Sha256::of(b"long-and-random");
+    let token = mirror::util::digest::Sha256::digest(b"long-and-random");
     lab.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
     let deadline = Instant::now() + Duration::from_secs(60);
     while request(port, "GET", paths[0], &basic("ana:second")).status != 200 {

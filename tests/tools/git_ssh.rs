@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use mirror::config::Secret;
-use mirror::git::{Cause, Credential};
+use mirror::git::{Credential, FetchErrorKind};
 
 use crate::support::fetch::{Mirror, names, unmixed};
 use crate::support::git::Upstream;
@@ -35,7 +35,7 @@ impl Setup {
         self.server.url(&self.upstream.path())
     }
 
-    fn cause(&self) -> Cause {
+    fn cause(&self) -> FetchErrorKind {
         self.mirror.cause(&self.url())
     }
 
@@ -97,8 +97,8 @@ fn a_stranger_is_refused() {
     let error = s.mirror.fails(&s.url());
     assert!(
         matches!(
-            error.cause,
-            Cause::Denied {
+            error.kind,
+            FetchErrorKind::Denied {
                 credential: Some(_),
                 ..
             }
@@ -114,7 +114,10 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
     let line = s.server.known_hosts_line("host.pub");
     s.server.write("known_hosts", "other.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n");
     let error = s.mirror.fails(&s.url());
-    assert!(matches!(error.cause, Cause::HostKeyUnknown { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind, FetchErrorKind::HostKeyUnknown { .. }),
+        "{error:?}"
+    );
     assert!(
         error
             .to_string()
@@ -125,7 +128,10 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
     s.server
         .write("known_hosts", &s.server.known_hosts_line("client.pub"));
     let error = s.mirror.fails(&s.url());
-    assert!(matches!(error.cause, Cause::HostKeyChanged { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind, FetchErrorKind::HostKeyChanged { .. }),
+        "{error:?}"
+    );
 
     // What the hint says helps.
     s.server.write("known_hosts", &line);
@@ -136,20 +142,20 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
 fn known_hosts_must_be_configured_and_readable() {
     let mut s = setup();
     s.credential().known_hosts_file = Some("/no/such/file".into());
-    assert!(matches!(s.cause(), Cause::File { .. }));
+    assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
     s.credential().known_hosts_file = None;
     let error = s.mirror.fails(&s.url());
-    assert!(matches!(error.cause, Cause::NoKnownHosts { .. }));
+    assert!(matches!(error.kind, FetchErrorKind::NoKnownHosts { .. }));
     assert!(error.to_string().contains("`ssh-keyscan -p "), "{error}");
     s.mirror.settings.credentials.clear();
-    assert!(matches!(s.cause(), Cause::NoKnownHosts { .. }));
+    assert!(matches!(s.cause(), FetchErrorKind::NoKnownHosts { .. }));
 }
 
 #[test]
 fn what_the_remote_git_says_is_passed_on() {
     let s = setup();
     let cause = s.mirror.cause(&s.server.url("/no/such/repo.git".as_ref()));
-    assert!(matches!(cause, Cause::Remote { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::Remote { .. }), "{cause:?}");
     assert!(
         cause
             .to_string()
@@ -168,7 +174,7 @@ fn a_server_that_is_not_there_or_silent_is_named() {
     s.mirror.settings.credentials.push(anywhere);
     s.mirror.settings.timeout = std::time::Duration::from_millis(300);
     let url = format!("ssh://git@{address}/x.git");
-    assert!(matches!(s.mirror.cause(&url), Cause::Timeout { .. }));
+    assert!(matches!(s.mirror.cause(&url), FetchErrorKind::Timeout { .. }));
     drop(silent);
-    assert!(matches!(s.mirror.cause(&url), Cause::Unreachable { .. }));
+    assert!(matches!(s.mirror.cause(&url), FetchErrorKind::Unreachable { .. }));
 }

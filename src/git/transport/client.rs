@@ -12,9 +12,9 @@ use ureq::{Agent, Body, RequestBuilder};
 use url::Url;
 
 use super::super::credential::{Credential, Secret, matching};
-use super::super::error::Cause;
-use super::super::url::{Address, decoded};
-use super::{Settings, Trust, proxy};
+use super::super::error::FetchErrorKind;
+use super::super::url::{GitUrl, decoded};
+use super::{RootCertificates, Settings, proxy};
 
 /// Some hosts answer with their web pages to whoever does not call himself git.
 const USER_AGENT: &str = concat!("git/2.0 (mirror ", env!("CARGO_PKG_VERSION"), ")");
@@ -45,7 +45,11 @@ struct Authorization {
 
 impl Client {
     /// For `url` and wherever it redirects.
-    pub(super) fn new(url: &Url, settings: &Settings, trust: &Trust) -> Result<Self, Cause> {
+    pub(super) fn new(
+        url: &Url,
+        settings: &Settings,
+        trust: &RootCertificates,
+    ) -> Result<Self, FetchErrorKind> {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -67,7 +71,7 @@ impl Client {
         })
     }
 
-    pub(super) fn get(&self, url: &Url) -> Result<Response<Body>, Cause> {
+    pub(super) fn get(&self, url: &Url) -> Result<Response<Body>, FetchErrorKind> {
         let login = self.authorization(url)?;
         let request = self
             .agent
@@ -80,7 +84,7 @@ impl Client {
     }
 
     /// Sends `body`, which is of the type `kind`.
-    pub(super) fn post(&self, url: &Url, kind: &str, body: &[u8]) -> Result<Response<Body>, Cause> {
+    pub(super) fn post(&self, url: &Url, kind: &str, body: &[u8]) -> Result<Response<Body>, FetchErrorKind> {
         let login = self.authorization(url)?;
         let request = self
             .agent
@@ -97,16 +101,16 @@ impl Client {
         url: &Url,
         sent: Result<Response<Body>, ureq::Error>,
         login: Option<Authorization>,
-    ) -> Result<Response<Body>, Cause> {
+    ) -> Result<Response<Body>, FetchErrorKind> {
         let response = sent.map_err(|error| self.cause(url, error, false))?;
         match response.status().as_u16() {
-            status @ (401 | 403) => Err(Cause::Denied {
+            status @ (401 | 403) => Err(FetchErrorKind::Denied {
                 host: host(url),
                 reason: format!("http status {status}"),
                 credential: login.map(|login| login.owner),
             }),
-            404 | 410 => Err(Cause::NotFound),
-            status if status >= 400 => Err(Cause::Status {
+            404 | 410 => Err(FetchErrorKind::NotFound),
+            status if status >= 400 => Err(FetchErrorKind::Status {
                 host: host(url),
                 status,
             }),
@@ -114,12 +118,12 @@ impl Client {
         }
     }
 
-    fn authorization(&self, url: &Url) -> Result<Option<Authorization>, Cause> {
+    fn authorization(&self, url: &Url) -> Result<Option<Authorization>, FetchErrorKind> {
         let userinfo = self
             .userinfo
             .as_ref()
             .filter(|userinfo| userinfo.origin == url.origin());
-        if let Some(credential) = matching(&self.credentials, &Address::Http(url.clone()))
+        if let Some(credential) = matching(&self.credentials, &GitUrl::Http(url.clone()))
             && let Some(password) = credential.password()?
         {
             // Hosts that take a token as password take any user name with it, but want one.
@@ -140,46 +144,46 @@ impl Client {
     }
 
     /// `started`: the answer had begun.
-    pub(super) fn cause(&self, url: &Url, error: ureq::Error, started: bool) -> Cause {
+    pub(super) fn cause(&self, url: &Url, error: ureq::Error, started: bool) -> FetchErrorKind {
         use ureq::{Error, Timeout};
         let host = host(url);
         match error {
-            Error::Timeout(Timeout::Connect | Timeout::Resolve) => Cause::Timeout {
+            Error::Timeout(Timeout::Connect | Timeout::Resolve) => FetchErrorKind::Timeout {
                 host,
                 after: self.connect_timeout,
             },
-            Error::Timeout(_) => Cause::Timeout {
+            Error::Timeout(_) => FetchErrorKind::Timeout {
                 host,
                 after: self.timeout,
             },
-            Error::HostNotFound => Cause::Unreachable {
+            Error::HostNotFound => FetchErrorKind::Unreachable {
                 host,
                 reason: "there is no such host".into(),
             },
-            Error::Rustls(error) => Cause::Tls {
+            Error::Rustls(error) => FetchErrorKind::Tls {
                 host,
                 reason: error.to_string(),
             },
-            Error::Tls(reason) => Cause::Tls {
+            Error::Tls(reason) => FetchErrorKind::Tls {
                 host,
                 reason: reason.into(),
             },
             Error::Io(error) => match rustls_error(&error) {
-                Some(reason) => Cause::Tls { host, reason },
-                None if started || is_break(error.kind()) => Cause::Interrupted {
+                Some(reason) => FetchErrorKind::Tls { host, reason },
+                None if started || is_break(error.kind()) => FetchErrorKind::Interrupted {
                     host,
                     reason: error.to_string(),
                 },
-                None => Cause::Unreachable {
+                None => FetchErrorKind::Unreachable {
                     host,
                     reason: error.to_string(),
                 },
             },
-            other if started => Cause::Interrupted {
+            other if started => FetchErrorKind::Interrupted {
                 host,
                 reason: other.to_string(),
             },
-            other => Cause::Unreachable {
+            other => FetchErrorKind::Unreachable {
                 host,
                 reason: other.to_string(),
             },

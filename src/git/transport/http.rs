@@ -11,10 +11,10 @@ use ureq::http::Response;
 use ureq::{Body, BodyReader};
 use url::Url;
 
-use super::super::error::Cause;
+use super::super::error::FetchErrorKind;
 use super::super::url::redacted;
 use super::client::{Client, header, host};
-use super::{Carrier, Settings, Stream, Trust};
+use super::{RootCertificates, Settings, SmartTransport, Stream};
 
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
@@ -30,7 +30,11 @@ pub(in super::super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(url: &Url, settings: &Settings, trust: &Trust) -> Result<Self, Cause> {
+    pub(super) fn new(
+        url: &Url,
+        settings: &Settings,
+        trust: &RootCertificates,
+    ) -> Result<Self, FetchErrorKind> {
         let mut base = url.clone();
         // Neither fails for a URL with a host, and http always has one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
@@ -42,7 +46,7 @@ impl Http {
     }
 
     /// Asks for the refs, following redirects, and remembers where that led.
-    fn advertisement(&self) -> Result<Box<dyn Stream>, Cause> {
+    fn advertisement(&self) -> Result<Box<dyn Stream>, FetchErrorKind> {
         let mut url = self.base().clone();
         url.set_path(&format!("{}{REFS}", url.path().trim_end_matches('/')));
         url.set_query(Some("service=git-upload-pack"));
@@ -56,16 +60,16 @@ impl Http {
             self.settle(&url)?;
             return Ok(Box::new(body));
         }
-        Err(Cause::Redirect {
+        Err(FetchErrorKind::Redirect {
             host: host(&url),
             to: redacted(url.as_str()),
             reason: "too many redirects",
         })
     }
 
-    fn settle(&self, refs: &Url) -> Result<(), Cause> {
+    fn settle(&self, refs: &Url) -> Result<(), FetchErrorKind> {
         let Some(path) = refs.path().strip_suffix(REFS) else {
-            return Err(Cause::NotGit {
+            return Err(FetchErrorKind::NotGit {
                 reason: format!("redirected to `{}`", redacted(refs.as_str())),
             });
         };
@@ -81,7 +85,7 @@ impl Http {
     }
 }
 
-impl Carrier for Http {
+impl SmartTransport for Http {
     fn stateless(&self) -> bool {
         true
     }
@@ -90,13 +94,13 @@ impl Carrier for Http {
         host(&self.base())
     }
 
-    fn open(&self, service: Service) -> Result<Box<dyn Stream>, Cause> {
+    fn open(&self, service: Service) -> Result<Box<dyn Stream>, FetchErrorKind> {
         if service == Service::UploadPackLs {
             return self.advertisement();
         }
         let mut url = self.base();
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
-        Ok(Box::new(Round {
+        Ok(Box::new(RpcStream {
             client: self.client.clone(),
             url,
             request: Vec::new(),
@@ -109,9 +113,9 @@ impl Carrier for Http {
 pub(in super::super) fn download(
     url: &Url,
     settings: &Settings,
-    trust: &Trust,
+    trust: &RootCertificates,
     largest: u64,
-) -> Result<Vec<u8>, Cause> {
+) -> Result<Vec<u8>, FetchErrorKind> {
     let client = Client::new(url, settings, trust)?;
     let mut url = url.clone();
     for _ in 0..=MAX_REDIRECTS {
@@ -127,7 +131,7 @@ pub(in super::super) fn download(
             .read_to_vec();
         return body.map_err(|error| client.cause(&url, error, true));
     }
-    Err(Cause::Redirect {
+    Err(FetchErrorKind::Redirect {
         host: host(&url),
         to: redacted(url.as_str()),
         reason: "too many redirects",
@@ -138,16 +142,16 @@ pub(in super::super) fn download(
 pub(in super::super) fn post(
     url: &Url,
     settings: &Settings,
-    trust: &Trust,
+    trust: &RootCertificates,
     kind: &str,
     body: &[u8],
-) -> Result<(), Cause> {
+) -> Result<(), FetchErrorKind> {
     let response = Client::new(url, settings, trust)?.post(url, kind, body)?;
     let status = response.status();
     if status.is_success() {
         Ok(())
     } else {
-        Err(Cause::Status {
+        Err(FetchErrorKind::Status {
             host: host(url),
             status: status.as_u16(),
         })
@@ -155,12 +159,12 @@ pub(in super::super) fn post(
 }
 
 /// Where a redirect leads, or `None` if the answer is none.
-fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause> {
+fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, FetchErrorKind> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let location = header(response.headers(), "location").unwrap_or_default();
-    let refuse = |reason| Cause::Redirect {
+    let refuse = |reason| FetchErrorKind::Redirect {
         host: host(from),
         to: redacted(location),
         reason,
@@ -176,10 +180,15 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, Cause>
 }
 
 /// The body of a good answer of the kind that the smart protocol prescribes.
-fn checked(client: &Client, url: &Url, response: Response<Body>, kind: &str) -> Result<Answer, Cause> {
+fn checked(
+    client: &Client,
+    url: &Url,
+    response: Response<Body>,
+    kind: &str,
+) -> Result<Answer, FetchErrorKind> {
     let status = response.status().as_u16();
     if status != 200 {
-        return Err(Cause::Status {
+        return Err(FetchErrorKind::Status {
             host: host(url),
             status,
         });
@@ -187,7 +196,7 @@ fn checked(client: &Client, url: &Url, response: Response<Body>, kind: &str) -> 
     let found = header(response.headers(), "content-type");
     if found != Some(kind) {
         let found = found.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
-        return Err(Cause::NotGit {
+        return Err(FetchErrorKind::NotGit {
             reason: format!("its content type is {found}, not `{kind}`"),
         });
     }
@@ -207,29 +216,29 @@ struct Answer {
 }
 
 impl Stream for Answer {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Cause> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
         self.body
             .read(into)
             .map_err(|error| self.client.cause(&self.url, error.into(), true))
     }
 
-    fn write(&mut self, _: &[u8]) -> Result<(), Cause> {
-        Err(Cause::NotGit {
+    fn write(&mut self, _: &[u8]) -> Result<(), FetchErrorKind> {
+        Err(FetchErrorKind::NotGit {
             reason: "the advertisement takes no requests".into(),
         })
     }
 }
 
 /// One POST: collects what libgit2 writes, and sends it when the answer is first read.
-struct Round {
+struct RpcStream {
     client: Client,
     url: Url,
     request: Vec<u8>,
     answer: Option<Answer>,
 }
 
-impl Stream for Round {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Cause> {
+impl Stream for RpcStream {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
         if self.answer.is_none() {
             let response = self.client.post(&self.url, REQUEST, &self.request)?;
             self.answer = Some(checked(&self.client, &self.url, response, RESULT)?);
@@ -240,7 +249,7 @@ impl Stream for Round {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
         self.request.extend_from_slice(bytes);
         Ok(())
     }

@@ -10,8 +10,8 @@ use russh::client::Handler;
 use russh::keys::known_hosts::known_host_keys_path;
 use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
 
-use super::super::error::Cause;
-use super::super::url::SshAddress;
+use super::super::error::FetchErrorKind;
+use super::super::url::SshUrl;
 
 /// The keys by which one host is known.
 #[derive(Clone)]
@@ -23,9 +23,9 @@ pub(super) struct KnownHosts {
 }
 
 impl KnownHosts {
-    pub(super) fn read(file: &Path, address: &SshAddress) -> Result<Self, Cause> {
-        let SshAddress { host, port, .. } = address;
-        let unreadable = |reason: String| Cause::File {
+    pub(super) fn read(file: &Path, address: &SshUrl) -> Result<Self, FetchErrorKind> {
+        let SshUrl { host, port, .. } = address;
+        let unreadable = |reason: String| FetchErrorKind::File {
             path: file.to_owned(),
             reason,
         };
@@ -51,7 +51,7 @@ impl KnownHosts {
         first
     }
 
-    fn refusal(&self, offered: &PublicKey) -> Result<Cause, russh::Error> {
+    fn refusal(&self, offered: &PublicKey) -> Result<FetchErrorKind, russh::Error> {
         // sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
         let name = match self.port {
             22 => self.host.clone(),
@@ -60,8 +60,8 @@ impl KnownHosts {
         let line = format!("{name} {}", offered.to_openssh()?);
         let (host, file) = (self.host.clone(), self.file.clone());
         Ok(match self.keys.is_empty() {
-            true => Cause::HostKeyUnknown { host, file, line },
-            false => Cause::HostKeyChanged { host, file, line },
+            true => FetchErrorKind::HostKeyUnknown { host, file, line },
+            false => FetchErrorKind::HostKeyChanged { host, file, line },
         })
     }
 }
@@ -70,7 +70,7 @@ impl KnownHosts {
 #[derive(Clone)]
 pub(super) struct HostKeyCheck {
     known: KnownHosts,
-    refused: Arc<Mutex<Option<Cause>>>,
+    refused: Arc<Mutex<Option<FetchErrorKind>>>,
 }
 
 impl HostKeyCheck {
@@ -82,7 +82,7 @@ impl HostKeyCheck {
     }
 
     /// Why the key was refused, if it was.
-    pub(super) fn refused(&self) -> Option<Cause> {
+    pub(super) fn refused(&self) -> Option<FetchErrorKind> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -1,7 +1,7 @@
 //! The bridge between libgit2's smart protocol and our own wires, [`http`] and [`ssh`].
 //!
 //! libgit2 looks transports up in a process-wide table by URL scheme and hands back error texts only. So one
-//! scheme of our own is registered once, a [`Wire`] names the carrier of the current thread's fetch, and the typed
+//! scheme of our own is registered once, a [`TransportScope`] names the carrier of the current thread's fetch, and the typed
 //! cause of a failure travels beside libgit2 instead of through it. URLs, and the passwords in them, never
 //! reach libgit2.
 
@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 
 use super::Settings;
-use super::error::Cause;
+use super::error::FetchErrorKind;
 use crate::util::cancel::CancelFlag;
 
 pub(super) use http::{Http, download, post};
 pub(super) use ssh::Ssh;
-pub(super) use trust::{Trust, certificates};
+pub(super) use trust::{RootCertificates, certificates};
 
 const SCHEME: &str = "mirror";
 
@@ -32,44 +32,44 @@ const SCHEME: &str = "mirror";
 const MAPPED_LIMIT: usize = 64 << 20;
 
 /// Carries git's smart protocol to one repository.
-pub(super) trait Carrier: Send + Sync + 'static {
+pub(super) trait SmartTransport: Send + Sync + 'static {
     /// Whether each round of the conversation is a request of its own (http) or all go through one stream (ssh).
     fn stateless(&self) -> bool;
     /// The host, for messages.
     fn host(&self) -> String;
-    fn open(&self, service: Service) -> Result<Box<dyn Stream>, Cause>;
+    fn open(&self, service: Service) -> Result<Box<dyn Stream>, FetchErrorKind>;
 }
 
 /// One exchange with the remote; errors are typed, unlike those of `io::Read`.
 pub(super) trait Stream: Send {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Cause>;
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Cause>;
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind>;
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind>;
 }
 
 /// What the transport factory needs to know of the fetch on this thread.
 #[derive(Clone)]
 struct Current {
-    carrier: Arc<dyn Carrier>,
+    carrier: Arc<dyn SmartTransport>,
     failure: Failure,
     cancel: CancelFlag,
 }
 
-type Failure = Arc<Mutex<Option<Cause>>>;
+type Failure = Arc<Mutex<Option<FetchErrorKind>>>;
 
 thread_local! {
     /// libgit2 makes the transport on the thread that connects.
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// While it lives, a remote with the URL [`Wire::URL`] that connects on this thread speaks through its carrier.
-pub(super) struct Wire {
+/// While it lives, a remote with the URL [`TransportScope::URL`] that connects on this thread speaks through its carrier.
+pub(super) struct TransportScope {
     failure: Failure,
 }
 
-impl Wire {
+impl TransportScope {
     pub(super) const URL: &str = "mirror://remote";
 
-    pub(super) fn new(carrier: Arc<dyn Carrier>, cancel: &CancelFlag) -> Self {
+    pub(super) fn new(carrier: Arc<dyn SmartTransport>, cancel: &CancelFlag) -> Self {
         let failure = Failure::default();
         let current = Current {
             carrier,
@@ -81,22 +81,22 @@ impl Wire {
     }
 
     /// The typed cause behind `error`, when it came over this wire; otherwise what libgit2 said.
-    pub(super) fn cause(&self, error: git2::Error) -> Cause {
-        take(&self.failure).unwrap_or(Cause::Git(error))
+    pub(super) fn cause(&self, error: git2::Error) -> FetchErrorKind {
+        take(&self.failure).unwrap_or(FetchErrorKind::Git(error))
     }
 }
 
-impl Drop for Wire {
+impl Drop for TransportScope {
     fn drop(&mut self) {
         CURRENT.with_borrow_mut(|slot| *slot = None);
     }
 }
 
-fn take(failure: &Failure) -> Option<Cause> {
+fn take(failure: &Failure) -> Option<FetchErrorKind> {
     failure.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-fn put(failure: &Failure, cause: Cause) {
+fn put(failure: &Failure, cause: FetchErrorKind) {
     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
 }
 
@@ -148,7 +148,7 @@ impl SmartSubtransport for Subtransport {
         } = &self.0;
         take(failure);
         match carrier.open(service) {
-            Ok(stream) => Ok(Box::new(Guarded {
+            Ok(stream) => Ok(Box::new(CancellableStream {
                 stream,
                 host: carrier.host(),
                 failure: failure.clone(),
@@ -168,17 +168,20 @@ impl SmartSubtransport for Subtransport {
 }
 
 /// A stream that notices cancellation and keeps the typed cause of a failure.
-struct Guarded {
+struct CancellableStream {
     stream: Box<dyn Stream>,
     host: String,
     failure: Failure,
     cancel: CancelFlag,
 }
 
-impl Guarded {
-    fn run<T>(&mut self, exchange: impl FnOnce(&mut dyn Stream) -> Result<T, Cause>) -> io::Result<T> {
+impl CancellableStream {
+    fn run<T>(
+        &mut self,
+        exchange: impl FnOnce(&mut dyn Stream) -> Result<T, FetchErrorKind>,
+    ) -> io::Result<T> {
         let result = if self.cancel.is_set() {
-            Err(Cause::Cancelled)
+            Err(FetchErrorKind::Cancelled)
         } else {
             exchange(&mut *self.stream)
         };
@@ -190,7 +193,7 @@ impl Guarded {
     }
 }
 
-impl Read for Guarded {
+impl Read for CancellableStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.run(|stream| stream.read(into))?;
         if read == 0 {
@@ -198,7 +201,7 @@ impl Read for Guarded {
             let reason = "the answer ended too early".to_owned();
             put(
                 &self.failure,
-                Cause::Interrupted {
+                FetchErrorKind::Interrupted {
                     host: self.host.clone(),
                     reason,
                 },
@@ -208,7 +211,7 @@ impl Read for Guarded {
     }
 }
 
-impl Write for Guarded {
+impl Write for CancellableStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.run(|stream| stream.write(bytes)).map(|()| bytes.len())
     }
@@ -220,13 +223,13 @@ impl Write for Guarded {
 
 /// The carrier for a remote address, or `None` for a local one.
 pub(super) fn carrier(
-    address: &super::Address,
+    address: &super::GitUrl,
     settings: &Settings,
-    trust: &Trust,
-) -> Result<Option<Arc<dyn Carrier>>, Cause> {
+    trust: &RootCertificates,
+) -> Result<Option<Arc<dyn SmartTransport>>, FetchErrorKind> {
     Ok(match address {
-        super::Address::Http(url) => Some(Arc::new(Http::new(url, settings, trust)?)),
-        super::Address::Ssh(ssh) => Some(Arc::new(Ssh::new(ssh, settings))),
-        super::Address::Local(_) => None,
+        super::GitUrl::Http(url) => Some(Arc::new(Http::new(url, settings, trust)?)),
+        super::GitUrl::Ssh(ssh) => Some(Arc::new(Ssh::new(ssh, settings))),
+        super::GitUrl::Local(_) => None,
     })
 }

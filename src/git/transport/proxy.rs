@@ -6,18 +6,20 @@
 use ureq::Proxy;
 use url::Url;
 
-use super::super::error::Cause;
+use super::super::error::FetchErrorKind;
 
 /// The proxy for `url`, if the environment names one.
-pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, Cause> {
+pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, FetchErrorKind> {
     let Some((variable, value)) = choose(url, |name| std::env::var(name).ok()) else {
         return Ok(None);
     };
     // The value may hold a password, so the message names the variable only.
-    Proxy::new(&value).map(Some).map_err(|_| Cause::Unreachable {
-        host: url.host_str().unwrap_or_default().to_owned(),
-        reason: format!("the proxy in `{variable}` is not a url"),
-    })
+    Proxy::new(&value)
+        .map(Some)
+        .map_err(|_| FetchErrorKind::Unreachable {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            reason: format!("the proxy in `{variable}` is not a url"),
+        })
 }
 
 fn choose(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {

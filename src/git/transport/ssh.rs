@@ -18,10 +18,10 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::super::credential::{Credential, Secret, matching};
-use super::super::error::Cause;
-use super::super::url::{Address, SshAddress};
+use super::super::error::FetchErrorKind;
+use super::super::url::{GitUrl, SshUrl};
 use super::known_hosts::{HostKeyCheck, KnownHosts};
-use super::{Carrier, Settings, Stream};
+use super::{Settings, SmartTransport, Stream};
 
 /// What one `read` may leave unread before the server has to wait: packs come in large pieces.
 const WINDOW: u32 = 16 << 20;
@@ -31,23 +31,23 @@ const MAX_SAID: usize = 2000;
 
 /// The smart protocol of one repository behind ssh.
 pub(in super::super) struct Ssh {
-    address: SshAddress,
+    address: SshUrl,
     credential: Option<Credential>,
     connect_timeout: Duration,
     timeout: Duration,
 }
 
 impl Ssh {
-    pub(super) fn new(address: &SshAddress, settings: &Settings) -> Self {
+    pub(super) fn new(address: &SshUrl, settings: &Settings) -> Self {
         Self {
             address: address.clone(),
-            credential: matching(&settings.credentials, &Address::Ssh(address.clone())).cloned(),
+            credential: matching(&settings.credentials, &GitUrl::Ssh(address.clone())).cloned(),
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
         }
     }
 
-    async fn connect(&self) -> Result<(Handle<HostKeyCheck>, Channel<client::Msg>), Cause> {
+    async fn connect(&self) -> Result<(Handle<HostKeyCheck>, Channel<client::Msg>), FetchErrorKind> {
         let known_hosts = self.known_hosts()?;
         let stream = self.within(self.connect_timeout, self.tcp()).await??;
         let mut session = self
@@ -58,8 +58,8 @@ impl Ssh {
         Ok((session, channel))
     }
 
-    async fn tcp(&self) -> Result<TcpStream, Cause> {
-        let unreachable = |error: std::io::Error| Cause::Unreachable {
+    async fn tcp(&self) -> Result<TcpStream, FetchErrorKind> {
+        let unreachable = |error: std::io::Error| FetchErrorKind::Unreachable {
             host: self.host(),
             reason: error.to_string(),
         };
@@ -70,11 +70,11 @@ impl Ssh {
         Ok(stream)
     }
 
-    fn known_hosts(&self) -> Result<KnownHosts, Cause> {
+    fn known_hosts(&self) -> Result<KnownHosts, FetchErrorKind> {
         let credential = self.credential.as_ref();
         match credential.and_then(|credential| credential.known_hosts_file.as_deref()) {
             Some(file) => KnownHosts::read(file, &self.address),
-            None => Err(Cause::NoKnownHosts {
+            None => Err(FetchErrorKind::NoKnownHosts {
                 host: self.host(),
                 scan: match self.address.port {
                     22 => self.address.host.clone(),
@@ -84,7 +84,11 @@ impl Ssh {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream, known: KnownHosts) -> Result<Handle<HostKeyCheck>, Cause> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        known: KnownHosts,
+    ) -> Result<Handle<HostKeyCheck>, FetchErrorKind> {
         let config = client::Config {
             preferred: Preferred {
                 key: Cow::Owned(known.algorithms()),
@@ -99,7 +103,7 @@ impl Ssh {
         connected.map_err(|error| check.refused().unwrap_or_else(|| self.interrupted(&error)))
     }
 
-    async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), Cause> {
+    async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), FetchErrorKind> {
         let Some(credential) = &self.credential else {
             return Err(self.denied("nothing to log in with"));
         };
@@ -129,7 +133,7 @@ impl Ssh {
     }
 
     /// RSA keys sign with the hash that the server asks for; SHA-1 only if it knows no other.
-    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, Cause> {
+    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, FetchErrorKind> {
         let best = session
             .best_supported_rsa_hash()
             .await
@@ -137,7 +141,10 @@ impl Ssh {
         Ok(best.unwrap_or(Some(HashAlg::Sha512)))
     }
 
-    async fn start_git(&self, session: &Handle<HostKeyCheck>) -> Result<Channel<client::Msg>, Cause> {
+    async fn start_git(
+        &self,
+        session: &Handle<HostKeyCheck>,
+    ) -> Result<Channel<client::Msg>, FetchErrorKind> {
         let channel = session
             .channel_open_session()
             .await
@@ -150,14 +157,14 @@ impl Ssh {
         Ok(channel)
     }
 
-    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, Cause> {
-        timeout(limit, work).await.map_err(|_| Cause::Timeout {
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, FetchErrorKind> {
+        timeout(limit, work).await.map_err(|_| FetchErrorKind::Timeout {
             host: self.host(),
             after: limit,
         })
     }
 
-    fn accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, Cause> {
+    fn accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, FetchErrorKind> {
         match result {
             Ok(result) => Ok(result.success()),
             // Servers hang up after too many attempts.
@@ -166,27 +173,27 @@ impl Ssh {
         }
     }
 
-    fn denied(&self, reason: &str) -> Cause {
+    fn denied(&self, reason: &str) -> FetchErrorKind {
         let credential = self
             .credential
             .as_ref()
             .map(|credential| credential.prefix().to_owned());
-        Cause::Denied {
+        FetchErrorKind::Denied {
             host: self.host(),
             reason: reason.to_owned(),
             credential,
         }
     }
 
-    fn interrupted(&self, error: &russh::Error) -> Cause {
-        Cause::Interrupted {
+    fn interrupted(&self, error: &russh::Error) -> FetchErrorKind {
+        FetchErrorKind::Interrupted {
             host: self.host(),
             reason: error.to_string(),
         }
     }
 }
 
-impl Carrier for Ssh {
+impl SmartTransport for Ssh {
     fn stateless(&self) -> bool {
         false
     }
@@ -195,16 +202,16 @@ impl Carrier for Ssh {
         host_and_port(&self.address.host, self.address.port)
     }
 
-    fn open(&self, _: Service) -> Result<Box<dyn Stream>, Cause> {
+    fn open(&self, _: Service) -> Result<Box<dyn Stream>, FetchErrorKind> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Cause::Unreachable {
+            .map_err(|error| FetchErrorKind::Unreachable {
                 host: self.host(),
                 reason: error.to_string(),
             })?;
         let (session, channel) = runtime.block_on(self.connect())?;
-        Ok(Box::new(Conversation {
+        Ok(Box::new(SshStream {
             host: self.host(),
             timeout: self.timeout,
             unread: Bytes::new(),
@@ -218,7 +225,7 @@ impl Carrier for Ssh {
 }
 
 /// The channel of a running `git-upload-pack`.
-struct Conversation {
+struct SshStream {
     host: String,
     timeout: Duration,
     unread: Bytes,
@@ -231,27 +238,27 @@ struct Conversation {
     runtime: Runtime,
 }
 
-impl Conversation {
+impl SshStream {
     /// The next message, or `None` at the end.
-    fn next(&mut self) -> Result<Option<ChannelMsg>, Cause> {
+    fn next(&mut self) -> Result<Option<ChannelMsg>, FetchErrorKind> {
         let wait = async { timeout(self.timeout, self.channel.wait()).await };
-        self.runtime.block_on(wait).map_err(|_| Cause::Timeout {
+        self.runtime.block_on(wait).map_err(|_| FetchErrorKind::Timeout {
             host: self.host.clone(),
             after: self.timeout,
         })
     }
 
-    fn end(&self) -> Result<usize, Cause> {
+    fn end(&self) -> Result<usize, FetchErrorKind> {
         let said = String::from_utf8_lossy(&self.said).trim().to_owned();
         match self.failed {
-            true => Err(Cause::Remote { said }),
+            true => Err(FetchErrorKind::Remote { said }),
             false => Ok(0),
         }
     }
 }
 
-impl Stream for Conversation {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Cause> {
+impl Stream for SshStream {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
         while self.unread.is_empty() {
             match self.next()? {
                 Some(ChannelMsg::Data { data }) => self.unread = data,
@@ -271,7 +278,7 @@ impl Stream for Conversation {
         Ok(count)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
         let send = async {
             timeout(
                 self.timeout,
@@ -281,11 +288,11 @@ impl Stream for Conversation {
         };
         match self.runtime.block_on(send) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Cause::Interrupted {
+            Ok(Err(error)) => Err(FetchErrorKind::Interrupted {
                 host: self.host.clone(),
                 reason: error.to_string(),
             }),
-            Err(_) => Err(Cause::Timeout {
+            Err(_) => Err(FetchErrorKind::Timeout {
                 host: self.host.clone(),
                 after: self.timeout,
             }),
@@ -293,7 +300,7 @@ impl Stream for Conversation {
     }
 }
 
-fn private_key(file: &Path, passphrase: Option<&Secret>) -> Result<PrivateKey, Cause> {
+fn private_key(file: &Path, passphrase: Option<&Secret>) -> Result<PrivateKey, FetchErrorKind> {
     load_secret_key(file, passphrase.map(Secret::expose)).map_err(|error| match error {
         russh::keys::Error::KeyIsEncrypted => {
             unreadable(file, "the key needs a passphrase (`passphrase_file`)")
@@ -305,8 +312,8 @@ fn private_key(file: &Path, passphrase: Option<&Secret>) -> Result<PrivateKey, C
     })
 }
 
-fn unreadable(file: &Path, reason: impl ToString) -> Cause {
-    Cause::File {
+fn unreadable(file: &Path, reason: impl ToString) -> FetchErrorKind {
+    FetchErrorKind::File {
         path: file.to_owned(),
         reason: reason.to_string(),
     }

@@ -7,16 +7,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::super::error::Cause;
+use super::super::error::FetchErrorKind;
 
 /// The roots, read at first use and then kept: a folder of certificates takes some 60 ms to read.
 #[derive(Default)]
-pub(in super::super) struct Trust {
+pub(in super::super) struct RootCertificates {
     roots: OnceLock<Vec<Certificate<'static>>>,
     ca_file: Option<PathBuf>,
 }
 
-impl Trust {
+impl RootCertificates {
     pub(in super::super) fn new(ca_file: Option<PathBuf>) -> Self {
         Self {
             roots: OnceLock::new(),
@@ -24,7 +24,7 @@ impl Trust {
         }
     }
 
-    pub(super) fn tls(&self) -> Result<TlsConfig, Cause> {
+    pub(super) fn tls(&self) -> Result<TlsConfig, FetchErrorKind> {
         let roots = match self.roots.get() {
             Some(roots) => roots,
             None => {
@@ -39,7 +39,7 @@ impl Trust {
     }
 
     /// The system's roots honour `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-    fn read(&self) -> Result<Vec<Certificate<'static>>, Cause> {
+    fn read(&self) -> Result<Vec<Certificate<'static>>, FetchErrorKind> {
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
             tracing::warn!(%error, "failed to read a certificate of the system");
@@ -53,8 +53,8 @@ impl Trust {
 }
 
 /// The certificates in a file, of which there is at least one.
-pub(in super::super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
-    let unreadable = |reason: String| Cause::File {
+pub(in super::super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchErrorKind> {
+    let unreadable = |reason: String| FetchErrorKind::File {
         path: path.to_owned(),
         reason,
     };

@@ -60,7 +60,7 @@ impl<'a> View<'a> {
             .collect();
         let notes = self.notes.iter().filter(|note| note.package == name);
         let around = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
-        Sha256::of(around.to_string().as_bytes())
+        Sha256::digest(around.to_string().as_bytes())
     }
 
     /// The packages that were released last, each in its newest version: of what people install, projects and

@@ -49,5 +49,5 @@ pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [Packag
 pub fn are_current(digest: impl Fn(&str) -> Option<Sha256>) -> bool {
     ASSETS
         .iter()
-        .all(|(path, text)| digest(path) == Some(Sha256::of(text.as_bytes())))
+        .all(|(path, text)| digest(path) == Some(Sha256::digest(text.as_bytes())))
 }

@@ -15,7 +15,7 @@ fn site() -> Site {
         path: (*path).to_owned(),
         file: PathBuf::from("/nowhere"),
         size: 1,
-        sha256: Sha256::of(b"x"),
+        sha256: Sha256::digest(b"x"),
         last_modified: 0,
         kind: ContentKind::Archive,
         variants: Vec::new(),

@@ -220,7 +220,7 @@ fn what_is_private_stays_so_while_repositories_change_places() {
         "open.yaml",
         "sources: [{name: open, git: 'https://git.example/open', packages: [{one: ''}]}]\n",
     );
-    let token = mirror::util::digest::Sha256::of(b"long-and-random");
+    let token = mirror::util::digest::Sha256::digest(b"long-and-random");
     lab.write("users", &format!("ci:sha256:{token}\n"));
     let at = |private: &str, open: &str| {
         let first = "repositories:\n";

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mirror::config::Secret;
-use mirror::git::{Cause, Credential, Fetcher};
+use mirror::git::{Credential, FetchErrorKind, Fetcher};
 use mirror::util::cancel::CancelFlag;
 
 use crate::support::fetch::{Mirror, all_tags, unmixed};
@@ -38,7 +38,7 @@ impl Setup {
         self.server.url("x.git")
     }
 
-    fn cause(&self) -> Cause {
+    fn cause(&self) -> FetchErrorKind {
         self.mirror.cause(&self.url())
     }
 }
@@ -73,7 +73,10 @@ fn a_credential_or_the_url_logs_in() {
 fn refused_access_names_the_credential_and_no_secret() {
     let mut s = setup(with_login());
     let error = s.mirror.fails(&s.url());
-    assert!(matches!(error.cause, Cause::Denied { credential: None, .. }));
+    assert!(matches!(
+        error.kind,
+        FetchErrorKind::Denied { credential: None, .. }
+    ));
     assert!(error.to_string().contains("without a credential"), "{error}");
 
     let prefix = s.server.url("");
@@ -87,7 +90,7 @@ fn refused_access_names_the_credential_and_no_secret() {
     assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
 
     s.mirror.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
-    assert!(matches!(s.cause(), Cause::File { .. }));
+    assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
 }
 
 #[test]
@@ -97,7 +100,10 @@ fn a_credential_is_for_its_own_place_only() {
         credential(&s.mirror, "http://127.0.0.1:1/", "s3cret"),
         credential(&s.mirror, &s.server.url("other"), "s3cret"),
     ];
-    assert!(matches!(s.cause(), Cause::Denied { credential: None, .. }));
+    assert!(matches!(
+        s.cause(),
+        FetchErrorKind::Denied { credential: None, .. }
+    ));
     assert!(
         s.server
             .requests()
@@ -140,7 +146,7 @@ fn a_redirect_in_a_circle_or_out_of_http_ends() {
             redirect: Some(to.into()),
             ..Behaviour::default()
         });
-        assert!(matches!(s.cause(), Cause::Redirect { .. }), "{to}");
+        assert!(matches!(s.cause(), FetchErrorKind::Redirect { .. }), "{to}");
     }
 }
 
@@ -153,7 +159,7 @@ fn a_private_certificate_authority_is_trusted_when_named() {
     let url = format!("https://127.0.0.1:{}/x.git", server.port());
 
     let error = mirror.fails(&url);
-    assert!(matches!(error.cause, Cause::Tls { .. }), "{error:?}");
+    assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
     assert!(
         error.to_string().contains("hint: name the certificate authority"),
         "{error}"
@@ -164,7 +170,7 @@ fn a_private_certificate_authority_is_trusted_when_named() {
     assert_eq!(mirror.versions(), unmixed(&["1.0"]));
 
     mirror.settings.ca_file = Some("/no/such/file.pem".into());
-    assert!(matches!(mirror.cause(&url), Cause::File { .. }));
+    assert!(matches!(mirror.cause(&url), FetchErrorKind::File { .. }));
 
     let gate = Server::start_tls(upstream.root(), authority.server());
     gate.behave(Behaviour {
@@ -176,7 +182,7 @@ fn a_private_certificate_authority_is_trusted_when_named() {
     assert!(
         matches!(
             cause,
-            Cause::Redirect {
+            FetchErrorKind::Redirect {
                 reason: "it leaves https",
                 ..
             }
@@ -207,7 +213,7 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
         (port, "hint: is this the port of http?"),
     ] {
         let error = mirror.fails(&format!("https://127.0.0.1:{port}/x.git"));
-        assert!(matches!(error.cause, Cause::Tls { .. }), "{error:?}");
+        assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
         assert!(error.to_string().contains(hint), "{error}");
     }
 }
@@ -220,11 +226,11 @@ fn a_server_that_is_not_there_is_unreachable() {
         .local_addr()
         .expect("an address");
     let cause = mirror.cause(&format!("http://{free}/x.git"));
-    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
     assert!(cause.to_string().contains("refused"), "{cause}");
     // RFC 2606 reserves the name, so it never resolves.
     let cause = mirror.cause("http://no-such-host.invalid/x.git");
-    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
     assert!(!mirror.path().exists() && !mirror.path().with_extension("git.partial").exists());
 }
 
@@ -232,24 +238,24 @@ fn a_server_that_is_not_there_is_unreachable() {
 fn a_missing_repository_and_a_web_page_are_told_apart() {
     let s = setup(Behaviour::default());
     let error = s.mirror.fails(&s.server.url("none.git"));
-    assert!(matches!(error.cause, Cause::NotFound), "{error:?}");
+    assert!(matches!(error.kind, FetchErrorKind::NotFound), "{error:?}");
     s.server.behave(Behaviour {
         web_page: true,
         ..Behaviour::default()
     });
     let cause = s.cause();
-    assert!(matches!(cause, Cause::NotGit { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::NotGit { .. }), "{cause:?}");
     assert!(cause.to_string().contains("text/html"), "{cause}");
     s.server.behave(Behaviour {
         status: Some(503),
         ..Behaviour::default()
     });
-    assert!(matches!(s.cause(), Cause::Status { status: 503, .. }));
+    assert!(matches!(s.cause(), FetchErrorKind::Status { status: 503, .. }));
     s.server.behave(Behaviour {
         status: Some(403),
         ..Behaviour::default()
     });
-    assert!(matches!(s.cause(), Cause::Denied { .. }));
+    assert!(matches!(s.cause(), FetchErrorKind::Denied { .. }));
 }
 
 #[test]
@@ -263,7 +269,7 @@ fn a_silent_server_is_given_up() {
         s.mirror.settings.timeout = Duration::from_millis(300);
         let start = Instant::now();
         let cause = s.cause();
-        assert!(matches!(cause, Cause::Timeout { .. }), "{cause:?}");
+        assert!(matches!(cause, FetchErrorKind::Timeout { .. }), "{cause:?}");
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
@@ -278,7 +284,7 @@ fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
         ..Behaviour::default()
     });
     let cause = s.cause();
-    assert!(matches!(cause, Cause::Interrupted { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::Interrupted { .. }), "{cause:?}");
     assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
     let temporary = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
     assert_eq!(temporary.count(), 2, "one pack and its index");
@@ -299,7 +305,7 @@ fn a_cancelled_fetch_ends_as_cancelled() {
     let error = fetcher
         .fetch(&s.mirror.path(), &s.url(), &select, &cancel, &|_| {})
         .expect_err("cancelled");
-    assert!(matches!(error.cause, Cause::Cancelled));
+    assert!(matches!(error.kind, FetchErrorKind::Cancelled));
     assert!(!s.mirror.path().exists());
 }
 
@@ -358,5 +364,5 @@ fn a_proxy_from_the_environment_is_used() {
 #[ignore = "run by a_proxy_from_the_environment_is_used"]
 fn behind_a_proxy() {
     let cause = Mirror::new().cause("https://git.invalid/x.git");
-    assert!(matches!(cause, Cause::Unreachable { .. }), "{cause:?}");
+    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
 }

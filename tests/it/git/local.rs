@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mirror::git::{Cause, Wanted};
+use mirror::git::{FetchErrorKind, RefSelection};
 
 use crate::support::fetch::{Mirror, names, unmixed};
 use crate::support::git::{Upstream, git};
@@ -64,15 +64,15 @@ fn branches_and_commits_can_be_wanted_besides() {
     let nowhere = "0123456789012345678901234567890123456789".to_owned();
     let extra = vec!["main".to_owned(), commit.clone(), nowhere.clone()];
     let mirror = Mirror::new();
-    let select = |_: &[_]| Wanted {
+    let select = |_: &[_]| RefSelection {
         refs: vec![],
-        extra: extra.clone(),
+        extra_refs: extra.clone(),
     };
     let fetched = mirror
         .fetch_with(&upstream.path().to_string_lossy(), &select)
         .expect("a fetch");
     assert_eq!((fetched.new.len(), &*fetched.missing[0].wanted), (2, &*nowhere));
-    assert!(mirror.clone().extra(&commit).expect("refs").is_some());
+    assert!(mirror.clone().extra_ref(&commit).expect("refs").is_some());
 }
 
 #[test]
@@ -83,7 +83,10 @@ fn a_path_without_a_repository_leaves_the_clone_as_it_was() {
     let empty = tempfile::tempdir().expect("a temporary folder");
     for path in [empty.path(), std::path::Path::new("/no/such/path")] {
         let error = mirror.fails(&path.to_string_lossy());
-        assert!(matches!(error.cause, Cause::NotARepository { .. }), "{error}");
+        assert!(
+            matches!(error.kind, FetchErrorKind::NotARepository { .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("is not a git repository"), "{error}");
         assert_eq!(mirror.versions(), unmixed(&["1.0"]));
     }

@@ -1,6 +1,6 @@
 //! Reading commits, trees and blobs, odd ones included.
 
-use mirror::git::{Entry, EntryKind, ReadError, Ref};
+use mirror::git::{EntryKind, ReadError, Ref, TreeEntry};
 
 use crate::support::fetch::Mirror;
 use crate::support::git::{Upstream, git};
@@ -66,7 +66,7 @@ fn entries_have_kinds_in_gits_order() {
     assert_eq!(&*clone.blob(root[3].id).expect("a blob"), b"bin/run");
     assert_eq!(clone.find(commit.tree, "bin/none").expect("a tree"), None);
     assert_eq!(clone.find(commit.tree, "lib.php/none").expect("a tree"), None);
-    let all: Option<Entry> = clone.find(commit.tree, "").expect("a tree");
+    let all: Option<TreeEntry> = clone.find(commit.tree, "").expect("a tree");
     assert_eq!(all.map(|entry| entry.id), Some(commit.tree));
 }
 

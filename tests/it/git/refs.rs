@@ -1,6 +1,6 @@
 //! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
 
-use mirror::git::{Cause, Fetched, Moved, ReadError, Wanted};
+use mirror::git::{FetchErrorKind, Fetched, MovedRef, ReadError, RefSelection};
 
 use crate::support::fetch::{Mirror, all_tags, names, unmixed};
 use crate::support::git::Upstream;
@@ -29,9 +29,9 @@ impl Setup {
 
     fn fetch_extra(&self, extra: &[&str]) -> Fetched {
         let extra: Vec<_> = extra.iter().map(|e| (*e).to_owned()).collect();
-        let select = |_: &[_]| Wanted {
+        let select = |_: &[_]| RefSelection {
             refs: Vec::new(),
-            extra: extra.clone(),
+            extra_refs: extra.clone(),
         };
         self.mirror
             .fetch_with(&self.server.url("x.git"), &select)
@@ -153,7 +153,7 @@ fn moved_and_deleted_tags_are_reported() {
     let fetched = s.fetch();
     assert_eq!(
         fetched.moved,
-        [Moved {
+        [MovedRef {
             name: "refs/tags/1.1".into(),
             old,
             new
@@ -183,9 +183,9 @@ fn a_deleted_tag_makes_room_for_one_below_its_name() {
 fn a_tag_that_is_no_longer_selected_goes_without_being_called_deleted() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
-    let only = |_: &[_]| Wanted {
+    let only = |_: &[_]| RefSelection {
         refs: vec!["refs/tags/1.1".into()],
-        extra: vec![],
+        extra_refs: vec![],
     };
     let fetched = s
         .mirror
@@ -214,7 +214,7 @@ fn branches_tags_and_commits_can_be_wanted_besides() {
     assert_eq!(fetched.missing, []);
     let clone = s.mirror.clone();
     for (extra, commit) in [("2.4/develop", "1.0"), ("1.1", "1.1"), (&tip, "main")] {
-        let found = clone.extra(extra).expect("refs").expect(extra);
+        let found = clone.extra_ref(extra).expect("refs").expect(extra);
         let expected = s.upstream.git(&["rev-parse", commit]);
         assert_eq!(clone.commit(&found).expect("a commit").id.to_string(), expected);
     }
@@ -238,7 +238,7 @@ fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
     let given = s.fetch_extra(&[&commit]);
     assert_eq!((given.missing.len(), given.new.len()), (0, 1));
     let clone = s.mirror.clone();
-    let found = clone.extra(&commit).expect("refs").expect("the commit");
+    let found = clone.extra_ref(&commit).expect("refs").expect("the commit");
     assert_eq!(clone.commit(&found).expect("a commit").id.to_string(), commit);
     assert_eq!(s.fetch_extra(&[&commit]).unchanged, 1);
 }
@@ -390,7 +390,7 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
     damage_pack(&s, |bytes| bytes[14..30].fill(0));
     s.upstream.release("1.1");
     let error = s.mirror.fails(&s.server.url("x.git"));
-    let Cause::Damaged { path, .. } = &error.cause else {
+    let FetchErrorKind::Damaged { path, .. } = &error.kind else {
         panic!("{error:?}")
     };
     assert_eq!(*path, s.mirror.path());

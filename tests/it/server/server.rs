@@ -21,7 +21,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 fn repr_digest(body: &[u8]) -> String {
     use base64::Engine as _;
-    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::of(body).0);
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(body).0);
     format!("sha-256=:{digest}:")
 }
 
@@ -109,7 +109,7 @@ fn each_kind_has_its_headers() {
         let answer = mirror.get(path);
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.text(), body, "{path}");
-        let etag = format!("\"{}\"", &Sha256::of(body.as_bytes()).to_string()[..32]);
+        let etag = format!("\"{}\"", &Sha256::digest(body.as_bytes()).to_string()[..32]);
         for (name, value) in [
             ("content-type", Some(media)),
             ("cache-control", Some(cache)),
@@ -144,7 +144,7 @@ fn each_kind_has_its_headers() {
 fn variant(files: &Files, path: &str, coding: Coding, body: &str) -> Variant {
     let file = files.path(&format!("{path}.{}", coding.extension()));
     std::fs::write(&file, body).expect("a variant");
-    let (size, sha256) = (body.len() as u64, Sha256::of(body.as_bytes()));
+    let (size, sha256) = (body.len() as u64, Sha256::digest(body.as_bytes()));
     Variant {
         coding,
         file,
@@ -195,7 +195,7 @@ fn the_coding_is_what_the_client_prefers() {
         assert_eq!(answer.header("content-encoding"), coding, "{path} {accepted}");
         assert_eq!(answer.header("vary"), Some("accept-encoding"));
         assert_eq!(answer.header("last-modified"), Some(DATE));
-        let etag = format!("\"{}\"", &Sha256::of(body.as_bytes()).to_string()[..32]);
+        let etag = format!("\"{}\"", &Sha256::digest(body.as_bytes()).to_string()[..32]);
         assert_eq!(answer.header("etag"), Some(&*etag));
         assert_eq!(answer.header("repr-digest"), Some(&*repr_digest(body.as_bytes())));
         for validator in [("If-None-Match", &*etag), ("If-Modified-Since", DATE)] {
@@ -1163,7 +1163,7 @@ fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served(
         ..root()
     };
     let other = Resource {
-        sha256: Sha256::of(b"other"),
+        sha256: Sha256::digest(b"other"),
         ..root()
     };
     let longer = Resource { size: 5, ..root() };

@@ -582,7 +582,7 @@ fn the_fuse_keeps_metadata_that_would_lose_versions_from_being_published() {
     lab.write(&path, &more);
     let mut manifest: Value = serde_json::from_str(&read(&lab, &format!("{folder}/manifest.json"))).unwrap();
     let file = &mut manifest["files"][format!("include/{include}")];
-    file["sha256"] = mirror::util::digest::Sha256::of(more.as_bytes())
+    file["sha256"] = mirror::util::digest::Sha256::digest(more.as_bytes())
         .to_string()
         .into();
     file["size"] = more.len().into();

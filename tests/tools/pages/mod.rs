@@ -111,7 +111,7 @@ impl Mirror {
                 path: path.clone(),
                 file,
                 size: bytes.len() as u64,
-                sha256: Sha256::of(bytes),
+                sha256: Sha256::digest(bytes),
                 last_modified: 1_645_567_342,
                 kind: match path.rsplit('.').next() {
                     Some("css") => ContentKind::Style,
