@@ -107,6 +107,7 @@ pub mod config;
 pub mod cycle;
 mod daemon;
 pub mod git;
+pub mod help;
 pub mod ledger;
 pub mod metadata;
 pub mod package;

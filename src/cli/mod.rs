@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod healthcheck;
+mod help;
 mod plan;
 mod rollback;
 mod schema;
@@ -33,7 +34,10 @@ use crate::telemetry::{Unread, init_logging};
   mirror run                            build on schedule and serve, with /etc/mirror/mirror.yaml
   mirror verify --repair                look for damage, and mend it from git
 
-Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong."
+Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong.
+
+Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`.",
+    disable_help_subcommand = true
 )]
 struct Arguments {
     /// The configuration file, or the folder with mirror.yaml [default: /etc/mirror]
@@ -69,6 +73,12 @@ enum Command {
     /// Print the completions of a shell
     #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
     Completions { shell: clap_complete::Shell },
+    /// Print the help of a command, or a page of the handbook
+    Help {
+        /// A command or a topic
+        #[arg(value_name = "TOPIC")]
+        name: Option<String>,
+    },
 }
 
 /// Runs the program.
@@ -87,6 +97,7 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command.clone().unwrap_or(Command::Run) {
         Command::Schema { of } => finish(schema::schema(of)),
         Command::Completions { shell } => finish(schema::completions(&mut Arguments::command(), shell)),
+        Command::Help { name } => finish(help::help(&mut Arguments::command(), name.as_deref())),
         command => configured(&command, &arguments),
     };
     exit.into()
@@ -137,7 +148,7 @@ fn configured(command: &Command, arguments: &Arguments) -> Exit {
             Command::Rollback(arguments) => rollback::rollback(&app, arguments),
             Command::Health => healthcheck::of_configured(&app),
             // Neither has a configuration.
-            Command::Schema { .. } | Command::Completions { .. } => Ok(Exit::Complete),
+            Command::Schema { .. } | Command::Completions { .. } | Command::Help { .. } => Ok(Exit::Complete),
         }
     });
     finish(result)

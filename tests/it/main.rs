@@ -5,7 +5,6 @@ mod support;
 
 mod config {
     mod misconfiguration;
-    mod reference;
 }
 mod cycle {
     mod base_url_and_nightly_changes;
@@ -17,6 +16,7 @@ mod daemon {
     mod reload;
     mod schedule;
 }
+mod documents;
 mod git {
     mod http;
     mod local;

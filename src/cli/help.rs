@@ -1,0 +1,30 @@
+//! `mirror help`: the commands, the help of one of them, or a topic of the handbook.
+
+use std::io::Write as _;
+
+use super::stdout::Stdout;
+use crate::app::exit::Exit;
+use crate::help::TOPICS;
+
+/// Prints the help of `name`, a topic or a subcommand of `command`; that of `command` itself without a name.
+pub(super) fn help(command: &mut clap::Command, name: Option<&str>) -> anyhow::Result<Exit> {
+    // Gives each subcommand its full name and the global options.
+    command.build();
+    let Some(name) = name else {
+        write!(Stdout, "{}", command.render_help())?;
+        return Ok(Exit::Complete);
+    };
+    if let Some(topic) = TOPICS.iter().find(|topic| topic.name == name) {
+        write!(Stdout, "{}", topic.text)?;
+        return Ok(Exit::Complete);
+    }
+    if let Some(subcommand) = command.find_subcommand_mut(name) {
+        write!(Stdout, "{}", subcommand.render_help())?;
+        return Ok(Exit::Complete);
+    }
+    eprintln!("there is no help topic `{name}`\nhint: the topics are");
+    for topic in &TOPICS {
+        eprintln!("  {:8} {}", topic.name, topic.summary);
+    }
+    Ok(Exit::Usage)
+}

@@ -1,0 +1,184 @@
+//! The documents for operators say what the program reads: the list of keys is generated, the examples are valid.
+//!
+//! `UPDATE=1 cargo test --test it documents` writes the generated part of `src/help/config.md`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Map, Value};
+
+const BEGIN: &str = "<!-- Generated from `mirror schema` by tests/it/documents.rs. -->\n";
+const END: &str = "<!-- End of the generated part. -->\n";
+
+#[test]
+fn help_lists_every_key_of_the_configuration() {
+    let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
+        .arg("schema")
+        .output()
+        .unwrap();
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut list = String::new();
+    sections(&schema, &mut list);
+    let path = root().join("src/help/config.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).expect("the begin of the list");
+    let (before, tail) = rest.split_once(END).expect("the end of the list");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{head}{BEGIN}{list}{END}{tail}")).unwrap();
+    } else {
+        assert_eq!(before, list, "UPDATE=1 cargo test --test it documents");
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// One section for each key at the top, with a line for each key below it.
+fn sections(root: &Value, text: &mut String) {
+    let empty = Map::new();
+    for (key, property) in root["properties"].as_object().unwrap_or(&empty) {
+        let _ = writeln!(text, "\n## {key}\n\n{}\n", description(root, property));
+        let mut only = Map::new();
+        only.insert(key.clone(), property.clone());
+        let top = serde_json::json!({ "properties": only, "required": root["required"] });
+        keys(root, &top, "", &Value::Null, text);
+    }
+    text.push('\n');
+}
+
+/// The description of a section: that of its type, which says more, or else that of the key.
+fn description(root: &Value, property: &Value) -> String {
+    let inner = resolve(root, property.get("items").unwrap_or(property));
+    let text = [inner, property]
+        .into_iter()
+        .find_map(|schema| schema["description"].as_str());
+    text.unwrap_or_default().replace('\n', " ")
+}
+
+/// One line for each key that has a value, and those of the objects in it below it.
+fn keys(root: &Value, schema: &Value, parent: &str, default: &Value, text: &mut String) {
+    let empty = Map::new();
+    for (key, property) in schema["properties"].as_object().unwrap_or(&empty) {
+        let list = property.get("items");
+        let inner = resolve(root, list.unwrap_or(property));
+        let is_list = list.is_some_and(|_| inner.get("properties").is_some());
+        let name = format!("{parent}{key}{}", if is_list { "[]" } else { "" });
+        let default = property
+            .get("default")
+            .or_else(|| default.get(key))
+            .unwrap_or(&Value::Null);
+        if inner.get("properties").is_some() {
+            keys(root, inner, &format!("{name}."), default, text);
+            continue;
+        }
+        let is_required = schema["required"]
+            .as_array()
+            .is_some_and(|keys| keys.iter().any(|required| required == key));
+        let default = match default {
+            Value::Null if is_required => " Required.".to_owned(),
+            Value::Null => String::new(),
+            Value::Array(items) if items.is_empty() => String::new(),
+            Value::Object(map) if map.is_empty() => String::new(),
+            Value::String(value) => format!(" Default: `{value}`."),
+            value => format!(" Default: `{value}`."),
+        };
+        let about = [property, inner]
+            .into_iter()
+            .find_map(|schema| schema["description"].as_str());
+        let about = about.unwrap_or_default().replace('\n', " ");
+        let _ = writeln!(text, "- `{name}`: {about}{}{default}", values(property));
+    }
+}
+
+/// The values of a key that takes one of a few.
+fn values(property: &Value) -> String {
+    let values: Vec<_> = property["oneOf"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .chain([property])
+        .flat_map(|schema| {
+            let one = schema.get("const").into_iter();
+            one.chain(schema["enum"].as_array().into_iter().flatten())
+        })
+        .map(|value| format!("`{}`", value.as_str().unwrap_or_default()))
+        .collect();
+    match values.as_slice() {
+        [] => String::new(),
+        values => format!(" One of {}.", values.join(", ")),
+    }
+}
+
+/// What a reference stands for, also one that may be null.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let any = schema["anyOf"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
+    let schema = any.unwrap_or(schema);
+    match schema["$ref"]
+        .as_str()
+        .and_then(|path| path.strip_prefix("#/$defs/"))
+    {
+        Some(name) => &root["$defs"][name],
+        None => schema,
+    }
+}
+
+#[test]
+fn examples_in_documents_are_valid() {
+    let mut checked = 0;
+    for path in documents() {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        for (number, block) in blocks(&text).enumerate() {
+            let name = format!("{path}, example {}", number + 1);
+            if block.contains("\nsources:") || block.starts_with("sources:") || block.starts_with("extends:")
+            {
+                mirror::recipe::Recipe::parse(&name, block).unwrap_or_else(|error| panic!("{error}"));
+            } else {
+                check_configuration(&name, block);
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 8, "{checked}");
+}
+
+/// The README, the help, and the pages of the examples.
+fn documents() -> Vec<String> {
+    let mut all = vec!["README.md".to_owned()];
+    for folder in ["src/help", "examples"] {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let page = format!("{folder}/{name}/README.md");
+            if name.ends_with(".md") {
+                found.push(format!("{folder}/{name}"));
+            } else if root().join(&page).exists() {
+                found.push(page);
+            }
+        }
+        found.sort();
+        all.extend(found);
+    }
+    all
+}
+
+/// What stands between "```yaml" and "```".
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    let begins = text.split("```yaml\n").skip(1);
+    begins.map(|rest| rest.split_once("```").expect("the end of an example").0)
+}
+
+/// Parses a whole configuration, or the sections of one.
+fn check_configuration(name: &str, block: &str) {
+    let mut text = block.to_owned();
+    if !text.contains("repositories:") {
+        text.push_str("repositories: [{ name: a, url: 'http://localhost:8080/', recipe: magento }]\n");
+    }
+    let environment = |_: &str| Some("https://example.com/".to_owned());
+    let parsed = mirror::config::parse(Path::new("mirror.yaml"), &text, &environment);
+    let complete = parsed.and_then(|(_, report)| report.finish(()));
+    complete.unwrap_or_else(|error| panic!("{name}: {error}"));
+}
