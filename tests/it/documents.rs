@@ -13,10 +13,7 @@ const END: &str = "<!-- End of the generated part. -->\n";
 
 #[test]
 fn help_lists_every_key_of_the_configuration() {
-    let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
-        .arg("schema")
-        .output()
-        .unwrap();
+    let output = mirror("schema").output().unwrap();
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut list = String::new();
     sections(&schema, &mut list);
@@ -178,7 +175,34 @@ fn check_configuration(name: &str, block: &str) {
         text.push_str("repositories: [{ name: a, url: 'http://localhost:8080/', recipe: magento }]\n");
     }
     let environment = |_: &str| Some("https://example.com/".to_owned());
-    let parsed = mirror::config::parse(Path::new("mirror.yaml"), &text, &environment);
-    let complete = parsed.and_then(|(_, report)| report.finish(()));
-    complete.unwrap_or_else(|error| panic!("{name}: {error}"));
+    if let Err(error) = mirror::config::parse(Path::new("mirror.yaml"), &text, &environment) {
+        panic!("{name}: {error}");
+    }
+}
+
+#[test]
+fn help_prints_topics_and_commands() {
+    let help = |arguments: &[&str]| {
+        let output = mirror("help").args(arguments).output().unwrap();
+        let texts = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), texts)
+    };
+    for topic in &mirror::help::TOPICS {
+        assert_eq!(
+            help(&[topic.name]),
+            (Some(0), [topic.text.to_owned(), String::new()])
+        );
+        let (_, [all, _]) = help(&[]);
+        assert!(all.contains(&format!("mirror help {}", topic.name)), "{all}");
+    }
+    let (code, [plan, _]) = help(&["plan"]);
+    assert!(code == Some(0) && plan.contains("Usage: mirror plan"), "{plan}");
+    let (code, [_, hint]) = help(&["recipes"]);
+    assert!(code == Some(64) && hint.contains("recipe"), "{hint}");
+}
+
+fn mirror(command: &str) -> Command {
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    mirror.arg(command);
+    mirror
 }
