@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::cycle::ProgressEvent;
-use crate::status::Progress;
+use crate::status::RunningCycle;
 
 /// Of each repository, by name.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct CycleProgress(Mutex<BTreeMap<String, RepositoryProgress>>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RepositoryProgress {
     /// Of the cycle that runs.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunningCycle>,
     /// When the next one begins.
     pub next: Option<Timestamp>,
 }
@@ -29,7 +29,7 @@ impl CycleProgress {
 
     pub(super) fn set_running(&self, repository: &str) {
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-        self.with(repository, |doing| doing.progress = Some(Progress::new(now)));
+        self.with(repository, |doing| doing.progress = Some(RunningCycle::new(now)));
     }
 
     pub(super) fn step(&self, repository: &str, step: ProgressEvent<'_>) {

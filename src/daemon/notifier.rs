@@ -11,7 +11,7 @@ use crate::app::{self, App};
 use crate::config::Webhook;
 use crate::cycle::Report;
 use crate::git::{self, Settings};
-use crate::status::{Condition, Facts, notification};
+use crate::status::{AlertState, StatusInput, notification};
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 
@@ -30,7 +30,7 @@ const RETRY_DELAYS: [Duration; 4] = [
 /// the start is no news.
 #[derive(Default)]
 pub(super) struct NotifierState {
-    known: BTreeMap<String, Condition>,
+    known: BTreeMap<String, AlertState>,
     waiting: Vec<PendingNotification>,
 }
 
@@ -73,7 +73,7 @@ fn look(
     app: &App,
     repository: &app::Repository,
     (store, seen): (&RepositoryStore, &mut SnapshotWatch),
-    known: &mut BTreeMap<String, Condition>,
+    known: &mut BTreeMap<String, AlertState>,
     waiting: &mut Vec<PendingNotification>,
 ) {
     let cycles = store.run_history();
@@ -84,7 +84,7 @@ fn look(
     seen.refresh(store);
     let snapshot = seen.snapshot.as_ref();
     let report = Report::last(snapshot, &cycles);
-    let facts = Facts {
+    let input = StatusInput {
         operator: app.config.site.name.as_deref(),
         contact: app.config.site.contact.as_deref(),
         name: &repository.name,
@@ -98,11 +98,11 @@ fn look(
         space: None,
         now: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
     };
-    let now = Condition::of(&facts);
+    let now = AlertState::new(&input);
     let before = known.insert(repository.name.clone(), now.clone());
-    let before = before.unwrap_or_else(|| Condition::unknown(&now));
-    for event in before.until(&now) {
-        let body = format!("{:#}", notification(event, &facts));
+    let before = before.unwrap_or_else(|| AlertState::unknown(&now));
+    for event in before.events_until(&now) {
+        let body = format!("{:#}", notification(event, &input));
         let webhooks = app.config.notify.iter();
         for webhook in webhooks.filter(|webhook| webhook.on.contains(&event)) {
             waiting.push(PendingNotification {

@@ -1,4 +1,4 @@
-//! Keeps what is served about each repository true: gathers the facts when a cycle begins or ends, a snapshot is
+//! Keeps what is served about each repository true: gathers the input when a cycle begins or ends, a snapshot is
 //! published, or time alone makes a mirror stale.
 
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use crate::app::{self, App};
 use crate::cycle::Report;
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
-use crate::status::{self, Facts, Figures};
+use crate::status::{self, MetricValues, StatusInput};
 use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
 use crate::util::cancel::CancelFlag;
@@ -28,7 +28,7 @@ struct CachedStatus {
     complete: bool,
     state: status::State,
     texts: Vec<(String, ContentKind, Vec<u8>)>,
-    figures: Figures,
+    figures: MetricValues,
 }
 
 /// What this process does beside serving, where it builds.
@@ -108,7 +108,7 @@ impl<'a> StatusPublisher<'a> {
             .zip(progress.chain(std::iter::repeat(None)))
             .filter_map(|((repository, known), progress)| {
                 let figures = known.as_ref()?.figures.clone();
-                Some((repository.name.clone(), Figures { progress, ..figures }))
+                Some((repository.name.clone(), MetricValues { progress, ..figures }))
             });
         self.told.metrics.tell(figures.collect());
         let mut texts: Vec<_> = self
@@ -119,19 +119,19 @@ impl<'a> StatusPublisher<'a> {
             .collect();
         let doing = repositories().zip(&self.doing);
         texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
-        texts.extend(overview(self.app, &self.known));
+        texts.extend(host_index(self.app, &self.known));
         self.told.published.set_status_files(texts);
     }
 }
 
 /// The page at the root of the host, where that is no repository's; it names none that is private.
-fn overview(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
+fn host_index(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
     let listed: Vec<_> = app
         .repositories
         .iter()
         .zip(known)
         .filter(|(repository, _)| !repository.is_private)
-        .map(|(repository, known)| status::Listed {
+        .map(|(repository, known)| status::IndexEntry {
             name: &repository.name,
             path: repository.base_url.path(),
             state: known.as_ref().map_or(status::State::Unknown, |known| known.state),
@@ -144,7 +144,7 @@ fn overview(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
     {
         return None;
     }
-    let page = status::overview(app.config.site.name.as_deref(), &listed)?;
+    let page = status::host_index(app.config.site.name.as_deref(), &listed)?;
     Some(StatusFile {
         path: "/".to_owned(),
         kind: ContentKind::Page,
@@ -153,7 +153,7 @@ fn overview(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
 }
 
 fn progress_of(repository: &app::Repository, doing: &RepositoryProgress) -> StatusFile {
-    let document = status::progress_document(doing.progress.as_ref(), doing.next);
+    let document = status::progress_json(doing.progress.as_ref(), doing.next);
     StatusFile {
         path: format!("{}progress.json", repository.base_url.path()),
         kind: ContentKind::Metadata,
@@ -190,7 +190,7 @@ fn look(
     let cycles = store.run_history();
     let report = Report::last(snapshot, &cycles);
     let releases = releases(repository, store, snapshot);
-    let facts = Facts {
+    let input = StatusInput {
         operator: app.config.site.name.as_deref(),
         contact: app.config.site.contact.as_deref(),
         name: &repository.name,
@@ -206,10 +206,10 @@ fn look(
     };
     *known = Some(CachedStatus {
         cycles_changed,
-        state: facts.state(),
-        complete: facts.is_complete(),
-        texts: render(repository, &facts),
-        figures: status::figures(&facts),
+        state: input.state(),
+        complete: input.is_complete(),
+        texts: render(repository, &input),
+        figures: status::metric_values(&input),
         cycles,
     });
     true
@@ -236,32 +236,32 @@ fn releases(
     })
 }
 
-fn render(repository: &app::Repository, facts: &Facts<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
+fn render(repository: &app::Repository, input: &StatusInput<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
     let mut texts = vec![
         (
             "mirror.json".to_owned(),
             ContentKind::Metadata,
-            format!("{:#}\n", status::document(facts)),
+            format!("{:#}\n", status::mirror_json(input)),
         ),
         (
             "status.html".to_owned(),
             ContentKind::Page,
-            status::page(facts).into_string(),
+            status::status_page(input).into_string(),
         ),
     ];
-    if facts.snapshot.is_none() {
+    if input.snapshot.is_none() {
         // In the place of the page that publication puts there.
         texts.push((
             String::new(),
             ContentKind::Page,
-            status::page(facts).into_string(),
+            status::status_page(input).into_string(),
         ));
     }
     let trace = format!("project/trace/{}", repository.base_url.host());
     for (path, text) in [
-        ("lastupdate".to_owned(), facts.last_update()),
-        ("lastsync".to_owned(), facts.last_sync()),
-        (trace, facts.trace()),
+        ("lastupdate".to_owned(), input.last_update()),
+        ("lastsync".to_owned(), input.last_sync()),
+        (trace, input.trace()),
     ] {
         texts.extend(text.map(|text| (path, ContentKind::Text, text)));
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Facts, State};
+use super::{State, StatusInput};
 use crate::config::Event;
 
 /// As much of a repository's state as events are told from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
+pub struct AlertState {
     state: State,
     /// The last cycle failed.
     failing: bool,
@@ -18,13 +18,13 @@ pub struct Condition {
     diverged: usize,
 }
 
-impl Condition {
-    pub fn of(facts: &Facts<'_>) -> Self {
+impl AlertState {
+    pub fn new(input: &StatusInput<'_>) -> Self {
         Self {
-            state: facts.state(),
-            failing: facts.last_failed(),
-            failed: facts.failures().into_iter().map(|(name, _)| name).collect(),
-            diverged: facts.count(|source| source.diverged.len()),
+            state: input.state(),
+            failing: input.last_failed(),
+            failed: input.failures().into_iter().map(|(name, _)| name).collect(),
+            diverged: input.count(|source| source.diverged.len()),
         }
     }
 
@@ -37,7 +37,7 @@ impl Condition {
     }
 
     /// What happened between `self` and `now`.
-    pub fn until(&self, now: &Self) -> Vec<Event> {
+    pub fn events_until(&self, now: &Self) -> Vec<Event> {
         let was_well = self.state == State::Empty && !self.failing;
         let was_bad = match self.state {
             State::Empty | State::Unknown => self.failing || !self.failed.is_empty(),
@@ -65,35 +65,35 @@ impl Condition {
 }
 
 /// The JSON that is sent: `text` for people, as Slack's, Mattermost's and Teams' webhooks show it, and the rest for programs.
-pub fn notification(event: Event, facts: &Facts<'_>) -> Value {
-    let failures: Vec<_> = facts.failures().into_iter().map(|(_, line)| line).collect();
-    let diverged = facts.count(|source| source.diverged.len());
-    let page = format!("{}status.html", facts.base_url);
+pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
+    let failures: Vec<_> = input.failures().into_iter().map(|(_, line)| line).collect();
+    let diverged = input.count(|source| source.diverged.len());
+    let page = format!("{}status.html", input.base_url);
     let what = match event {
-        Event::Failure => failure(facts, &failures),
+        Event::Failure => failure(input, &failures),
         Event::Recovery => "everything is well again".to_owned(),
         Event::Divergence => format!("upstream would change {}", plural(diverged, "published version")),
-        Event::Stale => match facts.checked() {
+        Event::Stale => match input.checked() {
             Some(checked) => format!("no run since {checked}"),
             None => "no run yet".to_owned(),
         },
     };
     json!({
-        "text": format!("Mirror {} ({}): {what}. {page}", facts.name, facts.state()),
+        "text": format!("Mirror {} ({}): {what}. {page}", input.name, input.state()),
         "event": event,
-        "repository": facts.name,
-        "url": facts.base_url,
+        "repository": input.name,
+        "url": input.base_url,
         "status": page,
-        "state": facts.state().to_string(),
-        "time": facts.now.to_string(),
+        "state": input.state().to_string(),
+        "time": input.now.to_string(),
         "failures": failures.iter().take(MOST).collect::<Vec<_>>(),
         "failed": failures.len(),
         "diverged": diverged,
     })
 }
 
-fn failure(facts: &Facts<'_>, failures: &[String]) -> String {
-    match (failures, facts.held()) {
+fn failure(input: &StatusInput<'_>, failures: &[String]) -> String {
+    match (failures, input.rollback_target()) {
         ([], Some(held)) => format!("a rollback holds the content of snapshot {held}"),
         ([], None) => "the last cycle was not complete".to_owned(),
         ([only], _) => format!("failed: {only}"),
@@ -118,14 +118,14 @@ mod tests {
 
     #[test]
     fn what_happened_follows_from_two_conditions() {
-        let at = |state, diverged| Condition {
+        let at = |state, diverged| AlertState {
             state,
             failing: false,
             failed: BTreeSet::new(),
             diverged,
         };
         let fresh = at(State::Fresh, 0);
-        let until = |from: &Condition, to: &Condition| from.until(to);
+        let until = |from: &AlertState, to: &AlertState| from.events_until(to);
         assert_eq!(until(&fresh, &fresh), []);
         assert_eq!(until(&fresh, &at(State::Incomplete, 0)), [Event::Failure]);
         assert_eq!(
@@ -134,13 +134,13 @@ mod tests {
         );
         assert_eq!(until(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
         assert_eq!(until(&at(State::Empty, 0), &fresh), []);
-        let failing = Condition {
+        let failing = AlertState {
             failing: true,
             ..at(State::Empty, 0)
         };
         assert_eq!(until(&at(State::Empty, 0), &failing), [Event::Failure]);
-        assert_eq!(until(&Condition::unknown(&failing), &failing), [Event::Failure]);
-        assert_eq!(until(&Condition::unknown(&fresh), &fresh), []);
+        assert_eq!(until(&AlertState::unknown(&failing), &failing), [Event::Failure]);
+        assert_eq!(until(&AlertState::unknown(&fresh), &fresh), []);
         assert_eq!(until(&failing, &failing), []);
         assert_eq!(until(&failing, &fresh), [Event::Recovery]);
         assert_eq!(until(&at(State::Unknown, 0), &fresh), []);
@@ -148,14 +148,14 @@ mod tests {
             until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
             [Event::Stale]
         );
-        let with = |failed: &[&str]| Condition {
+        let with = |failed: &[&str]| AlertState {
             failed: failed.iter().map(|&name| name.to_owned()).collect(),
             ..at(State::Incomplete, 0)
         };
         assert_eq!(until(&fresh, &with(&["a"])), [Event::Failure]);
         assert_eq!(until(&with(&["a"]), &with(&["a", "b"])), [Event::Failure]);
         assert_eq!(until(&with(&["a", "b"]), &with(&["b"])), []);
-        assert_eq!(until(&Condition::unknown(&with(&["a"])), &with(&["a"])), []);
+        assert_eq!(until(&AlertState::unknown(&with(&["a"])), &with(&["a"])), []);
         assert_eq!(until(&with(&["a"]), &fresh), [Event::Recovery]);
         assert_eq!(until(&fresh, &at(State::Fresh, 2)), [Event::Divergence]);
         assert_eq!(until(&at(State::Fresh, 2), &at(State::Fresh, 2)), []);

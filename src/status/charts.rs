@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-use super::Facts;
+use super::StatusInput;
 use crate::metadata::pages::instant;
 
 /// Units of the drawing, not pixels: it is as wide as its place.
@@ -11,9 +11,9 @@ const WIDTH: usize = 800;
 const HEIGHT: usize = 60;
 
 /// The last cycles, one bar each: as high as they took long, and marked where something failed.
-pub(super) fn cycles(facts: &Facts<'_>) -> Markup {
+pub(super) fn cycles(input: &StatusInput<'_>) -> Markup {
     let shown = 100;
-    let past = &facts.cycles.runs[facts.cycles.runs.len().saturating_sub(shown)..];
+    let past = &input.cycles.runs[input.cycles.runs.len().saturating_sub(shown)..];
     let seconds = |c: &crate::store::Run| c.ended.duration_since(c.began).as_secs().max(0);
     let longest = past.iter().map(seconds).max().unwrap_or_default().max(1);
     let (step, longest) = (WIDTH / shown, usize::try_from(longest).unwrap_or(1));
@@ -34,9 +34,9 @@ pub(super) fn cycles(facts: &Facts<'_>) -> Markup {
 }
 
 /// Releases by month of their commit.
-pub(super) fn releases(facts: &Facts<'_>) -> Markup {
+pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     let mut months = BTreeMap::<String, usize>::new();
-    for release in facts.releases {
+    for release in input.releases {
         *months
             .entry(release.committed.strftime("%Y-%m").to_string())
             .or_default() += 1;

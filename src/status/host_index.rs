@@ -6,7 +6,7 @@ use super::State;
 use crate::metadata::pages;
 
 /// A repository that everybody may know of.
-pub struct Listed<'a> {
+pub struct IndexEntry<'a> {
     pub name: &'a str,
     /// The path of its base URL: `/mage-os/`.
     pub path: &'a str,
@@ -14,7 +14,7 @@ pub struct Listed<'a> {
 }
 
 /// Renders the page; `None` where there is nothing to list.
-pub fn overview(operator: Option<&str>, repositories: &[Listed<'_>]) -> Option<Markup> {
+pub fn host_index(operator: Option<&str>, repositories: &[IndexEntry<'_>]) -> Option<Markup> {
     let first = repositories.first()?;
     let title = operator.map_or_else(
         || "Composer repositories".to_owned(),
@@ -23,7 +23,7 @@ pub fn overview(operator: Option<&str>, repositories: &[Listed<'_>]) -> Option<M
     let body = html! {
         h1 { (title) }
         ul {
-            @for Listed { name, path, state } in repositories {
+            @for IndexEntry { name, path, state } in repositories {
                 li { a href={ "." (path) } { (name) } ": " a href={ "." (path) "status.html" } { (state) } }
             }
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Facts, Progress, State};
+use super::{RunningCycle, State, StatusInput};
 
 /// What metrics say of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Figures {
+pub struct MetricValues {
     pub state: State,
     /// Its number, and when it was published.
     pub snapshot: Option<(u64, Timestamp)>,
@@ -22,7 +22,7 @@ pub struct Figures {
     pub damaged: usize,
     pub running: bool,
     /// Of the running cycle, where this process runs it.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunningCycle>,
     pub last_success: Option<Timestamp>,
     pub last_end: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
@@ -32,31 +32,31 @@ pub struct Figures {
     pub stages: Vec<(String, Duration)>,
 }
 
-/// The figures of these facts.
-pub fn figures(facts: &Facts<'_>) -> Figures {
-    let packages: BTreeSet<_> = facts.releases.iter().map(|release| &release.name).collect();
-    let last = facts.cycles.last();
-    Figures {
-        state: facts.state(),
-        snapshot: facts
+/// The figures of these input.
+pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
+    let packages: BTreeSet<_> = input.releases.iter().map(|release| &release.name).collect();
+    let last = input.cycles.last();
+    MetricValues {
+        state: input.state(),
+        snapshot: input
             .snapshot
             .map(|snapshot| (snapshot.manifest.number, snapshot.manifest.time)),
         packages: packages.len(),
-        releases: facts.releases.len(),
+        releases: input.releases.len(),
         outcomes: [
-            ("published", facts.count(|s| s.published)),
-            ("excluded", facts.count(|s| s.excluded.len())),
-            ("failed", facts.count(|s| s.failed.len())),
-            ("diverged", facts.count(|s| s.diverged.len())),
+            ("published", input.count(|s| s.published)),
+            ("excluded", input.count(|s| s.excluded.len())),
+            ("failed", input.count(|s| s.failed.len())),
+            ("diverged", input.count(|s| s.diverged.len())),
         ],
-        failed_sources: facts.count(|s| usize::from(s.error.is_some())),
-        gaps: facts.report.gaps.len(),
-        damaged: facts.cycles.damaged.len(),
-        running: facts.cycles.running.is_some(),
+        failed_sources: input.count(|s| usize::from(s.error.is_some())),
+        gaps: input.report.gaps.len(),
+        damaged: input.cycles.damaged.len(),
+        running: input.cycles.running.is_some(),
         progress: None,
-        last_success: facts.cycles.succeeded,
-        last_end: facts.checked(),
-        next_run: facts.next_run(),
+        last_success: input.cycles.succeeded,
+        last_end: input.checked(),
+        next_run: input.next_run(),
         duration: last.and_then(|cycle| cycle.ended.duration_since(cycle.began).try_into().ok()),
         stages: last.map_or_else(Vec::new, |cycle| {
             let stages = cycle.stages.iter();

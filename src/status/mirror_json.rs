@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::status_page::newest_ref;
-use super::{Facts, stale_from};
+use super::{StatusInput, stale_from};
 use crate::cycle::SourceReport;
 
 /// The version of the form.
@@ -37,56 +37,56 @@ pub const SCHEMA: u32 = 1;
 const NEWEST: usize = 20;
 
 /// Renders `mirror.json`.
-pub fn document(facts: &Facts<'_>) -> Value {
+pub fn mirror_json(input: &StatusInput<'_>) -> Value {
     json!({
         "schema": SCHEMA,
-        "as_of": facts.now,
-        "site": { "name": facts.operator, "contact": facts.contact },
+        "as_of": input.now,
+        "site": { "name": input.operator, "contact": input.contact },
         "software": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
-        "repository": repository(facts),
+        "repository": repository(input),
     })
 }
 
-fn repository(facts: &Facts<'_>) -> Value {
-    let manifest = facts.snapshot.map(|snapshot| &snapshot.manifest);
-    let checked = facts.cycles.runs.iter().rev().find(|cycle| cycle.error.is_none());
+fn repository(input: &StatusInput<'_>) -> Value {
+    let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
+    let checked = input.cycles.runs.iter().rev().find(|cycle| cycle.error.is_none());
     json!({
         "kind": "composer",
-        "name": facts.name,
-        "url": facts.base_url,
-        "state": facts.state().to_string(),
-        "checked": facts.checked(),
-        "changed": facts.changed(),
-        "succeeded": facts.cycles.succeeded,
-        "running": facts.cycles.running,
-        "next_run": facts.next_run(),
-        "stale_from": checked.and_then(|cycle| stale_from(facts.schedule, cycle.began)),
-        "error": facts.cycles.last().and_then(|cycle| cycle.error.as_ref()),
-        "unserved": facts.unserved,
-        "held_at": facts.held(),
-        "counts": counts(facts),
+        "name": input.name,
+        "url": input.base_url,
+        "state": input.state().to_string(),
+        "checked": input.checked(),
+        "changed": input.changed(),
+        "succeeded": input.cycles.succeeded,
+        "running": input.cycles.running,
+        "next_run": input.next_run(),
+        "stale_from": checked.and_then(|cycle| stale_from(input.schedule, cycle.began)),
+        "error": input.cycles.last().and_then(|cycle| cycle.error.as_ref()),
+        "unserved": input.unserved,
+        "held_at": input.rollback_target(),
+        "counts": counts(input),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),
-        "newest": facts.newest(NEWEST).map(|release| json!({
+        "newest": input.newest(NEWEST).map(|release| json!({
             "name": release.name,
             "version": release.version,
             "time": release.committed,
         })).collect::<Vec<_>>(),
-        "sources": facts.report.sources.iter().map(|(name, s)| (name.clone(), source(s))).collect::<Map<_, _>>(),
+        "sources": input.report.sources.iter().map(|(name, s)| (name.clone(), source(s))).collect::<Map<_, _>>(),
     })
 }
 
-fn counts(facts: &Facts<'_>) -> Value {
-    let packages: BTreeSet<_> = facts.releases.iter().map(|release| &release.name).collect();
+fn counts(input: &StatusInput<'_>) -> Value {
+    let packages: BTreeSet<_> = input.releases.iter().map(|release| &release.name).collect();
     json!({
         "packages": packages.len(),
-        "releases": facts.releases.len(),
-        "published": facts.count(|s| s.published),
-        "excluded": facts.count(|s| s.excluded.len()),
-        "failed": facts.count(|s| s.failed.len()),
-        "failed_sources": facts.count(|s| usize::from(s.error.is_some())),
-        "diverged": facts.count(|s| s.diverged.len()),
-        "gaps": facts.report.gaps.len(),
-        "damaged": facts.cycles.damaged.len(),
+        "releases": input.releases.len(),
+        "published": input.count(|s| s.published),
+        "excluded": input.count(|s| s.excluded.len()),
+        "failed": input.count(|s| s.failed.len()),
+        "failed_sources": input.count(|s| usize::from(s.error.is_some())),
+        "diverged": input.count(|s| s.diverged.len()),
+        "gaps": input.report.gaps.len(),
+        "damaged": input.cycles.damaged.len(),
     })
 }
 

@@ -1,6 +1,6 @@
-//! What is said of a repository's state, to people and to monitors: facts in, bytes out. Pure.
+//! What is said of a repository's state, to people and to monitors: input in, bytes out. Pure.
 //!
-//! [`Facts`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, [`figures`] what metrics
+//! [`StatusInput`] is everything that is known; [`document`] is `mirror.json`, [`page`] the status page, [`figures`] what metrics
 //! say, [`overview`] the page of a host with several repositories, and this file the verdict and the small text files. Nothing here is part of a snapshot: it changes when a cycle ends with nothing new, too.
 
 mod alerts;
@@ -22,18 +22,18 @@ use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
 use crate::store::{RunHistory, Space};
 
-pub use alerts::{Condition, notification, plural};
-pub use host_index::{Listed, overview};
-pub use metric_values::{Figures, figures};
-pub use mirror_json::{SCHEMA, document};
-pub use progress_json::{Progress, progress_document};
-pub use status_page::page;
+pub use alerts::{AlertState, notification, plural};
+pub use host_index::{IndexEntry, host_index};
+pub use metric_values::{MetricValues, metric_values};
+pub use mirror_json::{SCHEMA, mirror_json};
+pub use progress_json::{RunningCycle, progress_json};
+pub use status_page::status_page;
 
 /// How far behind its second missed run a mirror may be before it is called stale.
 const GRACE_HOURS: i64 = 1;
 
 /// Everything that is known of a repository.
-pub struct Facts<'a> {
+pub struct StatusInput<'a> {
     /// Who runs the mirror.
     pub operator: Option<&'a str>,
     pub contact: Option<&'a str>,
@@ -121,12 +121,12 @@ fn stale_from(schedule: &Schedule, checked: Timestamp) -> Option<Timestamp> {
     second.timestamp().checked_add(GRACE_HOURS.hours()).ok()
 }
 
-impl Facts<'_> {
+impl StatusInput<'_> {
     /// Nothing failed, nothing is held back, and nothing is damaged.
     pub fn is_complete(&self) -> bool {
         let is_whole = self.snapshot.is_none_or(|snapshot| snapshot.is_whole);
         let is_whole = is_whole && self.unserved.is_none() && self.cycles.damaged.is_empty();
-        self.report.is_complete() && self.held().is_none() && is_whole
+        self.report.is_complete() && self.rollback_target().is_none() && is_whole
     }
 
     /// Whether the last cycle did not do all that it should.
@@ -168,7 +168,7 @@ impl Facts<'_> {
     }
 
     /// The snapshot that a rollback holds.
-    fn held(&self) -> Option<u64> {
+    fn rollback_target(&self) -> Option<u64> {
         self.snapshot.and_then(|s| s.manifest.rollback_to)
     }
 

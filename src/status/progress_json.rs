@@ -21,7 +21,7 @@ use crate::cycle::ProgressEvent;
 
 /// How far a cycle is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct RunningCycle {
     pub began: Timestamp,
     pub stage: &'static str,
     /// Sources that are fetched, and all of them.
@@ -32,7 +32,7 @@ pub struct Progress {
     bytes: BTreeMap<String, u64>,
 }
 
-impl Progress {
+impl RunningCycle {
     pub fn new(began: Timestamp) -> Self {
         Self {
             began,
@@ -67,7 +67,7 @@ impl Progress {
 }
 
 /// Renders `progress.json`.
-pub fn progress_document(running: Option<&Progress>, next: Option<Timestamp>) -> Value {
+pub fn progress_json(running: Option<&RunningCycle>, next: Option<Timestamp>) -> Value {
     let of = |(done, all): (u64, u64)| json!({ "done": done, "all": all });
     json!({
         "schema": SCHEMA,
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn steps_add_up() {
-        let mut progress = Progress::new(Timestamp::UNIX_EPOCH);
+        let mut progress = RunningCycle::new(Timestamp::UNIX_EPOCH);
         let received = |bytes| git::Progress {
             bytes,
             ..git::Progress::default()
@@ -127,9 +127,9 @@ mod tests {
         });
         assert_eq!((progress.stage, progress.packages), ("build", (1, 7)));
         progress.step(ProgressEvent::Publishing);
-        let said = progress_document(Some(&progress), None);
+        let said = progress_json(Some(&progress), None);
         assert_eq!(said["running"]["stage"], "publish");
         assert_eq!(said["next"], Value::Null);
-        assert_eq!(progress_document(None, None)["running"], Value::Null);
+        assert_eq!(progress_json(None, None)["running"], Value::Null);
     }
 }

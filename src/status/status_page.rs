@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::alerts::plural;
-use super::{Facts, State, charts};
+use super::{State, StatusInput, charts};
 use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
@@ -14,28 +14,28 @@ use crate::package::plan::Outcome;
 const SPELT_OUT: usize = 50;
 
 /// Renders the page.
-pub fn page(facts: &Facts<'_>) -> Markup {
+pub fn status_page(input: &StatusInput<'_>) -> Markup {
     let body = html! {
         h1 { "Status" }
-        (verdict(facts))
-        (times(facts))
-        (counts(facts))
-        section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(facts)) } }
-        (problems(facts))
-        section aria-labelledby="cycles" { h2 #cycles { "Cycles" } (charts::cycles(facts)) }
-        section aria-labelledby="releases" { h2 #releases { "Releases by month" } (charts::releases(facts)) }
+        (verdict(input))
+        (times(input))
+        (counts(input))
+        section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(input)) } }
+        (problems(input))
+        section aria-labelledby="cycles" { h2 #cycles { "Cycles" } (charts::cycles(input)) }
+        section aria-labelledby="releases" { h2 #releases { "Releases by month" } (charts::releases(input)) }
     };
-    pages::page("./", &format!("Status of {}", facts.base_url), &body)
+    pages::page("./", &format!("Status of {}", input.base_url), &body)
 }
 
-fn verdict(facts: &Facts<'_>) -> Markup {
-    let (class, words) = match facts.state() {
+fn verdict(input: &StatusInput<'_>) -> Markup {
+    let (class, words) = match input.state() {
         State::Fresh => ("good", "Fresh and complete"),
         State::Incomplete => ("doubt", "Checked as scheduled, but not complete"),
         State::Stale => ("bad", "Stale: scheduled checks were missed"),
         State::Unknown => ("doubt", "It is not known when a check last succeeded"),
-        State::Empty if facts.unserved.is_some() => ("bad", "What is published cannot be served"),
-        State::Empty if facts.last_failed() => (
+        State::Empty if input.unserved.is_some() => ("bad", "What is published cannot be served"),
+        State::Empty if input.last_failed() => (
             "bad",
             "Nothing is published yet: the last cycle found nothing that it could publish",
         ),
@@ -43,14 +43,14 @@ fn verdict(facts: &Facts<'_>) -> Markup {
     };
     html! {
         p class={ "verdict " (class) } { (words) }
-        p { "As of " (time(Some(facts.now))) }
-        @if let Some(error) = facts.cycles.last().and_then(|cycle| cycle.error.as_ref()) {
+        p { "As of " (time(Some(input.now))) }
+        @if let Some(error) = input.cycles.last().and_then(|cycle| cycle.error.as_ref()) {
             p.bad { "The last cycle was given up: " (error) }
         }
-        @if let Some(because) = facts.unserved {
+        @if let Some(because) = input.unserved {
             p.bad { "What is newest cannot be served: " (because) }
         }
-        @if let Some(held) = facts.held() {
+        @if let Some(held) = input.rollback_target() {
             p.doubt { "A rollback holds the content of snapshot " (held) "; `mirror rollback --end` publishes again." }
         }
     }
@@ -66,49 +66,49 @@ fn time(time: Option<Timestamp>) -> Markup {
     }
 }
 
-fn times(facts: &Facts<'_>) -> Markup {
-    let manifest = facts.snapshot.map(|snapshot| &snapshot.manifest);
+fn times(input: &StatusInput<'_>) -> Markup {
+    let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
     html! {
         dl {
-            dt { "Last check" } dd { (time(facts.checked())) }
-            dt { "Last complete check" } dd { (time(facts.cycles.succeeded)) }
-            dt { "Last change" } dd { (time(facts.changed())) }
-            dt { "Next run" } dd { (time(facts.next_run())) ", " (facts.schedule.describe()) }
-            @if let Some(running) = facts.cycles.running { dt { "Running" } dd { "A cycle that began " (time(Some(running))) " has not ended." } }
+            dt { "Last check" } dd { (time(input.checked())) }
+            dt { "Last complete check" } dd { (time(input.cycles.succeeded)) }
+            dt { "Last change" } dd { (time(input.changed())) }
+            dt { "Next run" } dd { (time(input.next_run())) ", " (input.schedule.describe()) }
+            @if let Some(running) = input.cycles.running { dt { "Running" } dd { "A cycle that began " (time(Some(running))) " has not ended." } }
             // What a cycle does in this moment, which no page can hold.
             dt #progress-name hidden { "In this moment" } dd #progress aria-live="off" hidden {}
             @if let Some(manifest) = manifest {
                 dt { "Snapshot" } dd { (manifest.number) }
                 dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }
             }
-            @if let Some(space) = facts.space { dt { "Disk" } dd { (size(space.free)) " free of " (size(space.total)) } }
+            @if let Some(space) = input.space { dt { "Disk" } dd { (size(space.free)) " free of " (size(space.total)) } }
             dt { "Software" } dd { (env!("CARGO_PKG_NAME")) " " (env!("CARGO_PKG_VERSION")) }
-            @if let Some(operator) = facts.operator { dt { "Run by" } dd { (operator) } }
-            @if let Some(contact) = facts.contact { dt { "Contact" } dd { (contact) } }
+            @if let Some(operator) = input.operator { dt { "Run by" } dd { (operator) } }
+            @if let Some(contact) = input.contact { dt { "Contact" } dd { (contact) } }
         }
     }
 }
 
-fn counts(facts: &Facts<'_>) -> Markup {
+fn counts(input: &StatusInput<'_>) -> Markup {
     html! {
         dl {
-            dt { "Published" } dd { (facts.releases.len()) " package versions" }
-            dt { "Excluded by rule" } dd { (facts.count(|s| s.excluded.len())) }
-            dt { "Failed" } dd { (plural(facts.count(|s| s.failed.len()), "package version")) " and " (plural(facts.count(|s| usize::from(s.error.is_some())), "whole source")) }
-            dt { "Diverged" } dd { (facts.count(|s| s.diverged.len())) " (upstream would change them; the published bytes stay)" }
-            @if !facts.cycles.damaged.is_empty() { dt { "Damaged" } dd { (plural(facts.cycles.damaged.len(), "archive")) } }
-            dt { "Gaps" } dd { (facts.report.gaps.len()) " (required by metapackages, provided by no source)" }
+            dt { "Published" } dd { (input.releases.len()) " package versions" }
+            dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) }
+            dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) " and " (plural(input.count(|s| usize::from(s.error.is_some())), "whole source")) }
+            dt { "Diverged" } dd { (input.count(|s| s.diverged.len())) " (upstream would change them; the published bytes stay)" }
+            @if !input.cycles.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.cycles.damaged.len(), "archive")) } }
+            dt { "Gaps" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
         }
     }
 }
 
-fn sources(facts: &Facts<'_>) -> Markup {
+fn sources(input: &StatusInput<'_>) -> Markup {
     html! {
         table {
             caption { "Counts are of refs and the packages in them." }
             thead { tr { th scope="col" { "Source" } th scope="col" { "Newest" } th scope="col" { "State" } th scope="col" { "Published" } th scope="col" { "Excluded" } th scope="col" { "Failed" } } }
             tbody {
-                @for (name, report) in &facts.report.sources {
+                @for (name, report) in &input.report.sources {
                     tr {
                         th scope="row" { (name) }
                         td { (newest_ref(report).unwrap_or("–")) }
@@ -127,9 +127,9 @@ fn sources(facts: &Facts<'_>) -> Markup {
     }
 }
 
-fn problems(facts: &Facts<'_>) -> Markup {
-    let failed: Vec<_> = facts.report.sources.values().flat_map(|s| &s.failed).collect();
-    let damaged = &facts.cycles.damaged;
+fn problems(input: &StatusInput<'_>) -> Markup {
+    let failed: Vec<_> = input.report.sources.values().flat_map(|s| &s.failed).collect();
+    let damaged = &input.cycles.damaged;
     html! {
         @if !damaged.is_empty() {
             section aria-labelledby="damaged" {
@@ -149,11 +149,11 @@ fn problems(facts: &Facts<'_>) -> Markup {
                 (more(failed.len()))
             }
         }
-        @if !facts.report.gaps.is_empty() {
+        @if !input.report.gaps.is_empty() {
             section aria-labelledby="gaps" {
                 h2 #gaps { "Gaps" }
-                ul.lines { @for gap in facts.report.gaps.iter().take(SPELT_OUT) { li { (gap) } } }
-                (more(facts.report.gaps.len()))
+                ul.lines { @for gap in input.report.gaps.iter().take(SPELT_OUT) { li { (gap) } } }
+                (more(input.report.gaps.len()))
             }
         }
     }

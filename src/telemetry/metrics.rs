@@ -16,7 +16,7 @@ use super::http_metrics::Http;
 use super::register::gauges;
 use super::repository_metrics::{Mirror, seconds};
 use super::tally::Tally;
-use crate::status::Figures;
+use crate::status::MetricValues;
 use crate::store::ScrubState;
 
 /// The form of [`Metrics::encode`].
@@ -31,12 +31,12 @@ struct All {
     http: Http,
     mirror: Mirror,
     /// Held while figures are replaced or read, so that nobody reads half of them.
-    told: Mutex<Vec<(String, Figures)>>,
+    told: Mutex<Vec<(String, MetricValues)>>,
     volume: PathBuf,
 }
 
 impl Metrics {
-    /// Figures that are all zero; `volume` is where free space is measured.
+    /// MetricValues that are all zero; `volume` is where free space is measured.
     ///
     /// # Errors
     /// None that depends on anything but this file.
@@ -85,7 +85,7 @@ impl Metrics {
     }
 
     /// Replaces what is known of the repositories, each with its name.
-    pub fn tell(&self, repositories: Vec<(String, Figures)>) {
+    pub fn tell(&self, repositories: Vec<(String, MetricValues)>) {
         *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = repositories;
     }
 

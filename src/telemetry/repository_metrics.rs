@@ -4,10 +4,14 @@ use jiff::Timestamp;
 use prometheus::{Gauge, GaugeVec, Registry};
 
 use super::register::{gauge, gauges};
-use crate::status::{Figures, STATES};
+use crate::status::{MetricValues, STATES};
 
 /// A figure of each repository: its name, what it is, and how it is told from what is known now; left out when unknown.
-type Of = (&'static str, &'static str, fn(&Figures, Timestamp) -> Option<f64>);
+type Of = (
+    &'static str,
+    &'static str,
+    fn(&MetricValues, Timestamp) -> Option<f64>,
+);
 
 const OF_REPOSITORIES: [Of; 18] = [
     (
@@ -171,7 +175,7 @@ impl Mirror {
     }
 
     /// Replaces what is said of the repositories.
-    pub(super) fn set(&self, repositories: &[(String, Figures)], now: Timestamp) {
+    pub(super) fn set(&self, repositories: &[(String, MetricValues)], now: Timestamp) {
         for (gauges, (_, _, of)) in self.of_repositories.iter().zip(OF_REPOSITORIES) {
             gauges.reset();
             for (name, figures) in repositories {
