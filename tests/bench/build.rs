@@ -126,7 +126,7 @@ fn releases(world: &World, runs: usize, tag: fn(&World, usize)) -> Vec<Measured>
 
 /// A first cycle that downloads everything from a real git server over loopback.
 fn fetch(world: &World) -> Measured {
-    let server = support::http::Server::start(world.upstreams());
+    let server = support::git_server::GitServer::start(world.upstreams());
     world.rewrite(&server.url(""));
     world.empty();
     let measured = measure(&mut world.mirror("build"));

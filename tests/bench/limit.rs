@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sha2::Digest as _;
 
 use crate::measure::{Measured, Table};
-use crate::support::lab::run;
+use crate::support::run;
 use crate::upstreams::World;
 
 /// The parts of the limit.

@@ -1,10 +1,9 @@
 //! What a process costs, as the kernel counts it.
 
+use crate::support::http::get;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use crate::support::lab::get;
 
 /// The cost of one process.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,10 +1,9 @@
 //! Upstreams of Magento's shape for machines without the real ones, made by `git fast-import`.
 
+use crate::support::run;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-use crate::support::lab::run;
 
 /// How large an upstream is.
 #[derive(Clone, Copy)]

@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::measure::{Measured, measure};
-use crate::support::lab::{Lab, free_port, run};
+use crate::support::env::TestEnv;
+use crate::support::{free_port, run};
 use crate::synthetic::{self, Scale};
 
 /// The prefix of the URLs of the recipe.
@@ -18,7 +19,7 @@ enum Kind {
 }
 
 pub struct World {
-    lab: Lab,
+    env: TestEnv,
     pub port: u16,
     kind: Kind,
 }
@@ -56,7 +57,7 @@ impl World {
 
     fn new(kind: Kind) -> Self {
         Self {
-            lab: Lab::new(),
+            env: TestEnv::new(),
             port: free_port(),
             kind,
         }
@@ -64,7 +65,7 @@ impl World {
 
     /// The folder of the upstreams.
     pub fn upstreams(&self) -> &Path {
-        Box::leak(self.lab.path("git").into_boxed_path())
+        Box::leak(self.env.path("git").into_boxed_path())
     }
 
     /// Their URL without a network.
@@ -78,16 +79,16 @@ impl World {
             Kind::Real => ("magento", "https://github.com/mage-os/"),
             Kind::Synthetic(_) => ("./recipe.yaml", "https://git.example/"),
         };
-        self.lab.write(
+        self.env.write(
             "recipe.yaml",
             "sources:\n  - {name: modules, git: 'https://git.example/modules.git', packages: [{each: app/code/Acme}]}\n",
         );
         // Without compression: it comes after the publication.
-        self.lab.write(
+        self.env.write(
             "mirror.yaml",
             &format!(
                 "data: '{}'\nserve: {{listen: ['127.0.0.1:{port}'], compression: none}}\nrepositories:\n  - {{name: bench, url: 'http://127.0.0.1:{port}/', recipe: {recipe}}}\ngit: {{connect_timeout: 2s, rewrite: {{'{prefix}': '{to}'}}}}\n",
-                self.lab.path("data").display(),
+                self.env.path("data").display(),
                 port = self.port,
             ),
         );
@@ -98,14 +99,14 @@ impl World {
         mirror
             .arg(command)
             .arg("--config")
-            .arg(self.lab.path("mirror.yaml"));
+            .arg(self.env.path("mirror.yaml"));
         mirror.env_remove("RUST_LOG");
         mirror
     }
 
     /// Removes everything that was built and fetched.
     pub fn empty(&self) {
-        let data = self.lab.path("data");
+        let data = self.env.path("data");
         if data.exists() {
             std::fs::remove_dir_all(data).expect("removed");
         }
@@ -119,7 +120,7 @@ impl World {
 
     /// The folder of the repository on the volume.
     pub fn repository(&self) -> PathBuf {
-        self.lab.path("data/bench")
+        self.env.path("data/bench")
     }
 
     fn ledger(&self) -> Vec<Value> {

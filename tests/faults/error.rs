@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::fixture::{Fixture, Verdict, told};
 use crate::oracle::Answers;
-use crate::world::{Verdict, World, told};
 use crate::{Figures, trace};
 
 const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EINTR", "EMFILE"];
@@ -11,9 +11,9 @@ const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EINTR", "EMFILE"];
 /// `most` errors in all, then short writes.
 pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
-    let mut world = World::published(binary, &["1.0.0", "1.1.0"]);
-    world.release("1.2.0");
-    let whole = World::published(binary, &["1.0.0", "1.1.0", "1.2.0"]);
+    let mut fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
+    fixture.release("1.2.0");
+    let whole = Fixture::published(binary, &["1.0.0", "1.1.0", "1.2.0"]);
     let expected = whole
         .observe()?
         .lasting
@@ -31,14 +31,14 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
             if figures.faults >= most - short {
                 break;
             }
-            world.restore();
-            let output = trace::cycle(&world, call, &format!("error={error}"), n);
-            let injected = trace::injected(&world);
+            fixture.restore();
+            let output = trace::cycle(&fixture, call, &format!("error={error}"), n);
+            let injected = trace::injected(&fixture);
             if injected.is_empty() {
                 continue;
             }
             next.push((call, error, n + 1));
-            let volume = world.data().display().to_string();
+            let volume = fixture.data().display().to_string();
             if !injected.iter().any(|line| line.contains(&volume)) {
                 figures.count("elsewhere", 1);
                 continue;
@@ -59,7 +59,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
                     at()
                 ));
             }
-            judge(&mut world, &output, expected).map_err(|e| format!("{e}\n{}", at()))?;
+            judge(&mut fixture, &output, expected).map_err(|e| format!("{e}\n{}", at()))?;
         }
         open = next;
     }
@@ -70,11 +70,11 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
 }
 
 /// Either the cycle says in its exit code and its log that something went wrong, or everything is published.
-fn judge(world: &mut World, output: &std::process::Output, expected: usize) -> Verdict {
-    let before = world.oracle.clone();
+fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) -> Verdict {
+    let before = fixture.oracle.clone();
     match output.status.code() {
         Some(0) => {
-            let answers = world.observe()?;
+            let answers = fixture.observe()?;
             let zips = answers
                 .lasting
                 .keys()
@@ -89,30 +89,30 @@ fn judge(world: &mut World, output: &std::process::Output, expected: usize) -> V
         Some(1 | 2) if String::from_utf8_lossy(&output.stderr).contains("rror") => {}
         _ => return Err("unreported: no exit code or no message".into()),
     }
-    world.recover()?;
-    world.oracle = before;
+    fixture.recover()?;
+    fixture.oracle = before;
     Ok(())
 }
 
 /// The limit of a file's size makes the kernel write a part, then refuse: no tracer can do that.
 pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
-    let mut world = World::new(binary);
+    let mut fixture = Fixture::new(binary);
     ["1.0.0", "1.1.0", "1.2.0"]
         .iter()
-        .for_each(|tag| world.release(tag));
-    std::fs::create_dir(world.data()).expect("a folder");
-    world.save();
+        .for_each(|tag| fixture.release(tag));
+    std::fs::create_dir(fixture.data()).expect("a folder");
+    fixture.save();
     let (mut limit, step) = (1, 12_000 / most.max(1) + 1);
     for _ in 0..most {
-        world.restore();
+        fixture.restore();
         let mut shell = std::process::Command::new("sh");
         shell.args([
             "-c",
             "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"",
             &limit.to_string(),
         ]);
-        let output = world.mirror_below(shell, "build").output().expect("sh starts");
+        let output = fixture.mirror_below(shell, "build").output().expect("sh starts");
         if output.status.code() != Some(0) {
             figures.faults += 1;
             if !String::from_utf8_lossy(&output.stderr).contains("rror") {
@@ -121,10 +121,10 @@ pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
                     told(&output)
                 ));
             }
-            world
+            fixture
                 .complete()
                 .map_err(|e| format!("after a file size limit of {limit}: {e}"))?;
-            world.oracle = crate::oracle::Oracle::default();
+            fixture.oracle = crate::oracle::Oracle::default();
         }
         limit += step;
     }
@@ -132,7 +132,7 @@ pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
 }
 
 /// For other classes: everything that a server shows, asked in full.
-pub fn still_served(world: &World) -> Verdict {
-    let answers = Answers::of(world.port)?;
-    world.oracle.require(&answers)
+pub fn still_served(fixture: &Fixture) -> Verdict {
+    let answers = Answers::of(fixture.port)?;
+    fixture.oracle.require(&answers)
 }

@@ -6,33 +6,33 @@ use std::path::{Path, PathBuf};
 use mirror::util::digest::Sha256;
 
 use crate::Figures;
+use crate::fixture::{Fixture, Verdict};
 use crate::oracle;
-use crate::world::{Verdict, World};
 
 pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
-    let mut world = World::new(binary);
+    let mut fixture = Fixture::new(binary);
     // Every digest that a path was ever answered with: after the loss of a snapshot the one before is right.
     let mut known: BTreeMap<String, BTreeSet<Sha256>> = BTreeMap::new();
     for tag in ["1.0.0", "1.1.0", "1.2.0"] {
-        world.release(tag);
-        world.complete()?;
-        let answers = world.observe()?;
+        fixture.release(tag);
+        fixture.complete()?;
+        let answers = fixture.observe()?;
         for (path, sha256) in answers.lasting.into_iter().chain(answers.moving) {
             known.entry(path).or_default().insert(sha256);
         }
     }
-    world.save();
+    fixture.save();
     let mut files = Vec::new();
-    list(world.data(), &mut files);
+    list(fixture.data(), &mut files);
     for n in 0..most {
-        world.restore();
+        fixture.restore();
         let file = &files[n % files.len()];
         let what = damage(file, n);
         figures.faults += 1;
         // Every fourth time a writer looks at the volume first: it must not make it worse.
         if n.is_multiple_of(4) {
-            let output = world.mirror("build").output().expect("mirror starts");
+            let output = fixture.mirror("build").output().expect("mirror starts");
             figures.count(
                 "refused by a writer",
                 usize::from(output.status.code() != Some(0)),
@@ -41,14 +41,14 @@ pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
         let at = || {
             format!(
                 "{what} of {}",
-                file.strip_prefix(world.data()).unwrap_or(file).display()
+                file.strip_prefix(fixture.data()).unwrap_or(file).display()
             )
         };
-        match world.serve_at_all() {
+        match fixture.serve_at_all() {
             Err(_) => figures.count("refused by a server", 1),
             Ok((server, _)) => {
                 for (path, digests) in &known {
-                    match oracle::below(world.port, path) {
+                    match oracle::below(fixture.port, path) {
                         Some((200, body)) if digests.contains(&Sha256::digest(&body)) => {
                             figures.count("right answers", 1)
                         }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::run;
-use crate::world::{Verdict, World, copy, told};
+use crate::fixture::{Fixture, Verdict, copy, told};
+use crate::support::run;
 use crate::{Figures, error};
 
 /// A file system that is unmounted when it goes out of scope.
@@ -20,8 +20,8 @@ const PAGE: u64 = 4096;
 
 pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
-    let mut world = World::published(binary, &["1.0.0", "1.1.0"]);
-    let (template, mount) = (world.path("template"), world.path("small"));
+    let mut fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
+    let (template, mount) = (fixture.path("template"), fixture.path("small"));
     std::fs::create_dir(&mount).expect("a folder");
     let mut tmpfs = Command::new("mount");
     tmpfs
@@ -33,9 +33,9 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
         ));
     }
     let mounted = Mounted(mount.clone());
-    world.move_data(mount.clone());
+    fixture.move_data(mount.clone());
     // So much that half of the sizes are too small.
-    (0..most.div_ceil(16)).for_each(|patch| world.release(&format!("1.2.{patch}")));
+    (0..most.div_ceil(16)).for_each(|patch| fixture.release(&format!("1.2.{patch}")));
     copy(&template, &mount);
     let used = run(Command::new("stat").args(["-f", "-c", "%b %f %c %d"]).arg(&mount));
     let used: Vec<u64> = used
@@ -56,11 +56,11 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
         } else {
             remount(format!("nr_inodes={}", inodes + spare));
         }
-        let before = world.oracle.clone();
-        let server = world.serve()?;
-        let output = world.mirror("build").output().expect("mirror starts");
+        let before = fixture.oracle.clone();
+        let server = fixture.serve()?;
+        let output = fixture.mirror("build").output().expect("mirror starts");
         let at = |e: String| format!("{spare} spare, {}: {e}", told(&output));
-        error::still_served(&world).map_err(at)?;
+        error::still_served(&fixture).map_err(at)?;
         drop(server);
         if output.status.code() != Some(0) {
             figures.faults += 1;
@@ -71,8 +71,8 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
             figures.count("sizes with room enough", 1);
         }
         remount("size=64m,nr_inodes=100000".into());
-        world.recover().map_err(at)?;
-        world.oracle = before;
+        fixture.recover().map_err(at)?;
+        fixture.oracle = before;
     }
     figures.count("sizes tried", most);
     drop(mounted);

@@ -5,15 +5,15 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::fixture::{Fixture, Verdict};
 use crate::oracle::{self, Answers};
-use crate::world::{Verdict, World};
 use crate::{Figures, trace};
 
 /// At each mutating call of cycles in several situations, `most` kills in all.
 pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     for (situation, prepare) in SITUATIONS.iter().enumerate() {
-        let mut world = prepare(binary);
+        let mut fixture = prepare(binary);
         // The same share for each situation, and what one leaves over to the next.
         let share = (most - figures.faults).div_ceil(SITUATIONS.len() - situation);
         let until = figures.faults + share;
@@ -24,7 +24,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
                 if figures.faults >= until {
                     break;
                 }
-                if kill(&mut world, call, n, &mut figures)? {
+                if kill(&mut fixture, call, n, &mut figures)? {
                     next.push((call, n + 1));
                 }
             }
@@ -34,60 +34,60 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     Ok(figures)
 }
 
-const SITUATIONS: [fn(&Path) -> World; 4] = [
+const SITUATIONS: [fn(&Path) -> Fixture; 4] = [
     |binary| {
-        let world = World::published(binary, &["1.0.0", "1.1.0"]);
-        world.release("1.2.0");
-        world.release("1.2.1");
-        world
+        let fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
+        fixture.release("1.2.0");
+        fixture.release("1.2.1");
+        fixture
     },
     |binary| {
-        let world = World::new(binary);
-        std::fs::create_dir(world.data()).expect("a folder");
-        world.save();
-        world.release("1.0.0");
-        world.release("1.1.0");
-        world
+        let fixture = Fixture::new(binary);
+        std::fs::create_dir(fixture.data()).expect("a folder");
+        fixture.save();
+        fixture.release("1.0.0");
+        fixture.release("1.1.0");
+        fixture
     },
-    // Upstream rewrote a release and deleted one.
+    // WorkTree rewrote a release and deleted one.
     |binary| {
-        let world = World::published(binary, &["1.0.0", "1.1.0"]);
-        world
+        let fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
+        fixture
             .modules
             .write("app/a/code.php", "other bytes")
             .release("1.1.0");
-        world.tool.git(&["tag", "-d", "1.0.0"]);
-        world.release("2.0.0");
-        world
+        fixture.tool.git(&["tag", "-d", "1.0.0"]);
+        fixture.release("2.0.0");
+        fixture
     },
     // A cycle with many calls of each kind.
     |binary| {
-        let world = World::published(binary, &["1.0.0"]);
-        (0..8).for_each(|patch| world.release(&format!("1.1.{patch}")));
-        world
+        let fixture = Fixture::published(binary, &["1.0.0"]);
+        (0..8).for_each(|patch| fixture.release(&format!("1.1.{patch}")));
+        fixture
     },
 ];
 
 /// Kills a cycle at the `n`-th `call` of a thread, every other time again while it recovers; answers whether the call was
 /// reached.
-fn kill(world: &mut World, call: &str, n: usize, figures: &mut Figures) -> Verdict<bool> {
-    world.restore();
-    let before = world.oracle.clone();
-    let output = trace::cycle(world, call, "signal=KILL", n);
+fn kill(fixture: &mut Fixture, call: &str, n: usize, figures: &mut Figures) -> Verdict<bool> {
+    fixture.restore();
+    let before = fixture.oracle.clone();
+    let output = trace::cycle(fixture, call, "signal=KILL", n);
     if !trace::was_killed(&output) {
         return Ok(false);
     }
     figures.faults += 1;
     if figures.faults.is_multiple_of(2) {
         let again = trace::MUTATING[figures.faults / 2 % trace::MUTATING.len()];
-        let output = trace::cycle(world, again, "signal=KILL", n / 2 + 1);
+        let output = trace::cycle(fixture, again, "signal=KILL", n / 2 + 1);
         figures.count("twice in a row", usize::from(trace::was_killed(&output)));
     }
-    world
+    fixture
         .recover()
         .map_err(|e| format!("killed at {call} number {n}: {e}"))?;
     // The next kill starts from the template, where later releases are not published yet.
-    world.oracle = before;
+    fixture.oracle = before;
     Ok(true)
 }
 
@@ -99,14 +99,14 @@ pub fn at_random(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut round = 0;
     while figures.faults < most {
         round += 1;
-        let mut world = World::published(binary, &["1.0.0"]);
+        let mut fixture = Fixture::published(binary, &["1.0.0"]);
         for tag in 0..20 {
-            world.release(&format!("2.{round}.{tag}"));
-            let server = world.serve()?;
-            let (stop, port, oracle) = (AtomicBool::new(false), world.port, world.oracle.clone());
+            fixture.release(&format!("2.{round}.{tag}"));
+            let server = fixture.serve()?;
+            let (stop, port, oracle) = (AtomicBool::new(false), fixture.port, fixture.oracle.clone());
             let (started, wrong) = std::thread::scope(|scope| {
                 let client = scope.spawn(|| ask(port, &oracle, &stop, &asked));
-                let mut build = world
+                let mut build = fixture
                     .mirror("build")
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
@@ -127,14 +127,14 @@ pub fn at_random(binary: &Path, most: usize) -> Verdict<Figures> {
                 return Err(wrong);
             }
             figures.faults += 2;
-            let again = world.serve().map_err(|e| format!("after the kill: {e}"))?;
+            let again = fixture.serve().map_err(|e| format!("after the kill: {e}"))?;
             slowest = slowest.max(again.ready_after);
-            let answers = Answers::of(world.port).map_err(|e| format!("after the kill: {e}"))?;
-            world.oracle.require(&answers)?;
-            world.oracle.admit(&answers)?;
+            let answers = Answers::of(fixture.port).map_err(|e| format!("after the kill: {e}"))?;
+            fixture.oracle.require(&answers)?;
+            fixture.oracle.admit(&answers)?;
             drop(again);
             if tag % 4 == 3 {
-                world.complete()?;
+                fixture.complete()?;
             }
         }
     }

@@ -14,6 +14,7 @@ mod support;
 
 mod disk;
 mod error;
+mod fixture;
 mod flip;
 mod full;
 mod kill;
@@ -23,15 +24,13 @@ mod property;
 mod race;
 mod seeded;
 mod trace;
-mod world;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use support::lab;
-use world::Verdict;
+use fixture::Verdict;
 
 /// What a class did.
 #[derive(Debug, Default)]

@@ -1,16 +1,14 @@
 //! What was ever answered with 200: it never changes and never shrinks.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use mirror::util::digest::{Sha1, Sha256};
 use serde_json::Value;
 
-use crate::world::Verdict;
+use crate::fixture::Verdict;
+use crate::support::http::try_get;
 
-/// The path of the repository in the lab.
+/// The path of the repository in the env.
 const BASE: &str = "/mirror/";
 
 /// Digests by path below the base, of what must not change: archives, and metadata that is named by its digest.
@@ -108,7 +106,7 @@ impl Answers {
 }
 
 fn body(port: u16, path: &str) -> Verdict<Vec<u8>> {
-    match get(port, &format!("{BASE}{path}")) {
+    match below(port, path) {
         Some((200, body)) => Ok(body),
         Some((status, _)) => Err(format!("the metadata names {path}, which is answered {status}")),
         None => Err(format!("no answer for {path}")),
@@ -116,35 +114,10 @@ fn body(port: u16, path: &str) -> Verdict<Vec<u8>> {
 }
 
 pub fn status(port: u16, path: &str) -> Option<u16> {
-    get(port, path).map(|(status, _)| status)
+    try_get(port, path).map(|response| response.status)
 }
 
 /// What is answered for a path below the base.
 pub fn below(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
-    get(port, &format!("{BASE}{path}"))
-}
-
-/// Status and body; `None` where there is no whole answer, since the server may be killed at any instant.
-fn get(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .ok()?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).ok()?;
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&bytes[..end]).ok()?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let length = head.lines().find_map(|line| {
-        line.to_ascii_lowercase()
-            .strip_prefix("content-length: ")?
-            .trim()
-            .parse::<usize>()
-            .ok()
-    });
-    let body = bytes[end + 4..].to_vec();
-    (length.is_none_or(|length| length == body.len())).then_some((status, body))
+    try_get(port, &format!("{BASE}{path}")).map(|response| (response.status, response.body))
 }

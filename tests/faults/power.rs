@@ -10,10 +10,10 @@ use std::process::Command;
 
 use crate::Figures;
 use crate::disk::{Disk, Event, torn};
+use crate::fixture::{Fixture, Verdict, told};
 use crate::full::Mounted;
-use crate::lab::run;
 use crate::oracle::Oracle;
-use crate::world::{Verdict, World, told};
+use crate::support::run;
 
 struct FileSystem {
     name: &'static str,
@@ -61,8 +61,8 @@ impl From<String> for Stop {
 }
 
 fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Result<(), Stop> {
-    let mut world = World::new(binary);
-    let (fuse, mount) = (world.path("fuse"), world.path("mount"));
+    let mut fixture = Fixture::new(binary);
+    let (fuse, mount) = (fixture.path("fuse"), fixture.path("mount"));
     std::fs::create_dir(&fuse).expect("a folder");
     std::fs::create_dir(&mount).expect("a folder");
     let disk = Disk::new(fs.size);
@@ -81,7 +81,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
         )));
     }
     attach(&image, &mount).map_err(Stop::Cannot)?;
-    world.move_data(mount.join("data"));
+    fixture.move_data(mount.join("data"));
     let mounted = Mounted(mount.clone());
     run(&mut Command::new("sync"));
     let (start, base) = {
@@ -90,15 +90,15 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
     };
     let mut acknowledged = vec![(start, Oracle::default())];
     for tag in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
-        world.release(tag);
-        let output = world.mirror("build").output().expect("mirror starts");
+        fixture.release(tag);
+        let output = fixture.mirror("build").output().expect("mirror starts");
         if output.status.code() != Some(0) {
             return Err(Stop::Wrong(told(&output)));
         }
         let at = disk.lock().log.len();
-        let answers = world.observe()?;
-        world.oracle.admit(&answers)?;
-        acknowledged.push((at, world.oracle.clone()));
+        let answers = fixture.observe()?;
+        fixture.oracle.admit(&answers)?;
+        acknowledged.push((at, fixture.oracle.clone()));
     }
     drop(mounted);
     detach(&mount);
@@ -129,10 +129,10 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
             .rev()
             .find(|(at, _)| *at <= cut)
             .map(|(_, oracle)| oracle.clone());
-        world.oracle = oracle.unwrap_or_default();
+        fixture.oracle = oracle.unwrap_or_default();
         attach(&image, &mount).map_err(|e| Stop::Wrong(format!("the file system did not recover: {e}")))?;
         let mounted = Mounted(mount.clone());
-        let verdict = world.recover();
+        let verdict = fixture.recover();
         drop(mounted);
         detach(&mount);
         verdict.map_err(|e| format!("power lost at write {cut} of {last}, flushed until {flushed}: {e}"))?;
@@ -211,8 +211,8 @@ fn detach(mount: &Path) {
 /// On these file systems any later sync makes names durable, too, so a missing sync of a folder does not show in a state.
 /// So it is asked for by its system call: whatever becomes public is followed by one of its folder.
 fn names_are_synced(binary: &Path) -> Verdict {
-    let world = World::published(binary, &["1.0.0"]);
-    world.release("1.1.0");
+    let fixture = Fixture::published(binary, &["1.0.0"]);
+    fixture.release("1.1.0");
     let mut strace = Command::new("strace");
     let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat";
     strace
@@ -228,16 +228,16 @@ fn names_are_synced(binary: &Path) -> Verdict {
             calls,
             "-o",
         ])
-        .arg(world.path("trace"));
-    let output = world
+        .arg(fixture.path("trace"));
+    let output = fixture
         .mirror_below(strace, "build")
         .output()
         .expect("strace starts");
     if output.status.code() != Some(0) {
         return Err(told(&output));
     }
-    let trace = std::fs::read_to_string(world.path("trace")).expect("a trace");
-    let repository = world.data().join("acme");
+    let trace = std::fs::read_to_string(fixture.path("trace")).expect("a trace");
+    let repository = fixture.data().join("acme");
     let mut open = std::collections::BTreeMap::new();
     for line in trace.lines().filter(|line| line.ends_with("= 0")) {
         if line.contains("sync(") {

@@ -14,7 +14,7 @@ use mirror::util::digest::{Sha1, Sha256};
 use serde_json::Value;
 
 use crate::Figures;
-use crate::world::{Verdict, World, told};
+use crate::fixture::{Fixture, Verdict, told};
 
 pub fn sequences(binary: &Path, most: usize) -> Verdict<Figures> {
     let first = std::env::var("FAULTS_SEED")
@@ -22,9 +22,9 @@ pub fn sequences(binary: &Path, most: usize) -> Verdict<Figures> {
         .and_then(|s| s.parse().ok())
         .unwrap_or(1);
     let mut figures = Figures::default();
-    let world = World::new(binary);
+    let fixture = Fixture::new(binary);
     for seed in first..first + most as u64 {
-        let mut sequence = Sequence::new(&world, seed);
+        let mut sequence = Sequence::new(&fixture, seed);
         sequence
             .run()
             .map_err(|e| format!("seed {seed}, after {:?}: {e}", sequence.done))?;
@@ -37,8 +37,8 @@ pub fn sequences(binary: &Path, most: usize) -> Verdict<Figures> {
 }
 
 struct Sequence<'a> {
-    world: &'a World,
-    upstream: Upstream,
+    fixture: &'a Fixture,
+    upstream: WorkTree,
     rng: Rng,
     /// Archives that were ever published.
     known: BTreeMap<String, Sha256>,
@@ -49,11 +49,11 @@ struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
-    fn new(world: &'a World, seed: u64) -> Self {
-        let _ = std::fs::remove_dir_all(world.data());
+    fn new(fixture: &'a Fixture, seed: u64) -> Self {
+        let _ = std::fs::remove_dir_all(fixture.data());
         Self {
-            world,
-            upstream: Upstream::new(&world.modules.folder, &world.tool.folder),
+            fixture,
+            upstream: WorkTree::new(&fixture.modules.path, &fixture.tool.path),
             rng: Rng::with_seed(seed),
             known: BTreeMap::new(),
             done: Vec::new(),
@@ -68,12 +68,12 @@ impl<'a> Sequence<'a> {
             match self.rng.u8(0..12) {
                 0..=2 => self.change("new", |up, rng| up.tag(rng, false)),
                 3 => self.change("move", |up, rng| up.tag(rng, true)),
-                4 => self.change("delete", Upstream::delete),
+                4 => self.change("delete", WorkTree::delete),
                 5 => self.change("re-create", |up, rng| {
                     up.delete(rng);
                     up.tag(rng, true);
                 }),
-                6 => self.change("rewrite", Upstream::rewrite),
+                6 => self.change("rewrite", WorkTree::rewrite),
                 7 => self.change("empty", |up, _| up.empty()),
                 8..=9 => self.cycle()?,
                 _ => self.killed_cycle()?,
@@ -81,13 +81,13 @@ impl<'a> Sequence<'a> {
         }
         self.cycle()?;
         // The same again finds nothing to do.
-        let before = tree(&self.world.data().join("acme"));
+        let before = tree(&self.fixture.data().join("acme"));
         self.cycle()?;
-        if before != tree(&self.world.data().join("acme")) {
+        if before != tree(&self.fixture.data().join("acme")) {
             return Err("an idle cycle changed the volume".into());
         }
         if self.seed.is_multiple_of(50) && !self.known.is_empty() {
-            let answers = self.world.observe()?;
+            let answers = self.fixture.observe()?;
             for (path, sha256) in &self.known {
                 if answers.lasting.get(path) != Some(sha256) {
                     return Err(format!("over HTTP, {path} is lost or changed"));
@@ -97,7 +97,7 @@ impl<'a> Sequence<'a> {
         Ok(())
     }
 
-    fn change(&mut self, name: &str, change: impl FnOnce(&mut Upstream, &mut Rng)) {
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut WorkTree, &mut Rng)) {
         change(&mut self.upstream, &mut self.rng);
         self.done.push(name.to_owned());
     }
@@ -105,7 +105,7 @@ impl<'a> Sequence<'a> {
     fn cycle(&mut self) -> Verdict {
         self.done.push("cycle".into());
         self.cycles += 1;
-        let output = self.world.mirror("build").output().expect("mirror starts");
+        let output = self.fixture.mirror("build").output().expect("mirror starts");
         // Nothing was ever published, or a version that moved is told: both are said by the exit code.
         if !matches!(output.status.code(), Some(0..=2)) {
             return Err(told(&output));
@@ -118,7 +118,7 @@ impl<'a> Sequence<'a> {
 
     fn killed_cycle(&mut self) -> Verdict {
         self.done.push("killed cycle".into());
-        let mut mirror = self.world.mirror("build");
+        let mut mirror = self.fixture.mirror("build");
         let mut child = mirror
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -133,7 +133,7 @@ impl<'a> Sequence<'a> {
 
     /// What is published holds everything that was, unchanged.
     fn look(&mut self) -> Verdict {
-        let now = shelf(&self.world.data().join("acme"))?;
+        let now = shelf(&self.fixture.data().join("acme"))?;
         for (path, sha256) in &self.known {
             match now.get(path) {
                 Some(now) if now == sha256 => {}
@@ -213,12 +213,12 @@ fn tree(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Two repositories whose tags come and go, changed in this process, since starting git takes longer than a cycle.
-struct Upstream {
+struct WorkTree {
     repositories: [Repository; 2],
     content: u64,
 }
 
-impl Upstream {
+impl WorkTree {
     fn new(modules: &Path, tool: &Path) -> Self {
         let make = |folder: &Path| {
             let _ = std::fs::remove_dir_all(folder);

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::run;
-use crate::world::Verdict;
+use crate::fixture::Verdict;
+use crate::support::run;
 use crate::{Figures, error, flip, kill, power, property};
 
 struct Bug {

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 /// System calls that change a volume, or make a change last.
 pub const MUTATING: [&str; 26] = [
@@ -43,7 +43,7 @@ pub fn is_there() -> bool {
 }
 
 /// A cycle in which each thread's `n`-th `call` gets `what`.
-pub fn cycle(world: &World, call: &str, what: &str, n: usize) -> Output {
+pub fn cycle(fixture: &Fixture, call: &str, what: &str, n: usize) -> Output {
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-y", "-s", "200", "-e", "signal=none"])
@@ -52,8 +52,8 @@ pub fn cycle(world: &World, call: &str, what: &str, n: usize) -> Output {
         .arg("-e")
         .arg(format!("inject={call}:{what}:when={n}"))
         .arg("-o")
-        .arg(world.path("trace"));
-    world
+        .arg(fixture.path("trace"));
+    fixture
         .mirror_below(strace, "build")
         .output()
         .expect("strace starts")
@@ -65,8 +65,8 @@ pub fn was_killed(output: &Output) -> bool {
 }
 
 /// The calls that were given an error.
-pub fn injected(world: &World) -> Vec<String> {
-    let trace = std::fs::read(world.path("trace")).unwrap_or_default();
+pub fn injected(fixture: &Fixture) -> Vec<String> {
+    let trace = std::fs::read(fixture.path("trace")).unwrap_or_default();
     let lines = String::from_utf8_lossy(&trace).into_owned();
     lines
         .lines()

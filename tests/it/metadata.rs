@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::lab::{Lab, free_port, run};
+use crate::support::env::TestEnv;
+use crate::support::{free_port, run};
 use serde_json::Value;
 
 /// The public files of the newest snapshot in a data folder, and its number.
@@ -27,8 +28,8 @@ type Step<'a> = (&'a str, &'a dyn Fn(), &'a str, Option<&'a str>);
 
 #[test]
 fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("modules");
+    let env = TestEnv::new();
+    let upstream = env.upstream("modules");
     let write = |name: &str, version: &str, more: &str| {
         let manifest = format!(r#"{{"name": "acme/{name}", "version": "{version}"{more}}}"#);
         upstream.write(&format!("{name}/composer.json"), &manifest);
@@ -45,19 +46,19 @@ fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
         r#", "type": "metapackage", "require": {"acme/a": "1.0.0", "acme/z": "1.0.0"}"#,
     );
     upstream.release("1.0.0");
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n",
     );
-    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let configure = |more: &str| {
         let with = configuration.replace("recipe: ./recipe.yaml", &format!("recipe: ./recipe.yaml{more}"));
-        lab.write("mirror.yaml", &with);
+        env.write("mirror.yaml", &with);
         with
     };
-    lab.write("users", "");
-    lab.build(0);
-    let (mut before, _) = newest(&lab.path("data"));
+    env.write("users", "");
+    env.build(0);
+    let (mut before, _) = newest(&env.path("data"));
     let mut state = "";
     let steps: [Step<'_>; 7] = [
         ("a version", &|| write("a", "1.1.0", ""), "", Some("b")),
@@ -95,7 +96,7 @@ fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
         }
         state = configured;
         let configuration = configure(configured);
-        let archives = untouched.map(|name| lab.path(&format!("data/acme/packages/acme/{name}-1.0.0.zip")));
+        let archives = untouched.map(|name| env.path(&format!("data/acme/packages/acme/{name}-1.0.0.zip")));
         let archives = archives.filter(|archive| archive.exists());
         let hide = |hidden: bool| {
             if let Some(archive) = &archives {
@@ -110,24 +111,24 @@ fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
         };
         hide(true);
         // It is missed, but not read.
-        lab.build(i32::from(archives.is_some()));
+        env.build(i32::from(archives.is_some()));
         hide(false);
-        let (number, files) = newest(&lab.path("data"));
+        let (number, files) = newest(&env.path("data"));
         assert_eq!(number, before + 1, "{what}");
         run(Command::new("cp")
             .arg("-a")
-            .arg(lab.path("data"))
-            .arg(lab.path("anew")));
-        let snapshot = |number: u64| lab.path(&format!("anew/acme/snapshots/{number}"));
+            .arg(env.path("data"))
+            .arg(env.path("anew")));
+        let snapshot = |number: u64| env.path(&format!("anew/acme/snapshots/{number}"));
         std::fs::remove_dir_all(snapshot(number)).unwrap();
         std::fs::remove_file(snapshot(before).join("made.json")).unwrap();
-        let data = |name: &str| lab.path(name).display().to_string();
-        lab.write(
+        let data = |name: &str| env.path(name).display().to_string();
+        env.write(
             "mirror.yaml",
             &configuration.replace(&data("data"), &data("anew")),
         );
-        lab.build(0);
-        let (again, anew) = newest(&lab.path("anew"));
+        env.build(0);
+        let (again, anew) = newest(&env.path("anew"));
         assert_eq!(again, number, "{what}");
         assert_eq!(
             files.keys().collect::<Vec<_>>(),
@@ -138,11 +139,11 @@ fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
             let [text, other] = [text, &anew[path]].map(|text| String::from_utf8_lossy(text));
             assert_eq!(text, other, "{what}: {path}");
         }
-        std::fs::remove_dir_all(lab.path("anew")).unwrap();
-        lab.write("mirror.yaml", &configuration);
+        std::fs::remove_dir_all(env.path("anew")).unwrap();
+        env.write("mirror.yaml", &configuration);
         before = number;
     }
-    let (_, files) = newest(&lab.path("data"));
+    let (_, files) = newest(&env.path("data"));
     let page =
         |name: &str| String::from_utf8_lossy(&files[&format!("package/acme/{name}.html")]).into_owned();
     assert!(page("b").contains(r#"<a href="../../package/acme/c.html">"#));

@@ -1,4 +1,4 @@
-//! Upstream repositories, made by the real git.
+//! Git repositories, made by the real git.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,34 +6,109 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A bare repository named `x.git` in a folder of its own.
-pub struct Upstream {
+/// When every commit is made: 2024-05-06T07:08:09+02:00.
+pub const COMMIT_TIME: i64 = 1_714_972_089;
+
+/// Runs git, free of the user's configuration, and returns what it printed without the line end.
+pub fn git(dir: &Path, args: &[&str]) -> String {
+    git_with_input(dir, args, b"")
+}
+
+/// The same with something to read.
+pub fn git_with_input(dir: &Path, args: &[&str], input: &[u8]) -> String {
+    let mut child = Command::new("git")
+        .current_dir(dir)
+        .args(args)
+        .envs(environment())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}", super::missing("git", &error)));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+pub fn environment() -> [(&'static str, String); 8] {
+    let date = format!("{COMMIT_TIME} +0200");
+    [
+        ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
+        ("GIT_CONFIG_NOSYSTEM", "1".into()),
+        ("GIT_AUTHOR_NAME", "a".into()),
+        ("GIT_AUTHOR_EMAIL", "a@b".into()),
+        ("GIT_AUTHOR_DATE", date.clone()),
+        ("GIT_COMMITTER_NAME", "a".into()),
+        ("GIT_COMMITTER_EMAIL", "a@b".into()),
+        ("GIT_COMMITTER_DATE", date),
+    ]
+}
+
+/// A repository with a work tree.
+pub struct WorkTree {
+    pub path: PathBuf,
+}
+
+impl WorkTree {
+    pub fn init(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        git(&path, &["init", "-q", "-b", "main"]);
+        Self { path }
+    }
+
+    pub fn git(&self, args: &[&str]) -> String {
+        git(&self.path, args)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.path.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Commits all files and tags the commit.
+    pub fn release(&self, tag: &str) -> &Self {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", tag]);
+        self.git(&["tag", "-f", tag]);
+        self
+    }
+}
+
+/// A bare repository named `x.git` in a folder of its own, whose commits are made of single objects: they may hold what git
+/// would not put into a work tree.
+pub struct BareRepository {
     root: TempDir,
 }
 
 /// One file of a commit: mode, path, content (for a submodule, the commit).
 pub type File<'a> = (&'a str, &'a str, &'a str);
 
-impl Upstream {
+impl BareRepository {
     pub fn new() -> Self {
-        let upstream = Self {
-            root: tempfile::tempdir().expect("a temporary folder"),
+        let repository = Self {
+            root: tempfile::tempdir().unwrap(),
         };
         git(
-            upstream.root(),
+            repository.root(),
             &["init", "--quiet", "--bare", "--initial-branch=main", "x.git"],
-            b"",
         );
-        upstream
+        repository
     }
 
     /// With one commit per version, each changing one file of several, and a lightweight tag on it.
     pub fn with_tags(tags: &[&str]) -> Self {
-        let upstream = Self::new();
+        let repository = Self::new();
         for tag in tags {
-            upstream.release(tag);
+            repository.release(tag);
         }
-        upstream
+        repository
     }
 
     pub fn root(&self) -> &Path {
@@ -45,7 +120,7 @@ impl Upstream {
     }
 
     pub fn git(&self, args: &[&str]) -> String {
-        git(&self.path(), args, b"")
+        git(&self.path(), args)
     }
 
     /// A commit on `main` that holds exactly `files`.
@@ -54,34 +129,25 @@ impl Upstream {
         for (mode, path, content) in files {
             let id = match *mode {
                 "160000" => (*content).to_owned(),
-                _ => git(
-                    &self.path(),
-                    &["hash-object", "-w", "--stdin"],
-                    content.as_bytes(),
-                ),
+                _ => self.write_object("blob", content.as_bytes()),
             };
             tree.push_str(&format!("{mode} {id}\t{path}\n"));
         }
         self.git(&["read-tree", "--empty"]);
-        git(
+        git_with_input(
             &self.path(),
             &["update-index", "--add", "--index-info"],
             tree.as_bytes(),
         );
-        let tree = self.git(&["write-tree"]);
-        self.commit_tree(&tree)
+        self.commit_tree(&self.git(&["write-tree"]))
     }
 
     /// A commit on `main` with this tree.
     pub fn commit_tree(&self, tree: &str) -> String {
-        let parent = Command::new("git")
-            .current_dir(self.path())
-            .args(["rev-parse", "-q", "--verify", "main"])
-            .output();
-        let parent = String::from_utf8(parent.expect("git").stdout).expect("text");
+        let parent = self.git(&["for-each-ref", "--format=%(objectname)", "refs/heads/main"]);
         let mut args = vec!["commit-tree", "-m", "a change", tree];
         if !parent.is_empty() {
-            args.extend(["-p", parent.trim()]);
+            args.extend(["-p", &parent]);
         }
         let commit = self.git(&args);
         self.git(&["update-ref", "refs/heads/main", &commit]);
@@ -101,52 +167,10 @@ impl Upstream {
 
     /// Writes an object of any content, even one that git would not make.
     pub fn write_object(&self, kind: &str, content: &[u8]) -> String {
-        git(
+        git_with_input(
             &self.path(),
             &["hash-object", "-t", kind, "-w", "--stdin", "--literally"],
             content,
         )
     }
-}
-
-/// Runs git with `input`, free of the user's configuration, and returns its output without the line end.
-pub fn git(dir: &Path, args: &[&str], input: &[u8]) -> String {
-    let mut child = Command::new("git")
-        .current_dir(dir)
-        .args(args)
-        .envs(environment())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("failed to run git (is the package `git` installed?)");
-    child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(input)
-        .expect("git reads its input");
-    let output = child.wait_with_output().expect("git ends");
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .expect("git prints text")
-        .trim_end()
-        .to_owned()
-}
-
-pub fn environment() -> [(&'static str, &'static str); 8] {
-    [
-        ("GIT_CONFIG_GLOBAL", "/dev/null"),
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_AUTHOR_NAME", "A. U. Thor"),
-        ("GIT_AUTHOR_EMAIL", "author@example.com"),
-        ("GIT_AUTHOR_DATE", "1646344942 +0000"),
-        ("GIT_COMMITTER_NAME", "C. O. Mitter"),
-        ("GIT_COMMITTER_EMAIL", "committer@example.com"),
-        ("GIT_COMMITTER_DATE", "1646344942 +0100"),
-    ]
 }

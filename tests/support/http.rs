@@ -1,291 +1,169 @@
-//! A git server over http: a bridge from sockets to the real `git http-backend`, with faults on demand.
+//! The HTTP client of the tests: HTTP/1.1 written and read byte by byte, so that tests can send what no library sends.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use super::git::environment;
-
-/// How the server behaves. The default is a plain git server.
-#[derive(Clone, Default)]
-pub struct Behaviour {
-    /// The `Authorization` header to ask for.
-    pub authorization: Option<String>,
-    /// Answer everything with this status.
-    pub status: Option<u16>,
-    /// Answer everything with a web page.
-    pub web_page: bool,
-    /// Send redirects to this base URL.
-    pub redirect: Option<String>,
-    /// After so many bytes of the answer to a POST …
-    pub limit: Option<usize>,
-    /// … stay silent instead of hanging up.
-    pub stall: bool,
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    /// By names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
 }
 
-/// What the server was asked.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub line: String,
-    pub headers: HashMap<String, String>,
-}
-
-/// A running server; its listener ends with it.
-pub struct Server {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    root: PathBuf,
-    behaviour: Mutex<Behaviour>,
-    requests: Mutex<Vec<Request>>,
-    stopped: AtomicBool,
-}
-
-trait Connection: Read + Write {}
-impl<T: Read + Write> Connection for T {}
-
-impl Server {
-    /// Serves the repositories below `root`.
-    pub fn start(root: &Path) -> Self {
-        Self::listen(root, None)
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
     }
 
-    /// The same behind TLS.
-    pub fn start_tls(root: &Path, tls: Arc<rustls::ServerConfig>) -> Self {
-        Self::listen(root, Some(tls))
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body in UTF-8")
     }
 
-    fn listen(root: &Path, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared {
-            root: root.to_owned(),
-            behaviour: Mutex::default(),
-            requests: Mutex::default(),
-            stopped: AtomicBool::new(false),
-        });
-        let serving = shared.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if serving.stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (shared, tls) = (serving.clone(), tls.clone());
-                std::thread::spawn(move || {
-                    let Ok(stream) = stream else { return };
-                    // Clients hang up in the middle of things; that is what some tests are about.
-                    let _ = match tls {
-                        None => shared.serve(stream),
-                        Some(config) => {
-                            let session = rustls::ServerConnection::new(config).expect("a TLS session");
-                            shared.serve(rustls::StreamOwned::new(session, stream))
-                        }
-                    };
-                });
-            }
-        });
-        Self { address, shared }
+    pub fn into_text(self) -> String {
+        String::from_utf8(self.body).expect("a body in UTF-8")
     }
 
-    /// The URL of a repository below the root.
-    pub fn url(&self, repository: &str) -> String {
-        format!("http://{}/{repository}", self.address)
-    }
-
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
-    pub fn behave(&self, behaviour: Behaviour) {
-        *self.shared.behaviour.lock().expect("no panic") = behaviour;
-    }
-
-    /// The requests since the last call.
-    pub fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.shared.requests.lock().expect("no panic"))
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("a body in JSON")
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
-    }
-}
+/// One connection.
+pub struct Client(pub BufReader<TcpStream>);
 
-impl Shared {
-    fn serve(&self, stream: impl Connection) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        let Some(request) = read_request(&mut stream)? else {
-            return Ok(());
-        };
-        let length = request
-            .headers
-            .get("content-length")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body)?;
-        self.requests.lock().expect("no panic").push(request.clone());
-        let behaviour = self.behaviour.lock().expect("no panic").clone();
-        self.answer(stream.get_mut(), &request, &body, &behaviour)
+impl Client {
+    pub fn connect(address: SocketAddr, read_timeout: Duration) -> Self {
+        let stream = TcpStream::connect(address).expect("a listening server");
+        stream
+            .set_read_timeout(Some(read_timeout))
+            .expect("a socket option");
+        Self(BufReader::new(stream))
     }
 
-    fn answer(
-        &self,
-        to: &mut dyn Connection,
-        request: &Request,
-        body: &[u8],
-        behaviour: &Behaviour,
-    ) -> std::io::Result<()> {
-        let target = request.line.split(' ').nth(1).unwrap_or("/");
-        if behaviour.stall && behaviour.limit.is_none() {
-            return silence(to);
+    /// To a port of this machine.
+    pub fn local(port: u16) -> Self {
+        Self::connect(([127, 0, 0, 1], port).into(), Duration::from_secs(120))
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("a connection that takes bytes");
+    }
+
+    /// The server may close before it has read everything.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes.as_ref())
+    }
+
+    pub fn shutdown_write(&mut self) {
+        self.0.get_ref().shutdown(Shutdown::Write).expect("a connection");
+    }
+
+    /// Sends a request without a body and reads the response.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        self.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: mirror.example.com\r\n{headers}\r\n"
+        ));
+        let mut response = self.read_head();
+        if method != "HEAD" {
+            let length = response.header("content-length");
+            response.body = vec![0; length.map_or(0, |length| length.parse().expect("a length"))];
+            self.read_exact(&mut response.body);
         }
-        if let Some(status) = behaviour.status {
-            return simple(to, status, "", "no");
-        }
-        if let Some(base) = &behaviour.redirect {
-            return simple(to, 302, &format!("Location: {base}{target}\r\n"), "");
-        }
-        if behaviour.authorization.is_some()
-            && behaviour.authorization.as_ref() != request.headers.get("authorization")
-        {
-            return simple(
-                to,
-                401,
-                "WWW-Authenticate: Basic realm=\"git\"\r\n",
-                "who are you?",
-            );
-        }
-        if behaviour.web_page {
-            return simple(to, 200, "Content-Type: text/html\r\n", "<h1>Welcome</h1>");
-        }
-        self.backend(to, request, target, body, behaviour)
+        response
     }
 
-    /// RFC 3875, as far as `git http-backend` needs it.
-    fn backend(
-        &self,
-        to: &mut dyn Connection,
-        request: &Request,
-        target: &str,
-        body: &[u8],
-        behaviour: &Behaviour,
-    ) -> std::io::Result<()> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let method = request.line.split(' ').next().unwrap_or("GET");
-        let mut child = Command::new("git")
-            .arg("http-backend")
-            .envs(environment())
-            .env("GIT_PROJECT_ROOT", &self.root)
-            .env("GIT_HTTP_EXPORT_ALL", "1")
-            .env("REQUEST_METHOD", method)
-            .env("PATH_INFO", path)
-            .env("QUERY_STRING", query)
-            .env("CONTENT_LENGTH", body.len().to_string())
-            .env(
-                "CONTENT_TYPE",
-                request.headers.get("content-type").map_or("", String::as_str),
-            )
-            .env("REMOTE_ADDR", "127.0.0.1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("failed to run git (is the package `git` installed?)");
-        let mut input = child.stdin.take().expect("piped");
-        let body = body.to_vec();
-        // It may answer without having read everything.
-        let feed = std::thread::spawn(move || drop(input.write_all(&body)));
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let limit = behaviour.limit.filter(|_| method == "POST");
-        let sent = relay(to, &mut output, limit);
-        drop(output);
-        feed.join().expect("no panic");
-        child.wait()?;
-        if behaviour.stall && limit.is_some() {
-            return silence(to);
-        }
-        sent
+    /// Reads a response up to its body.
+    pub fn read_head(&mut self) -> Response {
+        self.try_read_head().expect("the head of a response")
     }
-}
 
-fn read_request(stream: &mut impl BufRead) -> std::io::Result<Option<Request>> {
-    let mut lines = Vec::new();
-    loop {
+    fn try_read_head(&mut self) -> Option<Response> {
+        let status = self.read_line().ok()?;
+        let status = status.split(' ').nth(1)?.parse().ok()?;
+        let mut headers = BTreeMap::new();
+        while let Some((name, value)) = self.read_line().ok()?.split_once(": ") {
+            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+        let body = Vec::new();
+        Some(Response {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    pub fn read_line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        match line.trim_end() {
-            "" => break,
-            text => lines.push(text.to_owned()),
-        }
+        self.0.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
     }
-    let headers = lines.iter().skip(1).filter_map(|line| line.split_once(':'));
-    let headers = headers
-        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-        .collect();
-    Ok(lines.first().map(|line| Request {
-        line: line.clone(),
-        headers,
-    }))
+
+    pub fn read_exact(&mut self, bytes: &mut [u8]) {
+        self.0.read_exact(bytes).expect("as many bytes as announced");
+    }
+
+    /// Everything up to the end of the connection, however it ends.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).ok();
+        bytes
+    }
+
+    /// The number of bytes up to the end of the connection, however it ends.
+    pub fn rest(&mut self) -> usize {
+        self.read_to_end().len()
+    }
 }
 
-/// Sends the backend's answer in chunks, all of it or the first `limit` bytes of its body.
-fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>) -> std::io::Result<()> {
-    let mut status = "200 OK".to_owned();
-    let mut headers = String::new();
-    loop {
-        let mut line = String::new();
-        from.read_line(&mut line)?;
-        match line.trim_end().split_once(": ") {
-            Some(("Status", value)) => status = value.to_owned(),
-            Some(_) => headers.push_str(&line),
-            None => break,
-        }
-    }
-    write!(
-        to,
-        "HTTP/1.1 {status}\r\n{headers}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut left = limit.unwrap_or(usize::MAX);
-    let mut buffer = [0; 16384];
-    loop {
-        let room = left.min(buffer.len());
-        let count = from.read(&mut buffer[..room])?;
-        if count == 0 {
-            break;
-        }
-        write!(to, "{count:x}\r\n")?;
-        to.write_all(&buffer[..count])?;
-        to.write_all(b"\r\n")?;
-        left -= count;
-    }
-    if left > 0 {
-        to.write_all(b"0\r\n\r\n")?;
-    }
-    to.flush()
+/// Sends a request on a connection of its own. `headers` are lines that end in CRLF.
+pub fn request(port: u16, method: &str, path: &str, headers: &str) -> Response {
+    send_request(port, method, path, headers, "")
 }
 
-fn simple(to: &mut dyn Connection, status: u16, headers: &str, body: &str) -> std::io::Result<()> {
+pub fn get(port: u16, path: &str) -> Response {
+    request(port, "GET", path, "")
+}
+
+pub fn post(port: u16, path: &str, headers: &str, body: &str) -> Response {
     let length = body.len();
-    write!(
-        to,
-        "HTTP/1.1 {status} As Told\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )?;
-    to.flush()
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}");
+    send_request(port, "POST", path, &headers, body)
 }
 
-/// Until the client hangs up.
-fn silence(to: &mut dyn Connection) -> std::io::Result<()> {
-    to.flush()?;
-    to.read(&mut [0]).map(drop)
+fn send_request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Response {
+    let mut client = Client::local(port);
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n{body}"
+    ));
+    let mut response = client.read_head();
+    response.body = client.read_to_end();
+    response
+}
+
+/// The whole response to a GET, or `None` when there is none: the server may be killed at any moment.
+pub fn try_get(port: u16, path: &str) -> Option<Response> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    let mut client = Client(BufReader::new(stream));
+    client
+        .try_send(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+        .ok()?;
+    let mut response = client.try_read_head()?;
+    client.0.read_to_end(&mut response.body).ok()?;
+    let length = response.header("content-length").map(str::parse::<usize>);
+    let whole = length.is_none_or(|length| length == Ok(response.body.len()));
+    whole.then_some(response)
+}
+
+pub fn is_ready(port: u16) -> bool {
+    try_get(port, "/-/readyz").is_some_and(|response| response.status == 200)
 }

@@ -1,8 +1,6 @@
 //! The server itself, in this process, on real sockets on loopback.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,15 +12,17 @@ use mirror::util::digest::Sha256;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::http::{Client, Response};
+
 pub const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 pub const SECONDS: i64 = 1_645_567_342;
 pub const PACKAGES: &str = r#"{"packages":[]}"#;
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// A folder of published files, and what to say about them.
-pub struct Files(pub tempfile::TempDir);
+pub struct PublishedFiles(pub tempfile::TempDir);
 
-impl Files {
+impl PublishedFiles {
     pub fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
@@ -80,7 +80,7 @@ pub fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
 }
 
 /// A running server.
-pub struct Mirror {
+pub struct TestServer {
     pub address: SocketAddr,
     pub addresses: Vec<SocketAddr>,
     pub published: PublishedSite,
@@ -89,7 +89,7 @@ pub struct Mirror {
     pub _runtime: Runtime,
 }
 
-impl Mirror {
+impl TestServer {
     pub fn start(site: Option<Site>) -> Self {
         Self::with(site, settings())
     }
@@ -133,11 +133,11 @@ impl Mirror {
     }
 
     pub fn client(&self) -> Client {
-        Client::to(self.address)
+        Client::connect(self.address, SOON)
     }
 
-    pub fn get(&self, path: &str) -> Answer {
-        self.client().ask("GET", path, &[])
+    pub fn get(&self, path: &str) -> Response {
+        self.client().request("GET", path, &[])
     }
 }
 
@@ -150,95 +150,6 @@ pub fn settings() -> Settings {
         listen: vec![([127, 0, 0, 1], 0).into()],
         drain: SOON,
         ..Settings::default()
-    }
-}
-
-/// One connection.
-pub struct Client(pub BufReader<TcpStream>);
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("text")
-    }
-}
-
-impl Client {
-    pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("a listening server");
-        stream.set_read_timeout(Some(SOON)).expect("a socket option");
-        Self(BufReader::new(stream))
-    }
-
-    pub fn send(&mut self, bytes: &str) {
-        self.0
-            .get_mut()
-            .write_all(bytes.as_bytes())
-            .expect("a connection that takes bytes");
-    }
-
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let headers: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        self.send(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: mirror.example.com\r\n{headers}\r\n"
-        ));
-        let mut answer = self.head();
-        if method != "HEAD" {
-            answer.body = vec![
-                0;
-                answer
-                    .header("content-length")
-                    .map_or(0, |n| n.parse().expect("a length"))
-            ];
-            self.0
-                .read_exact(&mut answer.body)
-                .expect("the body as long as announced");
-        }
-        answer
-    }
-
-    pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("a line of a head");
-        line.trim_end().to_owned()
-    }
-
-    pub fn head(&mut self) -> Answer {
-        let status = self.line();
-        let status = status
-            .split(' ')
-            .nth(1)
-            .unwrap_or_else(|| panic!("no status line: {status:?}"));
-        let status = status.parse().expect("a status code");
-        let mut headers = BTreeMap::new();
-        while let Some((name, value)) = self.line().split_once(": ") {
-            headers.insert(name.to_owned(), value.to_owned());
-        }
-        Answer {
-            status,
-            headers,
-            body: Vec::new(),
-        }
-    }
-
-    /// Everything up to the end of the connection, however it ends.
-    pub fn rest(&mut self) -> usize {
-        let mut bytes = Vec::new();
-        self.0.read_to_end(&mut bytes).ok();
-        bytes.len()
     }
 }
 
@@ -261,13 +172,13 @@ pub fn cut_short(file: &Path, len: usize) {
 }
 
 /// A server with one large zip, and a client that has read only the head of its answer.
-pub fn slow_download(settings: Settings) -> (Files, Mirror, Client) {
-    let files = Files::new();
+pub fn slow_download(settings: Settings) -> (PublishedFiles, TestServer, Client) {
+    let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
-    let mirror = Mirror::with(Some(site), settings);
+    let mirror = TestServer::with(Some(site), settings);
     let mut client = mirror.client();
     client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(client.head().status, 200);
+    assert_eq!(client.read_head().status, 200);
     (files, mirror, client)
 }

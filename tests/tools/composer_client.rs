@@ -1,15 +1,18 @@
 //! The whole way: a git repository, the binary, and the real Composer client.
 
+use crate::composer::ComposerProject;
+use crate::support::env::TestEnv;
+use crate::support::git::WorkTree;
+use crate::support::http::{get, request};
+use crate::support::{free_port, run, until};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-use crate::support::lab::{self, Lab, Project, free_port, get, request, run};
 
 const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    tags: {from: 1.0.0}\n    packages:\n      - {each: '', exclude: [_metapackage/, dev/]}\n      - {metapackage: _metapackage}\n";
 
 /// Two modules and a metapackage that requires them, in two releases.
-fn shop(lab: &Lab) -> lab::Upstream {
-    let upstream = lab.upstream("modules");
+fn shop(env: &TestEnv) -> WorkTree {
+    let upstream = env.upstream("modules");
     for version in ["1.0.0", "1.0.0-p1"] {
         let module = |name: &str, require: &str| {
             format!(
@@ -33,10 +36,10 @@ fn shop(lab: &Lab) -> lab::Upstream {
 }
 
 /// Adds keys to the repository of the configuration.
-fn configure_repository(lab: &Lab, keys: &str) {
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+fn configure_repository(env: &TestEnv, keys: &str) {
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let recipe = "recipe: ./recipe.yaml";
-    lab.write(
+    env.write(
         "mirror.yaml",
         &config.replace(recipe, &format!("{recipe}, {keys}")),
     );
@@ -44,19 +47,19 @@ fn configure_repository(lab: &Lab, keys: &str) {
 
 #[test]
 fn composer_installs_updates_and_installs_again_after_a_restart() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = shop(&lab);
-    lab.configure(port, SOURCE);
-    configure_repository(&lab, "metadata: lazy");
-    lab.build(0);
-    let server = lab.serve("run", port);
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = shop(&env);
+    env.configure(port, SOURCE);
+    configure_repository(&env, "metadata: lazy");
+    env.build(0);
+    let server = env.serve("run", port);
 
-    let project = lab.path("project");
-    lab.write("project/composer.json", &format!(
+    let project = env.path("project");
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let composer = Project { folder: &project };
+    let composer = ComposerProject { folder: &project };
     composer.composer(&["update"]);
     let product = project.join("vendor/acme/catalog/Model/Product.php");
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0");
@@ -85,8 +88,8 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
             r#"{"name": "acme/catalog", "version": "1.1.0"}"#,
         );
     upstream.release("1.1.0");
-    lab.build(0);
-    let _server = lab.serve("serve", port);
+    env.build(0);
+    let _server = env.serve("serve", port);
     run(Command::new("rm")
         .args(["-r", "vendor", ".home"])
         .current_dir(&project));
@@ -96,28 +99,28 @@ fn composer_installs_updates_and_installs_again_after_a_restart() {
 
 #[test]
 fn composer_updates_a_nightly_version_that_moves_within_its_day() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("modules");
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("modules");
     upstream.write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream.write("state", "first").release("1.0.0");
-    lab.configure(
+    env.configure(
         port,
         "  - {name: modules, git: 'https://git.example/modules', nightly: main, packages: [{one: ''}]}\n",
     );
-    lab.build(0);
-    let _server = lab.serve("serve", port);
-    let project = lab.path("project");
-    lab.write("project/composer.json", &format!(
+    env.build(0);
+    let _server = env.serve("serve", port);
+    let project = env.path("project");
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/a": "*@alpha"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let composer = Project { folder: &project };
+    let composer = ComposerProject { folder: &project };
     composer.composer(&["update"]);
     let state = || std::fs::read_to_string(project.join("vendor/acme/a/state")).unwrap();
     assert_eq!(state(), "first");
     upstream.write("state", "second").release("moved");
-    lab.build(0);
-    lab::until("the server follows", || {
+    env.build(0);
+    until("the server follows", || {
         let metadata = get(port, "/mirror/p2/acme/a.json").text();
         metadata.contains(upstream.git(&["rev-parse", "HEAD"]).trim())
     });
@@ -127,17 +130,17 @@ fn composer_updates_a_nightly_version_that_moves_within_its_day() {
 
 #[test]
 fn composer_gets_all_metadata_with_one_request() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = shop(&lab);
-    lab.configure(port, SOURCE);
-    lab.build(0);
-    let server = lab.serve("run", port);
-    lab.write("project/composer.json", &format!(
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = shop(&env);
+    env.configure(port, SOURCE);
+    env.build(0);
+    let server = env.serve("run", port);
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/shop": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let project = lab.path("project");
-    let composer = Project { folder: &project };
+    let project = env.path("project");
+    let composer = ComposerProject { folder: &project };
     // Every answer that Composer tells of, as "[200] http://...".
     let answers = |arguments: &[&str]| {
         let said = composer.composer(&[arguments, &["-vvv"]].concat());
@@ -189,8 +192,8 @@ fn composer_gets_all_metadata_with_one_request() {
     assert_eq!(before.len(), 6);
     assert_eq!(server.stop(), Some(0));
     upstream.release("1.0.1");
-    lab.build(0);
-    let _server = lab.serve("run", port);
+    env.build(0);
+    let _server = env.serve("run", port);
     let after = uids();
     assert!(after.len() > before.len());
     assert!(before.iter().all(|(uid, version)| after[uid] == *version));
@@ -201,25 +204,25 @@ fn composer_gets_all_metadata_with_one_request() {
 
 #[test]
 fn composer_creates_a_project_below_a_sub_path() {
-    let (lab, port) = (Lab::new(), free_port());
-    lab.upstream("modules")
+    let (env, port) = (TestEnv::new(), free_port());
+    env.upstream("modules")
         .write(
             "composer.json",
             r#"{"name": "acme/project", "type": "project", "version": "2.0.0"}"#,
         )
         .write("bin/run", "#!/bin/sh\n")
         .release("2.0.0");
-    lab.configure(
+    env.configure(
         port,
         "  - name: modules\n    git: https://git.example/modules\n    packages: [{one: ''}]\n",
     );
-    lab.build(0);
-    let _server = lab.serve("run", port);
-    let folder = lab.path("work");
+    env.build(0);
+    let _server = env.serve("run", port);
+    let folder = env.path("work");
     std::fs::create_dir(&folder).unwrap();
-    lab.write("work/.home/config.json", r#"{"config": {"secure-http": false}}"#);
+    env.write("work/.home/config.json", r#"{"config": {"secure-http": false}}"#);
     let url = format!("--repository-url=http://127.0.0.1:{port}/mirror");
-    Project { folder: &folder }.composer(&[
+    ComposerProject { folder: &folder }.composer(&[
         "create-project",
         "--no-secure-http",
         &url,
@@ -231,8 +234,8 @@ fn composer_creates_a_project_below_a_sub_path() {
 
 #[test]
 fn composer_searches_and_finds_who_provides_a_virtual_package() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("modules");
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("modules");
     let module = |name: &str, more: &str| {
         upstream.write(
             &format!("{name}/composer.json"),
@@ -248,23 +251,23 @@ fn composer_searches_and_finds_who_provides_a_virtual_package() {
         r#""description": "Notes what is sold", "provide": {"acme/log-implementation": "1.0.0", "ext-log": "*"}, "abandoned": "acme/new-log""#,
     );
     upstream.release("1.0.0");
-    lab.configure(
+    env.configure(
         port,
         "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
     );
-    lab.build(0);
-    let _server = lab.serve("serve", port);
+    env.build(0);
+    let _server = env.serve("serve", port);
     let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
     assert_eq!(root["search"], "/mirror/search.json?q=%query%&type=%type%");
     assert_eq!(root["list"], "/mirror/list.json");
     assert_eq!(root["providers-api"], "/mirror/providers/%package%.json");
 
-    lab.write("project/composer.json", &format!(
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/log": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let project = lab.path("project");
-    let composer = Project { folder: &project };
+    let project = env.path("project");
+    let composer = ComposerProject { folder: &project };
     for (query, found) in [
         (&["sells"][..], &["acme/catalog"][..]),
         (&["PRODUCT", "things"], &["acme/catalog"]),
@@ -306,16 +309,16 @@ fn composer_searches_and_finds_who_provides_a_virtual_package() {
 
 #[test]
 fn a_cycle_that_finds_nothing_new_changes_no_file() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = shop(&lab);
-    lab.configure(port, SOURCE);
-    lab.build(0);
-    let before = lab.volume();
-    lab.build(0);
-    assert_eq!(before, lab.volume());
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = shop(&env);
+    env.configure(port, SOURCE);
+    env.build(0);
+    let before = env.volume();
+    env.build(0);
+    assert_eq!(before, env.volume());
 
     // A new tag moves the dates of what it changes, and of nothing else.
-    let server = lab.serve("run", port);
+    let server = env.serve("run", port);
     let date = |path: &str| get(port, path).header("last-modified").unwrap().to_owned();
     let paths = [
         "/mirror/p2/acme/catalog.json",
@@ -330,8 +333,8 @@ fn a_cycle_that_finds_nothing_new_changes_no_file() {
             r#"{"name": "acme/catalog", "version": "1.2.0"}"#,
         )
         .release("1.2.0");
-    lab.build(0);
-    let _server = lab.serve("run", port);
+    env.build(0);
+    let _server = env.serve("run", port);
     let now = paths.map(date);
     assert_ne!(now[0], dates[0]);
     assert_eq!(now[1..], dates[1..]);
@@ -339,11 +342,11 @@ fn a_cycle_that_finds_nothing_new_changes_no_file() {
 
 #[test]
 fn responses_have_the_status_and_headers_of_their_kind() {
-    let (lab, port) = (Lab::new(), free_port());
-    shop(&lab);
-    lab.configure(port, SOURCE);
-    lab.build(0);
-    let _server = lab.serve("run", port);
+    let (env, port) = (TestEnv::new(), free_port());
+    shop(&env);
+    env.configure(port, SOURCE);
+    env.build(0);
+    let _server = env.serve("run", port);
     let zip = "/mirror/packages/acme/sales-1.0.0.zip";
     let answer = get(port, zip);
     assert_eq!(
@@ -413,8 +416,8 @@ fn responses_have_the_status_and_headers_of_their_kind() {
 
 #[test]
 fn what_composer_downloads_travels_compressed() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("modules");
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("modules");
     let code = "    public function getProduct(): Product { return $this->product; }\n".repeat(2000);
     upstream
         .write(
@@ -423,12 +426,12 @@ fn what_composer_downloads_travels_compressed() {
         )
         .write("A/Model/Product.php", &format!("<?php\n{code}"))
         .release("1.0.0");
-    lab.configure(
+    env.configure(
         port,
         "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n",
     );
-    lab.build(0);
-    let _server = lab.serve("serve", port);
+    env.build(0);
+    let _server = env.serve("serve", port);
     let zip = "/mirror/packages/acme/a-1.0.0.zip";
     let (stored, sent) = (
         get(port, zip),
@@ -438,12 +441,12 @@ fn what_composer_downloads_travels_compressed() {
     assert_eq!(sent.header("content-encoding"), Some("zstd"));
     assert!(sent.body.len() * 10 < stored.body.len() * 3);
 
-    lab.write("project/composer.json", &format!(
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let project = lab.path("project");
-    Project { folder: &project }.composer(&["update"]);
+    let project = env.path("project");
+    ComposerProject { folder: &project }.composer(&["update"]);
     let installed = std::fs::read_to_string(project.join("vendor/acme/a/Model/Product.php")).unwrap();
     assert_eq!(installed, format!("<?php\n{code}"));
 }
@@ -451,13 +454,13 @@ fn what_composer_downloads_travels_compressed() {
 #[test]
 fn metrics_tell_of_cycles_and_the_log_of_requests() {
     let port = free_port();
-    let lab = Lab::new();
-    let upstream = shop(&lab);
+    let env = TestEnv::new();
+    let upstream = shop(&env);
     upstream.release("not-a-version");
-    lab.configure(port, SOURCE);
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &format!("{config}log: {{access: full}}\n"));
-    let server = lab.serve("run", port);
+    env.configure(port, SOURCE);
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &format!("{config}log: {{access: full}}\n"));
+    let server = env.serve("run", port);
     let deadline = Instant::now() + Duration::from_secs(120);
     let text = loop {
         let text = String::from_utf8(get(port, "/-/metrics").body).unwrap();
@@ -485,7 +488,7 @@ fn metrics_tell_of_cycles_and_the_log_of_requests() {
     let answer = request(port, "GET", "/mirror/packages.json?token=hidden", secret);
     assert_eq!(answer.status, 200);
     assert_eq!(server.stop(), Some(0));
-    let log = std::fs::read_to_string(lab.path("log")).unwrap();
+    let log = std::fs::read_to_string(env.path("log")).unwrap();
     assert!(!log.contains("c2VjcmV0") && !log.contains("hidden"), "{log}");
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<serde_json::Value> = lines.collect();
@@ -517,17 +520,17 @@ fn a_private_repository_is_read_with_a_password_or_a_token_only() {
         format!("Authorization: Basic {pair}\r\n")
     };
     let port = free_port();
-    let lab = Lab::new();
-    shop(&lab);
-    lab.configure(port, SOURCE);
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write(
+    let env = TestEnv::new();
+    shop(&env);
+    env.configure(port, SOURCE);
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write(
         "mirror.yaml",
         &config.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users"),
     );
-    lab.write("users", &format!("ana:{}\n", hash("first")));
-    lab.build(0);
-    let _server = lab.serve("serve", port);
+    env.write("users", &format!("ana:{}\n", hash("first")));
+    env.build(0);
+    let _server = env.serve("serve", port);
     let paths = [
         "/mirror/packages.json",
         "/mirror/packages/acme/catalog-1.0.0.zip",
@@ -553,24 +556,24 @@ fn a_private_repository_is_read_with_a_password_or_a_token_only() {
         (Some("private, max-age=31536000, immutable"), None)
     );
 
-    lab.write("project/composer.json", &format!(
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let project = lab.path("project");
+    let project = env.path("project");
     let auth = |kind: &str, value: &str| {
-        lab.write(
+        env.write(
             "project/auth.json",
             &format!(r#"{{"{kind}": {{"127.0.0.1:{port}": {value}}}}}"#),
         );
     };
     auth("http-basic", r#"{"username": "ana", "password": "first"}"#);
-    Project { folder: &project }.composer(&["update"]);
+    ComposerProject { folder: &project }.composer(&["update"]);
     assert!(project.join("vendor/acme/catalog/composer.json").exists());
 
     // Another password, and a token beside it: taken over while running.
     let token = mirror::util::digest::Sha256::digest(b"long-and-random");
-    lab.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
+    env.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
     let deadline = Instant::now() + Duration::from_secs(60);
     while request(port, "GET", paths[0], &basic("ana:second")).status != 200 {
         assert!(Instant::now() < deadline, "the new password is taken");
@@ -580,12 +583,12 @@ fn a_private_repository_is_read_with_a_password_or_a_token_only() {
     std::fs::remove_dir_all(project.join("vendor")).unwrap();
     std::fs::remove_dir_all(project.join(".home")).unwrap();
     auth("bearer", r#""long-and-random""#);
-    Project { folder: &project }.composer(&["install"]);
+    ComposerProject { folder: &project }.composer(&["install"]);
     assert!(project.join("vendor/acme/catalog/composer.json").exists());
 
     // What cannot be read changes nothing, and is named.
-    lab.write("users", "ana:second\n");
-    while !std::fs::read_to_string(lab.path("log"))
+    env.write("users", "ana:second\n");
+    while !std::fs::read_to_string(env.path("log"))
         .unwrap()
         .contains("the users before stay")
     {
@@ -624,45 +627,45 @@ fn elsewhere(bytes: Vec<u8>) -> u16 {
 #[test]
 fn hints_reach_composer_and_change_with_the_configuration() {
     let port = free_port();
-    let lab = Lab::new();
-    shop(&lab);
-    lab.configure(port, SOURCE);
-    lab.build(0);
-    let zip = std::fs::read(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    let env = TestEnv::new();
+    shop(&env);
+    env.configure(port, SOURCE);
+    env.build(0);
+    let zip = std::fs::read(env.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
     let other = elsewhere(zip);
     let hints = format!(
         "recipe: ./recipe.yaml, hints: {{mirrors: [{{dist_url: 'http://127.0.0.1:{other}/%package%-%prettyVersion%.%type%'}}], warnings: [{{message: Move on, versions: '>=2'}}, {{message: Not for you, versions: '<2'}}], infos: [{{message: All is well}}]}}"
     );
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &config.replace("recipe: ./recipe.yaml", &hints));
-    let before = lab.volume();
-    lab.build(0);
-    let with_hints = lab.volume();
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &config.replace("recipe: ./recipe.yaml", &hints));
+    let before = env.volume();
+    env.build(0);
+    let with_hints = env.volume();
     assert_ne!(before, with_hints, "the hints are published");
-    lab.build(0);
-    assert_eq!(lab.volume(), with_hints, "once");
+    env.build(0);
+    assert_eq!(env.volume(), with_hints, "once");
 
-    let _server = lab.serve("serve", port);
+    let _server = env.serve("serve", port);
     // The archive is gone here: it comes from where the mirrors entry says.
-    std::fs::remove_file(lab.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
-    lab.write("project/composer.json", &format!(
+    std::fs::remove_file(env.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
+    env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},
             "repositories": [{{"type": "composer", "url": "http://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
     ));
-    let project = lab.path("project");
-    let said = Project { folder: &project }.composer(&["update"]);
+    let project = env.path("project");
+    let said = ComposerProject { folder: &project }.composer(&["update"]);
     assert!(said.contains("Move on") && said.contains("All is well"), "{said}");
     assert!(!said.contains("Not for you"), "{said}");
     assert!(project.join("vendor/acme/catalog/Model/Product.php").exists());
 
-    lab.write(
+    env.write(
         "mirror.yaml",
         &config.replace(
             "recipe: ./recipe.yaml",
             "recipe: ./recipe.yaml, hints: {mirrors: [{dist_url: /x}], infos: [{message: a, versions: '~'}]}",
         ),
     );
-    let refused = lab.mirror("check");
+    let refused = env.mirror("check");
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         refused.contains("hints.mirrors[0].dist_url: expected the URL of an archive"),

@@ -5,28 +5,28 @@ use std::net::TcpListener;
 use mirror::config::Secret;
 use mirror::git::{Credential, FetchErrorKind};
 
-use crate::support::fetch::{Mirror, names, unmixed};
-use crate::support::git::Upstream;
-use crate::support::ssh::Server;
+use crate::support::git::BareRepository;
+use crate::support::local_clone::{LocalClone, names, unmixed};
+use crate::support::sshd::Sshd;
 
 struct Setup {
-    upstream: Upstream,
-    server: Server,
-    mirror: Mirror,
+    upstream: BareRepository,
+    server: Sshd,
+    local: LocalClone,
 }
 
 fn setup() -> Setup {
-    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
-    let server = Server::start();
-    let mut mirror = Mirror::new();
+    let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
+    let server = Sshd::start();
+    let mut local = LocalClone::new();
     let mut credential = Credential::new(&server.url("/".as_ref())).expect("a url");
     credential.private_key_file = Some(server.file("client"));
     credential.known_hosts_file = Some(server.file("known_hosts"));
-    mirror.settings.credentials = vec![credential];
+    local.settings.credentials = vec![credential];
     Setup {
         upstream,
         server,
-        mirror,
+        local,
     }
 }
 
@@ -36,39 +36,39 @@ impl Setup {
     }
 
     fn cause(&self) -> FetchErrorKind {
-        self.mirror.cause(&self.url())
+        self.local.cause(&self.url())
     }
 
     fn credential(&mut self) -> &mut Credential {
-        &mut self.mirror.settings.credentials[0]
+        &mut self.local.settings.credentials[0]
     }
 }
 
 #[test]
 fn a_key_logs_in_and_tags_come_shallow() {
     let s = setup();
-    let fetched = s.mirror.fetch(&s.url()).expect("a fetch");
+    let fetched = s.local.fetch(&s.url()).expect("a fetch");
     assert_eq!(fetched.new.len(), 2);
-    assert!(s.mirror.path().join("shallow").exists());
+    assert!(s.local.path().join("shallow").exists());
     for n in 0..30 {
         s.upstream.release(&format!("2.{n:02}"));
     }
-    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").new.len(), 30);
+    assert_eq!(s.local.fetch(&s.url()).expect("a fetch").new.len(), 30);
     s.upstream.release("3.0");
-    let fetched = s.mirror.fetch(&s.url()).expect("a fetch");
+    let fetched = s.local.fetch(&s.url()).expect("a fetch");
     assert_eq!(names(&fetched.new), ["refs/tags/3.0"]);
-    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").unchanged, 33);
-    assert_eq!(s.mirror.versions().len(), 33);
+    assert_eq!(s.local.fetch(&s.url()).expect("a fetch").unchanged, 33);
+    assert_eq!(s.local.versions().len(), 33);
 }
 
 #[test]
 fn a_full_clone_works_too() {
     let mut s = setup();
-    s.mirror.settings.shallow = false;
-    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.local.settings.shallow = false;
+    s.local.fetch(&s.url()).expect("a fetch");
     s.upstream.release("1.2");
-    s.mirror.fetch(&s.url()).expect("a fetch");
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+    s.local.fetch(&s.url()).expect("a fetch");
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1", "1.2"]));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_locked_rsa_key_needs_its_passphrase() {
         "{text}"
     );
     s.server.write("passphrase", "open sesame\n");
-    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.local.fetch(&s.url()).expect("a fetch");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_stranger_is_refused() {
     let mut s = setup();
     s.credential().private_key_file = Some(s.server.file("stranger"));
     s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
-    let error = s.mirror.fails(&s.url());
+    let error = s.local.fails(&s.url());
     assert!(
         matches!(
             error.kind,
@@ -113,7 +113,7 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
     let s = setup();
     let line = s.server.known_hosts_line("host.pub");
     s.server.write("known_hosts", "other.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n");
-    let error = s.mirror.fails(&s.url());
+    let error = s.local.fails(&s.url());
     assert!(
         matches!(error.kind, FetchErrorKind::HostKeyUnknown { .. }),
         "{error:?}"
@@ -127,7 +127,7 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
 
     s.server
         .write("known_hosts", &s.server.known_hosts_line("client.pub"));
-    let error = s.mirror.fails(&s.url());
+    let error = s.local.fails(&s.url());
     assert!(
         matches!(error.kind, FetchErrorKind::HostKeyChanged { .. }),
         "{error:?}"
@@ -135,7 +135,7 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
 
     // What the hint says helps.
     s.server.write("known_hosts", &line);
-    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.local.fetch(&s.url()).expect("a fetch");
 }
 
 #[test]
@@ -144,17 +144,17 @@ fn known_hosts_must_be_configured_and_readable() {
     s.credential().known_hosts_file = Some("/no/such/file".into());
     assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
     s.credential().known_hosts_file = None;
-    let error = s.mirror.fails(&s.url());
+    let error = s.local.fails(&s.url());
     assert!(matches!(error.kind, FetchErrorKind::NoKnownHosts { .. }));
     assert!(error.to_string().contains("`ssh-keyscan -p "), "{error}");
-    s.mirror.settings.credentials.clear();
+    s.local.settings.credentials.clear();
     assert!(matches!(s.cause(), FetchErrorKind::NoKnownHosts { .. }));
 }
 
 #[test]
 fn what_the_remote_git_says_is_passed_on() {
     let s = setup();
-    let cause = s.mirror.cause(&s.server.url("/no/such/repo.git".as_ref()));
+    let cause = s.local.cause(&s.server.url("/no/such/repo.git".as_ref()));
     assert!(matches!(cause, FetchErrorKind::Remote { .. }), "{cause:?}");
     assert!(
         cause
@@ -171,10 +171,10 @@ fn a_server_that_is_not_there_or_silent_is_named() {
     let address = silent.local_addr().expect("an address");
     let mut anywhere = Credential::new(&format!("ssh://{address}/")).expect("a url");
     anywhere.known_hosts_file = Some(s.server.file("known_hosts"));
-    s.mirror.settings.credentials.push(anywhere);
-    s.mirror.settings.timeout = std::time::Duration::from_millis(300);
+    s.local.settings.credentials.push(anywhere);
+    s.local.settings.timeout = std::time::Duration::from_millis(300);
     let url = format!("ssh://git@{address}/x.git");
-    assert!(matches!(s.mirror.cause(&url), FetchErrorKind::Timeout { .. }));
+    assert!(matches!(s.local.cause(&url), FetchErrorKind::Timeout { .. }));
     drop(silent);
-    assert!(matches!(s.mirror.cause(&url), FetchErrorKind::Unreachable { .. }));
+    assert!(matches!(s.local.cause(&url), FetchErrorKind::Unreachable { .. }));
 }

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::lab::{get, run};
-use crate::support::serving::Mirror;
+use crate::support::http::get;
+use crate::support::run;
+use crate::support::served_mirror::ServedMirror;
 
 /// Paths out of the tree in every disguise that is known: well over a thousand.
 fn hostile_paths() -> Vec<String> {
@@ -177,15 +178,15 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 
 #[test]
 fn hostile_requests_open_nothing_outside_of_the_volume() {
-    let (lab, port) = Mirror::built();
-    let trace = lab.path("strace");
+    let (env, port) = ServedMirror::built();
+    let trace = env.path("strace");
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-e", "trace=open,openat,openat2,creat", "-o"])
         .arg(&trace)
         .arg(env!("CARGO_BIN_EXE_mirror"))
         .args(["serve", "--config"])
-        .arg(lab.path("mirror.yaml"))
+        .arg(env.path("mirror.yaml"))
         .stderr(Stdio::null());
     let running = Traced(strace.spawn().expect("strace is installed by tests/run"));
     while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
@@ -221,7 +222,7 @@ fn hostile_requests_open_nothing_outside_of_the_volume() {
         .skip(before)
         .filter(|line| line.contains('"'))
         .collect();
-    let inside = lab.path("x").parent().unwrap().display().to_string();
+    let inside = env.path("x").parent().unwrap().display().to_string();
     for line in &opened {
         let path = line.split('"').nth(1).unwrap();
         assert!(path.starts_with(&inside), "{line}");

@@ -1,8 +1,8 @@
 //! The metadata equals what Composer itself makes of the archives, and so what satis would publish.
 
+use crate::support::env::TestEnv;
+use crate::support::{free_port, run};
 use std::process::Command;
-
-use crate::support::lab::{Lab, free_port, run};
 
 /// Manifests with what is odd in the wild; each is a package of its own.
 const MANIFESTS: [(&str, &str); 6] = [
@@ -39,8 +39,8 @@ const MANIFESTS: [(&str, &str); 6] = [
 
 #[test]
 fn metadata_is_what_composer_makes_of_the_archives() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("modules");
+    let env = TestEnv::new();
+    let upstream = env.upstream("modules");
     for (folder, manifest) in MANIFESTS {
         upstream.write(&format!("{folder}/composer.json"), manifest);
     }
@@ -52,12 +52,12 @@ fn metadata_is_what_composer_makes_of_the_archives() {
         let manifest = format!(r#"{{"name": "acme/plain", {require} "version": "{version}"}}"#);
         upstream.write("plain/composer.json", &manifest).release(version);
     }
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n",
     );
-    lab.build(0);
+    env.build(0);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/metadata.php");
-    let verdict = run(Command::new("php").arg(script).arg(lab.path("data/acme")));
+    let verdict = run(Command::new("php").arg(script).arg(env.path("data/acme")));
     assert_eq!(verdict, "8 compared, 0 different\n");
 }

@@ -8,19 +8,20 @@ use std::time::Duration;
 use mirror::config::Address;
 use mirror::server::{ContentKind, PublishedSite, Server, Settings, Site, Tls};
 
+use crate::support::certificates::CertificateAuthority;
+use crate::support::http::Client;
 use crate::support::server::*;
-use crate::support::tls::Authority;
 
 /// TLS and HTTP/2 look at the bytes that they send.
 #[test]
 fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     for (scheme, protocol) in [
         ("https", "--http1.1"),
         ("https", "--http2"),
         ("http", "--http2-prior-knowledge"),
     ] {
-        let files = Files::new();
+        let files = PublishedFiles::new();
         let large_zip = files.publish("large.zip", ContentKind::Archive, large());
         let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
         let (certificate, key) = authority.server_files();
@@ -30,7 +31,7 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
             key,
             http2: true,
         });
-        let mirror = Mirror::with(Some(site), Settings { tls, ..settings() });
+        let mirror = TestServer::with(Some(site), Settings { tls, ..settings() });
         let address = mirror.addresses[usize::from(scheme == "https")];
         let mut curl = Command::new("curl");
         curl.args(["-ksS", "--max-time", "60", protocol])
@@ -54,11 +55,11 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
 
 #[test]
 fn who_is_connected_when_the_server_ends_is_answered() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let published = PublishedSite::default();
     published.replace(files.site());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let (certificate, key) = authority.server_files();
     let tls = Some(Tls {
         listen: vec![([127, 0, 0, 1], 0).into()],
@@ -75,7 +76,7 @@ fn who_is_connected_when_the_server_ends_is_answered() {
             panic!("not TCP")
         };
         // Connected, and by nobody accepted yet: the one asks at once, the others a moment later.
-        let (client, late) = (Client::to(address), Client::to(address));
+        let (client, late) = (client_of(address), client_of(address));
         let mut secret = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect", &with_tls.to_string()])
             .stdin(Stdio::piped())
@@ -108,7 +109,7 @@ fn who_is_connected_when_the_server_ends_is_answered() {
     let secret = secret.wait_with_output().expect("an end").stdout;
     assert!(secret.starts_with(b"HTTP/1.1 200 OK\r\n"));
     for client in [&mut client, &mut late] {
-        let head = client.head();
+        let head = client.read_head();
         assert_eq!((head.status, head.header("connection")), (200, Some("close")));
     }
 }
@@ -120,12 +121,12 @@ fn http_2_on_the_same_port() {
     if !version.is_ok_and(|curl| String::from_utf8_lossy(&curl.stdout).contains("HTTP2")) {
         return;
     }
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let site = vec![
         files.publish("packages.json", ContentKind::Metadata, PACKAGES),
         files.publish("large.zip", ContentKind::Archive, large()),
     ];
-    let mirror = Mirror::start(Some(Site::new([repository("/", site)]).expect("a valid site")));
+    let mirror = TestServer::start(Some(Site::new([repository("/", site)]).expect("a valid site")));
     for (path, body, written) in [
         ("/packages.json", PACKAGES.as_bytes(), " 200 2"),
         ("/large.zip", &large(), " 200 2"),
@@ -164,12 +165,12 @@ fn lint(metrics: &[u8]) {
 
 #[test]
 fn metrics_pass_the_linter_of_prometheus() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
     let zip = "/packages/magento/x-1.0.zip";
-    assert_eq!(client.ask("GET", zip, &[]).status, 200);
-    assert_eq!(client.ask("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
-    assert_eq!(client.ask("GET", "/secret-4711", &[]).status, 404);
-    lint(&client.ask("GET", "/-/metrics", &[]).body);
+    assert_eq!(client.request("GET", zip, &[]).status, 200);
+    assert_eq!(client.request("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
+    assert_eq!(client.request("GET", "/secret-4711", &[]).status, 404);
+    lint(&client.request("GET", "/-/metrics", &[]).body);
 }

@@ -4,17 +4,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::lab::{self, Lab, get, run, until};
-use crate::support::published::{all_archives_answer, ledger, mirror, names, release, told};
+use crate::support::env::{MirrorProcess, TestEnv};
+use crate::support::http::get;
+use crate::support::store::{all_archives_answer, ledger, mirror, names, release, told};
+use crate::support::{run, until};
 
 /// `mirror build` under strace, which does `inject` at system calls on the file `on`.
-fn traced(lab: &Lab, inject: &str, on: &Path) -> Child {
+fn traced(env: &TestEnv, inject: &str, on: &Path) -> Child {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-P"])
         .arg(on)
         .args(["-e", &format!("inject={inject}")])
         .args([env!("CARGO_BIN_EXE_mirror"), "build", "--config"])
-        .arg(lab.path("mirror.yaml"))
+        .arg(env.path("mirror.yaml"))
         .stderr(Stdio::piped())
         .spawn()
         .expect("strace is installed by tests/run")
@@ -22,10 +24,10 @@ fn traced(lab: &Lab, inject: &str, on: &Path) -> Child {
 
 #[test]
 fn what_the_kernel_lets_nobody_link_is_copied() {
-    let (lab, upstream, port) = mirror();
+    let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
-    let style = lab.path("data/acme/snapshots/1/pages/style.css");
-    let output = traced(&lab, "linkat:error=EPERM", &style)
+    let style = env.path("data/acme/snapshots/1/pages/style.css");
+    let output = traced(&env, "linkat:error=EPERM", &style)
         .wait_with_output()
         .unwrap();
     assert_eq!(
@@ -34,51 +36,51 @@ fn what_the_kernel_lets_nobody_link_is_copied() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let links = |path: &str| std::fs::metadata(lab.path(path)).unwrap().nlink();
+    let links = |path: &str| std::fs::metadata(env.path(path)).unwrap().nlink();
     assert_eq!(links("data/acme/snapshots/2/pages/style.css"), 1);
     assert!(
         links("data/acme/snapshots/2/pages/script.js") > 1,
         "all else is linked"
     );
-    let _server = lab.serve("serve", port);
+    let _server = env.serve("serve", port);
     assert_eq!(get(port, "/mirror/pages/style.css").status, 200);
-    assert_eq!(all_archives_answer(&lab, port), 3);
+    assert_eq!(all_archives_answer(&env, port), 3);
 }
 
 #[test]
 fn what_a_killed_cycle_left_is_removed_and_nothing_else() {
-    let (lab, upstream, port) = mirror();
-    lab.write("data/acme/packages/acme/by-hand.zip", "an operator's file");
+    let (env, upstream, port) = mirror();
+    env.write("data/acme/packages/acme/by-hand.zip", "an operator's file");
     release(&upstream, "1.2.0", "first");
     // Killed when the archive is linked, but not in the ledger.
     let killed = traced(
-        &lab,
+        &env,
         "openat:signal=KILL:when=2",
-        &lab.path("data/acme/ledger.jsonl"),
+        &env.path("data/acme/ledger.jsonl"),
     )
     .wait_with_output()
     .unwrap();
     assert!(!killed.status.success());
-    let zip = lab.path("data/acme/packages/acme/good-1.2.0.zip");
-    assert!(zip.exists() && ledger(&lab).len() == 2 && names(&lab, "data/acme/tmp").len() == 1);
+    let zip = env.path("data/acme/packages/acme/good-1.2.0.zip");
+    assert!(zip.exists() && ledger(&env).len() == 2 && names(&env, "data/acme/tmp").len() == 1);
     // It was never published, so upstream may still change its mind.
     release(&upstream, "1.2.0", "second");
-    lab.build(0);
-    assert_eq!((ledger(&lab).len(), names(&lab, "data/acme/tmp").len()), (3, 0));
-    assert!(lab.path("data/acme/packages/acme/by-hand.zip").exists());
-    let _server = lab.serve("serve", port);
-    assert_eq!(all_archives_answer(&lab, port), 3);
+    env.build(0);
+    assert_eq!((ledger(&env).len(), names(&env, "data/acme/tmp").len()), (3, 0));
+    assert!(env.path("data/acme/packages/acme/by-hand.zip").exists());
+    let _server = env.serve("serve", port);
+    assert_eq!(all_archives_answer(&env, port), 3);
 }
 
 #[test]
 fn a_writer_that_was_paused_and_lost_its_lock_damages_nothing() {
-    let (lab, upstream, port) = mirror();
+    let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     // It stops when its archive is linked and it has opened the ledger to copy it.
     let first = traced(
-        &lab,
+        &env,
         "openat:signal=STOP:when=2",
-        &lab.path("data/acme/ledger.jsonl"),
+        &env.path("data/acme/ledger.jsonl"),
     );
     let children = format!("/proc/{0}/task/{0}/children", first.id());
     let mut pid = String::new();
@@ -90,36 +92,36 @@ fn a_writer_that_was_paused_and_lost_its_lock_damages_nothing() {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.contains("State:\tT")
             || status.contains("State:\tt (tracing stop)") && {
-                lab.path("data/acme/packages/acme/good-1.2.0.zip").exists()
+                env.path("data/acme/packages/acme/good-1.2.0.zip").exists()
             }
     });
-    std::fs::remove_file(lab.path("data/LOCK")).unwrap();
+    std::fs::remove_file(env.path("data/LOCK")).unwrap();
     release(&upstream, "1.2.0", "second");
     release(&upstream, "1.3.0", "second");
-    lab.build(0);
-    let (before, lines) = (lab.volume(), ledger(&lab));
+    env.build(0);
+    let (before, lines) = (env.volume(), ledger(&env));
     run(Command::new("kill").args(["-CONT", &pid]));
     let output = first.wait_with_output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{log}");
     assert!(log.contains("another instance has taken over"), "{log}");
-    assert_eq!((lab.volume(), ledger(&lab)), (before, lines));
-    lab.build(0);
-    let _server = lab.serve("serve", port);
-    assert_eq!(all_archives_answer(&lab, port), 4);
+    assert_eq!((env.volume(), ledger(&env)), (before, lines));
+    env.build(0);
+    let _server = env.serve("serve", port);
+    assert_eq!(all_archives_answer(&env, port), 4);
 }
 
 #[test]
 fn a_read_only_volume_is_served_only() {
-    let (lab, upstream, port) = mirror();
+    let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
-    let data = lab.path("data");
+    let data = env.path("data");
     let mounted = |mode: &str, command: &str| {
         let script = format!(
             "mount --bind {0} {0} && mount -o remount,bind,{mode} {0} && exec {1} {command} --config {2}",
             data.display(),
             env!("CARGO_BIN_EXE_mirror"),
-            lab.path("mirror.yaml").display()
+            env.path("mirror.yaml").display()
         );
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "sh", "-c", &script]).stderr(Stdio::piped());
@@ -139,14 +141,14 @@ fn a_read_only_volume_is_served_only() {
     let run = |mode: &str| {
         let mirror = mounted(mode, "run").stderr(Stdio::null()).spawn().unwrap();
         let id = mirror.id();
-        let running = lab::Running::of(mirror);
+        let running = MirrorProcess::of(mirror);
         until("it serves", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/-/readyz").status == 200
         });
         (running, id)
     };
     let (running, _) = run("ro");
-    assert_eq!(all_archives_answer(&lab, port), 2);
+    assert_eq!(all_archives_answer(&env, port), 2);
     drop(running);
 
     // A disk that fails becomes read-only under a mirror that runs.
@@ -158,24 +160,24 @@ fn a_read_only_volume_is_served_only() {
         .status();
     assert!(remounted.unwrap().success());
     // Under another configuration the next cycle is due at once.
-    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &format!("{configuration}# again\n"));
+    let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &format!("{configuration}# again\n"));
     until("it is said", || told(port, "/mirror/")["state"] == "incomplete");
     let error = told(port, "/mirror/")["error"].to_string();
     assert!(error.contains("is read-only"), "{error}");
-    assert_eq!(all_archives_answer(&lab, port), 2);
+    assert_eq!(all_archives_answer(&env, port), 2);
     drop(running);
 }
 
 #[test]
 fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
-    let (lab, upstream, port) = mirror();
+    let (env, upstream, port) = mirror();
     for (number, folder) in ["data/acme", "data/acme/packages", "data/acme/snapshots"]
         .iter()
         .enumerate()
     {
         release(&upstream, &format!("1.{}.0", number + 2), "first");
-        let failed = traced(&lab, "fsync:error=EIO:when=1", &lab.path(folder))
+        let failed = traced(&env, "fsync:error=EIO:when=1", &env.path(folder))
             .wait_with_output()
             .unwrap();
         let log = String::from_utf8_lossy(&failed.stderr);
@@ -183,16 +185,16 @@ fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
         assert!(log.contains("failed to sync"), "{folder}: {log}");
         assert!(!log.contains("cycle finished"), "{folder}: {log}");
     }
-    lab.build(0);
-    let _server = lab.serve("serve", port);
-    assert_eq!(all_archives_answer(&lab, port), 5);
+    env.build(0);
+    let _server = env.serve("serve", port);
+    assert_eq!(all_archives_answer(&env, port), 5);
 }
 
 #[test]
 fn a_volume_that_cannot_be_locked_is_built_on_with_a_warning() {
-    let (lab, upstream, port) = mirror();
+    let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
-    let built = traced(&lab, "flock:error=ENOLCK", &lab.path("data/LOCK"))
+    let built = traced(&env, "flock:error=ENOLCK", &env.path("data/LOCK"))
         .wait_with_output()
         .unwrap();
     let log = String::from_utf8_lossy(&built.stderr);
@@ -201,6 +203,6 @@ fn a_volume_that_cannot_be_locked_is_built_on_with_a_warning() {
         log.contains("cannot be locked: let one instance only build"),
         "{log}"
     );
-    let _server = lab.serve("serve", port);
-    assert_eq!(all_archives_answer(&lab, port), 3);
+    let _server = env.serve("serve", port);
+    assert_eq!(all_archives_answer(&env, port), 3);
 }

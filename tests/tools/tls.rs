@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{Lab, Project, free_port, get};
-use crate::support::tls::Authority;
+use crate::composer::ComposerProject;
+use crate::support::certificates::CertificateAuthority;
+use crate::support::env::TestEnv;
+use crate::support::free_port;
+use crate::support::http::get;
 use mirror::config::Address;
 use mirror::server::healthcheck::{Probe, check};
 use mirror::server::{PublishedSite, Server, Settings, Tls};
@@ -57,7 +60,12 @@ impl Mirror {
     }
 
     /// The status and the version of HTTP that curl gets, trusting `authority`.
-    fn curl(&self, to: SocketAddr, authority: &Authority, arguments: &[&str]) -> Result<String, String> {
+    fn curl(
+        &self,
+        to: SocketAddr,
+        authority: &CertificateAuthority,
+        arguments: &[&str],
+    ) -> Result<String, String> {
         let output = Command::new("curl")
             .args([
                 "-sS",
@@ -85,7 +93,7 @@ impl Mirror {
 
 #[test]
 fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for address in &mirror.tls {
         for arguments in [
@@ -96,7 +104,7 @@ fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
             assert_eq!(mirror.curl(*address, &authority, arguments).unwrap(), "200 1.1");
         }
     }
-    let stranger = Authority::new();
+    let stranger = CertificateAuthority::new();
     assert!(
         mirror
             .curl(mirror.tls[0], &stranger, &[])
@@ -112,7 +120,7 @@ fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
 
 #[test]
 fn http_2_is_offered_only_where_it_is_wanted() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), true);
     assert_eq!(
         mirror.curl(mirror.tls[0], &authority, &["--http2"]).unwrap(),
@@ -127,7 +135,7 @@ fn http_2_is_offered_only_where_it_is_wanted() {
 /// Also without ALPN, and against what it chose.
 #[test]
 fn http_2_that_is_not_agreed_on_is_refused() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     for http2 in [true, false] {
         let mirror = Mirror::start(authority.server_files(), http2);
         for offered in [&[][..], &["-alpn", "http/1.1"]] {
@@ -154,7 +162,7 @@ fn http_2_that_is_not_agreed_on_is_refused() {
 
 #[test]
 fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
-    let (first, second) = (Authority::new(), Authority::new());
+    let (first, second) = (CertificateAuthority::new(), CertificateAuthority::new());
     let mirror = Mirror::start(first.server_files(), false);
     let (certificate, key) = first.server_files();
     let ask = |authority| mirror.curl(mirror.tls[0], authority, &[]);
@@ -183,7 +191,7 @@ fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
 #[test]
 fn a_pair_that_cannot_be_used_is_named_at_the_start() {
     let runtime = Runtime::new().unwrap();
-    let (one, other) = (Authority::new(), Authority::new());
+    let (one, other) = (CertificateAuthority::new(), CertificateAuthority::new());
     let refused = |certificate: PathBuf, key: PathBuf| {
         format!("{:#}", bind(&runtime, (certificate, key), false).err().unwrap())
     };
@@ -206,7 +214,7 @@ fn a_pair_that_cannot_be_used_is_named_at_the_start() {
 #[test]
 fn a_handshake_that_never_comes_is_given_up() {
     use std::io::{Read as _, Write as _};
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for said in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
         let mut stream = std::net::TcpStream::connect(mirror.tls[0]).unwrap();
@@ -222,46 +230,51 @@ fn a_handshake_that_never_comes_is_given_up() {
 #[test]
 fn composer_installs_over_https_from_an_authority_of_its_own() {
     for (keys, protocol) in [("", "HTTP/1.1"), (", http2: true", "HTTP/2.0")] {
-        let (lab, plain, port, authority) = (Lab::new(), free_port(), free_port(), Authority::new());
-        lab.upstream("modules")
+        let (env, plain, port, authority) = (
+            TestEnv::new(),
+            free_port(),
+            free_port(),
+            CertificateAuthority::new(),
+        );
+        env.upstream("modules")
             .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
             .write("a/Code.php", "<?php // over TLS")
             .release("1.0.0");
         let source = "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n";
-        lab.configure(plain, source);
+        env.configure(plain, source);
         let (certificate, key) = authority.server_files();
         let tls = format!(
             "tls: {{listen: '127.0.0.1:{port}', certificate: '{}', key: '{}'{keys}}}, drain",
             certificate.display(),
             key.display()
         );
-        let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+        let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
         let config = config.replace("drain", &tls).replace(
             &format!("http://127.0.0.1:{plain}/mirror/"),
             &format!("https://127.0.0.1:{port}/mirror/"),
         );
-        lab.write(
+        env.write(
             "mirror.yaml",
             &format!("{config}log: {{access: full, format: json}}\n"),
         );
-        lab.build(0);
-        let server = lab.serve("serve", plain);
+        env.build(0);
+        let server = env.serve("serve", plain);
 
         let project = |name: &str, config: &str| {
-            lab.write(
+            env.write(
                 &format!("{name}/composer.json"),
                 &format!(
                     r#"{{"name": "a/project", "require": {{"acme/a": "1.0.0"}}, "config": {{{config}}},
                         "repositories": [{{"type": "composer", "url": "https://127.0.0.1:{port}/mirror/"}}, {{"packagist.org": false}}]}}"#
                 ),
             );
-            lab.path(name)
+            env.path(name)
         };
         let trusting = project(
             "project",
             &format!(r#""cafile": "{}""#, authority.ca_file().display()),
         );
-        Project { folder: &trusting }.composer(&["update"]);
+        ComposerProject { folder: &trusting }.composer(&["update"]);
         let code = std::fs::read_to_string(trusting.join("vendor/acme/a/Code.php")).unwrap();
         assert_eq!(code, "<?php // over TLS");
 
@@ -280,7 +293,7 @@ fn composer_installs_over_https_from_an_authority_of_its_own() {
 
         assert_eq!(get(plain, "/mirror/packages.json").status, 200);
         assert_eq!(server.stop(), Some(0));
-        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        let log = std::fs::read_to_string(env.path("log")).unwrap();
         let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
         let requests: Vec<serde_json::Value> = lines
             .filter(|line: &serde_json::Value| line["agent"].as_str().is_some_and(|a| a.contains("Composer")))

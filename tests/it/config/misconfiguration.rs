@@ -1,15 +1,17 @@
 //! What operators and upstreams get wrong: each with a clear message, and nothing else is lost.
 
+use crate::support::env::{MirrorProcess, TestEnv};
+use crate::support::git::WorkTree;
+use crate::support::http::get;
+use crate::support::{free_port, run, until};
 use std::net::TcpListener;
 use std::process::Command;
-
-use crate::support::lab::{self, Lab, Running, free_port, get, until};
 
 /// A source that works, beside those that do not.
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
 
-fn good(lab: &Lab) {
-    lab.upstream("good")
+fn good(env: &TestEnv) {
+    env.upstream("good")
         .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
         .release("1.0.0");
 }
@@ -19,20 +21,20 @@ fn one(name: &str, url: &str, more: &str) -> String {
 }
 
 /// Builds `sources` beside the good one: it ends with 1, says `message`, and publishes the good one.
-fn fails(lab: &Lab, sources: &str, message: &str) {
-    lab.configure(free_port(), &format!("{sources}{GOOD}"));
-    let log = lab.build(1);
+fn fails(env: &TestEnv, sources: &str, message: &str) {
+    env.configure(free_port(), &format!("{sources}{GOOD}"));
+    let log = env.build(1);
     assert!(log.contains(message), "`{message}` in\n{log}");
     assert!(
-        lab.path("data/acme/packages/acme/good-1.0.0.zip").exists(),
+        env.path("data/acme/packages/acme/good-1.0.0.zip").exists(),
         "{log}"
     );
 }
 
 #[test]
 fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
-    let lab = Lab::new();
-    good(&lab);
+    let env = TestEnv::new();
+    good(&env);
     let port = free_port();
     for (url, message) in [
         (
@@ -45,18 +47,18 @@ fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
             "is not a git repository",
         ),
     ] {
-        fails(&lab, &one("bad", &url, ""), message);
+        fails(&env, &one("bad", &url, ""), message);
     }
 }
 
 #[test]
 fn a_check_names_the_files_that_cannot_be_used() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
-    let fine = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    let fine = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let check = || {
-        let output = lab.mirror("check");
+        let output = env.mirror("check");
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).unwrap())
     };
@@ -65,7 +67,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
     assert!(!said.contains("Warning"), "{said}");
 
     let unused = fine.replace("rewrite: {", "rewrite: {'https://else.example/': 'x:', ");
-    lab.write("mirror.yaml", &unused);
+    env.write("mirror.yaml", &unused);
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
     assert!(
@@ -77,15 +79,15 @@ fn a_check_names_the_files_that_cannot_be_used() {
         .replace("drain: 5s", "tls: {listen: '127.0.0.1:0', certificate: c.pem, key: k.pem}")
         .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users")
         .replace("git:\n", "git:\n  ca_file: ca.pem\n  credentials: [{url: 'https://a.example/', username_file: u, password_file: p}]\n");
-    lab.write(
+    env.write(
         "mirror.yaml",
         &format!("{broken}push: [{{from: github, secret_file: s}}]\n"),
     );
-    lab.write("ca.pem", "no certificate");
-    lab.write("u", "\n");
+    env.write("ca.pem", "no certificate");
+    env.write("u", "\n");
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
-    let folder = lab.path("");
+    let folder = env.path("");
     for expected in [
         "mirror.yaml:2:43: serve.tls: failed to read",
         "mirror.yaml:4:87: repositories[0].users: failed to read the users in",
@@ -123,24 +125,24 @@ fn a_check_names_the_files_that_cannot_be_used() {
             "; and 2 more",
         ),
     ] {
-        lab.configure(free_port(), &format!("{GOOD}{sources}"));
+        env.configure(free_port(), &format!("{GOOD}{sources}"));
         let (code, said) = check();
         assert_eq!(code, Some(64), "{said}");
         assert!(said.contains("repositories[0].recipe: "), "{said}");
         assert!(said.contains(expected), "{said}");
     }
 
-    lab.configure(free_port(), GOOD);
-    lab.write("data", "a file");
+    env.configure(free_port(), GOOD);
+    env.write("data", "a file");
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
     assert!(
         said.contains("mirror.yaml:1:7: data: `") && said.contains("/data` is no folder"),
         "{said}"
     );
-    std::fs::remove_file(lab.path("data")).unwrap();
+    std::fs::remove_file(env.path("data")).unwrap();
 
-    lab.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
+    env.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
     assert!(
@@ -151,34 +153,34 @@ fn a_check_names_the_files_that_cannot_be_used() {
 
 #[test]
 fn a_check_opens_what_a_build_opens() {
-    let lab = Lab::new();
-    good(&lab);
+    let env = TestEnv::new();
+    good(&env);
     // Only root can give a repository away; libgit2 refuses one of another owner unless it is told not to.
-    let _ = std::os::unix::fs::chown(lab.path("git/good"), Some(12345), None);
+    let _ = std::os::unix::fs::chown(env.path("git/good"), Some(12345), None);
     let other = one("other", "https://git.example/good", "").replace(
         "packages: [{one: ''}]",
         "packages: [{one: '', manifest: [{resource: gone, path: x}]}]",
     );
-    lab.configure(
+    env.configure(
         free_port(),
         &format!("{GOOD}{other}resources: {{gone: {{git: 'https://git.example/gone'}}}}\n"),
     );
-    let check = || lab.mirror("check").status.code();
+    let check = || env.mirror("check").status.code();
     assert_eq!(check(), Some(64));
-    let all = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write(
+    let all = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write(
         "mirror.yaml",
         &all.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, only: [good]"),
     );
     assert_eq!(check(), Some(0));
-    lab.build(0);
+    env.build(0);
 }
 
 #[test]
 fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
-    let lab = Lab::new();
-    good(&lab);
-    let upstream = lab.upstream("extra");
+    let env = TestEnv::new();
+    good(&env);
+    let upstream = env.upstream("extra");
     upstream
         .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.0"}"#)
         .release("1.0.0");
@@ -187,12 +189,12 @@ fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
     };
     let url = "https://git.example/extra";
     fails(
-        &lab,
+        &env,
         &one("bad", url, &extra("refs/heads/gone", "1.1.0")),
         "failed to find `refs/heads/gone` in the repository",
     );
     fails(
-        &lab,
+        &env,
         &one("bad", url, &extra("refs/heads/main", "1.0.0")),
         "the repository has that tag now",
     );
@@ -201,9 +203,9 @@ fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
         .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.1"}"#)
         .release("x");
     upstream.git(&["tag", "-d", "x"]);
-    lab.configure(free_port(), &one("bad", url, &extra("refs/heads/main", "1.0.1")));
-    lab.build(0);
-    assert!(lab.path("data/acme/packages/acme/extra-1.0.1.zip").exists());
+    env.configure(free_port(), &one("bad", url, &extra("refs/heads/main", "1.0.1")));
+    env.build(0);
+    assert!(env.path("data/acme/packages/acme/extra-1.0.1.zip").exists());
 }
 
 #[test]
@@ -242,40 +244,40 @@ fn a_manifest_that_composer_would_refuse_fails_alone() {
             "`require` is not a map",
         ),
     ] {
-        let lab = Lab::new();
-        good(&lab);
-        lab.upstream("bad")
+        let env = TestEnv::new();
+        good(&env);
+        env.upstream("bad")
             .write("composer.json", manifest)
             .release("1.0.0");
-        fails(&lab, &one("bad", "https://git.example/bad", ""), message);
+        fails(&env, &one("bad", "https://git.example/bad", ""), message);
     }
 }
 
 #[test]
 fn two_sources_that_claim_one_package_are_both_named() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.upstream("twin")
+    let env = TestEnv::new();
+    good(&env);
+    env.upstream("twin")
         .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.configure(
+    env.configure(
         free_port(),
         &format!("{GOOD}{}", one("twin", "https://git.example/twin", "")),
     );
-    let log = lab.build(1);
+    let log = env.build(1);
     assert!(log.contains("source `good` has published this version"), "{log}");
 }
 
 #[test]
 fn odd_tags_and_trees_harm_nothing() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("odd");
+    let env = TestEnv::new();
+    let upstream = env.upstream("odd");
     upstream.write("A/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream
         .write("A/Über.txt", "no newline")
         .write("A/run", "#!/bin/sh")
         .write("B/readme", "no manifest");
-    std::os::unix::fs::symlink("/etc/passwd", upstream.folder.join("A/link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", upstream.path.join("A/link")).unwrap();
     upstream.git(&["add", "-A"]);
     upstream.git(&["update-index", "--chmod=+x", "A/run"]);
     upstream.git(&[
@@ -288,16 +290,16 @@ fn odd_tags_and_trees_harm_nothing() {
     upstream.git(&["tag", "-a", "1.0.0", "-m", "annotated"]);
     upstream.git(&["tag", "-a", "1.0.1", "1.0.0", "-m", "a tag of a tag"]);
     upstream.git(&["tag", "1.0.2", "HEAD^{tree}"]);
-    lab.configure(
+    env.configure(
         free_port(),
         "  - name: odd\n    git: https://git.example/odd\n    packages: [{each: ''}]\n",
     );
-    let log = lab.build(1);
+    let log = env.build(1);
     assert!(
         log.contains("`refs/tags/1.0.2` points to a tree, not to a commit"),
         "{log}"
     );
-    let file = std::fs::File::open(lab.path("data/acme/packages/acme/a-1.0.0.zip")).unwrap();
+    let file = std::fs::File::open(env.path("data/acme/packages/acme/a-1.0.0.zip")).unwrap();
     let mut zip = zip::ZipArchive::new(file).unwrap();
     let entries: Vec<_> = (0..zip.len())
         .map(|i| {
@@ -315,42 +317,42 @@ fn odd_tags_and_trees_harm_nothing() {
 
 #[test]
 fn an_empty_repository_has_nothing_to_publish() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.upstream("empty");
-    lab.configure(
+    let env = TestEnv::new();
+    good(&env);
+    env.upstream("empty");
+    env.configure(
         free_port(),
         &format!("{}{GOOD}", one("empty", "https://git.example/empty", "")),
     );
-    lab.build(0);
+    env.build(0);
 }
 
 #[test]
 fn moved_and_deleted_tags_change_nothing_that_is_published() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("good");
+    let env = TestEnv::new();
+    let upstream = env.upstream("good");
     good_release(&upstream, "1.0.0", "first");
     good_release(&upstream, "1.1.0", "first");
-    lab.configure(free_port(), GOOD);
-    lab.build(0);
+    env.configure(free_port(), GOOD);
+    env.build(0);
     let zips = || {
         ["1.0.0", "1.1.0"]
-            .map(|v| std::fs::read(lab.path(&format!("data/acme/packages/acme/good-{v}.zip"))).unwrap())
+            .map(|v| std::fs::read(env.path(&format!("data/acme/packages/acme/good-{v}.zip"))).unwrap())
     };
     let before = zips();
     good_release(&upstream, "1.0.0", "moved");
     upstream.git(&["tag", "-d", "1.1.0"]);
-    let log = lab.build(0);
+    let log = env.build(0);
     assert!(
         log.contains("upstream moved a tag") && log.contains("upstream deleted a tag"),
         "{log}"
     );
     assert!(zips() == before);
-    let p2 = std::fs::read_to_string(lab.path("data/acme/current/p2/acme/good.json")).unwrap();
+    let p2 = std::fs::read_to_string(env.path("data/acme/current/p2/acme/good.json")).unwrap();
     assert!(p2.contains("1.0.0") && p2.contains("1.1.0"), "{p2}");
 }
 
-fn good_release(upstream: &lab::Upstream, version: &str, text: &str) {
+fn good_release(upstream: &WorkTree, version: &str, text: &str) {
     let manifest = format!(r#"{{"name": "acme/good", "version": "{version}"}}"#);
     upstream
         .write("composer.json", &manifest)
@@ -360,78 +362,78 @@ fn good_release(upstream: &lab::Upstream, version: &str, text: &str) {
 
 #[test]
 fn published_bytes_are_never_overwritten() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
-    lab.build(0);
-    let zip = lab.path("data/acme/packages/acme/good-1.0.0.zip");
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    env.build(0);
+    let zip = env.path("data/acme/packages/acme/good-1.0.0.zip");
     // The ledger and the snapshots are lost, and upstream has other bytes now.
     for gone in ["data/acme/ledger.jsonl", "data/acme/snapshots"] {
-        lab::run(std::process::Command::new("rm").arg("-r").arg(lab.path(gone)));
+        run(std::process::Command::new("rm").arg("-r").arg(env.path(gone)));
     }
     let before = std::fs::read(&zip).unwrap();
     assert!(
-        lab.build(2)
+        env.build(2)
             .contains("this volume has published the repository `acme`")
     );
-    lab.write("data/STORE", "mirror store 2\nid 1\n");
-    lab::Upstream {
-        folder: lab.path("git/good"),
+    env.write("data/STORE", "mirror store 2\nid 1\n");
+    WorkTree {
+        path: env.path("git/good"),
     }
     .write("more", "bytes")
     .release("1.0.0");
-    let log = lab.build(2);
+    let log = env.build(2);
     assert!(log.contains("is there with other bytes"), "{log}");
     assert_eq!(std::fs::read(&zip).unwrap(), before);
 }
 
 #[test]
 fn a_data_directory_that_cannot_be_used_is_named() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
-    lab.write("data", "a file, not a folder");
-    let log = lab.build(2);
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    env.write("data", "a file, not a folder");
+    let log = env.build(2);
     assert!(log.contains("failed to create the data directory"), "{log}");
     assert!(!log.contains("chown"), "another owner could do no more: {log}");
-    std::fs::remove_file(lab.path("data")).unwrap();
-    lab.write("data/holiday.jpg", "somebody else's");
+    std::fs::remove_file(env.path("data")).unwrap();
+    env.write("data/holiday.jpg", "somebody else's");
     assert!(
-        lab.build(2)
+        env.build(2)
             .contains("is no store: it has no STORE file, but holds `holiday.jpg`")
     );
-    std::fs::remove_file(lab.path("data/holiday.jpg")).unwrap();
-    lab.write("data/STORE", "mirror store 99\n");
-    assert!(lab.build(2).contains("says `mirror store 99`"));
+    std::fs::remove_file(env.path("data/holiday.jpg")).unwrap();
+    env.write("data/STORE", "mirror store 99\n");
+    assert!(env.build(2).contains("says `mirror store 99`"));
 }
 
 #[test]
 fn what_needs_something_published_makes_no_new_store() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
     for arguments in [&["rollback"][..], &["rollback", "--end"], &["verify", "--repair"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
             .args(arguments)
             .arg("--config")
-            .arg(lab.path("mirror.yaml"))
+            .arg(env.path("mirror.yaml"))
             .output()
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {log}");
         assert!(log.contains("is no store: it has no STORE file"), "{log}");
         assert!(log.contains("hint: is the data volume mounted?"), "{log}");
-        assert!(!lab.path("data").exists(), "{arguments:?}");
+        assert!(!env.path("data").exists(), "{arguments:?}");
     }
 }
 
 /// As `mirror plan | head -1` does, whose reader goes before the end.
 #[test]
 fn output_that_nobody_reads_any_more_is_no_error() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
-    lab.build(0);
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    env.build(0);
     for arguments in [
         &["check"][..],
         &["plan"],
@@ -445,7 +447,7 @@ fn output_that_nobody_reads_any_more_is_no_error() {
         let output = Command::new(env!("CARGO_BIN_EXE_mirror"))
             .args(arguments)
             .arg("--config")
-            .arg(lab.path("mirror.yaml"))
+            .arg(env.path("mirror.yaml"))
             .stdout(writer)
             .output()
             .unwrap();
@@ -457,14 +459,14 @@ fn output_that_nobody_reads_any_more_is_no_error() {
 
 #[test]
 fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
-    let lab = Lab::new();
-    good(&lab);
-    lab.configure(free_port(), GOOD);
-    lab.build(0);
-    let big = lab.upstream("big");
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    env.build(0);
+    let big = env.upstream("big");
     big.write("composer.json", r#"{"name": "acme/big", "version": "1.0.0"}"#);
     big.write("blob", &"x".repeat(2 << 20)).release("1.0.0");
-    lab.configure(
+    env.configure(
         free_port(),
         &format!("{GOOD}{}", one("big", "https://git.example/big", "")),
     );
@@ -472,7 +474,7 @@ fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
     let mirror = format!(
         "trap '' XFSZ; ulimit -f 1024; exec {} build --config {}",
         env!("CARGO_BIN_EXE_mirror"),
-        lab.path("mirror.yaml").display()
+        env.path("mirror.yaml").display()
     );
     let output = std::process::Command::new("bash")
         .arg("-c")
@@ -485,20 +487,20 @@ fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
         log.contains("failed to write") || log.contains("File too large"),
         "{log}"
     );
-    assert!(lab.path("data/acme/packages/acme/good-1.0.0.zip").exists());
-    lab.build(0);
-    assert!(lab.path("data/acme/packages/acme/big-1.0.0.zip").exists());
+    assert!(env.path("data/acme/packages/acme/good-1.0.0.zip").exists());
+    env.build(0);
+    assert!(env.path("data/acme/packages/acme/big-1.0.0.zip").exists());
 }
 
 #[test]
 fn a_port_in_use_and_a_second_writer_are_refused() {
-    let lab = Lab::new();
-    good(&lab);
+    let env = TestEnv::new();
+    good(&env);
     let port = free_port();
-    lab.configure(port, GOOD);
-    lab.build(0);
+    env.configure(port, GOOD);
+    env.build(0);
     let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let output = lab.mirror("run");
+    let output = env.mirror("run");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(
@@ -506,38 +508,38 @@ fn a_port_in_use_and_a_second_writer_are_refused() {
         "{log}"
     );
     drop(taken);
-    let server = lab.serve("run", port);
+    let server = env.serve("run", port);
     let lock = std::fs::File::options()
         .write(true)
-        .open(lab.path("data/LOCK"))
+        .open(env.path("data/LOCK"))
         .unwrap();
     lock.lock().unwrap();
-    assert!(lab.build(2).contains("another instance is writing to"));
+    assert!(env.build(2).contains("another instance is writing to"));
     drop(lock);
-    lab.build(0);
-    assert!(lab.mirror("health").status.success());
+    env.build(0);
+    assert!(env.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
 fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
-    let lab = Lab::new();
-    lab.configure(
+    let env = TestEnv::new();
+    env.configure(
         free_port(),
         "  - {name: x, git: 'https://git.example/x', packages: [{each: a, one: b}]}\n",
     );
-    let output = lab.mirror("check");
+    let output = env.mirror("check");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
     assert!(
         log.contains("sources[0].packages[0]: a rule has exactly one of"),
         "{log}"
     );
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: x, git: 'https://git.example/x', packages: [{one: .}]}\n",
     );
-    let output = lab.mirror("check");
+    let output = env.mirror("check");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
     assert!(
@@ -545,18 +547,18 @@ fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
             && log.contains("the root itself is `''`"),
         "{log}"
     );
-    assert!(!lab.path("data").exists());
+    assert!(!env.path("data").exists());
 }
 
 /// Who starts it with few descriptors gets all that may be had, and is told when these are too few.
 #[test]
 fn descriptors_are_had_as_far_as_the_machine_allows() {
     for (hard, is_told) in [(3000, true), (7000, false)] {
-        let (lab, port) = (Lab::new(), free_port());
-        good(&lab);
-        lab.configure(port, GOOD);
-        lab.build(0);
-        let log = lab.path("log");
+        let (env, port) = (TestEnv::new(), free_port());
+        good(&env);
+        env.configure(port, GOOD);
+        env.build(0);
+        let log = env.path("log");
         let child = Command::new("prlimit")
             .args([
                 &format!("--nofile=256:{hard}"),
@@ -564,12 +566,12 @@ fn descriptors_are_had_as_far_as_the_machine_allows() {
                 "serve",
             ])
             .arg("--config")
-            .arg(lab.path("mirror.yaml"))
+            .arg(env.path("mirror.yaml"))
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let limits = format!("/proc/{}/limits", child.id());
-        let server = Running::of(child);
+        let server = MirrorProcess::new(child);
         until("it is ready", || {
             std::fs::read_to_string(&log).unwrap().contains("listening")
                 && get(port, "/-/readyz").status == 200

@@ -3,26 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::lab::{Lab, Upstream, free_port, get};
+use crate::support::env::TestEnv;
+use crate::support::free_port;
+use crate::support::git::WorkTree;
+use crate::support::http::get;
 use serde_json::Value;
 
 /// A package, and one that is derived from it, with the base URL in its bytes.
-fn bound(lab: &Lab) -> Upstream {
-    let upstream = lab.upstream("shop");
+fn bound(env: &TestEnv) -> WorkTree {
+    let upstream = env.upstream("shop");
     upstream
         .write(
             "composer.json",
             r#"{"name": "acme/shop", "version": "1.0.0", "require": {"acme/x": "1.0.0"}}"#,
         )
         .release("1.0.0");
-    lab.upstream("parts")
+    env.upstream("parts")
         .write("part.json", r#"{"name": "acme/project"}"#)
         .release("1.0.0");
     upstream
 }
 
-fn recipe(lab: &Lab, more: &str) {
-    lab.write(
+fn recipe(env: &TestEnv, more: &str) {
+    env.write(
         "recipe.yaml",
         &format!(
             "resources: {{parts: {{git: 'https://git.example/parts'}}}}\nsources:\n  - name: shop\n    git: https://git.example/shop\n{more}    packages:\n      - derive:\n          package: acme/project\n          part: [{{resource: parts, path: part.json}}]\n          set: {{version: '{{tag}}', type: project, repositories: [{{type: composer, url: '{{base_url}}'}}]}}\n          require: [root]\n"
@@ -31,40 +34,40 @@ fn recipe(lab: &Lab, more: &str) {
 }
 
 /// A recipe's second source, so that there is something to publish while nothing else changes.
-fn other(lab: &Lab) -> Upstream {
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
-    lab.write(
+fn other(env: &TestEnv) -> WorkTree {
+    let recipe = std::fs::read_to_string(env.path("recipe.yaml")).unwrap();
+    env.write(
         "recipe.yaml",
         &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
     );
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write(
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write(
         "mirror.yaml",
         &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
     );
-    lab.upstream("other")
+    env.upstream("other")
 }
 
-fn release_other(lab: &Lab, upstream: &Upstream, version: &str, code: i32) {
+fn release_other(env: &TestEnv, upstream: &WorkTree, version: &str, code: i32) {
     let manifest = format!(r#"{{"name": "acme/other", "version": "{version}"}}"#);
     upstream.write("composer.json", &manifest).release(version);
-    lab.build(code);
+    env.build(code);
     std::thread::sleep(Duration::from_millis(1100));
 }
 
-fn ledger(lab: &Lab) -> Vec<Value> {
-    let text = std::fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
+fn ledger(env: &TestEnv) -> Vec<Value> {
+    let text = std::fs::read_to_string(env.path("data/acme/ledger.jsonl")).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
 /// The archives that the metadata names, all of which must be there and answer; with the digests that the metadata has.
-fn assert_served(lab: &Lab, port: u16) -> BTreeSet<String> {
-    let verified = lab.mirror("verify");
+fn assert_served(env: &TestEnv, port: u16) -> BTreeSet<String> {
+    let verified = env.mirror("verify");
     let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
     assert!(verified.status.success(), "{said}");
-    let _server = lab.serve("serve", port);
+    let _server = env.serve("serve", port);
     let list: Value = serde_json::from_slice(&get(port, "/mirror/list.json").body).unwrap();
     let mut found = BTreeSet::new();
     for name in list["packageNames"].as_array().unwrap() {
@@ -83,28 +86,28 @@ fn assert_served(lab: &Lab, port: u16) -> BTreeSet<String> {
 
 #[test]
 fn a_mirror_that_moves_back_has_its_bound_packages_once() {
-    let lab = Lab::new();
-    bound(&lab);
+    let env = TestEnv::new();
+    bound(&env);
     let port = free_port();
-    lab.configure(port, "");
-    recipe(&lab, "");
-    let home = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    env.configure(port, "");
+    recipe(&env, "");
+    let home = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let away = home.replace(
         &format!("http://127.0.0.1:{port}/mirror/"),
         "http://away.example/",
     );
     for config in [&home, &away, &home] {
-        lab.write("mirror.yaml", config);
-        lab.build(0);
+        env.write("mirror.yaml", config);
+        env.build(0);
     }
-    assert_eq!(ledger(&lab).len(), 2, "one for each URL");
-    assert_eq!(assert_served(&lab, port).len(), 1);
+    assert_eq!(ledger(&env).len(), 2, "one for each URL");
+    assert_eq!(assert_served(&env, port).len(), 1);
 }
 
 #[test]
 fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("shop");
+    let env = TestEnv::new();
+    let upstream = env.upstream("shop");
     let heads = ["one", "two"].map(|state| {
         upstream.write("composer.json", r#"{"name": "acme/shop", "version": "1.0.0"}"#);
         upstream.write("state", state).release(state);
@@ -112,17 +115,17 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
     });
     upstream.git(&["tag", "1.0.0", "one"]);
     let port = free_port();
-    lab.configure(
+    env.configure(
         port,
         "  - {name: shop, git: https://git.example/shop, nightly: main, packages: [{one: ''}]}\n",
     );
-    let other = other(&lab);
-    let release = |version: &str| release_other(&lab, &other, version, 0);
+    let other = other(&env);
+    let release = |version: &str| release_other(&env, &other, version, 0);
     for (turn, head) in heads.iter().cycle().take(4).enumerate() {
         upstream.git(&["reset", "-q", "--hard", head]);
         release(&format!("1.0.{turn}"));
     }
-    let nights: Vec<_> = ledger(&lab)
+    let nights: Vec<_> = ledger(&env)
         .into_iter()
         .filter(|line| line["kind"] == "dev")
         .collect();
@@ -138,10 +141,10 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
     for turn in 4..9 {
         release(&format!("1.0.{turn}"));
     }
-    let served = assert_served(&lab, port);
+    let served = assert_served(&env, port);
     assert_eq!(served.len(), 9 + if is_one_night { 1 } else { 2 });
     if is_one_night {
-        let first = lab.path(&format!(
+        let first = env.path(&format!(
             "data/acme/packages/acme/shop-{}.zip",
             nights[0]["version"].as_str().unwrap()
         ));
@@ -151,9 +154,9 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
 
 #[test]
 fn there_is_no_night_without_one_of_its_sources() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let [a, b] = ["a", "b"].map(|name| {
-        let upstream = lab.upstream(name);
+        let upstream = env.upstream(name);
         let manifest = r#"{"name": "acme/NAME", "version": "1.0.0", "require": {"acme/b": "1.0.0"}}"#;
         upstream
             .write("composer.json", &manifest.replace("NAME", name))
@@ -166,35 +169,35 @@ fn there_is_no_night_without_one_of_its_sources() {
             "  - {{name: {name}, git: 'https://git.example/{name}', nightly: main, packages: [{{one: ''}}]}}\n"
         )
     };
-    lab.configure(port, &(source("a") + &source("b")));
-    lab.build(0);
+    env.configure(port, &(source("a") + &source("b")));
+    env.build(0);
     a.write("code", "more").release("x");
-    let away = lab.path("away");
-    std::fs::rename(&b.folder, &away).unwrap();
-    let before = ledger(&lab);
-    let log = lab.build(1);
+    let away = env.path("away");
+    std::fs::rename(&b.path, &away).unwrap();
+    let before = ledger(&env);
+    let log = env.build(1);
     assert!(log.contains("source `a`: no night is made without `b`"), "{log}");
-    assert_eq!(ledger(&lab), before);
-    std::fs::rename(&away, &b.folder).unwrap();
-    lab.build(0);
-    let lines = ledger(&lab);
+    assert_eq!(ledger(&env), before);
+    std::fs::rename(&away, &b.path).unwrap();
+    env.build(0);
+    let lines = ledger(&env);
     assert_eq!(lines.last().map(|line| &line["name"]), Some(&"acme/a".into()));
-    let metadata = std::fs::read_to_string(lab.path("data/acme/current/p2/acme/a.json")).unwrap();
+    let metadata = std::fs::read_to_string(env.path("data/acme/current/p2/acme/a.json")).unwrap();
     assert!(
         metadata.contains("1.0.0.1-a") && !metadata.contains(r#""acme/b":"1.0.0""#),
         "{metadata}"
     );
-    assert_served(&lab, port);
+    assert_served(&env, port);
 }
 
 #[test]
 fn a_bound_package_is_released_again_in_the_same_night() {
-    let lab = Lab::new();
-    let upstream = bound(&lab);
+    let env = TestEnv::new();
+    let upstream = bound(&env);
     let port = free_port();
-    lab.configure(port, "");
-    recipe(&lab, "    nightly: main\n");
-    lab.build(0);
+    env.configure(port, "");
+    recipe(&env, "    nightly: main\n");
+    env.build(0);
     for requirement in ["1.0.1", "1.0.2"] {
         let manifest = format!(
             r#"{{"name": "acme/shop", "version": "1.0.0", "require": {{"acme/x": "{requirement}"}}}}"#
@@ -202,36 +205,36 @@ fn a_bound_package_is_released_again_in_the_same_night() {
         upstream.write("composer.json", &manifest);
         upstream.git(&["add", "-A"]);
         upstream.git(&["commit", "-q", "-m", requirement]);
-        lab.build(0);
+        env.build(0);
     }
-    let lines = ledger(&lab);
+    let lines = ledger(&env);
     let files: BTreeSet<_> = lines.iter().map(|line| line["file"].to_string()).collect();
     assert_eq!((lines.len(), files.len()), (3, 3), "each state has its own file");
     assert_eq!(lines[0]["bound"], format!("http://127.0.0.1:{port}/mirror/"));
-    assert!(!assert_served(&lab, port).is_empty());
+    assert!(!assert_served(&env, port).is_empty());
 }
 
 #[test]
 fn a_nightly_version_that_was_withdrawn_comes_back_with_its_url() {
-    let lab = Lab::new();
-    bound(&lab);
+    let env = TestEnv::new();
+    bound(&env);
     let port = free_port();
-    lab.configure(port, "");
-    recipe(&lab, "    nightly: main\n");
-    let other = other(&lab);
-    let home = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    env.configure(port, "");
+    recipe(&env, "    nightly: main\n");
+    let other = other(&env);
+    let home = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let away = home.replace(
         &format!("http://127.0.0.1:{port}/mirror/"),
         "http://away.example/",
     );
-    release_other(&lab, &other, "1.0.0", 0);
-    lab.write("mirror.yaml", &away);
+    release_other(&env, &other, "1.0.0", 0);
+    env.write("mirror.yaml", &away);
     for version in ["1.0.1", "1.0.2", "1.0.3"] {
-        release_other(&lab, &other, version, 0);
+        release_other(&env, &other, version, 0);
     }
-    lab.write("mirror.yaml", &home);
-    lab.build(0);
-    let served = assert_served(&lab, port);
+    env.write("mirror.yaml", &home);
+    env.build(0);
+    let served = assert_served(&env, port);
     assert!(
         served.iter().any(|path| path.contains("acme/project-")),
         "{served:?}"
@@ -240,39 +243,39 @@ fn a_nightly_version_that_was_withdrawn_comes_back_with_its_url() {
 
 #[test]
 fn what_a_held_back_package_names_is_not_withdrawn() {
-    let lab = Lab::new();
-    let shop = lab.upstream("shop");
+    let env = TestEnv::new();
+    let shop = env.upstream("shop");
     for version in ["1.0.0", "1.1.0"] {
         let manifest = format!(r#"{{"name": "acme/shop", "version": "{version}"}}"#);
         shop.write("composer.json", &manifest).release(version);
     }
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: shop, git: https://git.example/shop, packages: [{one: ''}]}\n  - {name: night, git: https://git.example/shop, nightly: main, packages: [{one: ''}]}\nretention: {versions: 1}\n",
     );
     // The sources come first.
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    let recipe = std::fs::read_to_string(env.path("recipe.yaml")).unwrap();
     let retention = "retention: {versions: 1}\n";
-    lab.write("recipe.yaml", &recipe.replace(retention, ""));
-    let other = other(&lab);
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
-    lab.write("recipe.yaml", &format!("{recipe}{retention}"));
-    release_other(&lab, &other, "1.0.0", 0);
+    env.write("recipe.yaml", &recipe.replace(retention, ""));
+    let other = other(&env);
+    let recipe = std::fs::read_to_string(env.path("recipe.yaml")).unwrap();
+    env.write("recipe.yaml", &format!("{recipe}{retention}"));
+    release_other(&env, &other, "1.0.0", 0);
     shop.git(&["tag", "-d", "1.0.0"]);
-    std::fs::remove_file(lab.path("data/acme/packages/acme/shop-1.0.0.zip")).unwrap();
+    std::fs::remove_file(env.path("data/acme/packages/acme/shop-1.0.0.zip")).unwrap();
     for turn in 1..6 {
         shop.write("text", &turn.to_string());
         shop.git(&["add", "-A"]);
         shop.git(&["commit", "-q", "-m", "later"]);
-        release_other(&lab, &other, &format!("1.0.{turn}"), 1);
+        release_other(&env, &other, &format!("1.0.{turn}"), 1);
     }
-    let metadata = std::fs::read(lab.path("data/acme/current/p2/acme/shop.json")).unwrap();
+    let metadata = std::fs::read(env.path("data/acme/current/p2/acme/shop.json")).unwrap();
     let metadata: Value = serde_json::from_slice(&metadata).unwrap();
     let versions = metadata["packages"]["acme/shop"].as_array().unwrap();
     assert_eq!(versions.len(), 3);
     for version in versions.iter().filter(|version| version["version"] != "1.0.0") {
         let url = version["dist"]["url"].as_str().unwrap();
         let path = &url[url.find("/packages/").unwrap() + 1..];
-        assert!(lab.path("data/acme").join(path).exists(), "{path}");
+        assert!(env.path("data/acme").join(path).exists(), "{path}");
     }
 }

@@ -1,40 +1,42 @@
-//! Upstream content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
+//! WorkTree content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
 
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::lab::{Lab, Upstream, free_port, run};
+use crate::support::env::TestEnv;
+use crate::support::git::WorkTree;
+use crate::support::{free_port, run};
 use serde_json::Value;
 
 const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - {name: bad, git: 'https://git.example/bad', packages: [{one: ''}]}\n";
 
 /// An upstream of which each tag is hostile, beside one that is not.
 struct Hostile {
-    lab: Lab,
-    bad: Upstream,
+    env: TestEnv,
+    bad: WorkTree,
 }
 
 impl Hostile {
     fn new(more: &str) -> Self {
-        let lab = Lab::new();
+        let env = TestEnv::new();
         let port = free_port();
-        lab.configure(port, SOURCES);
-        let configuration = fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-        lab.write("mirror.yaml", &format!("{configuration}{more}"));
-        let good = lab.upstream("good");
+        env.configure(port, SOURCES);
+        let configuration = fs::read_to_string(env.path("mirror.yaml")).unwrap();
+        env.write("mirror.yaml", &format!("{configuration}{more}"));
+        let good = env.upstream("good");
         good.write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#);
         good.release("1.0.0");
-        let bad = lab.upstream("bad");
+        let bad = env.upstream("bad");
         bad.write("composer.json", r#"{"name": "acme/bad", "version": "1.0.0"}"#);
         bad.release("1.0.0");
-        Self { lab, bad }
+        Self { env, bad }
     }
 
     /// Writes an object as it is, also one that git would not make, and answers its id.
     fn object(&self, kind: &str, content: &[u8]) -> String {
         let mut git = Command::new("git")
-            .current_dir(&self.bad.folder)
+            .current_dir(&self.bad.path)
             .args(["hash-object", "-t", kind, "-w", "--stdin", "--literally"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -85,8 +87,8 @@ impl Hostile {
 
     /// Builds, and answers the failed versions with their reasons; the others must be there.
     fn failures(&self, published: &[&str]) -> Vec<(String, String)> {
-        let log = self.lab.build(1);
-        let base = self.lab.path("data/acme");
+        let log = self.env.build(1);
+        let base = self.env.path("data/acme");
         let ledger = fs::read_to_string(base.join("ledger.jsonl")).unwrap();
         for version in published {
             assert!(
@@ -95,11 +97,11 @@ impl Hostile {
             );
         }
         assert!(ledger.contains("acme/good"), "{log}");
-        let outside = fs::read_dir(self.lab.path("data")).unwrap().count();
+        let outside = fs::read_dir(self.env.path("data")).unwrap().count();
         assert!(
             outside <= 5,
             "something was written where nothing belongs: {}",
-            self.lab.volume()
+            self.env.volume()
         );
         let report = fs::read(base.join("current/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();
@@ -175,7 +177,7 @@ fn names_in_trees_that_leave_their_folder_or_cannot_be_written() {
             ("2.0.10", "differ only in upper and lower case"),
         ],
     );
-    let file = fs::File::open(hostile.lab.path("data/acme/packages/acme/bad-2.1.0.zip")).unwrap();
+    let file = fs::File::open(hostile.env.path("data/acme/packages/acme/bad-2.1.0.zip")).unwrap();
     let archive = zip::ZipArchive::new(file).unwrap();
     assert_eq!(archive.len(), 1, "a link is no file of a package");
 }
@@ -282,15 +284,15 @@ fn manifests_that_are_huge_deep_or_of_wrong_types() {
 fn names_of_tags_and_too_many_of_them() {
     let hostile = Hostile::new("limits: {refs: 1000}\n");
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
-    let packed = hostile.bad.folder.join(".git/packed-refs");
+    let packed = hostile.bad.path.join(".git/packed-refs");
     let line = |name: &str| format!("{} refs/tags/{name}\n", head.trim());
     // git itself refuses to make these.
     fs::write(&packed, line("../../x") + &line("1.0.1\u{7}") + &line("a b")).unwrap();
-    let log = hostile.lab.mirror("build");
+    let log = hostile.env.mirror("build");
     let told = String::from_utf8_lossy(&log.stderr).into_owned();
-    let ledger = fs::read_to_string(hostile.lab.path("data/acme/ledger.jsonl")).unwrap();
+    let ledger = fs::read_to_string(hostile.env.path("data/acme/ledger.jsonl")).unwrap();
     assert!(ledger.contains("acme/good"), "{told}");
-    assert!(!hostile.lab.path("data/x").exists() && !hostile.lab.path("x").exists());
+    assert!(!hostile.env.path("data/x").exists() && !hostile.env.path("x").exists());
 
     let many: String = (0..2000).map(|i| line(&format!("9.{i:04}.0"))).collect();
     fs::write(&packed, many).unwrap();
@@ -302,7 +304,7 @@ fn names_of_tags_and_too_many_of_them() {
 fn a_million_tags() {
     let hostile = Hostile::new("");
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
-    let packed = hostile.bad.folder.join(".git/packed-refs");
+    let packed = hostile.bad.path.join(".git/packed-refs");
     let many: String = (0..1_000_000)
         .map(|i| format!("{} refs/tags/x-{i:07}\n", head.trim()))
         .collect();
@@ -316,21 +318,21 @@ fn a_million_tags() {
 
 #[test]
 fn finished_archives_that_are_not_what_they_seem() {
-    let lab = Lab::new();
-    lab.configure(free_port(), "");
-    lab.write(
+    let env = TestEnv::new();
+    env.configure(free_port(), "");
+    env.write(
         "recipe.yaml",
         "resources:\n  extra: {git: 'https://git.example/extra', ref: main}\narchives:\n  - {name: extra, resource: extra, path: zips}\n",
     );
-    let extra = lab.upstream("extra");
-    fs::create_dir(extra.folder.join("zips")).unwrap();
-    lab.write("make.py", MAKE_ARCHIVES);
+    let extra = env.upstream("extra");
+    fs::create_dir(extra.path.join("zips")).unwrap();
+    env.write("make.py", MAKE_ARCHIVES);
     run(Command::new("python3")
-        .arg(lab.path("make.py"))
-        .arg(extra.folder.join("zips")));
+        .arg(env.path("make.py"))
+        .arg(extra.path.join("zips")));
     extra.release("1.0.0");
-    let log = lab.build(1);
-    let ledger = fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
+    let log = env.build(1);
+    let ledger = fs::read_to_string(env.path("data/acme/ledger.jsonl")).unwrap();
     assert_eq!(ledger.lines().count(), 1, "{ledger}");
     assert!(ledger.contains("acme/good"));
     for (file, because) in [

@@ -1,6 +1,7 @@
 //! What recipes can say, through the whole program: plans and their warnings, shared clones, branch heads, gaps.
 
-use crate::support::lab::{Lab, free_port};
+use crate::support::env::TestEnv;
+use crate::support::free_port;
 use serde_json::Value;
 
 fn text(output: &std::process::Output) -> String {
@@ -8,14 +9,14 @@ fn text(output: &std::process::Output) -> String {
 }
 
 /// A JSON file of the newest snapshot of a repository.
-fn published(lab: &Lab, repository: &str, file: &str) -> Value {
-    let path = lab.path(&format!("data/{repository}/current/{file}"));
+fn published(env: &TestEnv, repository: &str, file: &str) -> Value {
+    let path = env.path(&format!("data/{repository}/current/{file}"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// The versions of a package in the newest snapshot, newest first.
-fn versions(lab: &Lab, repository: &str, package: &str) -> Vec<String> {
-    let file = published(lab, repository, &format!("p2/{package}.json"));
+fn versions(env: &TestEnv, repository: &str, package: &str) -> Vec<String> {
+    let file = published(env, repository, &format!("p2/{package}.json"));
     let list = file["packages"][package].as_array().cloned().unwrap_or_default();
     list.iter()
         .map(|v| v["version"].as_str().unwrap().to_owned())
@@ -24,8 +25,8 @@ fn versions(lab: &Lab, repository: &str, package: &str) -> Vec<String> {
 
 #[test]
 fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("shop");
+    let env = TestEnv::new();
+    let upstream = env.upstream("shop");
     upstream
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
         .write(
@@ -47,8 +48,8 @@ fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
     replacements:
       - {package: acme/x, version: 1.0.0, reason: gone, files: {}}
 ";
-    lab.configure(free_port(), source);
-    let plan = lab.mirror("plan");
+    env.configure(free_port(), source);
+    let plan = env.mirror("plan");
     let said = text(&plan);
     assert_eq!(plan.status.code(), Some(0), "{said}");
     for line in [
@@ -64,49 +65,49 @@ fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
     }
     assert_eq!(said.matches("warning").count(), 4, "{said}");
     assert!(
-        !lab.path("data/acme/packages/acme").exists(),
+        !env.path("data/acme/packages/acme").exists(),
         "a plan builds nothing"
     );
-    let log = lab.build(0);
+    let log = env.build(0);
     assert!(log.contains("the recipe is out of date"), "{log}");
 }
 
 #[test]
 fn repositories_share_a_clone_and_neither_takes_from_the_other() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("shop");
+    let env = TestEnv::new();
+    let upstream = env.upstream("shop");
     for version in ["1.0.0", "2.0.0"] {
         let manifest = format!(r#"{{"name": "acme/shop", "version": "{version}"}}"#);
         upstream.write("composer.json", &manifest).release(version);
     }
-    lab.configure(free_port(), "");
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    env.configure(free_port(), "");
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let config = config.replace(
         "\ngit:",
         "\n  - {name: new, url: 'http://127.0.0.1:1/new/', recipe: ./new.yaml}\ngit:",
     );
-    lab.write("mirror.yaml", &config);
+    env.write("mirror.yaml", &config);
     let recipe = |from: &str| {
         format!(
             "sources:\n  - {{name: shop, git: https://git.example/shop, tags: {{from: {from}}}, packages: [{{one: ''}}]}}\n"
         )
     };
-    lab.write("recipe.yaml", &recipe("1.0.0"));
-    lab.write("new.yaml", &recipe("2.0.0"));
-    lab.build(0);
-    assert_eq!(versions(&lab, "acme", "acme/shop"), ["2.0.0", "1.0.0"]);
-    assert_eq!(versions(&lab, "new", "acme/shop"), ["2.0.0"]);
-    let clones = std::fs::read_dir(lab.path("data/git")).unwrap().count();
+    env.write("recipe.yaml", &recipe("1.0.0"));
+    env.write("new.yaml", &recipe("2.0.0"));
+    env.build(0);
+    assert_eq!(versions(&env, "acme", "acme/shop"), ["2.0.0", "1.0.0"]);
+    assert_eq!(versions(&env, "new", "acme/shop"), ["2.0.0"]);
+    let clones = std::fs::read_dir(env.path("data/git")).unwrap().count();
     assert_eq!(clones, 1, "one clone for both");
-    let before = lab.volume();
-    lab.build(0);
-    assert_eq!(lab.volume(), before, "a second cycle changes nothing");
+    let before = env.volume();
+    env.build(0);
+    assert_eq!(env.volume(), before, "a second cycle changes nothing");
 }
 
 #[test]
 fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
-    let lab = Lab::new();
-    let upstream = lab.upstream("shop");
+    let env = TestEnv::new();
+    let upstream = env.upstream("shop");
     upstream
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0-p1"}"#)
         .write(
@@ -123,36 +124,36 @@ fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
         .write("c/composer.json", r#"{"name": "acme/c"}"#);
     upstream.git(&["add", "-A"]);
     upstream.git(&["commit", "-q", "-m", "later"]);
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: shop, git: https://git.example/shop, nightly: main, packages: [{each: ''}]}\n",
     );
-    lab.build(0);
-    let night = versions(&lab, "acme", "acme/b").remove(0);
+    env.build(0);
+    let night = versions(&env, "acme", "acme/b").remove(0);
     let date = night.strip_prefix("2.0.0.1-a").expect("it follows 2.0.0");
     assert!(date.len() == 8 && date.starts_with("20"), "{night}");
-    assert_eq!(versions(&lab, "acme", "acme/a"), [format!("1.0.0.1-a{date}+p1")]);
-    assert_eq!(versions(&lab, "acme", "acme/c"), [format!("0.0.1.1-a{date}")]);
-    let b = &published(&lab, "acme", "p2/acme/b.json")["packages"]["acme/b"][0];
+    assert_eq!(versions(&env, "acme", "acme/a"), [format!("1.0.0.1-a{date}+p1")]);
+    assert_eq!(versions(&env, "acme", "acme/c"), [format!("0.0.1.1-a{date}")]);
+    let b = &published(&env, "acme", "p2/acme/b.json")["packages"]["acme/b"][0];
     assert_eq!(
         b["require"]["acme/a"],
         format!("1.0.0.1-a{date}+p1"),
         "a night pins its own"
     );
 
-    let before = lab.volume();
-    lab.build(0);
-    assert_eq!(lab.volume(), before, "a branch that did not move is no new night");
-    let plan = || String::from_utf8(lab.mirror("plan").stdout).unwrap();
+    let before = env.volume();
+    env.build(0);
+    assert_eq!(env.volume(), before, "a branch that did not move is no new night");
+    let plan = || String::from_utf8(env.mirror("plan").stdout).unwrap();
     assert!(plan().contains("0 to build, 3 already published"), "{}", plan());
 
-    let ledger = || std::fs::read_to_string(lab.path("data/acme/ledger.jsonl")).unwrap();
+    let ledger = || std::fs::read_to_string(env.path("data/acme/ledger.jsonl")).unwrap();
     assert_eq!(ledger().lines().count(), 3);
     upstream.write("c/new.txt", "new");
     upstream.git(&["add", "-A"]);
     upstream.git(&["commit", "-q", "-m", "later still"]);
     assert!(plan().contains("3 to build, 0 already published"), "{}", plan());
-    lab.build(0);
+    env.build(0);
     let ledger = ledger();
     let last: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
     // Past midnight it is a night of its own; else the version moved to another file, and the first one stays.
@@ -163,7 +164,7 @@ fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
             "only what changed is published again\n{ledger}"
         );
         assert_eq!((&last["name"], &last["kind"]), (&"acme/c".into(), &"dev".into()));
-        let c = &published(&lab, "acme", "p2/acme/c.json")["packages"]["acme/c"][0];
+        let c = &published(&env, "acme", "p2/acme/c.json")["packages"]["acme/c"][0];
         assert!(
             c["dist"]["url"]
                 .as_str()
@@ -171,14 +172,14 @@ fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
                 .ends_with(last["file"].as_str().unwrap())
         );
         let first = format!("data/acme/packages/acme/c-0.0.1.1-a{date}.zip");
-        assert!(lab.path(&first).exists(), "what was published stays");
+        assert!(env.path(&first).exists(), "what was published stays");
     }
 }
 
 #[test]
 fn a_metapackage_that_pins_what_is_not_there_is_reported_by_name() {
-    let lab = Lab::new();
-    lab.upstream("shop")
+    let env = TestEnv::new();
+    env.upstream("shop")
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
         .write(
             "meta/composer.json",
@@ -186,30 +187,30 @@ fn a_metapackage_that_pins_what_is_not_there_is_reported_by_name() {
                 "require": {"acme/a": "1.0.0", "acme/gone": "1.2.3", "acme/open": "^1.0", "other/x": "1.0.0", "php": "8.1.0"}}"#,
         )
         .release("1.0.0");
-    lab.configure(
+    env.configure(
         free_port(),
         "  - {name: shop, git: https://git.example/shop, packages: [{each: '', exclude: [meta]}, {metapackage: meta}]}\n",
     );
-    let log = lab.build(0);
+    let log = env.build(0);
     assert!(
         log.contains("acme/product 1.0.0 needs acme/gone 1.2.3, which no source provides"),
         "{log}"
     );
-    let report = published(&lab, "acme", "report.json");
+    let report = published(&env, "acme", "report.json");
     assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{report}");
 }
 
 #[test]
 fn an_extension_builds_with_the_sources_of_the_recipe_that_it_extends() {
-    let lab = Lab::new();
-    lab.upstream("own")
+    let env = TestEnv::new();
+    env.upstream("own")
         .write("composer.json", r#"{"name": "acme/own", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.upstream("mirror-composer.git")
+    env.upstream("mirror-composer.git")
         .write("composer.json", r#"{"name": "magento/composer"}"#)
         .release("1.0.0");
-    lab.configure(free_port(), "");
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    env.configure(free_port(), "");
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let config = config
         .replace(
             "recipe: ./recipe.yaml",
@@ -219,11 +220,11 @@ fn an_extension_builds_with_the_sources_of_the_recipe_that_it_extends() {
             "rewrite: {",
             &format!(
                 "rewrite: {{'https://github.com/mage-os/': 'file://{}/', ",
-                lab.path("git").display()
+                env.path("git").display()
             ),
         );
-    lab.write("mirror.yaml", &config);
-    lab.write(
+    env.write("mirror.yaml", &config);
+    env.write(
         "recipe.yaml",
         "extends: magento
 sources:
@@ -235,9 +236,9 @@ amend:
 ",
     );
     // The resources of the recipe are not there: nothing that is built here needs them.
-    let log = lab.build(0);
-    assert_eq!(versions(&lab, "acme", "acme/own"), ["1.0.0"], "{log}");
-    let composer = &published(&lab, "acme", "p2/magento/composer.json")["packages"]["magento/composer"][0];
+    let log = env.build(0);
+    assert_eq!(versions(&env, "acme", "acme/own"), ["1.0.0"], "{log}");
+    let composer = &published(&env, "acme", "p2/magento/composer.json")["packages"]["magento/composer"][0];
     assert_eq!(
         (&composer["version"], &composer["require"]["php"]),
         (&"1.0.0".into(), &"*".into())

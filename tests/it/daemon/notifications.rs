@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::support::lab::{Lab, free_port, get};
+use crate::support::env::TestEnv;
+use crate::support::free_port;
+use crate::support::http::get;
 use serde_json::Value;
 
 /// A receiver that refuses the first message once.
@@ -45,16 +47,16 @@ fn receiver() -> (u16, Receiver<Value>) {
 
 #[test]
 fn a_first_cycle_that_can_publish_nothing_says_why() {
-    let (lab, port) = (Lab::new(), free_port());
+    let (env, port) = (TestEnv::new(), free_port());
     let (hook, messages) = receiver();
-    lab.configure(
+    env.configure(
         port,
         "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
     );
-    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/\n");
-    lab.write("mirror.yaml", &configuration);
-    let _server = lab.start("run");
+    env.write("mirror.yaml", &configuration);
+    let _server = env.start("run");
     let failure = messages.recv_timeout(Duration::from_secs(120)).unwrap();
     assert_eq!(
         (&failure["event"], &failure["state"]),
@@ -75,22 +77,22 @@ fn a_first_cycle_that_can_publish_nothing_says_why() {
             "{page}"
         );
         assert!(page.contains("is not a git repository"), "{page}");
-        assert!(!page.contains(lab.path("git").to_str().unwrap()), "{page}");
+        assert!(!page.contains(env.path("git").to_str().unwrap()), "{page}");
     }
     let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();
     assert_eq!(state["repository"]["counts"]["failed_sources"], 1);
-    let metrics = get(port, "/-/metrics").text();
+    let metrics = get(port, "/-/metrics").into_text();
     assert!(
         metrics.contains(r#"mirror_failed_sources{repository="acme"} 1"#),
         "{metrics}"
     );
-    let overview = get(port, "/").text();
+    let overview = get(port, "/").into_text();
     assert!(overview.contains(r#"<a href="./mirror/">acme</a>"#), "{overview}");
 
-    lab.upstream("modules")
+    env.upstream("modules")
         .write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
+    env.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
     let recovery = messages.recv_timeout(Duration::from_secs(120)).unwrap();
     assert_eq!(recovery["event"], "recovery");
     assert!(
@@ -98,7 +100,7 @@ fn a_first_cycle_that_can_publish_nothing_says_why() {
             .text()
             .contains("not a git repository")
     );
-    let cycles = std::fs::read_to_string(lab.path("data/acme/status/cycles.json")).unwrap();
+    let cycles = std::fs::read_to_string(env.path("data/acme/status/cycles.json")).unwrap();
     assert!(
         !cycles.contains("\"report\""),
         "the snapshot has it now: {cycles}"
@@ -107,34 +109,34 @@ fn a_first_cycle_that_can_publish_nothing_says_why() {
 
 #[test]
 fn a_webhook_is_told_of_failure_divergence_and_recovery() {
-    let (lab, port) = (Lab::new(), free_port());
+    let (env, port) = (TestEnv::new(), free_port());
     let (hook, messages) = receiver();
-    let modules = lab.upstream("modules");
+    let modules = env.upstream("modules");
     modules.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     modules.release("1.0.0");
-    lab.configure(
+    env.configure(
         port,
         "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n",
     );
-    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/secret\n");
-    lab.write("mirror.yaml", &configuration);
-    let server = lab.serve("run", port);
+    env.write("mirror.yaml", &configuration);
+    let server = env.serve("run", port);
     let next = || {
         messages
             .recv_timeout(Duration::from_secs(120))
             .unwrap_or_else(|_| {
                 panic!(
                     "no message; {}",
-                    std::fs::read_to_string(lab.path("log")).unwrap()
+                    std::fs::read_to_string(env.path("log")).unwrap()
                 )
             })
     };
     // The state at the start is no news, and each new configuration starts a cycle.
     std::thread::sleep(Duration::from_secs(3));
-    let away = modules.folder.with_extension("away");
-    std::fs::rename(&modules.folder, &away).unwrap();
-    lab.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
+    let away = modules.path.with_extension("away");
+    std::fs::rename(&modules.path, &away).unwrap();
+    env.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
     let failure = next();
     assert_eq!(
         (&failure["event"], &failure["state"]),
@@ -152,11 +154,11 @@ fn a_webhook_is_told_of_failure_divergence_and_recovery() {
         "{failure:#}"
     );
 
-    std::fs::rename(&away, &modules.folder).unwrap();
+    std::fs::rename(&away, &modules.path).unwrap();
     modules
         .write("a/code.php", "<?php // other bytes")
         .release("1.0.0");
-    lab.write("mirror.yaml", &format!("{configuration}site: {{name: two}}\n"));
+    env.write("mirror.yaml", &format!("{configuration}site: {{name: two}}\n"));
     let mut events = [next(), next()];
     events.sort_by_key(|message| message["event"].to_string());
     assert_eq!(
@@ -164,7 +166,7 @@ fn a_webhook_is_told_of_failure_divergence_and_recovery() {
         (&"divergence".into(), &1.into())
     );
     assert_eq!(events[1]["event"], "recovery");
-    let log = std::fs::read_to_string(lab.path("log")).unwrap();
+    let log = std::fs::read_to_string(env.path("log")).unwrap();
     assert!(log.contains("sent again") && !log.contains("/secret"), "{log}");
     drop(server);
 }

@@ -1,25 +1,26 @@
 //! A configuration that changes under the running program.
 
-use crate::support::lab::{Lab, free_port, get, until};
-
+use crate::support::env::TestEnv;
+use crate::support::http::get;
+use crate::support::{free_port, until};
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
 
-fn lab(port: u16) -> Lab {
-    let lab = Lab::new();
-    let upstream = lab.upstream("modules");
+fn env(port: u16) -> TestEnv {
+    let env = TestEnv::new();
+    let upstream = env.upstream("modules");
     upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream.release("1.0.0");
-    lab.configure(port, SOURCE);
-    lab
+    env.configure(port, SOURCE);
+    env
 }
 
-fn config(lab: &Lab) -> String {
-    std::fs::read_to_string(lab.path("mirror.yaml")).unwrap()
+fn config(env: &TestEnv) -> String {
+    std::fs::read_to_string(env.path("mirror.yaml")).unwrap()
 }
 
-fn log(lab: &Lab) -> String {
-    std::fs::read_to_string(lab.path("log")).unwrap()
+fn log(env: &TestEnv) -> String {
+    std::fs::read_to_string(env.path("log")).unwrap()
 }
 
 /// The configuration with the same repository a second time, at `/second/`.
@@ -34,16 +35,16 @@ fn with_second(config: &str, port: u16) -> String {
 #[test]
 fn a_changed_file_is_taken_and_a_broken_one_is_not() {
     let port = free_port();
-    let lab = lab(port);
-    let server = lab.serve("run", port);
-    let before = config(&lab);
+    let env = env(port);
+    let server = env.serve("run", port);
+    let before = config(&env);
     assert_eq!(get(port, "/second/packages.json").status, 404);
 
-    lab.write("mirror.yaml", &before.replace("drain: 5s", "drian: 5s"));
+    env.write("mirror.yaml", &before.replace("drain: 5s", "drian: 5s"));
     until("a broken file is reported", || {
-        log(&lab).contains("the new configuration is not used")
+        log(&env).contains("the new configuration is not used")
     });
-    assert!(log(&lab).contains("did you mean `drain`?"), "{}", log(&lab));
+    assert!(log(&env).contains("did you mean `drain`?"), "{}", log(&env));
     let refused = |is: u8| {
         get(port, "/-/metrics")
             .text()
@@ -52,14 +53,14 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
     assert!(refused(1));
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
 
-    lab.write("mirror.yaml", &with_second(&before, port));
+    env.write("mirror.yaml", &with_second(&before, port));
     until("the second repository is built and served", || {
         get(port, "/second/packages/acme/a-1.0.0.zip").status == 200
     });
-    assert_eq!(log(&lab).matches("the new configuration is not used").count(), 1);
+    assert_eq!(log(&env).matches("the new configuration is not used").count(), 1);
     assert!(refused(0));
 
-    lab.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
+    env.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
     until("the first moves and the second goes", || {
         get(port, "/elsewhere/packages.json").status == 200
     });
@@ -76,26 +77,26 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
 #[test]
 fn what_was_changed_while_nothing_ran_is_built_at_the_start() {
     let port = free_port();
-    let lab = lab(port);
-    assert_eq!(lab.serve("run", port).stop(), Some(0));
-    let cycles = || log(&lab).matches("cycle finished").count();
+    let env = env(port);
+    assert_eq!(env.serve("run", port).stop(), Some(0));
+    let cycles = || log(&env).matches("cycle finished").count();
 
-    let server = lab.serve("run", port);
+    let server = env.serve("run", port);
     assert_eq!(server.stop(), Some(0));
-    assert_eq!(cycles(), 0, "unchanged, it waits for its schedule: {}", log(&lab));
+    assert_eq!(cycles(), 0, "unchanged, it waits for its schedule: {}", log(&env));
 
-    lab.write("mirror.yaml", &config(&lab).replace("/mirror/", "/elsewhere/"));
-    let server = lab.serve("run", port);
+    env.write("mirror.yaml", &config(&env).replace("/mirror/", "/elsewhere/"));
+    let server = env.serve("run", port);
     until("the archives are named where they are", || {
         let metadata = get(port, "/elsewhere/p2/acme/a.json").body;
         String::from_utf8_lossy(&metadata).contains("/elsewhere/packages/acme/a-1.0.0.zip")
     });
     assert_eq!(server.stop(), Some(0));
 
-    let recipe = std::fs::read_to_string(lab.path("recipe.yaml")).unwrap();
+    let recipe = std::fs::read_to_string(env.path("recipe.yaml")).unwrap();
     let second = SOURCE.replace("name: modules", "name: more");
-    lab.write("recipe.yaml", &format!("{recipe}{second}"));
-    let server = lab.serve("run", port);
+    env.write("recipe.yaml", &format!("{recipe}{second}"));
+    let server = env.serve("run", port);
     until("the new source is looked at", || cycles() == 1);
     assert_eq!(server.stop(), Some(0));
 }
@@ -103,19 +104,19 @@ fn what_was_changed_while_nothing_ran_is_built_at_the_start() {
 #[test]
 fn a_changed_recipe_is_taken() {
     let port = free_port();
-    let lab = lab(port);
-    let server = lab.serve("run", port);
+    let env = env(port);
+    let server = env.serve("run", port);
     let with_b = "sources:\n  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n  - name: more\n    git: https://git.example/more\n    packages:\n      - {each: ''}\n";
-    let more = lab.upstream("more");
+    let more = env.upstream("more");
     more.write("b/composer.json", r#"{"name": "acme/b", "version": "2.0.0"}"#);
     more.release("2.0.0");
-    lab.write("recipe.yaml", with_b);
+    env.write("recipe.yaml", with_b);
     until("the new source is built", || {
         get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200
     });
     // What only the pages show is shown without anything new to publish.
     let noted = format!("{with_b}notes: [{{package: acme/b, note: Mind the gap}}]\n");
-    lab.write("recipe.yaml", &noted);
+    env.write("recipe.yaml", &noted);
     until("the note is shown", || {
         String::from_utf8_lossy(&get(port, "/mirror/").body).contains("every version: Mind the gap")
     });
@@ -126,23 +127,23 @@ fn a_changed_recipe_is_taken() {
 #[test]
 fn the_link_swap_of_a_config_map_is_noticed() {
     let port = free_port();
-    let lab = lab(port);
+    let env = env(port);
     let (config, recipe) = (
-        config(&lab),
-        std::fs::read_to_string(lab.path("recipe.yaml")).unwrap(),
+        config(&env),
+        std::fs::read_to_string(env.path("recipe.yaml")).unwrap(),
     );
-    std::fs::remove_file(lab.path("mirror.yaml")).unwrap();
-    lab.write("v1/mirror.yaml", &config);
-    lab.write("v1/recipe.yaml", &recipe);
-    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, lab.path(name)).unwrap();
+    std::fs::remove_file(env.path("mirror.yaml")).unwrap();
+    env.write("v1/mirror.yaml", &config);
+    env.write("v1/recipe.yaml", &recipe);
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, env.path(name)).unwrap();
     link("v1", "..data");
     link("..data/mirror.yaml", "mirror.yaml");
-    let server = lab.serve("run", port);
+    let server = env.serve("run", port);
 
-    lab.write("v2/mirror.yaml", &with_second(&config, port));
-    lab.write("v2/recipe.yaml", &recipe);
+    env.write("v2/mirror.yaml", &with_second(&config, port));
+    env.write("v2/recipe.yaml", &recipe);
     link("v2", "..new");
-    std::fs::rename(lab.path("..new"), lab.path("..data")).unwrap();
+    std::fs::rename(env.path("..new"), env.path("..data")).unwrap();
     until("the second repository is served", || {
         get(port, "/second/packages.json").status == 200
     });
@@ -152,17 +153,17 @@ fn the_link_swap_of_a_config_map_is_noticed() {
 #[test]
 fn sighup_loads_the_file_anew_and_says_so() {
     let port = free_port();
-    let lab = lab(port);
-    lab.build(0);
-    let server = lab.serve("serve", port);
+    let env = env(port);
+    env.build(0);
+    let server = env.serve("serve", port);
     server.signal("HUP");
     until("the configuration is loaded", || {
-        log(&lab).contains("configuration loaded anew")
+        log(&env).contains("configuration loaded anew")
     });
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
-    lab.write("mirror.yaml", &config(&lab).replace("drain: 5s", "drain: 6s"));
+    env.write("mirror.yaml", &config(&env).replace("drain: 5s", "drain: 6s"));
     until("what needs a restart is named", || {
-        log(&lab).contains("takes effect at the next start")
+        log(&env).contains("takes effect at the next start")
     });
     assert_eq!(server.stop(), Some(0));
 }
@@ -171,23 +172,23 @@ fn sighup_loads_the_file_anew_and_says_so() {
 #[test]
 fn a_broken_file_is_no_end_of_health() {
     let port = free_port();
-    let lab = lab(port);
-    let server = lab.serve("run", port);
-    assert!(lab.mirror("health").status.success());
-    lab.write("mirror.yaml", "repositories: 1\n");
+    let env = env(port);
+    let server = env.serve("run", port);
+    assert!(env.mirror("health").status.success());
+    env.write("mirror.yaml", "repositories: 1\n");
     until("the broken file is reported", || {
-        log(&lab).contains("the new configuration is not used")
+        log(&env).contains("the new configuration is not used")
     });
-    let output = lab.mirror("health");
+    let output = env.mirror("health");
     assert!(output.status.success(), "{output:?}");
     // Nor for one whose addresses take effect at the next start.
-    lab.configure(free_port(), SOURCE);
-    assert!(lab.mirror("health").status.success());
+    env.configure(free_port(), SOURCE);
+    assert!(env.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 
-    assert_eq!(lab.mirror("health").status.code(), Some(2));
-    lab.write("mirror.yaml", "repositories: 1\n");
-    let output = lab.mirror("health");
+    assert_eq!(env.mirror("health").status.code(), Some(2));
+    env.write("mirror.yaml", "repositories: 1\n");
+    let output = env.mirror("health");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(64), "{said}");
     assert!(said.contains("repositories"), "{said}");
@@ -197,52 +198,52 @@ fn a_broken_file_is_no_end_of_health() {
 #[test]
 fn a_server_that_does_not_answer_is_not_well() {
     let port = free_port();
-    let lab = lab(port);
-    let server = lab.serve("run", port);
+    let env = env(port);
+    let server = env.serve("run", port);
     server.suspend();
-    let output = lab.mirror("health");
+    let output = env.mirror("health");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("no answer within"), "{said}");
     server.signal("CONT");
-    assert!(lab.mirror("health").status.success());
+    assert!(env.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
 fn what_is_private_stays_so_while_repositories_change_places() {
     let port = free_port();
-    let lab = lab(port);
-    let open = lab.upstream("open");
+    let env = env(port);
+    let open = env.upstream("open");
     open.write("composer.json", r#"{"name": "acme/b", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.write(
+    env.write(
         "open.yaml",
         "sources: [{name: open, git: 'https://git.example/open', packages: [{one: ''}]}]\n",
     );
     let token = mirror::util::digest::Sha256::digest(b"long-and-random");
-    lab.write("users", &format!("ci:sha256:{token}\n"));
+    env.write("users", &format!("ci:sha256:{token}\n"));
     let at = |private: &str, open: &str| {
         let first = "repositories:\n";
         let open = format!(
             "{first}  - {{name: open, url: 'http://127.0.0.1:{port}/{open}/', recipe: ./open.yaml}}\n"
         );
-        let all = std::fs::read_to_string(lab.path("plain.yaml")).unwrap();
+        let all = std::fs::read_to_string(env.path("plain.yaml")).unwrap();
         all.replace("/mirror/'", &format!("/{private}/', users: ./users"))
             .replace(first, &open)
     };
-    lab.write("plain.yaml", &config(&lab));
-    lab.write("mirror.yaml", &at("mirror", "second"));
-    let _server = lab.serve("run", port);
+    env.write("plain.yaml", &config(&env));
+    env.write("mirror.yaml", &at("mirror", "second"));
+    let _server = env.serve("run", port);
     until("all is built and served", || {
-        log(&lab).matches("cycle finished").count() == 2
+        log(&env).matches("cycle finished").count() == 2
             && get(port, "/second/packages/acme/b-1.0.0.zip").status == 200
     });
     let statuses =
         || ["mirror", "second"].map(|base| get(port, &format!("/{base}/packages/acme/a-1.0.0.zip")).status);
     assert_eq!(statuses(), [401, 404]);
     // Nothing is served anew before all is built for it, and who may read what is decided at once.
-    lab.write("mirror.yaml", &at("second", "mirror"));
+    env.write("mirror.yaml", &at("second", "mirror"));
     until("the other one is served there", || {
         let found = statuses();
         assert!(!found.contains(&200), "{found:?}");
@@ -251,11 +252,11 @@ fn what_is_private_stays_so_while_repositories_change_places() {
     assert_eq!(statuses(), [404, 401]);
 
     // A broken file of users is no reason to shut everybody out.
-    lab.write("users", "ana:second\n");
-    until("it is named", || log(&lab).contains("the users before stay"));
-    lab.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));
+    env.write("users", "ana:second\n");
+    until("it is named", || log(&env).contains("the users before stay"));
+    env.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));
     until("the configuration is refused", || {
-        log(&lab).contains("the new configuration is not used")
+        log(&env).contains("the new configuration is not used")
     });
 }
 
@@ -263,10 +264,10 @@ fn what_is_private_stays_so_while_repositories_change_places() {
 fn what_was_asked_before_the_end_is_answered() {
     use std::io::{Read as _, Write as _};
     let port = free_port();
-    let lab = lab(port);
-    lab.build(0);
+    let env = env(port);
+    env.build(0);
     for _ in 0..5 {
-        let server = lab.serve("serve", port);
+        let server = env.serve("serve", port);
         let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let request = b"GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\n\r\n";
         let mut clients: Vec<_> = (0..100).map(|_| connect()).collect();

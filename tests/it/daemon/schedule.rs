@@ -1,9 +1,10 @@
 //! When `mirror run` builds.
 
+use crate::support::env::{MirrorProcess, TestEnv};
+use crate::support::http::get;
+use crate::support::{free_port, until};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use crate::support::lab::{self, Lab, Running, free_port, get};
 
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
@@ -12,16 +13,16 @@ const SOURCE: &str =
 #[test]
 fn a_first_cycle_that_fails_is_tried_again_soon() {
     let port = free_port();
-    let lab = Lab::new();
-    lab.configure(port, SOURCE);
-    let log = std::fs::File::create(lab.path("log")).unwrap();
+    let env = TestEnv::new();
+    env.configure(port, SOURCE);
+    let log = std::fs::File::create(env.path("log")).unwrap();
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
     mirror
         .args(["run", "--config"])
-        .arg(lab.path("mirror.yaml"))
+        .arg(env.path("mirror.yaml"))
         .stderr(Stdio::from(log));
-    let server = Running::of(mirror.spawn().unwrap());
-    let said = || std::fs::read_to_string(lab.path("log")).unwrap();
+    let server = MirrorProcess::new(mirror.spawn().unwrap());
+    let said = || std::fs::read_to_string(env.path("log")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(180);
     let until = |what: &str, is: &dyn Fn() -> bool| {
         while !is() {
@@ -34,7 +35,7 @@ fn a_first_cycle_that_fails_is_tried_again_soon() {
     });
     assert_eq!(get(port, "/-/readyz").status, 503);
 
-    let upstream = lab.upstream("modules");
+    let upstream = env.upstream("modules");
     upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream.release("1.0.0");
     until("it is published", &|| get(port, "/-/readyz").status == 200);
@@ -46,8 +47,8 @@ fn a_first_cycle_that_fails_is_tried_again_soon() {
 #[test]
 fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
     let port = free_port();
-    let lab = Lab::new();
-    let upstream = lab.upstream("modules");
+    let env = TestEnv::new();
+    let upstream = env.upstream("modules");
     let release = |version: &str| {
         upstream.write(
             "a/composer.json",
@@ -56,9 +57,9 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
         upstream.release(version);
     };
     release("1.0.0");
-    lab.configure(port, SOURCE);
-    lab.build(0);
-    let read = |path: &str| std::fs::read_to_string(lab.path(path)).unwrap();
+    env.configure(port, SOURCE);
+    env.build(0);
+    let read = |path: &str| std::fs::read_to_string(env.path(path)).unwrap();
     let (recipe, config) = (read("recipe.yaml"), read("mirror.yaml"));
     // Somebody who listens and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -66,20 +67,20 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
         "'https://slow.example/': 'http://{}/', 'https://git",
         silent.local_addr().unwrap()
     );
-    lab.write(
+    env.write(
         "mirror.yaml",
         &config
             .replace("'https://git", &slow)
             .replace("timeout: 2s", "timeout: 60s"),
     );
-    lab.write(
+    env.write(
         "recipe.yaml",
         &format!("{recipe}  - {{name: slow, git: 'https://slow.example/x', packages: [{{one: ''}}]}}\n"),
     );
-    let server = lab.serve("run", port);
+    let server = env.serve("run", port);
     silent.set_nonblocking(true).unwrap();
     let mut held = None;
-    lab::until("the fetch has begun", || {
+    until("the fetch has begun", || {
         held = silent.accept().ok();
         held.is_some()
     });
@@ -89,11 +90,11 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
     assert_eq!(cycles["past"].as_array().map(Vec::len), Some(1), "{cycles:#}");
     assert!(cycles["running"].is_string(), "{cycles:#}");
 
-    lab.write("mirror.yaml", &config);
-    lab.write("recipe.yaml", &recipe);
+    env.write("mirror.yaml", &config);
+    env.write("recipe.yaml", &recipe);
     release("1.1.0");
-    let _server = lab.serve("run", port);
-    lab::until("the next night is not waited for", || {
+    let _server = env.serve("run", port);
+    until("the next night is not waited for", || {
         get(port, "/mirror/packages/acme/a-1.1.0.zip").status == 200
     });
 }
@@ -102,20 +103,20 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
 #[test]
 fn a_source_that_cannot_be_reached_is_tried_again_before_the_next_night() {
     let port = free_port();
-    let lab = Lab::new();
-    lab.configure(port, SOURCE);
-    let upstream = lab.upstream("modules");
+    let env = TestEnv::new();
+    env.configure(port, SOURCE);
+    let upstream = env.upstream("modules");
     upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream.release("1.0.0");
-    lab.build(0);
-    std::fs::rename(&upstream.folder, lab.path("away")).unwrap();
-    let _server = lab.serve("run", port);
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
+    env.build(0);
+    std::fs::rename(&upstream.path, env.path("away")).unwrap();
+    let _server = env.serve("run", port);
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     // Under another configuration everything is due.
-    lab.write("mirror.yaml", &format!("{config}site: {{name: another}}\n"));
+    env.write("mirror.yaml", &format!("{config}site: {{name: another}}\n"));
     let deadline = Instant::now() + Duration::from_secs(60);
     let waits = loop {
-        let log = std::fs::read_to_string(lab.path("log")).unwrap();
+        let log = std::fs::read_to_string(env.path("log")).unwrap();
         if let Some(line) = log
             .lines()
             .find(|line| line.contains("waiting for the next cycle"))

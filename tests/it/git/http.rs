@@ -8,28 +8,28 @@ use mirror::config::Secret;
 use mirror::git::{Credential, FetchErrorKind, Fetcher};
 use mirror::util::cancel::CancelFlag;
 
-use crate::support::fetch::{Mirror, all_tags, unmixed};
-use crate::support::git::Upstream;
-use crate::support::http::{Behaviour, Server};
-use crate::support::tls::Authority;
+use crate::support::certificates::CertificateAuthority;
+use crate::support::git::BareRepository;
+use crate::support::git_server::{Behaviour, GitServer};
+use crate::support::local_clone::{LocalClone, all_tags, unmixed};
 
 /// `joe:s3cret` in Basic authentication.
 const JOE: &str = "Basic am9lOnMzY3JldA==";
 
 struct Setup {
-    upstream: Upstream,
-    server: Server,
-    mirror: Mirror,
+    upstream: BareRepository,
+    server: GitServer,
+    local: LocalClone,
 }
 
 fn setup(behaviour: Behaviour) -> Setup {
-    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
-    let server = Server::start(upstream.root());
+    let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
+    let server = GitServer::start(upstream.root());
     server.behave(behaviour);
     Setup {
         upstream,
         server,
-        mirror: Mirror::new(),
+        local: LocalClone::new(),
     }
 }
 
@@ -39,7 +39,7 @@ impl Setup {
     }
 
     fn cause(&self) -> FetchErrorKind {
-        self.mirror.cause(&self.url())
+        self.local.cause(&self.url())
     }
 }
 
@@ -51,8 +51,8 @@ fn with_login() -> Behaviour {
 }
 
 /// A credential for `joe` with this password, in a file with a line end.
-fn credential(mirror: &Mirror, prefix: &str, password: &str) -> Credential {
-    let file = mirror.dir.path().join("password");
+fn credential(local: &LocalClone, prefix: &str, password: &str) -> Credential {
+    let file = local.dir.path().join("password");
     std::fs::write(&file, format!("{password}\n")).expect("written");
     let mut credential = Credential::new(prefix).expect(prefix);
     credential.username = Some(Secret::Value("joe".into()));
@@ -64,15 +64,15 @@ fn credential(mirror: &Mirror, prefix: &str, password: &str) -> Credential {
 fn a_credential_or_the_url_logs_in() {
     let mut s = setup(with_login());
     let with_userinfo = s.url().replace("http://", "http://joe:s3cret@");
-    s.mirror.fetch(&with_userinfo).expect("a fetch");
-    s.mirror.settings.credentials = vec![credential(&s.mirror, &s.server.url(""), "s3cret")];
-    assert_eq!(s.mirror.fetch(&s.url()).expect("a fetch").unchanged, 2);
+    s.local.fetch(&with_userinfo).expect("a fetch");
+    s.local.settings.credentials = vec![credential(&s.local, &s.server.url(""), "s3cret")];
+    assert_eq!(s.local.fetch(&s.url()).expect("a fetch").unchanged, 2);
 }
 
 #[test]
 fn refused_access_names_the_credential_and_no_secret() {
     let mut s = setup(with_login());
-    let error = s.mirror.fails(&s.url());
+    let error = s.local.fails(&s.url());
     assert!(matches!(
         error.kind,
         FetchErrorKind::Denied { credential: None, .. }
@@ -80,25 +80,25 @@ fn refused_access_names_the_credential_and_no_secret() {
     assert!(error.to_string().contains("without a credential"), "{error}");
 
     let prefix = s.server.url("");
-    s.mirror.settings.credentials = vec![credential(&s.mirror, &prefix, "wr0ng")];
-    let error = s.mirror.fails(&s.url());
-    let text = format!("{error} {error:?} {:?}", s.mirror.settings);
+    s.local.settings.credentials = vec![credential(&s.local, &prefix, "wr0ng")];
+    let error = s.local.fails(&s.url());
+    let text = format!("{error} {error:?} {:?}", s.local.settings);
     assert!(text.contains(&format!("credential for `{prefix}`")), "{text}");
     assert!(!text.contains("wr0ng"), "{text}");
 
-    let error = s.mirror.fails(&s.url().replace("http://", "http://joe:wr0ng@"));
+    let error = s.local.fails(&s.url().replace("http://", "http://joe:wr0ng@"));
     assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
 
-    s.mirror.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
+    s.local.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
     assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
 }
 
 #[test]
 fn a_credential_is_for_its_own_place_only() {
     let mut s = setup(with_login());
-    s.mirror.settings.credentials = vec![
-        credential(&s.mirror, "http://127.0.0.1:1/", "s3cret"),
-        credential(&s.mirror, &s.server.url("other"), "s3cret"),
+    s.local.settings.credentials = vec![
+        credential(&s.local, "http://127.0.0.1:1/", "s3cret"),
+        credential(&s.local, &s.server.url("other"), "s3cret"),
     ];
     assert!(matches!(
         s.cause(),
@@ -115,14 +115,14 @@ fn a_credential_is_for_its_own_place_only() {
 #[test]
 fn redirects_are_followed_but_not_with_the_credential() {
     let mut s = setup(Behaviour::default());
-    let gate = Server::start(s.upstream.root());
+    let gate = GitServer::start(s.upstream.root());
     gate.behave(Behaviour {
         redirect: Some(s.server.url("").trim_end_matches('/').into()),
         ..Behaviour::default()
     });
-    s.mirror.settings.credentials = vec![credential(&s.mirror, &gate.url(""), "s3cret")];
+    s.local.settings.credentials = vec![credential(&s.local, &gate.url(""), "s3cret")];
     let url = gate.url("x.git").replace("http://", "http://user:pass@");
-    s.mirror.fetch(&url).expect("a fetch");
+    s.local.fetch(&url).expect("a fetch");
     assert_eq!(gate.requests()[0].headers["authorization"], JOE);
     let behind = s.server.requests();
     assert!(
@@ -135,7 +135,7 @@ fn redirects_are_followed_but_not_with_the_credential() {
             .iter()
             .all(|request| !request.headers.contains_key("authorization"))
     );
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
 }
 
 #[test]
@@ -152,33 +152,33 @@ fn a_redirect_in_a_circle_or_out_of_http_ends() {
 
 #[test]
 fn a_private_certificate_authority_is_trusted_when_named() {
-    let upstream = Upstream::with_tags(&["1.0"]);
-    let authority = Authority::new();
-    let server = Server::start_tls(upstream.root(), authority.server());
-    let mut mirror = Mirror::new();
+    let upstream = BareRepository::with_tags(&["1.0"]);
+    let authority = CertificateAuthority::new();
+    let server = GitServer::start_tls(upstream.root(), authority.server());
+    let mut local = LocalClone::new();
     let url = format!("https://127.0.0.1:{}/x.git", server.port());
 
-    let error = mirror.fails(&url);
+    let error = local.fails(&url);
     assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
     assert!(
         error.to_string().contains("hint: name the certificate authority"),
         "{error}"
     );
 
-    mirror.settings.ca_file = Some(authority.ca_file());
-    mirror.fetch(&url).expect("a fetch");
-    assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+    local.settings.ca_file = Some(authority.ca_file());
+    local.fetch(&url).expect("a fetch");
+    assert_eq!(local.versions(), unmixed(&["1.0"]));
 
-    mirror.settings.ca_file = Some("/no/such/file.pem".into());
-    assert!(matches!(mirror.cause(&url), FetchErrorKind::File { .. }));
+    local.settings.ca_file = Some("/no/such/file.pem".into());
+    assert!(matches!(local.cause(&url), FetchErrorKind::File { .. }));
 
-    let gate = Server::start_tls(upstream.root(), authority.server());
+    let gate = GitServer::start_tls(upstream.root(), authority.server());
     gate.behave(Behaviour {
         redirect: Some("http://127.0.0.1:1".into()),
         ..Behaviour::default()
     });
-    mirror.settings.ca_file = Some(authority.ca_file());
-    let cause = mirror.cause(&format!("https://localhost:{}/x.git", gate.port()));
+    local.settings.ca_file = Some(authority.ca_file());
+    let cause = local.cause(&format!("https://localhost:{}/x.git", gate.port()));
     assert!(
         matches!(
             cause,
@@ -193,11 +193,11 @@ fn a_private_certificate_authority_is_trusted_when_named() {
 
 #[test]
 fn what_fails_with_tls_has_a_hint_of_its_own() {
-    let upstream = Upstream::with_tags(&["1.0"]);
-    let authority = Authority::new();
-    let mut mirror = Mirror::new();
-    mirror.settings.ca_file = Some(authority.ca_file());
-    let own = Server::start_tls(upstream.root(), authority.server_with_own());
+    let upstream = BareRepository::with_tags(&["1.0"]);
+    let authority = CertificateAuthority::new();
+    let mut local = LocalClone::new();
+    local.settings.ca_file = Some(authority.ca_file());
+    let own = GitServer::start_tls(upstream.root(), authority.server_with_ca_certificate());
     // What nginx says to a handshake at its port of http.
     let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = plain.local_addr().expect("an address").port();
@@ -212,7 +212,7 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
         (own.port(), "basicConstraints=CA:FALSE"),
         (port, "hint: is this the port of http?"),
     ] {
-        let error = mirror.fails(&format!("https://127.0.0.1:{port}/x.git"));
+        let error = local.fails(&format!("https://127.0.0.1:{port}/x.git"));
         assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
         assert!(error.to_string().contains(hint), "{error}");
     }
@@ -220,24 +220,24 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
 
 #[test]
 fn a_server_that_is_not_there_is_unreachable() {
-    let mirror = Mirror::new();
+    let local = LocalClone::new();
     let free = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
         .expect("an address");
-    let cause = mirror.cause(&format!("http://{free}/x.git"));
+    let cause = local.cause(&format!("http://{free}/x.git"));
     assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
     assert!(cause.to_string().contains("refused"), "{cause}");
     // RFC 2606 reserves the name, so it never resolves.
-    let cause = mirror.cause("http://no-such-host.invalid/x.git");
+    let cause = local.cause("http://no-such-host.invalid/x.git");
     assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
-    assert!(!mirror.path().exists() && !mirror.path().with_extension("git.partial").exists());
+    assert!(!local.path().exists() && !local.path().with_extension("git.partial").exists());
 }
 
 #[test]
 fn a_missing_repository_and_a_web_page_are_told_apart() {
     let s = setup(Behaviour::default());
-    let error = s.mirror.fails(&s.server.url("none.git"));
+    let error = s.local.fails(&s.server.url("none.git"));
     assert!(matches!(error.kind, FetchErrorKind::NotFound), "{error:?}");
     s.server.behave(Behaviour {
         web_page: true,
@@ -266,7 +266,7 @@ fn a_silent_server_is_given_up() {
             limit,
             ..Behaviour::default()
         });
-        s.mirror.settings.timeout = Duration::from_millis(300);
+        s.local.settings.timeout = Duration::from_millis(300);
         let start = Instant::now();
         let cause = s.cause();
         assert!(matches!(cause, FetchErrorKind::Timeout { .. }), "{cause:?}");
@@ -277,7 +277,7 @@ fn a_silent_server_is_given_up() {
 #[test]
 fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
     let s = setup(Behaviour::default());
-    s.mirror.fetch(&s.url()).expect("a fetch");
+    s.local.fetch(&s.url()).expect("a fetch");
     s.upstream.release("1.2");
     s.server.behave(Behaviour {
         limit: Some(150),
@@ -285,12 +285,12 @@ fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
     });
     let cause = s.cause();
     assert!(matches!(cause, FetchErrorKind::Interrupted { .. }), "{cause:?}");
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
-    let temporary = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
+    let temporary = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
     assert_eq!(temporary.count(), 2, "one pack and its index");
     s.server.behave(Behaviour::default());
-    s.mirror.fetch(&s.url()).expect("a fetch");
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+    s.local.fetch(&s.url()).expect("a fetch");
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1", "1.2"]));
 }
 
 #[test]
@@ -301,22 +301,22 @@ fn a_cancelled_fetch_ends_as_cancelled() {
         cancel.set();
         all_tags(refs)
     };
-    let fetcher = Fetcher::new(s.mirror.settings.clone());
+    let fetcher = Fetcher::new(s.local.settings.clone());
     let error = fetcher
-        .fetch(&s.mirror.path(), &s.url(), &select, &cancel, &|_| {})
+        .fetch(&s.local.path(), &s.url(), &select, &cancel, &|_| {})
         .expect_err("cancelled");
     assert!(matches!(error.kind, FetchErrorKind::Cancelled));
-    assert!(!s.mirror.path().exists());
+    assert!(!s.local.path().exists());
 }
 
 #[test]
 fn progress_is_told() {
     let s = setup(Behaviour::default());
     let seen = std::cell::Cell::new(None);
-    let fetcher = Fetcher::new(s.mirror.settings.clone());
+    let fetcher = Fetcher::new(s.local.settings.clone());
     let fetched = fetcher
         .fetch(
-            &s.mirror.path(),
+            &s.local.path(),
             &s.url(),
             &all_tags,
             &CancelFlag::default(),
@@ -363,6 +363,6 @@ fn a_proxy_from_the_environment_is_used() {
 #[test]
 #[ignore = "run by a_proxy_from_the_environment_is_used"]
 fn behind_a_proxy() {
-    let cause = Mirror::new().cause("https://git.invalid/x.git");
+    let cause = LocalClone::new().cause("https://git.invalid/x.git");
     assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
 }

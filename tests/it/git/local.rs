@@ -4,103 +4,102 @@ use std::process::Command;
 
 use mirror::git::{FetchErrorKind, RefSelection};
 
-use crate::support::fetch::{Mirror, names, unmixed};
-use crate::support::git::{Upstream, git};
+use crate::support::git::{BareRepository, git};
+use crate::support::local_clone::{LocalClone, names, unmixed};
 
 #[test]
 fn nothing_is_copied() {
-    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
-    let mirror = Mirror::new();
+    let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
+    let local = LocalClone::new();
     let url = format!("file://{}", upstream.path().display());
-    let fetched = mirror.fetch(&url).expect("a fetch");
+    let fetched = local.fetch(&url).expect("a fetch");
     assert_eq!((names(&fetched.new).len(), fetched.received_bytes), (2, 0));
     assert_eq!(
-        std::fs::read_dir(mirror.path().join("objects/pack"))
+        std::fs::read_dir(local.path().join("objects/pack"))
             .expect("a folder")
             .count(),
         0
     );
-    assert_eq!(mirror.versions(), unmixed(&["1.0", "1.1"]));
+    assert_eq!(local.versions(), unmixed(&["1.0", "1.1"]));
     upstream.release("1.2");
     upstream.git(&["tag", "-d", "1.0"]);
     upstream.git(&["gc", "--quiet"]);
-    let fetched = mirror.fetch(&url).expect("a fetch");
+    let fetched = local.fetch(&url).expect("a fetch");
     assert_eq!(
         (names(&fetched.new), names(&fetched.deleted)),
         (vec!["refs/tags/1.2"], vec!["refs/tags/1.0"])
     );
-    assert_eq!(mirror.fetch(&url).expect("a fetch").unchanged, 2);
+    assert_eq!(local.fetch(&url).expect("a fetch").unchanged, 2);
     // And the real git can read it.
-    assert_eq!(git(&mirror.path(), &["tag"], b""), "1.1\n1.2");
+    assert_eq!(git(&local.path(), &["tag"]), "1.1\n1.2");
 }
 
 #[test]
 fn a_work_tree_and_relative_alternates_are_followed() {
-    let upstream = Upstream::with_tags(&["1.0"]);
+    let upstream = BareRepository::with_tags(&["1.0"]);
     let root = upstream.root();
     git(
         root,
         &["clone", "--quiet", "--shared", "--bare", "x.git", "shared.git"],
-        b"",
     );
     std::fs::write(
         root.join("shared.git/objects/info/alternates"),
         "../../x.git/objects\n",
     )
     .expect("written");
-    git(root, &["clone", "--quiet", "--shared", "shared.git", "work"], b"");
-    let mirror = Mirror::new();
-    mirror
+    git(root, &["clone", "--quiet", "--shared", "shared.git", "work"]);
+    let local = LocalClone::new();
+    local
         .fetch(&root.join("work").to_string_lossy())
         .expect("a fetch");
-    assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+    assert_eq!(local.versions(), unmixed(&["1.0"]));
 }
 
 #[test]
 fn branches_and_commits_can_be_wanted_besides() {
-    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
+    let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let commit = upstream.git(&["rev-parse", "1.0"]);
     upstream.git(&["tag", "-d", "1.0"]);
     let nowhere = "0123456789012345678901234567890123456789".to_owned();
     let extra = vec!["main".to_owned(), commit.clone(), nowhere.clone()];
-    let mirror = Mirror::new();
+    let local = LocalClone::new();
     let select = |_: &[_]| RefSelection {
         refs: vec![],
         extra_refs: extra.clone(),
     };
-    let fetched = mirror
+    let fetched = local
         .fetch_with(&upstream.path().to_string_lossy(), &select)
         .expect("a fetch");
     assert_eq!((fetched.new.len(), &*fetched.missing[0].wanted), (2, &*nowhere));
-    assert!(mirror.clone().extra_ref(&commit).expect("refs").is_some());
+    assert!(local.clone().extra_ref(&commit).expect("refs").is_some());
 }
 
 #[test]
 fn a_path_without_a_repository_leaves_the_clone_as_it_was() {
-    let upstream = Upstream::with_tags(&["1.0"]);
-    let mirror = Mirror::new();
-    mirror.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
+    let upstream = BareRepository::with_tags(&["1.0"]);
+    let local = LocalClone::new();
+    local.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
     let empty = tempfile::tempdir().expect("a temporary folder");
     for path in [empty.path(), std::path::Path::new("/no/such/path")] {
-        let error = mirror.fails(&path.to_string_lossy());
+        let error = local.fails(&path.to_string_lossy());
         assert!(
             matches!(error.kind, FetchErrorKind::NotARepository { .. }),
             "{error}"
         );
         assert!(error.to_string().contains("is not a git repository"), "{error}");
-        assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+        assert_eq!(local.versions(), unmixed(&["1.0"]));
     }
 }
 
 #[test]
 fn a_clone_changes_between_borrowed_and_own_objects() {
-    let upstream = Upstream::with_tags(&["1.0"]);
-    let server = crate::support::http::Server::start(upstream.root());
-    let mirror = Mirror::new();
-    let local = upstream.path().to_string_lossy().into_owned();
-    for url in [local.clone(), server.url("x.git"), local] {
-        mirror.fetch(&url).expect("a fetch");
-        assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+    let upstream = BareRepository::with_tags(&["1.0"]);
+    let server = crate::support::git_server::GitServer::start(upstream.root());
+    let local = LocalClone::new();
+    let path = upstream.path().to_string_lossy().into_owned();
+    for url in [path.clone(), server.url("x.git"), path] {
+        local.fetch(&url).expect("a fetch");
+        assert_eq!(local.versions(), unmixed(&["1.0"]));
     }
     // A source that moved: the clone borrows from the new place.
     let moved = upstream.root().join("moved.git");
@@ -112,6 +111,6 @@ fn a_clone_changes_between_borrowed_and_own_objects() {
             .expect("mv")
             .success()
     );
-    mirror.fetch(&moved.to_string_lossy()).expect("a fetch");
-    assert_eq!(mirror.versions(), unmixed(&["1.0"]));
+    local.fetch(&moved.to_string_lossy()).expect("a fetch");
+    assert_eq!(local.versions(), unmixed(&["1.0"]));
 }

@@ -2,23 +2,23 @@
 
 use mirror::git::{EntryKind, ReadError, Ref, TreeEntry};
 
-use crate::support::fetch::Mirror;
-use crate::support::git::{Upstream, git};
+use crate::support::git::{BareRepository, COMMIT_TIME, git};
+use crate::support::local_clone::LocalClone;
 
-fn clone_of(upstream: &Upstream) -> Mirror {
-    let mirror = Mirror::new();
-    mirror.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
-    mirror
+fn clone_of(upstream: &BareRepository) -> LocalClone {
+    let local = LocalClone::new();
+    local.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
+    local
 }
 
-fn tag(mirror: &Mirror, name: &str) -> Ref {
-    let tags = mirror.clone().tags().expect("tags");
+fn tag(local: &LocalClone, name: &str) -> Ref {
+    let tags = local.clone().tags().expect("tags");
     tags.into_iter().find(|tag| tag.tag() == Some(name)).expect(name)
 }
 
 #[test]
 fn entries_have_kinds_in_gits_order() {
-    let upstream = Upstream::new();
+    let upstream = BareRepository::new();
     let submodule = "0123456789012345678901234567890123456789";
     upstream.commit(&[
         ("100644", "lib/a.php", "<?php"),
@@ -29,14 +29,14 @@ fn entries_have_kinds_in_gits_order() {
         ("100644", "Ünïcode.txt", "ü"),
     ]);
     upstream.git(&["tag", "1.0", "main"]);
-    let mirror = clone_of(&upstream);
-    let clone = mirror.clone();
-    let commit = clone.commit(&tag(&mirror, "1.0")).expect("a commit");
+    let local = clone_of(&upstream);
+    let clone = local.clone();
+    let commit = clone.commit(&tag(&local, "1.0")).expect("a commit");
     assert_eq!(
         commit.tree.to_string(),
         upstream.git(&["rev-parse", "main^{tree}"])
     );
-    assert_eq!(commit.time, 1_646_344_942);
+    assert_eq!(commit.time, COMMIT_TIME);
     let root = clone.tree(commit.tree).expect("a tree");
     let kinds: Vec<_> = root.iter().map(|entry| (&*entry.name, entry.kind)).collect();
     assert_eq!(
@@ -72,26 +72,26 @@ fn entries_have_kinds_in_gits_order() {
 
 #[test]
 fn tags_of_tags_lead_to_the_commit() {
-    let upstream = Upstream::with_tags(&["1.0"]);
+    let upstream = BareRepository::with_tags(&["1.0"]);
     upstream.git(&["tag", "-m", "one", "annotated", "1.0"]);
     upstream.git(&["tag", "-m", "two", "twice", "annotated"]);
-    let mirror = clone_of(&upstream);
-    let commit = mirror.clone().commit(&tag(&mirror, "twice")).expect("a commit");
+    let local = clone_of(&upstream);
+    let commit = local.clone().commit(&tag(&local, "twice")).expect("a commit");
     assert_eq!(commit.id.to_string(), upstream.git(&["rev-parse", "1.0"]));
     assert_eq!(
-        tag(&mirror, "twice").id.to_string(),
+        tag(&local, "twice").id.to_string(),
         upstream.git(&["rev-parse", "refs/tags/twice"])
     );
 }
 
 #[test]
 fn tags_on_trees_and_blobs_are_errors_that_name_them() {
-    let upstream = Upstream::with_tags(&["1.0"]);
+    let upstream = BareRepository::with_tags(&["1.0"]);
     upstream.git(&["tag", "tree", "1.0^{tree}"]);
     upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
-    let mirror = clone_of(&upstream);
+    let local = clone_of(&upstream);
     for (name, kind) in [("tree", "tree"), ("blob", "blob")] {
-        let error = mirror.clone().commit(&tag(&mirror, name)).expect_err(name);
+        let error = local.clone().commit(&tag(&local, name)).expect_err(name);
         assert!(matches!(error, ReadError::NotACommit { .. }));
         let text = error.to_string();
         assert!(
@@ -103,24 +103,20 @@ fn tags_on_trees_and_blobs_are_errors_that_name_them() {
 
 #[test]
 fn names_that_leave_their_folder_are_errors() {
-    let upstream = Upstream::with_tags(&["1.0"]);
+    let upstream = BareRepository::with_tags(&["1.0"]);
     let blob = upstream.git(&["rev-parse", "1.0:composer.json"]);
     let raw = (0..20).map(|n| u8::from_str_radix(&blob[2 * n..2 * n + 2], 16).expect("hexadecimal"));
     let raw: Vec<u8> = raw.collect();
     for (version, name) in [&b".."[..], b".git", b"a/b", b"\xff"].iter().enumerate() {
         let tree = upstream.write_object("tree", &[b"100644 ", *name, b"\0", &raw].concat());
         let commit = upstream.commit_tree(&tree);
-        git(
-            &upstream.path(),
-            &["tag", &format!("bad-{version}"), &commit],
-            b"",
-        );
+        git(&upstream.path(), &["tag", &format!("bad-{version}"), &commit]);
     }
-    let mirror = clone_of(&upstream);
-    let clone = mirror.clone();
+    let local = clone_of(&upstream);
+    let clone = local.clone();
     for version in 0..4 {
         let commit = clone
-            .commit(&tag(&mirror, &format!("bad-{version}")))
+            .commit(&tag(&local, &format!("bad-{version}")))
             .expect("a commit");
         let error = clone.tree(commit.tree).expect_err("a bad name");
         assert!(matches!(error, ReadError::BadName { .. }), "{error}");
@@ -129,14 +125,14 @@ fn names_that_leave_their_folder_are_errors() {
 
 #[test]
 fn each_worker_opens_a_handle_of_its_own() {
-    let upstream = Upstream::with_tags(&["1.0", "1.1"]);
-    let mirror = clone_of(&upstream);
+    let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
+    let local = clone_of(&upstream);
     std::thread::scope(|scope| {
         for name in ["1.0", "1.1"] {
-            let mirror = &mirror;
-            scope.spawn(move || mirror.clone().commit(&tag(mirror, name)).expect("a commit"));
+            let local = &local;
+            scope.spawn(move || local.clone().commit(&tag(local, name)).expect("a commit"));
         }
     });
     fn send<T: Send>(_: T) {}
-    send(mirror.clone());
+    send(local.clone());
 }

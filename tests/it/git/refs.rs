@@ -2,29 +2,29 @@
 
 use mirror::git::{FetchErrorKind, Fetched, MovedRef, ReadError, RefSelection};
 
-use crate::support::fetch::{Mirror, all_tags, names, unmixed};
-use crate::support::git::Upstream;
-use crate::support::http::Server;
+use crate::support::git::BareRepository;
+use crate::support::git_server::GitServer;
+use crate::support::local_clone::{LocalClone, all_tags, names, unmixed};
 
 struct Setup {
-    upstream: Upstream,
-    server: Server,
-    mirror: Mirror,
+    upstream: BareRepository,
+    server: GitServer,
+    local: LocalClone,
 }
 
 fn setup(tags: &[&str]) -> Setup {
-    let upstream = Upstream::with_tags(tags);
-    let server = Server::start(upstream.root());
+    let upstream = BareRepository::with_tags(tags);
+    let server = GitServer::start(upstream.root());
     Setup {
         server,
         upstream,
-        mirror: Mirror::new(),
+        local: LocalClone::new(),
     }
 }
 
 impl Setup {
     fn fetch(&self) -> Fetched {
-        self.mirror.fetch(&self.server.url("x.git")).expect("a fetch")
+        self.local.fetch(&self.server.url("x.git")).expect("a fetch")
     }
 
     fn fetch_extra(&self, extra: &[&str]) -> Fetched {
@@ -33,7 +33,7 @@ impl Setup {
             refs: Vec::new(),
             extra_refs: extra.clone(),
         };
-        self.mirror
+        self.local
             .fetch_with(&self.server.url("x.git"), &select)
             .expect("a fetch")
     }
@@ -53,7 +53,7 @@ fn new_tags_are_fetched_and_listed_in_byte_order() {
         ]
     );
     assert!(fetched.received_bytes > 0 && fetched.objects > 0);
-    assert_eq!(s.mirror.versions(), unmixed(&["1.10", "1.10-p1", "1.9", "v1.0"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.10", "1.10-p1", "1.9", "v1.0"]));
     let listed: Vec<_> = s.upstream.git(&["tag"]).lines().map(str::to_owned).collect();
     assert_eq!(listed, ["1.10", "1.10-p1", "1.9", "v1.0"]);
 }
@@ -63,7 +63,7 @@ fn nothing_new_asks_for_nothing_and_writes_nothing() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
     s.server.requests();
-    let before = listing(&s.mirror.path());
+    let before = listing(&s.local.path());
     assert_eq!(
         s.fetch(),
         Fetched {
@@ -81,7 +81,7 @@ fn nothing_new_asks_for_nothing_and_writes_nothing() {
         requests,
         ["GET /x.git/info/refs?service=git-upload-pack HTTP/1.1"]
     );
-    assert_eq!(listing(&s.mirror.path()), before);
+    assert_eq!(listing(&s.local.path()), before);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_shallow_clone_grows_by_the_new_tags_only() {
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
     let s = setup(&tags);
     s.fetch();
-    assert!(s.mirror.path().join("shallow").exists());
+    assert!(s.local.path().join("shallow").exists());
     s.upstream.release("2.0");
     s.upstream.git(&["tag", "2.0-again", "2.0"]);
     s.upstream
@@ -106,7 +106,7 @@ fn a_shallow_clone_grows_by_the_new_tags_only() {
         "commit, tree, manifest, tag; got {}",
         fetched.objects
     );
-    let versions = s.mirror.versions();
+    let versions = s.local.versions();
     assert_eq!(versions.len(), 63);
     assert!(versions.contains(&("1.05-annotated".into(), "1.05".into())));
     assert!(versions.contains(&("2.0-again".into(), "2.0".into())));
@@ -115,22 +115,22 @@ fn a_shallow_clone_grows_by_the_new_tags_only() {
 #[test]
 fn a_full_clone_has_the_history() {
     let mut s = setup(&["1.0", "1.1"]);
-    s.mirror.settings.shallow = false;
+    s.local.settings.shallow = false;
     s.fetch();
-    assert!(!s.mirror.path().join("shallow").exists());
+    assert!(!s.local.path().join("shallow").exists());
     s.upstream.release("1.2");
     // The clone stays what it began as.
-    s.mirror.settings.shallow = true;
+    s.local.settings.shallow = true;
     s.fetch();
-    assert!(!s.mirror.path().join("shallow").exists());
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1", "1.2"]));
+    assert!(!s.local.path().join("shallow").exists());
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1", "1.2"]));
 }
 
 #[test]
 fn tags_on_trees_and_blobs_disturb_no_download() {
     for shallow in [true, false] {
         let mut s = setup(&["1.0"]);
-        s.mirror.settings.shallow = shallow;
+        s.local.settings.shallow = shallow;
         s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
         s.upstream
             .git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
@@ -161,7 +161,7 @@ fn moved_and_deleted_tags_are_reported() {
     );
     assert_eq!(names(&fetched.deleted), ["refs/tags/1.0"]);
     assert_eq!((fetched.new.len(), fetched.unchanged), (0, 1));
-    let versions = s.mirror.versions();
+    let versions = s.local.versions();
     assert_eq!(
         versions,
         [("1.1".into(), "1.1-fixed".into()), ("1.2".into(), "1.2".into())]
@@ -188,21 +188,21 @@ fn a_tag_that_is_no_longer_selected_goes_without_being_called_deleted() {
         extra_refs: vec![],
     };
     let fetched = s
-        .mirror
+        .local
         .fetch_with(&s.server.url("x.git"), &only)
         .expect("a fetch");
     assert_eq!((fetched.deleted.len(), fetched.unchanged), (0, 1));
-    assert_eq!(s.mirror.versions(), unmixed(&["1.1"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.1"]));
 }
 
 #[test]
 fn an_empty_repository_gives_an_empty_clone() {
     let s = setup(&[]);
     assert_eq!(s.fetch(), Fetched::default());
-    assert!(s.mirror.clone().tags().expect("tags").is_empty());
+    assert!(s.local.clone().tags().expect("tags").is_empty());
     s.upstream.release("1.0");
     s.fetch();
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.0"]));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn branches_tags_and_commits_can_be_wanted_besides() {
     let tip = s.upstream.git(&["rev-parse", "main"]);
     let fetched = s.fetch_extra(&["2.4/develop", "1.1", &tip]);
     assert_eq!(fetched.missing, []);
-    let clone = s.mirror.clone();
+    let clone = s.local.clone();
     for (extra, commit) in [("2.4/develop", "1.0"), ("1.1", "1.1"), (&tip, "main")] {
         let found = clone.extra_ref(extra).expect("refs").expect(extra);
         let expected = s.upstream.git(&["rev-parse", commit]);
@@ -237,7 +237,7 @@ fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
         .git(&["config", "uploadpack.allowReachableSHA1InWant", "true"]);
     let given = s.fetch_extra(&[&commit]);
     assert_eq!((given.missing.len(), given.new.len()), (0, 1));
-    let clone = s.mirror.clone();
+    let clone = s.local.clone();
     let found = clone.extra_ref(&commit).expect("refs").expect("the commit");
     assert_eq!(clone.commit(&found).expect("a commit").id.to_string(), commit);
     assert_eq!(s.fetch_extra(&[&commit]).unchanged, 1);
@@ -276,7 +276,7 @@ fn a_tag_name_that_is_not_text_is_passed_over() {
 #[test]
 fn a_damaged_clone_is_made_anew() {
     let s = setup(&["1.0", "1.1"]);
-    let clone = s.mirror.path();
+    let clone = s.local.path();
     type Damage = fn(&std::path::Path);
     let damages: [(&str, Damage); 6] = [
         ("no HEAD", |clone| {
@@ -304,9 +304,9 @@ fn a_damaged_clone_is_made_anew() {
     for (damage, make) in damages {
         make(&clone);
         assert!(!s.fetch().new.is_empty(), "{damage}");
-        assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]), "{damage}");
+        assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]), "{damage}");
         assert_eq!(
-            std::fs::read_dir(s.mirror.dir.path()).expect("a folder").count(),
+            std::fs::read_dir(s.local.dir.path()).expect("a folder").count(),
             1,
             "{damage}"
         );
@@ -316,7 +316,7 @@ fn a_damaged_clone_is_made_anew() {
 /// Lets `damage` change the bytes of the only pack. All handles of a process share the packs that any of them has opened,
 /// so none may be open.
 fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
-    let packs = std::fs::read_dir(s.mirror.path().join("objects/pack")).expect("a folder");
+    let packs = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
     let mut packs = packs.map(|entry| entry.expect("an entry").path());
     let pack = packs
         .find(|path| path.extension().is_some_and(|end| end == "pack"))
@@ -335,7 +335,7 @@ fn damage_last_blob(pack: &mut [u8]) {
 
 /// Sets the time of a file in the clone back.
 fn set_back(s: &Setup, file: &str, hours: u64) {
-    let file = std::fs::File::open(s.mirror.path().join(file)).expect("opened");
+    let file = std::fs::File::open(s.local.path().join(file)).expect("opened");
     let hours = std::time::Duration::from_secs(hours * 60 * 60);
     file.set_modified(std::time::SystemTime::now() - hours)
         .expect("set back");
@@ -343,7 +343,7 @@ fn set_back(s: &Setup, file: &str, hours: u64) {
 
 /// Whether the only tag's files can be read.
 fn reads_files(s: &Setup) -> bool {
-    let clone = s.mirror.clone();
+    let clone = s.local.clone();
     let tag = clone.tags().expect("tags").remove(0);
     let root = clone.commit(&tag).expect("a commit").tree;
     let read = |path: &str| {
@@ -379,7 +379,7 @@ fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
     assert!(s.fetch().new.is_empty(), "what is damaged again is so upstream");
     set_back(&s, "remade", 25);
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"], "a day later");
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.0"]));
 }
 
 #[test]
@@ -389,11 +389,11 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
     // The commit comes first, after the head of the pack and its own.
     damage_pack(&s, |bytes| bytes[14..30].fill(0));
     s.upstream.release("1.1");
-    let error = s.mirror.fails(&s.server.url("x.git"));
+    let error = s.local.fails(&s.server.url("x.git"));
     let FetchErrorKind::Damaged { path, .. } = &error.kind else {
         panic!("{error:?}")
     };
-    assert_eq!(*path, s.mirror.path());
+    assert_eq!(*path, s.local.path());
     assert!(
         error
             .to_string()
@@ -401,7 +401,7 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
         "{error}"
     );
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
-    assert_eq!(s.mirror.versions(), unmixed(&["1.0", "1.1"]));
+    assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
     s.fetch();
     damage_pack(&s, damage_last_blob);
     assert!(!reads_files(&s));
-    s.mirror.fails(&s.server.url("none.git"));
+    s.local.fails(&s.server.url("none.git"));
     assert!(s.fetch().new.is_empty(), "it was tried a moment ago");
     set_back(&s, "tried", 2);
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
@@ -420,7 +420,7 @@ fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
 fn what_a_killed_fetch_left_behind_is_swept_away() {
     let s = setup(&["1.0"]);
     s.fetch();
-    let clone = s.mirror.path();
+    let clone = s.local.path();
     std::fs::write(clone.join("refs/tags/1.0.lock"), "").expect("written");
     std::fs::write(clone.join("objects/pack/pack_git2_a1b2c3"), "PACK").expect("written");
     let moved = s.upstream.release("1.1");
@@ -438,7 +438,7 @@ fn a_selected_ref_that_was_not_advertised_is_reported() {
         wanted
     };
     let fetched = s
-        .mirror
+        .local
         .fetch_with(&s.server.url("x.git"), &select)
         .expect("a fetch");
     assert_eq!(fetched.missing[0].wanted, "refs/tags/9.9");

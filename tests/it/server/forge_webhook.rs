@@ -1,11 +1,13 @@
 //! Webhooks of GitHub and GitLab that start a cycle.
 
+use crate::support::env::TestEnv;
+use crate::support::git::WorkTree;
+use crate::support::http::{get, request};
+use crate::support::{free_port, run};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use crate::support::lab::{self, Lab, free_port, get, request, run};
 
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
@@ -18,22 +20,22 @@ const GITLAB_BODY: &str = r#"{"object_kind": "tag_push", "project": {"git_http_u
 const PROOF: &str = "X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256=00\r\n";
 
 /// A mirror with version 1.0.0 that has nothing to do until the night.
-fn lab(port: u16, push: &str) -> Lab {
-    let lab = Lab::new();
-    lab.configure(port, SOURCE);
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &(config + push));
-    lab.write("github", &format!("{GITHUB_SECRET}\n"));
-    lab.write("gitlab", GITLAB_TOKEN);
-    lab.upstream("modules");
-    release(&lab, "1.0.0");
-    lab.build(0);
-    lab
+fn env(port: u16, push: &str) -> TestEnv {
+    let env = TestEnv::new();
+    env.configure(port, SOURCE);
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &(config + push));
+    env.write("github", &format!("{GITHUB_SECRET}\n"));
+    env.write("gitlab", GITLAB_TOKEN);
+    env.upstream("modules");
+    release(&env, "1.0.0");
+    env.build(0);
+    env
 }
 
-fn release(lab: &Lab, version: &str) {
-    let upstream = lab::Upstream {
-        folder: lab.path("git/modules"),
+fn release(env: &TestEnv, version: &str) {
+    let upstream = WorkTree {
+        path: env.path("git/modules"),
     };
     let manifest = format!(r#"{{"name": "acme/a", "version": "{version}"}}"#);
     upstream.write("a/composer.json", &manifest).release(version);
@@ -80,12 +82,12 @@ fn gitlab(token: &str) -> String {
 #[test]
 fn a_push_starts_a_cycle_and_many_start_one() {
     let port = free_port();
-    let lab = lab(
+    let env = env(
         port,
         "push:\n  - {from: github, secret_file: github}\n  - {from: gitlab, secret_file: gitlab}\n",
     );
-    let server = lab.serve("run", port);
-    let log = || std::fs::read_to_string(lab.path("log")).unwrap();
+    let server = env.serve("run", port);
+    let log = || std::fs::read_to_string(env.path("log")).unwrap();
     let is_there = |version: &str| get(port, &format!("/mirror/packages/acme/a-{version}.zip")).status == 200;
     let until = |version: &str| {
         let deadline = Instant::now() + Duration::from_secs(180);
@@ -94,7 +96,7 @@ fn a_push_starts_a_cycle_and_many_start_one() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    release(&lab, "1.1.0");
+    release(&env, "1.1.0");
 
     // Nothing of this starts anything.
     let other = GITHUB_BODY.replace("modules", "elsewhere");
@@ -109,10 +111,10 @@ fn a_push_starts_a_cycle_and_many_start_one() {
         403
     );
     assert_eq!(status(&gitlab(GITHUB_SECRET), GITLAB_BODY), 403);
-    let away = lab.path("github").with_extension("away");
-    std::fs::rename(lab.path("github"), &away).unwrap();
+    let away = env.path("github").with_extension("away");
+    std::fs::rename(env.path("github"), &away).unwrap();
     let unchecked = status(&github("push", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY);
-    std::fs::rename(&away, lab.path("github")).unwrap();
+    std::fs::rename(&away, env.path("github")).unwrap();
     assert_eq!(unchecked, 503, "the secret cannot be read");
     assert_eq!(status(&github("push", GITHUB_SECRET, &other), &other), 404);
     assert_eq!(
@@ -141,7 +143,7 @@ fn a_push_starts_a_cycle_and_many_start_one() {
     assert_eq!(code, 202, "{answer}");
     until("1.1.0");
 
-    release(&lab, "1.2.0");
+    release(&env, "1.2.0");
     for _ in 0..5 {
         assert_eq!(status(&gitlab(GITLAB_TOKEN), GITLAB_BODY), 202);
     }
@@ -158,8 +160,8 @@ fn a_push_starts_a_cycle_and_many_start_one() {
 #[test]
 fn a_delivery_comes_in_whatever_way_http_has() {
     let port = free_port();
-    let lab = lab(port, "push:\n  - {from: github, secret_file: github}\n");
-    let server = lab.serve("run", port);
+    let env = env(port, "push:\n  - {from: github, secret_file: github}\n");
+    let server = env.serve("run", port);
     let body = format!("{{\"x\": \"{}\"}}", "x".repeat(2 << 20));
     let signed = github("ping", GITHUB_SECRET, &body);
     for way in ["Content-Type: a/b", "Transfer-Encoding: chunked"] {
@@ -212,8 +214,8 @@ fn a_delivery_comes_in_whatever_way_http_has() {
 #[test]
 fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
     let port = free_port();
-    let lab = lab(port, "push:\n  - {from: github, secret_file: github}\n");
-    let server = lab.serve("run", port);
+    let env = env(port, "push:\n  - {from: github, secret_file: github}\n");
+    let server = env.serve("run", port);
     let announce = |headers: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let head = format!("POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n");
@@ -247,8 +249,8 @@ fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
 #[test]
 fn nobody_is_listened_to_unless_configured() {
     let port = free_port();
-    let lab = lab(port, "");
-    let server = lab.serve("run", port);
+    let env = env(port, "");
+    let server = env.serve("run", port);
     assert_eq!(post(port, &gitlab(""), GITLAB_BODY).0, 404);
     assert_eq!(get(port, "/-/push").status, 404);
     assert_eq!(server.stop(), Some(0));
@@ -258,8 +260,8 @@ fn nobody_is_listened_to_unless_configured() {
 #[test]
 fn a_server_without_a_builder_takes_no_push() {
     let port = free_port();
-    let lab = lab(port, "push:\n  - {from: gitlab, secret_file: gitlab}\n");
-    let server = lab.serve("serve", port);
+    let env = env(port, "push:\n  - {from: gitlab, secret_file: gitlab}\n");
+    let server = env.serve("serve", port);
     assert_eq!(post(port, &gitlab(GITLAB_TOKEN), GITLAB_BODY).0, 404);
     assert_eq!(server.stop(), Some(0));
 }

@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{Answer, Running, get, request};
-use crate::support::serving::Mirror;
+use crate::support::env::MirrorProcess;
+use crate::support::http::{Response, get, request};
+use crate::support::served_mirror::ServedMirror;
 use serde_json::Value;
 
 const EARLIER: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
@@ -112,7 +113,7 @@ const FOREVER: &str = "max-age=31536000, immutable";
 const CHECKED: &str = "max-age=0, must-revalidate";
 
 /// What all answers with a file have in common, whatever part of it they carry, if any.
-fn assert_described(answer: &Answer, whole: &Answer, cache: &str, at: &str) {
+fn assert_described(answer: &Response, whole: &Response, cache: &str, at: &str) {
     for name in ["etag", "cache-control", "vary"] {
         assert_eq!(answer.header(name), whole.header(name), "{name} of {at}");
     }
@@ -121,7 +122,7 @@ fn assert_described(answer: &Answer, whole: &Answer, cache: &str, at: &str) {
     assert!(answer.header("date").is_some(), "{at}");
 }
 
-fn assert_answer(answer: &Answer, whole: &Answer, head: bool, cache: &str, at: &str) {
+fn assert_answer(answer: &Response, whole: &Response, head: bool, cache: &str, at: &str) {
     let length = answer
         .header("content-length")
         .map(|length| length.parse::<usize>().unwrap());
@@ -216,7 +217,7 @@ fn assert_conditions(port: u16, path: &str, coding: &str, cache: &str) {
 
 #[test]
 fn every_route_answers_every_condition() {
-    let mirror = Mirror::start();
+    let mirror = ServedMirror::start();
     let include = mirror.include();
     let routes = [
         ("/mirror/packages.json", CHECKED),
@@ -255,7 +256,7 @@ fn every_route_answers_every_condition() {
 
 #[test]
 fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
-    let mirror = Mirror::start();
+    let mirror = ServedMirror::start();
     let include = mirror.include();
     for (path, status) in [
         ("/mirror/packages.json", 200),
@@ -348,17 +349,17 @@ fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
 
 #[test]
 fn a_log_that_nobody_reads_keeps_nobody_waiting() {
-    let (lab, port) = Mirror::built();
-    let configuration = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &format!("{configuration}log: {{access: full}}\n"));
+    let (env, port) = ServedMirror::built();
+    let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &format!("{configuration}log: {{access: full}}\n"));
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
     mirror
         .args(["serve", "--config"])
-        .arg(lab.path("mirror.yaml"))
+        .arg(env.path("mirror.yaml"))
         .stderr(Stdio::piped());
     let mut mirror = mirror.spawn().unwrap();
     let mut log = BufReader::new(mirror.stderr.take().unwrap()).lines();
-    let running = Running::of(mirror);
+    let running = MirrorProcess::new(mirror);
     while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
         std::thread::sleep(Duration::from_millis(20));
     }

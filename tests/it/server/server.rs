@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::http::Client;
 use crate::support::server::*;
 use mirror::config::Address;
 use mirror::server::healthcheck::{Probe, check};
@@ -27,8 +28,8 @@ fn repr_digest(body: &[u8]) -> String {
 
 #[test]
 fn each_kind_has_its_headers() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let (always, checked) = ("max-age=31536000, immutable", "max-age=0, must-revalidate");
     let disposition = "attachment; filename=\"x-1.0.zip\"";
     for (path, body, media, cache, cors, disposition) in [
@@ -130,7 +131,7 @@ fn each_kind_has_its_headers() {
             assert_eq!(answer.header(name), value, "{path} {name}");
         }
         assert!(answer.header("date").is_some(), "{path}");
-        let mut head = mirror.client().ask("HEAD", path, &[]);
+        let mut head = mirror.client().request("HEAD", path, &[]);
         for headers in [&mut head.headers, &mut answer.headers.clone()] {
             headers.remove("date");
         }
@@ -141,7 +142,7 @@ fn each_kind_has_its_headers() {
 }
 
 /// A variant of `path` that is told apart by its bytes; whether they can be decoded is not the server's affair.
-fn variant(files: &Files, path: &str, coding: Coding, body: &str) -> Variant {
+fn variant(files: &PublishedFiles, path: &str, coding: Coding, body: &str) -> Variant {
     let file = files.path(&format!("{path}.{}", coding.extension()));
     std::fs::write(&file, body).expect("a variant");
     let (size, sha256) = (body.len() as u64, Sha256::digest(body.as_bytes()));
@@ -154,7 +155,7 @@ fn variant(files: &Files, path: &str, coding: Coding, body: &str) -> Variant {
 }
 
 /// Metadata and a zip, each with variants.
-fn compressed(files: &Files) -> Site {
+fn compressed(files: &PublishedFiles) -> Site {
     let mut json = files.publish("a.json", ContentKind::Metadata, "identity!");
     json.variants = vec![
         variant(files, "a.json", Coding::Brotli, "br"),
@@ -171,8 +172,8 @@ fn compressed(files: &Files) -> Site {
 
 #[test]
 fn the_coding_is_what_the_client_prefers() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(compressed(&files)));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(compressed(&files)));
     let mut client = mirror.client();
     for (path, accepted, coding, body) in [
         ("/a.json", "", None, "identity!"),
@@ -190,7 +191,7 @@ fn the_coding_is_what_the_client_prefers() {
         ("/a.zip", "gzip, deflate, br", Some("gzip"), "gzip zip!"),
         ("/a.zip", "br", None, "0123456789"),
     ] {
-        let answer = client.ask("GET", path, &[("Accept-Encoding", accepted)]);
+        let answer = client.request("GET", path, &[("Accept-Encoding", accepted)]);
         assert_eq!((answer.status, answer.text()), (200, body), "{path} {accepted}");
         assert_eq!(answer.header("content-encoding"), coding, "{path} {accepted}");
         assert_eq!(answer.header("vary"), Some("accept-encoding"));
@@ -199,20 +200,20 @@ fn the_coding_is_what_the_client_prefers() {
         assert_eq!(answer.header("etag"), Some(&*etag));
         assert_eq!(answer.header("repr-digest"), Some(&*repr_digest(body.as_bytes())));
         for validator in [("If-None-Match", &*etag), ("If-Modified-Since", DATE)] {
-            let fresh = client.ask("GET", path, &[("Accept-Encoding", accepted), validator]);
+            let fresh = client.request("GET", path, &[("Accept-Encoding", accepted), validator]);
             assert_eq!((fresh.status, fresh.header("etag")), (304, Some(&*etag)));
             assert_eq!(fresh.header("vary"), Some("accept-encoding"));
         }
     }
     let gzip = ("Accept-Encoding", "gzip");
-    let identity_tag = client.ask("GET", "/a.zip", &[]).headers["etag"].clone();
-    let other = client.ask("GET", "/a.zip", &[gzip, ("If-None-Match", &identity_tag)]);
+    let identity_tag = client.request("GET", "/a.zip", &[]).headers["etag"].clone();
+    let other = client.request("GET", "/a.zip", &[gzip, ("If-None-Match", &identity_tag)]);
     assert_eq!((other.status, other.text()), (200, "gzip zip!"));
-    let part = client.ask("GET", "/a.zip", &[gzip, ("Range", "bytes=5-7")]);
+    let part = client.request("GET", "/a.zip", &[gzip, ("Range", "bytes=5-7")]);
     assert_eq!((part.status, part.text()), (206, "zip"));
     assert_eq!(part.header("content-range"), Some("bytes 5-7/9"));
     assert_eq!(part.header("content-encoding"), Some("gzip"));
-    let whole = client.ask(
+    let whole = client.request(
         "GET",
         "/a.zip",
         &[gzip, ("Range", "bytes=5-7"), ("If-Range", &identity_tag)],
@@ -222,12 +223,12 @@ fn the_coding_is_what_the_client_prefers() {
 
 #[test]
 fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(compressed(&files)));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(compressed(&files)));
     let ask = || {
         mirror
             .client()
-            .ask("GET", "/a.zip", &[("Accept-Encoding", "zstd")])
+            .request("GET", "/a.zip", &[("Accept-Encoding", "zstd")])
     };
     assert_eq!(ask().text(), "zstd zip");
     let file = files.path("a.zip.zst");
@@ -250,14 +251,14 @@ fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
         .replace(Site::new([repository("/", vec![json])]).expect("a valid site"));
     let answer = mirror
         .client()
-        .ask("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
+        .request("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
     assert_eq!(answer.text(), "identity");
 }
 
 #[test]
 fn status_by_method_path_and_condition() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let etag = mirror.get("/packages.json").headers["etag"].clone();
     let zip = "/packages/magento/x-1.0.zip";
     let zip_tag = mirror.get(zip).headers["etag"].clone();
@@ -367,7 +368,7 @@ fn status_by_method_path_and_condition() {
             "this server only answers GET and HEAD",
         ),
     ] {
-        let answer = client.ask(method, path, headers);
+        let answer = client.request(method, path, headers);
         assert_eq!(
             (answer.status, answer.text()),
             (status, body),
@@ -380,29 +381,32 @@ fn status_by_method_path_and_condition() {
             "{method} {path} {headers:?}"
         );
     }
-    let part = client.ask("GET", zip, &[("Range", "bytes=2-4")]);
+    let part = client.request("GET", zip, &[("Range", "bytes=2-4")]);
     assert_eq!(part.header("content-range"), Some("bytes 2-4/10"));
-    let beyond = client.ask("GET", zip, &[("Range", "bytes=10-")]);
+    let beyond = client.request("GET", zip, &[("Range", "bytes=10-")]);
     assert_eq!(beyond.header("content-range"), Some("bytes */10"));
-    let fresh = client.ask("GET", zip, &[("If-None-Match", "*")]);
+    let fresh = client.request("GET", zip, &[("If-None-Match", "*")]);
     assert_eq!(fresh.header("etag"), Some(zip_tag.as_str()));
     assert_eq!(fresh.header("last-modified"), None);
     assert_eq!(fresh.header("cache-control"), Some("max-age=31536000, immutable"));
     assert_eq!(
-        client.ask("PUT", "/", &[]).header("allow"),
+        client.request("PUT", "/", &[]).header("allow"),
         Some("GET, HEAD, OPTIONS")
     );
-    assert_eq!(client.ask("GET", "/new/", &[]).header("retry-after"), Some("10"));
     assert_eq!(
-        client.ask("GET", "/no", &[]).header("cache-control"),
+        client.request("GET", "/new/", &[]).header("retry-after"),
+        Some("10")
+    );
+    assert_eq!(
+        client.request("GET", "/no", &[]).header("cache-control"),
         Some("max-age=10")
     );
 }
 
 #[test]
 fn a_host_is_one_and_has_only_what_hosts_have() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     for (hosts, status) in [
         ("Host: mirror.example.com:8080", 200),
         ("Host: [2001:db8::1]:8080", 200),
@@ -419,20 +423,20 @@ fn a_host_is_one_and_has_only_what_hosts_have() {
     ] {
         let mut client = mirror.client();
         client.send(&format!("GET /packages.json HTTP/1.1\r\n{hosts}\r\n\r\n"));
-        assert_eq!(client.head().status, status, "{hosts}");
+        assert_eq!(client.read_head().status, status, "{hosts}");
     }
 }
 
 #[test]
 fn a_base_without_its_slash_is_redirected_on_the_same_host() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let page = files.publish("index.html", ContentKind::Page, "page");
     let odd = files.publish("index.html", ContentKind::Page, "page");
     let site = Site::new([
         repository("/a/mirror/", vec![page]),
         repository("/x:y z/", vec![odd]),
     ]);
-    let mirror = Mirror::start(Some(site.expect("a valid site")));
+    let mirror = TestServer::start(Some(site.expect("a valid site")));
     for (path, location) in [
         ("/a/mirror", "./mirror/"),
         ("/a/mirror?to=//evil.example", "./mirror/"),
@@ -452,8 +456,8 @@ fn a_base_without_its_slash_is_redirected_on_the_same_host() {
 
 #[test]
 fn hostile_paths_find_nothing() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let long = format!("/{}", "a/".repeat(10_000));
     let too_long = format!("/{}", "a".repeat(60_000));
     let endless = format!("/{}", "a".repeat(300_000));
@@ -522,36 +526,36 @@ fn hostile_paths_find_nothing() {
 
 #[test]
 fn one_connection_carries_many_requests() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
     for _ in 0..3 {
         assert_eq!(
-            client.ask("GET", "/packages/magento/x-1.0.zip", &[]).text(),
+            client.request("GET", "/packages/magento/x-1.0.zip", &[]).text(),
             "0123456789"
         );
-        assert_eq!(client.ask("GET", "/nothing", &[]).status, 404);
+        assert_eq!(client.request("GET", "/nothing", &[]).status, 404);
     }
     let request = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
     client.send(&request.repeat(20));
     for _ in 0..20 {
-        assert_eq!(client.head().status, 200);
+        assert_eq!(client.read_head().status, 200);
         let mut body = [0; 3];
         client.0.read_exact(&mut body).expect("a pipelined answer");
         assert_eq!(&body, b"now");
     }
-    let last = client.ask("GET", "/lastupdate", &[("Connection", "close")]);
+    let last = client.request("GET", "/lastupdate", &[("Connection", "close")]);
     assert_eq!((last.status, client.rest()), (200, 0));
     let mut old = mirror.client();
     old.send("GET /lastupdate HTTP/1.0\r\n\r\n");
-    assert_eq!((old.head().status, old.rest()), (200, 3));
+    assert_eq!((old.read_head().status, old.rest()), (200, 3));
 }
 
 /// What is received at once is a power of two, and may end with a request, before it or behind it.
 #[test]
 fn requests_are_answered_wherever_what_is_received_ends() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let plain = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
     for size in [4095, 4096, 4097, 8192] {
         let start = "GET /lastupdate HTTP/1.1\r\nHost: x\r\nX-Pad: ";
@@ -573,12 +577,12 @@ fn requests_are_answered_wherever_what_is_received_ends() {
                 }
                 for answer in 0..answers {
                     let at = format!("{answer} of {answers}, {size} bytes, closes: {closes}");
-                    assert_eq!(client.head().status, 200, "{at}");
+                    assert_eq!(client.read_head().status, 200, "{at}");
                     client.0.read_exact(&mut [0; 3]).expect(&at);
                 }
                 match closes {
                     true => assert_eq!(client.rest(), 0),
-                    false => assert_eq!(client.ask("GET", "/lastupdate", &[]).text(), "now"),
+                    false => assert_eq!(client.request("GET", "/lastupdate", &[]).text(), "now"),
                 }
             }
         }
@@ -587,30 +591,30 @@ fn requests_are_answered_wherever_what_is_received_ends() {
 
 #[test]
 fn large_files_arrive_whole_and_in_parts() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let body = noise(5 << 20);
     let site = Site::new([repository(
         "/",
         vec![files.publish("a.zip", ContentKind::Archive, &body)],
     )]);
-    let mirror = Mirror::start(Some(site.expect("a valid site")));
+    let mirror = TestServer::start(Some(site.expect("a valid site")));
     assert!(mirror.get("/a.zip").body == body);
     let part = mirror
         .client()
-        .ask("GET", "/a.zip", &[("Range", "bytes=1000001-3500000")]);
+        .request("GET", "/a.zip", &[("Range", "bytes=1000001-3500000")]);
     assert_eq!(part.status, 206);
     assert!(part.body == body[1_000_001..=3_500_000]);
 }
 
 #[test]
 fn a_file_that_is_not_the_published_one_is_not_served() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let zip = "packages/magento/x-1.0.zip";
     let url = format!("/{zip}");
     std::fs::write(files.path(zip), "01234").expect("a truncated file");
     for method in ["GET", "HEAD"] {
-        let answer = mirror.client().ask(method, &url, &[]);
+        let answer = mirror.client().request(method, &url, &[]);
         assert_eq!(
             (answer.status, answer.header("retry-after")),
             (503, Some("1")),
@@ -646,8 +650,8 @@ fn append(file: &Path, text: &str) {
 
 #[test]
 fn an_unpublished_site_is_unavailable_and_not_ready() {
-    let files = Files::new();
-    let mirror = Mirror::start(None);
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(None);
     assert_eq!(mirror.get("/packages.json").status, 503);
     assert_eq!(mirror.get("/-/healthz").status, 200);
     assert_eq!(mirror.get("/-/readyz").text(), "no snapshot is published yet");
@@ -670,7 +674,7 @@ fn an_unpublished_site_is_unavailable_and_not_ready() {
 #[test]
 fn the_probe_reaches_a_server_that_listens_everywhere() {
     let listen = vec![([0, 0, 0, 0], 0).into()];
-    let mirror = Mirror::with(None, Settings { listen, ..settings() });
+    let mirror = TestServer::with(None, Settings { listen, ..settings() });
     check(&mirror.address.into(), Probe::Health, SOON).expect("alive");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("an address");
@@ -695,7 +699,7 @@ fn a_download_finishes_on_the_site_it_began_on() {
     client.0.read_exact(&mut body).expect("the whole old file");
     assert!(body == large());
     assert_eq!(
-        client.ask("GET", "/large.zip", &[]).status,
+        client.request("GET", "/large.zip", &[]).status,
         404,
         "the next request sees the new site"
     );
@@ -714,27 +718,27 @@ fn a_file_cut_short_in_mid_download_ends_that_download_only() {
 
 #[test]
 fn large_files_are_copied_and_referred_to_with_one_result() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let body = noise((5 << 20) + 1);
     let zip = files.publish("a.zip", ContentKind::Archive, &body);
-    let mirror = Mirror::start(Some(
+    let mirror = TestServer::start(Some(
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
     let mut client = mirror.client();
     // More files than it takes until the dearer way is tried again.
     for _ in 0..70 {
-        assert!(client.ask("GET", "/a.zip", &[]).body == body);
+        assert!(client.request("GET", "/a.zip", &[]).body == body);
     }
 }
 
 #[test]
 fn a_flipped_bit_in_a_large_file_is_never_sent() {
-    let (files, body) = (Files::new(), large());
+    let (files, body) = (PublishedFiles::new(), large());
     let zip = files.publish("large.zip", ContentKind::Archive, &body);
-    let mirror = Mirror::start(Some(
+    let mirror = TestServer::start(Some(
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
-    let ask = |range: &str| mirror.client().ask("GET", "/large.zip", &[("range", range)]);
+    let ask = |range: &str| mirror.client().request("GET", "/large.zip", &[("range", range)]);
     for place in [0, body.len() / 2, body.len() - 1] {
         let mut damaged = body.clone();
         damaged[place] ^= 1;
@@ -750,7 +754,7 @@ fn a_flipped_bit_in_a_large_file_is_never_sent() {
 fn draining_finishes_what_has_begun_and_refuses_the_rest() {
     let (_files, mut mirror, mut client) = slow_download(settings());
     let mut idle = mirror.client();
-    assert_eq!(idle.ask("GET", "/-/readyz", &[]).status, 200);
+    assert_eq!(idle.request("GET", "/-/readyz", &[]).status, 200);
     let mut silent = mirror.client();
     mirror.stop();
     assert_eq!(idle.rest() + silent.rest(), 0, "idle connections end at once");
@@ -784,9 +788,9 @@ fn the_drain_ends_at_its_deadline() {
 
 #[test]
 fn notice_is_given_before_connections_are_refused() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let notice = Duration::from_secs(3600);
-    let mut mirror = Mirror::with(Some(files.site()), Settings { notice, ..settings() });
+    let mut mirror = TestServer::with(Some(files.site()), Settings { notice, ..settings() });
     mirror.stop();
     let began = Instant::now();
     while mirror.published.readiness() != Readiness::Draining && began.elapsed() < SOON {
@@ -799,8 +803,8 @@ fn notice_is_given_before_connections_are_refused() {
 
 #[test]
 fn connections_over_the_limit_are_told_to_come_back() {
-    let files = Files::new();
-    let mirror = Mirror::with(
+    let files = PublishedFiles::new();
+    let mirror = TestServer::with(
         Some(files.site()),
         Settings {
             max_connections: 1,
@@ -808,28 +812,28 @@ fn connections_over_the_limit_are_told_to_come_back() {
         },
     );
     let mut first = mirror.client();
-    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
     let mut second = mirror.client();
     assert_eq!(
-        second.ask("GET", "/-/healthz", &[]).status,
+        second.request("GET", "/-/healthz", &[]).status,
         200,
         "probes are always answered"
     );
     // A body after it would be taken for the next answer.
     for _ in 0..2 {
-        assert_eq!(second.ask("HEAD", "/-/healthz", &[]).status, 200);
+        assert_eq!(second.request("HEAD", "/-/healthz", &[]).status, 200);
     }
-    let turned_away = second.ask("GET", "/packages.json", &[]);
+    let turned_away = second.request("GET", "/packages.json", &[]);
     assert_eq!(
         (turned_away.status, turned_away.header("connection")),
         (503, Some("close"))
     );
     assert_eq!(turned_away.header("retry-after"), Some("10"));
     assert_eq!(second.rest(), 0);
-    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
     assert_eq!(
         first
-            .ask("GET", "/packages.json", &[("Connection", "close")])
+            .request("GET", "/packages.json", &[("Connection", "close")])
             .status,
         200
     );
@@ -853,11 +857,11 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
     let mut slow = mirror.client();
     slow.send("GET /large.zip HTTP/1.1\r\nHost:");
     let mut idle = mirror.client();
-    assert_eq!(idle.ask("GET", "/nothing", &[]).status, 404);
+    assert_eq!(idle.request("GET", "/nothing", &[]).status, 404);
     for (name, client) in [("silent", &mut silent), ("idle", &mut idle)] {
         assert_eq!(client.rest(), 0, "{name}");
     }
-    let told = slow.head();
+    let told = slow.read_head();
     assert_eq!((told.status, told.header("connection")), (408, Some("close")));
     assert_eq!(slow.rest(), "the request took too long".len());
     assert_eq!(
@@ -870,22 +874,22 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
 
 #[test]
 fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let header_timeout = Duration::from_secs(1);
     let impatient = Settings {
         header_timeout,
         ..settings()
     };
-    let mirror = Mirror::with(Some(files.site()), impatient);
+    let mirror = TestServer::with(Some(files.site()), impatient);
     let (mut client, mut dripping) = (mirror.client(), mirror.client());
     for client in [&mut client, &mut dripping] {
-        assert_eq!(client.ask("GET", "/packages.json", &[]).status, 200);
+        assert_eq!(client.request("GET", "/packages.json", &[]).status, 200);
     }
     std::thread::sleep(2 * header_timeout);
-    assert_eq!(client.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(client.request("GET", "/packages.json", &[]).status, 200);
     let began = Instant::now();
     client.send("GET /packages.json HTTP/1.1\r\n");
-    assert_eq!(client.head().status, 408);
+    assert_eq!(client.read_head().status, 408);
     assert!(began.elapsed() < SOON / 2);
     // Empty lines are none of a head, and no way to be there for ever.
     let began = Instant::now();
@@ -903,7 +907,7 @@ fn say_much(client: &mut Client) {
 #[test]
 fn who_has_said_much_at_once_is_cut_like_all_others() {
     let short = Duration::from_secs(1);
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
     let quick = Settings {
@@ -911,7 +915,7 @@ fn who_has_said_much_at_once_is_cut_like_all_others() {
         header_timeout: 2 * short,
         ..settings()
     };
-    let mirror = Mirror::with(Some(site), quick);
+    let mirror = TestServer::with(Some(site), quick);
     let (mut stalled, mut idle, mut slow) = (mirror.client(), mirror.client(), mirror.client());
     say_much(&mut stalled);
     stalled.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -931,7 +935,7 @@ fn who_has_said_much_at_once_is_cut_like_all_others() {
 #[test]
 fn silence_after_a_request_of_http_2_is_cut() {
     let idle_timeout = Duration::from_secs(1);
-    let mirror = Mirror::with(
+    let mirror = TestServer::with(
         None,
         Settings {
             idle_timeout,
@@ -976,7 +980,7 @@ fn by_http_2(method: u8, path: &str) -> Vec<u8> {
 
 /// Says `first` by HTTP/2, then `then` again and again. Answers the kinds of the frames that came, and the number of bytes, if
 /// the server has ended the connection within `time`.
-fn say_by_http_2(mirror: &Mirror, first: &[u8], then: &[u8], time: Duration) -> Option<(Vec<u8>, usize)> {
+fn say_by_http_2(mirror: &TestServer, first: &[u8], then: &[u8], time: Duration) -> Option<(Vec<u8>, usize)> {
     let mut client = TcpStream::connect(mirror.address).expect("a listening server");
     let pause = Duration::from_millis(50);
     client.set_read_timeout(Some(pause)).expect("a socket option");
@@ -1008,7 +1012,7 @@ fn say_by_http_2(mirror: &Mirror, first: &[u8], then: &[u8], time: Duration) -> 
 
 #[test]
 fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let site = || {
         let site = vec![
             files.publish("large.zip", ContentKind::Archive, large()),
@@ -1021,7 +1025,7 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
         min_pace,
         ..settings()
     };
-    let mirror = Mirror::with(Some(site()), quick(1024));
+    let mirror = TestServer::with(Some(site()), quick(1024));
     let ping = frame(PING, 0, &[0; 8]);
     for first in [vec![], by_http_2(GET, "/-/healthz")] {
         let (kinds, _) = say_by_http_2(&mirror, &first, &ping, SOON).expect("it is idle");
@@ -1036,7 +1040,7 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
         let take = [frame(WINDOW_UPDATE, 0, &window), frame(WINDOW_UPDATE, 1, &window)].concat();
         let taking = say_by_http_2(&mirror, &get, &take, Duration::from_secs(3));
         assert_eq!(taking, None, "{path} is taken piece by piece");
-        let demanding = Mirror::with(Some(site()), quick(16 << 20));
+        let demanding = TestServer::with(Some(site()), quick(16 << 20));
         let slow = say_by_http_2(&demanding, &get, &take, SOON);
         assert!(
             slow.is_some_and(|(_, bytes)| bytes < 1 << 20),
@@ -1047,14 +1051,14 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
 
 #[test]
 fn by_http_2_connections_over_the_limit_and_after_a_last_answer_end() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let one = Settings {
         max_connections: 1,
         ..settings()
     };
-    let mirror = Mirror::with(Some(files.site()), one);
+    let mirror = TestServer::with(Some(files.site()), one);
     let mut first = mirror.client();
-    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
     let ping = frame(PING, 0, &[0; 8]);
     for (path, is_answered) in [
         (Some("/packages.json"), true),
@@ -1066,7 +1070,7 @@ fn by_http_2_connections_over_the_limit_and_after_a_last_answer_end() {
         assert!(kinds.contains(&GOAWAY), "{path:?}: {kinds:?}");
         assert_eq!(kinds.contains(&HEADERS), is_answered, "{path:?}: {kinds:?}");
     }
-    let mirror = Mirror::start(Some(files.site()));
+    let mirror = TestServer::start(Some(files.site()));
     let asked = by_http_2(POST, "/-/push");
     // What the server asks before it is sure that nothing more comes; the other PINGs it passes over.
     let mut heard = frame(PING, 0, b"\x0b\x7b\xa2\xf0\x8b\x9b\xfe\x54");
@@ -1082,12 +1086,12 @@ fn who_has_said_much_at_once_is_told_of_the_end() {
         idle_timeout: 100 * SOON,
         ..settings()
     };
-    let mut mirror = Mirror::with(None, patient);
+    let mut mirror = TestServer::with(None, patient);
     let mut client = mirror.client();
     say_much(&mut client);
     for _ in 0..400 {
         let length = client
-            .head()
+            .read_head()
             .header("content-length")
             .map_or(0, |n| n.parse().unwrap());
         client.0.read_exact(&mut vec![0; length]).expect("a body");
@@ -1099,7 +1103,7 @@ fn who_has_said_much_at_once_is_told_of_the_end() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let mirror = Mirror::start(None);
+    let mirror = TestServer::start(None);
     let runtime = Runtime::new().expect("a runtime");
     let listen = vec![mirror.address.into()];
     let server = Server::bind(
@@ -1117,7 +1121,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn a_site_that_contradicts_itself_is_refused() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     let zip = || files.publish("a.zip", ContentKind::Archive, "zip");
     for (repositories, message) in [
@@ -1156,7 +1160,7 @@ fn a_site_that_contradicts_itself_is_refused() {
 /// A file that is kept in memory is as little trusted as one that is not.
 #[test]
 fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     let missing = Resource {
         file: files.path("missing"),
@@ -1171,7 +1175,7 @@ fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served(
         let file = damaged.file.clone();
         let zip = files.publish("a.zip", ContentKind::Archive, "zip");
         let site = Site::new([repository("/", vec![damaged, zip])]).expect("a valid site");
-        let mirror = Mirror::start(Some(site));
+        let mirror = TestServer::start(Some(site));
         assert_eq!(mirror.get("/a.zip").status, 200);
         assert_eq!(mirror.get("/packages.json").status, 503, "{}", file.display());
         assert_eq!(mirror.published.take_damaged(), [file].into());
@@ -1180,8 +1184,8 @@ fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served(
 
 #[test]
 fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let as_before = |base_path: &str| RepositorySite {
         name: base_path.to_owned(),
         base_path: base_path.to_owned(),
@@ -1231,21 +1235,21 @@ fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
 
 #[test]
 fn metrics_count_what_was_answered() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
     let zip = "/packages/magento/x-1.0.zip";
-    assert_eq!(client.ask("GET", zip, &[]).status, 200);
-    assert_eq!(client.ask("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
+    assert_eq!(client.request("GET", zip, &[]).status, 200);
+    assert_eq!(client.request("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
     assert_eq!(
         client
-            .ask("GET", "/packages.json", &[("If-Modified-Since", DATE)])
+            .request("GET", "/packages.json", &[("If-Modified-Since", DATE)])
             .status,
         304
     );
-    assert_eq!(client.ask("GET", "/secret-4711", &[]).status, 404);
-    assert_eq!(client.ask("GET", "/new/packages.json", &[]).status, 503);
-    let answer = client.ask("GET", "/-/metrics", &[]);
+    assert_eq!(client.request("GET", "/secret-4711", &[]).status, 404);
+    assert_eq!(client.request("GET", "/new/packages.json", &[]).status, 503);
+    let answer = client.request("GET", "/-/metrics", &[]);
     assert_eq!(
         answer.header("content-type"),
         Some("text/plain; version=0.0.4; charset=utf-8")
@@ -1278,8 +1282,8 @@ fn metrics_count_what_was_answered() {
 
 #[test]
 fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
-    let files = Files::new();
-    let mirror = Mirror::with(
+    let files = PublishedFiles::new();
+    let mirror = TestServer::with(
         Some(files.site()),
         Settings {
             admin: vec![([127, 0, 0, 1], 0).into()],
@@ -1287,13 +1291,17 @@ fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
             ..settings()
         },
     );
-    let admin = |path: &str| Client::to(mirror.addresses[1]).ask("GET", path, &[]).status;
+    let admin = |path: &str| {
+        Client::connect(mirror.addresses[1], SOON)
+            .request("GET", path, &[])
+            .status
+    };
     assert_eq!(admin("/-/metrics"), 200, "whatever the load on the other address");
     assert_eq!(admin("/-/healthz"), 200);
     assert_eq!(admin("/-/readyz"), 200);
     assert_eq!(admin("/packages.json"), 404);
     assert_eq!(mirror.get("/-/readyz").status, 200);
-    let public = Mirror::with(
+    let public = TestServer::with(
         Some(files.site()),
         Settings {
             admin: vec![([127, 0, 0, 1], 0).into()],
@@ -1306,7 +1314,7 @@ fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
 
 #[test]
 fn a_unix_socket_is_served_replaced_and_removed() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let path = files.path("mirror.sock");
     // As a process that was killed leaves it.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
@@ -1377,8 +1385,8 @@ fn a_unix_socket_is_served_replaced_and_removed() {
 
 #[test]
 fn what_is_too_much_is_refused_with_its_own_status() {
-    let files = Files::new();
-    let mirror = Mirror::start(Some(files.site()));
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
     let many: String = (0..120).map(|n| format!("x-{n}: 1\r\n")).collect();
     let long = "a".repeat(9000);
     let huge = "a".repeat(20_000);
@@ -1399,7 +1407,7 @@ fn what_is_too_much_is_refused_with_its_own_status() {
         let mut client = mirror.client();
         client.send(&request);
         assert_eq!(
-            client.head().status,
+            client.read_head().status,
             status,
             "{}",
             &request[..60.min(request.len())]
@@ -1407,7 +1415,7 @@ fn what_is_too_much_is_refused_with_its_own_status() {
     }
     let mut client = mirror.client();
     client.send(&format!("HEAD /{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
-    assert_eq!((client.head().status, client.rest()), (414, 0));
+    assert_eq!((client.read_head().status, client.rest()), (414, 0));
     let metrics = mirror.get("/-/metrics");
     let refused = r#"mirror_http_requests_total{encoding="identity",route="refused",status="431"} 2"#;
     assert!(metrics.text().contains(refused), "{}", metrics.text());
@@ -1415,8 +1423,8 @@ fn what_is_too_much_is_refused_with_its_own_status() {
 
 #[test]
 fn one_client_cannot_take_every_place() {
-    let files = Files::new();
-    let mirror = Mirror::with(
+    let files = PublishedFiles::new();
+    let mirror = TestServer::with(
         Some(files.site()),
         Settings {
             max_connections_per_client: 2,
@@ -1424,10 +1432,10 @@ fn one_client_cannot_take_every_place() {
         },
     );
     let (mut first, mut second) = (mirror.client(), mirror.client());
-    assert_eq!(first.ask("GET", "/packages.json", &[]).status, 200);
-    assert_eq!(second.ask("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
+    assert_eq!(second.request("GET", "/packages.json", &[]).status, 200);
     assert_eq!(mirror.get("/packages.json").status, 503);
-    let text = first.ask("GET", "/-/metrics", &[]);
+    let text = first.request("GET", "/-/metrics", &[]);
     let refused = r#"mirror_http_refused_connections_total{limit="client"} 1"#;
     assert!(text.text().contains(refused), "{}", text.text());
 }
@@ -1435,11 +1443,11 @@ fn one_client_cannot_take_every_place() {
 /// Who takes a few bytes now and then is never idle, and still cut off.
 #[test]
 fn a_reader_that_drips_is_cut_off() {
-    let files = Files::new();
+    let files = PublishedFiles::new();
     let body = vec![7; 32 << 20];
     let mut site = vec![files.publish("large.zip", ContentKind::Archive, &body)];
     site.push(files.publish("packages.json", ContentKind::Metadata, PACKAGES));
-    let mirror = Mirror::with(
+    let mirror = TestServer::with(
         Some(Site::new([repository("/", site)]).expect("a valid site")),
         Settings {
             idle_timeout: Duration::from_secs(1),
@@ -1449,7 +1457,7 @@ fn a_reader_that_drips_is_cut_off() {
     );
     let mut client = mirror.client();
     client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(client.head().status, 200);
+    assert_eq!(client.read_head().status, 200);
     let (began, mut read) = (Instant::now(), 0);
     let mut piece = vec![0; 64 << 10];
     while let Ok(count @ 1..) = client.0.read(&mut piece) {

@@ -6,7 +6,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
-use crate::support::lab::{Lab, free_port, run};
+use crate::support::env::TestEnv;
+use crate::support::{free_port, run};
 
 /// The package of Python's registry that carries axe-core 4.12.1.
 const PACKAGE: &str = "axe-playwright-python==0.1.8";
@@ -70,17 +71,17 @@ fn nothing_keeps_anybody_out() {
         println!("SKIPPED: no package registry answers, so there is no axe-core to check the pages with");
         return;
     };
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("good");
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("good");
     for version in ["1.0.0", "1.1.0"] {
         let manifest = json!({"name": "acme/good", "version": version, "description": "Something good", "type": "project", "require": {"php": ">=8.1", "acme/other": "1.0.0"}});
         upstream
             .write("composer.json", &manifest.to_string())
             .release(version);
     }
-    lab.configure(port, SOURCE);
-    lab.build(1);
-    let server = lab.serve("serve", port);
+    env.configure(port, SOURCE);
+    env.build(1);
+    let server = env.serve("serve", port);
     let browser = Browser::start(&["--window-size=1280,900"], json!({}));
     let emulate = |command: &str, parameters: Value| {
         browser.post(

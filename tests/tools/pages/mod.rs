@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{self, Lab, free_port, get, request};
+use crate::support::env::{MirrorProcess, TestEnv};
+use crate::support::free_port;
+use crate::support::http::{Response, get, request};
 use browser::{Browser, LONG};
 use jiff::Timestamp;
 use mirror::composer::Manifest;
@@ -349,14 +351,14 @@ const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    pac
 
 #[test]
 fn the_state_is_told_to_monitors_and_people() {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("good");
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("good");
     upstream
         .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.configure(port, SOURCE);
-    lab.build(1);
-    let server = lab.serve("serve", port);
+    env.configure(port, SOURCE);
+    env.build(1);
+    let server = env.serve("serve", port);
     let told = |path: &str| {
         let until = Instant::now() + LONG;
         loop {
@@ -370,7 +372,7 @@ fn the_state_is_told_to_monitors_and_people() {
     };
     let answer = told("/mirror/mirror.json");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let parse = |answer: &lab::Answer| serde_json::from_slice::<Value>(&answer.body).unwrap();
+    let parse = |answer: &Response| serde_json::from_slice::<Value>(&answer.body).unwrap();
     let state = parse(&answer);
     assert_eq!(state["schema"], 1);
     let repository = &state["repository"];
@@ -381,7 +383,7 @@ fn the_state_is_told_to_monitors_and_people() {
     // Where this mirror fetches it from is nobody's affair.
     let error = repository["sources"]["gone"]["error"].as_str().unwrap();
     assert!(error.contains("https://git.example/gone"), "{error}");
-    let local = lab.path("git").display().to_string();
+    let local = env.path("git").display().to_string();
     for path in ["mirror.json", "status.html"] {
         let said = String::from_utf8(told(&format!("/mirror/{path}")).body).unwrap();
         assert!(!said.contains(&local), "{path}: {said}");
@@ -406,10 +408,10 @@ fn the_state_is_told_to_monitors_and_people() {
     browser.picture("status.png");
 
     // It is mended: another process builds, and this one tells, without new metadata of what did not change.
-    lab.upstream("gone")
+    env.upstream("gone")
         .write("composer.json", r#"{"name": "acme/gone", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.build(0);
+    env.build(0);
     let until = Instant::now() + LONG;
     let fresh = loop {
         let state = parse(&get(port, "/mirror/mirror.json"));
@@ -434,16 +436,16 @@ fn the_state_is_told_to_monitors_and_people() {
     assert_eq!(seconds("/mirror/lastsync"), succeeded.as_second());
     assert!(seconds("/mirror/lastupdate") > 0);
     let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
-    assert!(trace.contains("Upstream-Complete: yes\n"), "{trace}");
+    assert!(trace.contains("WorkTree-Complete: yes\n"), "{trace}");
 
     // An idle cycle moves the last check, and no date of the metadata.
     let dated = || {
         let answer = get(port, "/mirror/p2/acme/good.json");
         answer.header("last-modified").unwrap().to_owned()
     };
-    let before = (dated(), lab.volume());
-    lab.build(0);
-    assert_eq!((dated(), lab.volume()), before);
+    let before = (dated(), env.volume());
+    env.build(0);
+    assert_eq!((dated(), env.volume()), before);
     let conditional = request(
         port,
         "GET",
@@ -454,31 +456,31 @@ fn the_state_is_told_to_monitors_and_people() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// Upstream stands still: a git server that takes connections and says nothing.
+/// WorkTree stands still: a git server that takes connections and says nothing.
 #[test]
 fn what_a_cycle_does_is_shown_while_it_does_it() {
-    let (lab, port) = (Lab::new(), free_port());
+    let (env, port) = (TestEnv::new(), free_port());
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let upstream = lab.upstream("good");
+    let upstream = env.upstream("good");
     upstream
         .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
         .release("1.0.0");
-    lab.configure(
+    env.configure(
         port,
         &SOURCE.replace(
             "https://git.example/gone",
             &format!("http://{}/gone", silent.local_addr().unwrap()),
         ),
     );
-    let config = std::fs::read_to_string(lab.path("mirror.yaml")).unwrap();
-    lab.write("mirror.yaml", &config.replace("timeout: 2s", "timeout: 60s"));
+    let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
+    env.write("mirror.yaml", &config.replace("timeout: 2s", "timeout: 60s"));
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
     mirror
         .arg("run")
         .arg("--config")
-        .arg(lab.path("mirror.yaml"))
+        .arg(env.path("mirror.yaml"))
         .stderr(Stdio::null());
-    let server = lab::Running::of(mirror.spawn().unwrap());
+    let server = MirrorProcess::of(mirror.spawn().unwrap());
     let until = Instant::now() + LONG;
     let said = loop {
         assert!(Instant::now() < until, "no cycle runs");

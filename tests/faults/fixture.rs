@@ -7,58 +7,60 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Upstream, free_port, run};
 use crate::oracle::{Answers, Oracle};
+use crate::support::env::TestEnv;
+use crate::support::git::WorkTree;
+use crate::support::{free_port, run};
 
 /// What went wrong, in words; a class of faults that answers one has found a bug.
 pub type Verdict<T = ()> = Result<T, String>;
 
-pub struct World {
-    lab: Lab,
+pub struct Fixture {
+    env: TestEnv,
     binary: PathBuf,
-    pub modules: Upstream,
-    pub tool: Upstream,
+    pub modules: WorkTree,
+    pub tool: WorkTree,
     pub port: u16,
     pub oracle: Oracle,
     data: PathBuf,
 }
 
-impl World {
+impl Fixture {
     /// With nothing published yet.
     pub fn new(binary: &Path) -> Self {
-        let lab = Lab::new();
-        let world = Self {
-            modules: lab.upstream("modules"),
-            tool: lab.upstream("tool"),
+        let env = TestEnv::new();
+        let fixture = Self {
+            modules: env.upstream("modules"),
+            tool: env.upstream("tool"),
             port: free_port(),
             oracle: Oracle::default(),
-            data: lab.path("data"),
+            data: env.path("data"),
             binary: binary.to_owned(),
-            lab,
+            env,
         };
-        world.configure();
-        world
+        fixture.configure();
+        fixture
     }
 
     /// With some releases published and a template of the volume taken.
     pub fn published(binary: &Path, tags: &[&str]) -> Self {
-        let mut world = Self::new(binary);
-        tags.iter().for_each(|tag| world.release(tag));
-        world.complete().expect("the first cycle");
-        world.save();
-        world
+        let mut fixture = Self::new(binary);
+        tags.iter().for_each(|tag| fixture.release(tag));
+        fixture.complete().expect("the first cycle");
+        fixture.save();
+        fixture
     }
 
     fn configure(&self) {
         let sources = "sources:\n  - {name: modules, git: 'https://git.example/modules', packages: [{each: app}]}\n  - {name: tool, git: 'https://git.example/tool', packages: [{one: ''}]}\n";
-        self.lab.write("recipe.yaml", sources);
+        self.env.write("recipe.yaml", sources);
         let configuration = format!(
             "data: '{data}'\nserve: {{listen: ['127.0.0.1:{port}'], drain: 1s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\nbuild: {{workers: 1}}\ngit:\n  parallel: 1\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
             data = self.data.display(),
             port = self.port,
-            git = self.lab.path("git").display(),
+            git = self.env.path("git").display(),
         );
-        self.lab.write("mirror.yaml", &configuration);
+        self.env.write("mirror.yaml", &configuration);
     }
 
     /// Puts the volume elsewhere, such as on a file system of its own.
@@ -72,7 +74,7 @@ impl World {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.lab.path(name)
+        self.env.path(name)
     }
 
     /// Tags a new state of both upstreams: three packages.
@@ -93,13 +95,13 @@ impl World {
         self.tool.release(tag);
     }
 
-    /// Keeps the volume as it is for [`World::restore`].
+    /// Keeps the volume as it is for [`Fixture::restore`].
     pub fn save(&self) {
-        copy(&self.data, &self.lab.path("template"));
+        copy(&self.data, &self.env.path("template"));
     }
 
     pub fn restore(&self) {
-        copy(&self.lab.path("template"), &self.data);
+        copy(&self.env.path("template"), &self.data);
     }
 
     pub fn mirror(&self, command: &str) -> Command {
@@ -116,7 +118,7 @@ impl World {
         program
             .arg(command)
             .arg("--config")
-            .arg(self.lab.path("mirror.yaml"));
+            .arg(self.env.path("mirror.yaml"));
         program.env_remove("RUST_LOG").stdin(Stdio::null());
         program
     }

@@ -8,12 +8,12 @@ use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
 /// A place for one clone, and the settings to fetch it with.
-pub struct Mirror {
+pub struct LocalClone {
     pub dir: TempDir,
     pub settings: Settings,
 }
 
-impl Mirror {
+impl LocalClone {
     pub fn new() -> Self {
         let settings = Settings {
             connect_timeout: Duration::from_secs(10),
@@ -92,7 +92,7 @@ pub fn names(refs: &[Ref]) -> Vec<&str> {
     refs.iter().map(|r| &*r.name).collect()
 }
 
-/// `("1.0", "1.0")` for each tag: what [`Mirror::versions`] gives when nothing is mixed up.
+/// `("1.0", "1.0")` for each tag: what [`LocalClone::versions`] gives when nothing is mixed up.
 pub fn unmixed(tags: &[&str]) -> Vec<(String, String)> {
     tags.iter()
         .map(|tag| ((*tag).to_owned(), (*tag).to_owned()))

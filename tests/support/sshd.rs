@@ -14,13 +14,13 @@ use super::run;
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A running server; one `sshd -i` per connection, so there is no daemon to wait for or to stop.
-pub struct Server {
+pub struct Sshd {
     dir: TempDir,
     address: SocketAddr,
     stopped: Arc<AtomicBool>,
 }
 
-impl Server {
+impl Sshd {
     pub fn start() -> Self {
         assert!(
             Path::new(SSHD).exists(),
@@ -75,12 +75,9 @@ impl Server {
     /// Makes a key pair `name` and `name.pub`.
     pub fn key(&self, name: &str, kind: &str, passphrase: &str) {
         let file = self.file(name);
-        run(
-            Command::new("ssh-keygen")
-                .args(["-q", "-C", name, "-t", kind, "-N", passphrase, "-f"])
-                .arg(file),
-            "openssh-client",
-        );
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-C", name, "-t", kind, "-N", passphrase, "-f"])
+            .arg(file));
     }
 
     /// Lets the key `name` in, and no other.
@@ -110,13 +107,12 @@ impl Server {
     }
 
     pub fn url(&self, repository: &Path) -> String {
-        let user = run(Command::new("id").arg("-un"), "coreutils").stdout;
-        let user = String::from_utf8(user).expect("a name");
+        let user = run(Command::new("id").arg("-un"));
         format!("ssh://{}@{}{}", user.trim(), self.address, repository.display())
     }
 }
 
-impl Drop for Server {
+impl Drop for Sshd {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
-use super::lab::{Lab, Upstream, free_port, get};
+use super::env::TestEnv;
+use super::free_port;
+use super::git::WorkTree;
+use super::http::get;
 use mirror::util::digest::Sha1;
 
 pub const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
 
-pub fn release(upstream: &Upstream, version: &str, text: &str) {
+pub fn release(upstream: &WorkTree, version: &str, text: &str) {
     upstream
         .write(
             "composer.json",
@@ -18,22 +21,22 @@ pub fn release(upstream: &Upstream, version: &str, text: &str) {
 }
 
 /// A mirror that has published 1.0.0 and 1.1.0 in snapshot 1.
-pub fn mirror() -> (Lab, Upstream, u16) {
-    let (lab, port) = (Lab::new(), free_port());
-    let upstream = lab.upstream("good");
+pub fn mirror() -> (TestEnv, WorkTree, u16) {
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("good");
     release(&upstream, "1.0.0", "first");
     release(&upstream, "1.1.0", "first");
-    lab.configure(port, GOOD);
-    lab.build(0);
-    (lab, upstream, port)
+    env.configure(port, GOOD);
+    env.build(0);
+    (env, upstream, port)
 }
 
-pub fn read(lab: &Lab, path: &str) -> String {
-    std::fs::read_to_string(lab.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+pub fn read(env: &TestEnv, path: &str) -> String {
+    std::fs::read_to_string(env.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-pub fn names(lab: &Lab, folder: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(lab.path(folder)).unwrap();
+pub fn names(env: &TestEnv, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(env.path(folder)).unwrap();
     let mut names: Vec<_> = entries
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -41,16 +44,16 @@ pub fn names(lab: &Lab, folder: &str) -> Vec<String> {
     names
 }
 
-pub fn ledger(lab: &Lab) -> Vec<Value> {
-    read(lab, "data/acme/ledger.jsonl")
+pub fn ledger(env: &TestEnv) -> Vec<Value> {
+    read(env, "data/acme/ledger.jsonl")
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
 /// Asks for every archive in the ledger; each must be answered with the ledger's bytes.
-pub fn all_archives_answer(lab: &Lab, port: u16) -> usize {
-    let releases = ledger(lab);
+pub fn all_archives_answer(env: &TestEnv, port: u16) -> usize {
+    let releases = ledger(env);
     for release in &releases {
         let path = format!(
             "/mirror/packages/{}-{}.zip",

@@ -1,36 +1,37 @@
 //! A running mirror with one package.
 
-use super::lab::{Lab, Running, free_port, get};
-
+use super::env::{MirrorProcess, TestEnv};
+use super::free_port;
+use super::http::get;
 const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n";
 
-pub struct Mirror {
-    pub _lab: Lab,
+pub struct ServedMirror {
+    pub _env: TestEnv,
     pub port: u16,
-    pub _running: Running,
+    pub _running: MirrorProcess,
 }
 
-impl Mirror {
+impl ServedMirror {
     pub fn start() -> Self {
-        let (lab, port) = Self::built();
-        let running = lab.serve("serve", port);
+        let (env, port) = Self::built();
+        let running = env.serve("serve", port);
         Self {
-            _lab: lab,
+            _env: env,
             port,
             _running: running,
         }
     }
 
-    pub fn built() -> (Lab, u16) {
-        let (lab, port) = (Lab::new(), free_port());
-        let upstream = lab.upstream("modules");
+    pub fn built() -> (TestEnv, u16) {
+        let (env, port) = (TestEnv::new(), free_port());
+        let upstream = env.upstream("modules");
         upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
         upstream
             .write("a/Code.php", &"<?php // a\n".repeat(400))
             .release("1.0.0");
-        lab.configure(port, SOURCE);
-        lab.build(0);
-        (lab, port)
+        env.configure(port, SOURCE);
+        env.build(0);
+        (env, port)
     }
 
     /// The path of `include/all$….json`, as packages.json names it.
