@@ -35,7 +35,7 @@ impl CycleProgress {
     pub(super) fn step(&self, repository: &str, step: ProgressEvent<'_>) {
         self.with(repository, |doing| {
             if let Some(progress) = &mut doing.progress {
-                progress.step(step);
+                progress.update(step);
             }
         });
     }

@@ -93,7 +93,7 @@ fn look(
         snapshot,
         unserved: seen.unserved.as_deref(),
         report: &report,
-        cycles: &cycles,
+        history: &cycles,
         releases: &[],
         space: None,
         now: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),

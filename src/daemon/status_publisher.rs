@@ -199,7 +199,7 @@ fn look(
         snapshot,
         unserved: seen.unserved.as_deref(),
         report: &report,
-        cycles: &cycles,
+        history: &cycles,
         releases: &releases,
         space: space(app),
         now,

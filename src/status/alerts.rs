@@ -1,19 +1,23 @@
-//! What an operator is told of without having asked: a mirror that got worse or well again, and versions that diverge.
+//! Alerts: which events follow from a change of state, and the notification that a webhook receives.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{State, StatusInput};
+use super::input::{Failure, StatusInput};
+use super::state::State;
 use crate::config::Event;
 
-/// As much of a repository's state as events are told from.
+/// Failures that a notification lists; it counts the rest.
+const MAX_LISTED: usize = 20;
+
+/// The part of a repository's status that events are derived from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertState {
     state: State,
-    /// The last cycle failed.
+    /// Whether the last cycle failed.
     failing: bool,
-    /// What fails, whatever the reason is today.
+    /// The names of the failures. A failure whose reason changes is not reported again.
     failed: BTreeSet<String>,
     diverged: usize,
 }
@@ -23,12 +27,13 @@ impl AlertState {
         Self {
             state: input.state(),
             failing: input.last_failed(),
-            failed: input.failures().into_iter().map(|(name, _)| name).collect(),
+            failed: input.failures().into_iter().map(|failure| failure.name).collect(),
             diverged: input.count(|source| source.diverged.len()),
         }
     }
 
-    /// Before anything is known: what is published already is no news then, but that nothing can be is.
+    /// The state to compare the first observation with. What is published already is not news, but an empty mirror whose
+    /// first cycle failed is.
     pub fn unknown(now: &Self) -> Self {
         Self {
             failing: now.failing && now.state != State::Empty,
@@ -36,9 +41,9 @@ impl AlertState {
         }
     }
 
-    /// What happened between `self` and `now`.
+    /// The events between `self` and `now`.
     pub fn events_until(&self, now: &Self) -> Vec<Event> {
-        let was_well = self.state == State::Empty && !self.failing;
+        let was_new = self.state == State::Empty && !self.failing;
         let was_bad = match self.state {
             State::Empty | State::Unknown => self.failing || !self.failed.is_empty(),
             _ => true,
@@ -52,9 +57,9 @@ impl AlertState {
                 _ => None,
             });
         }
-        let fails_at_all = was_well && now.state == State::Empty && now.failing;
-        let fails_also = !was_well && !now.failed.is_subset(&self.failed);
-        if (fails_at_all || fails_also) && !events.contains(&Event::Failure) {
+        let first_cycle_failed = was_new && now.state == State::Empty && now.failing;
+        let has_new_failure = !was_new && !now.failed.is_subset(&self.failed);
+        if (first_cycle_failed || has_new_failure) && !events.contains(&Event::Failure) {
             events.push(Event::Failure);
         }
         if now.diverged > self.diverged {
@@ -64,51 +69,52 @@ impl AlertState {
     }
 }
 
-/// The JSON that is sent: `text` for people, as Slack's, Mattermost's and Teams' webhooks show it, and the rest for programs.
+/// The JSON of a notification: `text` for people, which Slack, Mattermost and Teams display, and the rest for programs.
 pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
-    let failures: Vec<_> = input.failures().into_iter().map(|(_, line)| line).collect();
+    let failures = input.failures();
     let diverged = input.count(|source| source.diverged.len());
     let page = format!("{}status.html", input.base_url);
-    let what = match event {
-        Event::Failure => failure(input, &failures),
-        Event::Recovery => "everything is well again".to_owned(),
-        Event::Divergence => format!("upstream would change {}", plural(diverged, "published version")),
+    let message = match event {
+        Event::Failure => failure_message(input, &failures),
+        Event::Recovery => "recovered, nothing fails any more".to_owned(),
+        Event::Divergence => match diverged {
+            1 => "1 published version differs upstream now".to_owned(),
+            _ => format!("{diverged} published versions differ upstream now"),
+        },
         Event::Stale => match input.checked() {
             Some(checked) => format!("no run since {checked}"),
             None => "no run yet".to_owned(),
         },
     };
+    let lines = failures.iter().map(|failure| &failure.line);
     json!({
-        "text": format!("Mirror {} ({}): {what}. {page}", input.name, input.state()),
+        "text": format!("Mirror {} ({}): {message}. {page}", input.name, input.state()),
         "event": event,
         "repository": input.name,
         "url": input.base_url,
         "status": page,
         "state": input.state().to_string(),
         "time": input.now.to_string(),
-        "failures": failures.iter().take(MOST).collect::<Vec<_>>(),
+        "failures": lines.take(MAX_LISTED).collect::<Vec<_>>(),
         "failed": failures.len(),
         "diverged": diverged,
     })
 }
 
-fn failure(input: &StatusInput<'_>, failures: &[String]) -> String {
+fn failure_message(input: &StatusInput<'_>, failures: &[Failure]) -> String {
     match (failures, input.rollback_target()) {
-        ([], Some(held)) => format!("a rollback holds the content of snapshot {held}"),
-        ([], None) => "the last cycle was not complete".to_owned(),
-        ([only], _) => format!("failed: {only}"),
-        ([first, ..], _) => format!("{} failed, first {first}", plural(failures.len(), "thing")),
+        ([], Some(snapshot)) => format!("a rollback to snapshot {snapshot} is active"),
+        ([], None) => "the last cycle was incomplete".to_owned(),
+        ([only], _) => format!("failed: {}", only.line),
+        ([first, ..], _) => format!("{} failures. First: {}", failures.len(), first.line),
     }
 }
 
-/// How many failures are named in full.
-const MOST: usize = 20;
-
-/// A number of things, in English.
-pub fn plural(number: usize, word: &str) -> String {
+/// A count with its noun: `1 source`, `2 sources`.
+pub fn plural(number: usize, noun: &str) -> String {
     match number {
-        1 => format!("1 {word}"),
-        _ => format!("{number} {word}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_follows_from_two_conditions() {
+    fn events_follow_from_two_states() {
         let at = |state, diverged| AlertState {
             state,
             failing: false,
@@ -125,39 +131,39 @@ mod tests {
             diverged,
         };
         let fresh = at(State::Fresh, 0);
-        let until = |from: &AlertState, to: &AlertState| from.events_until(to);
-        assert_eq!(until(&fresh, &fresh), []);
-        assert_eq!(until(&fresh, &at(State::Incomplete, 0)), [Event::Failure]);
+        let events = |from: &AlertState, to: &AlertState| from.events_until(to);
+        assert_eq!(events(&fresh, &fresh), []);
+        assert_eq!(events(&fresh, &at(State::Incomplete, 0)), [Event::Failure]);
         assert_eq!(
-            until(&at(State::Empty, 0), &at(State::Incomplete, 0)),
+            events(&at(State::Empty, 0), &at(State::Incomplete, 0)),
             [Event::Failure]
         );
-        assert_eq!(until(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
-        assert_eq!(until(&at(State::Empty, 0), &fresh), []);
+        assert_eq!(events(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
+        assert_eq!(events(&at(State::Empty, 0), &fresh), []);
         let failing = AlertState {
             failing: true,
             ..at(State::Empty, 0)
         };
-        assert_eq!(until(&at(State::Empty, 0), &failing), [Event::Failure]);
-        assert_eq!(until(&AlertState::unknown(&failing), &failing), [Event::Failure]);
-        assert_eq!(until(&AlertState::unknown(&fresh), &fresh), []);
-        assert_eq!(until(&failing, &failing), []);
-        assert_eq!(until(&failing, &fresh), [Event::Recovery]);
-        assert_eq!(until(&at(State::Unknown, 0), &fresh), []);
+        assert_eq!(events(&at(State::Empty, 0), &failing), [Event::Failure]);
+        assert_eq!(events(&AlertState::unknown(&failing), &failing), [Event::Failure]);
+        assert_eq!(events(&AlertState::unknown(&fresh), &fresh), []);
+        assert_eq!(events(&failing, &failing), []);
+        assert_eq!(events(&failing, &fresh), [Event::Recovery]);
+        assert_eq!(events(&at(State::Unknown, 0), &fresh), []);
         assert_eq!(
-            until(&at(State::Incomplete, 0), &at(State::Stale, 0)),
+            events(&at(State::Incomplete, 0), &at(State::Stale, 0)),
             [Event::Stale]
         );
         let with = |failed: &[&str]| AlertState {
             failed: failed.iter().map(|&name| name.to_owned()).collect(),
             ..at(State::Incomplete, 0)
         };
-        assert_eq!(until(&fresh, &with(&["a"])), [Event::Failure]);
-        assert_eq!(until(&with(&["a"]), &with(&["a", "b"])), [Event::Failure]);
-        assert_eq!(until(&with(&["a", "b"]), &with(&["b"])), []);
-        assert_eq!(until(&AlertState::unknown(&with(&["a"])), &with(&["a"])), []);
-        assert_eq!(until(&with(&["a"]), &fresh), [Event::Recovery]);
-        assert_eq!(until(&fresh, &at(State::Fresh, 2)), [Event::Divergence]);
-        assert_eq!(until(&at(State::Fresh, 2), &at(State::Fresh, 2)), []);
+        assert_eq!(events(&fresh, &with(&["a"])), [Event::Failure]);
+        assert_eq!(events(&with(&["a"]), &with(&["a", "b"])), [Event::Failure]);
+        assert_eq!(events(&with(&["a", "b"]), &with(&["b"])), []);
+        assert_eq!(events(&AlertState::unknown(&with(&["a"])), &with(&["a"])), []);
+        assert_eq!(events(&with(&["a"]), &fresh), [Event::Recovery]);
+        assert_eq!(events(&fresh, &at(State::Fresh, 2)), [Event::Divergence]);
+        assert_eq!(events(&at(State::Fresh, 2), &at(State::Fresh, 2)), []);
     }
 }

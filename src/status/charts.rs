@@ -1,31 +1,35 @@
-//! Small time lines as SVG. Colours come from the style sheet, and every mark says in words what it is.
+//! Small charts in SVG. The colours come from the style sheet, and every bar has a title in words.
 
-use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-use super::StatusInput;
-use crate::metadata::pages::instant;
+use maud::{Markup, html};
 
-/// Units of the drawing, not pixels: it is as wide as its place.
+use super::input::StatusInput;
+use crate::metadata::pages::instant;
+use crate::store::Run;
+
+/// In units of the drawing; the page scales it.
 const WIDTH: usize = 800;
 const HEIGHT: usize = 60;
 
-/// The last cycles, one bar each: as high as they took long, and marked where something failed.
+const MAX_RUNS: usize = 100;
+
+/// One bar for each of the last cycles: its height is the duration, its colour whether it was complete.
 pub(super) fn cycles(input: &StatusInput<'_>) -> Markup {
-    let shown = 100;
-    let past = &input.cycles.runs[input.cycles.runs.len().saturating_sub(shown)..];
-    let seconds = |c: &crate::store::Run| c.ended.duration_since(c.began).as_secs().max(0);
-    let longest = past.iter().map(seconds).max().unwrap_or_default().max(1);
-    let (step, longest) = (WIDTH / shown, usize::try_from(longest).unwrap_or(1));
+    let runs = &input.history.runs;
+    let runs = &runs[runs.len().saturating_sub(MAX_RUNS)..];
+    let seconds = |run: &Run| run.ended.duration_since(run.began).as_secs().max(0);
+    let seconds = |run: &Run| usize::try_from(seconds(run)).unwrap_or_default();
+    let longest = runs.iter().map(seconds).max().unwrap_or_default().max(1);
+    let step = WIDTH / MAX_RUNS;
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="The last cycles, and how long each took" {
-            @for (i, cycle) in past.iter().enumerate() {
-                @let took = usize::try_from(seconds(cycle)).unwrap_or_default();
-                @let high = 4 + took * (HEIGHT - 4) / longest;
-                rect class=(if cycle.complete { "good" } else { "bad" }) x=(i * step) y=(HEIGHT - high) width=(step - 2) height=(high) {
+        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="The last cycles and their durations" {
+            @for (i, run) in runs.iter().enumerate() {
+                @let height = 4 + seconds(run) * (HEIGHT - 4) / longest;
+                rect class=(if run.complete { "good" } else { "bad" }) x=(i * step) y=(HEIGHT - height) width=(step - 2) height=(height) {
                     title {
-                        (instant(cycle.began)) ", " (took) " s, " (cycle.published) " new"
-                        @if !cycle.complete { ", something failed" }
+                        (instant(run.began)) ", " (seconds(run)) " s, " (run.published) " new"
+                        @if !run.complete { ", something failed" }
                     }
                 }
             }
@@ -33,7 +37,7 @@ pub(super) fn cycles(input: &StatusInput<'_>) -> Markup {
     }
 }
 
-/// Releases by month of their commit.
+/// One bar for each month in which released versions were committed.
 pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     let mut months = BTreeMap::<String, usize>::new();
     for release in input.releases {
@@ -45,10 +49,10 @@ pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     let step = WIDTH / months.len().clamp(40, 400);
     let shown = months.len().min(WIDTH / step);
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="Package versions by the month of their commit" {
+        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="Package versions by month of commit" {
             @for (i, (month, count)) in months.iter().skip(months.len() - shown).enumerate() {
-                @let high = 2 + count * (HEIGHT - 2) / most;
-                rect.bar x=(i * step) y=(HEIGHT - high) width=(step.saturating_sub(1).max(1)) height=(high) {
+                @let height = 2 + count * (HEIGHT - 2) / most;
+                rect.bar x=(i * step) y=(HEIGHT - height) width=(step.saturating_sub(1).max(1)) height=(height) {
                     title { (month) ": " (count) }
                 }
             }

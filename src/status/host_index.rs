@@ -1,11 +1,11 @@
-//! The page at the root of a host whose repositories all have paths of their own: what there is, and where.
+//! The page at the root of a host where every repository has a path of its own: a list of the repositories.
 
 use maud::{Markup, html};
 
-use super::State;
+use super::state::State;
 use crate::metadata::pages;
 
-/// A repository that everybody may know of.
+/// A repository in the list.
 pub struct IndexEntry<'a> {
     pub name: &'a str,
     /// The path of its base URL: `/mage-os/`.
@@ -13,13 +13,13 @@ pub struct IndexEntry<'a> {
     pub state: State,
 }
 
-/// Renders the page; `None` where there is nothing to list.
+/// Renders the page; `None` if there is nothing to list.
 pub fn host_index(operator: Option<&str>, repositories: &[IndexEntry<'_>]) -> Option<Markup> {
     let first = repositories.first()?;
-    let title = operator.map_or_else(
-        || "Composer repositories".to_owned(),
-        |name| format!("Composer repositories of {name}"),
-    );
+    let title = match operator {
+        Some(name) => format!("Composer repositories of {name}"),
+        None => "Composer repositories".to_owned(),
+    };
     let body = html! {
         h1 { (title) }
         ul {

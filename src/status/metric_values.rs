@@ -1,17 +1,18 @@
-//! The state of a repository in figures, for metrics.
+//! The state of a repository as values for the metrics.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{RunningCycle, State, StatusInput};
+use super::input::StatusInput;
+use super::progress_json::RunningCycle;
+use super::state::State;
 
-/// What metrics say of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricValues {
     pub state: State,
-    /// Its number, and when it was published.
+    /// The number of the snapshot and when it was published.
     pub snapshot: Option<(u64, Timestamp)>,
     pub packages: usize,
     pub releases: usize,
@@ -21,26 +22,24 @@ pub struct MetricValues {
     pub gaps: usize,
     pub damaged: usize,
     pub running: bool,
-    /// Of the running cycle, where this process runs it.
+    /// The running cycle, if it runs in this process.
     pub progress: Option<RunningCycle>,
     pub last_success: Option<Timestamp>,
     pub last_end: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
-    /// Of the last cycle.
+    /// How long the last cycle took.
     pub duration: Option<Duration>,
-    /// The parts of that, by name.
+    /// How long each stage of the last cycle took.
     pub stages: Vec<(String, Duration)>,
 }
 
-/// The figures of these input.
 pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
     let packages: BTreeSet<_> = input.releases.iter().map(|release| &release.name).collect();
-    let last = input.cycles.last();
+    let last = input.history.last();
+    let snapshot = input.snapshot.map(|snapshot| &snapshot.manifest);
     MetricValues {
         state: input.state(),
-        snapshot: input
-            .snapshot
-            .map(|snapshot| (snapshot.manifest.number, snapshot.manifest.time)),
+        snapshot: snapshot.map(|manifest| (manifest.number, manifest.time)),
         packages: packages.len(),
         releases: input.releases.len(),
         outcomes: [
@@ -49,17 +48,17 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
             ("failed", input.count(|s| s.failed.len())),
             ("diverged", input.count(|s| s.diverged.len())),
         ],
-        failed_sources: input.count(|s| usize::from(s.error.is_some())),
+        failed_sources: input.failed_sources(),
         gaps: input.report.gaps.len(),
-        damaged: input.cycles.damaged.len(),
-        running: input.cycles.running.is_some(),
+        damaged: input.history.damaged.len(),
+        running: input.history.running.is_some(),
         progress: None,
-        last_success: input.cycles.succeeded,
+        last_success: input.history.succeeded,
         last_end: input.checked(),
         next_run: input.next_run(),
-        duration: last.and_then(|cycle| cycle.ended.duration_since(cycle.began).try_into().ok()),
-        stages: last.map_or_else(Vec::new, |cycle| {
-            let stages = cycle.stages.iter();
+        duration: last.and_then(|run| run.ended.duration_since(run.began).try_into().ok()),
+        stages: last.map_or_else(Vec::new, |run| {
+            let stages = run.stages.iter();
             stages
                 .map(|(name, ms)| (name.clone(), Duration::from_millis(*ms)))
                 .collect()

@@ -1,23 +1,23 @@
 //! `mirror.json`: the state of a repository for monitors.
 //!
-//! Within one [`SCHEMA`] keys are only added. Times are RFC 3339 in UTC, and `null` where nothing is known:
+//! Within one [`SCHEMA`], keys are only added. Times are RFC 3339 in UTC, and `null` if they are not known:
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `schema` | version of this form |
+//! | `schema` | version of this format |
 //! | `site.name`, `site.contact` | who runs the mirror |
-//! | `software.name`, `software.version` | what runs it |
+//! | `software.name`, `software.version` | the program |
 //! | `repository.kind`, `.name`, `.url` | `composer`, its name and its base URL |
 //! | `repository.state` | `fresh`, `incomplete`, `stale`, `unknown`, `empty` at the time `as_of` |
-//! | `repository.checked` | when the last cycle ended, whatever came of it |
-//! | `repository.changed` | when what Composer reads last changed (`lastupdate`) |
-//! | `repository.succeeded` | when the last cycle in which nothing failed began (`lastsync`) |
-//! | `repository.running` | when the cycle began that has not ended |
-//! | `repository.next_run` | the run due after the last; in the past when it was missed |
-//! | `repository.stale_from` | from when the mirror is stale if no further check succeeds |
-//! | `repository.error` | why the last cycle was given up |
-//! | `repository.held_at` | the snapshot that a rollback holds |
-//! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, and damaged archives |
+//! | `repository.checked` | when the last cycle ended, successful or not |
+//! | `repository.changed` | when the metadata last changed (`lastupdate`) |
+//! | `repository.succeeded` | when the last cycle without a failure began (`lastsync`) |
+//! | `repository.running` | when the running cycle began |
+//! | `repository.next_run` | the scheduled run after the last one; in the past when it was missed |
+//! | `repository.stale_from` | when the mirror becomes stale if no further check succeeds |
+//! | `repository.error` | why the last cycle failed as a whole |
+//! | `repository.held_at` | the snapshot that an active rollback serves |
+//! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, damaged archives |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.sources` | each source with its newest ref, counts and failure |
@@ -26,15 +26,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::input::StatusInput;
+use super::state::stale_from;
 use super::status_page::newest_ref;
-use super::{StatusInput, stale_from};
 use crate::cycle::SourceReport;
 
-/// The version of the form.
-pub const SCHEMA: u32 = 1;
+/// The version of the format.
+pub(super) const SCHEMA: u32 = 1;
 
-/// Releases among the newest.
-const NEWEST: usize = 20;
+/// How many of the newest releases are listed.
+const MAX_NEWEST: usize = 20;
 
 /// Renders `mirror.json`.
 pub fn mirror_json(input: &StatusInput<'_>) -> Value {
@@ -49,7 +50,7 @@ pub fn mirror_json(input: &StatusInput<'_>) -> Value {
 
 fn repository(input: &StatusInput<'_>) -> Value {
     let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
-    let checked = input.cycles.runs.iter().rev().find(|cycle| cycle.error.is_none());
+    let checked = input.history.runs.iter().rev().find(|run| run.error.is_none());
     json!({
         "kind": "composer",
         "name": input.name,
@@ -57,16 +58,16 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "state": input.state().to_string(),
         "checked": input.checked(),
         "changed": input.changed(),
-        "succeeded": input.cycles.succeeded,
-        "running": input.cycles.running,
+        "succeeded": input.history.succeeded,
+        "running": input.history.running,
         "next_run": input.next_run(),
-        "stale_from": checked.and_then(|cycle| stale_from(input.schedule, cycle.began)),
-        "error": input.cycles.last().and_then(|cycle| cycle.error.as_ref()),
+        "stale_from": checked.and_then(|run| stale_from(input.schedule, run.began)),
+        "error": input.history.last().and_then(|run| run.error.as_ref()),
         "unserved": input.unserved,
         "held_at": input.rollback_target(),
         "counts": counts(input),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),
-        "newest": input.newest(NEWEST).map(|release| json!({
+        "newest": input.newest(MAX_NEWEST).map(|release| json!({
             "name": release.name,
             "version": release.version,
             "time": release.committed,
@@ -83,10 +84,10 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "published": input.count(|s| s.published),
         "excluded": input.count(|s| s.excluded.len()),
         "failed": input.count(|s| s.failed.len()),
-        "failed_sources": input.count(|s| usize::from(s.error.is_some())),
+        "failed_sources": input.failed_sources(),
         "diverged": input.count(|s| s.diverged.len()),
         "gaps": input.report.gaps.len(),
-        "damaged": input.cycles.damaged.len(),
+        "damaged": input.history.damaged.len(),
     })
 }
 

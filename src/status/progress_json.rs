@@ -1,14 +1,14 @@
-//! How far the running cycle is, and the words of that for `progress.json`.
+//! `progress.json`: how far the running cycle is.
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `schema` | version of this form |
+//! | `schema` | version of this format |
 //! | `running` | `null` while no cycle runs |
 //! | `running.began` | when it began |
 //! | `running.stage` | `fetch`, `build` or `publish` |
-//! | `running.sources` | `done` and `all`: what is up to date, or could not be fetched |
-//! | `running.bytes` | received from the sources |
-//! | `running.packages` | `done` and `all`: package versions; `all` grows from source to source |
+//! | `running.sources` | `done` and `all`: sources whose fetch has ended, successful or not |
+//! | `running.bytes` | bytes received from the sources |
+//! | `running.packages` | `done` and `all`: package versions; `all` grows with every source |
 //! | `next` | when the next cycle begins |
 
 use std::collections::BTreeMap;
@@ -16,19 +16,19 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::SCHEMA;
+use super::mirror_json::SCHEMA;
 use crate::cycle::ProgressEvent;
 
-/// How far a cycle is.
+/// The progress of a running cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningCycle {
     pub began: Timestamp,
     pub stage: &'static str,
-    /// Sources that are fetched, and all of them.
+    /// Fetched sources, and all of them.
     pub sources: (u64, u64),
-    /// Package versions that are built, and those that will be, as far as is known.
+    /// Built package versions, and all that are known so far.
     pub packages: (u64, u64),
-    /// Received, by source.
+    /// Received bytes by source.
     bytes: BTreeMap<String, u64>,
 }
 
@@ -43,9 +43,8 @@ impl RunningCycle {
         }
     }
 
-    /// Takes a step.
-    pub fn step(&mut self, step: ProgressEvent<'_>) {
-        match step {
+    pub fn update(&mut self, event: ProgressEvent<'_>) {
+        match event {
             ProgressEvent::Started { clones } => self.sources.1 = clones,
             ProgressEvent::Fetching { source, progress } => {
                 self.bytes.insert(source.to_owned(), progress.bytes);
@@ -60,7 +59,7 @@ impl RunningCycle {
         }
     }
 
-    /// Received from all sources.
+    /// Bytes received from all sources.
     pub fn bytes(&self) -> u64 {
         self.bytes.values().sum()
     }
@@ -68,15 +67,15 @@ impl RunningCycle {
 
 /// Renders `progress.json`.
 pub fn progress_json(running: Option<&RunningCycle>, next: Option<Timestamp>) -> Value {
-    let of = |(done, all): (u64, u64)| json!({ "done": done, "all": all });
+    let counts = |(done, all): (u64, u64)| json!({ "done": done, "all": all });
     json!({
         "schema": SCHEMA,
         "running": running.map(|progress| json!({
             "began": progress.began,
             "stage": progress.stage,
-            "sources": of(progress.sources),
+            "sources": counts(progress.sources),
             "bytes": progress.bytes(),
-            "packages": of(progress.packages),
+            "packages": counts(progress.packages),
         })),
         "next": next,
     })
@@ -88,13 +87,13 @@ mod tests {
     use crate::git;
 
     #[test]
-    fn steps_add_up() {
+    fn events_add_up() {
         let mut progress = RunningCycle::new(Timestamp::UNIX_EPOCH);
         let received = |bytes| git::Progress {
             bytes,
             ..git::Progress::default()
         };
-        for step in [
+        for event in [
             ProgressEvent::Started { clones: 2 },
             ProgressEvent::Fetching {
                 source: "a",
@@ -110,26 +109,26 @@ mod tests {
             },
             ProgressEvent::Fetched { source: "a" },
         ] {
-            progress.step(step);
+            progress.update(event);
         }
         assert_eq!(
             (progress.stage, progress.sources, progress.bytes()),
             ("fetch", (1, 2), 25)
         );
-        progress.step(ProgressEvent::Building {
+        progress.update(ProgressEvent::Building {
             source: "a",
             packages: 3,
         });
-        progress.step(ProgressEvent::Built);
-        progress.step(ProgressEvent::Building {
+        progress.update(ProgressEvent::Built);
+        progress.update(ProgressEvent::Building {
             source: "b",
             packages: 4,
         });
         assert_eq!((progress.stage, progress.packages), ("build", (1, 7)));
-        progress.step(ProgressEvent::Publishing);
-        let said = progress_json(Some(&progress), None);
-        assert_eq!(said["running"]["stage"], "publish");
-        assert_eq!(said["next"], Value::Null);
+        progress.update(ProgressEvent::Publishing);
+        let document = progress_json(Some(&progress), None);
+        assert_eq!(document["running"]["stage"], "publish");
+        assert_eq!(document["next"], Value::Null);
         assert_eq!(progress_json(None, None)["running"], Value::Null);
     }
 }

@@ -1,19 +1,20 @@
-//! The status page: how the mirror is, at a glance, and then why.
+//! The status page: the state at a glance, then the details.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::alerts::plural;
-use super::{State, StatusInput, charts};
+use super::charts;
+use super::input::StatusInput;
+use super::state::State;
 use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
 use crate::package::plan::Outcome;
 
-/// Failures, damaged archives and gaps that are spelt out; the rest is counted.
-const SPELT_OUT: usize = 50;
+/// Entries that a list of failures, damaged archives or gaps shows; it counts the rest.
+const MAX_LISTED: usize = 50;
 
-/// Renders the page.
 pub fn status_page(input: &StatusInput<'_>) -> Markup {
     let body = html! {
         h1 { "Status" }
@@ -29,34 +30,51 @@ pub fn status_page(input: &StatusInput<'_>) -> Markup {
 }
 
 fn verdict(input: &StatusInput<'_>) -> Markup {
-    let (class, words) = match input.state() {
-        State::Fresh => ("good", "Fresh and complete"),
-        State::Incomplete => ("doubt", "Checked as scheduled, but not complete"),
-        State::Stale => ("bad", "Stale: scheduled checks were missed"),
-        State::Unknown => ("doubt", "It is not known when a check last succeeded"),
-        State::Empty if input.unserved.is_some() => ("bad", "What is published cannot be served"),
+    let (class, text) = match input.state() {
+        State::Fresh => ("good", "Fresh and complete".to_owned()),
+        State::Incomplete => ("doubt", format!("Checked on schedule; {}", shortfall(input))),
+        State::Stale => ("bad", "Stale: scheduled checks were missed".to_owned()),
+        State::Unknown => (
+            "doubt",
+            "The time of the last successful check is not known".to_owned(),
+        ),
+        State::Empty if input.unserved.is_some() => {
+            ("bad", "The newest snapshot cannot be served".to_owned())
+        }
         State::Empty if input.last_failed() => (
             "bad",
-            "Nothing is published yet: the last cycle found nothing that it could publish",
+            "Nothing is published yet: the last cycle had nothing to publish".to_owned(),
         ),
-        State::Empty => ("bad", "Nothing is published yet"),
+        State::Empty => ("bad", "Nothing is published yet".to_owned()),
     };
     html! {
-        p class={ "verdict " (class) } { (words) }
+        p class={ "verdict " (class) } { (text) }
         p { "As of " (time(Some(input.now))) }
-        @if let Some(error) = input.cycles.last().and_then(|cycle| cycle.error.as_ref()) {
-            p.bad { "The last cycle was given up: " (error) }
+        @if let Some(error) = input.history.last().and_then(|run| run.error.as_ref()) {
+            p.bad { "The last cycle failed: " (error) }
         }
-        @if let Some(because) = input.unserved {
-            p.bad { "What is newest cannot be served: " (because) }
+        @if let Some(reason) = input.unserved {
+            p.bad { "The newest snapshot cannot be served: " (reason) }
         }
-        @if let Some(held) = input.rollback_target() {
-            p.doubt { "A rollback holds the content of snapshot " (held) "; `mirror rollback --end` publishes again." }
+        @if let Some(snapshot) = input.rollback_target() {
+            p.doubt { "A rollback to snapshot " (snapshot) " is active; `mirror rollback --end` ends it." }
         }
     }
 }
 
-/// A time, and a place for its age, which the script fills in.
+/// Why the state is not complete: the most important reason.
+fn shortfall(input: &StatusInput<'_>) -> String {
+    let packages = input.count(|source| source.failed.len());
+    match (input.failed_sources(), packages, input.history.damaged.len()) {
+        (0, 0, 0) if input.rollback_target().is_some() => "a rollback is active".to_owned(),
+        (0, 0, 0) => "the last cycle was incomplete".to_owned(),
+        (0, 0, damaged) => format!("{} damaged", plural(damaged, "archive")),
+        (0, packages, _) => format!("{} failed", plural(packages, "package version")),
+        (sources, ..) => format!("{} failed", plural(sources, "source")),
+    }
+}
+
+/// A time, and an empty element in which the script shows its age.
 fn time(time: Option<Timestamp>) -> Markup {
     html! {
         @match time {
@@ -71,12 +89,12 @@ fn times(input: &StatusInput<'_>) -> Markup {
     html! {
         dl {
             dt { "Last check" } dd { (time(input.checked())) }
-            dt { "Last complete check" } dd { (time(input.cycles.succeeded)) }
+            dt { "Last complete check" } dd { (time(input.history.succeeded)) }
             dt { "Last change" } dd { (time(input.changed())) }
             dt { "Next run" } dd { (time(input.next_run())) ", " (input.schedule.describe()) }
-            @if let Some(running) = input.cycles.running { dt { "Running" } dd { "A cycle that began " (time(Some(running))) " has not ended." } }
-            // What a cycle does in this moment, which no page can hold.
-            dt #progress-name hidden { "In this moment" } dd #progress aria-live="off" hidden {}
+            @if let Some(running) = input.history.running { dt { "Running" } dd { "since " (time(Some(running))) } }
+            // The script fills this in from progress.json.
+            dt #progress-name hidden { "Right now" } dd #progress aria-live="off" hidden {}
             @if let Some(manifest) = manifest {
                 dt { "Snapshot" } dd { (manifest.number) }
                 dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }
@@ -90,13 +108,18 @@ fn times(input: &StatusInput<'_>) -> Markup {
 }
 
 fn counts(input: &StatusInput<'_>) -> Markup {
+    let diverged = match input.count(|source| source.diverged.len()) {
+        0 => "0".to_owned(),
+        1 => "1 version differs upstream now; the published archive is kept".to_owned(),
+        many => format!("{many} versions differ upstream now; the published archives are kept"),
+    };
     html! {
         dl {
-            dt { "Published" } dd { (input.releases.len()) " package versions" }
+            dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
             dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) }
-            dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) " and " (plural(input.count(|s| usize::from(s.error.is_some())), "whole source")) }
-            dt { "Diverged" } dd { (input.count(|s| s.diverged.len())) " (upstream would change them; the published bytes stay)" }
-            @if !input.cycles.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.cycles.damaged.len(), "archive")) } }
+            dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) ", " (plural(input.failed_sources(), "source")) }
+            dt { "Diverged" } dd { (diverged) }
+            @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
             dt { "Gaps" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
         }
     }
@@ -105,7 +128,7 @@ fn counts(input: &StatusInput<'_>) -> Markup {
 fn sources(input: &StatusInput<'_>) -> Markup {
     html! {
         table {
-            caption { "Counts are of refs and the packages in them." }
+            caption { "Counted per tag: a version in several tags counts several times." }
             thead { tr { th scope="col" { "Source" } th scope="col" { "Newest" } th scope="col" { "State" } th scope="col" { "Published" } th scope="col" { "Excluded" } th scope="col" { "Failed" } } }
             tbody {
                 @for (name, report) in &input.report.sources {
@@ -128,42 +151,34 @@ fn sources(input: &StatusInput<'_>) -> Markup {
 }
 
 fn problems(input: &StatusInput<'_>) -> Markup {
-    let failed: Vec<_> = input.report.sources.values().flat_map(|s| &s.failed).collect();
-    let damaged = &input.cycles.damaged;
+    let damaged = input.history.damaged.iter();
+    let damaged = damaged.map(|(path, reason)| format!("{path} {reason}"));
+    let failed = input.report.sources.values().flat_map(|source| &source.failed);
+    let failed = failed.filter_map(|row| match &row.outcome {
+        Outcome::Failed { reason } => Some(format!("{} {}: {}: {reason}", row.source, row.tag, row.package)),
+        _ => None,
+    });
+    let gaps = input.report.gaps.iter().map(ToString::to_string);
     html! {
-        @if !damaged.is_empty() {
-            section aria-labelledby="damaged" {
-                h2 #damaged { "Damaged" }
-                ul.lines { @for (path, because) in damaged.iter().take(SPELT_OUT) { li { (path) " " (because) } } }
-                (more(damaged.len()))
-            }
-        }
-        @if !failed.is_empty() {
-            section aria-labelledby="failed" {
-                h2 #failed { "Failed" }
-                ul.lines {
-                    @for line in failed.iter().take(SPELT_OUT) {
-                        @if let Outcome::Failed { reason } = &line.outcome { li { (line.source) " " (line.tag) ": " (line.package) ": " (reason) } }
-                    }
-                }
-                (more(failed.len()))
-            }
-        }
-        @if !input.report.gaps.is_empty() {
-            section aria-labelledby="gaps" {
-                h2 #gaps { "Gaps" }
-                ul.lines { @for gap in input.report.gaps.iter().take(SPELT_OUT) { li { (gap) } } }
-                (more(input.report.gaps.len()))
+        (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
+        (list("failed", "Failed", &failed.collect::<Vec<_>>()))
+        (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
+    }
+}
+
+fn list(id: &str, title: &str, lines: &[String]) -> Markup {
+    html! {
+        @if !lines.is_empty() {
+            section aria-labelledby=(id) {
+                h2 id=(id) { (title) }
+                ul.lines { @for line in lines.iter().take(MAX_LISTED) { li { (line) } } }
+                @if lines.len() > MAX_LISTED { p { "And " (lines.len() - MAX_LISTED) " more." } }
             }
         }
     }
 }
 
-fn more(count: usize) -> Markup {
-    html! { @if count > SPELT_OUT { p { "And " (count - SPELT_OUT) " more." } } }
-}
-
-/// The ref with the highest version; refs that are no versions come before all others.
+/// The ref with the highest version. Refs that are not versions rank below all that are.
 pub(super) fn newest_ref(report: &SourceReport) -> Option<&str> {
     let version = |tag: &&String| tag.trim_start_matches('v').parse::<Version>().ok();
     let newest = report.refs.keys().max_by(|a, b| match (version(a), version(b)) {

@@ -397,7 +397,7 @@ fn the_state_is_told_to_monitors_and_people() {
     assert!(
         browser
             .text("document.querySelector('.verdict').textContent")
-            .contains("not complete")
+            .contains("1 source failed")
     );
     assert!(
         browser

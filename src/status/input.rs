@@ -1,0 +1,147 @@
+//! What is known of a repository, and what follows from it directly.
+
+use jiff::Timestamp;
+
+use super::state::{State, state};
+use crate::cycle::{Report, SourceReport};
+use crate::ledger::Release;
+use crate::package::plan::Outcome;
+use crate::schedule::Schedule;
+use crate::store::snapshot::Snapshot;
+use crate::store::{RunHistory, Space};
+
+/// Everything that is known of a repository.
+pub struct StatusInput<'a> {
+    /// Who runs the mirror.
+    pub operator: Option<&'a str>,
+    pub contact: Option<&'a str>,
+    pub name: &'a str,
+    pub base_url: &'a str,
+    pub schedule: &'a Schedule,
+    /// The snapshot that is served; `None` before the first publication.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Why the newest snapshot on the volume cannot be served.
+    pub unserved: Option<&'a str>,
+    pub report: &'a Report,
+    pub history: &'a RunHistory,
+    /// The published releases, in the order of their publication.
+    pub releases: &'a [Release],
+    pub space: Option<Space>,
+    pub now: Timestamp,
+}
+
+/// Something that failed. The name stays the same while the reason changes.
+pub(super) struct Failure {
+    pub(super) name: String,
+    pub(super) line: String,
+}
+
+impl StatusInput<'_> {
+    /// Whether nothing failed, nothing is damaged and no rollback is active.
+    pub fn is_complete(&self) -> bool {
+        self.report.is_complete()
+            && self.rollback_target().is_none()
+            && self.snapshot.is_none_or(|snapshot| snapshot.is_whole)
+            && self.unserved.is_none()
+            && self.history.damaged.is_empty()
+    }
+
+    /// Whether the last cycle failed, in whole or in part.
+    pub(super) fn last_failed(&self) -> bool {
+        self.history.last().is_some_and(|run| !run.complete)
+    }
+
+    /// Everything that failed, the largest first: the cycle, the snapshot, archives, sources, packages of single refs.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        let cycle = self.history.last().and_then(|run| run.error.clone());
+        let cycle = cycle.map(|line| Failure {
+            name: "the cycle".to_owned(),
+            line,
+        });
+        let snapshot = self.unserved.map(|reason| Failure {
+            name: "the newest snapshot".to_owned(),
+            line: format!("the newest snapshot cannot be served: {reason}"),
+        });
+        let damaged = self.history.damaged.iter().map(|(path, reason)| Failure {
+            name: path.clone(),
+            line: format!("{path} {reason}"),
+        });
+        let sources = self.report.sources.iter();
+        let sources = sources.flat_map(|(name, source)| source_failures(name, source));
+        let whole = cycle.into_iter().chain(snapshot);
+        whole.chain(damaged).chain(sources).collect()
+    }
+
+    /// The snapshot whose content an active rollback serves.
+    pub(super) fn rollback_target(&self) -> Option<u64> {
+        self.snapshot.and_then(|s| s.manifest.rollback_to)
+    }
+
+    pub fn state(&self) -> State {
+        state(
+            self.snapshot.is_some(),
+            self.is_complete(),
+            self.history,
+            self.schedule,
+            self.now,
+        )
+    }
+
+    /// When the last cycle ended, successful or not.
+    pub(super) fn checked(&self) -> Option<Timestamp> {
+        self.history.last().map(|run| run.ended)
+    }
+
+    /// When the metadata that Composer reads last changed.
+    pub(super) fn changed(&self) -> Option<Timestamp> {
+        let is_metadata = |path: &str| path == "packages.json" || path.starts_with("p2/");
+        let files = self.snapshot?.manifest.files.iter();
+        let last = files
+            .filter(|(path, _)| is_metadata(path))
+            .map(|(_, file)| file.last_modified)
+            .max()?;
+        Timestamp::from_second(last).ok()
+    }
+
+    /// The scheduled run after the last one. It is in the past when it was missed, and `None` before the first run.
+    pub(super) fn next_run(&self) -> Option<Timestamp> {
+        let last = self.history.running.or(self.checked())?;
+        self.schedule.next_after(last).map(|time| time.timestamp())
+    }
+
+    /// The sum of a count over all sources.
+    pub(super) fn count(&self, count: fn(&SourceReport) -> usize) -> usize {
+        self.report.sources.values().map(count).sum()
+    }
+
+    pub(super) fn failed_sources(&self) -> usize {
+        self.count(|source| usize::from(source.error.is_some()))
+    }
+
+    /// The most recent releases by commit date, newest first.
+    pub(super) fn newest(&self, count: usize) -> impl Iterator<Item = &Release> {
+        let mut all: Vec<_> = self.releases.iter().collect();
+        all.sort_by_key(|release| std::cmp::Reverse((release.committed, release.number)));
+        all.into_iter().take(count)
+    }
+}
+
+fn source_failures(name: &str, source: &SourceReport) -> Vec<Failure> {
+    let whole = source.error.as_ref().map(|error| Failure {
+        name: name.to_owned(),
+        line: format!("{name}: {error}"),
+    });
+    let packages = source.failed.iter().map(|row| {
+        let reason = match &row.outcome {
+            Outcome::Failed { reason } => format!(": {reason}"),
+            _ => String::new(),
+        };
+        // Without the version, because that of a nightly build changes every day.
+        let package = row.package.split(' ').next().unwrap_or_default();
+        Failure {
+            name: format!("{name} {}: {package}", row.tag),
+            line: format!("{name} {}: {}{reason}", row.tag, row.package),
+        }
+    });
+    whole.into_iter().chain(packages).collect()
+}
