@@ -3,6 +3,7 @@
 mod backoff;
 mod config_watcher;
 mod cycle_progress;
+mod help_pages;
 mod notifier;
 mod repair_queue;
 mod repairer;

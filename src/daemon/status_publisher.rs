@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
+use super::help_pages::help_pages;
 use super::repository_view::SnapshotWatch;
 use super::runtime::ServerHandles;
 use super::users_watcher::UsersWatcher;
@@ -120,6 +121,8 @@ impl<'a> StatusPublisher<'a> {
         let doing = repositories().zip(&self.doing);
         texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
         texts.extend(host_index(self.app, &self.known));
+        let mut public = self.app.repositories.iter().filter(|r| !r.is_private);
+        texts.extend(help_pages(public.next().map(|r| r.base_url.path())));
         self.told.published.set_status_files(texts);
     }
 }

@@ -8,6 +8,9 @@ use std::process::Command;
 
 use serde_json::{Map, Value};
 
+use crate::support::lab::get;
+use crate::support::serving::Mirror;
+
 const BEGIN: &str = "<!-- Generated from `mirror schema` by tests/it/documents.rs. -->\n";
 const END: &str = "<!-- End of the generated part. -->\n";
 
@@ -201,8 +204,36 @@ fn help_prints_topics_and_commands() {
     assert!(code == Some(64) && hint.contains("recipe"), "{hint}");
 }
 
-fn mirror(command: &str) -> Command {
-    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-    mirror.arg(command);
-    mirror
+fn mirror(name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    command.arg(name);
+    command
+}
+
+#[test]
+fn running_mirror_serves_help() {
+    let mirror = Mirror::start();
+    let port = mirror.port;
+    let list = get(port, "/-/help/");
+    assert_eq!(
+        (list.status, list.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    for topic in &mirror::help::TOPICS {
+        assert!(
+            list.text().contains(&format!("<a href=\"{}\">", topic.name)),
+            "{}",
+            list.text()
+        );
+        let page = get(port, &format!("/-/help/{}", topic.name));
+        assert_eq!((page.status, page.text().as_str()), (200, topic.text));
+        for (header, value) in [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("cache-control", "max-age=0, must-revalidate"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(page.header(header), Some(value));
+        }
+    }
+    assert_eq!(get(port, "/-/help/other").status, 404);
 }
