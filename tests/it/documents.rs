@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::{Map, Value};
 
-use crate::support::lab::get;
-use crate::support::serving::Mirror;
+use crate::support::http::get;
+use crate::support::served_mirror::ServedMirror;
 
 const BEGIN: &str = "<!-- Generated from `mirror schema` by tests/it/documents.rs. -->\n";
 const END: &str = "<!-- End of the generated part. -->\n";
@@ -212,7 +212,7 @@ fn mirror(name: &str) -> Command {
 
 #[test]
 fn running_mirror_serves_help() {
-    let mirror = Mirror::start();
+    let mirror = ServedMirror::start();
     let port = mirror.port;
     let list = get(port, "/-/help/");
     assert_eq!(
