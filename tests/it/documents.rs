@@ -226,7 +226,7 @@ fn running_mirror_serves_help() {
             list.text()
         );
         let page = get(port, &format!("/-/help/{}", topic.name));
-        assert_eq!((page.status, page.text().as_str()), (200, topic.text));
+        assert_eq!((page.status, page.text()), (200, topic.text));
         for (header, value) in [
             ("content-type", "text/plain; charset=utf-8"),
             ("cache-control", "max-age=0, must-revalidate"),
