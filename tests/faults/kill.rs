@@ -49,7 +49,7 @@ const SITUATIONS: [fn(&Path) -> Fixture; 4] = [
         fixture.release("1.1.0");
         fixture
     },
-    // WorkTree rewrote a release and deleted one.
+    // Upstream rewrote a release and deleted one.
     |binary| {
         let fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
         fixture

@@ -130,8 +130,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !trace::is_there() {
-        println!("faults: skipped, because strace is not installed");
-        return ExitCode::SUCCESS;
+        eprintln!("faults: strace is missing\nhint: `tests/run faults` installs what the faults need");
+        return ExitCode::FAILURE;
     }
     // Another number than that of the form, for a run of a bounded time.
     let count = std::env::var("FAULTS_COUNT").ok().and_then(|n| n.parse().ok());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::fixture::Verdict;
 use crate::support::http::try_get;
 
-/// The path of the repository in the env.
+/// The path of the repository in the fixture.
 const BASE: &str = "/mirror/";
 
 /// Digests by path below the base, of what must not change: archives, and metadata that is named by its digest.

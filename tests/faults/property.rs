@@ -38,7 +38,7 @@ pub fn sequences(binary: &Path, most: usize) -> Verdict<Figures> {
 
 struct Sequence<'a> {
     fixture: &'a Fixture,
-    upstream: WorkTree,
+    upstream: Upstreams,
     rng: Rng,
     /// Archives that were ever published.
     known: BTreeMap<String, Sha256>,
@@ -53,7 +53,7 @@ impl<'a> Sequence<'a> {
         let _ = std::fs::remove_dir_all(fixture.data());
         Self {
             fixture,
-            upstream: WorkTree::new(&fixture.modules.path, &fixture.tool.path),
+            upstream: Upstreams::new(&fixture.modules.path, &fixture.tool.path),
             rng: Rng::with_seed(seed),
             known: BTreeMap::new(),
             done: Vec::new(),
@@ -68,12 +68,12 @@ impl<'a> Sequence<'a> {
             match self.rng.u8(0..12) {
                 0..=2 => self.change("new", |up, rng| up.tag(rng, false)),
                 3 => self.change("move", |up, rng| up.tag(rng, true)),
-                4 => self.change("delete", WorkTree::delete),
+                4 => self.change("delete", Upstreams::delete),
                 5 => self.change("re-create", |up, rng| {
                     up.delete(rng);
                     up.tag(rng, true);
                 }),
-                6 => self.change("rewrite", WorkTree::rewrite),
+                6 => self.change("rewrite", Upstreams::rewrite),
                 7 => self.change("empty", |up, _| up.empty()),
                 8..=9 => self.cycle()?,
                 _ => self.killed_cycle()?,
@@ -97,7 +97,7 @@ impl<'a> Sequence<'a> {
         Ok(())
     }
 
-    fn change(&mut self, name: &str, change: impl FnOnce(&mut WorkTree, &mut Rng)) {
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Upstreams, &mut Rng)) {
         change(&mut self.upstream, &mut self.rng);
         self.done.push(name.to_owned());
     }
@@ -213,12 +213,12 @@ fn tree(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Two repositories whose tags come and go, changed in this process, since starting git takes longer than a cycle.
-struct WorkTree {
+struct Upstreams {
     repositories: [Repository; 2],
     content: u64,
 }
 
-impl WorkTree {
+impl Upstreams {
     fn new(modules: &Path, tool: &Path) -> Self {
         let make = |folder: &Path| {
             let _ = std::fs::remove_dir_all(folder);

@@ -48,6 +48,22 @@ impl Client {
         Self::connect(([127, 0, 0, 1], port).into(), Duration::from_secs(120))
     }
 
+    /// To a port of this machine, from another of its addresses: the server takes it for another client.
+    pub fn from_address(address: [u8; 4], port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((address, 0).into()).unwrap();
+            socket.connect(([127, 0, 0, 1], port).into()).await
+        });
+        let stream = stream.expect("a listening server").into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        Self(BufReader::new(stream))
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("a connection that takes bytes");
     }

@@ -1,13 +1,10 @@
 //! What hostile requests make the server open, seen by strace.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use crate::support::http::get;
-use crate::support::run;
+use crate::support::http::{Client, get, is_ready};
 use crate::support::served_mirror::ServedMirror;
+use crate::support::{missing, run, until};
 
 /// Paths out of the tree in every disguise that is known: well over a thousand.
 fn hostile_paths() -> Vec<String> {
@@ -154,17 +151,14 @@ impl Drop for Traced {
     }
 }
 
-/// Whatever comes back before the connection ends; `is_all` says that nothing more will be sent.
+/// The bytes that come back before the connection ends; `is_all` says that nothing more will be sent.
 fn send_raw(port: u16, bytes: &[u8], is_all: bool) -> Vec<u8> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream.write_all(bytes).unwrap();
+    let mut client = Client::local(port);
+    client.send(bytes);
     if is_all {
-        stream.shutdown(std::net::Shutdown::Write).ok();
+        client.shutdown_write();
     }
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
-    answer
+    client.read_to_end()
 }
 
 fn status_of(answer: &[u8]) -> Option<u16> {
@@ -188,10 +182,12 @@ fn hostile_requests_open_nothing_outside_of_the_volume() {
         .args(["serve", "--config"])
         .arg(env.path("mirror.yaml"))
         .stderr(Stdio::null());
-    let running = Traced(strace.spawn().expect("strace is installed by tests/run"));
-    while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let running = Traced(
+        strace
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}", missing("strace", &error))),
+    );
+    until("it is ready", || is_ready(port));
     let before = std::fs::read_to_string(&trace).unwrap().lines().count();
 
     let paths = hostile_paths();

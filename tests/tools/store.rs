@@ -19,7 +19,7 @@ fn traced(env: &TestEnv, inject: &str, on: &Path) -> Child {
         .arg(env.path("mirror.yaml"))
         .stderr(Stdio::piped())
         .spawn()
-        .expect("strace is installed by tests/run")
+        .unwrap_or_else(|error| panic!("{}", missing("strace", &error)))
 }
 
 #[test]
@@ -142,9 +142,7 @@ fn a_read_only_volume_is_served_only() {
         let mirror = mounted(mode, "run").stderr(Stdio::null()).spawn().unwrap();
         let id = mirror.id();
         let running = MirrorProcess::of(mirror);
-        until("it serves", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/-/readyz").status == 200
-        });
+        until("it serves", || is_ready(port));
         (running, id)
     };
     let (running, _) = run("ro");

@@ -213,15 +213,12 @@ fn a_pair_that_cannot_be_used_is_named_at_the_start() {
 /// Who opens a connection and says nothing, or says it in HTTP, is let go.
 #[test]
 fn a_handshake_that_never_comes_is_given_up() {
-    use std::io::{Read as _, Write as _};
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for said in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        let mut stream = std::net::TcpStream::connect(mirror.tls[0]).unwrap();
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        stream.write_all(said.as_bytes()).unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).ok();
+        let mut client = Client::connect(mirror.tls[0], LONG);
+        client.send(said);
+        let rest = client.read_to_end();
         assert!(!rest.starts_with(b"HTTP"));
     }
 }
@@ -280,13 +277,7 @@ fn composer_installs_over_https_from_an_authority_of_its_own() {
 
         // Who does not know the authority gets nothing.
         let stranger = project("stranger", "");
-        let refused = Command::new("composer")
-            .current_dir(&stranger)
-            .args(["update", "--no-interaction"])
-            .env("COMPOSER_HOME", stranger.join(".home"))
-            .env("COMPOSER_ALLOW_SUPERUSER", "1")
-            .output()
-            .unwrap();
+        let refused = ComposerProject { folder: &stranger }.try_composer(&["update"]);
         assert!(!refused.status.success());
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(said.contains("certificate"), "{said}");

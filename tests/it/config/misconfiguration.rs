@@ -470,15 +470,8 @@ fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
         free_port(),
         &format!("{GOOD}{}", one("big", "https://git.example/big", "")),
     );
-    // A limit on the size of a file stands for the volume's: EFBIG where a full one gives ENOSPC.
-    let mirror = format!(
-        "trap '' XFSZ; ulimit -f 1024; exec {} build --config {}",
-        env!("CARGO_BIN_EXE_mirror"),
-        env.path("mirror.yaml").display()
-    );
-    let output = std::process::Command::new("bash")
-        .arg("-c")
-        .arg(mirror)
+    // A limit on the size of a file, in units of 512 bytes, stands for the volume's: EFBIG where a full one gives ENOSPC.
+    let output = with_limits("trap '' XFSZ; ulimit -f 1024", &env, "build")
         .output()
         .unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
@@ -559,14 +552,8 @@ fn descriptors_are_had_as_far_as_the_machine_allows() {
         env.configure(port, GOOD);
         env.build(0);
         let log = env.path("log");
-        let child = Command::new("prlimit")
-            .args([
-                &format!("--nofile=256:{hard}"),
-                env!("CARGO_BIN_EXE_mirror"),
-                "serve",
-            ])
-            .arg("--config")
-            .arg(env.path("mirror.yaml"))
+        let limits = format!("ulimit -S -n 256; ulimit -H -n {hard}");
+        let child = with_limits(&limits, &env, "serve")
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
@@ -589,4 +576,14 @@ fn descriptors_are_had_as_far_as_the_machine_allows() {
             && log.contains("LimitNOFILE=");
         assert_eq!(told, is_told, "{log}");
     }
+}
+
+/// `mirror` started by a shell that sets limits before.
+fn with_limits(limits: &str, env: &TestEnv, command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{limits}; exec \"$@\""), "sh"])
+        .args([env!("CARGO_BIN_EXE_mirror"), command, "--config"])
+        .arg(env.path("mirror.yaml"));
+    shell
 }

@@ -1,12 +1,15 @@
-//! WorkTree content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
+//! Upstream content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::env::TestEnv;
+use crate::support::free_port;
 use crate::support::git::WorkTree;
-use crate::support::{free_port, run};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use serde_json::Value;
 
 const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - {name: bad, git: 'https://git.example/bad', packages: [{one: ''}]}\n";
@@ -326,10 +329,7 @@ fn finished_archives_that_are_not_what_they_seem() {
     );
     let extra = env.upstream("extra");
     fs::create_dir(extra.path.join("zips")).unwrap();
-    env.write("make.py", MAKE_ARCHIVES);
-    run(Command::new("python3")
-        .arg(env.path("make.py"))
-        .arg(extra.path.join("zips")));
+    write_archives(&extra.path.join("zips"));
     extra.release("1.0.0");
     let log = env.build(1);
     let ledger = fs::read_to_string(env.path("data/acme/ledger.jsonl")).unwrap();
@@ -349,33 +349,66 @@ fn finished_archives_that_are_not_what_they_seem() {
     }
 }
 
-const MAKE_ARCHIVES: &str = r#"
-import struct, sys, warnings, zipfile
-warnings.simplefilter("ignore")
-folder = sys.argv[1] + "/"
+fn write_archives(folder: &Path) {
+    let write = |name: &str, zip: &[u8]| fs::write(folder.join(format!("{name}.zip")), zip).unwrap();
+    let archive = |name: &str, files: &[(&str, &[u8])]| {
+        let manifest = format!(r#"{{"name": "acme/{name}", "version": "1.0.0"}}"#);
+        zip(&[&[("composer.json", manifest.as_bytes())], files].concat())
+    };
+    let good = archive("good", &[("a.php", b"<?php")]);
+    write("good", &good);
+    write("torn", &good[..good.len() / 2]);
+    write(
+        "twice",
+        &archive("twice", &[("a.php", b"one"), ("a.php", b"two")]),
+    );
+    write("leaves", &archive("leaves", &[("../../a.php", b"x")]));
+    write("bomb", &archive("bomb", &[("zeros", &vec![0; 80_000_000])]));
+    write("case", &archive("case", &[("a.php", b"x"), ("A.php", b"x")]));
+    write("bare", &zip(&[("a.php", b"x")]));
 
-def archive(name, entries):
-    with zipfile.ZipFile(folder + name + ".zip", "w", zipfile.ZIP_DEFLATED) as z:
-        for path, text in entries:
-            z.writestr(path, text)
+    // Two entries of the central directory lead to the same data.
+    let mut overlap = archive("overlap", &[("aaa", &[b'x'; 99]), ("bbb", &[b'x'; 99])]);
+    let entries = overlap.windows(4).enumerate();
+    let entries = entries.filter(|(_, bytes)| bytes == b"PK\x01\x02");
+    let entries: Vec<_> = entries.map(|(place, _)| place).collect();
+    let offset = entries[1] + 42;
+    overlap.copy_within(offset..offset + 4, entries[2] + 42);
+    write("overlap", &overlap);
+}
 
-def manifest(name):
-    return ("composer.json", '{"name": "acme/%s", "version": "1.0.0"}' % name)
-
-archive("good", [manifest("good"), ("a.php", "<?php")])
-archive("twice", [manifest("twice"), ("a.php", "one"), ("a.php", "two")])
-archive("leaves", [manifest("leaves"), ("../../a.php", "x")])
-archive("bomb", [manifest("bomb"), ("zeros", b"\0" * 80_000_000)])
-archive("case", [manifest("case"), ("a.php", "x"), ("A.php", "x")])
-archive("bare", [("a.php", "x")])
-good = open(folder + "good.zip", "rb").read()
-open(folder + "torn.zip", "wb").write(good[: len(good) // 2])
-
-# Both entries of the central directory lead to the same data.
-archive("overlap", [manifest("overlap"), ("aaa", "x" * 99), ("bbb", "x" * 99)])
-data = bytearray(open(folder + "overlap.zip", "rb").read())
-first = data.find(b"PK\1\2", data.find(b"PK\1\2") + 4)
-second = data.find(b"PK\1\2", first + 4)
-data[second + 42 : second + 46] = data[first + 42 : first + 46]
-open(folder + "overlap.zip", "wb").write(data)
-"#;
+/// A zip archive of these files, whatever their names.
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut zip, mut directory) = (Vec::new(), Vec::new());
+    let count = u16::try_from(files.len()).unwrap().to_le_bytes();
+    for (name, content) in files {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).unwrap();
+        let data = encoder.finish().unwrap();
+        // Version 2.0, no flags, deflated, 2022-01-01.
+        let mut header = b"\x14\0\0\0\x08\0\0\0\x21\x54".to_vec();
+        header.extend(crc32fast::hash(content).to_le_bytes());
+        header.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        header.extend(u32::try_from(content.len()).unwrap().to_le_bytes());
+        header.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
+        let offset = u32::try_from(zip.len()).unwrap().to_le_bytes();
+        zip.extend([b"PK\x03\x04", &*header, name.as_bytes(), &data].concat());
+        // By a Unix; no comment, first disk, no attributes but those of a file.
+        let attributes = b"\0\0\0\0\0\0\0\0\xa4\x81";
+        directory.extend(
+            [
+                b"PK\x01\x02\x14\x03",
+                &*header,
+                attributes,
+                &offset,
+                name.as_bytes(),
+            ]
+            .concat(),
+        );
+    }
+    let size = u32::try_from(directory.len()).unwrap().to_le_bytes();
+    let offset = u32::try_from(zip.len()).unwrap().to_le_bytes();
+    let end = [b"PK\x05\x06\0\0\0\0", &count[..], &count, &size, &offset, b"\0\0"];
+    zip.extend([directory, end.concat()].concat());
+    zip
+}

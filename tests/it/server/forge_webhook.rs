@@ -1,12 +1,10 @@
 //! Webhooks of GitHub and GitLab that start a cycle.
 
 use crate::support::env::TestEnv;
+use crate::support::free_port;
 use crate::support::git::WorkTree;
-use crate::support::http::{get, request};
-use crate::support::{free_port, run};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use crate::support::http::{Client, get, post, request};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use std::time::{Duration, Instant};
 
 const SOURCE: &str =
@@ -41,31 +39,11 @@ fn release(env: &TestEnv, version: &str) {
     upstream.write("a/composer.json", &manifest).release(version);
 }
 
-/// The signature by a program that is not ours.
+/// The signature of GitHub: HMAC-SHA-256 in hexadecimal.
 fn signature(secret: &str, body: &str) -> String {
-    let mut openssl = Command::new("openssl")
-        .args(["dgst", "-sha256", "-r", "-hmac", secret])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("openssl is installed by tests/run");
-    openssl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
-    let output = openssl.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
-}
-
-fn post(port: u16, headers: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer)
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
 }
 
 fn github(event: &str, secret: &str, body: &str) -> String {
@@ -101,7 +79,7 @@ fn a_push_starts_a_cycle_and_many_start_one() {
     // Nothing of this starts anything.
     let other = GITHUB_BODY.replace("modules", "elsewhere");
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(5 << 20));
-    let status = |headers: &str, body: &str| post(port, headers, body).0;
+    let status = |headers: &str, body: &str| post(port, "/-/push", headers, body).status;
     assert_eq!(status("", GITHUB_BODY), 400);
     assert_eq!(status("X-GitHub-Event: push\r\n", GITHUB_BODY), 401);
     assert_eq!(status(&github("push", "guessed", GITHUB_BODY), GITHUB_BODY), 403);
@@ -139,8 +117,8 @@ fn a_push_starts_a_cycle_and_many_start_one() {
     assert!(!log().contains("asks for a cycle"), "{}", log());
     assert!(!is_there("1.1.0"));
 
-    let (code, answer) = post(port, &github("create", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY);
-    assert_eq!(code, 202, "{answer}");
+    let created = github("create", GITHUB_SECRET, GITHUB_BODY);
+    assert_eq!(status(&created, GITHUB_BODY), 202);
     until("1.1.0");
 
     release(&env, "1.2.0");
@@ -164,29 +142,22 @@ fn a_delivery_comes_in_whatever_way_http_has() {
     let server = env.serve("run", port);
     let body = format!("{{\"x\": \"{}\"}}", "x".repeat(2 << 20));
     let signed = github("ping", GITHUB_SECRET, &body);
-    for way in ["Content-Type: a/b", "Transfer-Encoding: chunked"] {
-        for expect in ["Expect:", "Expect: 100-continue"] {
-            let mut curl = Command::new("curl");
-            // Without an invitation it would wait until it is too late.
-            curl.args([
-                "-s",
-                "-w",
-                "%{http_code}",
-                "--expect100-timeout",
-                "60",
-                "--max-time",
-                "30",
-            ])
-            .args(["--data-binary", "@-", "-H", way, "-H", expect])
-            .args(signed.lines().flat_map(|header| ["-H", header]))
-            .arg(format!("http://127.0.0.1:{port}/-/push"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-            let mut curl = curl.spawn().expect("curl is installed by tests/run");
-            curl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
-            let output = curl.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(said.ends_with("200"), "{way}, {expect}: {said}");
+    let whole = (format!("Content-Length: {}", body.len()), body.clone());
+    let halves = body.split_at(1 << 20);
+    let chunk = |bytes: &str| format!("{:x}\r\n{bytes}\r\n", bytes.len());
+    let chunks = [chunk(halves.0), chunk(halves.1), "0\r\n\r\n".to_owned()].concat();
+    for (framing, sent) in [whole, ("Transfer-Encoding: chunked".to_owned(), chunks)] {
+        for is_asked in [false, true] {
+            let mut client = Client::local(port);
+            let expect = if is_asked { "Expect: 100-continue\r\n" } else { "" };
+            client.send(format!(
+                "POST /-/push HTTP/1.1\r\nHost: x\r\n{framing}\r\n{expect}{signed}\r\n"
+            ));
+            if is_asked {
+                assert_eq!(client.read_head().status, 100, "{framing}");
+            }
+            client.send(&sent);
+            assert_eq!(client.read_head().status, 200, "{framing}, {expect}");
         }
     }
     // Chunks that are none, and a body that ends too early.
@@ -197,16 +168,12 @@ fn a_delivery_comes_in_whatever_way_http_has() {
         ("Transfer-Encoding: chunked", "5\r\nhel"),
         ("Content-Length: 5", "hel"),
     ] {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        write!(
-            stream,
+        let mut client = Client::local(port);
+        client.send(format!(
             "POST /-/push HTTP/1.1\r\nHost: x\r\n{PROOF}{header}\r\n\r\n{body}"
-        )
-        .unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{header} {body:?}: {answer}");
+        ));
+        client.shutdown_write();
+        assert_eq!(client.read_head().status, 400, "{header} {body:?}");
     }
     assert_eq!(server.stop(), Some(0));
 }
@@ -217,32 +184,32 @@ fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
     let env = env(port, "push:\n  - {from: github, secret_file: github}\n");
     let server = env.serve("run", port);
     let announce = |headers: &str| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let head = format!("POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        stream
-    };
-    let answered = |mut stream: TcpStream| {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut client = Client::local(port);
+        client.send(format!(
+            "POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n"
+        ));
+        client
     };
     let began = Instant::now();
-    assert!(answered(announce("")).starts_with("HTTP/1.1 400 "));
-    assert!(answered(announce("X-GitHub-Event: push\r\n")).starts_with("HTTP/1.1 401 "));
+    assert_eq!(announce("").read_head().status, 400);
+    assert_eq!(announce("X-GitHub-Event: push\r\n").read_head().status, 401);
     let silent: Vec<_> = (0..6).map(|_| announce(PROOF)).collect();
     let signed = github("ping", GITHUB_SECRET, GITHUB_BODY);
-    let status = run(Command::new("curl")
-        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
-        .args(["--interface", "127.0.0.2", "-d", GITHUB_BODY])
-        .args(signed.lines().flat_map(|header| ["-H", header]))
-        .arg(format!("http://127.0.0.1:{port}/-/push")));
-    assert_eq!(status, "200", "another client has its own place");
+    let mut other = Client::from_address([127, 0, 0, 2], port);
+    let length = GITHUB_BODY.len();
+    other.send(format!(
+        "POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{signed}\r\n{GITHUB_BODY}"
+    ));
+    assert_eq!(other.read_head().status, 200, "another client has its own place");
     assert!(began.elapsed() < Duration::from_secs(3), "nobody was waited for");
     drop(silent);
-    let silent = announce(PROOF);
-    assert_eq!(post(port, &signed, GITHUB_BODY).0, 200, "it waits for its turn");
-    assert!(answered(silent).starts_with("HTTP/1.1 408 "));
+    let mut silent = announce(PROOF);
+    assert_eq!(
+        post(port, "/-/push", &signed, GITHUB_BODY).status,
+        200,
+        "it waits for its turn"
+    );
+    assert_eq!(silent.read_head().status, 408);
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -251,7 +218,7 @@ fn nobody_is_listened_to_unless_configured() {
     let port = free_port();
     let env = env(port, "");
     let server = env.serve("run", port);
-    assert_eq!(post(port, &gitlab(""), GITLAB_BODY).0, 404);
+    assert_eq!(post(port, "/-/push", &gitlab(""), GITLAB_BODY).status, 404);
     assert_eq!(get(port, "/-/push").status, 404);
     assert_eq!(server.stop(), Some(0));
 }
@@ -262,6 +229,9 @@ fn a_server_without_a_builder_takes_no_push() {
     let port = free_port();
     let env = env(port, "push:\n  - {from: gitlab, secret_file: gitlab}\n");
     let server = env.serve("serve", port);
-    assert_eq!(post(port, &gitlab(GITLAB_TOKEN), GITLAB_BODY).0, 404);
+    assert_eq!(
+        post(port, "/-/push", &gitlab(GITLAB_TOKEN), GITLAB_BODY).status,
+        404
+    );
     assert_eq!(server.stop(), Some(0));
 }

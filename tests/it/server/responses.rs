@@ -4,14 +4,14 @@
 //! handling look at, stated as what RFC 9110 says of them.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::env::MirrorProcess;
-use crate::support::http::{Response, get, request};
+use crate::support::http::{Response, get, is_ready, request};
 use crate::support::served_mirror::ServedMirror;
+use crate::support::until;
 use serde_json::Value;
 
 const EARLIER: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
@@ -352,17 +352,10 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     let (env, port) = ServedMirror::built();
     let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     env.write("mirror.yaml", &format!("{configuration}log: {{access: full}}\n"));
-    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-    mirror
-        .args(["serve", "--config"])
-        .arg(env.path("mirror.yaml"))
-        .stderr(Stdio::piped());
-    let mut mirror = mirror.spawn().unwrap();
+    let mut mirror = env.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(mirror.stderr.take().unwrap()).lines();
     let running = MirrorProcess::new(mirror);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() || get(port, "/-/readyz").status != 200 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("it is ready", || is_ready(port));
     // Far more than a pipe holds.
     let (asked, longest) = mpsc::channel();
     std::thread::spawn(move || {

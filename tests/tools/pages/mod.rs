@@ -436,7 +436,7 @@ fn the_state_is_told_to_monitors_and_people() {
     assert_eq!(seconds("/mirror/lastsync"), succeeded.as_second());
     assert!(seconds("/mirror/lastupdate") > 0);
     let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
-    assert!(trace.contains("WorkTree-Complete: yes\n"), "{trace}");
+    assert!(trace.contains("Upstream-Complete: yes\n"), "{trace}");
 
     // An idle cycle moves the last check, and no date of the metadata.
     let dated = || {
@@ -456,7 +456,7 @@ fn the_state_is_told_to_monitors_and_people() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// WorkTree stands still: a git server that takes connections and says nothing.
+/// Upstream does not answer: a git server that takes connections and says nothing.
 #[test]
 fn what_a_cycle_does_is_shown_while_it_does_it() {
     let (env, port) = (TestEnv::new(), free_port());
