@@ -79,6 +79,7 @@ pub mod git;
 pub mod help;
 pub mod ledger;
 pub mod metadata;
+pub mod net;
 pub mod package;
 pub mod recipe;
 pub mod schedule;

@@ -170,7 +170,7 @@ pub(crate) fn with_cycle_context<T>(
 ) -> anyhow::Result<T> {
     refuse_successor(app, volume, repository)?;
     let (git, limits) = (&app.config.git, &app.config.limits);
-    let fetcher = Fetcher::new(app.fetch_settings()?);
+    let fetcher = Fetcher::new(&app.config.git, app.config.limits.refs.get())?;
     let display = ProgressBars::new();
     let job = CycleContext {
         store,

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::config::{self, Config, Loaded, RecipeRef};
-use crate::git;
 use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
@@ -75,35 +74,6 @@ impl App {
                 names.join(", ")
             ),
         }
-    }
-
-    /// How to fetch.
-    ///
-    /// # Errors
-    /// A credential for what is no URL.
-    pub(crate) fn fetch_settings(&self) -> anyhow::Result<git::Settings> {
-        let git = &self.config.git;
-        let credential = |configured: &config::Credential| {
-            let mut credential = git::Credential::new(&configured.url)?;
-            credential.username = configured.username.clone();
-            credential.password = configured.password.clone();
-            credential.private_key_file = configured.private_key.clone();
-            credential.passphrase = configured.passphrase.clone();
-            credential.known_hosts_file = configured.known_hosts.clone();
-            Ok(credential)
-        };
-        Ok(git::Settings {
-            connect_timeout: git.connect_timeout,
-            timeout: git.timeout,
-            ca_file: git.ca_file.clone(),
-            shallow: git.shallow,
-            refs: self.config.limits.refs.get(),
-            credentials: git
-                .credentials
-                .iter()
-                .map(credential)
-                .collect::<anyhow::Result<_>>()?,
-        })
     }
 }
 

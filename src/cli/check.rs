@@ -14,7 +14,8 @@ use crate::app::exit::Exit;
 use crate::app::server_settings::tls;
 use crate::config::Secret;
 use crate::daemon::users_watcher;
-use crate::git::{self, check_certificates, check_url, redacted};
+use crate::git::check_url;
+use crate::net::{read_certificates, redacted};
 use crate::recipe::Recipe;
 use crate::status::plural;
 use crate::yaml::{Issue, Path, Report};
@@ -40,8 +41,12 @@ pub(super) fn check_files(app: &App, report: &mut Report) {
     let pair = config.serve.tls.as_ref().map(|pair| tls(pair).check());
     note(pair, &root.key("serve").key("tls"), report);
     let git = root.key("git");
-    let authorities = config.git.ca_file.as_deref().map(check_certificates);
-    note(authorities.map(|read| Ok(read?)), &git.key("ca_file"), report);
+    let authorities = config.git.ca_file.as_deref().map(read_certificates);
+    note(
+        authorities.map(|read| Ok(drop(read?))),
+        &git.key("ca_file"),
+        report,
+    );
     for (i, credential) in config.git.credentials.iter().enumerate() {
         let at = git.key("credentials").index(i);
         for (key, secret) in [
@@ -160,7 +165,7 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
                 out,
                 "  {} from {}",
                 source.name,
-                git::redacted(&config.git.rewrite(&source.git))
+                redacted(&config.git.rewrite(&source.git))
             )?;
         }
     }

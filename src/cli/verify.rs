@@ -11,9 +11,9 @@ use super::stdout::Stdout;
 use crate::app::exit::Exit;
 use crate::app::{App, Repository, cycle_runner, site_builder};
 use crate::cycle::RebuildOutcome;
-use crate::git::{self};
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::reader::{ArchiveUrls, ListedRepository};
+use crate::net;
 use crate::server::Site;
 use crate::store::snapshot::Snapshot;
 use crate::store::{self, Volume};
@@ -244,9 +244,9 @@ impl Checked<'_> {
     fn against(&self, url: &Url) -> anyhow::Result<usize> {
         let snapshot = self.store.newest_snapshot()?.context("nothing is published")?;
         let (_, own) = own(&snapshot)?;
-        let settings = self.app.fetch_settings()?;
+        let git = &self.app.config.git;
         let base = format!("{}/", url.as_str().trim_end_matches('/'));
-        let get = |path: &str| Ok(git::download(&format!("{base}{path}"), &settings)?);
+        let get = |path: &str| net::download(&format!("{base}{path}").parse()?, git);
         let root: ListedRepository = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is no Composer repository"))?;
         let mut other = root

@@ -30,7 +30,7 @@ pub struct Git {
 }
 
 /// How to authenticate for URLs that begin with `url`: a password or a private key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Credential {
     pub url: String,
     pub username: Option<Secret>,
@@ -38,6 +38,21 @@ pub struct Credential {
     pub private_key: Option<PathBuf>,
     pub passphrase: Option<Secret>,
     pub known_hosts: Option<PathBuf>,
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        let section = GitSection::default();
+        Self {
+            rewrite: section.rewrite,
+            connect_timeout: section.connect_timeout,
+            timeout: section.timeout,
+            parallel: section.parallel,
+            shallow: section.shallow,
+            ca_file: section.ca_file,
+            credentials: Vec::new(),
+        }
+    }
 }
 
 impl Git {

@@ -32,7 +32,7 @@ use self::nightly::Night;
 use self::redact_urls::outward;
 use self::resources::Resources;
 use crate::config::{Hints, Metadata};
-use crate::git::{BareClone, Fetcher, Progress};
+use crate::git::{BareClone, FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo, is_current, pages};
 use crate::package::Limits;
 use crate::package::plan::{self, Outcome, OutcomeRow, Plan};
@@ -100,7 +100,7 @@ pub enum ProgressEvent<'a> {
     },
     Fetching {
         source: &'a str,
-        progress: Progress,
+        progress: FetchProgress,
     },
     /// A source is up to date, or could not be fetched.
     Fetched {

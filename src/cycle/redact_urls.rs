@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 
 use super::CycleContext;
-use crate::git::redacted;
+use crate::net::redacted;
 
 /// `error` with the recipe's URLs in place of those that they are rewritten to.
 pub(super) fn outward(job: &CycleContext<'_>, error: &str) -> String {

@@ -75,7 +75,7 @@ impl Resources {
 
 fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
     let up_to_date = clones.get(&resource.git)?;
-    let is_it = |missing: &&MissingRef| missing.wanted == resource.reference;
+    let is_it = |missing: &&MissingRef| missing.requested == resource.reference;
     if let Some(missing) = up_to_date.fetched.missing.iter().find(is_it) {
         return Err(missing.clone().into());
     }

@@ -31,7 +31,7 @@ pub(super) fn releases(
         if let Some(missing) = fetched
             .missing
             .iter()
-            .find(|missing| missing.wanted == extra.reference)
+            .find(|missing| missing.requested == extra.reference)
         {
             failed(&extra.version, format!("extra ref: {missing}"));
         } else if refs.iter().any(|(tag, _)| *tag == extra.version) {

@@ -8,9 +8,9 @@ use url::Url;
 
 use super::repository_view::SnapshotWatch;
 use crate::app::{self, App};
-use crate::config::Webhook;
+use crate::config::{Git, Webhook};
 use crate::cycle::Report;
-use crate::git::{self, Settings};
+use crate::net;
 use crate::status::{AlertState, StatusInput, notification};
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
@@ -48,13 +48,6 @@ pub(super) fn keep(app: &App, stores: &[RepositoryStore], told: &mut NotifierSta
     if webhooks.is_empty() {
         return;
     }
-    let settings = match app.fetch_settings() {
-        Ok(settings) => settings,
-        Err(error) => {
-            tracing::error!("nobody is notified: {error:#}");
-            return;
-        }
-    };
     let NotifierState { known, waiting } = told;
     let mut seen: Vec<_> = stores.iter().map(|_| SnapshotWatch::default()).collect();
     while !stop.is_set() {
@@ -63,7 +56,7 @@ pub(super) fn keep(app: &App, stores: &[RepositoryStore], told: &mut NotifierSta
         }
         waiting.retain_mut(|message: &mut PendingNotification| {
             let is_due = message.at <= Instant::now() && !stop.is_set();
-            !is_due || !send(webhooks, &settings, message)
+            !is_due || !send(webhooks, &app.config.git, message)
         });
         stop.wait(POLL_INTERVAL);
     }
@@ -116,11 +109,11 @@ fn look(
 }
 
 /// Answers whether the message is done with, as it also is when the configuration names its receiver no more.
-fn send(webhooks: &[Webhook], settings: &Settings, message: &mut PendingNotification) -> bool {
+fn send(webhooks: &[Webhook], git: &Git, message: &mut PendingNotification) -> bool {
     if !webhooks.iter().any(|webhook| webhook.url == message.to) {
         return true;
     }
-    let Err(error) = git::post_json(message.to.as_str(), settings, message.body.as_bytes()) else {
+    let Err(error) = net::post_json(&message.to, git, message.body.as_bytes()) else {
         return true;
     };
     let host = message.to.host_str().unwrap_or_default();

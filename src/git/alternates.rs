@@ -1,34 +1,39 @@
-//! Sources on the local file system: nothing is copied, the clone borrows the source's objects.
+//! Sources on the local file system: the clone uses their objects in place, as `git clone --shared --bare` does.
 //!
-//! The clone is what `git clone --shared --bare` makes. libgit2's own local transport would pack everything anew,
-//! ten times slower than a download. The source must stay where it is; when it goes, the clone is made anew.
+//! libgit2's own local transport would pack all objects again, which is much slower than a download. The source must stay
+//! where it is; if it is moved, the clone is replaced.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{Repository, RepositoryOpenFlags};
 
-use super::clone_dir::lines;
-use super::error::FetchErrorKind;
+use super::error::{FetchErrorKind, reason};
+use super::libgit2;
 use super::object_id::Ref;
 use super::refs;
-use super::transport::prepare_libgit2;
 
-/// git follows alternates of alternates this far (its own limit, and libgit2's).
+/// How far git and libgit2 follow alternates of alternates.
 const MAX_DEPTH: usize = 5;
 
-/// A repository, bare or with a work tree, that others borrow from.
-pub(super) struct Source {
+/// A repository, bare or with a work tree, whose objects clones use.
+pub(super) struct SourceRepository {
     path: PathBuf,
     repository: Repository,
 }
 
-impl Source {
+impl SourceRepository {
     pub(super) fn open(path: &Path) -> Result<Self, FetchErrorKind> {
-        prepare_libgit2();
+        libgit2::initialize();
+        if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Err(FetchErrorKind::NoSuchFolder(path.to_owned()));
+        }
         let flags = RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())
-            .map_err(|error| not_a_repository(path, error.message()))?;
+            .map_err(|error| not_a_repository(path, &error))?;
         Ok(Self {
             path: path.to_owned(),
             repository,
@@ -37,25 +42,30 @@ impl Source {
 
     /// The refs, symbolic ones resolved.
     pub(super) fn refs(&self) -> Result<Vec<Ref>, FetchErrorKind> {
-        refs::all(&self.repository).map_err(|error| not_a_repository(&self.path, &error.to_string()))
+        refs::all(&self.repository).map_err(|error| not_a_repository(&self.path, &error))
     }
 
-    /// The object directories that hold the source's objects: its own, and those that it borrows itself.
+    /// The source's object directory and those of its own alternates.
     pub(super) fn objects(&self) -> Result<Vec<PathBuf>, FetchErrorKind> {
         let mut found = Vec::new();
-        follow(
-            &self.repository.commondir().join("objects"),
-            MAX_DEPTH,
-            &mut found,
-        )
-        .map_err(|error| not_a_repository(&self.path, &error.to_string()))?;
+        let objects = self.repository.commondir().join("objects");
+        follow(&objects, MAX_DEPTH, &mut found).map_err(|error| not_a_repository(&self.path, &error))?;
         Ok(found)
     }
 }
 
-/// Relative alternates are relative to the object directory that names them. They are written out because
-/// libgit2 resolves them at the first level only.
-fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+/// The paths in an alternates file (gitrepository-layout(5)).
+pub(super) fn parse_alternates(text: &[u8]) -> Vec<PathBuf> {
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines
+        .map(|line| OsString::from_vec(line.to_vec()).into())
+        .collect()
+}
+
+/// Collects absolute paths, because libgit2 resolves alternates relative to their directory at the first level only.
+fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let objects = fs::canonicalize(objects)?;
     if found.contains(&objects) {
         return Ok(());
@@ -65,16 +75,16 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Re
         return Ok(());
     };
     if depth > 0 {
-        for alternate in lines(&alternates) {
+        for alternate in parse_alternates(&alternates) {
             follow(&objects.join(alternate), depth - 1, found)?;
         }
     }
     Ok(())
 }
 
-fn not_a_repository(path: &Path, reason: &str) -> FetchErrorKind {
+fn not_a_repository(path: &Path, error: &(dyn std::error::Error + 'static)) -> FetchErrorKind {
     FetchErrorKind::NotARepository {
         path: path.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason(error),
     }
 }

@@ -1,24 +1,23 @@
-//! Blobs that were read lately. Versions of a package share most of their files, and to read one from a pack took about twice the
-//! time of hashing it.
+//! Recently read blobs. Versions of a package share most of their files, and reading one from a pack is slow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::object_id::ObjectId;
 
-/// In bytes; twice as many are kept at most.
+/// The size of a generation in bytes; there are two.
 const GENERATION: usize = 16 << 20;
 
-/// Blobs that several handles of one clone keep for each other.
+/// A cache of blobs, shared by several handles of one clone.
 #[derive(Clone, Default)]
 pub struct BlobCache(Arc<Mutex<Generations>>);
 
-/// What was not used while the younger one filled up goes with the older one.
+/// Blobs that are not used while the young generation fills up are dropped with the old one.
 #[derive(Default)]
 struct Generations {
     young: HashMap<ObjectId, Arc<[u8]>>,
     old: HashMap<ObjectId, Arc<[u8]>>,
-    /// In the younger one.
+    /// The size of the young generation.
     bytes: usize,
 }
 
@@ -28,14 +27,14 @@ impl BlobCache {
     }
 
     pub(super) fn put(&self, id: ObjectId, blob: Arc<[u8]>) {
-        // It would drive everything else out.
+        // A large blob would evict everything else.
         if blob.len() <= GENERATION / 4 {
             self.with(|kept| kept.put(id, blob));
         }
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Generations) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, access: impl FnOnce(&mut Generations) -> T) -> T {
+        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -66,18 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays_and_the_rest_goes() {
+    fn used_blobs_stay_and_unused_ones_are_evicted() {
         let id = |n: usize| format!("{n:040x}").parse::<ObjectId>().expect("an id");
         let large: Arc<[u8]> = vec![0; GENERATION / 5].into();
-        let recent = BlobCache::default();
+        let cache = BlobCache::default();
         for n in 0..30 {
-            recent.put(id(n), large.clone());
-            assert!(recent.get(id(0)).is_some(), "{n}");
+            cache.put(id(n), large.clone());
+            assert!(cache.get(id(0)).is_some(), "{n}");
         }
-        assert!(recent.get(id(1)).is_none());
-        let kept = recent.with(|kept| kept.young.len() + kept.old.len());
+        assert!(cache.get(id(1)).is_none());
+        let kept = cache.with(|kept| kept.young.len() + kept.old.len());
         assert!((5..=10).contains(&kept), "{kept}");
-        recent.put(id(99), vec![0; GENERATION].into());
-        assert!(recent.get(id(99)).is_none());
+        cache.put(id(99), vec![0; GENERATION].into());
+        assert!(cache.get(id(99)).is_none());
     }
 }

@@ -1,6 +1,6 @@
-//! Reading a bare clone: tags, commits, trees and blobs, straight from the object database.
+//! Reads tags, commits, trees and blobs of a bare clone.
 //!
-//! An entry name that gets out of here is safe to be one component of a path. A handle is not shared between
+//! The names of tree entries are checked: each is safe to use as one component of a path. A handle is not shared between
 //! threads; each worker opens its own, which is cheap.
 
 use std::cell::RefCell;
@@ -12,24 +12,24 @@ use std::sync::Arc;
 use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
 use super::blob_cache::BlobCache;
+use super::libgit2;
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::extra_ref_name;
 use super::refs::{self, ListRefsError};
-use super::transport::prepare_libgit2;
 
-/// A file in a clone with objects that could not be read, for the next fetch.
+/// A file that marks a clone with objects that could not be read, for the next fetch.
 pub(super) const DAMAGED: &str = "damaged";
 
-/// A bare clone that [`super::Fetcher::fetch`] has made.
+/// A bare clone, created by [`super::Fetcher::fetch`].
 pub struct BareClone {
     repository: Repository,
     dir: PathBuf,
-    /// See [`Self::blob_within`].
+    /// Blobs whose size is allowed, see [`Self::blob_within`].
     allowed: RefCell<HashSet<ObjectId>>,
-    recent: BlobCache,
+    blobs: BlobCache,
 }
 
-/// A commit, as far as packages need it.
+/// The parts of a commit that packages need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     pub id: ObjectId,
@@ -47,14 +47,14 @@ pub struct TreeEntry {
     pub id: ObjectId,
 }
 
-/// What an entry of a tree is, by its mode.
+/// The kind of a tree entry, from its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     Tree,
     File,
     /// A file with the executable bit.
     Executable,
-    /// Its blob is the link's target.
+    /// The blob is the link's target.
     Symlink,
     /// A commit of another repository.
     Submodule,
@@ -63,11 +63,11 @@ pub enum EntryKind {
 /// Why something could not be read from a clone.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("failed to open the clone `{}`: {source}", .dir.display())]
+    #[error("failed to open the clone `{}`: {}", .dir.display(), .source.message())]
     Open { dir: PathBuf, source: git2::Error },
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
     Refs { dir: PathBuf, source: ListRefsError },
-    #[error("failed to read {kind} `{id}` in `{}`: {source}; the next fetch makes the clone anew, once a day at most", .dir.display())]
+    #[error("failed to read {kind} `{id}` in `{}`: {}; the next fetch clones again, at most once a day", .dir.display(), .source.message())]
     Object {
         dir: PathBuf,
         kind: &'static str,
@@ -87,7 +87,7 @@ pub enum ReadError {
 impl BareClone {
     /// Opens the clone in `dir`.
     pub fn open(dir: &Path) -> Result<Self, ReadError> {
-        prepare_libgit2();
+        libgit2::initialize();
         let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(dir, flags, std::iter::empty::<&Path>()).map_err(|source| {
             ReadError::Open {
@@ -99,15 +99,15 @@ impl BareClone {
             repository,
             dir: dir.to_owned(),
             allowed: RefCell::default(),
-            recent: BlobCache::default(),
+            blobs: BlobCache::default(),
         })
     }
 
-    /// The same, with blobs that another handle of this clone has read, too.
+    /// Shares a blob cache with other handles of this clone.
     #[must_use]
-    pub fn with_blob_cache(self, recent: &BlobCache) -> Self {
+    pub fn with_blob_cache(self, blobs: &BlobCache) -> Self {
         Self {
-            recent: recent.clone(),
+            blobs: blobs.clone(),
             ..self
         }
     }
@@ -124,16 +124,16 @@ impl BareClone {
         })
     }
 
-    /// The selected tags, in byte order of their names, as `git tag` lists them.
+    /// The selected tags, in byte order of their names, like `git tag`.
     pub fn tags(&self) -> Result<Vec<Ref>, ReadError> {
         let mut refs = self.refs()?;
         refs.retain(|r| r.tag().is_some());
         Ok(refs)
     }
 
-    /// The extra ref that was wanted as `wanted`, if the last fetch found it.
-    pub fn extra_ref(&self, wanted: &str) -> Result<Option<Ref>, ReadError> {
-        let name = extra_ref_name(wanted);
+    /// The extra ref that was requested as `requested`, if the last fetch found it.
+    pub fn extra_ref(&self, requested: &str) -> Result<Option<Ref>, ReadError> {
+        let name = extra_ref_name(requested);
         match self.repository.find_reference(&name) {
             Ok(found) => Ok(found.target().map(|id| Ref { name, id: id.into() })),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
@@ -144,9 +144,9 @@ impl BareClone {
         }
     }
 
-    /// The commit that `of` points to, through any number of annotated tags.
-    pub fn commit(&self, of: &Ref) -> Result<Commit, ReadError> {
-        let mut id = of.id;
+    /// The commit that `reference` points to, through any number of annotated tags.
+    pub fn commit(&self, reference: &Ref) -> Result<Commit, ReadError> {
+        let mut id = reference.id;
         loop {
             let object = self.read("object", id, |oid| self.repository.find_object(oid, None))?;
             if let Some(commit) = object.as_commit() {
@@ -159,7 +159,7 @@ impl BareClone {
             let Some(tag) = object.as_tag() else {
                 let kind = object.kind().map_or("thing", |kind| kind.str());
                 return Err(ReadError::NotACommit {
-                    name: of.name.clone(),
+                    name: reference.name.clone(),
                     kind,
                     id,
                 });
@@ -180,7 +180,7 @@ impl BareClone {
             })?;
             Ok(TreeEntry {
                 name,
-                kind: EntryKind::of(entry.filemode_raw()),
+                kind: EntryKind::from_mode(entry.filemode_raw()),
                 id: entry.id().into(),
             })
         };
@@ -216,17 +216,14 @@ impl BareClone {
             .map(Blob)
     }
 
-    /// The content of a blob whose size in bytes `allow` agrees to before it is read. A blob is asked about once: its
-    /// header costs a look into the pack of its own.
-    ///
-    /// # Errors
-    /// Of `allow`, and of git.
+    /// The content of a blob whose size `allow` accepts before it is read. Reading the size costs a look-up in the pack,
+    /// so that is done once for each blob.
     pub fn blob_within(
         &self,
         id: ObjectId,
         allow: impl FnOnce(u64) -> anyhow::Result<()>,
     ) -> anyhow::Result<Arc<[u8]>> {
-        if let Some(blob) = self.recent.get(id) {
+        if let Some(blob) = self.blobs.get(id) {
             return Ok(blob);
         }
         if !self.allowed.borrow().contains(&id) {
@@ -234,7 +231,7 @@ impl BareClone {
             self.allowed.borrow_mut().insert(id);
         }
         let blob: Arc<[u8]> = (&*self.blob(id)?).into();
-        self.recent.put(id, blob.clone());
+        self.blobs.put(id, blob.clone());
         Ok(blob)
     }
 
@@ -244,7 +241,7 @@ impl BareClone {
         Ok(size as u64)
     }
 
-    /// Whether the object is there and its header can be read.
+    /// Whether the object exists and its header can be read.
     pub(super) fn has(&self, id: ObjectId) -> bool {
         self.header(id).is_ok()
     }
@@ -257,7 +254,7 @@ impl BareClone {
         self.repository.odb()?.read_header(id.to_git()?)
     }
 
-    /// Whether what its refs point to can be read, which is noted if not; files are not looked at.
+    /// Whether the commits and root trees of its refs can be read; damage is recorded.
     pub(super) fn is_readable(&self) -> bool {
         let root = |r: &Ref| match self.commit(r) {
             Ok(commit) => self.tree(commit.tree).map(drop),
@@ -267,21 +264,21 @@ impl BareClone {
         !self.refs().is_ok_and(|refs| refs.iter().any(is_lost))
     }
 
-    /// Has the next fetch download the clone anew.
-    fn note_damage(&self, what: &str) {
-        // Where nothing can be written, nothing is fetched.
+    /// Makes the next fetch replace the clone.
+    fn mark_damaged(&self, what: &str) {
+        // If the mark cannot be written, the next fetch fails anyway.
         let _ = std::fs::write(self.dir.join(DAMAGED), format!("{what}\n"));
     }
 
-    /// Reads what is there unless the clone is damaged, which is noted.
+    /// Reads an object that the clone must have; marks the clone as damaged if it cannot.
     fn read<T>(
         &self,
         kind: &'static str,
         id: ObjectId,
         read: impl FnOnce(git2::Oid) -> Result<T, git2::Error>,
     ) -> Result<T, ReadError> {
-        let failed = |source| {
-            self.note_damage(&format!("{kind} {id}: {source}"));
+        let failed = |source: git2::Error| {
+            self.mark_damaged(&format!("{kind} {id}: {}", source.message()));
             ReadError::Object {
                 dir: self.dir.clone(),
                 kind,
@@ -305,8 +302,8 @@ impl Deref for Blob<'_> {
 }
 
 impl EntryKind {
-    /// git looks at the type bits and, for files, at the owner's executable bit only (`create_ce_mode`).
-    fn of(mode: i32) -> Self {
+    /// Like git, reads only the type bits and, for files, the owner's executable bit (`create_ce_mode`).
+    fn from_mode(mode: i32) -> Self {
         match mode & 0o170_000 {
             0o040_000 => Self::Tree,
             0o120_000 => Self::Symlink,
@@ -317,8 +314,8 @@ impl EntryKind {
     }
 }
 
-/// The name as text, unless it could leave its folder. git refuses the same names (`verify_path`), but a
-/// server does not have to be git.
+/// The name, unless it could lead out of its folder. git refuses the same names (`verify_path`), but a server need not
+/// be git.
 fn entry_name(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     let unusable =
@@ -331,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_leave_their_folder_are_refused() {
+    fn names_that_lead_out_of_their_folder_are_refused() {
         for name in [&b""[..], b".", b"..", b".git", b".GIT", b"a/b", b"a\0b", b"\xff"] {
             assert_eq!(entry_name(name), None, "{name:?}");
         }
@@ -341,9 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn old_file_modes_count_as_git_counts_them() {
-        assert_eq!(EntryKind::of(0o100_664), EntryKind::File);
-        assert_eq!(EntryKind::of(0o100_744), EntryKind::Executable);
-        assert_eq!(EntryKind::of(0o040_000), EntryKind::Tree);
+    fn old_file_modes_are_read_as_git_reads_them() {
+        assert_eq!(EntryKind::from_mode(0o100_664), EntryKind::File);
+        assert_eq!(EntryKind::from_mode(0o100_744), EntryKind::Executable);
+        assert_eq!(EntryKind::from_mode(0o040_000), EntryKind::Tree);
     }
 }

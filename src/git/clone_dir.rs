@@ -1,38 +1,37 @@
-//! The directory of a clone: whole or absent, never half made.
+//! The directory of a clone: complete or absent, never half written.
 //!
-//! A new clone grows in `<dir>.partial` and takes its place by a rename. What a killed process left behind is
-//! swept away; what cannot be trusted is made anew, because a clone is only a cache. One process writes to it.
+//! A new clone is built in `<dir>.partial` and renamed when it is complete. Left-overs of a killed process are removed,
+//! and a clone that cannot be trusted is replaced, because it is only a cache. One process writes to it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use git2::{Repository, RepositoryInitOptions};
 
+use super::alternates::parse_alternates;
 use super::clone::{BareClone, DAMAGED};
-use super::error::FetchErrorKind;
+use super::error::{FetchErrorKind, reason};
 use super::object_id::ObjectId;
 
-/// A file in a clone that was made anew because of damage, which says when that was.
+/// A file in a clone that replaced a damaged one; its modification time says when.
 const REMADE: &str = "remade";
 
-/// A file in a damaged clone, which says when it was last tried to make it anew.
+/// A file in a damaged clone; its modification time says when its replacement was last tried.
 const TRIED: &str = "tried";
 
-/// How long a clone that was made anew because of damage is not made anew for that again: what is damaged upstream, too,
-/// is not downloaded with each fetch.
-const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+/// A repository that is damaged upstream is not downloaded with each fetch: a clone is replaced for damage once a day.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long it is not tried again where that came to no end.
-const AGAIN: Duration = Duration::from_secs(60 * 60);
+/// The pause after a replacement that failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ObjectStorage {
     /// In the clone.
     Own,
-    /// In these object directories of other repositories, by `objects/info/alternates` (gitrepository-layout(5)).
+    /// In these object directories of other repositories, named in `objects/info/alternates` (gitrepository-layout(5)).
     Alternates(Vec<PathBuf>),
 }
 
@@ -40,16 +39,16 @@ pub(super) enum ObjectStorage {
 pub(super) struct CloneDir {
     dir: PathBuf,
     clone: BareClone,
-    /// Where a new clone grows.
+    /// Where a new clone is built.
     partial: Option<PathBuf>,
 }
 
 impl CloneDir {
-    /// The clone in `dir` if it is sound and keeps its objects as `objects` says, otherwise a new one.
+    /// The clone in `dir` if it is intact and its objects are where `objects` says, otherwise a new one.
     pub(super) fn open_or_create(dir: &Path, objects: &ObjectStorage) -> Result<Self, FetchErrorKind> {
         if dir.exists() {
-            sweep(dir).map_err(|error| failed("clean up", dir, error))?;
-            match sound(dir, objects) {
+            remove_leftovers(dir).map_err(|error| FetchErrorKind::clone_failed("clean up", dir, &error))?;
+            match open_intact(dir, objects) {
                 Ok(clone) => {
                     return Ok(Self {
                         dir: dir.to_owned(),
@@ -57,15 +56,16 @@ impl CloneDir {
                         partial: None,
                     });
                 }
-                Err(reason) => tracing::warn!(clone = %dir.display(), reason, "making the clone anew"),
+                Err(reason) => tracing::warn!(clone = %dir.display(), "cloning again: {reason}"),
             }
         }
-        let partial = beside(dir);
+        let partial = partial_path(dir);
         remove(&partial)?;
-        let clone = make(&partial, objects)?;
+        let clone = create(&partial, objects)?;
         if dir.join(DAMAGED).exists() {
             for mark in [dir.join(TRIED), partial.join(REMADE)] {
-                fs::write(&mark, "").map_err(|error| failed("create", &mark, error))?;
+                fs::write(&mark, "")
+                    .map_err(|error| FetchErrorKind::clone_failed("create", &mark, &error))?;
             }
         }
         Ok(Self {
@@ -79,16 +79,17 @@ impl CloneDir {
         &self.clone
     }
 
-    /// Whether there was no usable clone before.
+    /// Whether there was no usable clone.
     pub(super) fn is_new(&self) -> bool {
         self.partial.is_some()
     }
 
-    /// Puts a new clone where it belongs.
+    /// Moves a new clone into place.
     pub(super) fn finish(mut self) -> Result<(), FetchErrorKind> {
         if let Some(partial) = &self.partial {
             remove(&self.dir)?;
-            fs::rename(partial, &self.dir).map_err(|error| failed("create", &self.dir, error))?;
+            fs::rename(partial, &self.dir)
+                .map_err(|error| FetchErrorKind::clone_failed("create", &self.dir, &error))?;
             self.partial = None;
         }
         Ok(())
@@ -105,15 +106,15 @@ impl Drop for CloneDir {
     }
 }
 
-/// Opens the clone, or says what is wrong with it.
-fn sound(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, String> {
-    let clone = BareClone::open(dir).map_err(|error| error.to_string())?;
-    let refs = clone.refs().map_err(|error| error.to_string())?;
-    if borrowed(dir) != *objects {
-        return Err("its objects are to come from elsewhere".into());
+/// The clone, or why it has to be replaced.
+fn open_intact(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, String> {
+    let clone = BareClone::open(dir).map_err(|error| reason(&error))?;
+    let refs = clone.refs().map_err(|error| reason(&error))?;
+    if storage(dir) != *objects {
+        return Err("the source's location changed".into());
     }
-    if is_damaged(dir) {
-        return Err("objects in it could not be read".into());
+    if needs_replacement(dir) {
+        return Err("some of its objects could not be read".into());
     }
     match refs.iter().find(|r| !clone.has(r.id)) {
         Some(broken) => Err(format!("the object of `{}` cannot be read", broken.name)),
@@ -121,24 +122,24 @@ fn sound(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, String> {
     }
 }
 
-/// Whether something in it could not be read, and it was neither made anew for that lately nor tried to.
-fn is_damaged(dir: &Path) -> bool {
+/// Whether objects could not be read, and the clone was not replaced for that, or tried to be, recently.
+fn needs_replacement(dir: &Path) -> bool {
     let modified = |name: &str| fs::metadata(dir.join(name))?.modified();
     let is_within = |name: &str, time: Duration| {
         modified(name).is_ok_and(|then| then.elapsed().is_ok_and(|age| age < time))
     };
-    dir.join(DAMAGED).exists() && !is_within(REMADE, LASTS) && !is_within(TRIED, AGAIN)
+    dir.join(DAMAGED).exists() && !is_within(REMADE, REPLACE_INTERVAL) && !is_within(TRIED, RETRY_INTERVAL)
 }
 
-fn make(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKind> {
+fn create(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKind> {
     let init = |dir: &Path| -> Result<(), git2::Error> {
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false);
         let repository = Repository::init_opts(dir, &options)?;
-        // A power cut must not leave a pack that looks whole.
+        // A power cut must not leave a pack that only looks complete.
         repository.config()?.set_bool("core.fsyncObjectFiles", true)
     };
-    init(dir).map_err(|error| failed("create", dir, error))?;
+    init(dir).map_err(|error| FetchErrorKind::clone_failed("create", dir, &error))?;
     if let ObjectStorage::Alternates(list) = objects {
         let lines: Vec<u8> = list
             .iter()
@@ -147,33 +148,22 @@ fn make(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKind
         let info = dir.join("objects/info");
         fs::create_dir_all(&info)
             .and_then(|()| fs::write(info.join("alternates"), lines))
-            .map_err(|error| failed("create", &info, error))?;
+            .map_err(|error| FetchErrorKind::clone_failed("create", &info, &error))?;
     }
-    BareClone::open(dir).map_err(|error| failed("open", dir, error))
+    BareClone::open(dir).map_err(|error| FetchErrorKind::clone_failed("open", dir, &error))
 }
 
-fn borrowed(dir: &Path) -> ObjectStorage {
+fn storage(dir: &Path) -> ObjectStorage {
     match fs::read(dir.join("objects/info/alternates")) {
-        Ok(text) => ObjectStorage::Alternates(lines(&text)),
+        Ok(text) => ObjectStorage::Alternates(parse_alternates(&text)),
         Err(_) => ObjectStorage::Own,
     }
 }
 
-/// The paths in an alternates file.
-pub(super) fn lines(text: &[u8]) -> Vec<PathBuf> {
-    use std::os::unix::ffi::OsStringExt as _;
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    lines
-        .map(|line| OsString::from_vec(line.to_vec()).into())
-        .collect()
-}
-
-/// Removes what a killed process or a power cut leaves: lock files, which would block every later fetch, refs
-/// without content, which libgit2 neither lists nor overwrites, and unfinished packs.
-fn sweep(dir: &Path) -> io::Result<()> {
-    // No ref can end in `.lock` (git-check-ref-format(1)), so nothing else is hit.
+/// Removes what a killed process or a power cut leaves: lock files, which would block every later fetch; refs
+/// without content, which libgit2 neither lists nor overwrites; unfinished packs.
+fn remove_leftovers(dir: &Path) -> io::Result<()> {
+    // No ref can end in `.lock` (git-check-ref-format(1)).
     remove_files(&dir.join("refs"), &|path| {
         ends_with(path, ".lock") || !is_ref(path)
     })?;
@@ -197,13 +187,13 @@ fn is_ref(path: &Path) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim_end().parse::<ObjectId>().is_ok())
 }
 
-fn remove_files(dir: &Path, doomed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+fn remove_files(dir: &Path, matches: &dyn Fn(&Path) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            remove_files(&path, doomed)?;
-        } else if doomed(&path) {
+            remove_files(&path, matches)?;
+        } else if matches(&path) {
             fs::remove_file(path)?;
         }
     }
@@ -217,19 +207,11 @@ fn remove(path: &Path) -> Result<(), FetchErrorKind> {
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
-    removed.map_err(|error| failed("remove", path, error))
+    removed.map_err(|error| FetchErrorKind::clone_failed("remove", path, &error))
 }
 
-fn beside(dir: &Path) -> PathBuf {
+fn partial_path(dir: &Path) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
     name.push(".partial");
     name.into()
-}
-
-pub(super) fn failed(verb: &'static str, path: &Path, reason: impl ToString) -> FetchErrorKind {
-    FetchErrorKind::Clone {
-        verb,
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    }
 }

@@ -1,13 +1,14 @@
-//! Why a fetch failed, as a closed set of causes with their remedies.
+//! Why a fetch failed, and what the operator can do about it.
 //!
-//! A message names URLs, files and credentials' prefixes; never a secret.
+//! Messages name URLs, files and the URL prefixes of credentials, never a secret.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
 use super::url::GitUrlError;
+use crate::net::{NetworkError, without_os_code};
 
-/// A fetch that failed; what was in the clone before is as it was.
+/// A failed fetch. The clone is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to fetch `{url}`: {kind}{}", hint_line(.kind))]
 pub struct FetchError {
@@ -20,41 +21,21 @@ pub struct FetchError {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchErrorKind {
     #[error(transparent)]
-    GitUrl(#[from] GitUrlError),
+    Url(#[from] GitUrlError),
+    #[error(transparent)]
+    Network(NetworkError),
     #[error("cancelled")]
     Cancelled,
-    #[error("failed to reach `{host}`: {reason}")]
-    Unreachable { host: String, reason: String },
-    #[error("`{host}` did not answer within {} s", .after.as_secs_f32())]
-    Timeout { host: String, after: Duration },
-    #[error("failed to trust `{host}`: {reason}")]
-    Tls { host: String, reason: String },
-    #[error("`{host}` broke the connection off: {reason}")]
-    Interrupted { host: String, reason: String },
-    #[error("`{host}` refused access ({reason}) {}", with_credential(.credential))]
-    Denied {
-        host: String,
-        reason: String,
-        credential: Option<String>,
-    },
-    #[error("it has {refs} branches and tags, more than {most}")]
-    TooManyRefs { refs: usize, most: usize },
+    #[error("it has {refs} branches and tags, more than {limit}")]
+    TooManyRefs { refs: usize, limit: usize },
     #[error("the repository was not found")]
     NotFound,
-    #[error("the answer is not git's smart protocol: {reason}")]
+    #[error("the response is not git's smart protocol: {reason}")]
     NotGit { reason: String },
-    #[error("`{host}` answered with http status {status}")]
-    Status { host: String, status: u16 },
-    #[error("`{host}` redirects to `{to}`, which is not followed: {reason}")]
-    Redirect {
-        host: String,
-        to: String,
-        reason: &'static str,
-    },
     #[error("no known_hosts file is configured for `{host}`")]
     NoKnownHosts {
         host: String,
-        /// What ssh-keyscan has to be called with.
+        /// The arguments for ssh-keyscan.
         scan: String,
     },
     #[error("the host key of `{host}` is not in `{}`", .file.display())]
@@ -63,16 +44,16 @@ pub enum FetchErrorKind {
         file: PathBuf,
         line: String,
     },
-    #[error("the host key of `{host}` is not the one in `{}`", .file.display())]
+    #[error("the host key of `{host}` differs from the one in `{}`", .file.display())]
     HostKeyChanged {
         host: String,
         file: PathBuf,
         line: String,
     },
-    #[error("the remote git said: {said}")]
-    Remote { said: String },
-    #[error("failed to read `{}`: {reason}", .path.display())]
-    File { path: PathBuf, reason: String },
+    #[error("the remote git reported: {message}")]
+    Remote { message: String },
+    #[error("the folder `{}` does not exist", .0.display())]
+    NoSuchFolder(PathBuf),
     #[error("`{}` is not a git repository: {reason}", .path.display())]
     NotARepository { path: PathBuf, reason: String },
     #[error("failed to {verb} `{}`: {reason}", .path.display())]
@@ -83,57 +64,59 @@ pub enum FetchErrorKind {
     },
     #[error("the clone `{}` is damaged: {reason}", .path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{0}")]
+    #[error("{}", .0.message())]
     Git(git2::Error),
 }
 
+impl From<NetworkError> for FetchErrorKind {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::NotFound { .. } => Self::NotFound,
+            error => Self::Network(error),
+        }
+    }
+}
+
 impl FetchErrorKind {
+    pub(super) fn clone_failed(verb: &'static str, path: &Path, error: &(dyn Error + 'static)) -> Self {
+        Self::Clone {
+            verb,
+            path: path.to_owned(),
+            reason: reason(error),
+        }
+    }
+
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            // rustls tells these two by their names alone.
-            Self::Tls { reason, .. } if reason.contains("CaUsedAsEndEntity") => Some(
-                "the server's own certificate is marked as an authority's, as `openssl req -x509` makes it by default: make it with `-addext basicConstraints=CA:FALSE`".into(),
-            ),
-            Self::Tls { reason, .. } if reason.contains("InvalidContentType") => {
-                Some("is this the port of http?".into())
-            }
-            Self::Tls { .. } => Some("name the certificate authority of this host in `git.ca_file`".into()),
-            Self::Denied { credential: None, .. } => {
-                Some("configure a credential for this url, or check that the repository is public".into())
-            }
-            Self::Denied { .. } => {
-                Some("check that the credential is valid and may read this repository".into())
-            }
-            Self::NotFound => Some(
-                "check the url; hosts also answer so when a private repository needs a credential".into(),
-            ),
+            Self::Network(error) => error.hint().map(str::to_owned),
+            Self::NotFound => NetworkError::NotFound { status: 404 }.hint().map(str::to_owned),
             Self::NoKnownHosts { scan, .. } => Some(format!(
-                "give the credential for this url a `known_hosts_file`, as `ssh-keyscan {scan}` prints it"
+                "set `known_hosts_file` of the credential for this url to a file with the output of `ssh-keyscan {scan}`"
             )),
             Self::HostKeyUnknown { line, .. } => {
                 Some(format!("if this key is the right one, add the line: {line}"))
             }
             Self::HostKeyChanged { line, .. } => Some(format!(
-                "somebody may be listening in; if the host's key was renewed, replace its line by: {line}"
+                "this may be an attack; if the host's key was renewed, replace its line by: {line}"
             )),
-            Self::Damaged { .. } => Some("the next fetch makes the clone anew, once a day at most".into()),
-            Self::TooManyRefs { .. } => Some("`limits.refs` in the configuration".into()),
+            Self::Damaged { .. } => Some("the next fetch clones again, at most once a day".into()),
+            Self::TooManyRefs { .. } => Some("raise `limits.refs` in the configuration".into()),
             _ => None,
         }
     }
 }
 
-fn hint_line(cause: &FetchErrorKind) -> String {
-    cause
-        .hint()
-        .map(|hint| format!("\nhint: {hint}"))
-        .unwrap_or_default()
+/// The text of an error without the classes and codes that libgit2 and the standard library append.
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref::<git2::Error>() {
+        Some(error) => error.message().to_owned(),
+        None => without_os_code(&error.to_string()),
+    }
 }
 
-fn with_credential(prefix: &Option<String>) -> String {
-    match prefix {
-        Some(prefix) => format!("to the credential for `{prefix}`"),
-        None => "without a credential".into(),
-    }
+fn hint_line(kind: &FetchErrorKind) -> String {
+    kind.hint()
+        .map(|hint| format!("\nhint: {hint}"))
+        .unwrap_or_default()
 }

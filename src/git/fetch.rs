@@ -1,7 +1,7 @@
 //! Bringing a clone up to date: list, select, compare, download the difference, set the refs.
 //!
-//! The refs are set last and only after every download succeeded, so a failed fetch changes nothing that a reader
-//! sees. Nothing is asked for that is there already: libgit2 would download a shallow tag again each time.
+//! The refs are set last and only after every download succeeded, so readers see nothing of a failed fetch. Refs that
+//! the clone already has are not requested: libgit2 would download a shallow tag again each time.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,22 @@ use std::sync::Arc;
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, RemoteConnection};
 
 use super::clone::BareClone;
-use super::clone_dir::{CloneDir, ObjectStorage, failed};
-use super::error::{FetchError, FetchErrorKind};
+use super::clone_dir::{CloneDir, ObjectStorage};
+use super::error::{FetchError, FetchErrorKind, reason};
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::{MissingRef, RefDiff, RefSelection, RefUpdate};
-use super::transport::{RootCertificates, SmartTransport, TransportScope, carrier, prepare_libgit2};
-use super::url::{GitUrl, redacted};
-use super::{Settings, alternates};
+use super::transport::{self, SmartTransport, TransportScope};
+use super::url::{GitUrl, GitUrlError};
+use super::{alternates, libgit2};
+use crate::config::Git;
+use crate::net::{NetworkError, RootCertificates, redacted};
 use crate::util::cancel::CancelFlag;
 
-/// Fetches from remotes with one set of settings. Many threads may use it, each for its own clone.
+/// Fetches from remotes. Many threads may use it, each for its own clone.
 pub struct Fetcher {
-    settings: Settings,
-    trust: RootCertificates,
+    git: Git,
+    max_refs: usize,
+    roots: RootCertificates,
 }
 
 /// What a fetch changed.
@@ -34,13 +37,13 @@ pub struct Fetched {
     /// Refs that the remote no longer has; their objects stay in the clone.
     pub deleted: Vec<Ref>,
     pub unchanged: usize,
-    /// What was wanted and is not there.
+    /// Requested refs that the remote does not have.
     pub missing: Vec<MissingRef>,
     pub received_bytes: u64,
     pub objects: usize,
 }
 
-/// A ref that points elsewhere than at the last fetch.
+/// A ref that has moved since the last fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovedRef {
     pub name: String,
@@ -48,9 +51,9 @@ pub struct MovedRef {
     pub new: ObjectId,
 }
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct FetchProgress {
     pub objects: usize,
     pub total: usize,
     pub bytes: u64,
@@ -61,33 +64,43 @@ struct Fetch<'a> {
     dir: &'a Path,
     select: &'a dyn Fn(&[Ref]) -> RefSelection,
     cancel: &'a CancelFlag,
-    progress: &'a dyn Fn(Progress),
-    most_refs: usize,
+    progress: &'a dyn Fn(FetchProgress),
+    max_refs: usize,
 }
 
 impl Fetcher {
-    pub fn new(settings: Settings) -> Self {
-        prepare_libgit2();
-        let trust = RootCertificates::new(settings.ca_file.clone());
-        Self { settings, trust }
+    /// A fetcher for remotes with at most `max_refs` refs.
+    ///
+    /// # Errors
+    /// A credential's URL cannot be fetched from.
+    pub fn new(git: &Git, max_refs: usize) -> Result<Self, GitUrlError> {
+        libgit2::initialize();
+        for credential in &git.credentials {
+            GitUrl::parse(&credential.url)?;
+        }
+        Ok(Self {
+            git: git.clone(),
+            max_refs,
+            roots: RootCertificates::new(git.ca_file.clone()),
+        })
     }
 
-    /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses, and makes it if
-    /// there is none. Refs that are no longer selected are removed. Blocks.
+    /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses; clones if there is none.
+    /// Refs that are no longer selected are removed. Blocks.
     pub fn fetch(
         &self,
         dir: &Path,
         url: &str,
         select: &dyn Fn(&[Ref]) -> RefSelection,
         cancel: &CancelFlag,
-        progress: &dyn Fn(Progress),
+        progress: &dyn Fn(FetchProgress),
     ) -> Result<Fetched, FetchError> {
         let fetch = Fetch {
             dir,
             select,
             cancel,
             progress,
-            most_refs: self.settings.refs,
+            max_refs: self.max_refs,
         };
         self.run(url, &fetch).map_err(|kind| FetchError {
             url: redacted(url),
@@ -96,9 +109,9 @@ impl Fetcher {
     }
 
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
-        let address = GitUrl::parse(url)?;
-        match (&address, carrier(&address, &self.settings, &self.trust)?) {
-            (_, Some(carrier)) => fetch.remote(&carrier, self.settings.shallow),
+        let url = GitUrl::parse(url)?;
+        match (&url, transport::for_url(&url, &self.git, &self.roots)?) {
+            (_, Some(transport)) => fetch.remote(&transport, self.git.shallow),
             (GitUrl::Local(path), _) => fetch.local(path),
             (_, None) => Err(FetchErrorKind::NotFound),
         }
@@ -107,58 +120,59 @@ impl Fetcher {
 
 impl Fetch<'_> {
     fn local(&self, path: &Path) -> Result<Fetched, FetchErrorKind> {
-        let source = alternates::Source::open(path)?;
+        let source = alternates::SourceRepository::open(path)?;
         let advertised = source.refs()?;
-        let place = CloneDir::open_or_create(self.dir, &ObjectStorage::Alternates(source.objects()?))?;
-        let mut plan = self.plan(&advertised, place.bare())?;
-        let commits = std::mem::take(&mut plan.commits);
-        for step in commits {
-            match place.bare().has_commit(step.id) {
-                true => plan.steps.push(step),
-                false => plan
+        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Alternates(source.objects()?))?;
+        let mut diff = self.diff(&advertised, clone_dir.bare())?;
+        for update in std::mem::take(&mut diff.commits) {
+            match clone_dir.bare().has_commit(update.id) {
+                true => diff.updates.push(update),
+                false => diff
                     .missing
-                    .push(missing(&step, "there is no such commit".into())),
+                    .push(missing(&update, "there is no such commit".into())),
             }
         }
-        finish(place, plan, Progress::default())
+        finish(clone_dir, diff, FetchProgress::default())
     }
 
-    fn remote(&self, carrier: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
-        let place = CloneDir::open_or_create(self.dir, &ObjectStorage::Own)?;
-        let clone = place.bare();
-        // A server that is told of a shallow clone's commits must be told that they are shallow, too.
-        let shallow = clone.repository().is_shallow() || (shallow && place.is_new());
+    fn remote(&self, transport: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
+        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Own)?;
+        let clone = clone_dir.bare();
+        // A shallow clone stays shallow: the server must know that the history of its commits is missing.
+        let shallow = clone.repository().is_shallow() || (shallow && clone_dir.is_new());
         let mut download = Download {
             fetch: self,
-            place: &place,
-            carrier,
+            clone_dir: &clone_dir,
+            transport,
             shallow,
-            received: Progress::default(),
+            received: FetchProgress::default(),
         };
-        let mut plan = download.connected(|download, connection| {
-            let plan = self.plan(&advertised(connection)?, clone)?;
-            if !plan.steps.is_empty() {
-                download.receive(connection, &plan.steps)?;
+        let mut diff = download.with_connection(|download, connection| {
+            let diff = self.diff(&advertised(connection)?, clone)?;
+            if !diff.updates.is_empty() {
+                download.receive(connection, &diff.updates)?;
             }
-            Ok(plan)
+            Ok(diff)
         })?;
-        for step in std::mem::take(&mut plan.commits) {
-            match download.commit(&step)? {
-                Ok(()) => plan.steps.push(step),
-                Err(reason) => plan.missing.push(missing(&step, reason)),
+        for update in std::mem::take(&mut diff.commits) {
+            match download.fetch_commit(&update)? {
+                Ok(()) => diff.updates.push(update),
+                Err(reason) => diff.missing.push(missing(&update, reason)),
             }
         }
         let received = download.received;
-        finish(place, plan, received)
+        finish(clone_dir, diff, received)
     }
 
-    fn plan(&self, advertised: &[Ref], clone: &BareClone) -> Result<RefDiff, FetchErrorKind> {
-        let refs = clone.refs().map_err(|error| failed("read", self.dir, error))?;
+    fn diff(&self, advertised: &[Ref], clone: &BareClone) -> Result<RefDiff, FetchErrorKind> {
+        let refs = clone
+            .refs()
+            .map_err(|error| FetchErrorKind::clone_failed("read", self.dir, &error))?;
         let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
-        if advertised.len() > self.most_refs {
+        if advertised.len() > self.max_refs {
             return Err(FetchErrorKind::TooManyRefs {
                 refs: advertised.len(),
-                most: self.most_refs,
+                limit: self.max_refs,
             });
         }
         Ok(RefDiff::new(advertised, &(self.select)(advertised), &local))
@@ -168,67 +182,67 @@ impl Fetch<'_> {
 /// The downloads of one fetch. They set no ref.
 struct Download<'a> {
     fetch: &'a Fetch<'a>,
-    place: &'a CloneDir,
-    carrier: &'a Arc<dyn SmartTransport>,
+    clone_dir: &'a CloneDir,
+    transport: &'a Arc<dyn SmartTransport>,
     shallow: bool,
-    received: Progress,
+    received: FetchProgress,
 }
 
-/// An error on its way out of libgit2, which may stand for a better one, or one of our own.
-enum Failure {
+/// An error of libgit2, which may stand for a typed one, or an error of our own.
+enum DownloadError {
     Git(git2::Error),
-    Ours(FetchErrorKind),
+    Kind(FetchErrorKind),
 }
 
-impl From<git2::Error> for Failure {
+impl From<git2::Error> for DownloadError {
     fn from(error: git2::Error) -> Self {
         Self::Git(error)
     }
 }
 
-impl From<FetchErrorKind> for Failure {
-    fn from(cause: FetchErrorKind) -> Self {
-        Self::Ours(cause)
+impl From<FetchErrorKind> for DownloadError {
+    fn from(kind: FetchErrorKind) -> Self {
+        Self::Kind(kind)
     }
 }
 
 impl Download<'_> {
     /// Runs `work` on a connection of its own.
-    fn connected<T>(
+    fn with_connection<T>(
         &mut self,
-        work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, DownloadError>,
     ) -> Result<T, FetchErrorKind> {
-        let wire = TransportScope::new(self.carrier.clone(), self.fetch.cancel);
-        let clone = self.place.bare();
+        let scope = TransportScope::new(self.transport.clone(), self.fetch.cancel);
+        let clone = self.clone_dir.bare();
         let result = clone
             .repository()
             .remote_anonymous(TransportScope::URL)
-            .map_err(Failure::Git)
+            .map_err(DownloadError::Git)
             .and_then(|mut remote| {
                 let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
                 work(self, &mut connection)
             });
-        result.map_err(|failure| match failure {
+        result.map_err(|error| match error {
             _ if self.fetch.cancel.is_set() => FetchErrorKind::Cancelled,
-            Failure::Git(error) => match wire.cause(error) {
-                // What comes from the remote may be broken in the same words.
-                FetchErrorKind::Git(error) if is_about_objects(&error) && !clone.is_readable() => {
+            DownloadError::Git(error) => match scope.error_kind(error) {
+                // Damaged data from the remote gives the same errors, so the clone is checked.
+                FetchErrorKind::Git(error) if is_object_error(&error) && !clone.is_readable() => {
                     FetchErrorKind::Damaged {
                         path: self.fetch.dir.to_owned(),
-                        reason: error.to_string(),
+                        reason: reason(&error),
                     }
                 }
-                cause => cause,
+                kind => kind,
             },
-            Failure::Ours(cause) => cause,
+            DownloadError::Kind(kind) => kind,
         })
     }
 
     fn receive(
         &mut self,
         connection: &mut RemoteConnection<'_, '_, '_>,
-        steps: &[RefUpdate],
-    ) -> Result<(), Failure> {
+        updates: &[RefUpdate],
+    ) -> Result<(), DownloadError> {
         let before = self.received;
         let fetch = self.fetch;
         let mut callbacks = RemoteCallbacks::new();
@@ -243,32 +257,32 @@ impl Download<'_> {
         if self.shallow {
             options.depth(1);
         }
-        let specs: Vec<_> = steps.iter().map(RefUpdate::refspec).collect();
+        let specs: Vec<_> = updates.iter().map(RefUpdate::refspec).collect();
         connection.remote().download(&specs, Some(&mut options))?;
         self.received = before.plus(&connection.remote().stats());
         Ok(())
     }
 
-    /// Makes sure that the clone has the commit of `step`, or says why the remote does not give it.
-    fn commit(&mut self, step: &RefUpdate) -> Result<Result<(), String>, FetchErrorKind> {
-        if self.place.bare().has_commit(step.id) {
+    /// Downloads the commit of `update` unless the clone has it; the inner error is the reason why the remote refuses.
+    fn fetch_commit(&mut self, update: &RefUpdate) -> Result<Result<(), String>, FetchErrorKind> {
+        if self.clone_dir.bare().has_commit(update.id) {
             return Ok(Ok(()));
         }
-        let steps = std::slice::from_ref(step);
-        match self.connected(|download, connection| download.receive(connection, steps)) {
-            Ok(()) if self.place.bare().has_commit(step.id) => Ok(Ok(())),
+        let updates = std::slice::from_ref(update);
+        match self.with_connection(|download, connection| download.receive(connection, updates)) {
+            Ok(()) if self.clone_dir.bare().has_commit(update.id) => Ok(Ok(())),
             Ok(()) => Ok(Err("it is not a commit".into())),
             Err(
-                cause @ (FetchErrorKind::Git(_)
+                kind @ (FetchErrorKind::Git(_)
                 | FetchErrorKind::Remote { .. }
-                | FetchErrorKind::Status { .. }),
-            ) => Ok(Err(cause.to_string())),
-            Err(cause) => Err(cause),
+                | FetchErrorKind::Network(NetworkError::Status { .. })),
+            ) => Ok(Err(kind.to_string())),
+            Err(kind) => Err(kind),
         }
     }
 }
 
-impl Progress {
+impl FetchProgress {
     fn plus(self, stats: &git2::Progress<'_>) -> Self {
         Self {
             objects: self.objects + stats.received_objects(),
@@ -278,13 +292,12 @@ impl Progress {
     }
 }
 
-/// Whether an object could not be read.
-fn is_about_objects(error: &git2::Error) -> bool {
+fn is_object_error(error: &git2::Error) -> bool {
     use git2::ErrorClass::{Object, Odb, Zlib};
     matches!(error.class(), Object | Odb | Zlib)
 }
 
-/// The remote's refs, without the peeled `^{}` and other names that are none.
+/// The remote's refs, without peeled ones (`^{}`) and other names that are not refs.
 fn advertised(connection: &RemoteConnection<'_, '_, '_>) -> Result<Vec<Ref>, git2::Error> {
     let valid = |head: &git2::RemoteHead<'_>| {
         let name = head_name(head).filter(|name| git2::Reference::is_valid_name(name))?;
@@ -302,20 +315,20 @@ fn head_name(head: &git2::RemoteHead<'_>) -> Option<String> {
 }
 
 /// Sets the refs: the last step, after which readers see the new state.
-fn finish(place: CloneDir, plan: RefDiff, received: Progress) -> Result<Fetched, FetchErrorKind> {
-    if !plan.is_empty() {
-        set_refs(place.bare(), &plan).map_err(FetchErrorKind::Git)?;
+fn finish(clone_dir: CloneDir, diff: RefDiff, received: FetchProgress) -> Result<Fetched, FetchErrorKind> {
+    if !diff.is_empty() {
+        set_refs(clone_dir.bare(), &diff).map_err(FetchErrorKind::Git)?;
     }
-    place.finish()?;
+    clone_dir.finish()?;
     let mut fetched = Fetched {
-        deleted: plan.deleted,
-        unchanged: plan.unchanged,
-        missing: plan.missing,
+        deleted: diff.deleted,
+        unchanged: diff.unchanged,
+        missing: diff.missing,
         received_bytes: received.bytes,
         objects: received.objects,
         ..Fetched::default()
     };
-    for RefUpdate { name, id, old, .. } in plan.steps {
+    for RefUpdate { name, id, old, .. } in diff.updates {
         match old {
             Some(old) => fetched.moved.push(MovedRef { name, old, new: id }),
             None => fetched.new.push(Ref { name, id }),
@@ -324,21 +337,21 @@ fn finish(place: CloneDir, plan: RefDiff, received: Progress) -> Result<Fetched,
     Ok(fetched)
 }
 
-/// Removes first: a deleted `refs/tags/1` makes room for a new `refs/tags/1/2`.
-fn set_refs(clone: &BareClone, plan: &RefDiff) -> Result<(), git2::Error> {
+/// Removes refs first: a deleted `refs/tags/1` makes room for a new `refs/tags/1/2`.
+fn set_refs(clone: &BareClone, diff: &RefDiff) -> Result<(), git2::Error> {
     let repository = clone.repository();
-    for gone in plan.deleted.iter().chain(&plan.dropped) {
-        repository.find_reference(&gone.name)?.delete()?;
+    for removed in diff.deleted.iter().chain(&diff.dropped) {
+        repository.find_reference(&removed.name)?.delete()?;
     }
-    for step in &plan.steps {
-        repository.reference(&step.name, step.id.to_git()?, true, "fetch")?;
+    for update in &diff.updates {
+        repository.reference(&update.name, update.id.to_git()?, true, "fetch")?;
     }
     Ok(())
 }
 
-fn missing(step: &RefUpdate, reason: String) -> MissingRef {
+fn missing(update: &RefUpdate, reason: String) -> MissingRef {
     MissingRef {
-        wanted: step.source.clone(),
+        requested: update.source.clone(),
         reason,
     }
 }

@@ -1,6 +1,4 @@
-//! Names of things in a git object database: object ids and refs.
-//!
-//! Plain values; nothing outside this stage needs to know git2's types.
+//! Object ids and refs as plain values, so that git2's types stay inside this module.
 
 use std::fmt;
 use std::str::FromStr;

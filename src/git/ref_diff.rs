@@ -1,4 +1,4 @@
-//! What a fetch has to do: advertised refs, wanted refs and local refs in, the difference out. Pure.
+//! Compares advertised, selected and local refs: what a fetch has to change. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,17 +9,17 @@ use super::object_id::{ObjectId, Ref};
 /// The refs that a caller selects among the advertised ones.
 #[derive(Clone, Debug, Default)]
 pub struct RefSelection {
-    /// Full names of advertised refs; they keep their names in the clone.
+    /// Full names of advertised refs, which are also their names in the clone.
     pub refs: Vec<String>,
-    /// Branches, tags (short or full names) or commit hashes; [`super::BareClone::extra_ref`] finds them again.
+    /// Branches, tags (short or full names) or commit hashes, to be read by [`super::BareClone::extra_ref`].
     pub extra_refs: Vec<String>,
 }
 
-/// A wanted ref or commit that the remote does not have, or does not give.
+/// A selected ref or commit that the remote does not have or refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed to find `{wanted}` in the repository: {reason}")]
+#[error("failed to find `{requested}` in the repository: {reason}")]
 pub struct MissingRef {
-    pub wanted: String,
+    pub requested: String,
     pub reason: String,
 }
 
@@ -28,7 +28,7 @@ pub struct MissingRef {
 pub(super) struct RefUpdate {
     /// The local ref.
     pub name: String,
-    /// What to ask the remote for: a ref, or for a commit its hash.
+    /// What to request from the remote: a ref, or the hash of a commit.
     pub source: String,
     pub id: ObjectId,
     pub old: Option<ObjectId>,
@@ -44,83 +44,90 @@ impl RefUpdate {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RefDiff {
     /// New and moved refs.
-    pub steps: Vec<RefUpdate>,
+    pub updates: Vec<RefUpdate>,
     /// RefSelection commits at which no advertised ref points; the clone may have them all the same.
     pub commits: Vec<RefUpdate>,
-    /// Local refs whose remote ref is gone.
+    /// Local refs that the remote no longer has.
     pub deleted: Vec<Ref>,
-    /// Local refs that are no longer wanted.
+    /// Local refs that are no longer selected.
     pub dropped: Vec<Ref>,
     pub unchanged: usize,
     pub missing: Vec<MissingRef>,
 }
 
 impl RefDiff {
-    pub(super) fn new(advertised: &[Ref], wanted: &RefSelection, local: &BTreeMap<String, ObjectId>) -> Self {
+    pub(super) fn new(
+        advertised: &[Ref],
+        selection: &RefSelection,
+        local: &BTreeMap<String, ObjectId>,
+    ) -> Self {
         let remote: HashMap<&str, ObjectId> = advertised.iter().map(|r| (&*r.name, r.id)).collect();
-        let mut plan = Self::default();
+        let mut diff = Self::default();
         let mut targets = BTreeMap::new();
-        for name in &wanted.refs {
+        for name in &selection.refs {
             match remote.get(&**name) {
                 Some(id) => {
                     targets.insert(name.clone(), (name.clone(), *id));
                 }
-                None => plan.miss(name),
+                None => diff.add_missing(name),
             }
         }
-        for extra in &wanted.extra_refs {
+        for extra in &selection.extra_refs {
             match resolve(extra, &remote, advertised) {
                 Some(target) => {
                     targets.insert(extra_ref_name(extra), target);
                 }
-                None => plan.miss(extra),
+                None => diff.add_missing(extra),
             }
         }
         for (name, id) in local.iter().filter(|(name, _)| !targets.contains_key(*name)) {
-            let gone = Ref {
+            let removed = Ref {
                 name: name.clone(),
                 id: *id,
             };
             match resolve(&requested_name(name), &remote, advertised).is_some() {
-                true => plan.dropped.push(gone),
-                false => plan.deleted.push(gone),
+                true => diff.dropped.push(removed),
+                false => diff.deleted.push(removed),
             }
         }
         for (name, (source, id)) in targets {
-            plan.target(RefUpdate {
+            diff.add(RefUpdate {
                 old: local.get(&name).copied(),
                 name,
                 source,
                 id,
             });
         }
-        plan
+        diff
     }
 
-    fn target(&mut self, step: RefUpdate) {
-        if step.old == Some(step.id) {
+    fn add(&mut self, update: RefUpdate) {
+        if update.old == Some(update.id) {
             self.unchanged += 1;
-        } else if step.source.starts_with("refs/") {
-            self.steps.push(step);
+        } else if update.source.starts_with("refs/") {
+            self.updates.push(update);
         } else {
-            self.commits.push(step);
+            self.commits.push(update);
         }
     }
 
-    fn miss(&mut self, wanted: &str) {
+    fn add_missing(&mut self, requested: &str) {
         let reason = "there is no such tag, branch or commit".to_owned();
         self.missing.push(MissingRef {
-            wanted: wanted.to_owned(),
+            requested: requested.to_owned(),
             reason,
         });
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.commits.is_empty() && self.deleted.is_empty() && self.dropped.is_empty()
+        self.updates.is_empty()
+            && self.commits.is_empty()
+            && self.deleted.is_empty()
+            && self.dropped.is_empty()
     }
 }
 
-/// What to ask for and its id. A hash is a commit; else tags come before branches, as in gitrevisions(7).
+/// What to request and its id. A hash is a commit; otherwise tags take precedence over branches, as in gitrevisions(7).
 fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) -> Option<(String, ObjectId)> {
     if let Ok(id) = extra.parse::<ObjectId>() {
         let tip = advertised.iter().find(|r| r.id == id);
@@ -138,18 +145,18 @@ fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) ->
 
 const EXTRA: &str = "refs/mirror/extra/";
 
-/// Everything that has a meaning in a ref name or a path is escaped, so names cannot clash or nest.
+/// Characters with a meaning in a ref name or a path are escaped, so that names cannot clash or nest.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// The local ref of an extra ref.
-pub(super) fn extra_ref_name(wanted: &str) -> String {
-    format!("{EXTRA}{}", utf8_percent_encode(wanted, ESCAPED))
+pub(super) fn extra_ref_name(requested: &str) -> String {
+    format!("{EXTRA}{}", utf8_percent_encode(requested, ESCAPED))
 }
 
-/// What an extra ref was wanted as, by the name of the local ref; any other name as it is.
+/// The name under which an extra ref was requested, from its local name; other names are returned unchanged.
 pub fn requested_name(name: &str) -> String {
     match name.strip_prefix(EXTRA) {
-        Some(wanted) => percent_decode_str(wanted).decode_utf8_lossy().into_owned(),
+        Some(escaped) => percent_decode_str(escaped).decode_utf8_lossy().into_owned(),
         None => name.to_owned(),
     }
 }
@@ -177,7 +184,7 @@ mod tests {
             .collect()
     }
 
-    fn wanted(refs: &[&str], extra: &[&str]) -> RefSelection {
+    fn selection(refs: &[&str], extra: &[&str]) -> RefSelection {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
         RefSelection {
             refs: owned(refs),
@@ -186,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn new_moved_deleted_and_deselected_refs_are_told_apart() {
+    fn new_moved_deleted_and_deselected_refs_are_distinguished() {
         let remote = refs(&[
             ("refs/tags/new", '1'),
             ("refs/tags/moved", '2'),
@@ -199,22 +206,22 @@ mod tests {
             ("refs/tags/no", '4'),
             ("refs/tags/gone", '5'),
         ]);
-        let plan = RefDiff::new(
+        let diff = RefDiff::new(
             &remote,
-            &wanted(&["refs/tags/new", "refs/tags/moved", "refs/tags/same"], &[]),
+            &selection(&["refs/tags/new", "refs/tags/moved", "refs/tags/same"], &[]),
             &have,
         );
-        let steps: Vec<_> = plan.steps.iter().map(|s| (s.refspec(), s.old)).collect();
+        let updates: Vec<_> = diff.updates.iter().map(|s| (s.refspec(), s.old)).collect();
         assert_eq!(
-            steps,
+            updates,
             [
                 ("+refs/tags/moved:refs/tags/moved".to_owned(), Some(id('9'))),
                 ("+refs/tags/new:refs/tags/new".to_owned(), None),
             ]
         );
-        assert_eq!(plan.unchanged, 1);
-        assert_eq!(plan.deleted, refs(&[("refs/tags/gone", '5')]));
-        assert_eq!(plan.dropped, refs(&[("refs/tags/no", '4')]));
+        assert_eq!(diff.unchanged, 1);
+        assert_eq!(diff.deleted, refs(&[("refs/tags/gone", '5')]));
+        assert_eq!(diff.dropped, refs(&[("refs/tags/no", '4')]));
     }
 
     #[test]
@@ -230,12 +237,12 @@ mod tests {
             requested_name(&extra_ref_name("refs/heads/2.4/x")),
             "refs/heads/2.4/x"
         );
-        let asked = wanted(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
-        let plan = RefDiff::new(&remote, &asked, &BTreeMap::new());
-        let specs: Vec<_> = plan
-            .steps
+        let asked = selection(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
+        let diff = RefDiff::new(&remote, &asked, &BTreeMap::new());
+        let specs: Vec<_> = diff
+            .updates
             .iter()
-            .chain(&plan.commits)
+            .chain(&diff.commits)
             .map(RefUpdate::refspec)
             .collect();
         assert_eq!(
@@ -247,26 +254,26 @@ mod tests {
                 format!("+{commit}:refs/mirror/extra/{commit}"),
             ]
         );
-        let missing: Vec<_> = plan.missing.iter().map(|m| &*m.wanted).collect();
+        let missing: Vec<_> = diff.missing.iter().map(|m| &*m.requested).collect();
         assert_eq!(missing, ["nope"]);
     }
 
     #[test]
-    fn an_extra_ref_that_nobody_wants_any_more_is_not_called_deleted() {
+    fn deselected_extra_ref_is_dropped_not_deleted() {
         let commit = id('8').to_string();
         let have = ["main", "refs/heads/1.x", &commit, "gone"].map(extra_ref_name);
         let have: BTreeMap<_, _> = have.into_iter().map(|name| (name, id('1'))).collect();
         let remote = refs(&[("refs/heads/main", '1'), ("refs/heads/1.x", '1')]);
-        let plan = RefDiff::new(&remote, &wanted(&[], &["gone"]), &have);
+        let diff = RefDiff::new(&remote, &selection(&[], &["gone"]), &have);
         let names = |refs: &[Ref]| refs.iter().map(|r| requested_name(&r.name)).collect::<Vec<_>>();
-        assert_eq!(names(&plan.deleted), ["gone"]);
-        assert_eq!(names(&plan.dropped), [&*commit, "main", "refs/heads/1.x"]);
+        assert_eq!(names(&diff.deleted), ["gone"]);
+        assert_eq!(names(&diff.dropped), [&*commit, "main", "refs/heads/1.x"]);
     }
 
     #[test]
-    fn no_difference_is_an_empty_plan() {
+    fn equal_refs_give_an_empty_diff() {
         let list = [("refs/tags/a", '1')];
-        let plan = RefDiff::new(&refs(&list), &wanted(&["refs/tags/a"], &[]), &local(&list));
-        assert!(plan.is_empty());
+        let diff = RefDiff::new(&refs(&list), &selection(&["refs/tags/a"], &[]), &local(&list));
+        assert!(diff.is_empty());
     }
 }

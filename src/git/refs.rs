@@ -1,8 +1,8 @@
-//! All refs of a repository on the file system, or an error.
+//! Lists all refs of a repository on the file system, or fails.
 //!
-//! libgit2 takes a folder that cannot be listed for an empty one, and a file of packed refs that cannot be looked at for
-//! none; refs that seem gone then look like deleted tags. So what is there is read here too, after libgit2, and must be
-//! among its refs; a ref that came in between is there at the second look.
+//! libgit2 treats an unreadable folder of refs as empty and an unreadable `packed-refs` as absent, so that refs look like
+//! deleted tags. The names are therefore read here too, after libgit2, which must have listed each of them. A ref that is
+//! created in between is listed on the next attempt.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,36 +12,34 @@ use std::path::Path;
 use git2::Repository;
 
 use super::object_id::Ref;
+use crate::net::without_os_code;
 
-/// How often refs that do not agree are listed.
-const LOOKS: usize = 3;
+/// How often the refs are listed when libgit2 lacks some.
+const ATTEMPTS: usize = 3;
 
-/// Why the refs are not known.
+/// Why the refs could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListRefsError {
-    #[error(transparent)]
+    #[error("{}", .0.message())]
     Git(#[from] git2::Error),
-    #[error("failed to read `{}`: {error}", .path.display())]
+    #[error("failed to read `{}`: {}", .path.display(), without_os_code(&.error.to_string()))]
     File {
         path: std::path::PathBuf,
         error: io::Error,
     },
-    #[error("`{0}` cannot be read")]
+    #[error("failed to read the ref `{0}`")]
     Missing(String),
 }
 
 /// The refs in byte order of their names, symbolic ones resolved.
-///
-/// # Errors
-/// A ref that is there and cannot be read, a folder of refs that cannot be listed.
 pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, ListRefsError> {
     let mut missing = String::new();
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         let (refs, names) = listed(repository)?;
-        let mut there = Vec::new();
-        loose(&repository.commondir().join("refs"), "refs", &mut there)?;
-        packed(&repository.commondir().join("packed-refs"), &mut there)?;
-        match there.into_iter().find(|name| !names.contains(name)) {
+        let mut stored = Vec::new();
+        loose(&repository.commondir().join("refs"), "refs", &mut stored)?;
+        packed(&repository.commondir().join("packed-refs"), &mut stored)?;
+        match stored.into_iter().find(|name| !names.contains(name)) {
             None => return Ok(refs),
             Some(name) => missing = name,
         }
@@ -49,7 +47,7 @@ pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, ListRefsError> {
     Err(ListRefsError::Missing(missing))
 }
 
-/// The refs as libgit2 lists them, and the names of all, also of those that name no object.
+/// The refs that libgit2 lists, and all their names, including those of refs without an object.
 fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::Error> {
     let (mut refs, mut names) = (Vec::new(), HashSet::new());
     for reference in repository.references()? {
@@ -59,7 +57,7 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
             continue;
         };
         names.insert(name.to_owned());
-        // A symbolic ref to nothing names no object.
+        // A dangling symbolic ref has no object.
         if let Some(id) = reference.resolve().ok().and_then(|resolved| resolved.target()) {
             refs.push(Ref {
                 name: name.to_owned(),
@@ -71,8 +69,8 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
     Ok((refs, names))
 }
 
-/// The names of the files below a folder of refs, that of the folder put before; git's lock files are none.
-fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), ListRefsError> {
+/// The names of the refs below a folder, without git's lock files.
+fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     let failed = |error| ListRefsError::File {
         path: folder.to_owned(),
         error,
@@ -82,7 +80,7 @@ fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), List
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let name = format!("{above}/{name}");
+        let name = format!("{prefix}/{name}");
         if entry.file_type().map_err(failed)?.is_dir() {
             loose(&entry.path(), &name, found)?;
         } else if git2::Reference::is_valid_name(&name) {
@@ -92,7 +90,7 @@ fn loose(folder: &Path, above: &str, found: &mut Vec<String>) -> Result<(), List
     Ok(())
 }
 
-/// The names in a file of packed refs: `<object> <name>` a line, beside comments (`#`) and peeled tags (`^`).
+/// The names in `packed-refs`: lines of `<object> <name>`, beside comments (`#`) and peeled tags (`^`).
 fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     let text = match fs::read(file) {
         Ok(text) => text,

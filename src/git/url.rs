@@ -1,12 +1,11 @@
-//! Where a source lives: the URLs that git understands, parsed.
-//!
-//! An address that exists names a transport that we speak. Printing one never prints a password.
+//! The URLs that git accepts (git-clone(1), "GIT URLS"), parsed. Printing one never prints a password.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use percent_encoding::percent_decode_str;
 use url::Url;
+
+use crate::net::{path_is_below, percent_decoded, redacted};
 
 /// A parsed source URL.
 #[derive(Clone)]
@@ -26,11 +25,11 @@ pub struct SshUrl {
     /// Without the brackets of an IPv6 literal.
     pub host: String,
     pub port: u16,
-    /// As the remote shell gets it: absolute, or relative to the home directory.
+    /// As passed to the remote shell: absolute, or relative to the home directory.
     pub path: String,
 }
 
-/// Why a text is not the URL of a source.
+/// Why a text is not a URL that can be fetched from.
 #[derive(Debug, thiserror::Error)]
 pub enum GitUrlError {
     #[error("the url is empty")]
@@ -39,19 +38,18 @@ pub enum GitUrlError {
     Url(#[from] url::ParseError),
     #[error("git over `{0}` is not supported, only https, http, ssh and file")]
     Scheme(String),
-    #[error("the url names no {0}")]
+    #[error("the url has no {0}")]
     Missing(&'static str),
-    #[error("the url has a query or a fragment, which git has no use for")]
+    #[error("the url has a query or a fragment, which git does not support")]
     Query,
     #[error("the url names a remote host for a local file")]
     RemoteFile,
-    #[error("it is a path, but not from the root, or the url lacks its scheme")]
+    #[error("expected a url with a scheme, or an absolute path")]
     Relative,
 }
 
 impl GitUrl {
-    /// Parses what git accepts as the URL of a repository (git-clone(1), "GIT URLS"), except for a relative path: a service
-    /// is in no folder that its operator would think of.
+    /// Relative paths are refused: a service's working directory means nothing to its operator.
     pub fn parse(text: &str) -> Result<Self, GitUrlError> {
         if text.is_empty() {
             return Err(GitUrlError::Empty);
@@ -75,22 +73,6 @@ impl GitUrl {
                 .map(Self::Local)
                 .map_err(|()| GitUrlError::RemoteFile),
             other => Err(GitUrlError::Scheme(other.to_owned())),
-        }
-    }
-
-    /// Whether `self` lies below `prefix`: same transport, same host and port, and the path continues at a `/`.
-    pub fn is_below(&self, prefix: &Self) -> bool {
-        match (self, prefix) {
-            (Self::Http(url), Self::Http(prefix)) => {
-                url.origin() == prefix.origin() && path_is_below(url.path(), prefix.path())
-            }
-            (Self::Ssh(url), Self::Ssh(prefix)) => {
-                url.host == prefix.host
-                    && url.port == prefix.port
-                    && (prefix.user.is_none() || prefix.user == url.user)
-                    && path_is_below(&url.path, &prefix.path)
-            }
-            _ => false,
         }
     }
 }
@@ -120,12 +102,21 @@ impl fmt::Debug for GitUrl {
 }
 
 impl SshUrl {
+    /// Whether it is on the same host and port, for the same user if `prefix` has one, and its path continues `prefix`'s
+    /// at a `/`.
+    pub(super) fn is_below(&self, prefix: &Self) -> bool {
+        self.host == prefix.host
+            && self.port == prefix.port
+            && (prefix.user.is_none() || prefix.user == self.user)
+            && path_is_below(&self.path, &prefix.path)
+    }
+
     fn from_url(url: &Url) -> Result<Self, GitUrlError> {
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())
             .ok_or(GitUrlError::Missing("host"))?;
-        let path = decoded(url.path());
+        let path = percent_decoded(url.path());
         // git drops the slash before a home directory: ssh://host/~user/x.git names ~user/x.git.
         let path = if path.starts_with("/~") {
             path[1..].to_owned()
@@ -133,7 +124,7 @@ impl SshUrl {
             path
         };
         Ok(Self {
-            user: Some(decoded(url.username())).filter(|user| !user.is_empty()),
+            user: Some(percent_decoded(url.username())).filter(|user| !user.is_empty()),
             host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(22),
             path,
@@ -159,47 +150,12 @@ fn scp_like(text: &str) -> Option<SshUrl> {
     })
 }
 
-fn path_is_below(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_matches('/');
-    let Some(rest) = path.trim_start_matches('/').strip_prefix(prefix) else {
-        return false;
-    };
-    prefix.is_empty() || rest.is_empty() || rest.starts_with('/')
-}
-
-pub(super) fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-/// `url` fit for a log: the user and password before `@` are replaced (a token is often given as the user),
-/// and so is a query. The user of an ssh URL is no secret, its password is. Works on what does not parse, too.
-pub fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let (rest, query) = match rest.find(['?', '#']) {
-        Some(at) => (&rest[..at], "?***"),
-        None => (rest, ""),
-    };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let authority = match authority.rsplit_once('@') {
-        Some((user, host)) if scheme.contains("ssh") => match user.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{host}"),
-            None => authority.to_owned(),
-        },
-        Some((_, host)) => format!("***@{host}"),
-        None => authority.to_owned(),
-    };
-    format!("{scheme}://{authority}{path}{query}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ssh_urls_and_scp_like_ones_name_the_same_place() {
+    fn ssh_and_scp_like_urls_are_ssh() {
         for (text, user, host, port, path) in [
             (
                 "git@github.com:mage-os/x.git",
@@ -241,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn what_we_cannot_fetch_is_refused_by_name() {
+    fn unsupported_urls_are_refused_with_the_reason() {
         for (text, says) in [
             ("git://host/x.git", "git over `git` is not supported"),
             ("https://host/x.git?token=1", "query"),
             ("file://server/x.git", "remote host"),
             ("https://", "does not parse"),
             ("", "empty"),
-            ("./a:b", "not from the root"),
-            ("github.com/a/b", "lacks its scheme"),
+            ("./a:b", "an absolute path"),
+            ("github.com/a/b", "a url with a scheme"),
         ] {
             let error = GitUrl::parse(text).expect_err(text).to_string();
             assert!(error.contains(says), "{text}: {error}");
@@ -257,43 +213,24 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_never_printed() {
-        for (text, shown) in [
-            ("https://joe:s3cret@host/x.git", "https://***@host/x.git"),
-            ("https://s3cret@host/x.git", "https://***@host/x.git"),
-            (
-                "https://joe:s3@cret@host:80:90/x.git",
-                "https://***@host:80:90/x.git",
-            ),
-            ("https://host/x.git?token=s3cret", "https://host/x.git?***"),
-            ("ssh://git:s3cret@host/x.git", "ssh://git:***@host/x.git"),
-            ("ssh://git@host/x.git", "ssh://git@host/x.git"),
-            ("git@host:x.git", "git@host:x.git"),
-        ] {
-            assert_eq!(redacted(text), shown);
-        }
-        let address = GitUrl::parse("https://joe:s3cret@host/x.git").expect("parses");
+    fn printing_a_url_hides_its_password() {
+        let url = GitUrl::parse("https://joe:s3cret@host/x.git").expect("parses");
         assert_eq!(
-            format!("{address} {address:?}"),
+            format!("{url} {url:?}"),
             "https://***@host/x.git https://***@host/x.git"
         );
     }
 
     #[test]
-    fn a_prefix_ends_at_a_boundary() {
-        let below = |url: &str, prefix: &str| {
-            GitUrl::parse(url)
-                .expect(url)
-                .is_below(&GitUrl::parse(prefix).expect(prefix))
+    fn ssh_prefix_ends_at_a_path_boundary() {
+        let parse = |text| match GitUrl::parse(text) {
+            Ok(GitUrl::Ssh(url)) => url,
+            other => panic!("{text}: {other:?}"),
         };
-        assert!(below("https://host/org/x.git", "https://host"));
-        assert!(below("https://host:443/org/x.git", "https://host/org/"));
-        assert!(below("git@host:org/x.git", "ssh://host/org"));
-        assert!(below("git@host:org/x.git", "git@host:org"));
-        assert!(!below("https://host.evil/org/x.git", "https://host"));
-        assert!(!below("https://host:8443/org/x.git", "https://host"));
-        assert!(!below("http://host/org/x.git", "https://host"));
-        assert!(!below("https://host/organ/x.git", "https://host/org"));
-        assert!(!below("joe@host:org/x.git", "git@host:org"));
+        let is_below = |url, prefix| parse(url).is_below(&parse(prefix));
+        assert!(is_below("git@host:org/x.git", "ssh://host/org"));
+        assert!(is_below("git@host:org/x.git", "git@host:org"));
+        assert!(!is_below("git@host:organ/x.git", "git@host:org"));
+        assert!(!is_below("joe@host:org/x.git", "git@host:org"));
     }
 }

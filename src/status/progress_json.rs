@@ -89,9 +89,9 @@ mod tests {
     #[test]
     fn events_add_up() {
         let mut progress = RunningCycle::new(Timestamp::UNIX_EPOCH);
-        let received = |bytes| git::Progress {
+        let received = |bytes| git::FetchProgress {
             bytes,
-            ..git::Progress::default()
+            ..git::FetchProgress::default()
         };
         for event in [
             ProgressEvent::Started { clones: 2 },

@@ -3,31 +3,36 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, RefSelection, Settings};
+use mirror::config::Git;
+use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, RefSelection};
 use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
 /// A place for one clone, and the settings to fetch it with.
 pub struct LocalClone {
     pub dir: TempDir,
-    pub settings: Settings,
+    pub git: Git,
 }
 
 impl LocalClone {
     pub fn new() -> Self {
-        let settings = Settings {
+        let git = Git {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(20),
-            ..Settings::default()
+            ..Git::default()
         };
         Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
-            settings,
+            git,
         }
     }
 
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("clone.git")
+    }
+
+    pub fn fetcher(&self) -> Fetcher {
+        Fetcher::new(&self.git, 100_000).expect("a fetcher")
     }
 
     /// Fetches all tags.
@@ -40,7 +45,8 @@ impl LocalClone {
         url: &str,
         select: &dyn Fn(&[Ref]) -> RefSelection,
     ) -> Result<Fetched, FetchError> {
-        Fetcher::new(self.settings.clone()).fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
+        self.fetcher()
+            .fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
     }
 
     pub fn fails(&self, url: &str) -> FetchError {

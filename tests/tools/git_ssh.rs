@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
-use mirror::config::Secret;
-use mirror::git::{Credential, FetchErrorKind};
+use mirror::config::{Credential, Secret};
+use mirror::git::FetchErrorKind;
+use mirror::net::NetworkError;
 
 use crate::support::git::BareRepository;
 use crate::support::local_clone::{LocalClone, names, unmixed};
@@ -19,10 +20,13 @@ fn setup() -> Setup {
     let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let server = Sshd::start();
     let mut local = LocalClone::new();
-    let mut credential = Credential::new(&server.url("/".as_ref())).expect("a url");
-    credential.private_key_file = Some(server.file("client"));
-    credential.known_hosts_file = Some(server.file("known_hosts"));
-    local.settings.credentials = vec![credential];
+    let credential = Credential {
+        url: server.url("/".as_ref()),
+        private_key: Some(server.file("client")),
+        known_hosts: Some(server.file("known_hosts")),
+        ..Credential::default()
+    };
+    local.git.credentials = vec![credential];
     Setup {
         upstream,
         server,
@@ -40,7 +44,7 @@ impl Setup {
     }
 
     fn credential(&mut self) -> &mut Credential {
-        &mut self.local.settings.credentials[0]
+        &mut self.local.git.credentials[0]
     }
 }
 
@@ -64,7 +68,7 @@ fn a_key_logs_in_and_tags_come_shallow() {
 #[test]
 fn a_full_clone_works_too() {
     let mut s = setup();
-    s.local.settings.shallow = false;
+    s.local.git.shallow = false;
     s.local.fetch(&s.url()).expect("a fetch");
     s.upstream.release("1.2");
     s.local.fetch(&s.url()).expect("a fetch");
@@ -76,13 +80,13 @@ fn a_locked_rsa_key_needs_its_passphrase() {
     let mut s = setup();
     s.server.key("locked", "rsa", "open sesame");
     s.server.authorize("locked");
-    s.credential().private_key_file = Some(s.server.file("locked"));
+    s.credential().private_key = Some(s.server.file("locked"));
     let text = s.cause().to_string();
     assert!(text.contains("needs a passphrase"), "{text}");
     s.credential().passphrase = Some(Secret::File(s.server.write("passphrase", "sesame\n")));
     let text = s.cause().to_string();
     assert!(
-        text.contains("is the passphrase the right one?") && !text.contains("sesame"),
+        text.contains("is the passphrase correct?") && !text.contains("sesame"),
         "{text}"
     );
     s.server.write("passphrase", "open sesame\n");
@@ -92,16 +96,16 @@ fn a_locked_rsa_key_needs_its_passphrase() {
 #[test]
 fn a_stranger_is_refused() {
     let mut s = setup();
-    s.credential().private_key_file = Some(s.server.file("stranger"));
+    s.credential().private_key = Some(s.server.file("stranger"));
     s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
     let error = s.local.fails(&s.url());
     assert!(
         matches!(
             error.kind,
-            FetchErrorKind::Denied {
+            FetchErrorKind::Network(NetworkError::Denied {
                 credential: Some(_),
                 ..
-            }
+            })
         ),
         "{error:?}"
     );
@@ -141,13 +145,16 @@ fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
 #[test]
 fn known_hosts_must_be_configured_and_readable() {
     let mut s = setup();
-    s.credential().known_hosts_file = Some("/no/such/file".into());
-    assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
-    s.credential().known_hosts_file = None;
+    s.credential().known_hosts = Some("/no/such/file".into());
+    assert!(matches!(
+        s.cause(),
+        FetchErrorKind::Network(NetworkError::File { .. })
+    ));
+    s.credential().known_hosts = None;
     let error = s.local.fails(&s.url());
     assert!(matches!(error.kind, FetchErrorKind::NoKnownHosts { .. }));
     assert!(error.to_string().contains("`ssh-keyscan -p "), "{error}");
-    s.local.settings.credentials.clear();
+    s.local.git.credentials.clear();
     assert!(matches!(s.cause(), FetchErrorKind::NoKnownHosts { .. }));
 }
 
@@ -169,12 +176,20 @@ fn a_server_that_is_not_there_or_silent_is_named() {
     let mut s = setup();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
-    let mut anywhere = Credential::new(&format!("ssh://{address}/")).expect("a url");
-    anywhere.known_hosts_file = Some(s.server.file("known_hosts"));
-    s.local.settings.credentials.push(anywhere);
-    s.local.settings.timeout = std::time::Duration::from_millis(300);
+    s.local.git.credentials.push(Credential {
+        url: format!("ssh://{address}/"),
+        known_hosts: Some(s.server.file("known_hosts")),
+        ..Credential::default()
+    });
+    s.local.git.timeout = std::time::Duration::from_millis(300);
     let url = format!("ssh://git@{address}/x.git");
-    assert!(matches!(s.local.cause(&url), FetchErrorKind::Timeout { .. }));
+    assert!(matches!(
+        s.local.cause(&url),
+        FetchErrorKind::Network(NetworkError::Timeout { .. })
+    ));
     drop(silent);
-    assert!(matches!(s.local.cause(&url), FetchErrorKind::Unreachable { .. }));
+    assert!(matches!(
+        s.local.cause(&url),
+        FetchErrorKind::Network(NetworkError::Unreachable { .. })
+    ));
 }

@@ -1,9 +1,8 @@
-//! Whether an ssh server is the one that it should be: its key against a known_hosts file.
+//! Checks the host key of an ssh server against a known_hosts file.
 //!
-//! Lines of certificate authorities (`@cert-authority`) are not understood, so no certificate is asked for.
+//! `@cert-authority` lines are not supported, so no host certificate is accepted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::Preferred;
 use russh::client::Handler;
@@ -12,8 +11,10 @@ use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
 
 use super::super::error::FetchErrorKind;
 use super::super::url::SshUrl;
+use super::smart_transport::ErrorSlot;
+use crate::net::NetworkError;
 
-/// The keys by which one host is known.
+/// The known keys of one host.
 #[derive(Clone)]
 pub(super) struct KnownHosts {
     file: PathBuf,
@@ -23,15 +24,12 @@ pub(super) struct KnownHosts {
 }
 
 impl KnownHosts {
-    pub(super) fn read(file: &Path, address: &SshUrl) -> Result<Self, FetchErrorKind> {
-        let SshUrl { host, port, .. } = address;
-        let unreadable = |reason: String| FetchErrorKind::File {
-            path: file.to_owned(),
-            reason,
-        };
-        // russh takes a file that it cannot open for an empty one.
-        std::fs::File::open(file).map_err(|error| unreadable(error.to_string()))?;
-        let keys = known_host_keys_path(host, *port, file).map_err(|error| unreadable(error.to_string()))?;
+    pub(super) fn read(file: &Path, url: &SshUrl) -> Result<Self, NetworkError> {
+        let SshUrl { host, port, .. } = url;
+        // russh treats a file that it cannot open as an empty one.
+        std::fs::File::open(file).map_err(|error| NetworkError::file(file, &error))?;
+        let keys =
+            known_host_keys_path(host, *port, file).map_err(|error| NetworkError::file(file, &error))?;
         Ok(Self {
             file: file.to_owned(),
             host: host.clone(),
@@ -40,7 +38,7 @@ impl KnownHosts {
         })
     }
 
-    /// Host key algorithms with those of the known keys first, so that the server shows the key that we know.
+    /// Host key algorithms, those of the known keys first, so that the server presents a key that we know.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let is_known = |algorithm: &Algorithm| {
             let mut known = self.keys.iter().map(PublicKey::algorithm);
@@ -66,24 +64,21 @@ impl KnownHosts {
     }
 }
 
-/// Lets the known keys pass and remembers why it refused another.
+/// Accepts known keys and remembers why it refused another.
 #[derive(Clone)]
 pub(super) struct HostKeyCheck {
     known: KnownHosts,
-    refused: Arc<Mutex<Option<FetchErrorKind>>>,
+    refusal: ErrorSlot,
 }
 
 impl HostKeyCheck {
     pub(super) fn new(known: KnownHosts) -> Self {
-        Self {
-            known,
-            refused: Arc::default(),
-        }
+        let refusal = ErrorSlot::default();
+        Self { known, refusal }
     }
 
-    /// Why the key was refused, if it was.
-    pub(super) fn refused(&self) -> Option<FetchErrorKind> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take_refusal(&self) -> Option<FetchErrorKind> {
+        self.refusal.take()
     }
 }
 
@@ -94,16 +89,11 @@ impl Handler for HostKeyCheck {
         let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
             return Ok(false);
         };
-        if self
-            .known
-            .keys
-            .iter()
-            .any(|known| known.key_data() == key.key_data())
-        {
+        let mut known = self.known.keys.iter();
+        if known.any(|known| known.key_data() == key.key_data()) {
             return Ok(true);
         }
-        let refusal = self.known.refusal(key)?;
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        self.refusal.set(self.known.refusal(key)?);
         Ok(false)
     }
 }

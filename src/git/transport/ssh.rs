@@ -1,7 +1,7 @@
 //! git's smart protocol over ssh: one `git-upload-pack` on the remote, its input and output as one stream.
 //!
-//! The host key must be in a known_hosts file; there is no trust on first use, because nobody watches the first
-//! use. russh is asynchronous: each connection drives it on a small runtime of its own, inside blocking calls.
+//! The host key must be in a known_hosts file: nobody watches the first connection, so there is no trust on first use.
+//! russh is asynchronous; each connection drives it on a small runtime of its own, inside blocking calls.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -17,33 +17,36 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::super::credential::{Credential, Secret, matching};
 use super::super::error::FetchErrorKind;
 use super::super::url::{GitUrl, SshUrl};
 use super::known_hosts::{HostKeyCheck, KnownHosts};
-use super::{Settings, SmartTransport, Stream};
+use super::smart_transport::{RemoteStream, SmartTransport};
+use crate::config::{Credential, Git};
+use crate::net::{NetworkError, find_credential, read_secret, redacted};
 
-/// What one `read` may leave unread before the server has to wait: packs come in large pieces.
+/// How much the server may send before we read it: packs arrive in large pieces.
 const WINDOW: u32 = 16 << 20;
 
-/// How much of the remote's error output is kept.
-const MAX_SAID: usize = 2000;
+/// How much of the remote's standard error is kept.
+const MAX_STDERR: usize = 2000;
 
-/// The smart protocol of one repository behind ssh.
-pub(in super::super) struct Ssh {
-    address: SshUrl,
+/// The smart protocol of one ssh repository.
+pub(super) struct SshTransport {
+    url: SshUrl,
     credential: Option<Credential>,
     connect_timeout: Duration,
     timeout: Duration,
 }
 
-impl Ssh {
-    pub(super) fn new(address: &SshUrl, settings: &Settings) -> Self {
+impl SshTransport {
+    pub(super) fn new(url: &SshUrl, git: &Git) -> Self {
+        let covers =
+            |prefix: &str| matches!(GitUrl::parse(prefix), Ok(GitUrl::Ssh(prefix)) if url.is_below(&prefix));
         Self {
-            address: address.clone(),
-            credential: matching(&settings.credentials, &GitUrl::Ssh(address.clone())).cloned(),
-            connect_timeout: settings.connect_timeout,
-            timeout: settings.timeout,
+            url: url.clone(),
+            credential: find_credential(&git.credentials, covers).cloned(),
+            connect_timeout: git.connect_timeout,
+            timeout: git.timeout,
         }
     }
 
@@ -58,27 +61,21 @@ impl Ssh {
         Ok((session, channel))
     }
 
-    async fn tcp(&self) -> Result<TcpStream, FetchErrorKind> {
-        let unreachable = |error: std::io::Error| FetchErrorKind::Unreachable {
-            host: self.host(),
-            reason: error.to_string(),
-        };
-        let stream = TcpStream::connect((&*self.address.host, self.address.port))
-            .await
-            .map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        Ok(stream)
+    async fn tcp(&self) -> Result<TcpStream, NetworkError> {
+        let stream = TcpStream::connect((&*self.url.host, self.url.port)).await;
+        let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        stream.map_err(|error| NetworkError::unreachable(self.host(), &error))
     }
 
     fn known_hosts(&self) -> Result<KnownHosts, FetchErrorKind> {
         let credential = self.credential.as_ref();
-        match credential.and_then(|credential| credential.known_hosts_file.as_deref()) {
-            Some(file) => KnownHosts::read(file, &self.address),
+        match credential.and_then(|credential| credential.known_hosts.as_deref()) {
+            Some(file) => Ok(KnownHosts::read(file, &self.url)?),
             None => Err(FetchErrorKind::NoKnownHosts {
                 host: self.host(),
-                scan: match self.address.port {
-                    22 => self.address.host.clone(),
-                    port => format!("-p {port} {}", self.address.host),
+                scan: match self.url.port {
+                    22 => self.url.host.clone(),
+                    port => format!("-p {port} {}", self.url.host),
                 },
             }),
         }
@@ -99,124 +96,112 @@ impl Ssh {
             ..client::Config::default()
         };
         let check = HostKeyCheck::new(known);
-        let connected = client::connect_stream(Arc::new(config), stream, check.clone()).await;
-        connected.map_err(|error| check.refused().unwrap_or_else(|| self.interrupted(&error)))
+        let session = client::connect_stream(Arc::new(config), stream, check.clone()).await;
+        session.map_err(|error| {
+            check
+                .take_refusal()
+                .unwrap_or_else(|| self.interrupted(&error).into())
+        })
     }
 
-    async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), FetchErrorKind> {
+    async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), NetworkError> {
         let Some(credential) = &self.credential else {
-            return Err(self.denied("nothing to log in with"));
+            return Err(self.denied("no credential"));
         };
-        let user = match (&self.address.user, credential.username()?) {
+        let user = match (&self.url.user, read_secret(credential.username.as_ref())?) {
             (Some(user), _) => user.clone(),
             (None, Some(user)) => user,
             (None, None) => "git".to_owned(),
         };
-        if let Some(file) = &credential.private_key_file {
-            let key = private_key(file, credential.passphrase()?.as_ref())?;
-            let hash = if key.algorithm().is_rsa() {
-                self.rsa_hash(session).await?
-            } else {
-                None
+        if let Some(file) = &credential.private_key {
+            let passphrase = read_secret(credential.passphrase.as_ref())?;
+            let key = private_key(file, passphrase.as_deref())?;
+            let hash = match key.algorithm().is_rsa() {
+                true => self.rsa_hash(session).await?,
+                false => None,
             };
             let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-            if self.accepted(session.authenticate_publickey(&user, key).await)? {
+            if self.is_accepted(session.authenticate_publickey(&user, key).await)? {
                 return Ok(());
             }
         }
-        if let Some(password) = credential.password()?
-            && self.accepted(session.authenticate_password(&user, password.expose()).await)?
+        if let Some(password) = read_secret(credential.password.as_ref())?
+            && self.is_accepted(session.authenticate_password(&user, password).await)?
         {
             return Ok(());
         }
         Err(self.denied(&format!("as user `{user}`")))
     }
 
-    /// RSA keys sign with the hash that the server asks for; SHA-1 only if it knows no other.
-    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, FetchErrorKind> {
-        let best = session
-            .best_supported_rsa_hash()
-            .await
-            .map_err(|error| self.interrupted(&error))?;
+    /// The hash that the server prefers for RSA signatures; SHA-1 only if it supports no other.
+    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, NetworkError> {
+        let best = session.best_supported_rsa_hash().await;
+        let best = best.map_err(|error| self.interrupted(&error))?;
         Ok(best.unwrap_or(Some(HashAlg::Sha512)))
     }
 
-    async fn start_git(
-        &self,
-        session: &Handle<HostKeyCheck>,
-    ) -> Result<Channel<client::Msg>, FetchErrorKind> {
-        let channel = session
-            .channel_open_session()
-            .await
-            .map_err(|error| self.interrupted(&error))?;
-        let command = format!("git-upload-pack {}", quoted(&self.address.path));
-        channel
-            .exec(true, command)
-            .await
-            .map_err(|error| self.interrupted(&error))?;
-        Ok(channel)
+    async fn start_git(&self, session: &Handle<HostKeyCheck>) -> Result<Channel<client::Msg>, NetworkError> {
+        let command = format!("git-upload-pack {}", shell_quoted(&self.url.path));
+        let start = async {
+            let channel = session.channel_open_session().await?;
+            channel.exec(true, command).await?;
+            Ok(channel)
+        };
+        start.await.map_err(|error| self.interrupted(&error))
     }
 
-    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, FetchErrorKind> {
-        timeout(limit, work).await.map_err(|_| FetchErrorKind::Timeout {
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, NetworkError> {
+        timeout(limit, work).await.map_err(|_| NetworkError::Timeout {
             host: self.host(),
             after: limit,
         })
     }
 
-    fn accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, FetchErrorKind> {
+    fn is_accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, NetworkError> {
         match result {
             Ok(result) => Ok(result.success()),
-            // Servers hang up after too many attempts.
+            // Servers disconnect after too many attempts.
             Err(russh::Error::Disconnect | russh::Error::HUP | russh::Error::RecvError) => Ok(false),
             Err(error) => Err(self.interrupted(&error)),
         }
     }
 
-    fn denied(&self, reason: &str) -> FetchErrorKind {
-        let credential = self
-            .credential
-            .as_ref()
-            .map(|credential| credential.prefix().to_owned());
-        FetchErrorKind::Denied {
+    fn denied(&self, reason: &str) -> NetworkError {
+        let credential = self.credential.as_ref();
+        NetworkError::Denied {
             host: self.host(),
             reason: reason.to_owned(),
-            credential,
+            credential: credential.map(|credential| redacted(&credential.url)),
         }
     }
 
-    fn interrupted(&self, error: &russh::Error) -> FetchErrorKind {
-        FetchErrorKind::Interrupted {
-            host: self.host(),
-            reason: error.to_string(),
-        }
+    fn interrupted(&self, error: &russh::Error) -> NetworkError {
+        NetworkError::interrupted(self.host(), error)
     }
 }
 
-impl SmartTransport for Ssh {
-    fn stateless(&self) -> bool {
+impl SmartTransport for SshTransport {
+    fn is_stateless(&self) -> bool {
         false
     }
 
     fn host(&self) -> String {
-        host_and_port(&self.address.host, self.address.port)
+        match self.url.port {
+            22 => self.url.host.clone(),
+            port => format!("{}:{port}", self.url.host),
+        }
     }
 
-    fn open(&self, _: Service) -> Result<Box<dyn Stream>, FetchErrorKind> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| FetchErrorKind::Unreachable {
-                host: self.host(),
-                reason: error.to_string(),
-            })?;
+    fn open(&self, _: Service) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| NetworkError::unreachable(self.host(), &error))?;
         let (session, channel) = runtime.block_on(self.connect())?;
         Ok(Box::new(SshStream {
             host: self.host(),
             timeout: self.timeout,
             unread: Bytes::new(),
-            said: Vec::new(),
-            failed: false,
+            stderr: Vec::new(),
+            has_failed: false,
             channel,
             _session: session,
             runtime,
@@ -229,9 +214,8 @@ struct SshStream {
     host: String,
     timeout: Duration,
     unread: Bytes,
-    /// What the remote wrote to its error output.
-    said: Vec<u8>,
-    failed: bool,
+    stderr: Vec<u8>,
+    has_failed: bool,
     channel: Channel<client::Msg>,
     _session: Handle<HostKeyCheck>,
     /// Last, so that what runs on it is dropped before it.
@@ -239,36 +223,40 @@ struct SshStream {
 }
 
 impl SshStream {
-    /// The next message, or `None` at the end.
-    fn next(&mut self) -> Result<Option<ChannelMsg>, FetchErrorKind> {
-        let wait = async { timeout(self.timeout, self.channel.wait()).await };
-        self.runtime.block_on(wait).map_err(|_| FetchErrorKind::Timeout {
+    fn timed_out(&self) -> NetworkError {
+        NetworkError::Timeout {
             host: self.host.clone(),
             after: self.timeout,
-        })
+        }
+    }
+
+    /// The next message, or `None` at the end.
+    fn next(&mut self) -> Result<Option<ChannelMsg>, NetworkError> {
+        let wait = async { timeout(self.timeout, self.channel.wait()).await };
+        self.runtime.block_on(wait).map_err(|_| self.timed_out())
     }
 
     fn end(&self) -> Result<usize, FetchErrorKind> {
-        let said = String::from_utf8_lossy(&self.said).trim().to_owned();
-        match self.failed {
-            true => Err(FetchErrorKind::Remote { said }),
+        let message = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+        match self.has_failed {
+            true => Err(FetchErrorKind::Remote { message }),
             false => Ok(0),
         }
     }
 }
 
-impl Stream for SshStream {
+impl RemoteStream for SshStream {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
         while self.unread.is_empty() {
             match self.next()? {
                 Some(ChannelMsg::Data { data }) => self.unread = data,
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
-                    let room = MAX_SAID.saturating_sub(self.said.len());
-                    self.said.extend_from_slice(&data[..data.len().min(room)]);
+                    let room = MAX_STDERR.saturating_sub(self.stderr.len());
+                    self.stderr.extend_from_slice(&data[..data.len().min(room)]);
                 }
                 // The exit status comes with or after the end of the output.
-                Some(ChannelMsg::ExitStatus { exit_status }) => self.failed = exit_status != 0,
-                Some(ChannelMsg::ExitSignal { .. } | ChannelMsg::Failure) => self.failed = true,
+                Some(ChannelMsg::ExitStatus { exit_status }) => self.has_failed = exit_status != 0,
+                Some(ChannelMsg::ExitSignal { .. } | ChannelMsg::Failure) => self.has_failed = true,
                 Some(ChannelMsg::Close) | None => return self.end(),
                 Some(_) => {}
             }
@@ -279,56 +267,30 @@ impl Stream for SshStream {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
-        let send = async {
-            timeout(
-                self.timeout,
-                self.channel.data_bytes(Bytes::copy_from_slice(bytes)),
-            )
-            .await
-        };
+        let send = self.channel.data_bytes(Bytes::copy_from_slice(bytes));
+        let send = async { timeout(self.timeout, send).await };
         match self.runtime.block_on(send) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(FetchErrorKind::Interrupted {
-                host: self.host.clone(),
-                reason: error.to_string(),
-            }),
-            Err(_) => Err(FetchErrorKind::Timeout {
-                host: self.host.clone(),
-                after: self.timeout,
-            }),
+            Ok(Err(error)) => Err(NetworkError::interrupted(&*self.host, &error).into()),
+            Err(_) => Err(self.timed_out().into()),
         }
     }
 }
 
-fn private_key(file: &Path, passphrase: Option<&Secret>) -> Result<PrivateKey, FetchErrorKind> {
-    load_secret_key(file, passphrase.map(Secret::expose)).map_err(|error| match error {
+fn private_key(file: &Path, passphrase: Option<&str>) -> Result<PrivateKey, NetworkError> {
+    load_secret_key(file, passphrase).map_err(|error| match error {
         russh::keys::Error::KeyIsEncrypted => {
-            unreadable(file, "the key needs a passphrase (`passphrase_file`)")
+            NetworkError::file(file, &"the key needs a passphrase (`passphrase_file`)")
         }
         error if passphrase.is_some() => {
-            unreadable(file, format!("{error}; is the passphrase the right one?"))
+            NetworkError::file(file, &format!("{error}; is the passphrase correct?"))
         }
-        error => unreadable(file, error),
+        error => NetworkError::file(file, &error),
     })
 }
 
-fn unreadable(file: &Path, reason: impl ToString) -> FetchErrorKind {
-    FetchErrorKind::File {
-        path: file.to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
-fn host_and_port(host: &str, port: u16) -> String {
-    if port == 22 {
-        host.to_owned()
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 /// One word for a POSIX shell, as git quotes the path.
-fn quoted(path: &str) -> String {
+fn shell_quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', r"'\''"))
 }
 
@@ -337,7 +299,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_stays_one_word_in_the_remote_shell() {
-        assert_eq!(quoted("/srv/it's; rm -rf/x.git"), r"'/srv/it'\''s; rm -rf/x.git'");
+    fn path_stays_one_word_in_the_remote_shell() {
+        assert_eq!(
+            shell_quoted("/srv/it's; rm -rf/x.git"),
+            r"'/srv/it'\''s; rm -rf/x.git'"
+        );
     }
 }

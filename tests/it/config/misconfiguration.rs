@@ -44,7 +44,7 @@ fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
         (format!("http://127.0.0.1:{port}/x.git"), "Connection refused"),
         (
             "https://git.example/missing".to_owned(),
-            "is not a git repository",
+            "missing` does not exist",
         ),
     ] {
         fails(&env, &one("bad", &url, ""), message);
@@ -92,7 +92,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
         "mirror.yaml:2:43: serve.tls: failed to read",
         "mirror.yaml:4:87: repositories[0].users: failed to read the users in",
         "git.ca_file: failed to read",
-        "it holds no certificate in PEM format",
+        "it contains no certificate in PEM format",
         "git.credentials[0].username_file: ",
         "u` is empty",
         "git.credentials[0].password_file: failed to read",
@@ -108,7 +108,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
     for (sources, expected) in [
         (
             one("b", "gitea.example/b", ""),
-            "nothing can be fetched from `gitea.example/b`: it is a path, but not from the root",
+            "nothing can be fetched from `gitea.example/b`: expected a url with a scheme, or an absolute path",
         ),
         (
             one("b", "git://git.example/b", ""),
@@ -116,7 +116,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
         ),
         (
             one("b", "https://git.example/b", "") + &one("c", "https://git.example/c", ""),
-            "git/c` is not a git repository",
+            "git/c` does not exist",
         ),
         (
             ["b", "c", "d", "e", "f"]

@@ -76,7 +76,7 @@ fn a_first_cycle_that_can_publish_nothing_says_why() {
             page.contains("Nothing is published yet: the last cycle"),
             "{page}"
         );
-        assert!(page.contains("is not a git repository"), "{page}");
+        assert!(page.contains("modules` does not exist"), "{page}");
         assert!(!page.contains(env.path("git").to_str().unwrap()), "{page}");
     }
     let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mirror::config::Secret;
-use mirror::git::{Credential, FetchErrorKind, Fetcher};
+use mirror::config::{Credential, Secret};
+use mirror::git::FetchErrorKind;
+use mirror::net::NetworkError;
 use mirror::util::cancel::CancelFlag;
 
 use crate::support::certificates::CertificateAuthority;
@@ -54,10 +55,12 @@ fn with_login() -> Behaviour {
 fn credential(local: &LocalClone, prefix: &str, password: &str) -> Credential {
     let file = local.dir.path().join("password");
     std::fs::write(&file, format!("{password}\n")).expect("written");
-    let mut credential = Credential::new(prefix).expect(prefix);
-    credential.username = Some(Secret::Value("joe".into()));
-    credential.password = Some(Secret::File(file));
-    credential
+    Credential {
+        url: prefix.to_owned(),
+        username: Some(Secret::Value("joe".into())),
+        password: Some(Secret::File(file)),
+        ..Credential::default()
+    }
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn a_credential_or_the_url_logs_in() {
     let mut s = setup(with_login());
     let with_userinfo = s.url().replace("http://", "http://joe:s3cret@");
     s.local.fetch(&with_userinfo).expect("a fetch");
-    s.local.settings.credentials = vec![credential(&s.local, &s.server.url(""), "s3cret")];
+    s.local.git.credentials = vec![credential(&s.local, &s.server.url(""), "s3cret")];
     assert_eq!(s.local.fetch(&s.url()).expect("a fetch").unchanged, 2);
 }
 
@@ -75,34 +78,37 @@ fn refused_access_names_the_credential_and_no_secret() {
     let error = s.local.fails(&s.url());
     assert!(matches!(
         error.kind,
-        FetchErrorKind::Denied { credential: None, .. }
+        FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })
     ));
     assert!(error.to_string().contains("without a credential"), "{error}");
 
     let prefix = s.server.url("");
-    s.local.settings.credentials = vec![credential(&s.local, &prefix, "wr0ng")];
+    s.local.git.credentials = vec![credential(&s.local, &prefix, "wr0ng")];
     let error = s.local.fails(&s.url());
-    let text = format!("{error} {error:?} {:?}", s.local.settings);
+    let text = format!("{error} {error:?} {:?}", s.local.git);
     assert!(text.contains(&format!("credential for `{prefix}`")), "{text}");
     assert!(!text.contains("wr0ng"), "{text}");
 
     let error = s.local.fails(&s.url().replace("http://", "http://joe:wr0ng@"));
     assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
 
-    s.local.settings.credentials[0].password = Some(Secret::File("/no/such/file".into()));
-    assert!(matches!(s.cause(), FetchErrorKind::File { .. }));
+    s.local.git.credentials[0].password = Some(Secret::File("/no/such/file".into()));
+    assert!(matches!(
+        s.cause(),
+        FetchErrorKind::Network(NetworkError::File { .. })
+    ));
 }
 
 #[test]
 fn a_credential_is_for_its_own_place_only() {
     let mut s = setup(with_login());
-    s.local.settings.credentials = vec![
+    s.local.git.credentials = vec![
         credential(&s.local, "http://127.0.0.1:1/", "s3cret"),
         credential(&s.local, &s.server.url("other"), "s3cret"),
     ];
     assert!(matches!(
         s.cause(),
-        FetchErrorKind::Denied { credential: None, .. }
+        FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })
     ));
     assert!(
         s.server
@@ -120,7 +126,7 @@ fn redirects_are_followed_but_not_with_the_credential() {
         redirect: Some(s.server.url("").trim_end_matches('/').into()),
         ..Behaviour::default()
     });
-    s.local.settings.credentials = vec![credential(&s.local, &gate.url(""), "s3cret")];
+    s.local.git.credentials = vec![credential(&s.local, &gate.url(""), "s3cret")];
     let url = gate.url("x.git").replace("http://", "http://user:pass@");
     s.local.fetch(&url).expect("a fetch");
     assert_eq!(gate.requests()[0].headers["authorization"], JOE);
@@ -146,7 +152,10 @@ fn a_redirect_in_a_circle_or_out_of_http_ends() {
             redirect: Some(to.into()),
             ..Behaviour::default()
         });
-        assert!(matches!(s.cause(), FetchErrorKind::Redirect { .. }), "{to}");
+        assert!(
+            matches!(s.cause(), FetchErrorKind::Network(NetworkError::Redirect { .. })),
+            "{to}"
+        );
     }
 }
 
@@ -159,33 +168,39 @@ fn a_private_certificate_authority_is_trusted_when_named() {
     let url = format!("https://127.0.0.1:{}/x.git", server.port());
 
     let error = local.fails(&url);
-    assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })),
+        "{error:?}"
+    );
     assert!(
         error.to_string().contains("hint: name the certificate authority"),
         "{error}"
     );
 
-    local.settings.ca_file = Some(authority.ca_file());
+    local.git.ca_file = Some(authority.ca_file());
     local.fetch(&url).expect("a fetch");
     assert_eq!(local.versions(), unmixed(&["1.0"]));
 
-    local.settings.ca_file = Some("/no/such/file.pem".into());
-    assert!(matches!(local.cause(&url), FetchErrorKind::File { .. }));
+    local.git.ca_file = Some("/no/such/file.pem".into());
+    assert!(matches!(
+        local.cause(&url),
+        FetchErrorKind::Network(NetworkError::File { .. })
+    ));
 
     let gate = GitServer::start_tls(upstream.root(), authority.server());
     gate.behave(Behaviour {
         redirect: Some("http://127.0.0.1:1".into()),
         ..Behaviour::default()
     });
-    local.settings.ca_file = Some(authority.ca_file());
+    local.git.ca_file = Some(authority.ca_file());
     let cause = local.cause(&format!("https://localhost:{}/x.git", gate.port()));
     assert!(
         matches!(
             cause,
-            FetchErrorKind::Redirect {
+            FetchErrorKind::Network(NetworkError::Redirect {
                 reason: "it leaves https",
                 ..
-            }
+            })
         ),
         "{cause}"
     );
@@ -196,7 +211,7 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let authority = CertificateAuthority::new();
     let mut local = LocalClone::new();
-    local.settings.ca_file = Some(authority.ca_file());
+    local.git.ca_file = Some(authority.ca_file());
     let own = GitServer::start_tls(upstream.root(), authority.server_with_ca_certificate());
     // What nginx says to a handshake at its port of http.
     let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -210,10 +225,13 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
     });
     for (port, hint) in [
         (own.port(), "basicConstraints=CA:FALSE"),
-        (port, "hint: is this the port of http?"),
+        (port, "hint: does this port speak plain http?"),
     ] {
         let error = local.fails(&format!("https://127.0.0.1:{port}/x.git"));
-        assert!(matches!(error.kind, FetchErrorKind::Tls { .. }), "{error:?}");
+        assert!(
+            matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })),
+            "{error:?}"
+        );
         assert!(error.to_string().contains(hint), "{error}");
     }
 }
@@ -226,11 +244,17 @@ fn a_server_that_is_not_there_is_unreachable() {
         .local_addr()
         .expect("an address");
     let cause = local.cause(&format!("http://{free}/x.git"));
-    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
+    assert!(
+        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
+        "{cause:?}"
+    );
     assert!(cause.to_string().contains("refused"), "{cause}");
     // RFC 2606 reserves the name, so it never resolves.
     let cause = local.cause("http://no-such-host.invalid/x.git");
-    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
+    assert!(
+        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
+        "{cause:?}"
+    );
     assert!(!local.path().exists() && !local.path().with_extension("git.partial").exists());
 }
 
@@ -250,12 +274,18 @@ fn a_missing_repository_and_a_web_page_are_told_apart() {
         status: Some(503),
         ..Behaviour::default()
     });
-    assert!(matches!(s.cause(), FetchErrorKind::Status { status: 503, .. }));
+    assert!(matches!(
+        s.cause(),
+        FetchErrorKind::Network(NetworkError::Status { status: 503, .. })
+    ));
     s.server.behave(Behaviour {
         status: Some(403),
         ..Behaviour::default()
     });
-    assert!(matches!(s.cause(), FetchErrorKind::Denied { .. }));
+    assert!(matches!(
+        s.cause(),
+        FetchErrorKind::Network(NetworkError::Denied { .. })
+    ));
 }
 
 #[test]
@@ -266,10 +296,13 @@ fn a_silent_server_is_given_up() {
             limit,
             ..Behaviour::default()
         });
-        s.local.settings.timeout = Duration::from_millis(300);
+        s.local.git.timeout = Duration::from_millis(300);
         let start = Instant::now();
         let cause = s.cause();
-        assert!(matches!(cause, FetchErrorKind::Timeout { .. }), "{cause:?}");
+        assert!(
+            matches!(cause, FetchErrorKind::Network(NetworkError::Timeout { .. })),
+            "{cause:?}"
+        );
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
@@ -284,7 +317,10 @@ fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
         ..Behaviour::default()
     });
     let cause = s.cause();
-    assert!(matches!(cause, FetchErrorKind::Interrupted { .. }), "{cause:?}");
+    assert!(
+        matches!(cause, FetchErrorKind::Network(NetworkError::Interrupted { .. })),
+        "{cause:?}"
+    );
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
     let temporary = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
     assert_eq!(temporary.count(), 2, "one pack and its index");
@@ -301,7 +337,7 @@ fn a_cancelled_fetch_ends_as_cancelled() {
         cancel.set();
         all_tags(refs)
     };
-    let fetcher = Fetcher::new(s.local.settings.clone());
+    let fetcher = s.local.fetcher();
     let error = fetcher
         .fetch(&s.local.path(), &s.url(), &select, &cancel, &|_| {})
         .expect_err("cancelled");
@@ -313,7 +349,7 @@ fn a_cancelled_fetch_ends_as_cancelled() {
 fn progress_is_told() {
     let s = setup(Behaviour::default());
     let seen = std::cell::Cell::new(None);
-    let fetcher = Fetcher::new(s.local.settings.clone());
+    let fetcher = s.local.fetcher();
     let fetched = fetcher
         .fetch(
             &s.local.path(),
@@ -364,5 +400,8 @@ fn a_proxy_from_the_environment_is_used() {
 #[ignore = "run by a_proxy_from_the_environment_is_used"]
 fn behind_a_proxy() {
     let cause = LocalClone::new().cause("https://git.invalid/x.git");
-    assert!(matches!(cause, FetchErrorKind::Unreachable { .. }), "{cause:?}");
+    assert!(
+        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
+        "{cause:?}"
+    );
 }

@@ -115,12 +115,12 @@ fn a_shallow_clone_grows_by_the_new_tags_only() {
 #[test]
 fn a_full_clone_has_the_history() {
     let mut s = setup(&["1.0", "1.1"]);
-    s.local.settings.shallow = false;
+    s.local.git.shallow = false;
     s.fetch();
     assert!(!s.local.path().join("shallow").exists());
     s.upstream.release("1.2");
     // The clone stays what it began as.
-    s.local.settings.shallow = true;
+    s.local.git.shallow = true;
     s.fetch();
     assert!(!s.local.path().join("shallow").exists());
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1", "1.2"]));
@@ -130,7 +130,7 @@ fn a_full_clone_has_the_history() {
 fn tags_on_trees_and_blobs_disturb_no_download() {
     for shallow in [true, false] {
         let mut s = setup(&["1.0"]);
-        s.local.settings.shallow = shallow;
+        s.local.git.shallow = shallow;
         s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
         s.upstream
             .git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
@@ -230,7 +230,7 @@ fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
 
     let refused = s.fetch_extra(&[&commit, "1.1"]);
     assert_eq!(refused.missing.len(), 1);
-    assert_eq!(refused.missing[0].wanted, commit);
+    assert_eq!(refused.missing[0].requested, commit);
     assert_eq!(refused.new.len(), 1, "the other one is there all the same");
 
     s.upstream
@@ -250,7 +250,7 @@ fn what_is_not_there_is_named_and_stops_nothing() {
         .git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
     let nowhere = "0123456789012345678901234567890123456789";
     let fetched = s.fetch_extra(&["no-such-branch", nowhere, "main"]);
-    let missing: Vec<_> = fetched.missing.iter().map(|m| &*m.wanted).collect();
+    let missing: Vec<_> = fetched.missing.iter().map(|m| &*m.requested).collect();
     assert_eq!(missing, ["no-such-branch", nowhere]);
     assert_eq!(fetched.new.len(), 1);
     let text = fetched.missing[0].to_string();
@@ -357,7 +357,7 @@ fn reads_files(s: &Setup) -> bool {
             Err(error @ ReadError::Object { .. }) => {
                 let said = error.to_string();
                 assert!(
-                    said.ends_with("; the next fetch makes the clone anew, once a day at most"),
+                    said.ends_with("; the next fetch clones again, at most once a day"),
                     "{said}"
                 );
                 false
@@ -395,9 +395,7 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
     };
     assert_eq!(*path, s.local.path());
     assert!(
-        error
-            .to_string()
-            .contains("hint: the next fetch makes the clone anew"),
+        error.to_string().contains("hint: the next fetch clones again"),
         "{error}"
     );
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
@@ -441,7 +439,7 @@ fn a_selected_ref_that_was_not_advertised_is_reported() {
         .local
         .fetch_with(&s.server.url("x.git"), &select)
         .expect("a fetch");
-    assert_eq!(fetched.missing[0].wanted, "refs/tags/9.9");
+    assert_eq!(fetched.missing[0].requested, "refs/tags/9.9");
 }
 
 /// Every file below `dir` with its size and time.

@@ -1,22 +1,23 @@
-//! Which proxy a URL goes through, by the environment variables that curl (and so git) reads.
+//! The proxy for a URL, from the environment variables that curl (and therefore git) reads (curl(1), "ENVIRONMENT").
 //!
-//! `http_proxy` counts in lower case only and `https_proxy` before `HTTPS_PROXY`; `all_proxy` is for both;
-//! `no_proxy` lists hosts and domains that are reached directly, or `*` (curl(1), "ENVIRONMENT").
+//! `http_proxy` is read in lower case only, `https_proxy` before `HTTPS_PROXY`; `all_proxy` applies to both schemes.
+//! `no_proxy` lists hosts and domains that are reached directly, or `*`. ureq's own matcher takes `example.com` for that
+//! one host, while curl includes `git.example.com`.
 
 use ureq::Proxy;
 use url::Url;
 
-use super::super::error::FetchErrorKind;
+use super::error::NetworkError;
 
 /// The proxy for `url`, if the environment names one.
-pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, FetchErrorKind> {
+pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, NetworkError> {
     let Some((variable, value)) = choose(url, |name| std::env::var(name).ok()) else {
         return Ok(None);
     };
-    // The value may hold a password, so the message names the variable only.
+    // The value may contain a password, so the message names the variable only.
     Proxy::new(&value)
         .map(Some)
-        .map_err(|_| FetchErrorKind::Unreachable {
+        .map_err(|_| NetworkError::Unreachable {
             host: url.host_str().unwrap_or_default().to_owned(),
             reason: format!("the proxy in `{variable}` is not a url"),
         })
@@ -60,17 +61,17 @@ mod tests {
 
     fn chosen(url: &str, environment: &[(&str, &str)]) -> Option<String> {
         let url = Url::parse(url).expect(url);
-        let look = |name: &str| {
+        let variable = |name: &str| {
             environment
                 .iter()
                 .find(|(n, _)| *n == name)
                 .map(|(_, v)| (*v).to_owned())
         };
-        choose(&url, look).map(|(_, value)| value)
+        choose(&url, variable).map(|(_, value)| value)
     }
 
     #[test]
-    fn the_scheme_of_the_url_chooses_the_variable() {
+    fn scheme_selects_the_variable() {
         let environment = [("https_proxy", "s"), ("http_proxy", "h"), ("ALL_PROXY", "a")];
         assert_eq!(chosen("https://host/", &environment).as_deref(), Some("s"));
         assert_eq!(chosen("http://host/", &environment).as_deref(), Some("h"));
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn exempt_hosts_are_reached_directly() {
+    fn no_proxy_hosts_are_reached_directly() {
         for (list, host, direct) in [
             ("git.example.com", "git.example.com", true),
             ("example.com", "git.example.com", true),

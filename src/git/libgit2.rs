@@ -1,0 +1,42 @@
+//! libgit2's process-wide options.
+
+use std::sync::Once;
+
+use super::transport::register_transport;
+
+/// How much of the packs libgit2 may keep mapped. Its default is 8 GiB, and mapped pages count against a container's limit.
+const MAPPED_LIMIT: usize = 64 << 20;
+
+/// Sets libgit2's options and registers our transport, once. Everything in this module that opens a repository calls it
+/// first.
+pub(super) fn initialize() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Packs were verified when they were received, and reading blobs takes half the time without it.
+        git2::opts::strict_hash_verification(false);
+        // SAFETY: the options are not synchronised; this runs once, before any other use of libgit2.
+        let result = unsafe {
+            git2::opts::set_mwindow_mapped_limit(MAPPED_LIMIT)
+                // The volume often belongs to another user than the one in the container.
+                .and_then(|()| git2::opts::set_verify_owner_validation(false))
+                .and_then(|()| ignore_machine_configuration())
+                .and_then(|()| register_transport())
+        };
+        if let Err(error) = result {
+            tracing::error!(error = error.message(), "failed to set up libgit2");
+        }
+    });
+}
+
+/// A `url.insteadOf` in a user's `~/.gitconfig` must not change what is mirrored.
+///
+/// # Safety
+/// No other thread may use libgit2 at the same time.
+unsafe fn ignore_machine_configuration() -> Result<(), git2::Error> {
+    use git2::ConfigLevel::{Global, ProgramData, System, XDG};
+    for level in [System, Global, XDG, ProgramData] {
+        // SAFETY: guaranteed by the caller.
+        unsafe { git2::opts::set_search_path(level, "")? };
+    }
+    Ok(())
+}

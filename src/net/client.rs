@@ -1,0 +1,362 @@
+//! One http(s) request: credentials, proxy, time limits, redirects, and a typed error when it fails.
+//!
+//! A credential is sent to the URLs that it is configured for and to no others, whatever a redirect says.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ureq::http::Response;
+use ureq::{Agent, Body, RequestBuilder};
+use url::Url;
+
+use super::credential::{find_credential, path_is_below, read_secret};
+use super::error::NetworkError;
+use super::proxy;
+use super::tls_roots::RootCertificates;
+use super::url::{percent_decoded, redacted};
+use crate::config::{Credential, Git};
+
+/// How requests other than git's identify this program.
+pub const USER_AGENT: &str = concat!("mirror/", env!("CARGO_PKG_VERSION"));
+
+/// A larger file is not metadata of a Composer repository.
+const MAX_DOWNLOAD: u64 = 1 << 30;
+
+const MAX_REDIRECTS: usize = 10;
+
+/// Sends requests to one URL and to where it redirects.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    agent: Agent,
+    credentials: Vec<Credential>,
+    userinfo: Option<UserInfo>,
+    connect_timeout: Duration,
+    timeout: Duration,
+}
+
+/// The user and password in the URL itself; for its origin only.
+#[derive(Clone)]
+struct UserInfo {
+    origin: url::Origin,
+    user: String,
+    password: String,
+}
+
+/// An `Authorization` header and, for messages, the URL prefix that it was configured for.
+struct Authorization {
+    value: String,
+    prefix: String,
+}
+
+/// Downloads a whole file, following redirects; blocks.
+pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
+    let get = || {
+        let roots = RootCertificates::new(git.ca_file.clone());
+        let client = HttpClient::new(url, git, &roots, USER_AGENT)?;
+        let (url, response) = client.get(url)?;
+        let body = response.into_body().into_with_config().limit(MAX_DOWNLOAD);
+        body.read_to_vec()
+            .map_err(|error| client.error(&url, error, true))
+    };
+    get().map_err(|error| {
+        let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
+        let url = redacted(url.as_str());
+        anyhow!("failed to download `{url}`: {error}{}", hint.unwrap_or_default())
+    })
+}
+
+/// Posts JSON to a URL that answers with a 2xx status; blocks. Errors name the host only, since a webhook's URL is a secret.
+pub fn post_json(url: &Url, git: &Git, body: &[u8]) -> Result<(), NetworkError> {
+    let roots = RootCertificates::new(git.ca_file.clone());
+    let client = HttpClient::new(url, git, &roots, USER_AGENT)?;
+    let status = client.post(url, "application/json", body)?.status();
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(NetworkError::Status {
+            host: host(url),
+            status: status.as_u16(),
+        }),
+    }
+}
+
+impl HttpClient {
+    pub(crate) fn new(
+        url: &Url,
+        git: &Git,
+        roots: &RootCertificates,
+        user_agent: &str,
+    ) -> Result<Self, NetworkError> {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(user_agent)
+            .tls_config(roots.tls_config()?)
+            .timeout_resolve(Some(git.connect_timeout))
+            .timeout_connect(Some(git.connect_timeout))
+            .timeout_per_read(Some(git.timeout))
+            .timeout_per_write(Some(git.timeout))
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            userinfo: UserInfo::from_url(url),
+            credentials: git.credentials.clone(),
+            connect_timeout: git.connect_timeout,
+            timeout: git.timeout,
+        })
+    }
+
+    /// Follows redirects; the URL is the one that answered.
+    pub(crate) fn get(&self, url: &Url) -> Result<(Url, Response<Body>), NetworkError> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let authorization = self.authorization(&url)?;
+            let request = self.agent.get(url.as_str()).config();
+            let request = request
+                .proxy(proxy::for_url(&url)?)
+                .build()
+                .header("Accept", "*/*");
+            let result = with_authorization(request, authorization.as_ref()).call();
+            let response = self.check_status(&url, result, authorization)?;
+            match redirect_target(&url, &response)? {
+                Some(target) => url = target,
+                None => return Ok((url, response)),
+            }
+        }
+        Err(NetworkError::Redirect {
+            host: host(&url),
+            to: redacted(url.as_str()),
+            reason: "too many redirects",
+        })
+    }
+
+    pub(crate) fn post(
+        &self,
+        url: &Url,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Response<Body>, NetworkError> {
+        let authorization = self.authorization(url)?;
+        let request = self.agent.post(url.as_str()).config();
+        let request = request.proxy(proxy::for_url(url)?).build();
+        let request = request
+            .header("Content-Type", content_type)
+            .header("Accept", "*/*");
+        let result = with_authorization(request, authorization.as_ref()).send(body);
+        self.check_status(url, result, authorization)
+    }
+
+    fn check_status(
+        &self,
+        url: &Url,
+        result: Result<Response<Body>, ureq::Error>,
+        authorization: Option<Authorization>,
+    ) -> Result<Response<Body>, NetworkError> {
+        let response = result.map_err(|error| self.error(url, error, false))?;
+        match response.status().as_u16() {
+            status @ (401 | 403) => Err(NetworkError::Denied {
+                host: host(url),
+                reason: format!("http status {status}"),
+                credential: authorization.map(|authorization| authorization.prefix),
+            }),
+            status @ (404 | 410) => Err(NetworkError::NotFound { status }),
+            status if status >= 400 => Err(NetworkError::Status {
+                host: host(url),
+                status,
+            }),
+            _ => Ok(response),
+        }
+    }
+
+    /// A configured credential before the user and password in the URL.
+    fn authorization(&self, url: &Url) -> Result<Option<Authorization>, NetworkError> {
+        let userinfo = self.userinfo.as_ref();
+        let userinfo = userinfo.filter(|userinfo| userinfo.origin == url.origin());
+        let covers = |prefix: &str| {
+            Url::parse(prefix).is_ok_and(|prefix| {
+                prefix.origin() == url.origin() && path_is_below(url.path(), prefix.path())
+            })
+        };
+        if let Some(credential) = find_credential(&self.credentials, covers)
+            && let Some(password) = read_secret(credential.password.as_ref())?
+        {
+            let user = read_secret(credential.username.as_ref())?
+                .or_else(|| userinfo.map(|userinfo| userinfo.user.clone()));
+            // Hosts that take a token as the password require a user name, but accept any.
+            let user = user.unwrap_or_else(|| "git".to_owned());
+            return Ok(Some(Authorization::basic(
+                &user,
+                &password,
+                redacted(&credential.url),
+            )));
+        }
+        let from_url = |userinfo: &UserInfo| {
+            let prefix = format!("{}://***@", url.scheme());
+            Authorization::basic(&userinfo.user, &userinfo.password, prefix)
+        };
+        Ok(userinfo.map(from_url))
+    }
+
+    /// `is_answering`: the response had begun.
+    pub(crate) fn error(&self, url: &Url, error: ureq::Error, is_answering: bool) -> NetworkError {
+        use ureq::{Error, Timeout};
+        let host = host(url);
+        let tls = |host, reason: String| NetworkError::Tls { host, reason };
+        match error {
+            Error::Timeout(Timeout::Connect | Timeout::Resolve) => NetworkError::Timeout {
+                host,
+                after: self.connect_timeout,
+            },
+            Error::Timeout(_) => NetworkError::Timeout {
+                host,
+                after: self.timeout,
+            },
+            Error::HostNotFound => NetworkError::unreachable(host, &"there is no such host"),
+            Error::Rustls(error) => tls(host, error.to_string()),
+            Error::Tls(reason) => tls(host, reason.into()),
+            Error::Io(error) => match rustls_error(&error) {
+                Some(error) => tls(host, error.to_string()),
+                None if is_answering || is_disconnect(error.kind()) => {
+                    NetworkError::interrupted(host, &error)
+                }
+                None => NetworkError::unreachable(host, &error),
+            },
+            error if is_answering => NetworkError::interrupted(host, &error),
+            error => NetworkError::unreachable(host, &error),
+        }
+    }
+}
+
+impl UserInfo {
+    fn from_url(url: &Url) -> Option<Self> {
+        if url.username().is_empty() && url.password().is_none() {
+            return None;
+        }
+        Some(Self {
+            origin: url.origin(),
+            user: percent_decoded(url.username()),
+            password: percent_decoded(url.password().unwrap_or_default()),
+        })
+    }
+}
+
+impl Authorization {
+    /// RFC 7617.
+    fn basic(user: &str, password: &str, prefix: String) -> Self {
+        let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        Self { value, prefix }
+    }
+}
+
+fn with_authorization<B>(
+    request: RequestBuilder<B>,
+    authorization: Option<&Authorization>,
+) -> RequestBuilder<B> {
+    match authorization {
+        Some(authorization) => request.header("Authorization", &authorization.value),
+        None => request,
+    }
+}
+
+/// Where a redirect leads; `None` for any other response.
+fn redirect_target(from: &Url, response: &Response<Body>) -> Result<Option<Url>, NetworkError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get("location");
+    let location = location
+        .and_then(|location| location.to_str().ok())
+        .unwrap_or_default();
+    let refuse = |reason| NetworkError::Redirect {
+        host: host(from),
+        to: redacted(location),
+        reason,
+    };
+    let mut to = from.join(location).map_err(|_| refuse("it is not a url"))?;
+    match (from.scheme(), to.scheme()) {
+        (_, "https") | ("http", "http") => {}
+        ("https", "http") => return Err(refuse("it leaves https")),
+        _ => return Err(refuse("it leaves http")),
+    }
+    // These fail for URLs without a host only.
+    let _ = to.set_username("").and_then(|()| to.set_password(None));
+    Ok(Some(to))
+}
+
+/// rustls hides its errors in an `io::Error` during the handshake.
+fn rustls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn is_disconnect(kind: ErrorKind) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
+/// The host and, unless it is the scheme's own, the port.
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(credentials: &[(&str, &str)], url: &str) -> HttpClient {
+        let credential = |(url, password): &(&str, &str)| Credential {
+            url: (*url).to_owned(),
+            password: Some(crate::config::Secret::Value((*password).to_owned())),
+            ..Credential::default()
+        };
+        let git = Git {
+            credentials: credentials.iter().map(credential).collect(),
+            ..Git::default()
+        };
+        let url = Url::parse(url).unwrap();
+        HttpClient::new(&url, &git, &RootCertificates::default(), USER_AGENT).unwrap()
+    }
+
+    #[test]
+    fn longest_credential_prefix_wins() {
+        let all = [
+            ("https://host/", "a"),
+            ("https://host/org/", "b"),
+            ("git@host:org/", "c"),
+        ];
+        let client = client(&all, "https://host/");
+        let chosen = |url: &str| {
+            let authorization = client.authorization(&Url::parse(url).unwrap()).unwrap();
+            authorization.map(|authorization| authorization.prefix)
+        };
+        assert_eq!(
+            chosen("https://host/org/x.git").as_deref(),
+            Some("https://host/org/")
+        );
+        assert_eq!(chosen("https://host/y.git").as_deref(), Some("https://host/"));
+        assert_eq!(chosen("https://other/x.git"), None);
+    }
+
+    #[test]
+    fn credential_prefix_ends_at_a_path_boundary() {
+        let is_sent = |prefix: &str, url: &str| {
+            let client = client(&[(prefix, "s")], url);
+            let authorization = client.authorization(&Url::parse(url).unwrap()).unwrap();
+            authorization.is_some()
+        };
+        assert!(is_sent("https://host", "https://host/org/x.git"));
+        assert!(is_sent("https://host/org/", "https://host:443/org/x.git"));
+        assert!(!is_sent("https://host", "https://host.evil/org/x.git"));
+        assert!(!is_sent("https://host", "https://host:8443/org/x.git"));
+        assert!(!is_sent("https://host", "http://host/org/x.git"));
+        assert!(!is_sent("https://host/org", "https://host/organ/x.git"));
+    }
+}

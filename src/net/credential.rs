@@ -1,0 +1,35 @@
+//! Which configured credential belongs to a URL, and the secrets in its files.
+
+use std::path::PathBuf;
+
+use super::error::NetworkError;
+use crate::config::{Credential, Secret};
+
+/// The credential with the longest URL prefix that `covers` accepts.
+pub(crate) fn find_credential(
+    credentials: &[Credential],
+    covers: impl Fn(&str) -> bool,
+) -> Option<&Credential> {
+    let covering = credentials.iter().filter(|credential| covers(&credential.url));
+    covering.max_by_key(|credential| credential.url.len())
+}
+
+/// Whether `path` is `prefix` or continues it at a `/`.
+pub(crate) fn path_is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_matches('/');
+    let Some(rest) = path.trim_start_matches('/').strip_prefix(prefix) else {
+        return false;
+    };
+    prefix.is_empty() || rest.is_empty() || rest.starts_with('/')
+}
+
+/// Reads a secret each time it is used, so that a rotated file takes effect.
+pub(crate) fn read_secret(secret: Option<&Secret>) -> Result<Option<String>, NetworkError> {
+    let Some(secret) = secret else { return Ok(None) };
+    let file = match secret {
+        Secret::File(path) => path.clone(),
+        Secret::Value(_) => PathBuf::new(),
+    };
+    let read = secret.read().map(Some);
+    read.map_err(|error| NetworkError::file(file, &error.root_cause()))
+}

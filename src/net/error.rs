@@ -1,0 +1,96 @@
+//! Why a request failed, and what the operator can do about it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A failed connection or request. Messages name hosts, files and URL prefixes, never a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("failed to reach `{host}`: {reason}")]
+    Unreachable { host: String, reason: String },
+    #[error("`{host}` did not answer within {} s", .after.as_secs_f32())]
+    Timeout { host: String, after: Duration },
+    #[error("failed to trust `{host}`: {reason}")]
+    Tls { host: String, reason: String },
+    #[error("`{host}` closed the connection: {reason}")]
+    Interrupted { host: String, reason: String },
+    #[error("`{host}` refused access ({reason}) {}", with_credential(.credential))]
+    Denied {
+        host: String,
+        reason: String,
+        /// The URL prefix of the credential that was used.
+        credential: Option<String>,
+    },
+    #[error("not found (http status {status})")]
+    NotFound { status: u16 },
+    #[error("`{host}` answered with http status {status}")]
+    Status { host: String, status: u16 },
+    #[error("`{host}` redirects to `{to}`, which is not followed: {reason}")]
+    Redirect {
+        host: String,
+        to: String,
+        reason: &'static str,
+    },
+    #[error("failed to read `{}`: {reason}", .path.display())]
+    File { path: PathBuf, reason: String },
+}
+
+impl NetworkError {
+    pub(crate) fn unreachable(host: impl Into<String>, error: &impl ToString) -> Self {
+        Self::Unreachable {
+            host: host.into(),
+            reason: without_os_code(&error.to_string()),
+        }
+    }
+
+    pub(crate) fn interrupted(host: impl Into<String>, error: &impl ToString) -> Self {
+        Self::Interrupted {
+            host: host.into(),
+            reason: without_os_code(&error.to_string()),
+        }
+    }
+
+    pub(crate) fn file(path: impl Into<PathBuf>, error: &impl ToString) -> Self {
+        Self::File {
+            path: path.into(),
+            reason: without_os_code(&error.to_string()),
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            // rustls identifies these two by their names only.
+            Self::Tls { reason, .. } if reason.contains("CaUsedAsEndEntity") => Some(
+                "the server's certificate is marked as an authority's, the default of `openssl req -x509`: create it with `-addext basicConstraints=CA:FALSE`",
+            ),
+            Self::Tls { reason, .. } if reason.contains("InvalidContentType") => {
+                Some("does this port speak plain http?")
+            }
+            Self::Tls { .. } => Some("name the certificate authority of this host in `git.ca_file`"),
+            Self::Denied { credential: None, .. } => {
+                Some("configure a credential for this url, or check that the repository is public")
+            }
+            Self::Denied { .. } => Some("check that the credential is valid and may read this repository"),
+            Self::NotFound { .. } => {
+                Some("check the url; hosts also answer this for a private repository without a credential")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn with_credential(prefix: &Option<String>) -> String {
+    match prefix {
+        Some(prefix) => format!("to the credential for `{prefix}`"),
+        None => "without a credential".into(),
+    }
+}
+
+/// The text of an error without the number that `io::Error` appends: `No such file or directory (os error 2)`.
+pub(crate) fn without_os_code(text: &str) -> String {
+    match text.rsplit_once(" (os error ") {
+        Some((reason, code)) if code.ends_with(')') => reason.to_owned(),
+        _ => text.to_owned(),
+    }
+}

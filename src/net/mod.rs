@@ -1,0 +1,21 @@
+//! HTTP as a client: for git over http(s), for downloads, and for notifications.
+//!
+//! Everything goes through the proxy, certificates, time limits and credentials of the configuration's section `git`.
+//! No password is printed, and none is sent to another host than its own.
+
+mod client;
+mod credential;
+mod error;
+mod proxy;
+mod tls_roots;
+mod url;
+
+pub(crate) use client::{HttpClient, host};
+pub use client::{USER_AGENT, download, post_json};
+pub(crate) use credential::{find_credential, path_is_below, read_secret};
+pub use error::NetworkError;
+pub(crate) use error::without_os_code;
+pub(crate) use tls_roots::RootCertificates;
+pub use tls_roots::read_certificates;
+pub(crate) use url::percent_decoded;
+pub use url::redacted;
