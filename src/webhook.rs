@@ -21,10 +21,11 @@ use subtle::ConstantTimeEq as _;
 use crate::util::digest::Sha256;
 
 /// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Forge {
+    #[default]
     GitHub,
     GitLab,
 }

@@ -110,8 +110,11 @@ pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report
             RecipeRef::File(path) => match std::fs::read_to_string(path) {
                 Ok(text) => Recipe::parse(&path.display().to_string(), &text)?,
                 Err(error) => {
-                    let rule = format!("failed to read the recipe `{}`: {error}", path.display());
-                    report.add(&at.key("recipe"), Issue::new(rule));
+                    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                    let error = anyhow::Error::from(error);
+                    let error = error.context(format!("failed to read the recipe `{}`", path.display()));
+                    let hint = "a relative path starts at the folder of the configuration file";
+                    report.add(&at.key("recipe"), Issue::from_error(&error).hint(hint));
                     continue;
                 }
             },
@@ -142,15 +145,12 @@ pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report
 fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {
     for (i, name) in only.iter().enumerate() {
         if recipe.source_names().all(|source| source != name) {
-            let hint = match yaml::nearest(name, recipe.source_names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!(
-                    "its sources are {}",
-                    recipe.source_names().collect::<Vec<_>>().join(", ")
-                ),
-            };
-            let issue = Issue::new("expected the name of a source of the recipe").found(format!("`{name}`"));
-            report.add(&at.index(i), issue.hint(hint));
+            let names: Vec<_> = recipe.source_names().collect();
+            let issue = Issue::new("expected the name of a source of the recipe")
+                .found(format!("`{name}`"))
+                .hint(format!("its sources are {}", names.join(", ")))
+                .hint_nearest(name, names);
+            report.add(&at.index(i), issue);
         }
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn check_files(app: &App, report: &mut Report) {
 
 fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
     if let Some(Err(error)) = read {
-        report.add(at, Issue::new(format!("{error:#}")));
+        report.add(at, Issue::from_error(&error));
     }
 }
 
@@ -100,7 +100,7 @@ fn urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
 /// Whether what is there, if anything is, can hold the data.
 fn folder(data: &std::path::Path) -> anyhow::Result<()> {
     let is_other = std::fs::metadata(data).is_ok_and(|found| !found.is_dir());
-    anyhow::ensure!(!is_other, "`{}` is no folder", data.display());
+    anyhow::ensure!(!is_other, "`{}` is not a directory", data.display());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What the configuration says of building and keeping: the sections `build`, `limits`, `snapshots` and `verify`.
+//! The sections `build`, `limits`, `snapshots` and `verify`: building and keeping packages.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::units::{self, Percent, count};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Build {
-    /// How many packages are built at once; by default one for each processor, at most four.
+    /// How many packages are built at once. Default: the number of processors, at most four.
     pub workers: Option<NonZeroUsize>,
-    /// If a cycle would remove a larger share of the published versions from the metadata, it publishes nothing.
+    /// A cycle that would remove a larger share of the published versions from the metadata publishes nothing.
     pub max_removed: Percent,
 }
 
@@ -27,28 +27,28 @@ impl Default for Build {
     }
 }
 
-/// What a package and a source may be at most. The defaults are above all that Magento has; what is beyond them fails by
-/// name, and everything else goes on.
+/// Limits for packages and sources, above all that Magento has. What exceeds one is reported as failed; everything else
+/// is built.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The size of a composer.json.
+    /// Maximum size of a composer.json.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub manifest: usize,
-    /// The size of a file.
+    /// Maximum size of a file in a package.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub file: usize,
-    /// The size of all files of a package together.
+    /// Maximum total size of the files in a package.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub package: usize,
-    /// How many files and folders a package may have.
+    /// Maximum number of files and folders in a package.
     pub entries: NonZeroUsize,
-    /// How many folders may lie within each other.
+    /// Maximum depth of nested folders.
     pub depth: NonZeroUsize,
-    /// How many branches and tags a source may have.
+    /// Maximum number of branches and tags of a source.
     pub refs: NonZeroUsize,
 }
 
@@ -65,15 +65,15 @@ impl Default for Limits {
     }
 }
 
-/// Which published states of the metadata stay on the volume, for `mirror rollback`. Archives of released versions
-/// always stay.
+/// How long published snapshots of the metadata are kept, for `mirror rollback`. Archives of released versions are
+/// always kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Snapshots {
-    /// How many of the newest snapshots are kept.
+    /// Number of snapshots to keep.
     pub keep: NonZeroUsize,
-    /// How long a snapshot that is no longer kept still stays, for servers that have not followed yet, and how long the
-    /// archive of a nightly version that is no longer named is served.
+    /// How long an outdated snapshot stays for servers that have not switched yet, and how long the archive of a
+    /// nightly version stays after it has left the metadata.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub grace: Duration,
@@ -88,11 +88,11 @@ impl Default for Snapshots {
     }
 }
 
-/// How published files are checked for damage while `mirror run` serves them.
+/// How `mirror run` checks published files for damage.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {
-    /// In how long all archives are read once; `0s` reads none.
+    /// Period in which every archive is read and checked once; `0s` turns it off.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub scrub: Duration,
@@ -107,7 +107,7 @@ impl Default for Verify {
 }
 
 impl Build {
-    /// The number of workers; by default the processors, of which reading one volume does not keep more than four busy.
+    /// The number of workers. Reading one volume keeps at most four processors busy.
     pub fn workers(&self) -> NonZeroUsize {
         let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.workers.unwrap_or_else(|| available().min(count(4)))

@@ -1,36 +1,48 @@
-//! How git repositories are reached: rewritten URLs, timeouts, credentials.
+//! The section `git`: how git repositories are reached.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Secret;
-use super::raw::{CredentialEntry, GitSection};
-use super::secret::{LITERAL, LITERAL_HINT};
+use super::secret::SecretReference;
+use super::serve::check_positive;
+use super::units::{self, count};
 use crate::yaml::{Issue, Path, Report};
 
 /// How the git repositories of the sources are reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Git {
-    /// Prefix of a source URL, and what to put in its place.
+    /// Replaces the beginning of source URLs: prefix and replacement. The longest matching prefix counts.
     pub rewrite: BTreeMap<String, String>,
+    /// Time limit for establishing a connection.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub connect_timeout: Duration,
-    /// How long a transfer may stand still.
+    /// How long a transfer may make no progress.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
     /// How many sources are fetched at once.
     pub parallel: NonZeroUsize,
-    /// Fetch without the history.
+    /// Fetch only the commits to build, without history.
     pub shallow: bool,
-    /// PEM certificates to trust in addition to those of the system.
+    /// File of PEM certificates to trust in addition to those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Credentials for source URLs (after `rewrite`) that begin with `url`; the longest match counts.
+    #[schemars(with = "Vec<CredentialEntry>")]
     pub credentials: Vec<Credential>,
 }
 
 /// How to authenticate for URLs that begin with `url`: a password or a private key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(from = "CredentialEntry")]
 pub struct Credential {
     pub url: String,
     pub username: Option<Secret>,
@@ -40,52 +52,88 @@ pub struct Credential {
     pub known_hosts: Option<PathBuf>,
 }
 
+/// Credentials for a git server: a password or token, or a private key.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default, rename = "Credential")]
+struct CredentialEntry {
+    /// Beginning of the URLs that it applies to, such as `https://git.example.com/` or `git@git.example.com:`.
+    url: String,
+    /// User name.
+    username: Option<String>,
+    /// File with the user name.
+    username_file: Option<PathBuf>,
+    /// Password or token, as a reference to an environment variable: `${NAME}`.
+    #[schemars(with = "Option<SecretReference>")]
+    password: Option<String>,
+    /// File with the password or token.
+    password_file: Option<PathBuf>,
+    /// File with the private key for ssh.
+    private_key_file: Option<PathBuf>,
+    /// File with the passphrase of the private key.
+    passphrase_file: Option<PathBuf>,
+    /// File with the known hosts for ssh, in OpenSSH's format.
+    known_hosts_file: Option<PathBuf>,
+}
+
+impl From<CredentialEntry> for Credential {
+    fn from(entry: CredentialEntry) -> Self {
+        Self {
+            url: entry.url,
+            username: Secret::from_keys(entry.username, entry.username_file),
+            password: Secret::from_keys(entry.password, entry.password_file),
+            private_key: entry.private_key_file,
+            passphrase: Secret::from_keys(None, entry.passphrase_file),
+            known_hosts: entry.known_hosts_file,
+        }
+    }
+}
+
 impl Default for Git {
     fn default() -> Self {
-        let section = GitSection::default();
         Self {
-            rewrite: section.rewrite,
-            connect_timeout: section.connect_timeout,
-            timeout: section.timeout,
-            parallel: section.parallel,
-            shallow: section.shallow,
-            ca_file: section.ca_file,
+            rewrite: BTreeMap::new(),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            parallel: count(4),
+            shallow: true,
+            ca_file: None,
             credentials: Vec::new(),
         }
     }
 }
 
 impl Git {
-    /// The checked section; relative paths start at `folder`.
-    pub(super) fn resolve(section: GitSection, folder: &FilePath, report: &mut Report) -> Self {
-        let at = Path::default().key("git");
-        for (prefix, replacement) in &section.rewrite {
-            if prefix.is_empty() {
-                report.add(
-                    &at.key("rewrite").key(prefix),
-                    Issue::new("expected the beginning of a URL as the key"),
-                );
-            }
-            // The path would print the key.
-            refuse_password(prefix, &at.key("rewrite"), report);
-            refuse_password(replacement, &at.key("rewrite").key(prefix), report);
+    /// Lets relative paths start at `folder`.
+    pub(super) fn resolve_paths(&mut self, folder: &FilePath) {
+        let resolve = |path: &mut PathBuf| *path = folder.join(&path);
+        self.ca_file.iter_mut().for_each(resolve);
+        for credential in &mut self.credentials {
+            let files = credential.private_key.iter_mut();
+            files.chain(&mut credential.known_hosts).for_each(resolve);
+            let secrets = credential.username.iter_mut();
+            let secrets = secrets
+                .chain(&mut credential.password)
+                .chain(&mut credential.passphrase);
+            secrets.for_each(|secret| secret.resolve_path(folder));
         }
-        let credential =
-            |(index, entry)| Credential::resolve(entry, folder, &at.key("credentials").index(index), report);
-        let credentials = section
-            .credentials
-            .into_iter()
-            .enumerate()
-            .map(credential)
-            .collect();
-        Self {
-            rewrite: section.rewrite,
-            connect_timeout: section.connect_timeout,
-            timeout: section.timeout,
-            parallel: section.parallel,
-            shallow: section.shallow,
-            ca_file: section.ca_file.map(|path| folder.join(path)),
-            credentials,
+    }
+
+    pub(super) fn check(&self, at: &Path, report: &mut Report) {
+        check_positive(self.connect_timeout, &at.key("connect_timeout"), report);
+        check_positive(self.timeout, &at.key("timeout"), report);
+        let rewrite = at.key("rewrite");
+        for (prefix, replacement) in &self.rewrite {
+            if prefix.is_empty() {
+                let issue = Issue::new("expected the beginning of a URL as the key");
+                report.add(&rewrite.key(prefix), issue);
+            }
+            // The path of the entry would print the password in its key.
+            refuse_password(prefix, &rewrite, report);
+            refuse_password(replacement, &rewrite.key(prefix), report);
+        }
+        for (index, credential) in self.credentials.iter().enumerate() {
+            credential.check(&at.key("credentials").index(index), report);
         }
     }
 
@@ -104,22 +152,6 @@ impl Git {
 }
 
 impl Credential {
-    fn resolve(entry: CredentialEntry, folder: &FilePath, at: &Path, report: &mut Report) -> Self {
-        entry.check(at, report);
-        let file = |path: Option<PathBuf>| path.map(|path| folder.join(path));
-        let secret = |value: Option<String>, path| value.map(Secret::Value).or(file(path).map(Secret::File));
-        Self {
-            url: entry.url,
-            username: secret(entry.username, entry.username_file),
-            password: secret(entry.password.map(|password| password.0), entry.password_file),
-            private_key: file(entry.private_key_file),
-            passphrase: secret(None, entry.passphrase_file),
-            known_hosts: file(entry.known_hosts_file),
-        }
-    }
-}
-
-impl CredentialEntry {
     fn check(&self, at: &Path, report: &mut Report) {
         if !self.url.contains(':') {
             let issue = Issue::new("expected the beginning of a URL with its scheme or host");
@@ -129,38 +161,34 @@ impl CredentialEntry {
             );
         }
         refuse_password(&self.url, &at.key("url"), report);
-        let password = at.key("password");
-        if self.password.is_some() && !report.is_reference(&password) {
-            report.add(&password, Issue::new(LITERAL).hint(LITERAL_HINT));
-        }
         if report.is_broken(at) {
             return;
         }
-        let key = self.private_key_file.is_some();
-        let password = self.password.is_some() || self.password_file.is_some();
-        let mut rule = |broken: bool, rule: &str| {
-            if broken {
-                report.add(at, Issue::new(rule));
+        for [value, file] in [["username", "username_file"], ["password", "password_file"]] {
+            if report.contains(&at.key(value)) && report.contains(&at.key(file)) {
+                report.add(
+                    at,
+                    Issue::new(format!("set either `{value}` or `{file}`, not both")),
+                );
             }
-        };
-        let both = self.username.is_some() && self.username_file.is_some();
-        rule(both, "`username` and `username_file` exclude each other");
-        let both = self.password.is_some() && self.password_file.is_some();
-        rule(both, "`password` and `password_file` exclude each other");
-        rule(password && key, "a password and a private key exclude each other");
-        rule(!password && !key, "expected a password or a private key");
-        rule(
-            self.passphrase_file.is_some() && !key,
-            "a `passphrase_file` needs a `private_key_file`",
-        );
+        }
+        match (self.password.is_some(), self.private_key.is_some()) {
+            (true, true) => report.add(at, Issue::new("set either a password or a private key, not both")),
+            (false, false) => report.add(at, Issue::new("expected a password or a private key")),
+            _ => {}
+        }
+        if self.passphrase.is_some() && self.private_key.is_none() {
+            report.add(at, Issue::new("`passphrase_file` requires `private_key_file`"));
+        }
     }
 }
 
-/// URLs of sources are logged and shown; a password or token in one would be, too.
+/// URLs of sources are logged and shown, and so would be a password or token in one.
 fn refuse_password(url: &str, at: &Path, report: &mut Report) {
-    let holds = |url: &Url| url.password().is_some() || (url.scheme() != "ssh" && !url.username().is_empty());
-    if Url::parse(url).is_ok_and(|url| holds(&url)) {
-        let issue = Issue::new("a URL holds no password and no token");
+    let has_secret =
+        |url: &Url| url.password().is_some() || (url.scheme() != "ssh" && !url.username().is_empty());
+    if Url::parse(url).is_ok_and(|url| has_secret(&url)) {
+        let issue = Issue::new("a URL must not contain a password or token");
         report.add(at, issue.hint("use `git.credentials`"));
     }
 }

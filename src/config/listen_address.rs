@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serializer};
 
-const EXPECTED: &str =
-    "an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket";
+use crate::yaml::Issue;
 
-/// What the path of a socket begins with.
+/// The prefix of the path of a Unix socket.
 const UNIX: &str = "unix:";
 
 /// Where to listen.
@@ -31,14 +30,16 @@ impl<A: Into<SocketAddr>> From<A> for Address {
 }
 
 impl FromStr for Address {
-    type Err = &'static str;
+    type Err = Issue;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix(UNIX) {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(EXPECTED),
-            None => text.parse().map(Self::Tcp).map_err(|_| EXPECTED),
-        }
+    fn from_str(text: &str) -> Result<Self, Issue> {
+        let address = match text.strip_prefix(UNIX) {
+            Some(path) => path.starts_with('/').then(|| Self::Unix(path.into())),
+            None => text.parse().ok().map(Self::Tcp),
+        };
+        let expected =
+            "expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket";
+        address.ok_or_else(|| Issue::new(expected).found(format!("`{text}`")))
     }
 }
 
@@ -51,33 +52,29 @@ impl fmt::Display for Address {
     }
 }
 
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse()
-            .map_err(|expected: &str| de::Error::invalid_value(Unexpected::Str(&text), &expected))
-    }
-}
-
-pub fn serialize<S: Serializer>(addresses: &[Address], to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize<S: Serializer>(addresses: &[Address], to: S) -> Result<S::Ok, S::Error> {
     match addresses {
-        [only] => only.serialize(to),
-        _ => addresses.serialize(to),
+        [only] => to.collect_str(only),
+        _ => to.collect_seq(addresses.iter().map(ToString::to_string)),
     }
 }
 
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
-    from.deserialize_any(AddressesVisitor)
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
+    let texts = match Addresses::deserialize(from)? {
+        Addresses::One(text) => vec![text],
+        Addresses::Several(texts) => texts,
+    };
+    let addresses: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
+    addresses.map_err(de::Error::custom::<Issue>)
 }
 
-/// The schema of the addresses.
-pub struct Addresses;
+/// Addresses as they are written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Addresses {
+    One(String),
+    Several(Vec<String>),
+}
 
 impl JsonSchema for Addresses {
     fn schema_name() -> Cow<'static, str> {
@@ -91,31 +88,9 @@ impl JsonSchema for Addresses {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [
-                { "type": "string" },
-                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+                { "type": "string", "format": "listen-address" },
+                { "type": "array", "items": { "type": "string", "format": "listen-address" }, "minItems": 1 },
             ]
         })
-    }
-}
-
-struct AddressesVisitor;
-
-impl<'de> Visitor<'de> for AddressesVisitor {
-    type Value = Vec<Address>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{EXPECTED}, or a list of them")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Address::deserialize(de::value::StrDeserializer::new(text)).map(|only| vec![only])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut addresses = Vec::new();
-        while let Some(address) = seq.next_element()? {
-            addresses.push(address);
-        }
-        Ok(addresses)
     }
 }

@@ -1,37 +1,44 @@
-//! Where the configuration comes from: the file that was named, the one at the usual place, or the built-in default.
+//! Where the configuration comes from: the named file, the one in the default folder, or the built-in default.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::{Config, raw::Document, validate::resolve};
-use crate::yaml::{self, Diagnostics, Environment, Report};
+use super::Config;
+use super::raw::{BUILT_IN, Document};
+use crate::yaml::{self, Diagnostics, Environment, Report, without_error_number};
 
-/// Where the file is looked for when none is named.
+/// The folder of the file when none is named.
 pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
 
 /// The names of the file in a folder.
 const NAMES: [&str; 2] = ["mirror.yaml", "mirror.yml"];
 
-/// What runs without any file.
-const BUILT_IN: &str = "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("failed to read `{}`: {error}", path.display())]
+    #[error("failed to read `{}`: {}{}", path.display(), without_error_number(&error.to_string()), hint(error))]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("failed to find mirror.yaml in the folder `{}`", path.display())]
+    #[error("failed to find mirror.yaml in the folder `{}`{MISSING_HINT}", path.display())]
     Missing { path: PathBuf },
     #[error(transparent)]
     Invalid(#[from] Diagnostics),
+}
+
+const MISSING_HINT: &str = "\nhint: mount or create the file, name another one with `--config`, or omit `--config` for the built-in default";
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => MISSING_HINT,
+        _ => "",
+    }
 }
 
 /// A configuration, and where everything in it stands.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// Takes the problems of checks that need more than the file, such as source names that a recipe does not have.
+    /// Takes what checks find that need more than the file, such as source names that a recipe does not have.
     pub report: Report,
     /// `None` for the built-in default.
     pub file: Option<PathBuf>,
@@ -78,19 +85,16 @@ pub(super) fn load_from(
 }
 
 /// The configuration in the `text` of `file`, whose folder relative paths start at.
-///
-/// # Errors
-/// All problems of the text, each with line and column.
 pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Diagnostics> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
-    let config = document.and_then(|document| resolve(document, folder, &mut report));
+    let config = document.and_then(|document| document.resolve(folder, &mut report));
     let config = report.finish(config)?;
     Ok((config, report))
 }
 
-/// A dangling link counts as a file, and so does one in a folder that is closed to us: that it cannot be read must be
-/// said, not taken for "no configuration".
+/// A dangling link counts as a file, and so does one in a folder without access: an unreadable file is an error, not a
+/// reason for the built-in default.
 fn in_folder(folder: &Path) -> Option<PathBuf> {
     NAMES
         .iter()

@@ -1,21 +1,21 @@
-//! The section `log` of the configuration.
+//! The section `log`.
 
 use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is logged, to the standard error output.
+/// The log, written to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Text for people, JSON lines for machines; `auto` is text on a terminal and JSON elsewhere.
+    /// Format of the log; `auto` is text on a terminal and JSON lines elsewhere.
     pub format: LogFormat,
-    /// The least important messages that are still logged.
+    /// Lowest severity that is logged.
     pub level: LogLevel,
-    /// Which requests are logged, at every level.
+    /// Which requests are logged, whatever the level; `sampled` includes every failed one.
     pub access: AccessLog,
-    /// Of how many answers one is logged when `access` is `sampled`.
+    /// With `access: sampled`, one of this many requests is logged.
     pub access_sample: Sample,
 }
 
@@ -25,12 +25,12 @@ pub struct Log {
 pub enum AccessLog {
     #[default]
     Off,
-    /// One of many, and every one that failed.
+    /// A sample, and every request that failed.
     Sampled,
     Full,
 }
 
-/// One of so many.
+/// The size of the group of which one is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]

@@ -1,19 +1,17 @@
 //! Secrets: a file that holds one, or a value from the environment. They cannot be written in the configuration
 //! file, and they cannot be printed.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-/// What is said about a password that stands in the file. Never with what was found.
-pub(super) const LITERAL: &str = "a secret must not stand in the file";
-pub(super) const LITERAL_HINT: &str = "use the key that ends in `_file`, or a reference such as `${SECRET}`";
+use super::json_schema::text_schema;
+use crate::yaml::Issue;
+
+text_schema!(struct SecretReference, "environment-reference", r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$");
 
 /// A secret, or where to find it.
 #[derive(Clone)]
@@ -23,6 +21,18 @@ pub enum Secret {
 }
 
 impl Secret {
+    /// The secret of a pair of keys, of which one has the value and the other one names a file.
+    pub(super) fn from_keys(value: Option<String>, file: Option<PathBuf>) -> Option<Self> {
+        value.map(Self::Value).or(file.map(Self::File))
+    }
+
+    /// Lets a relative path start at `folder`.
+    pub(super) fn resolve_path(&mut self, folder: &Path) {
+        if let Self::File(path) = self {
+            *path = folder.join(&path);
+        }
+    }
+
     /// The secret itself. A file is read at each use, so that a rotated one counts; its last line end does not.
     pub fn read(&self) -> anyhow::Result<String> {
         match self {
@@ -45,38 +55,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The value of `password`, which must be a reference to the environment.
-pub(super) struct Password(pub String);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-impl<'de> Deserialize<'de> for Password {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let literal = |_| D::Error::custom(format_args!("{LITERAL}\nhint: {LITERAL_HINT}"));
-        String::deserialize(from).map(Self).map_err(literal)
-    }
-}
-
-impl Serialize for Password {
+impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_none()
     }
 }
 
-impl JsonSchema for Password {
-    fn schema_name() -> Cow<'static, str> {
-        "Password".into()
+/// Whether a secret as it was `written` is one reference to the environment and nothing else. The issue never has
+/// what was found.
+pub(super) fn check_reference(written: &str) -> Result<(), Issue> {
+    if written.starts_with("${") && written.find('}') == Some(written.len() - 1) {
+        return Ok(());
     }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$" })
-    }
+    let issue = Issue::new("a secret must not stand in the file");
+    Err(issue.hint("use the key that ends in `_file`, or a reference such as `${SECRET}`"))
 }

@@ -1,36 +1,40 @@
-//! The section `serve` of the configuration: how HTTP is spoken, and its limits.
+//! The section `serve`: how HTTP is served, and its limits.
 
 use std::net::Ipv6Addr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::listen_address::Address;
+use super::listen_address::{Address, Addresses};
 use super::units::count;
 use super::{listen_address, units};
+use crate::yaml::{Issue, Path, Report};
+
+/// The smallest limit for a request head: every head of Composer fits.
+const MIN_HEADER_SIZE: usize = 8 * 1024;
 
 /// The HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
-    /// The address and port to listen on, or a list of them; `[::]` also takes IPv4, `unix:/path` is a Unix socket.
+    /// Address and port to listen on, or a list of them. `[::]` includes IPv4; `unix:/path` is a Unix socket.
     #[serde(with = "listen_address")]
-    #[schemars(with = "listen_address::Addresses")]
+    #[schemars(with = "Addresses")]
     pub listen: Vec<Address>,
-    /// Where probes and metrics are answered, and nothing else; with it metrics are answered nowhere else.
+    /// Separate address for health checks and metrics; `/-/metrics` is then served only there.
     #[serde(with = "listen_address", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "listen_address::Addresses")]
+    #[schemars(with = "Addresses")]
     pub admin: Vec<Address>,
-    /// Where HTTPS is spoken, with which certificate.
+    /// HTTPS: where to listen, and the certificate.
     pub tls: Option<Tls>,
-    /// How long running answers may take after the signal to stop.
+    /// How long running responses may take after the signal to stop.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub drain: Duration,
-    /// How long a client may take to send the head of a request; the first one counts from when it connects.
+    /// Time limit for a complete request head; for the first request it starts with the connection.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub header_timeout: Duration,
@@ -38,35 +42,37 @@ pub struct Serve {
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub idle_timeout: Duration,
-    /// How slowly a client may read, in bytes a second; who is slower for longer than the idle timeout is cut off.
+    /// Minimum transfer rate per client in bytes per second, averaged over `idle_timeout`; slower clients are
+    /// disconnected.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub min_pace: usize,
-    /// How many connections may be open at once.
+    /// Maximum number of open connections.
     pub max_connections: NonZeroUsize,
-    /// How many of them may come from one client: an IPv4 address, or a /64 network of IPv6.
+    /// Maximum number of open connections per client: an IPv4 address, or a /64 network of IPv6.
     pub max_connections_per_client: NonZeroUsize,
-    /// How large the head of a request may be.
+    /// Maximum size of a request head.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub max_header_size: usize,
-    /// What is also kept compressed, for clients that accept it.
+    /// Which files are also stored compressed, for clients that accept it.
     pub compression: Compression,
 }
 
-/// HTTPS by a certificate and its key; both files are read again when they change.
+/// HTTPS with a certificate and its key; both files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct Tls {
-    /// The address and port to listen on, or a list of them.
+    /// Address and port to listen on, or a list of them.
     #[serde(with = "listen_address", default = "default_tls_listen")]
-    #[schemars(with = "listen_address::Addresses")]
+    #[schemars(with = "Addresses")]
     pub listen: Vec<Address>,
-    /// A PEM file with the certificate, followed by those up to its authority.
+    /// PEM file with the certificate chain, the server's certificate first.
     pub certificate: PathBuf,
-    /// A PEM file with the private key.
+    /// PEM file with the private key.
     pub key: PathBuf,
-    /// Whether HTTP/2 is offered; Composer stalls on it now and then, up to the libcurl of Debian 13.
+    /// Whether HTTP/2 is offered. Composer sometimes stalls on it with libcurl up to the one of Debian 13.
     #[serde(default)]
     pub http2: bool,
 }
@@ -79,7 +85,7 @@ fn default_tls_listen() -> Vec<Address> {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Compression {
-    /// Metadata and archives: half as much disk space again, and a quarter of the traffic.
+    /// Metadata and archives: half as much disk space again, a quarter of the traffic.
     #[default]
     All,
     Metadata,
@@ -97,10 +103,86 @@ impl Default for Serve {
             idle_timeout: Duration::from_secs(75),
             min_pace: 1024,
             max_connections: count(4096),
-            // All clients behind one proxy are one client.
+            // All clients behind one proxy count as one client.
             max_connections_per_client: count(2048),
             max_header_size: 16 * 1024,
             compression: Compression::All,
         }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            listen: default_tls_listen(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            http2: false,
+        }
+    }
+}
+
+impl Serve {
+    /// Lets relative paths start at `folder`.
+    pub(super) fn resolve_paths(&mut self, folder: &FilePath) {
+        if let Some(tls) = &mut self.tls {
+            tls.certificate = folder.join(&tls.certificate);
+            tls.key = folder.join(&tls.key);
+        }
+    }
+
+    pub(super) fn check(&self, at: &Path, report: &mut Report) {
+        let tls_listen = self.tls.as_ref().map(|tls| &tls.listen);
+        for (path, addresses, hint) in [
+            (
+                at.key("listen"),
+                Some(&self.listen),
+                "plain HTTP is always on; to keep it private, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
+            ),
+            (
+                at.key("tls").key("listen"),
+                tls_listen,
+                "remove `serve.tls` to turn TLS off",
+            ),
+        ] {
+            if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
+                report.add(&path, Issue::new("expected at least one address").hint(hint));
+            }
+        }
+        self.check_duplicate_addresses(at, report);
+        if self.max_header_size < MIN_HEADER_SIZE {
+            report.add(&at.key("max_header_size"), Issue::new("expected at least 8KiB"));
+        }
+        check_positive(self.header_timeout, &at.key("header_timeout"), report);
+        check_positive(self.idle_timeout, &at.key("idle_timeout"), report);
+    }
+
+    /// Port 0 may repeat: the system chooses a free port for each.
+    fn check_duplicate_addresses(&self, at: &Path, report: &mut Report) {
+        let mut seen: Vec<(&Address, String)> = Vec::new();
+        let tls = self.tls.iter().flat_map(|tls| &tls.listen);
+        for (path, addresses) in [
+            (at.key("listen"), self.listen.iter().collect()),
+            (at.key("admin"), self.admin.iter().collect()),
+            (at.key("tls").key("listen"), tls.collect::<Vec<_>>()),
+        ] {
+            for address in addresses {
+                let is_any_port = matches!(address, Address::Tcp(address) if address.port() == 0);
+                match seen.iter().find(|(other, _)| *other == address) {
+                    Some((_, key)) if !is_any_port => {
+                        let issue = Issue::new(format!("`{key}` already has this address"));
+                        report.add(&path, issue.found(format!("`{address}`")));
+                    }
+                    _ => seen.push((address, path.to_string())),
+                }
+            }
+        }
+    }
+}
+
+/// Zero would let nothing pass, or means "no limit" to libgit2.
+pub(super) fn check_positive(duration: Duration, at: &Path, report: &mut Report) {
+    if duration.is_zero() {
+        report.add(at, Issue::new("expected a duration above zero"));
     }
 }

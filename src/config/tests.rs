@@ -42,7 +42,7 @@ fn repository(keys: &str) -> String {
 }
 
 #[test]
-fn the_examples_are_valid() {
+fn examples_are_valid() {
     for name in ["minimal.yaml", "mirror.yaml"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
         let loaded = load_from(Some(&file), Path::new("/nonexistent"), &environment);
@@ -51,7 +51,7 @@ fn the_examples_are_valid() {
 }
 
 #[test]
-fn the_defaults_in_the_example_are_the_defaults() {
+fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
     assert_eq!(commented.find_iter(text).count(), 22);
@@ -205,7 +205,7 @@ fn the_file_is_found() {
 }
 
 #[test]
-fn broken_configurations_say_what_is_wrong_and_where() {
+fn each_mistake_has_a_message_and_a_place() {
     let cases = [
         // Keys and types.
         (
@@ -218,7 +218,11 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             repository("  recipe: magento\n"),
-            "mirror.yaml:5:3: repositories[0].recipe: the key stands twice, first at line 4, column 3\n  hint: keep one of the two",
+            "mirror.yaml:5:3: repositories[0].recipe: duplicate key, first set at line 4\n  hint: keep one of the two",
+        ),
+        (
+            "# nothing yet\n".into(),
+            "mirror.yaml:1:1: the document is empty\n  hint: begin with `repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]`",
         ),
         (
             "data: /data\n".into(),
@@ -234,7 +238,7 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             with("serve: {listen: 8080}\n"),
-            "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, or a list of them, found the number 8080",
+            "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, found the number 8080",
         ),
         (
             with("serve: {listen: ['[::]:8080', localhost]}\n"),
@@ -242,15 +246,15 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             with("serve: {listen: []}\n"),
-            "mirror.yaml:2:17: serve.listen: expected at least one address\n  hint: there is no TLS without plain HTTP: to keep that inside, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
+            "mirror.yaml:2:17: serve.listen: expected at least one address\n  hint: plain HTTP is always on; to keep it private, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
         ),
         (
             with("serve: {tls: {listen: [], certificate: c, key: k}}\n"),
-            "mirror.yaml:2:23: serve.tls.listen: expected at least one address\n  hint: without `serve.tls` there is no TLS",
+            "mirror.yaml:2:23: serve.tls.listen: expected at least one address\n  hint: remove `serve.tls` to turn TLS off",
         ),
         (
             with("data: 7\n"),
-            "mirror.yaml:2:7: data: expected a path, found the number 7\n  hint: put it in quotes",
+            "mirror.yaml:2:7: data: expected a string, found the number 7\n  hint: put it in quotes",
         ),
         (
             with("log: {level: verbose}\n"),
@@ -283,11 +287,11 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             with("serve: {max_header_size: 1KiB, idle_timeout: 0s}\n"),
-            "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected more than nothing",
+            "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected a duration above zero",
         ),
         (
             with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),
-            "mirror.yaml:2:72: serve.admin: `serve.listen` has this address already, found `127.0.0.1:80`",
+            "mirror.yaml:2:72: serve.admin: `serve.listen` already has this address, found `127.0.0.1:80`",
         ),
         // Schedules.
         (
@@ -304,7 +308,7 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             repository("  only: []\n"),
-            "mirror.yaml:5:9: repositories[0].only: expected at least one source\n  hint: without the key, all sources are taken",
+            "mirror.yaml:5:9: repositories[0].only: expected at least one source\n  hint: remove the key to build all sources",
         ),
         // URLs.
         (
@@ -317,40 +321,40 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             MAGENTO.replace(".com/", ".com/?a"),
-            "mirror.yaml:1:37: repositories[0].url: a public URL has no query and no fragment, found `https://example.com/?a`",
+            "mirror.yaml:1:37: repositories[0].url: a public URL must not contain a query or fragment, found `https://example.com/?a`",
         ),
         (
             MAGENTO.replace("//", "//me:pw@"),
-            "mirror.yaml:1:37: repositories[0].url: a public URL holds no user name and no password",
+            "mirror.yaml:1:37: repositories[0].url: a public URL must not contain a user name or password",
         ),
         (
             MAGENTO.replace(".com/", ".com/-/x"),
-            "mirror.yaml:1:37: repositories[0].url: the path `/-/` belongs to the probes, found `https://example.com/-/x`",
+            "mirror.yaml:1:37: repositories[0].url: the path `/-/` is reserved for health checks and metrics, found `https://example.com/-/x`",
         ),
         (
             MAGENTO.replace(".com/", ".com/my%20mirror/"),
-            "mirror.yaml:1:37: repositories[0].url: the path of a public URL has no character that needs an escape, and no empty part, found `https://example.com/my%20mirror/`",
+            "mirror.yaml:1:37: repositories[0].url: the path of a public URL must not contain percent-encoded characters or empty segments, found `https://example.com/my%20mirror/`",
         ),
         (
             MAGENTO.replace(".com/", ".com/a//b/"),
-            "mirror.yaml:1:37: repositories[0].url: the path of a public URL has no character that needs an escape, and no empty part, found `https://example.com/a//b/`",
+            "mirror.yaml:1:37: repositories[0].url: the path of a public URL must not contain percent-encoded characters or empty segments, found `https://example.com/a//b/`",
         ),
         // Repositories beside each other.
         (
             repository("- {name: two, url: 'http://other.org', recipe: magento}\n"),
-            "mirror.yaml:5:20: repositories[1].url: each repository needs a path of its own, found `/`\n  hint: repositories are told apart by path, whatever their host",
+            "mirror.yaml:5:20: repositories[1].url: repositories must have different paths, found `/`\n  hint: the path alone selects the repository, whatever the host",
         ),
         (
             repository("- {name: magento, url: 'https://example.com/b/', recipe: magento}\n"),
-            "mirror.yaml:5:10: repositories[1].name: each repository needs a name of its own, found `magento`",
+            "mirror.yaml:5:10: repositories[1].name: repository names must be unique, found `magento`",
         ),
         (
             repository("- {name: two, url: 'https://example.com/p2/', recipe: magento}\n"),
-            "mirror.yaml:5:20: repositories[1].url: a repository cannot lie among the files of another, found `/p2/` and `/`",
+            "mirror.yaml:5:20: repositories[1].url: the path of a repository is among the files of another one, found `/p2/` and `/`",
         ),
         (
             MAGENTO.replace("name: magento", "name: git"),
-            "mirror.yaml:1:23: repositories[0].name: the volume needs this name for itself, found `git`\n  hint: choose another name",
+            "mirror.yaml:1:23: repositories[0].name: the name is reserved on the volume, found `git`\n  hint: choose another name",
         ),
         (
             MAGENTO.replace("name: magento", "name: Magento"),
@@ -363,7 +367,7 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         // The environment.
         (
             with("site: {name: 'by ${NOBODY}'}\n"),
-            "mirror.yaml:2:14: site.name: the environment variable `NOBODY` is not set\n  hint: set it, or write `$${` for the two characters themselves",
+            "mirror.yaml:2:14: site.name: the environment variable `NOBODY` is not set\n  hint: set it, or write `$${` for a literal `${`",
         ),
         (
             MAGENTO.replace("https://example.com/", "${BAD_URL}"),
@@ -392,11 +396,11 @@ fn broken_configurations_say_what_is_wrong_and_where() {
         ),
         (
             with("git: {credentials: [{url: 'https://a/', pasword_file: a, private_key_file: b}]}\n"),
-            "mirror.yaml:2:21: git.credentials[0]: a password and a private key exclude each other\nmirror.yaml:2:41: git.credentials[0].pasword_file: unknown key\n  hint: did you mean `password_file`?",
+            "mirror.yaml:2:21: git.credentials[0]: set either a password or a private key, not both\nmirror.yaml:2:41: git.credentials[0].pasword_file: unknown key\n  hint: did you mean `password_file`?",
         ),
         (
             with("git: {rewrite: {'https://a/': 'https://t0ken@b/'}}\n"),
-            "mirror.yaml:2:31: git.rewrite[\"https://a/\"]: a URL holds no password and no token\n  hint: use `git.credentials`",
+            "mirror.yaml:2:31: git.rewrite[\"https://a/\"]: a URL must not contain a password or token\n  hint: use `git.credentials`",
         ),
     ];
     for (text, expected) in cases {
@@ -405,7 +409,7 @@ fn broken_configurations_say_what_is_wrong_and_where() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let text = "\
 site: {name: 42}
 serve:
@@ -430,14 +434,14 @@ mirror.yaml:4:3: serve.listn: unknown key
   hint: did you mean `listen`?
 mirror.yaml:9:15: repositories[0].schedule: in the minute field, expected a number from 0 to 59, found `61`
   hint: the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`
-mirror.yaml:10:11: repositories[1].name: each repository needs a name of its own, found `magento`
+mirror.yaml:10:11: repositories[1].name: repository names must be unique, found `magento`
 mirror.yaml:11:10: repositories[1].url: expected an http or https URL such as `https://mirror.example.com/`, found `mirror.example.com`
 mirror.yaml:13:16: git.timeout: expected a duration with its unit, such as 30s or 1h30m, found `1 minute`";
     assert_eq!(problems(text), expected);
 }
 
 #[test]
-fn later_checks_know_the_place() {
+fn later_checks_know_the_places() {
     let (_, mut report) = parse(
         Path::new("mirror.yaml"),
         &repository("  only: [invntory]\n"),
@@ -461,7 +465,7 @@ fn later_checks_know_the_place() {
 }
 
 #[test]
-fn the_schema_describes_the_file() {
+fn schema_describes_the_file() {
     let schema = json_schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["title"], "mirror.yaml");

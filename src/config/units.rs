@@ -1,11 +1,14 @@
-//! Durations and sizes as people write them: with their unit. A bare number is refused, because it has none.
+//! Durations, sizes and percentages as people write them: with their unit. A bare number is refused, because it has none.
+//!
+//! By hand, since the crates for it accept a bare number of bytes and would print `7d` as `7days`, which changes the
+//! defaults in the published schema.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::num::NonZeroUsize;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::json_schema::text_schema;
+use crate::yaml::Issue;
 
 /// A unit and how many of the smallest one it is.
 type Unit = (&'static str, u64);
@@ -29,45 +32,67 @@ const SIZES: [Unit; 7] = [
     ("B", 1),
 ];
 
-const DURATION: Quantity = Quantity {
-    expected: "a duration with its unit, such as 30s or 1h30m",
-    units: &DURATIONS,
-    usual: "s",
-};
-const SIZE: Quantity = Quantity {
-    expected: "a size with its unit, such as 64MiB",
-    units: &SIZES,
-    usual: "MiB",
-};
+text_schema!(struct DurationText, "duration-with-unit", r"^([0-9]+ *(d|h|m|s|ms) *)+$|\$\{");
+text_schema!(struct SizeText, "size-with-unit", r"^([0-9]+ *([GMK]iB|[GMk]B|B) *)+$|\$\{");
+text_schema!(Percent, "percentage", r"^[0-9]+(\.[0-9]+)? *%$|\$\{");
 
 /// `#[serde(with)]` for a [`std::time::Duration`].
-pub mod duration {
+pub(crate) mod duration {
     use std::time::Duration;
 
-    use serde::{Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    use crate::yaml::Issue;
+
+    pub(crate) fn parse(text: &str) -> Result<Duration, Issue> {
+        let expected = "expected a duration with its unit, such as 30s or 1h30m";
+        super::parse(text, &super::DURATIONS)
+            .map(Duration::from_millis)
+            .ok_or_else(|| super::issue(expected, text, "s", &super::DURATIONS))
+    }
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         to.serialize_str(&super::print(milliseconds, &super::DURATIONS))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        from.deserialize_any(super::DURATION).map(Duration::from_millis)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        parse(&String::deserialize(from)?).map_err(de::Error::custom)
     }
 }
 
 /// `#[serde(with)]` for a number of bytes.
-pub mod size {
-    use serde::{Deserializer, Serializer, de};
+pub(crate) mod size {
+    use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub fn serialize<S: Serializer>(bytes: &usize, to: S) -> Result<S::Ok, S::Error> {
+    use crate::yaml::Issue;
+
+    pub(crate) fn parse(text: &str) -> Result<usize, Issue> {
+        super::parse(text, &super::SIZES)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or_else(|| {
+                let expected = "expected a size with its unit, such as 64MiB";
+                super::issue(expected, text, "MiB", &super::SIZES)
+            })
+    }
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &usize, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&super::print(*bytes as u64, &super::SIZES))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-        let bytes = from.deserialize_any(super::SIZE)?;
-        usize::try_from(bytes).map_err(|_| de::Error::custom("the size is too large"))
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+        parse(&String::deserialize(from)?).map_err(de::Error::custom)
     }
+}
+
+/// A bare number was most likely meant in the `usual` unit.
+fn issue(expected: &str, text: &str, usual: &str, units: &[Unit]) -> Issue {
+    let issue = Issue::new(expected).found(format!("`{text}`"));
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return issue;
+    }
+    let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    issue.hint(format!("write {text}{usual}; the units are {}", names.join(", ")))
 }
 
 /// The largest unit without a remainder.
@@ -98,121 +123,30 @@ fn parse(text: &str, units: &[Unit]) -> Option<u64> {
     Some(sum)
 }
 
-#[derive(Clone, Copy)]
-struct Quantity {
-    expected: &'static str,
-    units: &'static [Unit],
-    /// The unit that was most likely meant when it is missing.
-    usual: &'static str,
-}
-
-impl Visitor<'_> for Quantity {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
-        parse(text, self.units).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
-        let units: Vec<&str> = self.units.iter().map(|(name, _)| *name).collect();
-        let hint = format!("write {number}{}; the units are {}", self.usual, units.join(", "));
-        Err(E::custom(format_args!(
-            "expected {}, found the number {number}\nhint: {hint}",
-            self.expected
-        )))
-    }
-}
-
 /// A share, written as `3%` or `0.5%`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Percent(pub f64);
 
-impl serde::Serialize for Percent {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{}%", self.0))
-    }
-}
+impl TryFrom<String> for Percent {
+    type Error = Issue;
 
-impl<'de> serde::Deserialize<'de> for Percent {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Share).map(Self)
-    }
-}
-
-struct Share;
-
-impl Visitor<'_> for Share {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a share from 0% to 100%, such as 3%")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<f64, E> {
+    fn try_from(text: String) -> Result<Self, Issue> {
         let number = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
         let share = number.filter(|n| (0.0..=100.0).contains(n));
-        share.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<f64, E> {
-        self.visit_f64(number as f64)
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<f64, E> {
-        let found = "expected a share from 0% to 100%, such as 3%, found the number";
-        Err(E::custom(format_args!("{found} {number}\nhint: write {number}%")))
+        share.map(Self).ok_or_else(|| {
+            let issue = Issue::new("expected a share from 0% to 100%, such as 3%").found(format!("`{text}`"));
+            match text.parse::<f64>() {
+                Ok(_) => issue.hint(format!("write {text}%")),
+                Err(_) => issue,
+            }
+        })
     }
 }
 
-impl JsonSchema for Percent {
-    fn schema_name() -> Cow<'static, str> {
-        "Percent".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *%$|\$\{" })
-    }
-}
-
-/// The schema of a duration.
-pub struct DurationText;
-
-impl JsonSchema for DurationText {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^([0-9]+ *(d|h|m|s|ms) *)+$|\$\{" })
-    }
-}
-
-/// The schema of a size.
-pub struct SizeText;
-
-impl JsonSchema for SizeText {
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^([0-9]+ *([GMK]iB|[GMk]B|B) *)+$|\$\{" })
+impl From<Percent> for String {
+    fn from(share: Percent) -> Self {
+        format!("{}%", share.0)
     }
 }
 

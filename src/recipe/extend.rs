@@ -1,125 +1,13 @@
-//! Recipe documents: a whole recipe, or additions to a built-in one (`extends`).
+//! A recipe document laid over the recipe that it extends.
 //!
 //! Additions come after what is built in: own sources are built last, and of two corrections of one entry the own
 //! one wins. What is built in can be added to (`amend`), never taken away; `only` of the configuration leaves out.
 
-use std::collections::BTreeMap;
-
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::validate::Validator;
-use super::{
-    Aliases, ArchiveFolder, Correction, ExtraRef, Note, PackageRule, Recipe, Replacement, Resource,
-    Retention, Source,
-};
-use crate::yaml::{self, Diagnostics, Issue, Path, Report, nearest};
-
-/// A recipe: how git repositories become packages.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Document {
-    /// The name of a built-in recipe to which this one adds.
-    #[serde(default)]
-    extends: Option<String>,
-    /// Additions to sources of the recipe that is extended, by their names.
-    #[serde(default)]
-    amend: BTreeMap<String, Amendment>,
-    /// Git repositories with files that rules refer to, by name.
-    #[serde(default)]
-    pub(super) resources: BTreeMap<String, Resource>,
-    /// Folders of finished archives, which are published as they are.
-    #[serde(default)]
-    pub(super) archives: Vec<ArchiveFolder>,
-    /// The sources, in the order in which they are built.
-    #[serde(default)]
-    pub(super) sources: Vec<Source>,
-    /// Metapackages under another vendor's names, for extensions that require those.
-    #[serde(default)]
-    aliases: Option<Aliases>,
-    /// How many nightly versions stay in the metadata; all of them when left out.
-    #[serde(default)]
-    retention: Option<Retention>,
-    /// What the pages say about versions that need a work-around.
-    #[serde(default)]
-    pub(super) notes: Vec<Note>,
-}
-
-/// What is added to a source of the recipe that is extended.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Amendment {
-    /// Another URL of the git repository.
-    #[serde(default)]
-    git: Option<String>,
-    /// Tags that are left out, spelled whole.
-    #[serde(default)]
-    exclude_tags: Vec<String>,
-    /// Commits that upstream forgot to tag, released as if they were tagged.
-    #[serde(default)]
-    extra_refs: Vec<ExtraRef>,
-    /// More packages in its trees.
-    #[serde(default)]
-    pub(super) packages: Vec<PackageRule>,
-    /// Versions that are pinned for a tag.
-    #[serde(default)]
-    versions: BTreeMap<String, BTreeMap<String, String>>,
-    #[serde(default)]
-    pub(super) corrections: Vec<Correction>,
-    #[serde(default)]
-    pub(super) replacements: Vec<Replacement>,
-}
+use super::document::{Amendment, Document, Recipe, Source};
 
 impl Document {
-    /// Reads the text of a recipe, checks it and lays it over the one that it extends.
-    pub(super) fn read(file: &str, text: &str) -> Result<Recipe, Diagnostics> {
-        let (document, mut report) = yaml::read::<Self>(file, text, None);
-        let recipe = match document {
-            Some(document) => document.resolve(&mut report)?,
-            None => None,
-        };
-        report.finish(recipe)
-    }
-
-    fn resolve(self, report: &mut Report) -> Result<Option<Recipe>, Diagnostics> {
-        let root = Path::default();
-        let base = match &self.extends {
-            None => None,
-            Some(name) => match Recipe::built_in(name) {
-                Some(recipe) => Some(recipe?),
-                None => {
-                    report.add(&root.key("extends"), unknown(name, Recipe::built_in_names()));
-                    return Ok(None);
-                }
-            },
-        };
-        if base.is_none() && self.sources.is_empty() && self.archives.is_empty() {
-            report.add(&root, Issue::new("expected `sources`, `archives` or `extends`"));
-        }
-        Validator::new(&self.resources, base.as_ref()).document(&self, &self.amend, report);
-        match &base {
-            Some(base) => {
-                let names = || base.sources.iter().map(|source| source.name.as_str());
-                for name in self
-                    .amend
-                    .keys()
-                    .filter(|name| names().all(|known| known != **name))
-                {
-                    report.add(&root.key("amend").key(name), unknown(name, names()));
-                }
-            }
-            None if self.amend.is_empty() => {}
-            None => {
-                let issue = Issue::new("`amend` needs `extends`");
-                let hint =
-                    "it adds to sources of a built-in recipe; change those of this one where they stand";
-                report.add(&root.key("amend"), issue.hint(hint));
-            }
-        }
-        Ok(Some(self.over(base)))
-    }
-
-    fn over(self, base: Option<Recipe>) -> Recipe {
+    /// The document over the recipe that it extends, if any.
+    pub(super) fn over(self, base: Option<Recipe>) -> Recipe {
         let mut recipe = base.unwrap_or_default();
         for source in &mut recipe.sources {
             if let Some(amendment) = self.amend.get(&source.name) {
@@ -152,15 +40,6 @@ impl Amendment {
     }
 }
 
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Issue {
-    let known: Vec<_> = known.collect();
-    let issue = Issue::new("expected a name that the built-in recipes have").found(format!("`{name}`"));
-    match nearest(name, known.iter().copied()) {
-        Some(near) => issue.hint(format!("did you mean `{near}`?")),
-        None => issue.hint(format!("the names are {}", known.join(", "))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +58,7 @@ amend:
       - { package: magento/module-inventory, versions: [1.2.1], reason: ours, set: { require: { php: '*' } } }
 ";
         let base = Recipe::built_in("magento").unwrap().unwrap();
-        let recipe = Document::read("shop.yaml", text).unwrap();
+        let recipe = Recipe::parse("shop.yaml", text).unwrap();
         assert_eq!(recipe.sources.len(), base.sources.len() + 1);
         assert_eq!(recipe.sources.last().unwrap().name, "shop");
         assert_eq!(recipe.resources.len(), base.resources.len());
@@ -218,7 +97,7 @@ amend:
             ),
             (
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",
-                "r.yaml:2:8: amend: `amend` needs `extends`\n  hint: it adds to sources of a built-in recipe; change those of this one where they stand",
+                "r.yaml:2:8: amend: `amend` requires `extends`\n  hint: it adds to sources of a built-in recipe; change this recipe's own sources in place",
             ),
             (
                 "resources: {}\n",
@@ -226,7 +105,7 @@ amend:
             ),
         ] {
             assert_eq!(
-                Document::read("r.yaml", text).unwrap_err().to_string(),
+                Recipe::parse("r.yaml", text).unwrap_err().to_string(),
                 expected,
                 "{text}"
             );

@@ -2,15 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
-use super::{Range, covers};
-use crate::composer::PackageName;
-use crate::yaml::{Issue, Path, Report};
+use super::range::{Range, covers};
 
 /// A note about a package, or about some of its versions.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct Note {
     /// The package's name, as it is published.
     pub package: String,
@@ -44,25 +42,6 @@ impl Note {
             Some(Range { line: None, from }) => format!("{from} and later"),
             None if self.versions.is_empty() => "every version".into(),
             None => self.versions.join(", "),
-        }
-    }
-
-    pub(super) fn check(&self, at: &Path, report: &mut Report) {
-        if self.package.parse::<PackageName>().is_err() {
-            let issue = Issue::new("expected a package name").found(format!("`{}`", self.package));
-            report.add(&at.key("package"), issue);
-        }
-        if !self.versions.is_empty() && self.range.is_some() {
-            report.add(at, Issue::new("`versions` and `range` exclude each other"));
-        }
-        // It becomes a link.
-        let is_page =
-            |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if self.see.as_ref().is_some_and(|url| !is_page(url)) {
-            report.add(
-                &at.key("see"),
-                Issue::new("expected the address of a page, `https://…`"),
-            );
         }
     }
 }

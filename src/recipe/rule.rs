@@ -45,8 +45,9 @@ pub struct PackageRule {
 }
 
 /// A prefix that is left out of all tags but some.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct ExcludeExcept {
     pub prefix: String,
     /// The tags whose packages have it.
@@ -54,8 +55,9 @@ pub struct ExcludeExcept {
 }
 
 /// A file in a resource.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct ResourceFile {
     /// The name of the resource.
     pub resource: String,
@@ -67,8 +69,9 @@ pub struct ResourceFile {
 }
 
 /// A package that is made from the manifest at the root of the repository and a part from a resource.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct Derive {
     /// The package's name.
     pub package: String,
@@ -97,8 +100,9 @@ pub struct Derive {
 }
 
 /// The packages of a vendor that are released together.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct Together {
     pub vendor: String,
     /// Those that have versions of their own.
@@ -121,8 +125,9 @@ pub enum RequireFrom {
 }
 
 /// A file beside a derived manifest.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 pub struct DerivedFile {
     /// Its path in the package.
     pub path: String,

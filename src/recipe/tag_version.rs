@@ -5,8 +5,6 @@
 
 use std::cmp::Ordering;
 
-use super::Tags;
-
 /// A tag read as a version in Magento's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagVersion {
@@ -94,33 +92,6 @@ fn compare_pre_release(a: &[String], b: &[String]) -> Ordering {
     }
 }
 
-/// Why a tag is not released.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excluded {
-    NotAVersion,
-    BeforeFirst,
-    Listed,
-}
-
-impl Tags {
-    /// Whether the tag is released.
-    ///
-    /// # Errors
-    /// The rule that excludes it.
-    pub fn admits(&self, tag: &str) -> Result<(), Excluded> {
-        let Some(version) = TagVersion::parse(tag) else {
-            return Err(Excluded::NotAVersion);
-        };
-        if self.exclude.iter().any(|excluded| excluded == tag) {
-            return Err(Excluded::Listed);
-        }
-        match self.from.as_deref().and_then(TagVersion::parse) {
-            Some(from) if version < from => Err(Excluded::BeforeFirst),
-            _ => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,25 +123,5 @@ mod tests {
                 .cmp(&TagVersion::parse("1.2.0").unwrap()),
             Ordering::Equal
         );
-    }
-
-    #[test]
-    fn what_is_no_version_is_no_release() {
-        let tags = Tags {
-            from: Some("1.1.0".into()),
-            exclude: vec!["1.2.0".into()],
-        };
-        for (tag, verdict) in [
-            ("1.1.0", Ok(())),
-            ("v1.1.0-p1", Ok(())),
-            ("1.1.0-beta1", Err(Excluded::BeforeFirst)),
-            ("1.2.0", Err(Excluded::Listed)),
-            ("latest", Err(Excluded::NotAVersion)),
-            ("../../x", Err(Excluded::NotAVersion)),
-            ("", Err(Excluded::NotAVersion)),
-            ("1..2", Err(Excluded::NotAVersion)),
-        ] {
-            assert_eq!(tags.admits(tag), verdict, "{tag}");
-        }
     }
 }

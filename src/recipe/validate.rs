@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::extend::{Amendment, Document};
-use super::{Correction, PackageRule, Recipe, Replacement, Resource, ResourceFile, Source, tag_version};
+use super::document::{Correction, Document, Recipe, Replacement, Resource, Source};
+use super::note::Note;
+use super::rule::{PackageRule, ResourceFile};
+use super::tag_version::TagVersion;
+use url::Url;
+
 use crate::composer::PackageName;
 use crate::yaml::{Issue, Path, Report, nearest};
 
@@ -15,11 +19,11 @@ pub(super) struct Validator<'a> {
 
 impl<'a> Validator<'a> {
     /// A checker for a document with these resources of its own, which adds to `base`.
-    pub fn new(resources: &'a BTreeMap<String, Resource>, base: Option<&'a Recipe>) -> Self {
+    pub(super) fn new(resources: &'a BTreeMap<String, Resource>, base: Option<&'a Recipe>) -> Self {
         Self { resources, base }
     }
 
-    pub fn document(&self, document: &Document, amend: &BTreeMap<String, Amendment>, report: &mut Report) {
+    pub(super) fn document(&self, document: &Document, report: &mut Report) {
         let root = Path::default();
         let (archives_at, sources_at) = (root.key("archives"), root.key("sources"));
         let archives = document.archives.iter().map(|archive| &archive.name).enumerate();
@@ -65,9 +69,9 @@ impl<'a> Validator<'a> {
             );
         }
         for (i, note) in document.notes.iter().enumerate() {
-            note.check(&root.key("notes").index(i), report);
+            check_note(note, &root.key("notes").index(i), report);
         }
-        for (name, amendment) in amend {
+        for (name, amendment) in &document.amend {
             let at = root.key("amend").key(name);
             self.rules(
                 &amendment.packages,
@@ -166,7 +170,7 @@ fn check_tags(source: &Source, at: &Path, report: &mut Report) {
 }
 
 fn check_version(version: &str, at: &Path, report: &mut Report) {
-    if tag_version::TagVersion::parse(version).is_none() {
+    if TagVersion::parse(version).is_none() {
         let issue = Issue::new("expected a version such as 2.4.4-p1").found(format!("`{version}`"));
         report.add(at, issue);
     }
@@ -195,5 +199,23 @@ fn check_package(name: &str, at: &Path, report: &mut Report) {
     if name.parse::<PackageName>().is_err() {
         let issue = Issue::new("expected a package name, `vendor/name` in lower case");
         report.add(at, issue.found(format!("`{name}`")));
+    }
+}
+
+fn check_note(note: &Note, at: &Path, report: &mut Report) {
+    if note.package.parse::<PackageName>().is_err() {
+        let issue = Issue::new("expected a package name").found(format!("`{}`", note.package));
+        report.add(&at.key("package"), issue);
+    }
+    if !note.versions.is_empty() && note.range.is_some() {
+        report.add(at, Issue::new("`versions` and `range` exclude each other"));
+    }
+    // It becomes a link.
+    let is_page = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if note.see.as_ref().is_some_and(|url| !is_page(url)) {
+        report.add(
+            &at.key("see"),
+            Issue::new("expected the address of a page, `https://…`"),
+        );
     }
 }

@@ -1,48 +1,66 @@
 //! Strict YAML: a document becomes a typed value, or the list of everything that is wrong with it.
 //!
-//! The only module that names the YAML crate. The text becomes a tree of nodes that know their line and column
-//! (`node`), `${NAME}` references are expanded where the caller allows them (`environment`), and serde reads
-//! the tree (`deserialize`). Serde stops at the first mistake; `mend` notes it, takes the offending node out
-//! and lets serde read again, until every mistake is known. A mistake that only follows from another one is not
-//! reported. What the values mean is the caller's: its checks add to the same [`Report`].
+//! The text becomes a tree whose nodes know their line and column (`parse`). The tree is checked against the JSON Schema
+//! of the type, which finds every mistake at once, and `${NAME}` references are expanded on the way (`schema_check`).
+//! Serde then reads the values that fit the schema. What the values mean is the caller's: its checks add to the same
+//! [`Report`].
+//!
+//! This is the only module that names the YAML crate.
 
-mod deserialize;
+mod diagnostic;
 mod environment;
-mod fault;
-mod mend;
-mod node;
+mod parse;
 mod path;
-mod problem;
-mod slip;
+mod report;
+mod schema_check;
+mod syntax_hints;
 #[cfg(test)]
 mod tests;
 
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-pub use mend::Report;
+pub use diagnostic::{Diagnostic, Diagnostics, Issue, Location, nearest, without_error_number};
+pub use environment::Environment;
 pub use path::Path;
-pub use problem::{Diagnostic, Diagnostics, Issue, Location, nearest};
+pub use report::Report;
 
-/// Looks an environment variable up by its name.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// A type that is read from a YAML document.
+///
+/// A value that does not fit the schema is left out before serde reads the rest. So every key has a default for serde,
+/// also those that the schema requires: `#[serde(default)]` with `#[schemars(!default)]`.
+pub trait FromYaml: DeserializeOwned + JsonSchema {
+    /// What an empty document could begin with.
+    const EXAMPLE: &'static str;
+
+    /// Checks a string of a type with a syntax of its own, which the type's schema names as `format`. `written` is the
+    /// string before `${NAME}` was replaced. A type whose `format` is checked here never fails in serde.
+    fn check_format(format: &str, value: &str, written: &str) -> Result<(), Issue>;
+}
 
 /// Reads the document `text` of `file` into a `T`.
 ///
-/// The value is there even when the report holds problems, as long as the rest of the document could be read: the
-/// caller can run its own checks and add what they find. It must be used only after [`Report::finish`].
-/// `environment` switches the expansion of `${NAME}` in string values on.
-pub fn read<T: DeserializeOwned>(
+/// The value is there even when the report holds problems, unless the text is no YAML or no mapping: the caller can run
+/// its own checks and add what they find. It must be used only after [`Report::finish`]. `environment` switches the
+/// expansion of `${NAME}` in string values on.
+pub fn read<T: FromYaml>(
     file: &str,
     text: &str,
     environment: Option<Environment<'_>>,
 ) -> (Option<T>, Report) {
     let mut report = Report::new(file);
-    let Some(root) = node::parse(text, &mut report) else {
+    let Some(node) = parse::parse(text, &mut report) else {
         return (None, report);
     };
-    report.root = root;
-    if let Some(lookup) = environment {
-        report.expand(lookup);
-    }
-    (report.read(), report)
+    let schema = SchemaGenerator::default().into_root_schema_for::<T>().into();
+    let value = schema_check::check::<T>(&node, text, &schema, environment, &mut report);
+    let document = value.and_then(|value| match serde_json::from_value(value) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            debug_assert!(false, "the schema accepts what serde refuses: {error}");
+            report.add(&Path::default(), Issue::new("a value does not fit its key"));
+            None
+        }
+    });
+    (document, report)
 }

@@ -1,16 +1,16 @@
-//! The way from the root of a document to one of its nodes, printed as people write it: `repositories[0].url`.
+//! The way from the root of a document to one of its values, printed as people write it: `repositories[0].url`.
 
 use std::fmt;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
     Key(String),
     Index(usize),
 }
 
-/// The place of a node in a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(pub(super) Vec<Step>);
+/// The place of a value in a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Path(Vec<Step>);
 
 impl Path {
     /// The path of the value under `key` in the mapping at this path.
@@ -23,16 +23,17 @@ impl Path {
         self.with(Step::Index(index))
     }
 
-    pub(super) fn with(&self, step: Step) -> Self {
+    fn with(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)
     }
 
-    /// The path without its last step, and that step; `None` for the root.
-    pub(super) fn split_last(&self) -> Option<(Self, &Step)> {
-        let (last, parents) = self.0.split_last()?;
-        Some((Self(parents.to_vec()), last))
+    /// The path itself, its container, and so on up to the root.
+    pub(super) fn ancestors(&self) -> impl Iterator<Item = Self> {
+        (0..=self.0.len())
+            .rev()
+            .map(|length| Self(self.0[..length].to_vec()))
     }
 
     pub(super) fn starts_with(&self, ancestor: &Self) -> bool {

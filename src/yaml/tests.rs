@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{Issue, Path, nearest, read};
+use super::{FromYaml, Issue, Path, nearest, read};
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 struct Inn {
     name: String,
     rooms: u16,
@@ -21,31 +23,31 @@ struct Inn {
     sign: Option<Sign>,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(!default)]
 struct Guest {
-    name: Initials,
+    /// Two letters.
+    #[schemars(extend("format" = "initials"))]
+    name: String,
     country: String,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Sign {
     NoVacancy,
     Painted { colour: String },
 }
 
-#[derive(Debug, PartialEq)]
-struct Initials(String);
+impl FromYaml for Inn {
+    const EXAMPLE: &'static str = "name: Bear";
 
-impl<'de> Deserialize<'de> for Initials {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        match text.len() {
-            2 => Ok(Self(text)),
-            _ => Err(de::Error::custom(format!(
-                "`{text}` are not two initials\nhint: first and last name"
-            ))),
+    fn check_format(format: &str, value: &str, _written: &str) -> Result<(), Issue> {
+        let issue = || Issue::new("expected two initials").found(format!("`{value}`"));
+        match format {
+            "initials" if value.len() != 2 => Err(issue().hint("first and last name")),
+            _ => Ok(()),
         }
     }
 }
@@ -57,11 +59,11 @@ fn problems(text: &str) -> String {
 
 fn inn(text: &str) -> Inn {
     let (inn, mut report) = read("inn.yaml", text, None);
-    report.finish(inn).expect("a good document")
+    report.finish(inn).expect("a valid document")
 }
 
 #[test]
-fn a_good_document_is_read() {
+fn valid_document_is_read() {
     let inn = inn("name: no\nrooms: 3\nguests:\n- {name: ab, country: NO}\nsign: {painted: {colour: red}}\n");
     assert_eq!(inn.name, "no", "not a boolean");
     assert_eq!(inn.guests[0].country, "NO");
@@ -74,14 +76,14 @@ fn anchors_and_merge_keys_are_resolved() {
     assert_eq!(
         inn.guests[1],
         Guest {
-            name: Initials("cd".into()),
+            name: "cd".into(),
             country: "Bear".into()
         }
     );
 }
 
 #[test]
-fn every_kind_of_mistake_has_its_message() {
+fn each_kind_of_mistake_has_a_message() {
     let cases = [
         (
             "name: Bear\nrooms: 3\ngardn: true\n",
@@ -110,7 +112,7 @@ fn every_kind_of_mistake_has_its_message() {
         ),
         (
             "name: Bear\nrooms: 3\nname: Lion\n",
-            "inn.yaml:3:1: name: the key stands twice, first at line 1, column 1\n  hint: keep one of the two",
+            "inn.yaml:3:1: name: duplicate key, first set at line 1\n  hint: keep one of the two",
         ),
         (
             "name: Bear\nrooms: 3\nsign: no-vacansy\n",
@@ -123,7 +125,7 @@ fn every_kind_of_mistake_has_its_message() {
         ("- Bear\n", "inn.yaml:1:1: expected a mapping, found a list"),
         (
             "",
-            "inn.yaml:1:1: expected a mapping, found nothing\n  hint: give it a value or remove the key",
+            "inn.yaml:1:1: the document is empty\n  hint: begin with `name: Bear`",
         ),
         (
             "{}\n",
@@ -140,7 +142,7 @@ fn every_kind_of_mistake_has_its_message() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once_and_none_twice() {
+fn all_mistakes_are_reported_at_once_and_none_twice() {
     let text = "\
 nam: Bear
 rooms: many
@@ -153,7 +155,7 @@ guests:
 inn.yaml:1:1: nam: unknown key
   hint: did you mean `name`?
 inn.yaml:2:8: rooms: expected a whole number up to 65535, found `many`
-inn.yaml:4:10: guests[0].name: `abc` are not two initials
+inn.yaml:4:10: guests[0].name: expected two initials, found `abc`
   hint: first and last name
 inn.yaml:4:24: guests[0].country: expected a string, found the number 1
   hint: put it in quotes
@@ -161,20 +163,29 @@ inn.yaml:5:14: guests[1].contry: unknown key
   hint: did you mean `country`?
 inn.yaml:5:26: guests[1].age: unknown key
   hint: the keys here are `name`, `country`
-inn.yaml:6:10: guests[2].name: `xyz` are not two initials
+inn.yaml:6:3: guests[2]: the key `country` is missing
+inn.yaml:6:10: guests[2].name: expected two initials, found `xyz`
   hint: first and last name";
     assert_eq!(problems(text), expected);
 }
 
 #[test]
-fn broken_syntax_has_its_place() {
+fn syntax_error_has_its_place() {
     let message = problems("name: [Bear\nrooms: 3\n");
     assert!(message.starts_with("inn.yaml:2:"), "{message}");
     assert!(message.contains("invalid YAML: "), "{message}");
 }
 
 #[test]
-fn a_bomb_is_refused() {
+fn wrong_indentation_has_a_hint() {
+    let message = problems("guests:\n- {name: ab}\nname: [x,\n y]\n  rooms: 3\n");
+    assert!(message.contains("hint: check the indentation"), "{message}");
+    let message = problems("guests:\n  - {name: ab}\n  name: ab\n");
+    assert!(message.contains("hint: check the indentation"), "{message}");
+}
+
+#[test]
+fn alias_bomb_is_refused() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let previous = format!("*a{}, ", level - 1).repeat(10);
@@ -188,7 +199,7 @@ fn references_are_expanded_and_never_printed() {
     let lookup = |name: &str| (name == "INN").then(|| "s3cret".to_owned());
     let (inn, mut report) = read::<Inn>("inn.yaml", "name: the ${INN} $${INN}\nrooms: 1\n", Some(&lookup));
     assert_eq!(
-        report.finish(inn).expect("a good document").name,
+        report.finish(inn).expect("a valid document").name,
         "the s3cret ${INN}"
     );
 
@@ -196,12 +207,12 @@ fn references_are_expanded_and_never_printed() {
     let (inn, mut report) = read::<Inn>("inn.yaml", text, Some(&lookup));
     let expected = "\
 inn.yaml:1:7: name: the environment variable `OUT` is not set
-  hint: set it, or write `$${` for the two characters themselves
+  hint: set it, or write `$${` for a literal `${`
 inn.yaml:2:8: rooms: expected a whole number up to 65535, found the value of `${INN}`
 inn.yaml:3:7: sign: expected one of `no-vacancy`, `painted`, found the value of `${INN}`
-inn.yaml:4:17: guests[0].name: the value is not valid, found the value of `${INN}`
+inn.yaml:4:17: guests[0].name: expected two initials, found the value of `${INN}`
 inn.yaml:4:36: guests[0].country: expected the name of an environment variable in `${…}`
-  hint: write `$${` for the two characters themselves";
+  hint: write `$${` for a literal `${`";
     assert_eq!(
         report.finish(inn).expect_err("a broken document").to_string(),
         expected
@@ -209,7 +220,7 @@ inn.yaml:4:36: guests[0].country: expected the name of an environment variable i
 }
 
 #[test]
-fn checks_of_the_caller_join_the_report() {
+fn issues_of_the_caller_join_the_report() {
     let text = "name: Bear\nrooms: x\nguests: [{name: ab, country: Narnia}]\n";
     let (inn, mut report) = read::<Inn>("inn.yaml", text, None);
     assert!(inn.is_some(), "the rest can be checked");
@@ -235,7 +246,7 @@ inn.yaml:3:30: guests[0].country: expected a country, found `Narnia`
 }
 
 #[test]
-fn paths_read_unambiguously() {
+fn paths_are_printed_unambiguously() {
     let path = Path::default()
         .key("git")
         .key("rewrite")
@@ -245,7 +256,7 @@ fn paths_read_unambiguously() {
 }
 
 #[test]
-fn the_nearest_word_must_be_near() {
+fn nearest_word_must_be_similar() {
     let keys = ["schedule", "recipe", "url"];
     assert_eq!(nearest("shedule", keys), Some("schedule"));
     assert_eq!(nearest("Recipes", keys), Some("recipe"));

@@ -137,7 +137,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
     assert!(
-        said.contains("mirror.yaml:1:7: data: `") && said.contains("/data` is no folder"),
+        said.contains("mirror.yaml:1:7: data: `") && said.contains("/data` is not a directory"),
         "{said}"
     );
     std::fs::remove_file(env.path("data")).unwrap();

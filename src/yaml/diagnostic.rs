@@ -29,6 +29,15 @@ impl Issue {
         }
     }
 
+    /// An error with its causes; a last line `hint: …` becomes the hint.
+    pub fn from_error(error: &anyhow::Error) -> Self {
+        let text = without_error_number(&format!("{error:#}"));
+        match text.split_once("\nhint: ") {
+            Some((rule, hint)) => Self::new(rule).hint(hint),
+            None => Self::new(text),
+        }
+    }
+
     /// What stands there instead of what the rule asks for.
     pub fn found(mut self, found: impl Into<String>) -> Self {
         self.found = Some(found.into());
@@ -41,20 +50,41 @@ impl Issue {
         self
     }
 
-    fn message(self) -> String {
-        match self.found {
-            Some(found) => format!("{}, found {found}", self.rule),
-            None => self.rule,
+    /// Suggests the candidate that `word` was most likely meant to be, if any is close enough.
+    pub fn hint_nearest<'a>(self, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
+        match nearest(word, candidates) {
+            Some(near) => self.hint(format!("did you mean `{near}`?")),
+            None => self,
         }
     }
 }
 
-/// A issue with its place.
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Some(found) => write!(f, "{}, found {found}", self.rule),
+            None => f.write_str(&self.rule),
+        }
+    }
+}
+
+/// The text without ` (os error 2)`, which the words before it say already.
+pub fn without_error_number(text: &str) -> String {
+    let Some((before, after)) = text.split_once(" (os error ") else {
+        return text.to_owned();
+    };
+    match after.split_once(')') {
+        Some((number, after)) if number.parse::<u32>().is_ok() => format!("{before}{after}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// An issue with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     pub file: String,
     pub location: Location,
-    /// The path of the node, such as `repositories[0].url`; empty for the whole document.
+    /// The path of the value, such as `repositories[0].url`; empty for the whole document.
     pub path: String,
     pub message: String,
     pub hint: Option<String>,
@@ -62,13 +92,12 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(super) fn new(file: &str, location: Location, path: &super::Path, issue: Issue) -> Self {
-        let hint = issue.hint.clone();
         Self {
             file: file.to_owned(),
             location,
             path: path.to_string(),
-            message: issue.message(),
-            hint,
+            message: issue.to_string(),
+            hint: issue.hint,
         }
     }
 }
@@ -96,9 +125,9 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, problem) in self.0.iter().enumerate() {
+        for (position, diagnostic) in self.0.iter().enumerate() {
             let separator = if position == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
+            write!(f, "{separator}{diagnostic}")?;
         }
         Ok(())
     }
@@ -108,16 +137,16 @@ impl std::error::Error for Diagnostics {}
 
 /// The candidate that `word` was most likely meant to be, if any is close enough to be worth a suggestion.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Half of the word wrong is a different word; the closest shares at least this much with what was written.
-    const ALIKE: f64 = 0.6;
-    let alike = |candidate: &str| {
+    // The share of characters that has to agree: with half of them wrong it is a different word.
+    const MIN_SIMILARITY: f64 = 0.6;
+    let similarity = |candidate: &str| {
         strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase())
     };
     let scored = candidates
         .into_iter()
-        .map(|candidate| (alike(candidate), candidate));
+        .map(|candidate| (similarity(candidate), candidate));
     let best = scored
-        .filter(|(score, _)| *score >= ALIKE)
+        .filter(|(score, _)| *score >= MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     best.map(|(_, candidate)| candidate)
 }

@@ -1,12 +1,23 @@
-//! What was probably meant where a text is no YAML: the slips that people make who write it seldom.
+//! What was probably meant where a text is not YAML: the mistakes of people who write it seldom.
 
 use super::Location;
 
 /// What may begin no plain value, as it has a meaning of its own; `-` and `?` may.
 const INDICATORS: &str = "*&@`%!|>";
 
-/// What to do about the line that could not be read.
-pub(super) fn hint(text: &str, at: Location) -> Option<String> {
+/// What to do about the line that could not be read; `message` is the parser's.
+pub(super) fn hint(text: &str, at: Location, message: &str) -> Option<String> {
+    line_hint(text, at).or_else(|| {
+        let is_indentation = ["'-' indicator", "expected key", "block", "indent"]
+            .iter()
+            .any(|word| message.contains(word));
+        is_indentation.then(|| {
+            "check the indentation: the entries of one list or mapping begin in the same column".into()
+        })
+    })
+}
+
+fn line_hint(text: &str, at: Location) -> Option<String> {
     let line = text.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
     let indent = line.len() - line.trim_start().len();
     if line[..indent].contains('\t') {
@@ -30,7 +41,7 @@ pub(super) fn hint(text: &str, at: Location) -> Option<String> {
     quoted_at(line, at)
 }
 
-/// Inside of `{…}` and `[…]` only the character tells.
+/// Inside of `{…}` and `[…]` only the character at the place shows what is wrong.
 fn quoted_at(line: &str, at: Location) -> Option<String> {
     let column = usize::try_from(at.column).ok()?;
     // An alias begins one character before its name, which is what is missing.
@@ -55,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_told_from_the_line() {
+    fn hint_follows_from_the_line() {
         let hint = |line: &str, column| {
-            hint(&format!("a: 1\n{line}\n"), Location { line: 2, column }).unwrap_or_default()
+            line_hint(&format!("a: 1\n{line}\n"), Location { line: 2, column }).unwrap_or_default()
         };
         assert_eq!(
             hint("  schedule: */5 * * * *", 13),

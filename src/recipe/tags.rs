@@ -1,0 +1,70 @@
+//! Which tags a source releases.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::tag_version::TagVersion;
+
+/// Which tags of a source are released.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    /// The first version, in Magento's order; every tag that is a version when left out.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// Tags that are left out, spelled whole.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// Why a tag is not released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excluded {
+    NotAVersion,
+    BeforeFirst,
+    Listed,
+}
+
+impl Tags {
+    /// Whether the tag is released.
+    ///
+    /// # Errors
+    /// The rule that excludes it.
+    pub fn admits(&self, tag: &str) -> Result<(), Excluded> {
+        let Some(version) = TagVersion::parse(tag) else {
+            return Err(Excluded::NotAVersion);
+        };
+        if self.exclude.iter().any(|excluded| excluded == tag) {
+            return Err(Excluded::Listed);
+        }
+        match self.from.as_deref().and_then(TagVersion::parse) {
+            Some(from) if version < from => Err(Excluded::BeforeFirst),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_version_is_no_release() {
+        let tags = Tags {
+            from: Some("1.1.0".into()),
+            exclude: vec!["1.2.0".into()],
+        };
+        for (tag, verdict) in [
+            ("1.1.0", Ok(())),
+            ("v1.1.0-p1", Ok(())),
+            ("1.1.0-beta1", Err(Excluded::BeforeFirst)),
+            ("1.2.0", Err(Excluded::Listed)),
+            ("latest", Err(Excluded::NotAVersion)),
+            ("../../x", Err(Excluded::NotAVersion)),
+            ("", Err(Excluded::NotAVersion)),
+            ("1..2", Err(Excluded::NotAVersion)),
+        ] {
+            assert_eq!(tags.admits(tag), verdict, "{tag}");
+        }
+    }
+}
