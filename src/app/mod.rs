@@ -4,7 +4,6 @@ pub(crate) mod compress;
 pub(crate) mod cycle_runner;
 pub(crate) mod exit;
 mod progress_bar;
-pub(crate) mod server_settings;
 pub(crate) mod site_builder;
 
 use std::path::{Path, PathBuf};

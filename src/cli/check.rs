@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use super::stdout::Stdout;
 use crate::app::App;
 use crate::app::exit::Exit;
-use crate::app::server_settings::tls;
 use crate::config::Secret;
 use crate::daemon::users_watcher;
 use crate::git::check_url;
 use crate::net::{read_certificates, redacted};
 use crate::recipe::Recipe;
+use crate::server;
 use crate::status::plural;
 use crate::yaml::{Issue, Path, Report};
 
@@ -38,7 +38,7 @@ pub(super) fn check_files(app: &App, report: &mut Report) {
         let at = root.key("repositories").index(i).key("recipe");
         note(Some(urls(app, &repository.recipe)), &at, report);
     }
-    let pair = config.serve.tls.as_ref().map(|pair| tls(pair).check());
+    let pair = config.serve.tls.as_ref().map(server::check_certificate);
     note(pair, &root.key("serve").key("tls"), report);
     let git = root.key("git");
     let authorities = config.git.ca_file.as_deref().map(read_certificates);

@@ -8,14 +8,14 @@ use anyhow::Context as _;
 
 use crate::app::exit::Exit;
 use crate::app::{App, own_name};
-use crate::server::healthcheck::{self, Probe};
+use crate::server::healthcheck::{self, HealthEndpoint};
 
 /// How long is waited for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
 pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
-    let answer = healthcheck::check_local(&own_name(named), Probe::Health, PATIENCE)?;
+    let answer = healthcheck::check_local(&own_name(named), HealthEndpoint::Health, PATIENCE)?;
     Some(answer.map(|()| Exit::Complete))
 }
 
@@ -24,5 +24,5 @@ pub(super) fn of_configured(app: &App) -> anyhow::Result<Exit> {
     let serve = &app.config.serve;
     let address = serve.admin.first().or(serve.listen.first());
     let address = address.context("`serve.listen` names no address")?;
-    healthcheck::check(address, Probe::Health, PATIENCE).map(|()| Exit::Complete)
+    healthcheck::check(address, HealthEndpoint::Health, PATIENCE).map(|()| Exit::Complete)
 }

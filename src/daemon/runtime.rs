@@ -11,9 +11,8 @@ use tokio::sync::oneshot;
 
 use super::signals::Signals;
 use crate::app::exit::Exit;
-use crate::app::server_settings::server_settings;
 use crate::config::Config;
-use crate::server::{self, LocalSocket, PublishedSite, Server};
+use crate::server::{LocalSocket, PublishedSite, Server, Settings};
 use crate::telemetry::Metrics;
 
 /// How long the end of the program waits for a cycle that is just ending.
@@ -48,7 +47,11 @@ pub(super) fn run_server(
         .context("failed to start the runtime")?;
     let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
     let server = Server::bind(
-        server_settings(&config.serve, own, config.log),
+        Settings {
+            serve: config.serve.clone(),
+            log: config.log,
+            local_socket: Some(own),
+        },
         published.clone(),
         metrics.clone(),
     );
@@ -83,10 +86,10 @@ pub(super) fn run_server(
 }
 
 /// Lets the process have as many descriptors as it may have at all: systemd and shells begin with 1,024. Warns when these are
-/// too few for all connections and the files that they are sent.
+/// too few for all connections with a download on each.
 fn allow_descriptors(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let needed = connections.saturating_add(server::OPEN_FILES) as u64;
+    let needed = connections.saturating_mul(2) as u64;
     let needed = needed.saturating_add(OTHER_DESCRIPTORS);
     let raise = |to| {
         let raised = Rlimit { current: to, maximum };

@@ -1,106 +1,115 @@
-//! What is told of an answer afterwards: the metrics, and the access log.
+//! Records each response in the metrics and the access log.
 //!
-//! The log has neither the query of a URL nor any header that may hold a secret. Paths and agents are the client's words,
-//! so they are cut, and the log's own form escapes what is not printable.
+//! The log has neither the query of a URL nor any header that may hold a secret. Paths and user agents come from the client,
+//! so they are cut, and the log's format escapes what is not printable.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, USER_AGENT};
+use hyper::{Request, StatusCode};
 
-use super::handler::Answer;
-use super::reply::Reply;
-use super::request::Request;
-use super::server::Shared;
-use crate::telemetry::{ACCESS, AnswerKind, Answered, Tally};
+use super::context::ServerContext;
+use super::responses::Routed;
+use crate::config::AccessLog;
+use crate::telemetry::{ACCESS, RequestLabels, RequestOutcome};
+use crate::util::compression::Coding;
 
-/// Characters of a path or an agent; the longest path that is published is shorter.
-const WORDS: usize = 300;
+/// Characters of a path or a user agent; the longest published path is shorter.
+const MAX_LENGTH: usize = 300;
 
-/// Of which requests the log is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLog {
-    #[default]
-    Off,
-    /// One of so many answers, and every one that is an error.
-    Sampled(u32),
-    Full,
-}
+const IDENTITY: &str = "identity";
 
-/// The account of one request, opened when its head is there.
-pub(super) struct Account(Instant);
+/// Measures the time from the head of a request to the head of its response.
+pub(super) struct RequestTimer(Instant);
 
-impl Account {
-    pub(super) fn open() -> Self {
+impl RequestTimer {
+    pub(super) fn start() -> Self {
         Self(Instant::now())
     }
 
-    pub(super) fn close(
+    pub(super) fn finish(
         self,
-        made: Instant,
-        shared: &Shared,
-        tally: &mut Tally,
-        ip: Option<IpAddr>,
-        request: &Request<'_>,
-        answer: &Answer,
+        context: &ServerContext,
+        client: Option<IpAddr>,
+        request: &Request<Incoming>,
+        Routed { route, response }: &Routed,
     ) {
-        let (status, took) = (answer.reply.status, made - self.0);
-        let bytes = answer.reply.body.size_hint().lower();
-        let kind = AnswerKind {
-            route: answer.route,
-            status: status.as_u16(),
-            encoding: answer.reply.encoding(),
+        let (status, duration) = (response.status(), self.0.elapsed());
+        let (bytes, encoding) = (response.body().size_hint().lower(), encoding(response.headers()));
+        let labels = RequestLabels {
+            route,
+            status,
+            encoding,
         };
-        tally.count(Answered { kind, bytes, took });
-        let log = match shared.settings.access_log {
-            AccessLog::Off => false,
-            AccessLog::Full => true,
-            AccessLog::Sampled(of) => {
-                status.is_client_error() || status.is_server_error() || is_sample(&shared.sample, of)
-            }
-        };
-        if log {
+        context.metrics.count_request(&RequestOutcome {
+            labels,
+            bytes,
+            duration,
+        });
+        if is_logged(context, status) {
             tracing::info!(
                 target: ACCESS,
-                client = ip.map(|ip| ip.to_string()),
-                method = request.method.as_str(),
-                path = cut(request.path),
-                protocol = ?request.version,
+                client = client.map(|ip| ip.to_string()),
+                method = request.method().as_str(),
+                path = cut(request.uri().path()),
+                protocol = ?request.version(),
                 status = status.as_u16(),
-                route = answer.route,
-                encoding = answer.reply.encoding(),
+                route,
+                encoding,
                 bytes,
-                microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                agent = request.fields.first("user-agent").map(cut),
+                microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+                agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(cut),
                 "answered"
             );
         }
     }
 }
 
-/// What is told of a request that could not be read.
-pub(super) fn refused(shared: &Shared, ip: Option<IpAddr>, reply: &Reply) {
-    let (status, bytes) = (reply.status.as_u16(), reply.body.size_hint().lower());
-    let kind = AnswerKind {
+/// Records input that did not parse as a request.
+pub(super) fn rejected(context: &ServerContext, client: Option<IpAddr>, status: StatusCode) {
+    let labels = RequestLabels {
         route: "refused",
         status,
-        encoding: "identity",
+        encoding: IDENTITY,
     };
-    let took = Duration::ZERO;
-    shared.metrics.tally().count(Answered { kind, bytes, took });
-    if shared.settings.access_log != AccessLog::Off {
-        tracing::info!(target: ACCESS, client = ip.map(|ip| ip.to_string()), status, route = kind.route, bytes, "refused");
+    context.metrics.count_request(&RequestOutcome {
+        labels,
+        bytes: 0,
+        duration: Duration::ZERO,
+    });
+    if context.settings.log.access != AccessLog::Off {
+        let client = client.map(|ip| ip.to_string());
+        tracing::info!(target: ACCESS, client, status = status.as_u16(), route = labels.route, "refused");
     }
 }
 
-fn is_sample(count: &AtomicU32, of: u32) -> bool {
-    count.fetch_add(1, Ordering::Relaxed).is_multiple_of(of.max(1))
+/// The name of the content coding, as it is counted.
+fn encoding(headers: &HeaderMap) -> &'static str {
+    let encoding = headers.get(CONTENT_ENCODING);
+    let coding = Coding::ALL
+        .iter()
+        .find(|coding| encoding.is_some_and(|name| name == coding.name()));
+    coding.map_or(IDENTITY, |coding| coding.name())
 }
 
-fn cut(words: &str) -> &str {
-    words
-        .char_indices()
-        .nth(WORDS)
-        .map_or(words, |(end, _)| &words[..end])
+fn is_logged(context: &ServerContext, status: StatusCode) -> bool {
+    let log = context.settings.log;
+    match log.access {
+        AccessLog::Off => false,
+        AccessLog::Full => true,
+        AccessLog::Sampled if status.is_client_error() || status.is_server_error() => true,
+        AccessLog::Sampled => {
+            let number = context.responses.fetch_add(1, Ordering::Relaxed);
+            number.is_multiple_of(log.access_sample.0.get())
+        }
+    }
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices()
+        .nth(MAX_LENGTH)
+        .map_or(text, |(end, _)| &text[..end])
 }

@@ -1,9 +1,9 @@
-//! The body of an answer: bytes in memory, or a published file piece by piece.
+//! The body of a response: bytes in memory, or a published file that is sent piece by piece.
 //!
-//! Who lets the kernel send takes [`Piece`]s, and nothing is copied here; who has to look at what is sent, for TLS or
-//! HTTP/2, takes copies ([`Pieces::next_copy`]).
+//! On connections without TLS, HTTP/1.1 sends files from a memory map: the kernel copies the bytes from the page cache
+//! to the socket. Elsewhere each chunk is read, compared, and that very buffer is sent.
 
-use std::future::poll_fn;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -11,177 +11,165 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use anyhow::Result;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use memmap2::Mmap;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::connection_limits::{ConnectionDownloads, DownloadPermit};
 use super::content_kind::ContentKind;
-use super::file::{Mapped, Piece, Wanted};
-use super::integrity::{Integrity, PIECE};
-use super::room::{COPIES, FRAMES};
+use super::integrity::{CHUNK, Integrity, Verified};
 
-/// What is copied to be encrypted: so much stays in the cache of the processor.
-const COPY: Wanted = Wanted {
-    most: 64 << 10,
-    file: true,
-};
+/// How much of a memory map is handed out at a time.
+const MAPPED_PIECE: u64 = 256 << 10;
 
-/// What is copied when too many do not read what was copied for them.
-const SMALL_COPY: Wanted = Wanted {
-    most: 4 << 10,
-    file: true,
-};
-
-/// A frame of HTTP/2, of which a client can have many made that it does not read.
-const FRAME: Wanted = Wanted {
-    most: 16 << 10,
-    file: true,
-};
-
-/// Answers are handed on by value, and the most frequent ones have no body: so it is a pointer at most.
 pub(super) enum Body {
-    Empty,
-    /// Never without bytes.
-    Memory(Arc<Bytes>),
-    Disk(Box<Pieces>),
+    Memory(Bytes),
+    File(Box<FileBody>),
 }
 
-/// A file on its way out: at most one piece being loaded.
-pub(super) struct Pieces {
-    loading: Loading,
-    left: u64,
+/// How the files of one connection are sent.
+pub(super) struct FileAccess {
+    pub(super) is_mapped: bool,
+    pub(super) downloads: ConnectionDownloads,
 }
 
-enum Loading {
-    Idle(Mapped),
-    Busy(JoinHandle<io::Result<(Mapped, Piece)>>),
-    Over,
+/// Why a file cannot be sent.
+pub(super) enum OpenError {
+    TooManyDownloads,
+    /// It is missing, or is not the published one.
+    Damaged(anyhow::Error),
+}
+
+/// A part of a published file that is being sent.
+pub(super) struct FileBody {
+    file: Arc<OpenFile>,
+    left: Range<u64>,
+    verified: Option<Verified>,
+    /// The next piece, while a blocking thread reads it.
+    loading: Option<JoinHandle<io::Result<Bytes>>>,
+    _permit: DownloadPermit,
+}
+
+struct OpenFile {
+    file: File,
+    map: Option<Mmap>,
+    integrity: Integrity,
 }
 
 impl Body {
-    pub(super) fn all(bytes: &Arc<Bytes>) -> Self {
-        if bytes.is_empty() {
-            Self::Empty
-        } else {
-            Self::Memory(Arc::clone(bytes))
-        }
-    }
+    pub(super) const EMPTY: Self = Self::Memory(Bytes::new());
 
-    /// Opens a file and compares what is wanted of it, on a blocking thread unless it is at hand.
+    /// Opens the file at `path` and compares `part` of it with what was published.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many downloads, or the file is not the published one.
     pub(super) async fn open(
         path: &Arc<Path>,
         kind: ContentKind,
-        size: u64,
-        integrity: Integrity,
+        integrity: &Integrity,
         part: Range<u64>,
-    ) -> Result<Self> {
-        let left = part.end - part.start;
-        let mapped = match Mapped::at_hand(path, &integrity, &part) {
-            Some(mapped) => mapped,
-            None => {
-                let path = Arc::clone(path);
-                spawn_blocking(move || Mapped::open(&path, kind, size, integrity, part)).await??
-            }
+        access: &FileAccess,
+    ) -> Result<Self, OpenError> {
+        let permit = access.downloads.acquire().await;
+        let permit = permit.ok_or(OpenError::TooManyDownloads)?;
+        let (path, integrity, is_mapped) = (Arc::clone(path), integrity.clone(), access.is_mapped);
+        let opened = spawn_blocking(move || {
+            let opened = OpenFile::open(&path, kind, integrity, is_mapped);
+            let opened = opened.and_then(|file| {
+                let verified = file.integrity.verify(&file.file, &part)?;
+                Ok(FileBody {
+                    file: Arc::new(file),
+                    left: part,
+                    verified,
+                    loading: None,
+                    _permit: permit,
+                })
+            });
+            opened.with_context(|| format!("failed to serve `{}`", path.display()))
+        });
+        let opened = opened.await.map_err(anyhow::Error::from).flatten();
+        opened
+            .map(|body| Self::File(Box::new(body)))
+            .map_err(OpenError::Damaged)
+    }
+}
+
+impl OpenFile {
+    fn open(path: &Path, kind: ContentKind, integrity: Integrity, is_mapped: bool) -> anyhow::Result<Self> {
+        let file = File::open(path)?;
+        let (found, published) = (file.metadata()?.len(), integrity.size());
+        ensure!(
+            kind.size_matches(published, found),
+            "it has {found} bytes, not the {published} that were published"
+        );
+        let map = is_mapped.then(|| {
+            // SAFETY: this program only replaces published files by rename, and appends to a ledger. Should somebody else
+            // truncate one, no code here touches the mapped bytes: the kernel copies them to a socket, and answers EFAULT.
+            unsafe { Mmap::map(&file) }
+        });
+        let map = map.transpose()?;
+        Ok(Self { file, map, integrity })
+    }
+
+    /// Reads the rest of the chunk that `left` begins in, and compares it; blocks on the disk.
+    fn read(&self, left: &Range<u64>) -> io::Result<Bytes> {
+        let (start, skip) = (left.start - left.start % CHUNK, (left.start % CHUNK) as usize);
+        let mut chunk = Vec::new();
+        self.integrity.read_chunk(&self.file, start, &mut chunk)?;
+        let end = chunk.len().min((left.end - start) as usize);
+        Ok(Bytes::from(chunk).slice(skip..end))
+    }
+}
+
+/// A piece of a mapped file.
+struct MappedPiece {
+    file: Arc<OpenFile>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for MappedPiece {
+    fn as_ref(&self) -> &[u8] {
+        let map = self.file.map.as_deref();
+        map.and_then(|map| map.get(self.range.clone()))
+            .unwrap_or_default()
+    }
+}
+
+impl FileBody {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let end = self.left.end.min(self.left.start + MAPPED_PIECE);
+        let piece = self.left.start..end;
+        let is_verified = || {
+            self.verified
+                .is_some_and(|verified| verified.is_current(&self.file.file))
         };
-        Ok(Self::Disk(Box::new(Pieces {
-            loading: Loading::from(mapped),
-            left,
-        })))
-    }
-}
-
-/// Tells of a file that cannot be sent to its end.
-pub(super) fn is_cut(error: io::Error) -> io::Error {
-    tracing::error!(%error, "failed to read a published file; its download is cut");
-    error
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        Self::all(&Arc::new(bytes))
-    }
-}
-
-impl From<Mapped> for Loading {
-    fn from(mapped: Mapped) -> Self {
-        if mapped.len() == 0 {
-            Self::Over
-        } else {
-            Self::Idle(mapped)
+        if self.loading.is_none() && self.file.map.is_some() && is_verified() {
+            return Poll::Ready(Ok(self.mapped(piece)));
         }
-    }
-}
-
-impl Pieces {
-    pub(super) fn left(&self) -> u64 {
-        self.left
-    }
-
-    /// What comes next, for the kernel to send, with the file it is in if that is wanted; none when all is sent.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next(&mut self, file: bool) -> io::Result<Option<Piece>> {
-        let wanted = Wanted { most: PIECE, file };
-        poll_fn(|cx| self.poll_next(cx, wanted)).await.transpose()
-    }
-
-    /// What comes next, for anybody to look at; none when all is sent.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or is damaged; nothing comes after that.
-    pub(super) async fn next_copy(&mut self) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.poll_copy(cx)).await.transpose()
-    }
-
-    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let room = COPIES.take(COPY.most);
-        let wanted = if room.is_some() { COPY } else { SMALL_COPY };
-        let piece = ready!(self.poll_next(cx, wanted));
-        Poll::Ready(piece.map(|piece| piece?.copy(room).map_err(is_cut)))
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Piece>>> {
-        let loaded = ready!(self.poll_piece(cx, wanted));
-        Poll::Ready(loaded.map(|loaded| {
-            let piece = loaded.map_err(is_cut)?;
-            self.left -= piece.range().len() as u64;
-            Ok(piece)
+        let loading = self.loading.get_or_insert_with(|| {
+            let (file, piece) = (Arc::clone(&self.file), piece.clone());
+            spawn_blocking(move || match file.map {
+                Some(_) => file.integrity.compare(&file.file, &piece).map(|()| Bytes::new()),
+                None => file.read(&piece),
+            })
+        });
+        let loaded = ready!(Pin::new(loading).poll(cx));
+        self.loading = None;
+        let loaded = loaded.map_err(io::Error::other).flatten()?;
+        Poll::Ready(Ok(match self.file.map {
+            Some(_) => self.mapped(piece),
+            None => loaded,
         }))
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<Option<io::Result<Piece>>> {
-        loop {
-            self.loading = match std::mem::replace(&mut self.loading, Loading::Over) {
-                Loading::Over => return Poll::Ready(None),
-                Loading::Idle(mut mapped) => {
-                    if let Some(piece) = mapped.next_at_hand(wanted) {
-                        self.loading = Loading::from(mapped);
-                        return Poll::Ready(Some(Ok(piece)));
-                    }
-                    Loading::Busy(spawn_blocking(move || {
-                        let piece = mapped.take_piece(wanted)?;
-                        Ok((mapped, piece))
-                    }))
-                }
-                Loading::Busy(mut task) => match Pin::new(&mut task).poll(cx) {
-                    Poll::Pending => {
-                        self.loading = Loading::Busy(task);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(loaded) => {
-                        let loaded = loaded.map_err(io::Error::other).flatten();
-                        return Poll::Ready(Some(loaded.map(|(mapped, piece)| {
-                            self.loading = Loading::from(mapped);
-                            piece
-                        })));
-                    }
-                },
-            };
-        }
+    fn mapped(&self, piece: Range<u64>) -> Bytes {
+        Bytes::from_owner(MappedPiece {
+            file: Arc::clone(&self.file),
+            range: piece.start as usize..piece.end as usize,
+        })
     }
 }
 
@@ -193,44 +181,33 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let body = self.get_mut();
-        let pieces = match body {
-            Self::Empty => return Poll::Ready(None),
-            // Frame by frame also what is there at once: a stream takes as much as it is given, and how much of it the client
-            // has taken is not told.
-            Self::Memory(bytes) => {
-                let mut rest = Bytes::clone(bytes);
-                let frame = rest.split_to(rest.len().min(FRAME.most));
-                *body = Self::from(rest);
-                return Poll::Ready(Some(Ok(Frame::data(frame))));
+        let piece = match self.get_mut() {
+            Self::Memory(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Self::Memory(bytes) => Ok(std::mem::take(bytes)),
+            Self::File(file) if file.left.is_empty() => return Poll::Ready(None),
+            Self::File(file) => {
+                let piece = ready!(file.poll_piece(cx));
+                match &piece {
+                    Ok(piece) => file.left.start += piece.len() as u64,
+                    Err(error) => {
+                        tracing::error!(%error, "failed to read a published file during a download");
+                        file.left.start = file.left.end;
+                    }
+                }
+                piece
             }
-            Self::Disk(pieces) => pieces,
         };
-        let piece = ready!(pieces.poll_next(cx, FRAME));
-        Poll::Ready(piece.map(|piece| {
-            let piece = piece?;
-            match FRAMES.take(FRAME.most) {
-                Some(room) => piece.copy(Some(room)).map_err(is_cut).map(Frame::data),
-                // Streams that nobody reads would fill the memory with copies. Beyond their room the mapping itself is
-                // looked at, and only then who cuts a file short ends the process.
-                None => Ok(Frame::data(Bytes::from_owner(piece))),
-            }
-        }))
+        Poll::Ready(Some(piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Memory(_) => false,
-            Self::Disk(pieces) => pieces.left == 0,
-        }
+        self.size_hint().exact() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            Self::Empty => 0,
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::Disk(pieces) => pieces.left,
+            Self::File(file) => file.left.end - file.left.start,
         })
     }
 }

@@ -4,109 +4,91 @@
 //! (`ComposerRepository::asyncFetchFile`). So the date is compared as text: "not modified since" would also answer
 //! 304 to the holder of a newer file after a roll-back.
 
-use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hyper::header::{ETAG, LAST_MODIFIED};
+use hyper::header::{
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+};
 
-use super::reply::Header;
-use super::request::{Fields, Name};
+use super::header_fields::{single, single_text};
 use crate::util::digest::Sha256;
 
-/// The two validators of a representation, in the lines in which they are sent.
+/// The two validators of a representation, as they are sent.
 pub(super) struct Validators {
-    lines: Header,
-    etag: Range<usize>,
-    last_modified: Range<usize>,
+    /// Strong: it is made from the digest of the bytes.
+    pub(super) etag: HeaderValue,
+    pub(super) last_modified: HeaderValue,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Precondition {
     /// Answer as if there were no condition.
     Proceed,
     NotModified,
-    PreconditionFailed,
+    Failed,
 }
 
 impl Validators {
-    /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each coding has a tag of its own,
-    /// and all have the same date, in Unix seconds.
+    /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each encoding has an entity tag of its
+    /// own, and all have the same date, in Unix seconds.
     pub(super) fn new(sha256: Sha256, last_modified: i64) -> Self {
-        Self::of(&hex::encode(&sha256.0[..16]), time(last_modified))
+        let last_modified = UNIX_EPOCH + Duration::from_secs(last_modified.unsigned_abs());
+        Self::from_parts(&hex::encode(&sha256.0[..16]), last_modified)
     }
 
-    fn of(tag: &str, last_modified: SystemTime) -> Self {
-        let mut lines = Header::default();
+    fn from_parts(tag: &str, last_modified: SystemTime) -> Self {
         Self {
-            etag: lines.add(ETAG, format_args!("\"{tag}\"")),
-            last_modified: lines.add(LAST_MODIFIED, httpdate::fmt_http_date(last_modified)),
-            lines,
+            etag: header_value(format!("\"{tag}\"")),
+            last_modified: header_value(httpdate::fmt_http_date(last_modified)),
         }
-    }
-
-    /// Of both, each with its end.
-    pub(super) fn lines(&self) -> &str {
-        self.lines.lines()
-    }
-
-    /// Of the first, which says it all to who has the representation.
-    pub(super) fn etag_line(&self) -> &str {
-        &self.lines()[..self.etag.end + "\r\n".len()]
-    }
-
-    /// Strong: it is made from the digest of the bytes.
-    fn etag(&self) -> &str {
-        &self.lines()[self.etag.clone()]
-    }
-
-    fn last_modified(&self) -> &str {
-        &self.lines()[self.last_modified.clone()]
     }
 
     /// The order of RFC 9110 section 13.2.2.
-    pub(super) fn evaluate(&self, fields: &Fields<'_>) -> Verdict {
-        if fields.has(Name::IfMatch) {
-            if !self.matches(fields, Name::IfMatch, Comparison::Strong) {
-                return Verdict::PreconditionFailed;
+    pub(super) fn evaluate(&self, headers: &HeaderMap) -> Precondition {
+        if headers.contains_key(IF_MATCH) {
+            if !self.matches(headers, &IF_MATCH, Comparison::Strong) {
+                return Precondition::Failed;
             }
-        } else if self.is_newer_than(fields) {
-            return Verdict::PreconditionFailed;
+        } else if self.fails_if_unmodified_since(headers) {
+            return Precondition::Failed;
         }
-        let fresh = if fields.has(Name::IfNoneMatch) {
-            self.matches(fields, Name::IfNoneMatch, Comparison::Weak)
-        } else {
-            fields.is_only(Name::IfModifiedSince, self.last_modified())
+        let is_fresh = match headers.contains_key(IF_NONE_MATCH) {
+            true => self.matches(headers, &IF_NONE_MATCH, Comparison::Weak),
+            false => single(headers, IF_MODIFIED_SINCE) == Some(&self.last_modified),
         };
-        if fresh {
-            Verdict::NotModified
-        } else {
-            Verdict::Proceed
+        match is_fresh {
+            true => Precondition::NotModified,
+            false => Precondition::Proceed,
         }
     }
 
-    /// Whether a range may be taken from this representation (RFC 9110 section 13.1.5). No date allows it: who has the
-    /// first bytes may have those of another coding, which has the same date (section 8.8.2.2).
-    pub(super) fn allow_range(&self, fields: &Fields<'_>) -> bool {
-        !fields.has(Name::IfRange) || fields.is_only(Name::IfRange, self.etag())
+    /// Whether a range of this representation may be sent (RFC 9110 section 13.1.5). A date does not allow it: the client
+    /// may have the first bytes of another encoding, which has the same date (section 8.8.2.2).
+    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key(IF_RANGE) || single(headers, IF_RANGE) == Some(&self.etag)
     }
 
-    fn matches(&self, fields: &Fields<'_>, name: Name, comparison: Comparison) -> bool {
-        fields
-            .values(name)
-            .flatten()
-            .any(|value| value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, self.etag())))
+    fn matches(&self, headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> bool {
+        let own = self.etag.to_str().unwrap_or_default();
+        let values = headers.get_all(name).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, own)))
     }
 
-    /// `If-Unmodified-Since`; a value that is no date is ignored (RFC 9110 section 13.1.4).
-    fn is_newer_than(&self, fields: &Fields<'_>) -> bool {
-        let Some(Ok(since)) = fields
-            .only(Name::IfUnmodifiedSince)
-            .map(httpdate::parse_http_date)
-        else {
-            return false;
-        };
-        httpdate::parse_http_date(self.last_modified()).is_ok_and(|modified| modified > since)
+    /// A value that is no date is ignored (RFC 9110 section 13.1.4).
+    fn fails_if_unmodified_since(&self, headers: &HeaderMap) -> bool {
+        let date = |text: &str| httpdate::parse_http_date(text).ok();
+        let since = single_text(headers, IF_UNMODIFIED_SINCE).and_then(date);
+        let modified = self.last_modified.to_str().ok().and_then(date);
+        since.is_some_and(|since| modified.is_some_and(|modified| modified > since))
     }
+}
+
+/// `text` as a header; it has visible characters only.
+pub(super) fn header_value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// RFC 9110 section 8.8.3.2. Our own tags are never weak.
@@ -137,29 +119,22 @@ fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn time(seconds: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const DATE: &str = "Tue, 22 Feb 2022 22:02:22 GMT";
 
-    fn verdict(fields: &[(&'static str, &str)]) -> Verdict {
-        let validators = Validators::of("ab", httpdate::parse_http_date(DATE).unwrap());
-        let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
-        validators.evaluate(&fields.collect())
+    fn evaluate(headers: &[(HeaderName, &str)]) -> Precondition {
+        let validators = Validators::from_parts("ab", httpdate::parse_http_date(DATE).unwrap());
+        let headers = headers.iter().cloned();
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap()));
+        validators.evaluate(&headers.collect())
     }
 
     #[test]
-    fn conditions_and_their_precedence() {
-        use Verdict::{NotModified, PreconditionFailed, Proceed};
-        const IF_MATCH: &str = "If-Match";
-        const IF_MODIFIED_SINCE: &str = "If-Modified-Since";
-        const IF_NONE_MATCH: &str = "If-None-Match";
-        const IF_UNMODIFIED_SINCE: &str = "If-Unmodified-Since";
+    fn preconditions_have_their_precedence() {
+        use Precondition::{Failed, NotModified, Proceed};
         let later = "Wed, 23 Feb 2022 22:02:22 GMT";
         let earlier = "Mon, 21 Feb 2022 22:02:22 GMT";
         for (headers, expected) in [
@@ -179,17 +154,14 @@ mod tests {
             (&[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, DATE)], Proceed),
             (&[(IF_MATCH, "\"ab\"")], Proceed),
             (&[(IF_MATCH, "*")], Proceed),
-            (&[(IF_MATCH, "W/\"ab\"")], PreconditionFailed),
-            (
-                &[(IF_MATCH, "\"x\""), (IF_NONE_MATCH, "\"ab\"")],
-                PreconditionFailed,
-            ),
+            (&[(IF_MATCH, "W/\"ab\"")], Failed),
+            (&[(IF_MATCH, "\"x\""), (IF_NONE_MATCH, "\"ab\"")], Failed),
             (&[(IF_MATCH, "\"ab\""), (IF_UNMODIFIED_SINCE, earlier)], Proceed),
-            (&[(IF_UNMODIFIED_SINCE, earlier)], PreconditionFailed),
+            (&[(IF_UNMODIFIED_SINCE, earlier)], Failed),
             (&[(IF_UNMODIFIED_SINCE, DATE)], Proceed),
             (&[(IF_UNMODIFIED_SINCE, "never")], Proceed),
         ] {
-            assert_eq!(verdict(headers), expected, "{headers:?}");
+            assert_eq!(evaluate(headers), expected, "{headers:?}");
         }
     }
 }

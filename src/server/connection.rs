@@ -1,180 +1,256 @@
-//! One connection, from its first byte to its end: HTTP/1.1 or HTTP/2 by what the client says first.
+//! One connection, from its first byte to its end: HTTP/1.1 or HTTP/2, both spoken by hyper.
 
-use std::net::IpAddr;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::Method;
-use tokio::sync::watch;
-use tokio::time::sleep;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::access_log::{self, Account};
-use super::body::Body;
-use super::connection_limits::{Place, SURPLUS_PATIENCE};
-use super::handler::{Role, respond, turn_away};
-use super::http1::{self, Ways};
-use super::http2;
-use super::reply::Reply;
-use super::request::Request;
-use super::server::{Settings, Shared};
-use super::timeout_stream::Patient;
-use super::transport::Transport;
-use crate::telemetry::Tally;
+use super::access_log::{self, RequestTimer};
+use super::body::{Body, FileAccess};
+use super::connection_limits::{MAX_HEADERS, MAX_STREAMS};
+use super::context::{Client, ServerContext};
+use super::handler;
+use super::send_progress::{CountedBody, SendProgress, Stall};
+use super::timeout_stream::TimeoutStream;
+use super::transport::{Protocol, Transport};
 
-/// How long the end of the server waits for the first request of a connection.
-const FIRST: Duration = Duration::from_secs(1);
+/// How long a draining server waits for requests that may have been sent already: no client sends them again.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// Where the server is on its way from start to end.
+/// How long a connection that was idle, or is over the limit, has to end.
+const IDLE_CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Bytes of a body at a time. Of HTTP/2 this is a frame, and as much as a client can have made without reading it.
+const HTTP1_FRAME: usize = 64 << 10;
+const HTTP2_FRAME: usize = 16 << 10;
+
+/// Bytes of request bodies that are received before they are read: of each stream, and of all.
+const HTTP2_RECEIVE_WINDOW: u32 = 64 << 10;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// The smallest buffer that hyper accepts.
+const MIN_BUFFER: usize = 8 << 10;
+
+/// Where the server is between start and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    Serving,
-    /// What has begun is finished.
+pub(super) enum Shutdown {
+    Running,
+    /// Requests that were sent are answered.
     Draining,
-    /// What has not finished is given up.
-    Cut,
+    /// Connections are closed.
+    Aborting,
 }
 
-/// Who is at the other end, and what may be asked there.
-pub(super) struct Peer {
-    /// None at a Unix socket.
-    pub(super) ip: Option<IpAddr>,
-    pub(super) role: Role,
-    pub(super) place: Place,
+/// What the requests of one connection share.
+struct ConnectionContext {
+    server: Arc<ServerContext>,
+    client: Client,
+    access: FileAccess,
+    progress: Arc<SendProgress>,
+    /// Notified of a response that ends an HTTP/2 connection.
+    last_response: Notify,
 }
 
-impl Peer {
-    /// How long it may take to say what it wants.
-    pub(super) fn patience(&self, settings: &Settings) -> Duration {
-        match self.place.over {
-            Some(_) => SURPLUS_PATIENCE,
-            None => settings.header_timeout,
-        }
-    }
-
-    /// How long it may do nothing.
-    fn idle(&self, settings: &Settings) -> Duration {
-        match self.place.over {
-            Some(_) => SURPLUS_PATIENCE,
-            None => settings.idle_timeout,
-        }
-    }
-}
-
-/// What the whole connection needs to know.
-pub(super) struct Talk {
-    shared: Arc<Shared>,
-    peer: Peer,
-}
-
-impl Talk {
-    /// In bytes, of a request.
-    pub(super) fn max_header_size(&self) -> usize {
-        self.shared.settings.max_header_size
-    }
-
-    /// How long the client may do nothing, and how many bytes a second it must take meanwhile of what there is.
-    pub(super) fn patience(&self) -> (Duration, u64) {
-        let settings = &self.shared.settings;
-        (self.peer.idle(settings), settings.min_pace)
-    }
-
-    /// Whether there is no room for more than telling so.
-    pub(super) fn is_surplus(&self) -> bool {
-        self.peer.place.over.is_some()
-    }
-
-    /// Whether the server is on its way to [`Phase::Draining`].
-    pub(super) fn is_draining(&self) -> bool {
-        self.shared.published.is_draining()
-    }
-
-    pub(super) fn ways(&self) -> &Ways {
-        &self.shared.ways
-    }
-
-    /// For the answers to requests that come one after the other.
-    pub(super) fn tally(&self) -> Tally {
-        self.shared.metrics.tally()
-    }
-
-    /// The answer to a request, and when it was there to be sent.
-    pub(super) async fn answer<B>(
-        &self,
-        request: &Request<'_>,
-        body: &mut B,
-        tally: &mut Tally,
-    ) -> (Reply, Instant)
-    where
-        B: hyper::body::Body + Unpin + ?Sized,
-    {
-        let (shared, peer) = (&self.shared, &self.peer);
-        let account = Account::open();
-        let mut answer = match peer.place.over {
-            Some(_) => turn_away(shared, request),
-            None => respond(shared, peer, request, body).await,
-        };
-        // Whatever it is: a body that nobody expects would be read as the next answer.
-        if request.method == Method::HEAD {
-            answer.reply.body = Body::Empty;
-        }
-        let made = Instant::now();
-        account.close(made, shared, tally, peer.ip, request, &answer);
-        (answer.reply, made)
-    }
-
-    /// Notes that something was refused which cannot be told to be a request.
-    pub(super) fn refused(&self, reply: &Reply) {
-        access_log::refused(&self.shared, self.peer.ip, reply);
-    }
-}
-
-/// Speaks HTTP on `stream` until the client, a timeout or the end of the server closes it.
+/// Speaks TLS where there is an acceptor, then HTTP until the client, a timeout or the end of the server closes the
+/// connection.
 pub(super) async fn serve(
     stream: Transport,
-    peer: Peer,
-    shared: Arc<Shared>,
-    mut phase: watch::Receiver<Phase>,
+    tls: Option<TlsAcceptor>,
+    client: Client,
+    server: Arc<ServerContext>,
+    mut shutdown: watch::Receiver<Shutdown>,
 ) {
-    let settings = &shared.settings;
-    let mut stream = Patient::new(stream, peer.idle(settings), &shared);
-    let patience = peer.patience(settings);
-    let talk = Talk {
-        shared: Arc::clone(&shared),
-        peer,
+    let served = async {
+        let Some(stream) = accept_tls(stream, tls, &client, &server, &mut shutdown).await? else {
+            return Ok(());
+        };
+        serve_http(stream, client, server, shutdown).await
     };
-    stream.expect_within(patience);
-    let spoken = tokio::select! {
-        biased;
-        spoken = stream.speaks_http2() => spoken,
-        () = late(&mut phase) => return,
-    };
-    let result: anyhow::Result<()> = match spoken {
-        Ok(true) => {
-            let served = http2::serve(&shared.http2, stream, talk, &mut phase).await;
-            served.map_err(Into::into)
-        }
-        Ok(false) => {
-            let served = http1::serve(stream, &talk, patience, &mut phase).await;
-            served.map_err(Into::into)
-        }
-        Err(error) => Err(error.into()),
-    };
-    // A connection that breaks is the client's affair, and daily bread.
-    if let Err(error) = result {
-        tracing::debug!(error = format!("{error:#}"), "a connection broke");
+    // Broken connections are routine.
+    if let Err(error) = served.await {
+        tracing::debug!(error = format!("{error:#}"), "connection failed");
     }
 }
 
-/// Waits until it is too late for a first request, which may be on its way when the server ends: nobody sends that again.
-pub(super) async fn late(phase: &mut watch::Receiver<Phase>) {
-    reached(phase, Phase::Draining).await;
+/// The stream within TLS, or `None` if the server ends before that.
+async fn accept_tls(
+    stream: Transport,
+    tls: Option<TlsAcceptor>,
+    client: &Client,
+    server: &ServerContext,
+    shutdown: &mut watch::Receiver<Shutdown>,
+) -> anyhow::Result<Option<Transport>> {
+    let Some(tls) = tls else {
+        return Ok(Some(stream));
+    };
+    let handshake = timeout(client.header_timeout(&server.settings), tls.accept(stream));
     tokio::select! {
-        () = sleep(FIRST) => {}
-        () = reached(phase, Phase::Cut) => {}
+        stream = handshake => Ok(Some(Transport::Tls(Box::new(stream??)))),
+        () = draining(shutdown) => Ok(None),
     }
 }
 
-/// Also when the server is gone.
-pub(super) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    let _ = phase.wait_for(|phase| *phase >= wanted).await;
+async fn serve_http(
+    stream: Transport,
+    client: Client,
+    server: Arc<ServerContext>,
+    mut shutdown: watch::Receiver<Shutdown>,
+) -> anyhow::Result<()> {
+    let progress = Arc::new(SendProgress::default());
+    let header_timeout = client.header_timeout(&server.settings);
+    let mut stream = TimeoutStream::new(stream, header_timeout, Arc::clone(&progress), Arc::clone(&server));
+    let protocol = tokio::select! {
+        protocol = stream.detect_protocol() => protocol?,
+        () = draining(&mut shutdown) => return Ok(()),
+    };
+    let context = Arc::new(ConnectionContext {
+        access: FileAccess {
+            is_mapped: protocol == Protocol::Http1 && stream.can_send_mapped_files(),
+            downloads: server.downloads.for_connection(),
+        },
+        server,
+        client,
+        progress,
+        last_response: Notify::new(),
+    });
+    let service = service_fn(|request| {
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(context.respond(request).await) }
+    });
+    let max_header_size = context.server.settings.serve.max_header_size;
+    let stream = TokioIo::new(stream);
+    let served = match protocol {
+        Protocol::Http1 => {
+            let connection = http1_builder(max_header_size).serve_connection(stream, service);
+            context.drive(connection, &mut shutdown).await
+        }
+        Protocol::Http2 => {
+            let connection = http2_builder(max_header_size).serve_connection(stream, service);
+            context.drive(connection, &mut shutdown).await
+        }
+    };
+    if let Err(error) = &served {
+        context.note_rejected(error);
+    }
+    Ok(served?)
+}
+
+fn http1_builder(max_header_size: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // A client may end its side after its last request.
+        .half_close(true)
+        // The stream has its own.
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(max_header_size.max(MIN_BUFFER));
+    builder
+}
+
+fn http2_builder(max_header_size: usize) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(HTTP2_RECEIVE_WINDOW)
+        .initial_connection_window_size(HTTP2_RECEIVE_WINDOW)
+        .max_send_buf_size(HTTP2_FRAME)
+        .max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
+    builder
+}
+
+impl ConnectionContext {
+    /// Runs a connection of either protocol. It is asked to close when it is idle, after its last response, or when the
+    /// server drains, and ended when the client makes no progress.
+    async fn drive<C: GracefulConnection<Error = hyper::Error>>(
+        &self,
+        connection: C,
+        shutdown: &mut watch::Receiver<Shutdown>,
+    ) -> hyper::Result<()> {
+        let settings = &self.server.settings;
+        let idle_timeout = self.client.idle_timeout(settings);
+        let min_rate = settings.serve.min_pace as u64;
+        let mut connection = pin!(connection);
+        let grace = tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = draining(shutdown) => idle_timeout,
+            () = self.last_response.notified() => idle_timeout,
+            stall = self.progress.stall(idle_timeout, min_rate) => match stall {
+                Stall::Stalled => return Ok(()),
+                Stall::Idle => IDLE_CLOSE_GRACE,
+            },
+        };
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = connection => ended,
+            () = reached(shutdown, Shutdown::Aborting) => Ok(()),
+            _ = self.progress.stall_while_closing(grace, min_rate) => Ok(()),
+            () = sleep(IDLE_CLOSE_GRACE), if self.client.is_over_limit() => Ok(()),
+        }
+    }
+
+    async fn respond(&self, mut request: Request<Incoming>) -> Response<CountedBody> {
+        let _pending = self.progress.begin_request();
+        let timer = RequestTimer::start();
+        let mut routed = handler::respond(&self.server, &self.client, &self.access, &mut request).await;
+        // hyper would send the body of an HTTP/2 response to HEAD.
+        if request.method() == Method::HEAD {
+            *routed.response.body_mut() = Body::EMPTY;
+        }
+        timer.finish(&self.server, self.client.ip, &request, &routed);
+        let mut response = routed.response;
+        let max_frame = match request.version() {
+            // HTTP/2 has no such header (RFC 9113 section 8.2.2).
+            Version::HTTP_2 => {
+                if response.headers_mut().remove(CONNECTION).is_some() || self.client.is_over_limit() {
+                    self.last_response.notify_one();
+                }
+                HTTP2_FRAME
+            }
+            _ => {
+                if self.server.published.is_draining() {
+                    response.headers_mut().insert(CONNECTION, CLOSE);
+                }
+                HTTP1_FRAME
+            }
+        };
+        response.map(|body| CountedBody::new(body, max_frame, Arc::clone(&self.progress)))
+    }
+
+    /// Counts input that was rejected before it parsed as a request; hyper has answered it with this status.
+    fn note_rejected(&self, error: &hyper::Error) {
+        let status = match error {
+            _ if error.is_parse_too_large() => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            _ if error.is_parse() => StatusCode::BAD_REQUEST,
+            _ => return,
+        };
+        access_log::rejected(&self.server, self.client.ip, status);
+    }
+}
+
+/// Waits until a draining server no longer waits for requests that may have been sent already.
+async fn draining(shutdown: &mut watch::Receiver<Shutdown>) {
+    reached(shutdown, Shutdown::Draining).await;
+    tokio::select! {
+        () = sleep(FIRST_REQUEST_GRACE) => {}
+        () = reached(shutdown, Shutdown::Aborting) => {}
+    }
+}
+
+/// Also returns when the server is gone.
+async fn reached(shutdown: &mut watch::Receiver<Shutdown>, state: Shutdown) {
+    let _ = shutdown.wait_for(|current| *current >= state).await;
 }

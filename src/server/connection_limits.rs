@@ -1,8 +1,7 @@
-//! How many connections are served at once, in all and for one client, and what happens to the others.
+//! How many connections and downloads there are at once, in all and for one client, and what happens to the others.
 //!
-//! A connection over a limit is still answered: probes as ever, so that a busy server is not taken for a dead one, and
-//! everything else with 503, which sends Composer to try again. When these too are many, further ones are closed at
-//! once: nothing that a client does makes another one wait.
+//! A connection over a limit is still answered: health checks as usual, so that a busy server is not taken for a dead
+//! one, and everything else with 503, which makes Composer try again. Connections beyond these are closed at once.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,123 +10,178 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests at a time on one HTTP/2 connection.
-pub(super) const STREAMS: u32 = 100;
+/// Concurrent requests of one HTTP/2 connection.
+pub(super) const MAX_STREAMS: u32 = 100;
 
-/// Lines in the head of a request; Composer's has six.
-pub(super) const HEADERS: usize = 100;
+/// Header lines of a request; Composer sends six.
+pub(super) const MAX_HEADERS: usize = 100;
 
-/// Bytes of a request's path and query; the longest URL that is published has a few hundred.
-pub(super) const URI: usize = 8 << 10;
+/// Bytes of a request's path and query; the longest published URL has a few hundred.
+pub(super) const MAX_URI: usize = 8 << 10;
 
-/// Bytes of a request's body, which nobody reads.
-pub(super) const BODY: u64 = 64 << 10;
+/// Bytes of a request body that is not read.
+pub(super) const MAX_UNREAD_BODY: u64 = 64 << 10;
 
-/// Connections over the limit that are told so.
-const SURPLUS: usize = 256;
+/// Connections over the limit that are answered with 503.
+const OVERFLOW_CONNECTIONS: usize = 256;
 
-/// How long one of these may take to ask, or to do nothing.
-pub(super) const SURPLUS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long one of these may take to send a request, or do nothing.
+pub(super) const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The places for connections.
+/// Files that one HTTP/2 connection downloads at once; its other requests wait. Composer downloads twelve.
+const DOWNLOADS_PER_CONNECTION: usize = 16;
+
+/// Hands out permits for connections.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimiter {
     regular: Arc<Semaphore>,
-    surplus: Arc<Semaphore>,
-    clients: Arc<Clients>,
+    overflow: Arc<Semaphore>,
+    clients: PerClientCounter,
 }
 
-struct Clients {
-    /// Connections by address; a network of IPv6 counts as one.
-    open: Mutex<HashMap<IpAddr, usize>>,
-    most: usize,
-}
-
-/// A place, given back when it is dropped.
-pub(super) struct Place {
-    /// The limit because of which the server has no room for this connection's requests.
-    pub(super) over: Option<&'static str>,
+/// Permission to serve one connection, until it is dropped.
+pub(super) struct ConnectionPermit {
+    /// The limit that the connection is over, as named in the metrics.
+    pub(super) exceeded: Option<&'static str>,
     _permit: OwnedSemaphorePermit,
-    _client: Option<Counted>,
+    _client: Option<ClientPermit>,
 }
 
-/// One connection of a client.
-struct Counted {
-    clients: Arc<Clients>,
-    client: IpAddr,
-}
-
-impl Places {
+impl ConnectionLimiter {
     pub(super) fn new(connections: usize, per_client: usize) -> Self {
-        let places = connections.min(Semaphore::MAX_PERMITS);
         Self {
-            regular: Arc::new(Semaphore::new(places)),
-            surplus: Arc::new(Semaphore::new(SURPLUS)),
-            clients: Arc::new(Clients {
-                open: Mutex::default(),
-                most: per_client,
-            }),
+            regular: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            overflow: Arc::new(Semaphore::new(OVERFLOW_CONNECTIONS)),
+            clients: PerClientCounter::new(per_client),
         }
     }
 
-    /// A place for one more connection of `peer`, or the limit because of which there is none.
-    pub(super) fn take(&self, peer: Option<IpAddr>) -> Result<Place, &'static str> {
-        let client = peer.map(|ip| self.clients.count(network(ip)));
-        let over = match client {
-            Some(None) => Some("client"),
-            _ => None,
-        };
-        if over.is_none()
-            && let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned()
-        {
-            return Ok(Place {
-                over,
+    /// A permit for a connection from `ip`.
+    ///
+    /// # Errors
+    ///
+    /// With the exceeded limit, when the connection is to be closed at once.
+    pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Result<ConnectionPermit, &'static str> {
+        let client = ip.map(|ip| self.clients.acquire(Some(ip)));
+        let is_over = matches!(client, Some(None));
+        if !is_over && let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
+            return Ok(ConnectionPermit {
+                exceeded: None,
                 _permit: permit,
                 _client: client.flatten(),
             });
         }
-        let over = over.unwrap_or("all");
-        let permit = Arc::clone(&self.surplus).try_acquire_owned();
-        permit.map_err(|_| over).map(|permit| Place {
-            over: Some(over),
+        let exceeded = if is_over { "client" } else { "all" };
+        let permit = Arc::clone(&self.overflow).try_acquire_owned();
+        permit.map_err(|_| exceeded).map(|permit| ConnectionPermit {
+            exceeded: Some(exceeded),
             _permit: permit,
             _client: None,
         })
     }
 }
 
-impl Clients {
-    fn count(self: &Arc<Self>, client: IpAddr) -> Option<Counted> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(client).or_default();
-        if *count >= self.most {
+/// Counts something by client, up to a limit for each.
+#[derive(Clone)]
+pub(super) struct PerClientCounter {
+    counts: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+    limit: usize,
+}
+
+/// One that is counted, until it is dropped.
+pub(super) struct ClientPermit {
+    counter: PerClientCounter,
+    client: Option<IpAddr>,
+}
+
+impl PerClientCounter {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            counts: Arc::default(),
+            limit,
+        }
+    }
+
+    /// `None` when the client at `ip` has reached the limit. All clients of Unix sockets are one.
+    pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Option<ClientPermit> {
+        let client = ip.map(network);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client).or_default();
+        if *count >= self.limit {
             return None;
         }
         *count += 1;
-        Some(Counted {
-            clients: Arc::clone(self),
+        drop(counts);
+        Some(ClientPermit {
+            counter: self.clone(),
             client,
         })
     }
 }
 
-impl Drop for Counted {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
-        let mut open = self.clients.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.client) {
+        let counts = self.counter.counts.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.client);
+                counts.remove(&self.client);
             }
         }
     }
 }
 
-/// What counts as one client: whoever has one address of IPv6 has its /64 (RFC 6177).
-pub(super) fn network(ip: IpAddr) -> IpAddr {
+/// An IPv4 address, or the /64 network of an IPv6 address: one subscriber has all of it (RFC 6177).
+fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    }
+}
+
+/// Limits the files that are open for downloads: of the server to one per connection on average, and of each HTTP/2
+/// connection. That bounds the memory, too, that clients can make the server fill without reading.
+pub(super) struct DownloadLimiter {
+    server: Arc<Semaphore>,
+}
+
+/// The downloads of one connection.
+pub(super) struct ConnectionDownloads {
+    server: Arc<Semaphore>,
+    connection: Arc<Semaphore>,
+}
+
+/// Permission for one download, until it is dropped.
+pub(super) struct DownloadPermit {
+    _server: OwnedSemaphorePermit,
+    _connection: OwnedSemaphorePermit,
+}
+
+impl DownloadLimiter {
+    pub(super) fn new(connections: usize) -> Self {
+        Self {
+            server: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    pub(super) fn for_connection(&self) -> ConnectionDownloads {
+        ConnectionDownloads {
+            server: Arc::clone(&self.server),
+            connection: Arc::new(Semaphore::new(DOWNLOADS_PER_CONNECTION)),
+        }
+    }
+}
+
+impl ConnectionDownloads {
+    /// Waits for the other downloads of the connection; `None` when the server has reached its limit.
+    pub(super) async fn acquire(&self) -> Option<DownloadPermit> {
+        let connection = Arc::clone(&self.connection).acquire_owned().await.ok()?;
+        let server = Arc::clone(&self.server).try_acquire_owned().ok()?;
+        Some(DownloadPermit {
+            _server: server,
+            _connection: connection,
+        })
     }
 }
 
@@ -136,29 +190,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_by_network_and_given_back() {
-        let places = Places::new(3, 2);
-        let take = |ip: &str| places.take(Some(ip.parse().unwrap()));
-        let over = |ip: &str| take(ip).unwrap().over;
-        let one = take("2001:db8::1").unwrap();
-        let _two = take("2001:db8::ffff:2").unwrap();
-        assert_eq!(over("2001:db8::3"), Some("client"));
-        assert_eq!(over("2001:db8:0:1::3"), None);
-        let _three = take("192.0.2.1").unwrap();
-        assert_eq!(over("192.0.2.2"), Some("all"));
-        assert_eq!(places.take(None).unwrap().over, Some("all"));
+    fn permits_are_counted_by_network_and_returned() {
+        let limiter = ConnectionLimiter::new(3, 2);
+        let acquire = |ip: &str| limiter.acquire(Some(ip.parse().unwrap()));
+        let exceeded = |ip: &str| acquire(ip).unwrap().exceeded;
+        let one = acquire("2001:db8::1").unwrap();
+        let _two = acquire("2001:db8::ffff:2").unwrap();
+        assert_eq!(exceeded("2001:db8::3"), Some("client"));
+        assert_eq!(exceeded("2001:db8:0:1::3"), None);
+        let _three = acquire("192.0.2.1").unwrap();
+        assert_eq!(exceeded("192.0.2.2"), Some("all"));
+        assert_eq!(limiter.acquire(None).unwrap().exceeded, Some("all"));
         drop(one);
-        assert_eq!(over("2001:db8::3"), None);
-        assert_eq!(places.take(None).unwrap().over, None);
-        let clients = places.clients.open.lock().unwrap();
-        assert_eq!(clients.len(), 2, "a client without a connection is forgotten");
+        assert_eq!(exceeded("2001:db8::3"), None);
+        assert_eq!(limiter.acquire(None).unwrap().exceeded, None);
+        let counts = limiter.clients.counts.lock().unwrap();
+        assert_eq!(counts.len(), 2, "a client without a connection is forgotten");
     }
 
     #[test]
-    fn when_nobody_can_be_told_any_more_connections_are_closed() {
-        let places = Places::new(0, 2);
-        let told: Vec<_> = std::iter::from_fn(|| places.take(None).ok()).collect();
-        assert_eq!(told.len(), SURPLUS);
-        assert_eq!(places.take(None).err(), Some("all"));
+    fn connections_beyond_the_overflow_are_closed() {
+        let limiter = ConnectionLimiter::new(0, 2);
+        let answered: Vec<_> = std::iter::from_fn(|| limiter.acquire(None).ok()).collect();
+        assert_eq!(answered.len(), OVERFLOW_CONNECTIONS);
+        assert_eq!(limiter.acquire(None).err(), Some("all"));
     }
 }

@@ -3,16 +3,18 @@
 //! The client's weights decide, and among equals the fewest bytes. Without the header, or without any coding that is
 //! there and accepted, the published bytes are sent as they are: an answer that the client can use is better than 406.
 
-use super::request::{Fields, Name};
+use hyper::header::{ACCEPT_ENCODING, HeaderMap};
+
+use super::header_fields::list;
 use super::site::{Entry, Representation};
 use crate::util::compression::Coding;
 
 /// The representation of `entry` that suits the client best, and its coding, which is none for the published bytes.
-pub(super) fn choose<'e>(entry: &'e Entry, fields: &Fields<'_>) -> (Option<Coding>, &'e Representation) {
-    if !fields.has(Name::AcceptEncoding) {
+pub(super) fn select<'e>(entry: &'e Entry, headers: &HeaderMap) -> (Option<Coding>, &'e Representation) {
+    if !headers.contains_key(ACCEPT_ENCODING) {
         return (None, &entry.identity);
     }
-    let accepted = Accepted::of(fields);
+    let accepted = AcceptEncoding::parse(headers);
     let best = entry
         .variants
         .iter()
@@ -26,21 +28,21 @@ pub(super) fn choose<'e>(entry: &'e Entry, fields: &Fields<'_>) -> (Option<Codin
 }
 
 /// Weights in thousandths, by coding.
-struct Accepted<'h> {
+struct AcceptEncoding<'h> {
     listed: Vec<(&'h str, u16)>,
     any: u16,
     /// What another coding must exceed. Zero unless the client names `identity`: whoever lists codings wants one.
     identity: u16,
 }
 
-impl<'h> Accepted<'h> {
-    fn of(fields: &'h Fields<'_>) -> Self {
+impl<'h> AcceptEncoding<'h> {
+    fn parse(headers: &'h HeaderMap) -> Self {
         let mut accepted = Self {
             listed: Vec::new(),
             any: 0,
             identity: 0,
         };
-        for item in fields.list(Name::AcceptEncoding) {
+        for item in list(headers, ACCEPT_ENCODING) {
             let mut parts = item.split(';');
             let (name, weight) = (parts.next().unwrap_or_default().trim(), weight(parts));
             match name {
@@ -84,6 +86,8 @@ fn weight<'p>(mut parameters: impl Iterator<Item = &'p str>) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -124,8 +128,9 @@ mod tests {
             ("", 0, 0, 0),
             (",, ;q=1, gzip ; q=0.3 ,", 300, 0, 0),
         ] {
-            let fields = Fields::from_iter([("accept-encoding", header.as_bytes())]);
-            let accepted = Accepted::of(&fields);
+            let value = HeaderValue::from_static(header);
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+            let accepted = AcceptEncoding::parse(&headers);
             let found = (accepted.weight("gzip"), accepted.weight("br"), accepted.identity);
             assert_eq!(found, (gzip, br, floor), "{header}");
         }

@@ -84,7 +84,7 @@ impl ContentKind {
 
     /// Whether its bytes are worth keeping in memory: what every Composer run asks for. The pages of Magento's packages are
     /// as large as all of that, and people ask for one now and then.
-    pub(super) fn is_asked_often(self) -> bool {
+    pub(super) fn keep_in_memory(self) -> bool {
         matches!(
             self,
             Self::Metadata | Self::Search | Self::List | Self::Style | Self::Script | Self::Text
@@ -92,7 +92,7 @@ impl ContentKind {
     }
 
     /// Whether a file on disk of `found` bytes can be the one of `published` bytes.
-    pub(super) fn fits(self, published: u64, found: u64) -> bool {
+    pub(super) fn size_matches(self, published: u64, found: u64) -> bool {
         match self {
             Self::Ledger => found >= published,
             _ => found == published,

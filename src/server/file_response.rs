@@ -1,115 +1,144 @@
-//! The representation that a request is answered from: its conditions, its range, its headers and its bytes.
+//! The response from one representation: its conditions, its range, its headers and its bytes.
 
 use std::ops::Range;
 
-use hyper::header::{CONTENT_DISPOSITION, CONTENT_RANGE};
-use hyper::{Method, StatusCode};
+use hyper::header::{
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, LAST_MODIFIED, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode};
 
-use super::body::Body;
-use super::conditional::Verdict;
+use super::body::{Body, FileAccess, OpenError};
+use super::conditional::{Precondition, header_value};
 use super::content_kind::ContentKind;
-use super::head;
 use super::range::{Part, part};
-use super::reply::Reply;
-use super::request::Request;
-use super::responses::{text, unsatisfiable};
-use super::router::file_name;
-use super::site::{Content, Entry, Representation};
+use super::responses::{range_not_satisfiable, text};
+use super::site::{Content, Representation};
+use super::url_path::file_name;
 use crate::util::compression::Coding;
 
-pub(super) struct Selected<'e> {
-    kind: ContentKind,
-    coding: Option<Coding>,
-    representation: &'e Representation,
-    /// Of the URL.
-    path: &'e str,
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// What a page may load: files of its own host, and nothing inline.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// A response to be made from one representation.
+pub(super) struct FileResponse<'e> {
+    pub(super) kind: ContentKind,
+    pub(super) coding: Option<Coding>,
+    pub(super) representation: &'e Representation,
+    /// The path of the URL.
+    pub(super) path: &'e str,
 }
 
-impl<'e> Selected<'e> {
-    pub(super) fn new(
-        entry: &Entry,
-        coding: Option<Coding>,
-        representation: &'e Representation,
-        path: &'e str,
-    ) -> Self {
-        Self {
-            kind: entry.kind,
-            coding,
-            representation,
-            path,
-        }
-    }
-
-    pub(super) async fn answer(&self, request: &Request<'_>) -> anyhow::Result<Reply> {
-        let (fields, size) = (&request.fields, self.representation.size);
-        let validators = &self.representation.validators;
-        match validators.evaluate(fields) {
-            Verdict::NotModified => return Ok(self.not_modified()),
-            Verdict::PreconditionFailed => {
+impl FileResponse<'_> {
+    /// Answers GET and HEAD. A range means something to GET only (RFC 9110 section 14.2).
+    ///
+    /// # Errors
+    ///
+    /// When a file on disk cannot be sent.
+    pub(super) async fn respond(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        access: &FileAccess,
+    ) -> Result<Response<Body>, OpenError> {
+        let Representation { size, validators, .. } = self.representation;
+        match validators.evaluate(headers) {
+            Precondition::NotModified => return Ok(self.not_modified()),
+            Precondition::Failed => {
                 return Ok(text(StatusCode::PRECONDITION_FAILED, "precondition failed"));
             }
-            Verdict::Proceed => {}
+            Precondition::Proceed => {}
         }
-        // RFC 9110 section 14.2: a range means something to GET only.
-        let ranged = request.method == Method::GET && validators.allow_range(fields);
-        let (code, range) = match if ranged { part(fields, size) } else { Part::Whole } {
-            Part::Whole => (StatusCode::OK, 0..size),
+        let is_ranged = method == Method::GET && validators.allow_range(headers);
+        let (status, range) = match if is_ranged {
+            part(headers, *size)
+        } else {
+            Part::Whole
+        } {
+            Part::Whole => (StatusCode::OK, 0..*size),
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
-            Part::Unsatisfiable => return Ok(unsatisfiable(size)),
+            Part::Unsatisfiable => return Ok(range_not_satisfiable(*size)),
         };
-        let body = self.content(range.clone()).await?;
-        Ok(self.whole_or_part(code, body, range))
-    }
-
-    async fn content(&self, range: Range<u64>) -> anyhow::Result<Body> {
-        let Representation {
-            content,
-            integrity,
-            size,
-            ..
-        } = self.representation;
-        Ok(match content {
-            Content::Memory(bytes) if range == (0..*size) => Body::all(bytes),
-            Content::Memory(bytes) => bytes
-                .slice(usize::try_from(range.start)?..usize::try_from(range.end)?)
-                .into(),
-            // A variant is a file of its own: it never grows.
-            Content::Disk(path) => {
-                let kind = if self.coding.is_some() {
-                    ContentKind::Archive
-                } else {
-                    self.kind
-                };
-                Body::open(path, kind, *size, integrity.clone(), range).await?
-            }
-        })
-    }
-
-    fn whole_or_part(&self, status: StatusCode, body: Body, range: Range<u64>) -> Reply {
-        let length = range.end - range.start;
-        let mut header = head::of(self.kind, self.coding, self.representation, length);
+        let mut response = Response::new(self.body(range.clone(), access).await?);
+        *response.headers_mut() = self.headers(&range);
         if status == StatusCode::PARTIAL_CONTENT {
-            let (first, last, size) = (range.start, range.end - 1, self.representation.size);
-            header.add(CONTENT_RANGE, format_args!("bytes {first}-{last}/{size}"));
+            let range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            response.headers_mut().insert(CONTENT_RANGE, header_value(range));
         }
-        if self.kind == ContentKind::Archive {
-            let name = file_name(self.path);
-            if is_plain(name) {
-                let value = format_args!("attachment; filename=\"{name}\"");
-                header.add(CONTENT_DISPOSITION, value);
-            }
-        }
-        Reply::new(status, header, body)
+        *response.status_mut() = status;
+        Ok(response)
     }
 
-    fn not_modified(&self) -> Reply {
-        let header = head::not_modified(self.kind, self.representation);
-        Reply::new(StatusCode::NOT_MODIFIED, header, Body::Empty)
+    async fn body(&self, range: Range<u64>, access: &FileAccess) -> Result<Body, OpenError> {
+        match &self.representation.content {
+            Content::Memory(bytes) => Ok(Body::Memory(
+                bytes.slice(range.start as usize..range.end as usize),
+            )),
+            Content::Disk(path) => {
+                // A variant is a file of its own, which never grows.
+                let kind = self.coding.map_or(self.kind, |_| ContentKind::Archive);
+                Body::open(path, kind, &self.representation.integrity, range, access).await
+            }
+        }
+    }
+
+    fn headers(&self, range: &Range<u64>) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(16);
+        self.insert_common_headers(&mut headers);
+        let media_type = HeaderValue::from_static(self.kind.media_type());
+        headers.insert(CONTENT_TYPE, media_type);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
+        headers.insert(
+            LAST_MODIFIED,
+            self.representation.validators.last_modified.clone(),
+        );
+        headers.insert(REPR_DIGEST, self.representation.repr_digest.clone());
+        if let Some(coding) = self.coding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+        }
+        match self.kind {
+            ContentKind::Page => {
+                headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+            }
+            ContentKind::Archive => {
+                let name = file_name(self.path);
+                if needs_no_escape(name) {
+                    let disposition = format!("attachment; filename=\"{name}\"");
+                    headers.insert(CONTENT_DISPOSITION, header_value(disposition));
+                }
+            }
+            _ => {}
+        }
+        headers
+    }
+
+    /// The headers of a 304 (RFC 9110 section 15.4.5), which a 200 has, too.
+    fn insert_common_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.kind.cache_control()));
+        // Also without variants: a cache must not keep for everybody what it got for one client.
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if self.kind.is_json() {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        headers.insert(ETAG, self.representation.validators.etag.clone());
+    }
+
+    fn not_modified(&self) -> Response<Body> {
+        let mut response = Response::new(Body::EMPTY);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        self.insert_common_headers(response.headers_mut());
+        response
     }
 }
 
-/// Whether a name needs no escape in a quoted string; any other is left to the URL.
-fn is_plain(name: &str) -> bool {
+/// Whether a name can stand in a quoted string; the URL names the file otherwise.
+fn needs_no_escape(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }

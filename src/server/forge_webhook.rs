@@ -1,84 +1,96 @@
-//! Deliveries of GitHub and GitLab: read, checked, and passed on as the names of the repositories to build.
+//! `POST /-/push`: webhook deliveries of GitHub and GitLab, checked, and passed on as the names of repositories to build.
 //!
-//! Nobody is known before the whole body is read, so it is bounded in size, in time, and in how many are read at once, in
-//! all and of one client; the others wait. What is in it is not logged, and no answer tells more than the sender knows.
+//! A sender is unknown until the whole body is read, so bodies are bounded in size, in time, and in how many are read at
+//! once, in all and of each client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Buf as _;
-use hyper::StatusCode;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{AsHeaderName, HeaderMap};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::connection_limits::network;
-use super::published::PublishedSite;
-use super::reply::Reply;
-use super::request::Fields;
-use super::responses::{not_found, text, unavailable};
-use crate::config::Secret;
+use super::body::Body;
+use super::connection_limits::{ClientPermit, PerClientCounter};
+use super::published::{PublishedSite, WebhookConfig};
+use super::responses::{not_found, service_unavailable, text};
 use crate::webhook::{Delivery, Forge, WebhookSignature, repository_urls};
 
-/// Where they are sent.
 pub const PUSH: &str = "/-/push";
 
 /// In bytes; a push of two thousand commits has a few millions.
-const LARGEST: usize = 4 << 20;
+const MAX_BODY: usize = 4 << 20;
 
-/// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const BODY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a delivery waits for its turn: longer than the bodies take that are read when it comes, and with its own not as
-/// long as GitHub waits, which gives up after ten seconds and does not send again.
-const WAIT: Duration = Duration::from_secs(5);
+/// How long a delivery waits until its body is read: longer than [`BODY_TIMEOUT`], and both are less than the ten seconds
+/// after which GitHub gives up for good.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Deliveries that wait or are read; more are told to come back.
-static ALL: Semaphore = Semaphore::const_new(64);
+/// Deliveries that wait or are read.
+const MAX_WAITING: usize = 64;
 
-/// Bodies that are read at once.
-static PLACES: Semaphore = Semaphore::const_new(4);
+/// Bodies that are read at once, one of each client.
+const MAX_READING: usize = 4;
 
-/// Of one client one is read at a time. Clients that fall together wait for each other.
-static CLIENTS: [Semaphore; 1 << u8::BITS] = [const { Semaphore::const_new(1) }; 1 << u8::BITS];
+static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
+static READING: Semaphore = Semaphore::const_new(MAX_READING);
+static READING_CLIENTS: LazyLock<PerClientCounter> = LazyLock::new(|| PerClientCounter::new(1));
+static BODY_READ: Notify = Notify::const_new();
 
-/// Whose deliveries are taken, and what each starts.
-#[derive(Default)]
-pub struct WebhookConfig {
-    pub secrets: Vec<(Forge, Secret)>,
-    /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::normalize_git_url).
-    pub repositories: BTreeMap<String, BTreeSet<String>>,
+/// Permission to read a body; the next delivery gets it afterwards.
+struct ReadPermit {
+    permits: Option<(ClientPermit, SemaphorePermit<'static>)>,
 }
 
-/// Whether any are taken here.
-pub(super) fn are_taken(published: &PublishedSite) -> bool {
+impl ReadPermit {
+    async fn acquire(client: Option<IpAddr>) -> Self {
+        loop {
+            let body_read = BODY_READ.notified();
+            if let Some(of_client) = READING_CLIENTS.acquire(client)
+                && let Ok(permit) = READING.try_acquire()
+            {
+                let permits = Some((of_client, permit));
+                return Self { permits };
+            }
+            body_read.await;
+        }
+    }
+}
+
+impl Drop for ReadPermit {
+    fn drop(&mut self) {
+        self.permits = None;
+        BODY_READ.notify_waiters();
+    }
+}
+
+/// Whether any webhook is configured.
+pub(super) fn is_enabled(published: &PublishedSite) -> bool {
     !published.webhooks().secrets.is_empty()
 }
 
-/// Answers a delivery of a client.
-pub(super) async fn take<B>(
+/// Answers a delivery from `client`.
+pub(super) async fn receive(
     published: &PublishedSite,
     client: Option<IpAddr>,
-    fields: &Fields<'_>,
-    body: &mut B,
-) -> Reply
-where
-    B: hyper::body::Body + Unpin + ?Sized,
-{
-    let pushes = published.webhooks();
-    if pushes.secrets.is_empty() {
+    request: &mut Request<Incoming>,
+) -> Response<Body> {
+    let webhooks = published.webhooks();
+    if webhooks.secrets.is_empty() {
         return not_found();
     }
-    let declared = body.size_hint().lower();
-    if declared > LARGEST as u64 {
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
         return too_large();
     }
-    let Some(delivery) = delivery(fields) else {
-        return text(StatusCode::BAD_REQUEST, "expected a delivery of GitHub or GitLab");
+    let Some(delivery) = delivery(request.headers()) else {
+        return text(StatusCode::BAD_REQUEST, "expected a webhook of GitHub or GitLab");
     };
     if !delivery.has_credential() {
         return text(
@@ -86,86 +98,47 @@ where
             "the delivery is not signed: give the webhook its secret",
         );
     }
-    let too_many = || unavailable("too many deliveries at once");
-    let Ok(_one) = ALL.try_acquire() else {
+    let too_many = || service_unavailable("too many deliveries at once");
+    let Ok(_waiting) = WAITING.try_acquire() else {
         return too_many();
     };
-    let Ok(Ok(_place)) = timeout(WAIT, place(client)).await else {
+    let Ok(permit) = timeout(WAIT_TIMEOUT, ReadPermit::acquire(client)).await else {
         return too_many();
     };
-    let body = match timeout(PATIENCE, read(body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(refusal)) => return refusal,
-        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
-    };
-    answer(&pushes, published, delivery, &body)
+    let headers = request.headers().clone();
+    let body = timeout(BODY_TIMEOUT, read(request.body_mut())).await;
+    drop(permit);
+    match (body, self::delivery(&headers)) {
+        (Ok(Ok(body)), Some(delivery)) => process(&webhooks, published, delivery, &body),
+        (Ok(Err(refused)), _) => refused,
+        _ => text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
+    }
 }
 
-/// Waits for a place among those of the client, then among all.
-async fn place(
-    client: Option<IpAddr>,
-) -> Result<(Option<SemaphorePermit<'static>>, SemaphorePermit<'static>), AcquireError> {
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let of_client = match client {
-        Some(ip) => {
-            let [which, ..] = KEYS.hash_one(network(ip)).to_ne_bytes();
-            Some(CLIENTS[usize::from(which)].acquire().await?)
-        }
-        None => None,
-    };
-    Ok((of_client, PLACES.acquire().await?))
-}
-
-fn too_large() -> Reply {
+fn too_large() -> Response<Body> {
     text(StatusCode::PAYLOAD_TOO_LARGE, "a delivery has at most 4 MiB")
 }
 
-/// The whole body, or what is said to one that is too large or breaks off.
-async fn read<B: hyper::body::Body + Unpin + ?Sized>(body: &mut B) -> Result<Vec<u8>, Reply> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-        let broken = |_| {
-            text(
-                StatusCode::BAD_REQUEST,
-                "the delivery breaks off, or is no body of HTTP",
-            )
-        };
-        if let Ok(mut data) = frame.map_err(broken)?.into_data() {
-            if bytes.len() + data.remaining() > LARGEST {
-                return Err(too_large());
-            }
-            while data.has_remaining() {
-                let chunk = data.chunk();
-                bytes.extend_from_slice(chunk);
-                let length = chunk.len();
-                data.advance(length);
-            }
-        }
+async fn read(body: &mut Incoming) -> Result<Bytes, Response<Body>> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(text(
+            StatusCode::BAD_REQUEST,
+            "the body of the delivery is incomplete or malformed",
+        )),
     }
-    Ok(bytes)
 }
 
-fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<'_>, body: &[u8]) -> Reply {
-    let secrets = pushes
-        .secrets
-        .iter()
-        .filter(|(forge, _)| *forge == delivery.forge);
-    let (mut genuine, mut unreadable) = (false, false);
-    for (_, secret) in secrets {
-        match secret.read() {
-            Ok(secret) => genuine |= delivery.is_authentic(&secret, body, jiff::Timestamp::now()),
-            Err(error) => {
-                tracing::error!("a delivery cannot be checked: {error:#}");
-                unreadable = true;
-            }
-        }
-    }
-    if unreadable && !genuine {
-        return unavailable("the secret cannot be read here; the log says why");
-    }
-    if !genuine {
-        tracing::warn!(forge = ?delivery.forge, "a delivery with a wrong secret was refused");
-        return text(StatusCode::FORBIDDEN, "the secret is another one");
+/// Answers a delivery whose body was read.
+fn process(
+    webhooks: &WebhookConfig,
+    published: &PublishedSite,
+    delivery: Delivery<'_>,
+    body: &[u8],
+) -> Response<Body> {
+    if let Err(refused) = authenticate(webhooks, delivery, body) {
+        return refused;
     }
     if !delivery.is_push() {
         return text(StatusCode::OK, "nothing to do for this event");
@@ -178,7 +151,7 @@ fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<
     };
     let names: BTreeSet<_> = urls
         .iter()
-        .filter_map(|url| pushes.repositories.get(url))
+        .filter_map(|url| webhooks.repositories.get(url))
         .flatten()
         .collect();
     if names.is_empty() {
@@ -191,24 +164,56 @@ fn answer(pushes: &WebhookConfig, published: &PublishedSite, delivery: Delivery<
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }
 
-fn delivery<'f>(fields: &'f Fields<'_>) -> Option<Delivery<'f>> {
-    let value = |name| fields.first(name);
+/// # Errors
+///
+/// With the response, when no configured secret has made the signature.
+fn authenticate(webhooks: &WebhookConfig, delivery: Delivery<'_>, body: &[u8]) -> Result<(), Response<Body>> {
+    let (mut is_authentic, mut is_unreadable) = (false, false);
+    for (_, secret) in webhooks
+        .secrets
+        .iter()
+        .filter(|(forge, _)| *forge == delivery.forge)
+    {
+        match secret.read() {
+            Ok(secret) => is_authentic |= delivery.is_authentic(&secret, body, jiff::Timestamp::now()),
+            Err(error) => {
+                tracing::error!("failed to check a webhook: {error:#}");
+                is_unreadable = true;
+            }
+        }
+    }
+    if is_authentic {
+        return Ok(());
+    }
+    if is_unreadable {
+        return Err(service_unavailable(
+            "the secret cannot be read here; the log says why",
+        ));
+    }
+    tracing::warn!(forge = ?delivery.forge, "refused a webhook with an invalid signature");
+    Err(text(StatusCode::FORBIDDEN, "invalid webhook signature"))
+}
+
+fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {
     [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
         let (event, credential) = forge.headers();
         Some(Delivery {
             forge,
-            event: value(event)?,
-            credential: value(credential),
-            signature: signature(fields),
+            event: value(headers, event)?,
+            credential: value(headers, credential),
+            signature: signature(headers),
         })
     })
 }
 
-fn signature<'f>(fields: &'f Fields<'_>) -> Option<WebhookSignature<'f>> {
-    let value = |name| fields.first(name);
+fn signature(headers: &HeaderMap) -> Option<WebhookSignature<'_>> {
     Some(WebhookSignature {
-        id: value("webhook-id")?,
-        timestamp: value("webhook-timestamp")?,
-        signatures: value("webhook-signature")?,
+        id: value(headers, "webhook-id")?,
+        timestamp: value(headers, "webhook-timestamp")?,
+        signatures: value(headers, "webhook-signature")?,
     })
+}
+
+fn value(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }

@@ -1,238 +1,239 @@
-//! From a request to its answer: the pipeline, and what each answer is counted as.
+//! From a request to its response, and to the route that the response is counted under.
 
-use hyper::{Method, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{HOST, HeaderMap};
+use hyper::{Method, Request, StatusCode, Version};
 
-use super::connection::Peer;
-use super::connection_limits::{BODY, URI, network};
-use super::content_encoding::choose;
-use super::file_response::Selected;
+use super::authorization::{AccessRules, authenticate};
+use super::body::{FileAccess, OpenError};
+use super::connection_limits::{MAX_UNREAD_BODY, MAX_URI};
+use super::content_encoding::select;
+use super::context::{Client, Role, ServerContext};
+use super::file_response::FileResponse;
 use super::forge_webhook::{self, PUSH};
-use super::health::{self, METRICS, Probe};
+use super::header_fields::single;
+use super::health::{self, HealthEndpoint, METRICS};
 use super::published::PublishedSite;
-use super::reply::Reply;
-use super::request::{Name, Request};
 use super::responses::{
-    self, keep_private, method_not_allowed, not_found, only_post, options, redirect, text, unauthorized,
-    unavailable, unpublished,
+    self, Routed, keep_private, method_not_allowed, not_found, only_post, options, redirect,
+    service_unavailable, text, unauthorized, unpublished,
 };
-use super::router::{Route, decode, route};
-use super::server::Shared;
+use super::router::{Route, route};
 use super::site::{Content, Entry, Representation, Site};
-use super::users::{AccessRules, Admission};
+use super::url_path::decode;
+use super::users::AuthOutcome;
+use crate::util::compression::Coding;
 
-/// What may be asked at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Everything,
-    /// What is published, and probes.
-    Public,
-    /// Probes and metrics.
-    Admin,
-    /// Probes.
-    Own,
-}
-
-/// A response, and what it is counted as.
-pub(super) struct Answer {
-    pub(super) reply: Reply,
-    /// One of a closed set.
-    pub(super) route: &'static str,
-}
-
-impl Answer {
-    fn new(route: &'static str, reply: Reply) -> Self {
-        Self { reply, route }
+/// Answers `request` with what is published now.
+pub(super) async fn respond(
+    context: &ServerContext,
+    client: &Client,
+    access: &FileAccess,
+    request: &mut Request<Incoming>,
+) -> Routed {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    if client.is_over_limit() {
+        return over_capacity(context, path);
     }
-
-    fn last(mut self) -> Self {
-        self.reply.is_last = true;
-        self
+    if path.len() + query.map_or(0, str::len) > MAX_URI {
+        return Routed::new("limit", text(StatusCode::URI_TOO_LONG, "the URL is too long")).and_close();
     }
-}
-
-/// Answers `request` from what is published now.
-pub(super) async fn respond<B>(shared: &Shared, peer: &Peer, request: &Request<'_>, body: &mut B) -> Answer
-where
-    B: hyper::body::Body + Unpin + ?Sized,
-{
-    if request.path.len() + request.query.map_or(0, str::len) > URI {
-        return Answer::new("limit", text(StatusCode::URI_TOO_LONG, "the address is too long")).last();
+    let is_webhook = path == PUSH && matches!(client.role, Role::Everything | Role::Public);
+    let is_delivery = is_webhook && request.method() == Method::POST;
+    if !is_delivery && request.body().size_hint().lower() > MAX_UNREAD_BODY {
+        let refused = text(StatusCode::PAYLOAD_TOO_LARGE, "request bodies are not accepted");
+        return Routed::new("limit", refused).and_close();
     }
-    let is_push = request.path == PUSH && matches!(peer.role, Role::Everything | Role::Public);
-    let pushed = is_push && request.method == Method::POST;
-    if !pushed && body.size_hint().lower() > BODY {
-        return Answer::new(
-            "limit",
-            text(StatusCode::PAYLOAD_TOO_LARGE, "nobody reads the body"),
-        )
-        .last();
+    if !has_valid_host(request.version(), request.headers()) {
+        let refused = text(
+            StatusCode::BAD_REQUEST,
+            "exactly one valid Host header is required",
+        );
+        return Routed::new("limit", refused).and_close();
     }
-    if !has_one_host(request) {
-        return Answer::new("limit", text(StatusCode::BAD_REQUEST, "a request names one host")).last();
+    if is_delivery {
+        let response = forge_webhook::receive(&context.published, client.ip, request).await;
+        // The rest of a body that was refused is not read.
+        return Routed::new("push", response).and_close();
     }
-    match request.method {
-        // What is left of the body is not read.
-        _ if pushed => {
-            let reply = forge_webhook::take(&shared.published, peer.ip, &request.fields, body).await;
-            Answer::new("push", reply).last()
+    let routed = match *request.method() {
+        _ if is_webhook && forge_webhook::is_enabled(&context.published) => {
+            Routed::new("method", only_post())
         }
-        _ if is_push && forge_webhook::are_taken(&shared.published) => Answer::new("method", only_post()),
-        Method::GET | Method::HEAD => get(shared, peer, request).await,
-        Method::OPTIONS => Answer::new("options", options()),
-        _ => Answer::new("method", method_not_allowed()),
+        Method::GET | Method::HEAD => get(context, client, access, request).await,
+        Method::OPTIONS => Routed::new("options", options()),
+        _ => Routed::new("method", method_not_allowed()),
+    };
+    match request.body().is_end_stream() {
+        true => routed,
+        false => routed.and_close(),
     }
 }
 
-/// RFC 9112 section 3.2; which one it is does not matter here. HTTP/1.0 has none, HTTP/2 another.
-fn has_one_host(request: &Request<'_>) -> bool {
-    match request.fields.only_bytes(Name::Host) {
-        Some(host) => host.iter().all(|byte| OF_HOST[usize::from(*byte)]),
-        None => !request.fields.has(Name::Host) && request.version != Version::HTTP_11,
+/// RFC 9112 section 3.2. Its value does not matter here. HTTP/1.0 needs none, and HTTP/2 has `:authority`.
+fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
+    match single(headers, HOST) {
+        Some(host) => host.as_bytes().iter().copied().all(is_host_byte),
+        None => !headers.contains_key(HOST) && version != Version::HTTP_11,
     }
 }
-
-/// Of each byte, whether it can be part of a host and its port.
-const OF_HOST: [bool; 256] = {
-    let mut all = [false; 256];
-    let mut byte = 0;
-    while byte < all.len() {
-        all[byte] = is_of_host(byte as u8);
-        byte += 1;
-    }
-    all
-};
 
 /// RFC 9110 section 7.2, RFC 3986 section 3.2.2.
-const fn is_of_host(byte: u8) -> bool {
+fn is_host_byte(byte: u8) -> bool {
     let is_mark = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']');
     let is_delimiter = matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
     byte.is_ascii_alphanumeric() || is_mark || is_delimiter
 }
 
-/// Answers a request for which there is no room; probes are answered all the same.
-pub(super) fn turn_away(shared: &Shared, request: &Request<'_>) -> Answer {
-    match Probe::of(request.path) {
-        Some(probe) => Answer::new("probe", probe.answer(&shared.published)),
-        None => Answer::new("limit", unavailable("too many connections")).last(),
+/// Answers on a connection over the limit: health checks as usual, so that a busy server is not taken for a dead one.
+fn over_capacity(context: &ServerContext, path: &str) -> Routed {
+    match HealthEndpoint::from_path(path) {
+        Some(endpoint) => Routed::new("probe", endpoint.respond(&context.published)),
+        None => Routed::new("limit", service_unavailable("too many connections")).and_close(),
     }
 }
 
-async fn get(shared: &Shared, peer: &Peer, request: &Request<'_>) -> Answer {
-    let (published, path, role) = (&shared.published, request.path, peer.role);
-    if path.starts_with("/-/") {
-        if let Some(probe) = Probe::of(path) {
-            return Answer::new("probe", probe.answer(published));
-        }
-        if path == METRICS && matches!(role, Role::Everything | Role::Admin) {
-            return Answer::new("metrics", health::metrics(&shared.metrics));
-        }
+async fn get(
+    context: &ServerContext,
+    client: &Client,
+    access: &FileAccess,
+    request: &Request<Incoming>,
+) -> Routed {
+    let (published, path) = (&context.published, request.uri().path());
+    if let Some(endpoint) = HealthEndpoint::from_path(path) {
+        return Routed::new("probe", endpoint.respond(published));
     }
-    if matches!(role, Role::Admin | Role::Own) {
-        return Answer::new("not_found", not_found());
+    if path == METRICS && matches!(client.role, Role::Everything | Role::Admin) {
+        return Routed::new("metrics", health::metrics(&context.metrics));
     }
-    // The site first: what it has is guarded by then.
+    if matches!(client.role, Role::Admin | Role::Local) {
+        return Routed::new("not_found", not_found());
+    }
+    // The site before the rules: whatever it has, there are rules for by then.
     let site = published.site();
     let site = site.as_deref();
     let is_private = match published.access_rules() {
-        Some(doors) => match admit(&doors, site, peer, request).await {
+        Some(rules) => match authorize(&rules, site, client, request).await {
             Ok(is_private) => is_private,
             Err(refused) => return refused,
         },
         None => false,
     };
-    let mut answer = published_at(published, site, request).await;
+    let mut routed = respond_from(published, site, access, request).await;
     if is_private {
-        keep_private(&mut answer.reply);
+        keep_private(routed.response.headers_mut());
     }
-    answer
+    routed
 }
 
-/// Whether what is asked for is private; the answer to whoever may not have it.
-async fn admit(
-    doors: &AccessRules,
+/// Answers whether the path is private.
+///
+/// # Errors
+///
+/// With the response to a client that may not read it.
+async fn authorize(
+    rules: &AccessRules,
     site: Option<&Site>,
-    peer: &Peer,
-    request: &Request<'_>,
-) -> Result<bool, Answer> {
-    let Some(path) = decode(request.path) else {
+    client: &Client,
+    request: &Request<Incoming>,
+) -> Result<bool, Routed> {
+    let Some(path) = decode(request.uri().path()) else {
         return Ok(false);
     };
     let owner = site.and_then(|site| site.owner(&path));
     let mut is_private = false;
-    for users in doors.of(&path, owner) {
+    for users in rules.users_of(&path, owner) {
         is_private = true;
-        let mut refused = match users.authenticate(&request.fields, peer.ip.map(network)).await {
-            Admission::Admitted => continue,
-            Admission::Refused => Answer::new("unauthorized", unauthorized()),
-            Admission::Later => Answer::new("limit", unavailable("too many passwords to check")),
+        let mut refused = match authenticate(users, request.headers(), client.ip).await {
+            AuthOutcome::Granted => continue,
+            AuthOutcome::Denied => Routed::new("unauthorized", unauthorized()),
+            AuthOutcome::Busy => Routed::new("limit", service_unavailable("too many passwords to check")),
         };
-        keep_private(&mut refused.reply);
+        keep_private(refused.response.headers_mut());
         return Err(refused);
     }
     Ok(is_private)
 }
 
-async fn published_at(published: &PublishedSite, site: Option<&Site>, request: &Request<'_>) -> Answer {
-    let routed = site.map_or(Route::Unpublished, |site| route(site, request.path));
-    let (texts, told);
-    let (entry, path) = match &routed {
-        Route::Found(entry, path) => (*entry, *path),
-        Route::MissingSlash(location) => return Answer::new("redirect", redirect(location)),
-        // What is said about the mirror itself, also before anything is published.
+/// Answers from the site, or else from the status files, which there are also before anything is published.
+async fn respond_from(
+    published: &PublishedSite,
+    site: Option<&Site>,
+    access: &FileAccess,
+    request: &Request<Incoming>,
+) -> Routed {
+    let uri = request.uri();
+    let routed = site.map_or(Route::Unpublished, |site| route(site, uri.path()));
+    let (status_files, decoded);
+    let (entry, path) = match routed {
+        Route::Found(entry, path) => (entry, path),
+        Route::MissingSlash(location) => return Routed::new("redirect", redirect(location)),
         Route::Unpublished | Route::NotFound => {
-            (texts, told) = (published.status_files(), decode(request.path));
-            match told.as_deref().and_then(|path| Some((texts.get(path)?, path))) {
-                Some(told) => told,
-                None if matches!(routed, Route::NotFound) => return Answer::new("not_found", not_found()),
-                None => return Answer::new("unpublished", unpublished()),
+            (status_files, decoded) = (published.status_files(), decode(uri.path()).unwrap_or_default());
+            match status_files.get(&decoded) {
+                Some(entry) => (entry, &*decoded),
+                None if matches!(routed, Route::NotFound) => return Routed::new("not_found", not_found()),
+                None => return Routed::new("unpublished", unpublished()),
             }
         }
     };
-    let part = entry.part(request.query);
-    found(published, part.as_ref().unwrap_or(entry), path, request).await
+    let found = entry.search(uri.query());
+    respond_with(published, found.as_ref().unwrap_or(entry), path, access, request).await
 }
 
-/// Answers with the entry that is published at `path`.
-async fn found(published: &PublishedSite, entry: &Entry, path: &str, request: &Request<'_>) -> Answer {
-    let route = entry.kind.route();
-    let (mut coding, mut representation) = choose(entry, &request.fields);
+/// Answers with `entry`. If a variant is damaged, the published bytes are served instead, and the variant is made again.
+async fn respond_with(
+    published: &PublishedSite,
+    entry: &Entry,
+    path: &str,
+    access: &FileAccess,
+    request: &Request<Incoming>,
+) -> Routed {
+    let (mut coding, mut representation) = select(entry, request.headers());
     loop {
-        let selected = Selected::new(entry, coding, representation, path);
-        match selected.answer(request).await {
-            Ok(mut reply) => {
-                reply.coding = coding;
-                return Answer::new(route, reply);
+        let response = FileResponse {
+            kind: entry.kind,
+            coding,
+            representation,
+            path,
+        };
+        let response = match response
+            .respond(request.method(), request.headers(), access)
+            .await
+        {
+            Ok(response) => response,
+            Err(OpenError::TooManyDownloads) => {
+                return Routed::new("limit", service_unavailable("too many downloads"));
             }
-            // A variant can be made again, and the published bytes are as good.
-            Err(error) if coding.is_some() => {
-                if is_news(published, representation) {
-                    tracing::warn!(
-                        url = request.path,
-                        "serving without a compressed variant: {error:#}"
-                    );
+            Err(OpenError::Damaged(error)) => {
+                report_damaged(published, representation, request, coding, &error);
+                if coding.is_some() {
+                    (coding, representation) = (None, &entry.identity);
+                    continue;
                 }
-                (coding, representation) = (None, &entry.identity);
+                responses::damaged()
             }
-            Err(error) => return Answer::new(route, damaged(published, entry, request, &error)),
-        }
+        };
+        return Routed::new(entry.kind.route(), response);
     }
 }
 
-fn damaged(published: &PublishedSite, entry: &Entry, request: &Request<'_>, error: &anyhow::Error) -> Reply {
-    if is_news(published, &entry.identity) {
-        tracing::error!(
-            error = format!("{error:#}"),
-            url = request.path,
-            "failed to serve"
-        );
-    }
-    responses::damaged()
-}
-
-/// Reports a damaged file to whoever repairs it; answers whether it was not reported since the reports were last taken.
-fn is_news(published: &PublishedSite, representation: &Representation) -> bool {
-    match &representation.content {
+/// Reports a damaged file to the repairer, and logs it unless it was reported before.
+fn report_damaged(
+    published: &PublishedSite,
+    representation: &Representation,
+    request: &Request<Incoming>,
+    coding: Option<Coding>,
+    error: &anyhow::Error,
+) {
+    let is_first_report = match &representation.content {
         Content::Disk(file) => published.report_damaged(file),
         Content::Memory(_) => true,
+    };
+    let url = request.uri().path();
+    match coding {
+        _ if !is_first_report => {}
+        Some(_) => tracing::warn!(url, "serving without a compressed variant: {error:#}"),
+        None => tracing::error!(url, error = format!("{error:#}"), "failed to serve"),
     }
 }

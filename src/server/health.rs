@@ -1,26 +1,24 @@
-//! The answers that an orchestrator and a monitor ask for: is the process alive, may requests be sent here, and how is
-//! everything.
+//! The endpoints of orchestrators and monitors: `/-/healthz`, `/-/readyz` and `/-/metrics`.
 
-use hyper::StatusCode;
+use hyper::{Response, StatusCode};
 
+use super::body::Body;
 use super::published::{PublishedSite, Readiness};
-use super::reply::Reply;
-use super::responses::{bytes, text, unavailable};
+use super::responses::{bytes, service_unavailable, text};
 use crate::telemetry::{MEDIA_TYPE, Metrics};
 
 /// Where metrics are.
 pub const METRICS: &str = "/-/metrics";
 
-/// A question about the server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum HealthEndpoint {
     /// The process is alive.
     Health,
-    /// There is something to serve, and the server is not on its way out.
+    /// There is something to serve, and the server is not shutting down.
     Ready,
 }
 
-impl Probe {
+impl HealthEndpoint {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Health => "/-/healthz",
@@ -28,13 +26,13 @@ impl Probe {
         }
     }
 
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(super) fn from_path(path: &str) -> Option<Self> {
         [Self::Health, Self::Ready]
             .into_iter()
-            .find(|probe| probe.path() == path)
+            .find(|endpoint| endpoint.path() == path)
     }
 
-    pub(super) fn answer(self, published: &PublishedSite) -> Reply {
+    pub(super) fn respond(self, published: &PublishedSite) -> Response<Body> {
         match (self, published.readiness()) {
             (Self::Health, _) => text(StatusCode::OK, "ok"),
             (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),
@@ -46,13 +44,12 @@ impl Probe {
     }
 }
 
-/// All figures of this process.
-pub(super) fn metrics(metrics: &Metrics) -> Reply {
+pub(super) fn metrics(metrics: &Metrics) -> Response<Body> {
     match metrics.encode() {
         Ok(text) => bytes(StatusCode::OK, MEDIA_TYPE, text.into()),
         Err(error) => {
             tracing::error!("failed to write the metrics: {error:#}");
-            unavailable("the metrics cannot be written")
+            service_unavailable("the metrics cannot be written; the log says why")
         }
     }
 }

@@ -1,122 +1,182 @@
-//! Whether a file on disk still has the bytes that were published, asked before any of them is sent.
+//! Whether a file on disk still has the published bytes, checked before any of them is sent.
 //!
-//! The first request for a file hashes it whole and, when the SHA-256 is right, remembers a CRC of each piece. From
-//! then on only the pieces that are sent are compared, which costs a tenth of a hash and still finds every rotten
-//! bit. What was compared a moment ago is not compared again as long as the file system knows of no change; nothing is
-//! trusted for longer than that, because a disk that decays changes neither size nor date.
+//! The first request for a file hashes all of it and, when the SHA-256 is right, records a CRC of each chunk. Later
+//! requests compare only the chunks that they send, which is much cheaper and still finds every flipped bit. A file
+//! that was compared as a whole is trusted for some seconds as long as the file system reports no change; not for
+//! longer, because a decaying disk changes neither size nor date.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Error, ErrorKind};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
-use arc_swap::ArcSwapOption;
 use sha2::Digest as _;
 
-use super::mapping::Mapping;
 use crate::util::digest::Sha256;
 
-/// How much is brought into memory, compared and handed out at a time; also where pieces begin.
-pub(super) const PIECE: usize = 1 << 20;
+/// How much is read and compared at a time.
+pub(super) const CHUNK: u64 = 64 << 10;
 
-/// What is known of the bytes of one published file; clones share it, and it outlives a publication.
+/// How long a comparison counts.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// A file that changed more recently may change again without a new date: clocks of file systems are coarse.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What is known of the bytes of one published file. Clones share it, and the next site takes it over.
 #[derive(Clone)]
-pub(super) struct Integrity(Arc<Known>);
+pub(super) struct Integrity(Arc<Checksums>);
 
-struct Known {
+struct Checksums {
+    size: u64,
     sha256: Sha256,
-    /// The CRC of each piece, once the whole file was found right.
-    sums: OnceLock<Box<[u32]>>,
-    /// The file as it was last mapped.
-    mapping: ArcSwapOption<Mapping>,
-    /// Whether it stays mapped.
-    keeps: bool,
+    /// The CRC of each chunk, once the SHA-256 was right.
+    chunks: OnceLock<Box<[u32]>>,
+    /// When the whole file was last compared.
+    verified: Mutex<Option<Verified>>,
+}
+
+/// A file was compared with what was published.
+#[derive(Clone, Copy)]
+pub(super) struct Verified {
+    stamp: Stamp,
+    at: Instant,
+}
+
+/// What the file system says of a file: it differs for another file, and for the same one after a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn new(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the next change will show.
+    fn is_settled(&self) -> bool {
+        let changed = UNIX_EPOCH + Duration::from_secs(self.changed.0.unsigned_abs());
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age > SETTLED)
+    }
+}
+
+impl Verified {
+    /// Whether the comparison still counts.
+    pub(super) fn is_current(&self, file: &File) -> bool {
+        self.at.elapsed() < FRESH && file.metadata().is_ok_and(|now| Stamp::new(&now) == self.stamp)
+    }
 }
 
 impl Integrity {
-    /// Nothing is known yet; `keeps` says whether the file stays mapped between requests.
-    pub(super) fn new(sha256: Sha256, keeps: bool) -> Self {
-        Self(Arc::new(Known {
+    pub(super) fn new(size: u64, sha256: Sha256) -> Self {
+        Self(Arc::new(Checksums {
+            size,
             sha256,
-            sums: OnceLock::new(),
-            mapping: ArcSwapOption::empty(),
-            keeps,
+            chunks: OnceLock::new(),
+            verified: Mutex::default(),
         }))
     }
 
-    /// Whether both are about the same bytes, kept alike.
-    pub(super) fn is_of(&self, other: &Self) -> bool {
-        self.0.sha256 == other.0.sha256 && self.0.keeps == other.0.keeps
+    /// Whether both are about the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.sha256 == other.0.sha256
     }
 
-    pub(super) fn mapping(&self) -> Option<Arc<Mapping>> {
-        self.0.mapping.load_full()
+    pub(super) fn size(&self) -> u64 {
+        self.0.size
     }
 
-    pub(super) fn keep(&self, mapping: Option<Arc<Mapping>>) {
-        self.0.mapping.store(mapping.filter(|_| self.0.keeps));
-    }
-
-    /// Checks the pieces of a mapped `file` that `part` touches, all of them when nothing is known yet; blocks on the disk.
+    /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Answers for how long
+    /// that counts, if for longer than this instant.
     ///
     /// # Errors
     ///
-    /// When they cannot be read, or are not what was published.
-    pub(super) fn check(&self, mapping: &Mapping, file: &File, part: &Range<usize>) -> Result<()> {
-        if self.0.sums.get().is_none() {
-            return self.check_whole(mapping, file);
+    /// When the file cannot be read, or does not have the published bytes.
+    pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
+        let mut verified = *self.verified();
+        if !verified.is_some_and(|verified| verified.is_current(file)) {
+            let stamp = Stamp::new(&file.metadata()?);
+            let at = Instant::now();
+            match self.0.chunks.get() {
+                None => self.hash(file)?,
+                Some(_) => self.compare(file, part)?,
+            }
+            verified = stamp.is_settled().then_some(Verified { stamp, at });
+            if *part == (0..self.0.size) {
+                *self.verified() = verified;
+            }
         }
-        for piece in pieces(mapping.len(), part) {
-            ensure!(
-                self.is_intact(mapping, Some(file), piece.start)?,
-                "its bytes at {}..{} are damaged",
-                piece.start,
-                piece.end
-            );
-        }
-        Ok(())
+        Ok(verified)
     }
 
-    /// Whether the piece that begins at `start` is as it was when the whole file was hashed.
+    fn verified(&self) -> std::sync::MutexGuard<'_, Option<Verified>> {
+        self.0.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares the chunks that `part` touches with what was hashed before.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
-    pub(super) fn is_intact(&self, mapping: &Mapping, file: Option<&File>, start: usize) -> io::Result<bool> {
-        let known = self.0.sums.get();
-        let known = known.and_then(|sums| sums.get(start / PIECE).copied());
-        let mut sum = crc32fast::Hasher::new();
-        let piece = start..mapping.len().min(start + PIECE);
-        mapping.read(file, piece, |block| sum.update(block))?;
-        Ok(known == Some(sum.finalize()))
+    /// As [`Integrity::verify`].
+    pub(super) fn compare(&self, file: &File, part: &Range<u64>) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        let first = part.start - part.start % CHUNK;
+        (first..part.end)
+            .step_by(CHUNK as usize)
+            .try_for_each(|start| self.read_chunk(file, start, &mut buffer))
     }
 
-    fn check_whole(&self, mapping: &Mapping, file: &File) -> Result<()> {
-        let (mut hasher, mut sums) = (sha2::Sha256::new(), Vec::new());
-        for piece in pieces(mapping.len(), &(0..mapping.len())) {
-            let mut sum = crc32fast::Hasher::new();
-            mapping.read(Some(file), piece, |block| {
-                hasher.update(block);
-                sum.update(block);
-            })?;
-            sums.push(sum.finalize());
+    /// Reads the chunk at `start` and compares it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Integrity::verify`].
+    pub(super) fn read_chunk(&self, file: &File, start: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+        self.fill(file, start, buffer)?;
+        let sums = self.0.chunks.get();
+        let sum = sums.and_then(|sums| sums.get(usize::try_from(start / CHUNK).ok()?));
+        match sum == Some(&crc32fast::hash(buffer)) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::InvalidData,
+                format!("the bytes from {start} on are damaged"),
+            )),
+        }
+    }
+
+    fn fill(&self, file: &File, start: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.resize(CHUNK.min(self.0.size - start) as usize, 0);
+        file.read_exact_at(buffer, start)
+    }
+
+    fn hash(&self, file: &File) -> io::Result<()> {
+        let (mut hasher, mut sums, mut buffer) = (sha2::Sha256::new(), Vec::new(), Vec::new());
+        for start in (0..self.0.size).step_by(CHUNK as usize) {
+            self.fill(file, start, &mut buffer)?;
+            hasher.update(&buffer);
+            sums.push(crc32fast::hash(&buffer));
         }
         let found = Sha256(hasher.finalize().into());
-        ensure!(
-            found == self.0.sha256,
-            "its SHA-256 is {found}, not the published {}",
-            self.0.sha256
-        );
-        let _ = self.0.sums.set(sums.into());
+        if found != self.0.sha256 {
+            let error = format!("the SHA-256 is {found}, not {}", self.0.sha256);
+            return Err(Error::new(ErrorKind::InvalidData, error));
+        }
+        let _ = self.0.chunks.set(sums.into());
         Ok(())
     }
-}
-
-/// The pieces of a file of `len` bytes that `part` touches.
-pub(super) fn pieces(len: usize, part: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-    let first = part.start - part.start % PIECE;
-    (first..part.end.min(len))
-        .step_by(PIECE)
-        .map(move |start| start..len.min(start + PIECE))
 }

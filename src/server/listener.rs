@@ -42,9 +42,9 @@ impl Listener {
         })
     }
 
-    /// The server's own address, unless another server has it.
-    pub(super) fn own(name: &LocalSocket) -> io::Result<Self> {
-        UnixListener::from_std(name.bind()?).map(Self::Unix)
+    /// Binds the local socket, unless another server has it.
+    pub(super) fn bind_local(socket: &LocalSocket) -> io::Result<Self> {
+        UnixListener::from_std(socket.bind()?).map(Self::Unix)
     }
 
     /// A connection, and the address of its client, which a Unix socket has not.

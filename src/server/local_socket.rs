@@ -1,5 +1,5 @@
-//! The server's own address: a Unix socket without a file, where `mirror health` asks. It needs neither a volume nor a valid
-//! configuration, and no port: the name follows from where the configuration is, which both were told.
+//! An abstract Unix socket for `mirror health`, which needs no volume, no valid configuration and no port: the name follows
+//! from the path of the configuration.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,18 +8,18 @@ use std::path::Path;
 
 use crate::util::digest::Sha256;
 
-/// The name of a server's own address.
+/// The name of the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalSocket(String);
 
 impl LocalSocket {
-    /// The name for the server with the configuration at `path`. Such names are of a network, which containers may share:
-    /// those of another container are different.
+    /// The socket of the server with the configuration at `path`. Containers may share a network and with it these names,
+    /// so the name has the container in it.
     pub fn new(path: &Path) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let container = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let named = format!("{}\n{}", container.display(), path.display());
-        Self(format!("mirror-{}", Sha256::digest(named.as_bytes())))
+        let name = format!("{}\n{}", container.display(), path.display());
+        Self(format!("mirror-{}", Sha256::digest(name.as_bytes())))
     }
 
     pub(super) fn bind(&self) -> io::Result<UnixListener> {

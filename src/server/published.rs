@@ -1,6 +1,6 @@
 //! The handle that publication and serving share: the current site, and whether the server is on its way out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use jiff::Timestamp;
 
-use super::forge_webhook::WebhookConfig;
+use super::authorization::AccessRules;
 use super::site::Site;
 use super::status_files::{StatusFile, StatusFiles};
-use super::users::AccessRules;
+use crate::config::Secret;
+use crate::webhook::Forge;
 
 /// What is published right now. Clones share it.
 #[derive(Clone, Default)]
@@ -20,16 +21,24 @@ pub struct PublishedSite(Arc<State>);
 #[derive(Default)]
 struct State {
     site: ArcSwapOption<Site>,
-    texts: ArcSwap<StatusFiles>,
-    doors: ArcSwap<AccessRules>,
+    status_files: ArcSwap<StatusFiles>,
+    access_rules: ArcSwap<AccessRules>,
     /// Whether any of them was ever shut.
-    guards: AtomicBool,
-    pushes: ArcSwap<WebhookConfig>,
+    has_private: AtomicBool,
+    webhooks: ArcSwap<WebhookConfig>,
     /// Repositories whose next cycle is asked for.
-    asked: Mutex<BTreeSet<String>>,
-    draining: AtomicBool,
+    requested_cycles: Mutex<BTreeSet<String>>,
+    is_draining: AtomicBool,
     /// Files that could not be served as they were published.
     damaged: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// Which webhooks are accepted, and what each starts.
+#[derive(Default)]
+pub struct WebhookConfig {
+    pub secrets: Vec<(Forge, Secret)>,
+    /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::address).
+    pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Whether requests should be sent here.
@@ -46,39 +55,51 @@ impl PublishedSite {
     /// Publishes `site`; requests in flight finish on the one before.
     pub fn replace(&self, mut site: Site) {
         if let Some(before) = &*self.site() {
-            site.take_over(before);
+            site.reuse_from(before);
         }
         self.0.site.store(Some(Arc::new(site)));
     }
 
     /// Replaces what is said about the mirror itself.
-    pub fn set_status_files(&self, texts: Vec<StatusFile>) {
+    pub fn set_status_files(&self, files: Vec<StatusFile>) {
         let now = Timestamp::now().as_second();
-        let texts = StatusFiles::new(texts, &self.0.texts.load(), now);
-        self.0.texts.store(Arc::new(texts));
+        let files = StatusFiles::new(files, &self.0.status_files.load(), now);
+        self.0.status_files.store(Arc::new(files));
     }
 
     /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said
     /// of it, because it may be served still. To be called before what a new configuration says is published.
-    pub fn set_access_rules(&self, doors: AccessRules) {
-        let shuts = doors.has_private();
-        self.0.doors.rcu(|before| doors.clone().and(before));
-        self.0.guards.fetch_or(shuts, Ordering::Release);
+    pub fn set_access_rules(&self, rules: AccessRules) {
+        let has_private = rules.has_private();
+        self.0
+            .access_rules
+            .rcu(|before| rules.clone().with_previous(before));
+        self.0.has_private.fetch_or(has_private, Ordering::Release);
     }
 
     /// Decides whose deliveries are taken, from the next one on.
-    pub fn set_webhooks(&self, pushes: WebhookConfig) {
-        self.0.pushes.store(Arc::new(pushes));
+    pub fn set_webhooks(&self, webhooks: WebhookConfig) {
+        self.0.webhooks.store(Arc::new(webhooks));
     }
 
     /// The repositories whose cycle was asked for since the last call, by name.
     pub fn take_requested_cycles(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .0
+                .requested_cycles
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     pub(super) fn request_cycle(&self, repository: &str) {
-        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(repository.to_owned());
+        let mut requested = self
+            .0
+            .requested_cycles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        requested.insert(repository.to_owned());
     }
 
     pub fn readiness(&self) -> Readiness {
@@ -108,24 +129,24 @@ impl PublishedSite {
     }
 
     pub(super) fn status_files(&self) -> Arc<StatusFiles> {
-        self.0.texts.load_full()
+        self.0.status_files.load_full()
     }
 
     /// Borrowed, as [`PublishedSite::site`]; none as long as nothing was ever private.
     pub(super) fn access_rules(&self) -> Option<Guard<Arc<AccessRules>>> {
-        let guards = self.0.guards.load(Ordering::Acquire);
-        guards.then(|| self.0.doors.load())
+        let has_private = self.0.has_private.load(Ordering::Acquire);
+        has_private.then(|| self.0.access_rules.load())
     }
 
     pub(super) fn webhooks(&self) -> Arc<WebhookConfig> {
-        self.0.pushes.load_full()
+        self.0.webhooks.load_full()
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.is_draining.load(Ordering::Relaxed)
     }
 
     pub(super) fn begin_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.is_draining.store(true, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use super::request::{Fields, Name};
+use hyper::header::{HeaderMap, RANGE};
+
+use super::header_fields::single_text;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -16,8 +18,8 @@ pub(super) enum Part {
 }
 
 /// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
-pub(super) fn part(fields: &Fields<'_>, size: u64) -> Part {
-    let part = fields.only(Name::Range).and_then(|value| parse(value, size));
+pub(super) fn part(headers: &HeaderMap, size: u64) -> Part {
+    let part = single_text(headers, RANGE).and_then(|value| parse(value, size));
     part.unwrap_or(Part::Whole)
 }
 

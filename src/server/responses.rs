@@ -1,148 +1,180 @@
-//! The answers that are not a published file, and the headers of each.
+//! All responses that are not a published file, and their headers.
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::{Response, StatusCode};
 
 use super::body::Body;
+use super::conditional::header_value;
 use super::content_kind::ContentKind;
-use super::reply::{Header, Reply};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// Long enough to take the load off a flood of requests for the same missing name, short enough that a cache in
-/// front does not hide what the next snapshot adds.
-const BRIEFLY: &str = "max-age=10";
+/// Long enough for a flood of requests for the same missing name, short enough that a cache in front does not hide what
+/// the next snapshot adds.
+const SHORT_MAX_AGE: &str = "max-age=10";
 
-const NOT_STORED: &str = "no-store";
+const NO_STORE: &str = "no-store";
 
-/// In seconds. Composer waits as long since 2.11, three times, and meanwhile asks the host for nothing else; it does not
-/// read it before and tries again at once (`Util/Http/CurlDownloader.php`).
-const RETRY: u64 = 10;
+/// In seconds. Since 2.11 Composer waits as long, three times, and meanwhile requests nothing else from the host; before,
+/// it tries again at once (`Util/Http/CurlDownloader.php`).
+const RETRY_AFTER_BUSY: &str = "10";
 
-/// In seconds, for a file that is being built again. Composer waits twelve times for an archive before it takes the next
-/// place that has it.
-const MENDED: u64 = 1;
+/// In seconds, for a file that is being built again. Composer waits twelve times for an archive before it tries the next
+/// URL.
+const RETRY_AFTER_REPAIR: &str = "1";
 
-pub(super) fn unsatisfiable(size: u64) -> Reply {
-    let mut reply = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
-    reply.header.add(CONTENT_RANGE, format_args!("bytes */{size}"));
-    reply
+/// A response, and the `route` that it is counted under.
+pub(super) struct Routed {
+    pub(super) route: &'static str,
+    pub(super) response: Response<Body>,
 }
 
-pub(super) fn redirect(location: &str) -> Reply {
-    let mut reply = stored(
+impl Routed {
+    pub(super) fn new(route: &'static str, response: Response<Body>) -> Self {
+        Self { route, response }
+    }
+
+    /// Ends the connection with this response.
+    pub(super) fn and_close(mut self) -> Self {
+        insert(&mut self.response, CONNECTION, "close");
+        self
+    }
+}
+
+pub(super) fn range_not_satisfiable(size: u64) -> Response<Body> {
+    let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
+    let range = header_value(format!("bytes */{size}"));
+    response.headers_mut().insert(CONTENT_RANGE, range);
+    response
+}
+
+pub(super) fn redirect(location: String) -> Response<Body> {
+    let mut response = cacheable(
         StatusCode::PERMANENT_REDIRECT,
         "see the same address with a slash at its end",
     );
-    reply.header.add(LOCATION, location);
-    reply
+    response.headers_mut().insert(LOCATION, header_value(location));
+    response
 }
 
-pub(super) fn not_found() -> Reply {
-    stored(StatusCode::NOT_FOUND, "not found")
+pub(super) fn not_found() -> Response<Body> {
+    cacheable(StatusCode::NOT_FOUND, "not found")
 }
 
-/// To whoever may not read a private repository; which of its URLs exist is not told.
-pub(super) fn unauthorized() -> Reply {
-    let mut reply = text(StatusCode::UNAUTHORIZED, "this repository is private");
+/// For a private repository, whether the URL exists or not.
+pub(super) fn unauthorized() -> Response<Body> {
+    let mut response = text(StatusCode::UNAUTHORIZED, "this repository is private");
     let schemes = [
         r#"Basic realm="mirror", charset="UTF-8""#,
         r#"Bearer realm="mirror""#,
     ];
     for scheme in schemes {
-        reply.header.add(WWW_AUTHENTICATE, scheme);
+        let scheme = HeaderValue::from_static(scheme);
+        response.headers_mut().append(WWW_AUTHENTICATE, scheme);
     }
-    reply
+    response
 }
 
-/// Keeps an answer out of caches that serve others, and from the scripts of other web sites.
-pub(super) fn keep_private(reply: &mut Reply) {
-    let header = &mut reply.header;
-    header.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
-    let policy = header.get(CACHE_CONTROL).filter(|policy| *policy != NOT_STORED);
-    if let Some(policy) = policy.map(|policy| format!("private, {policy}")) {
-        header.remove(CACHE_CONTROL);
-        header.add(CACHE_CONTROL, policy);
+/// Keeps a response out of shared caches, and from the scripts of other web sites.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let policy = headers.get(CACHE_CONTROL).and_then(|policy| policy.to_str().ok());
+    if let Some(policy) = policy.filter(|policy| *policy != NO_STORE) {
+        let private = header_value(format!("private, {policy}"));
+        headers.insert(CACHE_CONTROL, private);
     }
 }
 
-pub(super) fn unpublished() -> Reply {
-    unavailable("nothing is published here yet; status.html says why")
+pub(super) fn unpublished() -> Response<Body> {
+    service_unavailable("nothing is published here yet; status.html says why")
 }
 
-pub(super) fn damaged() -> Reply {
-    later("this file cannot be served now", MENDED)
+pub(super) fn damaged() -> Response<Body> {
+    retry_after("this file cannot be served now", RETRY_AFTER_REPAIR)
 }
 
-pub(super) fn unavailable(reason: &'static str) -> Reply {
-    later(reason, RETRY)
+pub(super) fn service_unavailable(reason: &'static str) -> Response<Body> {
+    retry_after(reason, RETRY_AFTER_BUSY)
 }
 
-/// "Later", in the one way that makes every Composer come back.
-fn later(reason: &'static str, seconds: u64) -> Reply {
-    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    reply.header.add(RETRY_AFTER, seconds);
-    reply
+/// 503 is the one status after which every Composer tries again.
+fn retry_after(reason: &'static str, seconds: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    insert(&mut response, RETRY_AFTER, seconds);
+    response
 }
 
-/// To OPTIONS.
-pub(super) fn options() -> Reply {
-    let mut reply = status(StatusCode::NO_CONTENT, Body::Empty);
-    reply.header.add(ALLOW, METHODS);
-    reply
+/// For OPTIONS.
+pub(super) fn options() -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    insert(&mut response, ALLOW, METHODS);
+    response
 }
 
-pub(super) fn method_not_allowed() -> Reply {
-    let mut reply = text(
+pub(super) fn method_not_allowed() -> Response<Body> {
+    let mut response = text(
         StatusCode::METHOD_NOT_ALLOWED,
         "this server only answers GET and HEAD",
     );
-    reply.header.add(ALLOW, METHODS);
-    reply
+    insert(&mut response, ALLOW, METHODS);
+    response
 }
 
-/// To anything but a POST where deliveries are sent.
-pub(super) fn only_post() -> Reply {
-    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "deliveries are sent here");
-    reply.header.add(ALLOW, "POST");
-    reply
+/// For anything but a POST where webhooks are received.
+pub(super) fn only_post() -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent here by POST");
+    insert(&mut response, ALLOW, "POST");
+    response
 }
 
-/// A short answer in words, not to be stored.
-pub(super) fn text(code: StatusCode, words: &'static str) -> Reply {
-    worded(code, words, NOT_STORED)
+/// A short text that caches do not store.
+pub(super) fn text(status: StatusCode, words: &'static str) -> Response<Body> {
+    with_words(status, words, NO_STORE)
 }
 
-/// One that caches may keep for a moment.
-fn stored(code: StatusCode, words: &'static str) -> Reply {
-    worded(code, words, BRIEFLY)
+/// One that caches store for a moment.
+fn cacheable(status: StatusCode, words: &'static str) -> Response<Body> {
+    with_words(status, words, SHORT_MAX_AGE)
 }
 
-fn worded(code: StatusCode, words: &'static str, policy: &str) -> Reply {
+fn with_words(status: StatusCode, words: &'static str, cache_control: &'static str) -> Response<Body> {
     let words = Bytes::from_static(words.as_bytes());
-    with_body(code, ContentKind::Text.media_type(), words, policy)
+    with_body(status, ContentKind::Text.media_type(), words, cache_control)
 }
 
-/// An answer made for this request, not to be stored.
-pub(super) fn bytes(code: StatusCode, media_type: &str, body: Bytes) -> Reply {
-    with_body(code, media_type, body, NOT_STORED)
+/// A response made for this request, which caches do not store.
+pub(super) fn bytes(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
+    with_body(status, media_type, body, NO_STORE)
 }
 
-fn with_body(code: StatusCode, media_type: &str, body: Bytes, policy: &str) -> Reply {
-    let length = body.len();
-    let mut reply = status(code, body.into());
-    reply.header.add(CONTENT_TYPE, media_type);
-    reply.header.add(CACHE_CONTROL, policy);
-    reply.header.add(CONTENT_LENGTH, length);
-    reply
+fn with_body(
+    status: StatusCode,
+    media_type: &'static str,
+    body: Bytes,
+    cache_control: &'static str,
+) -> Response<Body> {
+    let mut response = empty(status);
+    insert(&mut response, CONTENT_TYPE, media_type);
+    insert(&mut response, CACHE_CONTROL, cache_control);
+    response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    *response.body_mut() = Body::Memory(body);
+    response
 }
 
-fn status(status: StatusCode, body: Body) -> Reply {
-    let mut header = Header::default();
-    header.add(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    Reply::new(status, header, body)
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::EMPTY);
+    *response.status_mut() = status;
+    insert(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn insert(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
 }

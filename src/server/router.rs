@@ -1,21 +1,15 @@
-//! From the path of a request to an entry of the table; pure.
-//!
-//! A path is split at its slashes first and percent-decoded after, once: an encoded slash never separates, and `..`
-//! is a name like any other, which no entry has. Composer asks for `include/all$…` with `%24`
-//! (`ComposerRepository::fetchFile`). Empty segments are left out, since a base URL that ends in a slash makes
-//! clients ask for `//packages.json`. The Host header is not looked at.
+//! From the path of a request to an entry of the site. The Host header does not matter.
 
-use std::borrow::Cow;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::site::{Entry, Repository, Site};
+use super::url_path::{decode, file_name};
 
 /// What a path leads to.
 pub(super) enum Route<'s> {
     /// An entry, and its path below the base.
     Found(&'s Entry, &'s str),
-    /// The base of a repository without its last slash: where to go instead, relative to the request.
+    /// The base of a repository without its last slash: the relative URL to redirect to.
     MissingSlash(String),
     /// Below a repository that has no snapshot yet.
     Unpublished,
@@ -29,11 +23,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Looks `path`, still encoded, up in `site`; the repository with the longest base decides.
+/// Looks up `path`, still encoded; the repository with the longest base decides.
 pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
-    if let Some((path, entry)) = named(site, path) {
-        return Route::Found(entry, path);
-    }
     let Some(path) = decode(path) else {
         return Route::NotFound;
     };
@@ -48,21 +39,12 @@ pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
     Route::NotFound
 }
 
-/// The entry whose name a path is as it stands, as most are: where all names are plain, it cannot lead anywhere else.
-fn named<'s>(site: &'s Site, path: &str) -> Option<(&'s str, &'s Entry)> {
-    let mut repositories = site.repositories.iter();
-    let repository = repositories.find(|repository| is_below(&repository.base, path))?;
-    let rest = path.strip_prefix(&*repository.base)?;
-    let (path, entry) = repository.entries.get_key_value(rest)?;
-    repository.is_plain.then_some((path, entry))
-}
-
-/// Whether a path belongs to the repository at a base; also the base without its last slash does.
-pub(super) fn is_below(base: &str, path: &str) -> bool {
-    path.starts_with(base) || base.strip_suffix('/') == Some(path)
-}
-
 impl Site {
+    /// Whether there is something at the path of a URL, still encoded.
+    pub fn answers(&self, path: &str) -> bool {
+        matches!(route(self, path), Route::Found(..))
+    }
+
     /// The file name of the URL that the path of a request leads to, if it leads to one.
     pub fn file_name(&self, path: &str) -> Option<&str> {
         match route(self, path) {
@@ -70,10 +52,6 @@ impl Site {
             _ => None,
         }
     }
-}
-
-pub(super) fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
@@ -91,45 +69,10 @@ fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
     }
 }
 
-/// A relative answer is right behind any proxy and cannot lead to another host.
+/// A relative URL is right behind any proxy, and cannot lead to another host.
 fn missing_slash<'s>(path: &str) -> Route<'s> {
     let last = utf8_percent_encode(file_name(path), RESERVED);
     Route::MissingSlash(format!("./{last}/"))
-}
-
-/// The decoded path, or nothing where no entry can have this name.
-pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
-    if !path.starts_with('/') {
-        return None;
-    }
-    if is_plain(path) {
-        return Some(path.into());
-    }
-    let mut decoded = String::with_capacity(path.len());
-    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-        let segment = percent_decode_str(segment).decode_utf8().ok()?;
-        if segment.contains('/') {
-            return None;
-        }
-        decoded.push('/');
-        decoded.push_str(&segment);
-    }
-    if path.ends_with('/') {
-        decoded.push('/');
-    }
-    Some(decoded.into())
-}
-
-/// Whether a path says what it means: without escapes and empty segments.
-pub(super) fn is_plain(path: &str) -> bool {
-    let mut before = 0;
-    for &byte in path.as_bytes() {
-        if byte == b'%' || byte == b'/' && before == b'/' {
-            return false;
-        }
-        before = byte;
-    }
-    true
 }
 
 #[cfg(test)]
@@ -139,7 +82,7 @@ mod tests {
     use crate::server::site::{RepositorySite, Resource};
     use crate::util::digest::Sha256;
 
-    /// Archives, each of a size of its own.
+    /// Archives of different sizes.
     fn repository(base: &str, archives: &[(&str, u64)]) -> RepositorySite {
         let archives = archives.iter().map(|(path, size)| Resource {
             path: (*path).to_owned(),
@@ -158,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_to_what_the_longest_base_has_however_it_is_spelled() {
+    fn longest_base_decides_however_path_is_encoded() {
         let site = Site::new([
             repository(
                 "/",
@@ -197,40 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn names_that_were_published_before_are_spelled_as_before() {
-        let before = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
+    fn reused_repository_keeps_its_names() {
+        let previous = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
         let mut site = Site::new([RepositorySite {
             name: "/".to_owned(),
             base_path: "/".to_owned(),
             resources: None,
         }])
         .unwrap();
-        site.take_over(&before);
+        site.reuse_from(&previous);
         for (path, is_there) in [("/a%2524b.zip", true), ("/a%24b.zip", false)] {
             assert_eq!(site.answers(path), is_there, "{path}");
-        }
-    }
-
-    #[test]
-    fn paths_are_split_before_they_are_decoded() {
-        for (path, decoded) in [
-            ("/", Some("/")),
-            ("///", Some("/")),
-            ("/packages.json", Some("/packages.json")),
-            ("//mirror///packages.json", Some("/mirror/packages.json")),
-            ("/mirror/", Some("/mirror/")),
-            ("/include/all%24ab.json", Some("/include/all$ab.json")),
-            ("/a%2524b", Some("/a%24b")),
-            ("/a%zz", Some("/a%zz")),
-            ("/../x", Some("/../x")),
-            ("/%2e%2e/x", Some("/../x")),
-            ("/a%2Fb", None),
-            ("/%2F", None),
-            ("/%c0%af", None),
-            ("*", None),
-            ("", None),
-        ] {
-            assert_eq!(decode(path).as_deref(), decoded, "{path}");
         }
     }
 }

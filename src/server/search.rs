@@ -17,13 +17,13 @@ use super::content_kind::ContentKind;
 const WORDS: usize = 8;
 
 /// A resource that queries are put to.
-pub(super) enum Queried {
-    Search(Vec<Searched>),
+pub(super) enum SearchIndex {
+    Search(Vec<SearchEntry>),
     List(Vec<Box<str>>),
 }
 
 /// A package as it is searched, in lower case, and as it is answered.
-pub(super) struct Searched {
+pub(super) struct SearchEntry {
     name: Box<str>,
     text: Box<str>,
     kind: Box<str>,
@@ -41,7 +41,7 @@ struct List {
     package_names: Vec<Box<str>>,
 }
 
-impl Queried {
+impl SearchIndex {
     /// The resource with these bytes; none if queries mean nothing to its kind.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Queried {
             ContentKind::Search => {
                 let Search { results } =
                     serde_json::from_slice(bytes).context("failed to read what is searched")?;
-                Some(Self::Search(results.into_iter().map(Searched::new).collect()))
+                Some(Self::Search(results.into_iter().map(SearchEntry::new).collect()))
             }
             ContentKind::List => {
                 let List { package_names } =
@@ -76,7 +76,7 @@ impl Queried {
     }
 }
 
-impl Searched {
+impl SearchEntry {
     fn new(result: Value) -> Self {
         let text = |key: &str| result[key].as_str().unwrap_or_default().to_lowercase();
         let keywords = result["keywords"].as_array().into_iter().flatten();
@@ -111,7 +111,7 @@ impl Searched {
 }
 
 /// The packages that have every word, and are of the type.
-fn search<'p>(packages: &'p [Searched], query: &str) -> Option<Vec<&'p Value>> {
+fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p Value>> {
     let asked = parameter(query, "q").unwrap_or_default().to_lowercase();
     let kind = parameter(query, "type").unwrap_or_default().to_lowercase();
     let mut words: Vec<_> = asked.split_whitespace().take(WORDS).collect();
@@ -230,7 +230,7 @@ mod tests {
             {"name": "acme/product-community", "type": "metapackage"},
             {"name": "other/catalog", "description": "", "type": "library"},
         ]});
-        let searched = Queried::parse(ContentKind::Search, file.to_string().as_bytes())
+        let searched = SearchIndex::parse(ContentKind::Search, file.to_string().as_bytes())
             .unwrap()
             .unwrap();
         let (module, product, community, other) = (
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_list_is_filtered_by_vendor_and_pattern() {
         let file = br#"{"packageNames": ["acme/a", "acme/ab", "acme/b-a", "other/a"]}"#;
-        let listed = Queried::parse(ContentKind::List, file).unwrap().unwrap();
+        let listed = SearchIndex::parse(ContentKind::List, file).unwrap().unwrap();
         for (query, found) in [
             ("filter=acme%2F*", &["acme/a", "acme/ab", "acme/b-a"][..]),
             ("filter=*/a", &["acme/a", "other/a"]),
@@ -303,8 +303,12 @@ mod tests {
 
     #[test]
     fn what_is_no_catalogue_is_an_error_and_other_kinds_have_none() {
-        assert!(Queried::parse(ContentKind::Search, b"{}").is_err());
-        assert!(Queried::parse(ContentKind::List, b"[]").is_err());
-        assert!(Queried::parse(ContentKind::Metadata, b"{}").unwrap().is_none());
+        assert!(SearchIndex::parse(ContentKind::Search, b"{}").is_err());
+        assert!(SearchIndex::parse(ContentKind::List, b"[]").is_err());
+        assert!(
+            SearchIndex::parse(ContentKind::Metadata, b"{}")
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! Whether the client of an HTTP/2 connection gets on: whether it asks, and takes what it has asked for.
+//! Whether the client of a connection makes progress: whether it sends requests, and reads the responses.
 //!
-//! Bytes do not tell: those of a PING, and of what answers it, may come and go for ever (RFC 9113 section 6.7). What tells
-//! are requests, and the bytes that flow control and the peer's network let an answer send. A request counts them, and
-//! somebody looks at the counts a few times in an idle timeout, so that no request reads a clock or sets a timer.
+//! In HTTP/2 bytes do not tell: PINGs may come and go for ever (RFC 9113 section 6.7). What counts are requests, and
+//! the bytes of bodies that flow control and the network take. The counts are sampled a few times in each idle
+//! timeout, so that no request reads a clock or sets a timer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,128 +15,149 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::sleep;
 
 use super::body::Body;
-use super::timeout_stream::is_at_pace;
 
-/// How often the counts are looked at in an idle timeout, which lasts longer by one such time at most.
-const LOOKS: u32 = 4;
+/// How often the counts are sampled in an idle timeout, which may last longer by one interval.
+const SAMPLES_PER_TIMEOUT: u32 = 4;
 
-/// What a client has done.
+/// The counts of one connection.
 #[derive(Default)]
-pub(super) struct Progress {
-    asked: AtomicU64,
-    /// Requests whose answers are being made.
-    waiting: AtomicUsize,
-    /// Answers of which there is something to take.
-    open: AtomicUsize,
-    /// Bytes of answers.
-    taken: AtomicU64,
+pub(super) struct SendProgress {
+    requests: AtomicU64,
+    /// Requests without a response.
+    pending: AtomicUsize,
+    /// Responses with bytes to send.
+    sending: AtomicUsize,
+    /// Bytes of bodies.
+    sent: AtomicU64,
 }
 
-/// Why there is nothing more to wait for.
+/// Why there is no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standstill {
-    /// Nothing was asked, and there was nothing to take.
+pub(super) enum Stall {
+    /// No requests came, and there was nothing to send.
     Idle,
-    /// Nothing, or too little, was taken of what there was.
+    /// Nothing, or too little, was read of the responses.
     Stalled,
 }
 
 /// The counts at one moment.
 #[derive(Clone, Copy)]
-struct Seen {
-    asked: u64,
-    waiting: usize,
-    open: usize,
-    taken: u64,
+struct Sample {
+    requests: u64,
+    pending: usize,
+    sending: usize,
+    sent: u64,
 }
 
-/// A request whose answer is being made.
-pub(super) struct Waiting<'p>(&'p Progress);
+/// A request without a response.
+pub(super) struct PendingRequest<'p>(&'p SendProgress);
 
-/// The body of an answer, of which is counted what is taken.
-pub(super) struct Counted {
-    body: Body,
-    progress: Arc<Progress>,
-}
-
-impl Progress {
-    /// Counts a request, until its answer is there.
-    pub(super) fn asked(&self) -> Waiting<'_> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(self)
+impl SendProgress {
+    /// Counts a request, which is pending until the result is dropped.
+    pub(super) fn begin_request(&self) -> PendingRequest<'_> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        PendingRequest(self)
     }
 
-    /// Counts an answer, until it is taken whole.
-    pub(super) fn answered(self: &Arc<Self>, body: Body) -> Counted {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Counted {
-            body,
-            progress: Arc::clone(self),
-        }
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
-    /// Waits until the client has been idle for so long, or has taken less than `pace` bytes a second meanwhile.
-    pub(super) async fn standstill(&self, idle: Duration, pace: u64) -> Standstill {
-        self.watch(idle, pace, |before, now| before.asked == now.asked)
-            .await
+    pub(super) fn is_responding(&self) -> bool {
+        !self.sample().is_quiet()
     }
 
-    /// The same for a connection that is about to end: to ask more there is not to get on.
-    pub(super) async fn end(&self, idle: Duration, pace: u64) -> Standstill {
-        self.watch(idle, pace, |_, _| true).await
+    /// Waits until the client was idle for `timeout`, or read less than `min_rate` bytes a second in that time.
+    pub(super) async fn stall(&self, timeout: Duration, min_rate: u64) -> Stall {
+        let no_requests = |before: Sample, now: Sample| before.requests == now.requests;
+        self.watch(timeout, min_rate, no_requests).await
     }
 
-    /// `is_silent` tells whether nothing was asked between two looks.
-    async fn watch(&self, idle: Duration, pace: u64, is_silent: fn(Seen, Seen) -> bool) -> Standstill {
-        let (mut since, mut before) = (Instant::now(), self.seen());
+    /// The same for a connection that is closing: more requests are no progress.
+    pub(super) async fn stall_while_closing(&self, timeout: Duration, min_rate: u64) -> Stall {
+        self.watch(timeout, min_rate, |_, _| true).await
+    }
+
+    async fn watch(
+        &self,
+        timeout: Duration,
+        min_rate: u64,
+        no_requests: impl Fn(Sample, Sample) -> bool,
+    ) -> Stall {
+        let (mut since, mut before) = (Instant::now(), self.sample());
         loop {
-            sleep(idle / LOOKS).await;
-            let (elapsed, now) = (since.elapsed(), self.seen());
-            let (is_taking, taken) = (before.open > 0 && now.open > 0, now.taken - before.taken);
-            let is_idle = before.is_idle() && now.is_idle() && is_silent(before, now);
-            if (is_taking || is_idle) && elapsed < idle {
+            sleep(timeout / SAMPLES_PER_TIMEOUT).await;
+            let (elapsed, now) = (since.elapsed(), self.sample());
+            let (is_sending, sent) = (before.sending > 0 && now.sending > 0, now.sent - before.sent);
+            let is_idle = before.is_quiet() && now.is_quiet() && no_requests(before, now);
+            if (is_sending || is_idle) && elapsed < timeout {
                 continue;
             }
             if is_idle {
-                return Standstill::Idle;
+                return Stall::Idle;
             }
-            if is_taking && (taken == 0 || !is_at_pace(taken, elapsed, pace)) {
-                return Standstill::Stalled;
+            if is_sending && (sent == 0 || !meets_min_rate(sent, elapsed, min_rate)) {
+                return Stall::Stalled;
             }
             (since, before) = (Instant::now(), now);
         }
     }
 
-    fn seen(&self) -> Seen {
-        Seen {
-            asked: self.asked.load(Ordering::Relaxed),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            open: self.open.load(Ordering::Relaxed),
-            taken: self.taken.load(Ordering::Relaxed),
+    fn sample(&self) -> Sample {
+        Sample {
+            requests: self.requests.load(Ordering::Relaxed),
+            pending: self.pending.load(Ordering::Relaxed),
+            sending: self.sending.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
         }
     }
 }
 
-impl Seen {
-    fn is_idle(self) -> bool {
-        self.waiting == 0 && self.open == 0
+impl Sample {
+    fn is_quiet(self) -> bool {
+        self.pending == 0 && self.sending == 0
     }
 }
 
-impl Drop for Waiting<'_> {
+fn meets_min_rate(bytes: u64, elapsed: Duration, rate: u64) -> bool {
+    u128::from(bytes) * 1000 >= u128::from(rate) * elapsed.as_millis()
+}
+
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Counted {
+/// The body of a response, sent in frames of limited size, which are counted.
+pub(super) struct CountedBody {
+    body: Body,
+    /// What was taken from the body and not sent.
+    rest: Bytes,
+    max_frame: usize,
+    progress: Arc<SendProgress>,
+}
+
+impl CountedBody {
+    pub(super) fn new(body: Body, max_frame: usize, progress: Arc<SendProgress>) -> Self {
+        progress.sending.fetch_add(1, Ordering::Relaxed);
+        Self {
+            body,
+            rest: Bytes::new(),
+            max_frame,
+            progress,
+        }
+    }
+}
+
+impl Drop for CountedBody {
     fn drop(&mut self) {
-        self.progress.open.fetch_sub(1, Ordering::Relaxed);
+        self.progress.sending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl hyper::body::Body for Counted {
+impl hyper::body::Body for CountedBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -144,20 +165,23 @@ impl hyper::body::Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            let taken = frame.data_ref().map_or(0, Bytes::len);
-            self.progress.taken.fetch_add(taken as u64, Ordering::Relaxed);
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                other => return Poll::Ready(other),
+            }
         }
-        Poll::Ready(frame)
+        let length = self.rest.len().min(self.max_frame);
+        self.progress.sent.fetch_add(length as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::with_exact(self.rest.len() as u64 + self.body.size_hint().lower())
     }
 }
 
@@ -172,63 +196,60 @@ mod tests {
 
     const IDLE: Duration = Duration::from_millis(400);
 
-    /// What `progress` comes to in four times as long as it may, while the client does `something` again and again.
-    async fn comes_to(
-        progress: &Progress,
-        is_ending: bool,
-        mut something: impl FnMut(),
-    ) -> Option<Standstill> {
-        let doing = async {
+    /// How the client stalls within four timeouts while it does `action` again and again.
+    async fn stall(progress: &SendProgress, is_closing: bool, mut action: impl FnMut()) -> Option<Stall> {
+        let acting = async {
             loop {
-                something();
+                action();
                 sleep(IDLE / 40).await;
             }
         };
-        let standstill = async {
-            match is_ending {
-                true => progress.end(IDLE, 1000).await,
-                false => progress.standstill(IDLE, 1000).await,
+        let stall = async {
+            match is_closing {
+                true => progress.stall_while_closing(IDLE, 1000).await,
+                false => progress.stall(IDLE, 1000).await,
             }
         };
         let either = async {
             tokio::select! {
-                standstill = standstill => standstill,
-                () = doing => unreachable!("it is done for ever"),
+                stall = stall => stall,
+                () = acting => unreachable!("it never ends"),
             }
         };
         timeout(4 * IDLE, either).await.ok()
     }
 
     #[tokio::test]
-    async fn requests_count_until_the_connection_is_to_end() {
-        let progress = Progress::default();
-        let ask = || drop(progress.asked());
-        assert_eq!(comes_to(&progress, false, || {}).await, Some(Standstill::Idle));
-        assert_eq!(comes_to(&progress, false, ask).await, None);
-        assert_eq!(comes_to(&progress, true, ask).await, Some(Standstill::Idle));
-        let _waiting = progress.asked();
-        assert_eq!(comes_to(&progress, true, || {}).await, None, "the server's turn");
+    async fn requests_are_progress_unless_the_connection_is_closing() {
+        let progress = SendProgress::default();
+        let request = || drop(progress.begin_request());
+        assert_eq!(stall(&progress, false, || {}).await, Some(Stall::Idle));
+        assert_eq!(stall(&progress, false, request).await, None);
+        assert_eq!(stall(&progress, true, request).await, Some(Stall::Idle));
+        let _pending = progress.begin_request();
+        assert_eq!(stall(&progress, true, || {}).await, None, "the server's turn");
     }
 
     #[tokio::test]
-    async fn what_there_is_has_to_be_taken_whatever_else_is_asked() {
-        let progress = Arc::new(Progress::default());
-        let mut open = progress.answered(Bytes::from(vec![0; 1 << 20]).into());
-        let ask = || drop(progress.asked());
-        assert_eq!(comes_to(&progress, false, ask).await, Some(Standstill::Stalled));
-        let taken = poll_fn(|cx| Pin::new(&mut open).poll_frame(cx)).await;
-        assert!(taken.is_some_and(|frame| frame.is_ok()));
-        assert_eq!(progress.seen().taken, 16 << 10);
-        for is_ending in [false, true] {
-            let take = |bytes| {
+    async fn responses_must_be_read_whatever_is_requested() {
+        let progress = Arc::new(SendProgress::default());
+        let body = Body::Memory(Bytes::from(vec![0; 1 << 20]));
+        let mut body = CountedBody::new(body, 16 << 10, Arc::clone(&progress));
+        let request = || drop(progress.begin_request());
+        assert_eq!(stall(&progress, false, request).await, Some(Stall::Stalled));
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(frame.is_some_and(|frame| frame.is_ok()));
+        assert_eq!(progress.sample().sent, 16 << 10);
+        for is_closing in [false, true] {
+            let read = |bytes| {
                 let progress = &progress;
                 move || {
-                    progress.taken.fetch_add(bytes, Ordering::Relaxed);
+                    progress.sent.fetch_add(bytes, Ordering::Relaxed);
                 }
             };
-            assert_eq!(comes_to(&progress, is_ending, take(100)).await, None);
-            let slow = comes_to(&progress, is_ending, take(1)).await;
-            assert_eq!(slow, Some(Standstill::Stalled));
+            assert_eq!(stall(&progress, is_closing, read(100)).await, None);
+            let slow = stall(&progress, is_closing, read(1)).await;
+            assert_eq!(slow, Some(Stall::Stalled));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The table of everything that is published: URL path to file, size, digest and date.
 //!
 //! Immutable once built, and valid: paths are unique, dates can be printed, and what is held in memory has the
-//! digest that the table states. Finding an entry is `route`'s part, answering with it `respond`'s.
+//! published digest. `router` finds an entry, `file_response` answers with it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -13,23 +13,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use hyper::header::{CONTENT_LENGTH, HeaderName};
+use hyper::header::HeaderValue;
 
-use super::conditional::Validators;
+use super::conditional::{Validators, header_value};
 use super::content_kind::ContentKind;
 use super::integrity::Integrity;
-use super::reply::Header;
-use super::router::{Route, is_below, is_plain, route};
-use super::search::Queried;
+use super::search::SearchIndex;
+use super::url_path::is_below;
 use crate::util::compression::Coding;
 use crate::util::digest::Sha256;
 
-/// Larger bodies stay on disk and are mapped when asked for.
-const IN_MEMORY: u64 = 8 << 20;
-
-/// So many files stay mapped; the kernel allows a process twice as many mappings (`vm.max_map_count`). Of larger sites
-/// none does.
-const MAPPED: usize = 32 << 10;
+/// Larger files are not kept in memory.
+const MAX_IN_MEMORY: u64 = 8 << 20;
 
 /// The first second that an HTTP date cannot print: the year 10000.
 const END_OF_DATES: i64 = 253_402_300_800;
@@ -80,11 +75,9 @@ pub struct Site {
 pub(super) struct Repository {
     pub(super) name: Box<str>,
     pub(super) base: Box<str>,
-    /// Nobody chooses what is in it by its hash: a name that an upstream gives is one of few.
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
-    /// Whether every URL below the base, and it, is decoded what it is as it stands.
-    pub(super) is_plain: bool,
-    is_as_before: bool,
+    /// Whether the entries are those of the previous site.
+    unchanged: bool,
 }
 
 /// What the table knows of one URL.
@@ -93,8 +86,8 @@ pub(super) struct Entry {
     /// The published bytes themselves.
     pub(super) identity: Representation,
     pub(super) variants: Box<[(Coding, Representation)]>,
-    /// What queries are put to.
-    pub(super) queried: Option<Box<(Queried, i64)>>,
+    /// What `search.json` and `list.json` are searched in, with the date of the whole.
+    pub(super) search: Option<Box<(SearchIndex, i64)>>,
 }
 
 /// One sequence of bytes that a URL can answer with.
@@ -102,13 +95,13 @@ pub(super) struct Representation {
     pub(super) integrity: Integrity,
     pub(super) size: u64,
     pub(super) content: Content,
-    /// What is said of it in each answer.
     pub(super) validators: Validators,
-    described: Header,
+    /// RFC 9530: the digest of all of it, encoded as it is, whatever part is sent.
+    pub(super) repr_digest: HeaderValue,
 }
 
 pub(super) enum Content {
-    Memory(Arc<Bytes>),
+    Memory(Bytes),
     Disk(Arc<Path>),
 }
 
@@ -120,16 +113,9 @@ impl Site {
     /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
     /// HTTP's dates.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
-        let repositories: Vec<_> = repositories.into_iter().collect();
-        let resources = repositories
-            .iter()
-            .flat_map(|repository| &repository.resources)
-            .flatten();
-        let files: usize = resources.map(|resource| 1 + resource.variants.len()).sum();
-        let keeps = files <= MAPPED;
         let mut repositories = repositories
             .into_iter()
-            .map(|repository| Repository::new(repository, keeps))
+            .map(Repository::new)
             .collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
         if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
@@ -139,11 +125,6 @@ impl Site {
             );
         }
         Ok(Self { repositories })
-    }
-
-    /// Whether there is something at the path of a URL, still encoded.
-    pub fn answers(&self, path: &str) -> bool {
-        matches!(route(self, path), Route::Found(..))
     }
 
     /// Whether any repository has a snapshot.
@@ -160,19 +141,18 @@ impl Site {
 }
 
 impl Site {
-    /// Takes over what is known of the files that were published before and still are.
-    pub(super) fn take_over(&mut self, before: &Site) {
+    /// Keeps what the previous site knows of files that are still published.
+    pub(super) fn reuse_from(&mut self, before: &Site) {
         for repository in &mut self.repositories {
             let same = before.repositories.iter().find(|r| r.base == repository.base);
             let Some(same) = same else { continue };
-            if repository.is_as_before && repository.name == same.name {
+            if repository.unchanged && repository.name == same.name {
                 repository.entries = Arc::clone(&same.entries);
-                repository.is_plain = same.is_plain;
             }
-            // Nobody else has those that are new.
+            // Entries that are new are not shared yet.
             for (path, entry) in Arc::get_mut(&mut repository.entries).into_iter().flatten() {
                 if let Some(before) = same.entries.get(path) {
-                    entry.take_over(before);
+                    entry.reuse_from(before);
                 }
             }
         }
@@ -180,7 +160,7 @@ impl Site {
 }
 
 impl Repository {
-    fn new(repository: RepositorySite, keeps: bool) -> Result<Self> {
+    fn new(repository: RepositorySite) -> Result<Self> {
         let RepositorySite {
             name,
             base_path,
@@ -190,12 +170,12 @@ impl Repository {
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
         );
-        let (is_as_before, resources) = (resources.is_none(), resources.unwrap_or_default());
+        let (unchanged, resources) = (resources.is_none(), resources.unwrap_or_default());
         let mut entries = HashMap::with_capacity_and_hasher(resources.len(), RandomState::default());
         for resource in resources {
             let path = resource.path.clone().into_boxed_str();
-            let entry = Entry::new(resource, keeps)
-                .with_context(|| format!("failed to publish `{base_path}{path}`"))?;
+            let entry =
+                Entry::new(resource).with_context(|| format!("failed to publish `{base_path}{path}`"))?;
             match entries.entry(path) {
                 Slot::Vacant(free) => free.insert(entry),
                 Slot::Occupied(taken) => {
@@ -204,13 +184,11 @@ impl Repository {
                 }
             };
         }
-        let are_plain = |path: &str| !path.starts_with('/') && is_plain(path);
         Ok(Self {
             name: name.into_boxed_str(),
-            is_plain: is_plain(&base_path) && entries.keys().all(|path| are_plain(path)),
             base: base_path.into_boxed_str(),
             entries: Arc::new(entries),
-            is_as_before,
+            unchanged,
         })
     }
 
@@ -220,7 +198,7 @@ impl Repository {
 }
 
 impl Entry {
-    fn new(resource: Resource, keeps: bool) -> Result<Self> {
+    fn new(resource: Resource) -> Result<Self> {
         let Resource {
             file,
             size,
@@ -234,144 +212,113 @@ impl Entry {
             (0..END_OF_DATES).contains(&last_modified),
             "`{last_modified}` is not a date of HTTP"
         );
-        let made = |file, size, sha256| {
-            let content = Content::of(kind, file, size, sha256);
-            Representation::new(
-                content,
-                size,
-                Integrity::new(sha256, keeps),
-                sha256,
-                last_modified,
-            )
+        let representation = |file, size, sha256| {
+            let content = Content::load(kind, file, size, sha256);
+            Representation::new(content, size, sha256, last_modified)
         };
-        let identity = made(file, size, sha256);
-        let queried = match &identity.content {
-            Content::Memory(bytes) => Queried::parse(kind, bytes).unwrap_or_else(|error| {
-                tracing::warn!("answering every query with all: {error:#}");
+        let identity = representation(file, size, sha256);
+        let search = match &identity.content {
+            Content::Memory(bytes) => SearchIndex::parse(kind, bytes).unwrap_or_else(|error| {
+                tracing::warn!("answering every query with the whole file: {error:#}");
                 None
             }),
             Content::Disk(_) => None,
         };
-        let variant = |variant: Variant| (variant.coding, made(variant.file, variant.size, variant.sha256));
+        let variant = |variant: Variant| {
+            (
+                variant.coding,
+                representation(variant.file, variant.size, variant.sha256),
+            )
+        };
         Ok(Self {
             kind,
             identity,
             variants: variants.into_iter().map(variant).collect(),
-            queried: queried.map(|queried| Box::new((queried, last_modified))),
+            search: search.map(|search| Box::new((search, last_modified))),
         })
     }
 
-    /// The part that a query takes, for this answer only; none if it takes everything. Its date is that of the whole:
-    /// it may move where the part does not, but never stays where the part moves.
-    pub(super) fn part(&self, query: Option<&str>) -> Option<Self> {
-        let (queried, last_modified) = self.queried.as_deref()?;
-        let bytes = queried.answer(query?)?;
+    /// The part that a query selects, or `None` if it selects everything. Its date is that of the whole, which changes
+    /// whenever the part does.
+    pub(super) fn search(&self, query: Option<&str>) -> Option<Self> {
+        let (index, last_modified) = self.search.as_deref()?;
+        let bytes = index.answer(query?)?;
         Some(Self::in_memory(self.kind, bytes, *last_modified))
     }
 
-    /// Whether it is of these bytes.
-    pub(super) fn is_in_memory(&self, bytes: &[u8]) -> bool {
-        matches!(&self.identity.content, Content::Memory(known) if ***known == *bytes)
+    /// Whether these are its bytes.
+    pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
+        matches!(&self.identity.content, Content::Memory(known) if **known == *bytes)
     }
 
     pub(super) fn in_memory(kind: ContentKind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::digest(&bytes), bytes.len() as u64);
-        let (content, integrity) = (
-            Content::Memory(Arc::new(bytes.into())),
-            Integrity::new(sha256, false),
-        );
+        let content = Content::Memory(bytes.into());
         Self {
             kind,
-            identity: Representation::new(content, size, integrity, sha256, last_modified),
+            identity: Representation::new(content, size, sha256, last_modified),
             variants: Box::default(),
-            queried: None,
+            search: None,
         }
     }
 }
 
 impl Entry {
-    fn take_over(&mut self, before: &Entry) {
-        self.identity.take_over(&before.identity);
+    fn reuse_from(&mut self, before: &Entry) {
+        self.identity.reuse_from(&before.identity);
         for (coding, variant) in &mut self.variants {
             let same = before.variants.iter().find(|(of, _)| of == coding);
             if let Some((_, before)) = same {
-                variant.take_over(before);
+                variant.reuse_from(before);
             }
         }
     }
 }
 
 impl Representation {
-    fn take_over(&mut self, before: &Representation) {
+    fn reuse_from(&mut self, before: &Representation) {
         if let (Content::Disk(file), Content::Disk(known)) = (&self.content, &before.content)
             && file == known
-            && self.integrity.is_of(&before.integrity)
+            && self.integrity.is_same(&before.integrity)
         {
             self.integrity = before.integrity.clone();
         }
     }
 
-    pub(super) fn new(
-        content: Content,
-        size: u64,
-        integrity: Integrity,
-        sha256: Sha256,
-        last_modified: i64,
-    ) -> Self {
+    fn new(content: Content, size: u64, sha256: Sha256, last_modified: i64) -> Self {
+        let repr_digest = format!("sha-256=:{}:", STANDARD.encode(sha256.0));
         Self {
-            integrity,
+            integrity: Integrity::new(size, sha256),
             size,
             content,
             validators: Validators::new(sha256, last_modified),
-            described: described(sha256, size),
+            repr_digest: header_value(repr_digest),
         }
-    }
-
-    /// The fields with the digest and with the length, for an answer with all of it.
-    pub(super) fn described(&self) -> &str {
-        self.described.lines()
-    }
-
-    /// The first of these.
-    pub(super) fn repr_digest(&self) -> &str {
-        let mut lines = self.described.lines().split_inclusive('\n');
-        lines.next().unwrap_or_default()
     }
 }
 
 impl Content {
-    /// What is asked for often in memory, unless it is large, or damaged: then every request finds that out again.
-    fn of(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
-        if !kind.is_asked_often() || size > IN_MEMORY {
+    /// Reads files into memory that are often requested, unless they are large or damaged: then every request finds that
+    /// out again.
+    fn load(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
+        if !kind.keep_in_memory() || size > MAX_IN_MEMORY {
             return Self::Disk(file.into());
         }
         match read(&file, size, sha256) {
-            Ok(bytes) => Self::Memory(Arc::new(bytes)),
+            Ok(bytes) => Self::Memory(bytes),
             Err(error) => {
-                tracing::error!("a file is damaged and is read again for each request: {error:#}");
+                tracing::error!("{error:#}");
                 Self::Disk(file.into())
             }
         }
     }
 }
 
-/// RFC 9530: of the representation as it is coded, whatever part of it is sent.
-fn described(sha256: Sha256, size: u64) -> Header {
-    let mut lines = Header::default();
-    let digest = STANDARD.encode(sha256.0);
-    lines.add(
-        HeaderName::from_static("repr-digest"),
-        format_args!("sha-256=:{digest}:"),
-    );
-    lines.add(CONTENT_LENGTH, size);
-    lines
-}
-
 fn read(file: &Path, size: u64, sha256: Sha256) -> Result<Bytes> {
     let body = std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
     ensure!(
         body.len() as u64 == size && Sha256::digest(&body) == sha256,
-        "failed to load `{}`: these are not the {size} bytes with SHA-256 {sha256} that were published",
+        "failed to load `{}`: it does not have the published {size} bytes with SHA-256 {sha256}",
         file.display()
     );
     Ok(body.into())

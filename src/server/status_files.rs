@@ -23,7 +23,7 @@ impl StatusFiles {
     pub fn new(texts: Vec<StatusFile>, before: &Self, now: i64) -> Self {
         let texts = texts.into_iter().map(|text| {
             let since = match before.0.get(&text.path) {
-                Some((entry, since)) if entry.is_in_memory(&text.bytes) => *since,
+                Some((entry, since)) if entry.has_bytes(&text.bytes) => *since,
                 Some((_, since)) => now.max(since + 1),
                 None => now,
             };

@@ -2,7 +2,7 @@
 //! one before in use, and says so.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,34 +18,19 @@ use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use super::transport::HTTP2;
-use crate::config::Address;
+use super::transport::ALPN_HTTP2;
+use crate::config::Tls;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Where TLS is spoken, and with what.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// At least one.
-    pub listen: Vec<Address>,
-    /// PEM: the certificate, then those up to its authority.
-    pub certificate: PathBuf,
-    /// PEM.
-    pub key: PathBuf,
-    /// Whether HTTP/2 is offered. A common libcurl stalls on it.
-    pub http2: bool,
-}
-
-impl Tls {
-    /// Whether the pair can be used.
-    ///
-    /// # Errors
-    ///
-    /// Files that cannot be read, are not PEM, or do not belong together.
-    pub fn check(&self) -> Result<()> {
-        Certificate::load(self.clone()).map(drop)
-    }
+/// Whether the certificate and its key can be used.
+///
+/// # Errors
+///
+/// When a file cannot be read, is not PEM, or does not belong to the other.
+pub fn check_certificate(tls: &Tls) -> Result<()> {
+    Certificate::load(tls.clone()).map(drop)
 }
 
 /// A certificate and key in use.
@@ -104,7 +89,7 @@ impl Certificate {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = match self.tls.http2 {
-            true => vec![HTTP2.to_vec(), b"http/1.1".to_vec()],
+            true => vec![ALPN_HTTP2.to_vec(), b"http/1.1".to_vec()],
             false => vec![b"http/1.1".to_vec()],
         };
         Ok(TlsAcceptor::from(Arc::new(config)))

@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, Registry, TextEncoder};
 
-use super::http_metrics::Http;
+use super::http_metrics::{HttpMetrics, RequestOutcome};
 use super::register::gauges;
 use super::repository_metrics::{Mirror, seconds};
-use super::tally::Tally;
 use crate::status::MetricValues;
 use crate::store::ScrubState;
 
@@ -28,7 +27,7 @@ pub struct Metrics(Arc<All>);
 
 struct All {
     registry: Registry,
-    http: Http,
+    http: HttpMetrics,
     mirror: Mirror,
     /// Held while figures are replaced or read, so that nobody reads half of them.
     told: Mutex<Vec<(String, MetricValues)>>,
@@ -42,7 +41,7 @@ impl Metrics {
     /// None that depends on anything but this file.
     pub fn new(volume: &Path) -> Result<Self> {
         let to = Registry::new();
-        let http = Http::new(&to).context("failed to register a metric")?;
+        let http = HttpMetrics::new(&to).context("failed to register a metric")?;
         let mirror = Mirror::new(&to).context("failed to register a metric")?;
         let version = gauges(
             &to,
@@ -61,9 +60,9 @@ impl Metrics {
         })))
     }
 
-    /// What counts the answers of one connection.
-    pub fn tally(&self) -> Tally {
-        Tally::new(self.0.http.answers.clone())
+    /// Counts one response.
+    pub fn count_request(&self, outcome: &RequestOutcome) {
+        self.0.http.count_request(outcome);
     }
 
     /// Counts a connection as open until what is answered is dropped.

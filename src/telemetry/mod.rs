@@ -6,8 +6,7 @@ mod metrics;
 mod nonblocking_stderr;
 mod register;
 mod repository_metrics;
-mod tally;
 
+pub use http_metrics::{RequestLabels, RequestOutcome};
 pub use logging::{ACCESS, Unread, init_logging};
 pub use metrics::{MEDIA_TYPE, Metrics, Open};
-pub use tally::{AnswerKind, Answered, Tally};

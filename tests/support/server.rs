@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mirror::config::Address;
+use mirror::config::{Address, Serve};
 use mirror::server::{ContentKind, PublishedSite, RepositorySite, Resource, Server, Settings, Site};
 use mirror::telemetry::Metrics;
 use mirror::util::digest::Sha256;
@@ -94,14 +94,14 @@ impl TestServer {
         Self::with(site, settings())
     }
 
-    pub fn with(site: Option<Site>, settings: Settings) -> Self {
+    pub fn with(site: Option<Site>, serve: Serve) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let published = PublishedSite::default();
         if let Some(site) = site {
             published.replace(site);
         }
         let server = runtime
-            .block_on(Server::bind(settings, published.clone(), metrics()))
+            .block_on(bind(serve, published.clone()))
             .expect("a free port");
         let addresses = server.addresses().iter().map(|address| match address {
             Address::Tcp(address) => *address,
@@ -141,15 +141,23 @@ impl TestServer {
     }
 }
 
+pub async fn bind(serve: Serve, published: PublishedSite) -> anyhow::Result<Server> {
+    let settings = Settings {
+        serve,
+        ..Settings::default()
+    };
+    Server::bind(settings, published, metrics()).await
+}
+
 pub fn metrics() -> Metrics {
     Metrics::new(Path::new("/")).expect("metrics")
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> Serve {
+    Serve {
         listen: vec![([127, 0, 0, 1], 0).into()],
         drain: SOON,
-        ..Settings::default()
+        ..Serve::default()
     }
 }
 
@@ -172,11 +180,11 @@ pub fn cut_short(file: &Path, len: usize) {
 }
 
 /// A server with one large zip, and a client that has read only the head of its answer.
-pub fn slow_download(settings: Settings) -> (PublishedFiles, TestServer, Client) {
+pub fn slow_download(serve: Serve) -> (PublishedFiles, TestServer, Client) {
     let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
-    let mirror = TestServer::with(Some(site), settings);
+    let mirror = TestServer::with(Some(site), serve);
     let mut client = mirror.client();
     client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.read_head().status, 200);

@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mirror::config::Address;
-use mirror::server::{ContentKind, PublishedSite, Server, Settings, Site, Tls};
+use mirror::config::{Address, Serve, Tls};
+use mirror::server::{ContentKind, PublishedSite, Site};
 
 use crate::support::certificates::CertificateAuthority;
 use crate::support::http::Client;
@@ -31,7 +31,7 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
             key,
             http2: true,
         });
-        let mirror = TestServer::with(Some(site), Settings { tls, ..settings() });
+        let mirror = TestServer::with(Some(site), Serve { tls, ..settings() });
         let address = mirror.addresses[usize::from(scheme == "https")];
         let mut curl = Command::new("curl");
         curl.args(["-ksS", "--max-time", "60", protocol])
@@ -69,7 +69,7 @@ fn who_is_connected_when_the_server_ends_is_answered() {
     });
     const REQUEST: &[u8] = b"GET /packages.json HTTP/1.1\r\nHost: x\r\n\r\n";
     let (mut late, mut client, secret) = runtime.expect("a runtime").block_on(async {
-        let server = Server::bind(Settings { tls, ..settings() }, published, metrics())
+        let server = bind(Serve { tls, ..settings() }, published)
             .await
             .expect("a server");
         let &[Address::Tcp(address), Address::Tcp(with_tls)] = server.addresses() else {

@@ -11,9 +11,9 @@ use crate::support::certificates::CertificateAuthority;
 use crate::support::env::TestEnv;
 use crate::support::free_port;
 use crate::support::http::get;
-use mirror::config::Address;
-use mirror::server::healthcheck::{Probe, check};
-use mirror::server::{PublishedSite, Server, Settings, Tls};
+use mirror::config::{Address, Serve, Tls};
+use mirror::server::healthcheck::{HealthEndpoint, check};
+use mirror::server::{PublishedSite, Server, Settings};
 use mirror::telemetry::Metrics;
 use tokio::runtime::Runtime;
 
@@ -27,7 +27,7 @@ struct Mirror {
 }
 
 fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Result<Server> {
-    let settings = Settings {
+    let serve = Serve {
         listen: vec![([127, 0, 0, 1], 0).into()],
         tls: Some(Tls {
             listen: vec![([127, 0, 0, 1], 0).into(), "[::1]:0".parse().unwrap()],
@@ -36,6 +36,10 @@ fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Re
             http2,
         }),
         header_timeout: Duration::from_secs(2),
+        ..Serve::default()
+    };
+    let settings = Settings {
+        serve,
         ..Settings::default()
     };
     let metrics = Metrics::new(Path::new("/"))?;
@@ -111,9 +115,9 @@ fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
             .unwrap_err()
             .contains("certificate")
     );
-    check(&mirror.plain.into(), Probe::Health, LONG).unwrap();
+    check(&mirror.plain.into(), HealthEndpoint::Health, LONG).unwrap();
     assert!(
-        check(&mirror.tls[0].into(), Probe::Health, LONG).is_err(),
+        check(&mirror.tls[0].into(), HealthEndpoint::Health, LONG).is_err(),
         "no HTTP where HTTPS is spoken"
     );
 }
@@ -152,7 +156,7 @@ fn http_2_that_is_not_agreed_on_is_refused() {
                 .unwrap();
             let answer = client.wait_with_output().unwrap().stdout;
             assert!(
-                answer.starts_with(b"HTTP/1.1 505 "),
+                answer.is_empty(),
                 "{http2} {offered:?}: {}",
                 String::from_utf8_lossy(&answer)
             );

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use mirror::config::Address;
+use mirror::config::{Address, Serve};
 use mirror::telemetry::Metrics;
 use mirror::server::{ContentKind, StatusFile, PublishedSite, Server, Settings};
 
@@ -17,7 +17,10 @@ use mirror::server::{ContentKind, StatusFile, PublishedSite, Server, Settings};
 fn server() -> PathBuf {
     let socket = std::env::temp_dir().join(format!("mirror-fuzz-{}", std::process::id()));
     let settings = Settings {
-        listen: vec![Address::Unix(socket.clone())],
+        serve: Serve {
+            listen: vec![Address::Unix(socket.clone())],
+            ..Serve::default()
+        },
         ..Settings::default()
     };
     let published = PublishedSite::default();

@@ -13,6 +13,7 @@ use crate::support::http::{Response, get, request};
 use browser::{Browser, LONG};
 use jiff::Timestamp;
 use mirror::composer::Manifest;
+use mirror::config::Serve;
 use mirror::config::{Hints, Metadata};
 use mirror::metadata::{BaseUrl, PackageSummary, PackageVersion, RepositoryInfo, pages};
 use mirror::recipe::Note;
@@ -134,7 +135,10 @@ impl Mirror {
         );
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let settings = Settings {
-            listen: vec![([127, 0, 0, 1], port).into()],
+            serve: Serve {
+                listen: vec![([127, 0, 0, 1], port).into()],
+                ..Serve::default()
+            },
             ..Settings::default()
         };
         let server = runtime
