@@ -37,7 +37,7 @@ pub enum Event {
 pub(super) struct WebhookEntry {
     /// URL of the webhook, http or https. If it is a secret, write a reference to an environment variable: `${NAME}`.
     url: String,
-    /// Which events are reported. Default: all.
+    /// Which events are reported.
     #[serde(default = "all_events")]
     #[schemars(length(min = 1))]
     on: Vec<Event>,

@@ -24,7 +24,7 @@ pub struct Serve {
     #[serde(with = "listen_address")]
     #[schemars(with = "Addresses")]
     pub listen: Vec<Address>,
-    /// Separate address for health checks and metrics; `/-/metrics` is then served only there.
+    /// Separate address that serves only health checks and metrics; metrics are then served nowhere else.
     #[serde(with = "listen_address", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Addresses")]
     pub admin: Vec<Address>,
