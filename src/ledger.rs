@@ -1,8 +1,8 @@
 //! The ledger: the append-only record of all releases of one repository, one JSON line each.
 //!
-//! A line carries its number and the SHA-256 of the line before it, so that a lost, changed or reordered line is found.
-//! This file owns the line's form and the chain; writing it durably is the store's work. A line that was written is
-//! never changed: what it names is published for ever.
+//! A line holds its number and the SHA-256 of the previous line, so a lost, changed or reordered line is detected. This file
+//! owns the format and the chain; the store writes it durably. A written line is never changed: what it names stays
+//! published.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::util::digest::{Sha1, Sha256};
 
-/// What a line of the ledger records.
+/// What a line of the ledger publishes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseKind {
-    /// A package: it stays for ever.
+    /// A package, which is permanent.
     #[default]
     Package,
-    /// An alias, a metapackage that only requires another one: a later line may point it elsewhere.
+    /// An alias, a metapackage that only requires another package. A later line may replace it.
     Alias,
-    /// A nightly version: a later line of the same night may replace it.
+    /// A nightly version. A later line may replace it.
     Dev,
 }
 
@@ -41,10 +41,10 @@ pub struct Release {
     pub version: String,
     #[serde(default, skip_serializing_if = "ReleaseKind::is_package")]
     pub kind: ReleaseKind,
-    /// The path of the archive, where it is not `packages/<name>-<version>.zip`.
+    /// The path of the archive if it is not `packages/<name>-<version>.zip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The public base URL that is in its bytes; a mirror at another URL renders it anew.
+    /// The public base URL in its bytes; a mirror with another base URL builds its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<String>,
     pub sha1: Sha1,
@@ -70,21 +70,21 @@ impl Release {
             .unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
     }
 
-    /// Whether it may be published although `before` has the same name and version: for another URL, or as an alias or a
-    /// nightly version that moves.
+    /// Whether it may be published although `before` has the same name and version: for another base URL, or as a newer state
+    /// of an alias or a nightly version.
     fn may_follow(&self, before: &Self) -> bool {
         let another_url = before.bound.is_some() && before.bound != self.bound;
         let moves = self.kind != ReleaseKind::Package && before.kind == self.kind;
         another_url || moves
     }
 
-    /// Whether it belongs to a repository at this base URL.
+    /// Whether a repository with this base URL publishes it.
     pub fn is_for(&self, base_url: &str) -> bool {
         self.bound.as_deref().is_none_or(|bound| bound == base_url)
     }
 }
 
-/// Why a ledger cannot be read.
+/// Why a ledger is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("line {0} is not a release: {1}")]
@@ -97,16 +97,16 @@ pub enum LedgerError {
     Twice(u64, String),
 }
 
-/// Why releases cannot be entered.
+/// Why releases cannot be added.
 #[derive(Debug, thiserror::Error)]
 pub enum DuplicateRelease {
-    #[error("{0} is in the ledger already: a name and version is published once")]
+    #[error("{0} is already in the ledger: a name and version is published only once")]
     Twice(String),
     #[error(transparent)]
-    Form(#[from] serde_json::Error),
+    Serialize(#[from] serde_json::Error),
 }
 
-/// Releases that are numbered and chained, to be admitted once their lines are durable.
+/// Numbered and chained releases, to be appended once their lines are durable.
 #[derive(Debug)]
 pub struct PreparedReleases {
     releases: Vec<(Release, Sha256)>,
@@ -120,19 +120,16 @@ pub struct Ledger {
     releases: Vec<Release>,
     /// The SHA-256 of each line.
     hashes: Vec<Sha256>,
-    /// The last release of each name and version.
+    /// The index of the last release of each name and version.
     by_version: HashMap<(String, String), usize>,
-    /// For each release the one before of the same name and version.
+    /// For each release, the index of the previous one with the same name and version.
     before: Vec<Option<usize>>,
 }
 
 impl Ledger {
-    /// Reads the lines of a ledger; a torn last line (no newline) is not a line. Also answers how many bytes whole lines
-    /// take, so that the writer can cut the rest off.
-    ///
-    /// # Errors
-    /// The first line that breaks the chain.
-    pub fn read(text: &[u8]) -> Result<(Self, usize), LedgerError> {
+    /// Parses a ledger and checks its chain. A torn last line, without a newline, is ignored; also returns the length of the
+    /// complete lines, so that the writer can truncate the rest.
+    pub fn parse(text: &[u8]) -> Result<(Self, usize), LedgerError> {
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
         let mut ledger = Self {
             releases: Vec::with_capacity(lines),
@@ -166,10 +163,9 @@ impl Ledger {
         Ok((ledger, read))
     }
 
-    /// Numbers and chains releases, and makes their lines.
+    /// Numbers and chains releases, and serializes their lines.
     ///
-    /// # Errors
-    /// A name and version that is published, in the ledger or by another one of these.
+    /// Fails if the ledger, or an earlier one of these releases, has the same name and version.
     pub fn prepare(&self, releases: Vec<Release>) -> Result<PreparedReleases, DuplicateRelease> {
         let mut entries = PreparedReleases {
             releases: Vec::new(),
@@ -179,12 +175,12 @@ impl Ledger {
         let mut new = HashMap::new();
         for mut release in releases {
             let key = (release.name.clone(), release.version.clone());
-            let of_these = new.get(&key).map(|i: &usize| &entries.releases[*i].0);
-            let is_new = of_these
+            let in_batch = new.get(&key).map(|i: &usize| &entries.releases[*i].0);
+            let is_allowed = in_batch
                 .into_iter()
                 .chain(self.all_of(&release.name, &release.version))
                 .all(|before| release.may_follow(before));
-            if !is_new {
+            if !is_allowed {
                 return Err(DuplicateRelease::Twice(format!(
                     "{} {}",
                     release.name, release.version
@@ -203,8 +199,8 @@ impl Ledger {
         Ok(entries)
     }
 
-    /// Takes over what was prepared from this ledger.
-    pub fn admit(&mut self, entries: PreparedReleases) {
+    /// Appends releases that were prepared from this ledger.
+    pub fn append(&mut self, entries: PreparedReleases) {
         for (release, hash) in entries.releases {
             self.add(release, hash);
         }
@@ -229,28 +225,28 @@ impl Ledger {
         Sha256::digest(&text[start..]) == *last
     }
 
-    /// The release of a name and version; the last one, if it is bound to a URL or may move.
+    /// The last release of a name and version.
     pub fn find(&self, name: &str, version: &str) -> Option<&Release> {
         self.all_of(name, version).next()
     }
 
-    /// The release of a name and version that a repository at this base URL publishes.
+    /// The last release of a name and version that a repository with this base URL publishes.
     pub fn find_for(&self, name: &str, version: &str, base_url: &str) -> Option<&Release> {
         self.all_of(name, version)
             .find(|release| release.is_for(base_url))
     }
 
-    /// All releases of a name and version, the last one first.
+    /// All releases of a name and version, the latest first.
     fn all_of<'l>(&'l self, name: &str, version: &str) -> impl Iterator<Item = &'l Release> + use<'l> {
         let last = self.by_version.get(&(name.to_owned(), version.to_owned()));
-        std::iter::successors(last.copied(), |place| self.before[*place]).map(|place| &self.releases[place])
+        std::iter::successors(last.copied(), |index| self.before[*index]).map(|index| &self.releases[index])
     }
 
     pub fn releases(&self) -> &[Release] {
         &self.releases
     }
 
-    /// The releases that a repository at this base URL publishes: of each name and version the last one that is for it.
+    /// The releases that a repository with this base URL publishes: the last matching one of each name and version.
     pub fn published<'a>(&'a self, base_url: &'a str) -> impl Iterator<Item = &'a Release> {
         let mut last = HashMap::new();
         for release in self.releases.iter().filter(|release| release.is_for(base_url)) {
@@ -260,11 +256,11 @@ impl Ledger {
         self.releases.iter().filter(is_last)
     }
 
-    /// The archives of the releases that stand, each once although several lines may name it, as when a nightly version goes
-    /// back to what it was, and with the time of the first of all these lines: its bytes have not changed since.
+    /// The archives of the releases for which `is_served` holds, each once, with the time of the first line that names it.
+    /// Several lines name the same archive if a nightly version returns to an earlier state.
     pub fn archives<'a>(
         &'a self,
-        stands: impl Fn(&Release) -> bool + 'a,
+        is_served: impl Fn(&Release) -> bool + 'a,
     ) -> impl Iterator<Item = (&'a Release, Timestamp)> {
         let mut first = HashMap::new();
         for release in &self.releases {
@@ -274,7 +270,7 @@ impl Ledger {
         }
         let mut seen = HashSet::new();
         let is_first =
-            move |r: &&'a Release| stands(r) && r.file.as_ref().is_none_or(|file| seen.insert(file));
+            move |r: &&'a Release| is_served(r) && r.file.as_ref().is_none_or(|file| seen.insert(file));
         let time = move |r: &Release| r.file.as_ref().and_then(|file| first.get(file).copied());
         let archives = self.releases.iter().filter(is_first);
         archives.map(move |release| (release, time(release).unwrap_or(release.time)))
@@ -289,22 +285,22 @@ impl Ledger {
         self.releases.is_empty()
     }
 
-    /// The SHA-256 of the last line; zeros without one.
+    /// The SHA-256 of the last line; zeros for an empty ledger.
     pub fn head(&self) -> Sha256 {
         self.head_at(self.len()).unwrap_or(Sha256([0; 32]))
     }
 
-    /// When the release of the line with this number was published; `None` where there is no such line.
+    /// The publication time of the line with this number; `None` if there is no such line.
     pub fn time_at(&self, number: u64) -> Option<Timestamp> {
-        let place = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.releases.get(place).map(|release| release.time)
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.releases.get(index).map(|release| release.time)
     }
 
-    /// The SHA-256 of the line with this number; zeros for 0, `None` where there is no such line.
+    /// The SHA-256 of the line with this number; zeros for 0, `None` if there is no such line.
     pub fn head_at(&self, number: u64) -> Option<Sha256> {
         match usize::try_from(number).ok()?.checked_sub(1) {
             None => Some(Sha256([0; 32])),
-            Some(place) => self.hashes.get(place).copied(),
+            Some(index) => self.hashes.get(index).copied(),
         }
     }
 }
@@ -340,9 +336,9 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_entered_once() {
+    fn version_is_published_once() {
         let mut ledger = Ledger::default();
-        ledger.admit(ledger.prepare(vec![release("1"), release("2")]).unwrap());
+        ledger.append(ledger.prepare(vec![release("1"), release("2")]).unwrap());
         for twice in [vec![release("2")], vec![release("3"), release("3")]] {
             assert!(matches!(ledger.prepare(twice), Err(DuplicateRelease::Twice(_))));
         }
@@ -351,8 +347,8 @@ mod tests {
         let more = ledger.prepare(vec![release("3")]).unwrap();
         bytes.extend(&more.lines);
         assert!(!ledger.is_end_of(&bytes));
-        ledger.admit(more);
-        assert!(ledger.is_end_of(&bytes) && Ledger::read(&bytes).unwrap().0.head() == ledger.head());
+        ledger.append(more);
+        assert!(ledger.is_end_of(&bytes) && Ledger::parse(&bytes).unwrap().0.head() == ledger.head());
         assert_eq!(ledger.head_at(0), Some(Sha256([0; 32])));
         assert_eq!(
             (ledger.head_at(3), ledger.head_at(4)),
@@ -360,9 +356,10 @@ mod tests {
         );
     }
 
-    /// A line of a bound release for each URL, also when the mirror moves back; what was written before that rule is read.
+    /// A mirror that returns to an earlier base URL uses its earlier release. Older ledgers, with a second line, are still
+    /// valid.
     #[test]
-    fn a_bound_version_is_entered_once_for_each_url() {
+    fn bound_version_is_published_once_per_base_url() {
         let bound = |url: &str| Release {
             bound: Some(url.to_owned()),
             file: Some(format!("packages/a/b-1-{url}.zip")),
@@ -370,7 +367,7 @@ mod tests {
             ..release("1")
         };
         let mut ledger = Ledger::default();
-        ledger.admit(ledger.prepare(vec![bound("one"), bound("two")]).unwrap());
+        ledger.append(ledger.prepare(vec![bound("one"), bound("two")]).unwrap());
         assert_eq!(ledger.find("a/b", "1").unwrap().number, 2);
         let number = |url| ledger.find_for("a/b", "1", url).map(|release| release.number);
         assert_eq!(
@@ -390,7 +387,7 @@ mod tests {
         });
         serde_json::to_writer(&mut text, &third).unwrap();
         text.push(b'\n');
-        let older = Ledger::read(&text).unwrap().0;
+        let older = Ledger::parse(&text).unwrap().0;
         let archives: Vec<_> = older
             .archives(|r| r.number > 1)
             .map(|(r, time)| (r.number, time))
@@ -401,33 +398,33 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_reads_back_and_a_torn_line_is_no_line() {
+    fn torn_last_line_is_ignored() {
         let mut bytes = text(&["1", "2"]);
         let whole = bytes.len();
         bytes.extend(b"{\"number\":3,");
-        let (ledger, read) = Ledger::read(&bytes).unwrap();
+        let (ledger, read) = Ledger::parse(&bytes).unwrap();
         assert_eq!((ledger.len(), read), (2, whole));
         assert_eq!(ledger.find("a/b", "2").unwrap().number, 2);
         assert_eq!(ledger.find("a/b", "2").unwrap().path(), "packages/a/b-2.zip");
     }
 
     #[test]
-    fn a_changed_lost_or_reordered_line_is_found() {
+    fn changed_lost_or_reordered_line_is_detected() {
         let bytes = String::from_utf8(text(&["1", "2", "3"])).unwrap();
         let lines: Vec<_> = bytes.split_inclusive('\n').collect();
         let changed = bytes.replacen("\"size\":1", "\"size\":2", 1);
         assert!(matches!(
-            Ledger::read(changed.as_bytes()),
+            Ledger::parse(changed.as_bytes()),
             Err(LedgerError::Chain(2))
         ));
         let lost = [lines[0], lines[2]].concat();
         assert!(matches!(
-            Ledger::read(lost.as_bytes()),
+            Ledger::parse(lost.as_bytes()),
             Err(LedgerError::Number(2, 3))
         ));
         let cut = lines[1..].concat();
         assert!(matches!(
-            Ledger::read(cut.as_bytes()),
+            Ledger::parse(cut.as_bytes()),
             Err(LedgerError::Number(1, 2))
         ));
     }

@@ -51,7 +51,7 @@ pub(super) fn plan(app: &App) -> anyhow::Result<Exit> {
 fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Plan) -> io::Result<bool> {
     let name = &source.name;
     for build in &plan.builds {
-        let (tag, package, version) = (&build.release.tag, &build.name, &build.version);
+        let (tag, package, version) = (&build.git_ref.tag, &build.name, &build.version);
         write!(out, "{repository} {name} {tag}: build {package} {version}")?;
         let changes = build.changes(source);
         match changes.is_empty() {
@@ -65,7 +65,7 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
         .map(|build| format!("{} {}", build.name, build.version))
         .collect();
     let (mut again, mut already, mut excluded, mut failed) = (0, 0, 0, 0);
-    for line in &plan.lines {
+    for line in &plan.rows {
         let because = match &line.outcome {
             Outcome::Published | Outcome::AlreadyPublished => {
                 match new.contains(&line.package) {

@@ -1,6 +1,6 @@
 //! Which version constraints Composer's clients can read (`VersionParser::parseConstraints` of composer/semver).
 //!
-//! One that they cannot read breaks the whole update of everybody who asks for the package, so none is published.
+//! An unreadable constraint would break every update that asks for the package, so none is published.
 
 use std::sync::LazyLock;
 
@@ -24,8 +24,7 @@ struct Patterns {
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
-    // The patterns are constants that the tests compile.
-    #[allow(clippy::expect_used)]
+    #[expect(clippy::expect_used, reason = "constant patterns, which the tests compile")]
     let pattern = |text: &str| Regex::new(text).expect("a valid pattern");
     Patterns {
         or: pattern(r"\s*\|\|?\s*"),
@@ -46,20 +45,20 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 
 /// Whether Composer can read the constraint.
 pub fn is_valid_constraint(text: &str) -> bool {
-    let pieces = |pattern: &Regex, text: &str| -> Vec<String> {
+    let split = |pattern: &Regex, text: &str| -> Vec<String> {
         pattern
             .split(text)
             .filter_map(Result::ok)
             .map(str::to_owned)
             .collect()
     };
-    pieces(&PATTERNS.or, text.trim())
+    split(&PATTERNS.or, text.trim())
         .iter()
-        .flat_map(|all| pieces(&PATTERNS.and, all))
-        .all(|one| single(&one))
+        .flat_map(|all| split(&PATTERNS.and, all))
+        .all(|one| is_valid_single(&one))
 }
 
-fn single(text: &str) -> bool {
+fn is_valid_single(text: &str) -> bool {
     let p = &*PATTERNS;
     let matches = |pattern: &Regex, text: &str| pattern.is_match(text).unwrap_or(false);
     let group = |pattern: &Regex, text: &str, i| {
@@ -81,7 +80,7 @@ fn single(text: &str) -> bool {
         .strip_prefix(['~', '^'])
         .filter(|version| matches(&p.version, version))
     {
-        // Without a suffix of its own the bound gets `-dev`.
+        // Composer appends `-dev` to a bound without a suffix.
         return normalize(version).is_some() || normalize(&format!("{version}-dev")).is_some();
     }
     if let (Some(from), Some(to)) = (group(&p.range, &text, 1), group(&p.range, &text, 2)) {
@@ -100,11 +99,11 @@ fn single(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What composer/semver 3.3.2 says: `1` or `0`, a tab, the constraint.
+    /// The verdicts of composer/semver 3.3.2: `1` or `0`, a tab, the constraint.
     const VERDICTS: &str = include_str!("constraint_verdicts.tsv");
 
     #[test]
-    fn constraints_are_judged_as_composer_judges_them() {
+    fn verdicts_equal_composers() {
         let wrong: Vec<_> = VERDICTS
             .lines()
             .filter_map(|line| line.split_once('\t'))

@@ -3,17 +3,14 @@
 use serde_json::ser::{Formatter, PrettyFormatter};
 use serde_json::{Map, Value};
 
-/// Parses as `JSON.parse` does the text that node decodes: invalid UTF-8 becomes U+FFFD; of a key that stands twice the
-/// first place and the last value count.
-///
-/// # Errors
-/// Of the syntax, with line and column.
+/// Parses as node and `JSON.parse` do: invalid UTF-8 becomes U+FFFD, and a duplicate key keeps its first position and its last
+/// value.
 pub fn parse_js(text: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_str(&String::from_utf8_lossy(text))
 }
 
-/// Prints as `JSON.stringify(value, null, 2)` does: array indices first among the keys, in numeric order; numbers as
-/// JavaScript's; no newline at the end.
+/// Prints as `JSON.stringify(value, null, 2)` does: keys that are array indices come first, in numeric order, numbers have
+/// JavaScript's form, and there is no newline at the end.
 pub fn to_js_string(value: &Value) -> String {
     let mut out = Vec::new();
     print(value, &mut PrettyFormatter::new(), &mut out);
@@ -56,7 +53,7 @@ fn print_object(map: &Map<String, Value>, pretty: &mut PrettyFormatter<'_>, out:
     let _ = pretty.end_object(out);
 }
 
-/// A canonical array index, 0 to 2^32 - 2, which JavaScript's objects list first.
+/// The array index, 0 to 2^32 - 2, that a key is in canonical form. JavaScript objects list these keys first.
 pub fn array_index(key: &str) -> Option<u32> {
     let index: u32 = key.parse().ok()?;
     (index != u32::MAX && index.to_string() == key).then_some(index)
@@ -67,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_printed_as_javascript_prints_them() {
+    fn output_equals_javascripts() {
         let text = r#"{"b":[],"2":{},"a":"ü/\u2028\u0001\u007f","10":1.0,"1":[1e21,1e-7,-0,0.1,12345678901234567890],"01":null,"b":[true]}"#;
         let expected = "{\n  \"1\": [\n    1e+21,\n    1e-7,\n    0,\n    0.1,\n    12345678901234567000\n  ],\n  \"2\": {},\n  \"10\": 1,\n  \"b\": [\n    true\n  ],\n  \"a\": \"ü/\u{2028}\\u0001\u{7f}\",\n  \"01\": null\n}";
         assert_eq!(to_js_string(&parse_js(text.as_bytes()).unwrap()), expected);

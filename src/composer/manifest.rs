@@ -1,14 +1,17 @@
-//! A manifest, the object of a composer.json, and the check of what would break Composer's clients.
+//! A manifest, the object of a composer.json, and its validation against what breaks Composer's clients.
 
 use serde_json::{Map, Value};
 
-use super::{PackageName, Version, is_valid_constraint, parse_js};
+use super::constraint::is_valid_constraint;
+use super::json::parse_js;
+use super::name::PackageName;
+use super::version::Version;
 
 /// The object of a composer.json.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest(pub Map<String, Value>);
 
-/// Why a manifest is refused.
+/// Why a manifest is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidManifest {
     #[error("not JSON: {0}")]
@@ -22,10 +25,7 @@ pub enum InvalidManifest {
 }
 
 impl Manifest {
-    /// Parses the text of a composer.json.
-    ///
-    /// # Errors
-    /// A text that is not a JSON object.
+    /// Parses a composer.json.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidManifest> {
         match parse_js(text)? {
             Value::Object(map) => Ok(Self(map)),
@@ -33,18 +33,12 @@ impl Manifest {
         }
     }
 
-    /// The package's name, where there is one.
-    ///
-    /// # Errors
-    /// A value that is not a string.
+    /// The package's name, if there is one.
     pub fn name(&self) -> Result<Option<&str>, InvalidManifest> {
         self.string("name")
     }
 
-    /// The package's version, where there is one.
-    ///
-    /// # Errors
-    /// A value that is not a string.
+    /// The package's version, if there is one.
     pub fn version(&self) -> Result<Option<&str>, InvalidManifest> {
         self.string("version")
     }
@@ -57,10 +51,8 @@ impl Manifest {
         }
     }
 
-    /// Checks name, version and the form of the links (`ArrayLoader::parseLinks` dies of what is not a string).
-    ///
-    /// # Errors
-    /// All problems, in one message.
+    /// Checks name, version and links; the error lists all problems. `ArrayLoader::parseLinks` crashes on a constraint that is
+    /// not a string.
     pub fn validate(&self) -> Result<(), InvalidManifest> {
         let mut problems = Vec::new();
         match self.name() {

@@ -1,4 +1,4 @@
-//! Composer's vocabulary, pure: names, versions and their order, manifests, and how they are printed.
+//! Composer's vocabulary: package names, versions and their order, constraints, manifests, and their JSON.
 
 mod constraint;
 mod json;

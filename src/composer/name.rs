@@ -6,8 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
-// The pattern is a constant that the tests compile.
-#[allow(clippy::expect_used)]
+#[expect(clippy::expect_used, reason = "a constant pattern, which the tests compile")]
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[a-z0-9]([_.-]?[a-z0-9]+)*/[a-z0-9](([_.]|-{1,2})?[a-z0-9]+)*$").expect("a valid pattern")
 });
@@ -16,10 +15,10 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PackageName(Arc<str>);
 
-/// A text that is no package name.
+/// A text that is not a package name.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no package name: Composer wants `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
+    "`{0}` is not a package name: Composer requires `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
 )]
 pub struct InvalidName(String);
 
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_composers_names_are_names() {
+    fn names_follow_composers_rule() {
         for good in [
             "magento/module-catalog",
             "a/b",

@@ -1,6 +1,6 @@
 //! Versions by the rules of composer/semver's `VersionParser::normalize`, and their order by PHP's `version_compare`.
 //!
-//! A version here is also one safe component of a path: whatever Composer would take, a slash is refused.
+//! A version is also part of a file name here: a slash is rejected although Composer would accept it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,15 +12,14 @@ use regex::Regex;
 pub(super) const MODIFIER: &str =
     r"[._-]?(?:(stable|beta|b|rc|alpha|a|patch|pl|p)((?:[.-]?\d+)*)?)?([.-]?dev)?";
 
-// The patterns are constants that the tests compile.
-#[allow(clippy::expect_used)]
+#[expect(clippy::expect_used, reason = "constant patterns, which the tests compile")]
 fn pattern(head: &str) -> Regex {
     Regex::new(&format!("(?i)^{head}{MODIFIER}$")).expect("a valid pattern")
 }
 
 static CLASSICAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{1,5})(\.\d+)?(\.\d+)?(\.\d+)?"));
 static DATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{4}(?:[.:-]?\d{2}){1,6}(?:[.:-]?\d{1,3})?)"));
-#[allow(clippy::expect_used)]
+#[expect(clippy::expect_used, reason = "a constant pattern, which the tests compile")]
 static BRANCH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)^v?(\d+)(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?-dev$")
         .expect("a valid pattern")
@@ -43,13 +42,12 @@ pub struct Version {
     normalized: String,
 }
 
-/// A text that is no version.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidVersion {
-    #[error("`{0}` is no version that Composer can read")]
+    #[error("`{0}` is not a version that Composer can read")]
     Unreadable(String),
     #[error(
-        "version `{0}` cannot be part of a file name: only letters, digits, `.`, `_`, `+`, `~` and `-` may"
+        "version `{0}` cannot be part of a file name: only letters, digits, `.`, `_`, `+`, `~` and `-` are allowed"
     )]
     Unsafe(String),
 }
@@ -179,7 +177,7 @@ fn compare(a: &str, b: &str) -> Ordering {
     for i in 0..a.len().max(b.len()) {
         let order = match (a.get(i), b.get(i)) {
             (Some(a), Some(b)) => compare_part(a, b),
-            // A further number makes a version newer; a further word is set against "#N#", which is where numbers rank.
+            // An additional number makes a version newer; an additional word is compared with the rank of numbers.
             (Some(a), None) => {
                 if is_number(a) {
                     Ordering::Greater
@@ -208,8 +206,8 @@ fn canonical(text: &str) -> Vec<String> {
     let mut before: Option<char> = None;
     for c in text.chars() {
         let separator = !c.is_ascii_alphanumeric();
-        let turn = before.is_some_and(|b| b.is_ascii_digit() != c.is_ascii_digit());
-        if (separator || turn) && parts.last().is_some_and(|part| !part.is_empty()) {
+        let is_boundary = before.is_some_and(|b| b.is_ascii_digit() != c.is_ascii_digit());
+        if (separator || is_boundary) && parts.last().is_some_and(|part| !part.is_empty()) {
             parts.push(String::new());
         }
         if !separator && let Some(part) = parts.last_mut() {
@@ -262,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_normalized_as_composer_does() {
+    fn normalized_form_equals_composers() {
         for (pretty, normalized) in [
             ("2.4.4-p11", "2.4.4.0-patch11"),
             ("2.4.4p1", "2.4.4.0-patch1"),
@@ -309,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_ordered_as_php_orders_them() {
+    fn version_order_equals_phps() {
         let ascending = [
             "dev-main",
             "1.0.0-dev",

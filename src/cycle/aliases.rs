@@ -1,7 +1,7 @@
-//! Aliases: metapackages under another vendor's names that require what replaces them.
+//! Aliases: metapackages under another vendor's names that require the packages which replace them.
 //!
-//! They are made from what is published: each package says in `replace` which name and version it stands for. Where
-//! several versions stand for the same one, the highest wins, so an alias may move when a release comes.
+//! They are made from published packages: `replace` in a manifest says which names and versions it stands for. If several
+//! versions replace the same one, the highest wins, so a new release may move an alias.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,33 +9,33 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::read_manifests::manifest;
-use super::{CycleContext, SourceReport, now};
-use crate::composer::{PackageName, Version, to_js_string};
+use super::batch::Batch;
+use super::context::{CycleContext, now};
+use super::read_manifests::manifest_in_archive;
+use super::report::{ALIASES, SourceReport};
+use crate::composer::{Manifest, PackageName, Version, to_js_string};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{Outcome, OutcomeRow};
-use crate::package::zip_writer::{self, Writer};
+use crate::package::zip_writer::{EntryType, Writer};
 use crate::recipe::Aliases;
 use crate::recipe::tag_version::TagVersion;
 use crate::store::Staged;
 use crate::util::digest::Sha256;
 
-/// The name of the aliases in reports and in the ledger.
-pub(super) const NAME: &str = "aliases";
+/// The package that stands for each replaced (name, version).
+type Replacements = BTreeMap<(String, String), Release>;
 
-/// The package that an alias requires.
-type Candidates = BTreeMap<(String, String), Release>;
-
-/// Publishes the aliases of what the ledger holds; answers their report and how many are new or moved.
+/// Publishes the aliases of what the ledger holds; returns their report and how many are new or moved.
 pub(super) fn publish(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     rule: &Aliases,
-    known: Option<&SourceReport>,
+    previous: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
-    let base_url = job.base_url.to_string();
-    let packages: Vec<_> = job.store.ledger(|ledger| {
-        let of_vendor =
-            |r: &&Release| r.kind == ReleaseKind::Package && r.name.split('/').next() == Some(&*rule.of);
+    let base_url = ctx.base_url.to_string();
+    let packages: Vec<_> = ctx.store.ledger(|ledger| {
+        let of_vendor = |release: &&Release| {
+            release.kind == ReleaseKind::Package && release.name.split('/').next() == Some(&*rule.of)
+        };
         ledger.published(&base_url).filter(of_vendor).cloned().collect()
     });
     let last = packages
@@ -44,97 +44,85 @@ pub(super) fn publish(
         .unwrap_or_default();
     let refs = BTreeMap::from([(rule.of.clone(), last)]);
     let rules = Sha256::digest(&serde_json::to_vec(rule)?);
-    if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
-        return Ok((known.clone(), 0));
+    if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
+        return Ok((unchanged.clone(), 0));
     }
-    let mut batch = Vec::new();
-    let (candidates, mut lines) = candidates(job, rule, &packages);
-    // What an archive replaces that cannot be read is not known: no alias may move away from it.
-    let may_move = lines.is_empty();
-    for ((name, version), package) in candidates {
-        let result = alias(job, rule, &name, &version, &package, may_move);
-        let outcome = match result {
-            Ok(Some(staged)) => {
-                batch.push(staged);
-                Outcome::Published
-            }
-            Ok(None) => Outcome::AlreadyPublished,
-            Err(error) => Outcome::Failed {
-                reason: format!("{error:#}"),
-            },
-        };
+    let (replacements, unreadable) = replacements(ctx, rule, &packages);
+    // An unreadable archive may be what an alias stands for, so no alias may move away from it.
+    let may_move = unreadable.is_empty();
+    let mut batch = Batch::new(ALIASES, unreadable);
+    for ((name, version), package) in replacements {
+        let result = stage(ctx, rule, &name, &version, &package, may_move);
         let tag = format!("{} {}", package.name, package.version);
-        lines.push(OutcomeRow {
-            source: NAME.into(),
-            tag,
-            package: format!("{name} {version}"),
-            outcome,
-        });
+        batch.add(&tag, format!("{name} {version}"), result);
     }
-    let new = batch.len();
-    if new > 0 {
-        job.store.publish(batch)?;
-    }
-    Ok((SourceReport::new(rules, refs, lines), new))
+    batch.publish(ctx, rules, refs)
 }
 
-/// For each name and version that is replaced, the package that stands for it; and a line for each archive that cannot be read.
-fn candidates(job: &CycleContext<'_>, rule: &Aliases, packages: &[Release]) -> (Candidates, Vec<OutcomeRow>) {
-    let (mut candidates, mut unread) = (Candidates::new(), Vec::new());
+/// The package that stands for each replaced version, and a row for each archive that cannot be read.
+fn replacements(
+    ctx: &CycleContext<'_>,
+    rule: &Aliases,
+    packages: &[Release],
+) -> (Replacements, Vec<OutcomeRow>) {
+    let (mut replacements, mut unreadable) = (Replacements::new(), Vec::new());
     let mut packages: Vec<_> = packages.iter().collect();
-    // The reference's order of files decides where two packages of the same version stand for one name.
+    // Of two packages with the same version, the first in the reference generator's file order wins.
     packages.sort_by_key(|release| release.path());
     for package in packages {
-        let manifest = match manifest(&job.store.archive(package)) {
+        let manifest = match manifest_in_archive(&ctx.store.archive(package)) {
             Ok(manifest) => manifest,
             Err(error) => {
-                let reason = format!("failed to read the manifest in `{}`: {error:#}", package.path());
-                unread.push(OutcomeRow {
-                    source: NAME.into(),
+                let error = error.context(format!("failed to read the manifest in `{}`", package.path()));
+                unreadable.push(OutcomeRow {
+                    source: ALIASES.into(),
                     tag: package.tag.clone(),
                     package: format!("{} {}", package.name, package.version),
-                    outcome: Outcome::Failed { reason },
+                    outcome: Outcome::failed(&error),
                 });
                 continue;
             }
         };
-        let Some(Value::Object(replaced)) = manifest.0.get("replace") else {
-            continue;
-        };
-        for (name, version) in replaced {
-            let of_vendor = name.split('/').next() == Some(&*rule.names);
-            let Some(version) = version.as_str().filter(|_| of_vendor) else {
-                continue;
-            };
-            // `*` and `self.version` name no version that an alias could have.
-            if name.parse::<PackageName>().is_err() || version.parse::<Version>().is_err() {
-                continue;
-            }
-            let key = (name.clone(), version.to_owned());
+        for replaced in replaced_versions(rule, &manifest) {
             let order = |release: &Release| TagVersion::parse(&release.version);
-            match candidates.get(&key) {
+            match replacements.get(&replaced) {
                 Some(other) if order(other) >= order(package) => {}
                 _ => {
-                    candidates.insert(key, package.clone());
+                    replacements.insert(replaced, package.clone());
                 }
             }
         }
     }
-    (candidates, unread)
+    (replacements, unreadable)
 }
 
-/// Stages an alias, unless it is published as it should be, or the name is taken by a package.
-fn alias(
-    job: &CycleContext<'_>,
+/// The names and versions that a manifest replaces and that the rule makes aliases of.
+fn replaced_versions(rule: &Aliases, manifest: &Manifest) -> Vec<(String, String)> {
+    let links = manifest.0.get("replace").and_then(Value::as_object);
+    links
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name.split('/').next() == Some(&*rule.names))
+        .filter_map(|(name, version)| Some((name, version.as_str()?)))
+        // `*` and `self.version` are no versions that an alias could have.
+        .filter(|(name, version)| name.parse::<PackageName>().is_ok() && version.parse::<Version>().is_ok())
+        .map(|(name, version)| (name.clone(), version.to_owned()))
+        .collect()
+}
+
+/// Stages an alias, unless it is published with the same content or a package has its name.
+fn stage(
+    ctx: &CycleContext<'_>,
     rule: &Aliases,
     name: &str,
     version: &str,
     package: &Release,
     may_move: bool,
 ) -> anyhow::Result<Option<(Staged, Release)>> {
-    let before = job.store.ledger(|ledger| ledger.find(name, version).cloned());
-    let stays = |before: &Release| before.kind == ReleaseKind::Package || !may_move;
-    if before.as_ref().is_some_and(stays) {
+    let published = ctx.store.ledger(|ledger| ledger.find(name, version).cloned());
+    if let Some(published) = &published
+        && (published.kind == ReleaseKind::Package || !may_move)
+    {
         return Ok(None);
     }
     let fill = |text: &str| text.replace("{package}", &package.name).replace("{alias}", name);
@@ -146,22 +134,22 @@ fn alias(
         "require": { package.name.as_str(): package.version },
     });
     let mut writer = Writer::new(Vec::new());
-    writer.add(
-        "composer.json",
-        zip_writer::EntryType::File,
-        to_js_string(&manifest).as_bytes(),
-    )?;
+    let text = to_js_string(&manifest);
+    writer.add("composer.json", EntryType::File, text.as_bytes())?;
     let bytes = writer.finish()?;
     let sha256 = Sha256::digest(&bytes);
-    if before.as_ref().is_some_and(|before| before.sha256 == sha256) {
+    if published
+        .as_ref()
+        .is_some_and(|published| published.sha256 == sha256)
+    {
         return Ok(None);
     }
-    let staged = job.store.stage(|mut sink| {
+    let staged = ctx.store.stage(|mut sink| {
         sink.write_all(&bytes).context("failed to write the alias")?;
         Ok(sink)
     })?;
-    // The first one has the usual path; one that moves must not touch it.
-    let file = before.map(|_| format!("packages/{name}-{version}-{}.zip", &sha256.to_string()[..8]));
+    // The first state has the usual path; a moved alias needs another file.
+    let file = published.map(|_| format!("packages/{name}-{version}-{}.zip", &sha256.to_string()[..8]));
     let release = Release {
         number: 0,
         previous: Sha256([0; 32]),
@@ -173,10 +161,10 @@ fn alias(
         sha1: staged.digests.sha1,
         sha256,
         size: staged.digests.size,
-        source: NAME.to_owned(),
+        source: ALIASES.to_owned(),
         time: now(),
         ..package.clone()
     };
-    job.store.check_free(&staged, &release)?;
+    ctx.store.check_free(&staged, &release)?;
     Ok(Some((staged, release)))
 }

@@ -1,226 +1,170 @@
-//! The packages of one source: planned, built several at a time, published together.
+//! Builds the packages of one source: several archives at a time, published together.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::resources::Resources;
-use super::{CycleContext, Fetched, Found, ProgressEvent, SourceReport, divergence, now, parallel};
-use crate::composer::{PackageName, Version};
+use super::batch::Batch;
+use super::context::{CycleContext, ProgressEvent, now};
+use super::inputs::{FetchedInputs, SourceRefs};
+use super::planning::plan_refs;
+use super::report::SourceReport;
+use super::{divergence, parallel};
 use crate::git::{BareClone, BlobCache};
-use crate::ledger::{Ledger, Release, ReleaseKind};
-use crate::package::plan::{self, Build, Outcome, OutcomeRow, Plan, PlanContext, VersionOwner};
-use crate::package::{build, planner};
+use crate::ledger::{Release, ReleaseKind};
+use crate::package::build;
+use crate::package::plan::{Build, Plan};
 use crate::recipe::Source;
 use crate::store::Staged;
 use crate::util::digest::Sha256;
 
-pub(super) fn plan_releases(
-    job: &CycleContext<'_>,
-    source: &Source,
-    clone: &BareClone,
-    releases: &[plan::ResolvedRef],
-    resources: &Resources,
-) -> Plan {
-    let claimed = |name: &_, version: &_| claim(job, source, name, version);
-    plan_with(job, source, clone, releases, resources, &claimed)
-}
-
-pub(super) fn plan_with(
-    job: &CycleContext<'_>,
-    source: &Source,
-    clone: &BareClone,
-    releases: &[plan::ResolvedRef],
-    resources: &Resources,
-    claimed: &dyn Fn(&PackageName, &Version) -> VersionOwner,
-) -> Plan {
-    let around = PlanContext {
-        claimed,
-        resource: &|name, path| resources.read(name, path),
-        base_url: &job.base_url.to_string(),
-        limits: &job.limits,
-    };
-    planner::plan(source, releases, clone, &around)
-}
-
-fn claim(job: &CycleContext<'_>, source: &Source, name: &PackageName, version: &Version) -> VersionOwner {
-    let base_url = job.base_url.to_string();
-    let by = job.store.ledger(|ledger| {
-        let release = ledger.find_for(&name.to_string(), version.as_str(), &base_url);
-        release.map(|release| release.source.clone())
-    });
-    match by {
-        None => VersionOwner::Nobody,
-        Some(by) if by == source.name => VersionOwner::ThisSource,
-        Some(by) if job.recipe.archives.iter().any(|folder| folder.name == by) => {
-            VersionOwner::PrebuiltArchives(by)
-        }
-        Some(by) => VersionOwner::OtherSource(by),
-    }
-}
-
-/// What the versions of a source are made by, beside its refs.
-pub(super) fn fingerprint(
-    job: &CycleContext<'_>,
-    source: &Source,
-    fetched: &Fetched,
-) -> anyhow::Result<Sha256> {
-    let mut depends = vec![job.base_url.to_string()];
-    if source.resources().next().is_some() {
-        depends.extend(fetched.resources.commits());
-    }
-    if source.nightly.is_some() {
-        depends.extend(fetched.night.date.clone());
-        depends.push(serde_json::to_string(&*fetched.night.pins)?);
-    }
-    Ok(source.fingerprint(&depends))
-}
-
-/// Plans and builds one source; answers its report and how many versions are new.
+/// Plans and builds one source; returns its report and the number of new versions.
+///
+/// A source whose rules and refs are those of its previous complete report is not planned again; with only new refs
+/// beside them, only those are planned.
 pub(super) fn build_source(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     source: &Source,
-    fetched: &Fetched,
-    known: Option<&SourceReport>,
+    inputs: &FetchedInputs,
+    previous: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
-    let mut found = fetched.releases(source)?;
-    let mut lines = std::mem::take(&mut found.lines);
-    let Found {
-        folder,
-        clone,
-        releases,
-        ..
-    } = &found;
-    let rules = fingerprint(job, source, fetched)?;
-    let commits: BTreeMap<_, _> = releases
+    let mut source_refs = inputs.source_refs(source)?;
+    let mut rows = std::mem::take(&mut source_refs.rows);
+    let rules = inputs.fingerprint(ctx, source)?;
+    let commits: BTreeMap<_, _> = source_refs
+        .refs
         .iter()
-        .map(|r| (r.tag.clone(), r.commit.to_string()))
+        .map(|git_ref| (git_ref.tag.clone(), git_ref.commit.to_string()))
         .collect();
-    let is_known = |k: &&SourceReport| k.is_complete() && k.rules == Some(rules) && k.refs == commits;
-    if let Some(known) = known.filter(is_known)
-        && lines.is_empty()
-    {
-        return Ok((known.clone(), 0));
+    // A ref that cannot be resolved must be reported by every cycle.
+    let previous_report = previous.filter(|_| rows.is_empty());
+    if let Some(unchanged) = previous_report.filter(|report| report.is_current(rules, &commits)) {
+        return Ok((unchanged.clone(), 0));
     }
-    let known_part = known.filter(|known| lines.is_empty() && known.is_part_of(rules, &commits));
-    let is_new =
-        |release: &&plan::ResolvedRef| known_part.is_none_or(|known| !known.refs.contains_key(&release.tag));
-    let new: Vec<_> = releases.iter().filter(is_new).cloned().collect();
-    let mut plan = plan_releases(job, source, clone, &new, &fetched.resources);
-    if known_part.is_some() {
-        // What a rule matches in other refs it matches still.
+    let kept = previous_report.filter(|report| report.is_part_of(rules, &commits));
+    let new_refs: Vec<_> = source_refs
+        .refs
+        .iter()
+        .filter(|git_ref| kept.is_none_or(|report| !report.refs.contains_key(&git_ref.tag)))
+        .cloned()
+        .collect();
+    let mut plan = plan_refs(ctx, source, &source_refs.clone, &new_refs, &inputs.resources);
+    if kept.is_some() {
+        // The rules that match nothing in the new refs still match the old ones.
         plan.unused.clear();
     }
     for unused in &plan.unused {
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
-    lines.append(&mut plan.lines);
-    let recent = BlobCache::default();
-    let open = || Ok(BareClone::open(folder)?.with_blob_cache(&recent));
-    (job.progress)(ProgressEvent::Building {
+    rows.append(&mut plan.rows);
+    let mut batch = Batch::new(&source.name, rows);
+    build_archives(ctx, source, &source_refs, &plan, &mut batch);
+    let (mut report, published) = batch.publish(ctx, rules, commits)?;
+    report.unused = plan.unused;
+    if let Some(kept) = kept {
+        report.published += kept.published;
+        report.excluded.splice(0..0, kept.excluded.iter().cloned());
+    }
+    divergence::detect(
+        ctx,
+        source,
+        &source_refs,
+        &inputs.resources,
+        previous,
+        &mut report,
+    )?;
+    Ok((report, published))
+}
+
+fn build_archives(
+    ctx: &CycleContext<'_>,
+    source: &Source,
+    source_refs: &SourceRefs,
+    plan: &Plan,
+    batch: &mut Batch<'_>,
+) {
+    (ctx.progress)(ProgressEvent::Building {
         source: &source.name,
         packages: plan.builds.len() as u64,
     });
-    // The versions of a package one after the other: they share blobs.
+    let recent = BlobCache::default();
+    // A clone is not shared between threads.
+    let folder = &source_refs.folder;
+    let open = || Ok(BareClone::open(folder)?.with_blob_cache(&recent));
+    // Build the versions of one package after each other: they share blobs.
     let mut order: Vec<_> = (0..plan.builds.len()).collect();
-    order.sort_by_key(|&i| &plan.builds[i].name);
-    let built = parallel::map(&order, job.workers, open, |clone, &i| {
-        let staged = stage(job, source, clone, &plan.builds[i]);
-        (job.progress)(ProgressEvent::Built);
+    order.sort_by_key(|&index| &plan.builds[index].name);
+    let built = parallel::map(&order, ctx.workers, open, |clone, &index| {
+        let staged = stage(ctx, source, clone, &plan.builds[index]);
+        (ctx.progress)(ProgressEvent::Built);
         staged
     });
+    // Publish in the order of the plan.
     let built: BTreeMap<_, _> = order.into_iter().zip(built).collect();
-    let mut batch = Vec::new();
     for (build, result) in plan.builds.iter().zip(built.into_values()) {
-        let outcome = match result {
-            Ok(Some(staged)) => {
-                batch.push(staged);
-                Outcome::Published
-            }
-            Ok(None) => Outcome::AlreadyPublished,
-            Err(error) => Outcome::Failed {
-                reason: format!("{error:#}"),
-            },
-        };
-        lines.push(OutcomeRow {
-            source: source.name.clone(),
-            tag: build.release.tag.clone(),
-            package: format!("{} {}", build.name, build.version),
-            outcome,
-        });
+        batch.add(&build.git_ref.tag, build.package(), result);
     }
-    let new = batch.len();
-    if new > 0 {
-        job.store.publish(batch)?;
-    }
-    let mut report = SourceReport {
-        unused: plan.unused,
-        ..SourceReport::new(rules, commits, lines)
-    };
-    if let Some(known) = known_part {
-        report.published += known.published;
-        report.excluded.splice(0..0, known.excluded.iter().cloned());
-    }
-    divergence::examine(job, source, &found, &fetched.resources, known, &mut report)?;
-    Ok((report, new))
 }
 
-/// Writes the archive aside; `None` if it is a nightly version that is published with the same bytes, and not withdrawn since.
+/// Writes one archive to the staging folder; `None` if it is a nightly version that is published with the same bytes and
+/// was not withdrawn.
 fn stage(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
     build: &Build,
 ) -> anyhow::Result<Option<(Staged, Release)>> {
-    let staged = job
+    let staged = ctx
         .store
-        .stage(|sink| build::archive(build, source, clone, &job.limits, sink))?;
+        .stage(|sink| build::archive(build, source, clone, &ctx.limits, sink))?;
     let (name, version) = (build.name.to_string(), build.version.to_string());
-    let base_url = job.base_url.to_string();
-    let kind = match build.release.nightly {
-        Some(_) => ReleaseKind::Dev,
-        None => ReleaseKind::Package,
+    let base_url = ctx.base_url.to_string();
+    let published = ctx
+        .store
+        .ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
+    let latest = ctx.store.latest_snapshot()?;
+    let is_withdrawn = |release: &Release| {
+        latest
+            .as_ref()
+            .is_some_and(|latest| latest.manifest.withdraws(release.number))
     };
-    let before = |ledger: &Ledger| ledger.find_for(&name, &version, &base_url).cloned();
-    let before = job.store.ledger(before);
-    let latest = job.store.latest_snapshot()?;
-    let stands = |before: &Release| {
-        let latest = latest.as_ref().map(|latest| &latest.manifest);
-        latest.is_none_or(|latest| !latest.withdraws(before.number))
-    };
-    let is_same = |before: &Release| before.sha256 == staged.digests.sha256 && stands(before);
-    if before.as_ref().is_some_and(is_same) {
+    if let Some(published) = &published
+        && published.sha256 == staged.digests.sha256
+        && !is_withdrawn(published)
+    {
         return Ok(None);
     }
-    // One version has one file for each URL that it was bound to, and each later state of a nightly one has its own.
-    let mark = match before {
+    // A version has one file for each URL that it was bound to, and a nightly version has one for each state.
+    let suffix = match published {
         Some(_) => Some(staged.digests.sha256),
         None => build.bound.then(|| Sha256::digest(base_url.as_bytes())),
     };
-    let file = mark.map(|mark| format!("packages/{name}-{version}-{}.zip", &mark.to_string()[..8]));
+    let tree = build
+        .folder
+        .as_ref()
+        .map_or(build.git_ref.tree, |folder| folder.tree);
     let release = Release {
         number: 0,
-        kind,
         previous: Sha256([0; 32]),
+        kind: match build.git_ref.nightly {
+            Some(_) => ReleaseKind::Dev,
+            None => ReleaseKind::Package,
+        },
+        file: suffix.map(|digest| format!("packages/{name}-{version}-{}.zip", &digest.to_string()[..8])),
         name,
         version,
-        file,
         bound: build.bound.then_some(base_url),
         sha1: staged.digests.sha1,
         sha256: staged.digests.sha256,
         size: staged.digests.size,
         source: source.name.clone(),
-        tag: build.release.tag.clone(),
-        commit: build.release.commit.to_string(),
-        tree: build
-            .folder
-            .as_ref()
-            .map_or(build.release.tree, |folder| folder.tree)
-            .to_string(),
-        committed: Timestamp::from_second(build.release.time).context("the commit has an impossible date")?,
+        tag: build.git_ref.tag.clone(),
+        commit: build.git_ref.commit.to_string(),
+        tree: tree.to_string(),
+        committed: Timestamp::from_second(build.git_ref.time).context("the commit has an impossible date")?,
         time: now(),
     };
-    job.store.check_free(&staged, &release)?;
+    ctx.store.check_free(&staged, &release)?;
     Ok(Some((staged, release)))
 }

@@ -1,80 +1,84 @@
-//! Refs that point elsewhere than when they were published: what they would give now is built, compared and recorded.
+//! Finds tags that upstream moved after they were published: their packages are built, compared and recorded.
 //!
-//! Only what the same source and ref published counts: that another tag has a version already is normal, and the first
-//! one wins. Each commit of a ref is looked at once.
+//! Only what the same source and tag published is compared. That an earlier tag published the same version is normal:
+//! the first ref wins. Each commit of a tag is examined once.
 
 use std::collections::BTreeMap;
 
-use super::build_packages::plan_with;
+use super::context::{CycleContext, now};
+use super::inputs::SourceRefs;
+use super::planning::plan_unpublished;
+use super::report::SourceReport;
 use super::resources::Resources;
-use super::{CycleContext, Found, SourceReport, now};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
-use crate::package::plan::{self, VersionOwner};
+use crate::package::plan::ResolvedRef;
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
 use crate::store::{Divergence, VersionContent};
 
-/// Records in the store and in `report` what the moved refs of a source would change; answers how many are new.
-pub(super) fn examine(
-    job: &CycleContext<'_>,
+/// Records, in the store and in `report`, the published versions that the source's moved tags would change.
+pub(super) fn detect(
+    ctx: &CycleContext<'_>,
     source: &Source,
-    found: &Found,
+    source_refs: &SourceRefs,
     resources: &Resources,
-    known: Option<&SourceReport>,
+    previous: Option<&SourceReport>,
     report: &mut SourceReport,
 ) -> anyhow::Result<()> {
-    let mut candidates = Vec::new();
-    for (release, published) in moved(job, source, found) {
-        let commit = release.commit.to_string();
-        let seen = known.is_some_and(|k| k.examined.get(&release.tag) == Some(&commit));
-        if !seen {
-            candidates.extend(compare(job, source, found, resources, release, &published));
+    let mut new = Vec::new();
+    for (git_ref, published) in moved_refs(ctx, source, source_refs) {
+        let commit = git_ref.commit.to_string();
+        let examined = previous.and_then(|report| report.examined.get(&git_ref.tag));
+        if examined != Some(&commit) {
+            new.extend(compare(ctx, source, source_refs, resources, git_ref, &published));
         }
-        report.examined.insert(release.tag.clone(), commit);
+        report.examined.insert(git_ref.tag.clone(), commit);
     }
-    let mut recorded = job.store.divergences()?;
-    candidates.retain(|new| !recorded.iter().any(|old| old.is_same(new)));
-    for new in &candidates {
+    let mut recorded = ctx.store.divergences()?;
+    new.retain(|divergence| !recorded.iter().any(|known| known.is_same(divergence)));
+    for divergence in &new {
         tracing::warn!(
-            source = new.source,
-            tag = new.tag,
-            package = new.name,
-            version = new.version,
-            published = new.published.commit,
-            attempted = new.attempted.commit,
-            "diverged: upstream's tag would give other bytes now; what is published stays"
+            source = divergence.source,
+            tag = divergence.tag,
+            package = divergence.name,
+            version = divergence.version,
+            published = divergence.published.commit,
+            attempted = divergence.attempted.commit,
+            "diverged: upstream moved this tag; keeping the published version"
         );
     }
-    if !candidates.is_empty() {
-        job.store.record_divergences(&candidates)?;
+    if !new.is_empty() {
+        ctx.store.record_divergences(&new)?;
     }
-    recorded.append(&mut candidates);
+    recorded.append(&mut new);
     recorded.retain(|divergence| divergence.source == source.name);
     report.diverged = recorded;
     Ok(())
 }
 
-/// The refs that are not at the commit that they were published from, each with what it published.
-fn moved<'f>(
-    job: &CycleContext<'_>,
+/// The refs that are no longer at the commit that they were published from, each with its published versions.
+fn moved_refs<'r>(
+    ctx: &CycleContext<'_>,
     source: &Source,
-    found: &'f Found,
-) -> Vec<(&'f plan::ResolvedRef, Vec<Release>)> {
-    let base_url = job.base_url.to_string();
-    let releases = found.releases.iter().filter(|release| release.nightly.is_none());
-    let mut by_tag: BTreeMap<_, _> = releases
-        .map(|release| {
-            (
-                release.tag.as_str(),
-                (release, release.commit.to_string(), Vec::new()),
-            )
+    source_refs: &'r SourceRefs,
+) -> Vec<(&'r ResolvedRef, Vec<Release>)> {
+    let base_url = ctx.base_url.to_string();
+    let tags = source_refs
+        .refs
+        .iter()
+        .filter(|git_ref| git_ref.nightly.is_none());
+    let mut by_tag: BTreeMap<_, _> = tags
+        .map(|git_ref| {
+            let commit = git_ref.commit.to_string();
+            (git_ref.tag.as_str(), (git_ref, commit, Vec::new()))
         })
         .collect();
-    job.store.ledger(|ledger| {
-        let of_this =
-            |r: &&Release| r.source == source.name && r.kind == ReleaseKind::Package && r.is_for(&base_url);
-        for published in ledger.releases().iter().filter(of_this) {
+    ctx.store.ledger(|ledger| {
+        let of_source = |release: &&Release| {
+            release.source == source.name && release.kind == ReleaseKind::Package && release.is_for(&base_url)
+        };
+        for published in ledger.releases().iter().filter(of_source) {
             if let Some((_, commit, others)) = by_tag.get_mut(published.tag.as_str())
                 && *commit != published.commit
             {
@@ -82,39 +86,37 @@ fn moved<'f>(
             }
         }
     });
-    let by_tag = by_tag.into_values();
     by_tag
+        .into_values()
         .filter(|(_, _, others)| !others.is_empty())
-        .map(|(release, _, others)| (release, others))
+        .map(|(git_ref, _, others)| (git_ref, others))
         .collect()
 }
 
 fn compare(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     source: &Source,
-    found: &Found,
+    source_refs: &SourceRefs,
     resources: &Resources,
-    release: &plan::ResolvedRef,
+    git_ref: &ResolvedRef,
     published: &[Release],
 ) -> Vec<Divergence> {
-    let releases = std::slice::from_ref(release);
-    let plan = plan_with(job, source, &found.clone, releases, resources, &|_, _| {
-        VersionOwner::Nobody
-    });
+    let clone = &source_refs.clone;
+    let plan = plan_unpublished(ctx, source, clone, std::slice::from_ref(git_ref), resources);
     let mut diverged = Vec::new();
     for build in &plan.builds {
         let (name, version) = (build.name.to_string(), build.version.to_string());
         let Some(published) = published.iter().find(|p| p.name == name && p.version == version) else {
             continue;
         };
-        let digests = match build::archive(build, source, &found.clone, &job.limits, HashingWriter::sink()) {
+        let digests = match build::archive(build, source, clone, &ctx.limits, HashingWriter::sink()) {
             Ok(sink) => sink.digests(),
             Err(error) => {
                 tracing::warn!(
                     source = source.name,
-                    tag = release.tag,
+                    tag = git_ref.tag,
                     package = name,
-                    "upstream moved this tag, and it cannot be built any more: {error:#}"
+                    "upstream moved this tag, and the package can no longer be built from it: {error:#}"
                 );
                 continue;
             }
@@ -122,7 +124,7 @@ fn compare(
         if digests.sha256 != published.sha256 {
             diverged.push(Divergence {
                 source: source.name.clone(),
-                tag: release.tag.clone(),
+                tag: git_ref.tag.clone(),
                 name,
                 version,
                 published: VersionContent {
@@ -131,7 +133,7 @@ fn compare(
                     sha256: published.sha256,
                 },
                 attempted: VersionContent {
-                    commit: release.commit.to_string(),
+                    commit: git_ref.commit.to_string(),
                     sha1: digests.sha1,
                     sha256: digests.sha256,
                 },

@@ -1,51 +1,52 @@
-//! The clones that a recipe needs, each fetched once, shared with whatever else names the same URL.
+//! The clones that a recipe needs, each fetched once, shared by all that name the same URL.
 //!
-//! A clone holds what all recipes of this mirror want of its URL, so that two repositories that are made from one source
-//! download it once and neither takes away what the other needs.
+//! A clone holds what all recipes of this mirror want of its URL. Two repositories with a common source download it once,
+//! and neither deletes what the other needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{CycleContext, ProgressEvent, parallel};
+use super::context::{CycleContext, ProgressEvent};
+use super::parallel;
 use crate::git::{Fetched, Ref, RefSelection, requested_name};
 use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
 use crate::util::digest::Sha256;
 
-/// A clone that has just been fetched.
-pub(super) struct UpToDate {
+/// A clone that is up to date.
+pub(super) struct FetchedClone {
     pub folder: PathBuf,
     pub fetched: Fetched,
 }
 
-/// The clones of one recipe, up to date or with the reason why not.
+/// The clones of one recipe by URL, each up to date or with the error of its fetch.
 pub(super) struct Clones {
-    by_url: BTreeMap<String, Result<UpToDate, String>>,
+    by_url: BTreeMap<String, Result<FetchedClone, String>>,
 }
 
 impl Clones {
-    /// Fetches all that the recipe names, several at a time. One that fails fails what needs it, and nothing else.
-    pub fn fetch(job: &CycleContext<'_>) -> Self {
-        let mut users = BTreeMap::<&str, &str>::new();
-        for source in &job.recipe.sources {
-            users.entry(&source.git).or_insert(&source.name);
+    /// Fetches all that the recipe names, several at a time. A failed fetch fails what needs it, and nothing else.
+    pub(super) fn fetch(ctx: &CycleContext<'_>) -> Self {
+        let mut urls = BTreeMap::<&str, &str>::new();
+        for source in &ctx.recipe.sources {
+            urls.entry(&source.git).or_insert(&source.name);
         }
-        for (name, resource) in &job.recipe.resources {
-            users.entry(&resource.git).or_insert(name);
+        for (name, resource) in &ctx.recipe.resources {
+            urls.entry(&resource.git).or_insert(name);
         }
-        let users: Vec<_> = users.into_iter().collect();
-        (job.progress)(ProgressEvent::Started {
-            clones: users.len() as u64,
+        let urls: Vec<_> = urls.into_iter().collect();
+        (ctx.progress)(ProgressEvent::Started {
+            clones: urls.len() as u64,
         });
         let fetched = parallel::map(
-            &users,
-            job.fetches,
+            &urls,
+            ctx.fetches,
             || Ok(()),
-            |(), (url, user)| fetch(job, url, user),
+            |(), (url, source)| fetch(ctx, url, source),
         );
-        let by_url = users.iter().zip(fetched).map(|((url, _), result)| {
+        let by_url = urls.iter().zip(fetched).map(|((url, _), result)| {
             let result = result.map_err(|error| format!("{error:#}"));
             ((*url).to_owned(), result)
         });
@@ -54,64 +55,55 @@ impl Clones {
         }
     }
 
-    /// The clone of a URL of the recipe.
-    ///
-    /// # Errors
-    /// Why it could not be fetched.
-    pub fn get(&self, url: &str) -> anyhow::Result<&UpToDate> {
+    /// The clone of a URL of the recipe, or the error of its fetch.
+    pub(super) fn get(&self, url: &str) -> anyhow::Result<&FetchedClone> {
         let result = self.by_url.get(url).context("it is not part of the recipe")?;
         result.as_ref().map_err(|error| anyhow!("{error}"))
     }
 }
 
-fn fetch(job: &CycleContext<'_>, url: &str, user: &str) -> anyhow::Result<UpToDate> {
-    let folder = job.clones.join(folder_name(url));
-    let select = |advertised: &[Ref]| wanted(job.recipes, url, advertised);
-    let progress = |progress| {
-        (job.progress)(ProgressEvent::Fetching {
-            source: user,
-            progress,
-        })
-    };
-    let result = job
+fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<FetchedClone> {
+    let folder = ctx.clones.join(folder_name(url));
+    let select = |advertised: &[Ref]| wanted(ctx.recipes, url, advertised);
+    let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
+    let result = ctx
         .fetcher
-        .fetch(&folder, &(job.rewrite)(url), &select, job.cancel, &progress);
-    (job.progress)(ProgressEvent::Fetched { source: user });
+        .fetch(&folder, &(ctx.rewrite)(url), &select, ctx.cancel, &progress);
+    (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
-    tell(user, &fetched);
-    Ok(UpToDate { folder, fetched })
+    log_changes(source, &fetched);
+    Ok(FetchedClone { folder, fetched })
 }
 
-/// The last part of the URL, for people, and a mark that makes it unique.
+/// The last part of the URL, for people, and a digest that makes the name unique.
 fn folder_name(url: &str) -> String {
     let last = url
         .trim_end_matches('/')
         .rsplit(['/', ':'])
         .next()
         .unwrap_or_default();
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let name: String = last
         .trim_end_matches(".git")
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
+        .map(|c| if is_safe(c) { c } else { '_' })
         .take(100)
         .collect();
-    let mark = &Sha256::digest(url.as_bytes()).to_string()[..8];
-    format!("{name}-{mark}.git")
+    let digest = &Sha256::digest(url.as_bytes()).to_string()[..8];
+    format!("{name}-{digest}.git")
 }
 
-fn tell(source: &str, fetched: &Fetched) {
+fn log_changes(source: &str, fetched: &Fetched) {
     for moved in &fetched.moved {
         let (old, new) = (moved.old, moved.new);
         match moved.name.strip_prefix("refs/tags/") {
-            Some(tag) => {
-                tracing::warn!(source, tag, %old, %new, "upstream moved a tag: what is published from it stays");
-            }
+            Some(tag) => tracing::warn!(
+                source,
+                tag,
+                %old,
+                %new,
+                "upstream moved a tag; keeping what was published from it"
+            ),
             None => tracing::info!(source, name = requested_name(&moved.name), %old, %new, "a branch moved"),
         }
     }
@@ -120,7 +112,7 @@ fn tell(source: &str, fetched: &Fetched) {
             Some(tag) => tracing::warn!(
                 source,
                 tag,
-                "upstream deleted a tag: what is published from it stays"
+                "upstream deleted a tag; keeping what was published from it"
             ),
             None => tracing::warn!(
                 source,
@@ -139,7 +131,7 @@ fn tell(source: &str, fetched: &Fetched) {
     }
 }
 
-/// What all recipes want of a URL.
+/// The refs of a URL that any recipe wants.
 fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
     let (mut refs, mut extra) = (BTreeSet::new(), BTreeSet::new());
     for recipe in recipes {
@@ -149,7 +141,7 @@ fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
                     extra.insert(branch_ref(branch));
                     refs.extend(newest_tag(advertised.iter()).map(|tag| tag.name.clone()));
                 }
-                None => refs.extend(released(source, advertised).map(|tag| tag.name.clone())),
+                None => refs.extend(admitted_tags(source, advertised).map(|tag| tag.name.clone())),
             }
             extra.extend(source.extra_refs.iter().map(|extra| extra.reference.clone()));
         }
@@ -162,7 +154,7 @@ fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
     }
 }
 
-fn released<'a>(source: &Source, advertised: &'a [Ref]) -> impl Iterator<Item = &'a Ref> {
+fn admitted_tags<'a>(source: &Source, advertised: &'a [Ref]) -> impl Iterator<Item = &'a Ref> {
     advertised
         .iter()
         .filter(|r| r.tag().is_some_and(|tag| source.tags.admits(tag).is_ok()))
@@ -176,7 +168,7 @@ pub(super) fn branch_ref(branch: &str) -> String {
     }
 }
 
-/// The highest tag in Magento's order; those that begin with `v` do not count, since one such tag of
+/// The highest tag in Magento's order. Tags that begin with `v` do not count, since one such tag of
 /// composer-dependency-version-audit-plugin is wrong (`getLatestTag` of the reference generator).
 pub(super) fn newest_tag<'a>(refs: impl Iterator<Item = &'a Ref>) -> Option<&'a Ref> {
     refs.filter_map(|r| {
@@ -192,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clone_is_named_by_its_url() {
+    fn clone_folder_is_named_after_its_url() {
         let names = [
             "https://git.example/a/shop.git",
             "https://git.example/b/shop.git",

@@ -1,8 +1,8 @@
 //! Nightly versions: the heads of branches, released as dated alpha versions that follow the newest tag.
 //!
 //! The version is the reference generator's (`release-branch-build-tools.js`): the package's version at the newest tag
-//! with one more number, `-a` and the date, so that Composer sorts it after that release and before the next. All
-//! packages of a night pin each other, so a night is made of all branches as soon as one of them has moved.
+//! with one more number, `-a` and the date. Composer sorts it after that release and before the next. All packages of a
+//! nightly build pin each other, so all branches are built as soon as one of them has moved.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,32 +11,40 @@ use anyhow::{Context as _, bail};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
+use super::context::{CycleContext, now};
 use super::fetch_clones::{Clones, branch_ref, newest_tag};
+use super::planning::plan_unpublished;
+use super::report::{Report, SourceReport};
 use super::resources::Resources;
-use super::{CycleContext, Report};
 use crate::git::{BareClone, Commit};
-use crate::ledger::{Release as Published, ReleaseKind};
-use crate::package::plan::{self, Pins, ResolvedRef};
-use crate::package::planner;
+use crate::ledger::{Release, ReleaseKind};
+use crate::package::plan::{Build, Outcome, OutcomeRow, Pins, Plan, ResolvedRef};
 use crate::recipe::{Recipe, Retention, Source};
 
-/// The versions of one night.
+/// The version that a package without any tag follows.
+const UNRELEASED: &str = "0.0.1";
+
+/// The date and the versions of a nightly build.
 #[derive(Debug, Default)]
-pub(super) struct Night {
+pub(super) struct NightlyBuild {
     /// `20261124`; `None` in a recipe without branches.
     pub date: Option<String>,
-    /// The version of each package that the newest tags have.
+    /// The nightly version of each package that the newest tags have.
     pub pins: Arc<Pins>,
-    /// Why there is none: without one of its sources the others would pin something else.
-    missing: Option<String>,
+    /// Why nothing can be built: without one source, the others would pin versions that do not exist.
+    unavailable: Option<String>,
 }
 
-impl Night {
-    /// The night of this cycle: that of the last report, if no branch has moved since, else a new one; none where a source could
-    /// not be fetched, or its branch is gone.
-    pub fn of(job: &CycleContext<'_>, clones: &Clones, resources: &Resources, before: &Report) -> Self {
+impl NightlyBuild {
+    /// The build of this cycle: that of the previous report if no branch has moved since, else a new one of today.
+    pub(super) fn new(
+        ctx: &CycleContext<'_>,
+        clones: &Clones,
+        resources: &Resources,
+        previous: &Report,
+    ) -> Self {
         let sources = || {
-            job.recipe
+            ctx.recipe
                 .sources
                 .iter()
                 .filter(|source| source.nightly.is_some())
@@ -44,47 +52,53 @@ impl Night {
         if sources().next().is_none() {
             return Self::default();
         }
-        let unknown = sources().find_map(|source| Some((&source.name, head(source, clones).err()?)));
-        if let Some((name, error)) = unknown {
+        let failed = sources().find_map(|source| Some((&source.name, head(source, clones).err()?)));
+        if let Some((name, error)) = failed {
             return Self {
-                date: before.nightly.clone(),
-                missing: Some(format!("no night is made without `{name}`: {error:#}")),
+                date: previous.nightly.clone(),
+                unavailable: Some(format!("no nightly build without `{name}`: {error:#}")),
                 ..Self::default()
             };
         }
-        let moved = sources().any(|source| {
-            let known = before
-                .sources
-                .get(&source.name)
-                .and_then(|known| known.refs.values().next());
+        let has_moved = |source: &Source| {
+            let report = previous.sources.get(&source.name);
+            let known = report.and_then(|report| report.refs.values().next());
             head(source, clones).is_ok_and(|commit| Some(&commit.id.to_string()) != known)
-        });
-        let today = || {
-            Zoned::now()
-                .with_time_zone(TimeZone::UTC)
-                .strftime("%Y%m%d")
-                .to_string()
         };
-        let date = before.nightly.clone().filter(|_| !moved).unwrap_or_else(today);
+        let any_moved = sources().any(has_moved);
+        let date = previous
+            .nightly
+            .clone()
+            .filter(|_| !any_moved)
+            .unwrap_or_else(today);
         let mut pins = Pins::new();
         for source in sources() {
-            match versions(job, source, clones, resources) {
-                Ok(versions) => pins.extend(versions.into_iter().map(|(name, v)| (name, nightly(&v, &date)))),
-                Err(error) => tracing::warn!(source = source.name, "no versions to follow: {error:#}"),
+            match newest_versions(ctx, source, clones, resources) {
+                Ok(versions) => {
+                    pins.extend(
+                        versions
+                            .into_iter()
+                            .map(|(name, version)| (name, nightly_version(&version, &date))),
+                    );
+                }
+                Err(error) => tracing::warn!(
+                    source = source.name,
+                    "failed to find the versions of the newest tag: {error:#}"
+                ),
             }
         }
         Self {
             date: Some(date),
             pins: Arc::new(pins),
-            missing: None,
+            unavailable: None,
         }
     }
 
-    /// The head of a source's branch, as a release of this night.
-    pub fn release(&self, source: &Source, clones: &Clones) -> anyhow::Result<ResolvedRef> {
+    /// The head of a source's branch, as a ref of this build.
+    pub(super) fn head_of(&self, source: &Source, clones: &Clones) -> anyhow::Result<ResolvedRef> {
         let commit = head(source, clones)?;
-        if let Some(missing) = &self.missing {
-            bail!("{missing}");
+        if let Some(reason) = &self.unavailable {
+            bail!("{reason}");
         }
         let date = self.date.as_deref().unwrap_or_default();
         Ok(ResolvedRef {
@@ -93,27 +107,30 @@ impl Night {
             tree: commit.tree,
             time: commit.time,
             pins: Arc::clone(&self.pins),
-            nightly: Some(nightly(UNRELEASED, date)),
+            nightly: Some(nightly_version(UNRELEASED, date)),
         })
     }
 }
 
-/// What a package that no tag has is taken to follow.
-const UNRELEASED: &str = "0.0.1";
+fn today() -> String {
+    Zoned::now()
+        .with_time_zone(TimeZone::UTC)
+        .strftime("%Y%m%d")
+        .to_string()
+}
 
 fn head(source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
     let branch = source.nightly.as_deref().unwrap_or_default();
-    let wanted = branch_ref(branch);
     let clone = BareClone::open(&clones.get(&source.git)?.folder)?;
-    let Some(reference) = clone.extra_ref(&wanted)? else {
+    let Some(reference) = clone.extra_ref(&branch_ref(branch))? else {
         bail!("there is no branch `{branch}`");
     };
     Ok(clone.commit(&reference)?)
 }
 
 /// The versions of the source's packages at its newest tag.
-fn versions(
-    job: &CycleContext<'_>,
+fn newest_versions(
+    ctx: &CycleContext<'_>,
     source: &Source,
     clones: &Clones,
     resources: &Resources,
@@ -123,33 +140,27 @@ fn versions(
     let newest = newest_tag(tags.iter()).context("it has no tag that is a version")?;
     let tag = newest.tag().unwrap_or_default().to_owned();
     let commit = clone.commit(newest)?;
-    let release = ResolvedRef {
+    let git_ref = ResolvedRef {
         tag: tag.clone(),
         commit: commit.id,
         tree: commit.tree,
         time: commit.time,
         pins: Arc::default(),
-        // The tag is the version of what has none in its manifest.
+        // The tag is the version of packages without one in their manifest.
         nightly: Some(tag.clone()),
     };
-    let around = plan::PlanContext {
-        claimed: &|_, _| plan::VersionOwner::Nobody,
-        resource: &|name, path| resources.read(name, path),
-        base_url: &job.base_url.to_string(),
-        limits: &job.limits,
-    };
-    let plan = planner::plan(source, &[release], &clone, &around);
+    let plan = plan_unpublished(ctx, source, &clone, &[git_ref], resources);
     let derived = source.packages.iter().filter_map(|rule| rule.derive.as_ref());
     let mut versions: Pins = derived
         .map(|derive| (derive.package.clone(), tag.clone()))
         .collect();
-    let version = |build: plan::Build| (build.name.to_string(), build.version.to_string());
+    let version = |build: Build| (build.name.to_string(), build.version.to_string());
     versions.extend(plan.builds.into_iter().map(version));
     Ok(versions)
 }
 
-/// The version of a night that follows `version`: `103.0.7-p1` is followed by `103.0.7.1-a20261124+p1`.
-fn nightly(version: &str, date: &str) -> String {
+/// The nightly version that follows `version`: `103.0.7-p1` is followed by `103.0.7.1-a20261124+p1`.
+fn nightly_version(version: &str, date: &str) -> String {
     let (numbers, suffix) = match version.split_once('-') {
         Some((numbers, suffix)) => (numbers, format!("+{suffix}")),
         None => (version, String::new()),
@@ -165,22 +176,41 @@ fn nightly(version: &str, date: &str) -> String {
     format!("{numbers}-a{date}{suffix}")
 }
 
-/// The releases that stay in the metadata: of nightly versions those that the recipe keeps..
-pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Published>) -> Vec<Published> {
+/// Moves the builds of unmoved branches to the rows of what is published. The planner plans every nightly version, since
+/// its branch may have moved; `previous` tells which commits have been built by the same rules.
+pub(super) fn skip_unmoved_branches(source: &Source, previous: &SourceReport, plan: &mut Plan) {
+    let is_built = |build: &Build| {
+        let commit = previous.refs.get(&build.git_ref.tag);
+        build.git_ref.nightly.is_some()
+            && previous.is_complete()
+            && commit == Some(&build.git_ref.commit.to_string())
+    };
+    for build in plan.builds.extract_if(.., |build| is_built(build)) {
+        plan.rows.push(OutcomeRow {
+            source: source.name.clone(),
+            package: build.package(),
+            tag: build.git_ref.tag,
+            outcome: Outcome::AlreadyPublished,
+        });
+    }
+}
+
+/// The releases that stay in the metadata: all but the nightly versions that the recipe no longer keeps.
+pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Release>) -> Vec<Release> {
     let Some(Retention { versions, days }) = recipe.retention else {
         return releases;
     };
-    let mut newest = BTreeMap::<String, usize>::new();
-    let oldest = days.map(|days| super::now().as_second() - i64::from(days.get()) * 24 * 60 * 60);
-    let mut stays = |release: &Published| {
-        let seen = newest.entry(release.name.clone()).or_default();
-        *seen += 1;
-        versions.is_none_or(|most| *seen <= most.get())
+    let mut newer = BTreeMap::<String, usize>::new();
+    let oldest = days.map(|days| now().as_second() - i64::from(days.get()) * 24 * 60 * 60);
+    let mut is_kept = |release: &Release| {
+        let count = newer.entry(release.name.clone()).or_default();
+        *count += 1;
+        versions.is_none_or(|most| *count <= most.get())
             && oldest.is_none_or(|oldest| release.time.as_second() >= oldest)
     };
     // The ledger is in the order of publication: the newest come last.
     releases.reverse();
-    releases.retain(|release| release.kind != ReleaseKind::Dev || stays(release));
+    releases.retain(|release| release.kind != ReleaseKind::Dev || is_kept(release));
     releases.reverse();
     releases
 }
@@ -192,7 +222,7 @@ mod tests {
     use crate::util::digest::{Sha1, Sha256};
 
     #[test]
-    fn a_night_follows_its_release_as_in_the_reference() {
+    fn nightly_version_follows_release_as_in_the_reference() {
         for (version, expected) in [
             ("103.0.7", "103.0.7.1-a20261124"),
             ("103.0.7-p1", "103.0.7.1-a20261124+p1"),
@@ -200,19 +230,19 @@ mod tests {
             ("1.2.3.4", "1.2.3.5-a20261124"),
             ("v1.0.0-beta2", "v1.0.0.1-a20261124+beta2"),
         ] {
-            let night = nightly(version, "20261124");
+            let night = nightly_version(version, "20261124");
             assert_eq!(night, expected);
             let parse = |text: &str| text.parse::<Version>().unwrap();
             assert!(
                 parse(&night).precedence(&parse(version)).is_gt(),
-                "{night} comes after {version}"
+                "{night} sorts after {version}"
             );
         }
     }
 
-    fn published(version: &str, kind: ReleaseKind, age: i64) -> Published {
-        let time = jiff::Timestamp::from_second(super::super::now().as_second() - age * 86_400).unwrap();
-        Published {
+    fn published(version: &str, kind: ReleaseKind, age: i64) -> Release {
+        let time = jiff::Timestamp::from_second(now().as_second() - age * 86_400).unwrap();
+        Release {
             number: 0,
             kind,
             previous: Sha256([0; 32]),
@@ -233,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_nightly_versions_expire() {
+    fn retention_removes_only_nightly_versions() {
         let all = || {
             vec![
                 published("1", ReleaseKind::Package, 90),

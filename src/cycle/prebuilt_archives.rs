@@ -1,4 +1,4 @@
-//! Folders of finished archives: each new one is checked and published with its own bytes.
+//! Folders of prebuilt archives: each new one is checked and published with its own bytes.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,86 +6,70 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::batch::Batch;
+use super::context::{CycleContext, now};
+use super::report::SourceReport;
 use super::resources::Resources;
-use super::{CycleContext, SourceReport, now};
 use crate::git::Commit;
 use crate::ledger::{Release, ReleaseKind};
-use crate::package::plan::{Outcome, OutcomeRow};
+use crate::package::plan::Outcome;
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::Staged;
 use crate::util::digest::Sha256;
 
-/// Publishes the new archives of a folder; answers its report and how many are new.
+/// Publishes the new archives of a folder; returns its report and how many are new.
 pub(super) fn publish(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     folder: &ArchiveFolder,
     resources: &Resources,
-    known: Option<&SourceReport>,
+    previous: Option<&SourceReport>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let commit = resources.commit(&folder.resource)?;
-    let refs = BTreeMap::from([(
-        job.recipe.resources[&folder.resource].reference.clone(),
-        commit.id.to_string(),
-    )]);
+    let reference = &ctx.recipe.resources[&folder.resource].reference;
+    let refs = BTreeMap::from([(reference.clone(), commit.id.to_string())]);
     let rules = Sha256::digest(&serde_json::to_vec(folder)?);
-    if let Some(known) = known.filter(|k| k.is_complete() && k.rules == Some(rules) && k.refs == refs) {
-        return Ok((known.clone(), 0));
+    if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
+        return Ok((unchanged.clone(), 0));
     }
-    let (mut lines, mut batch) = (Vec::new(), Vec::new());
-    let mut seen = BTreeMap::new();
+    let mut batch = Batch::new(&folder.name, Vec::new());
+    let mut first_files = BTreeMap::new();
+    let tag = commit.id.to_string();
     let files = resources.list(&folder.resource, &folder.path)?;
     for file in files.into_iter().filter(|file| file.ends_with(".zip")) {
         let bytes = resources
             .read(&folder.resource, &format!("{}/{file}", folder.path))?
             .unwrap_or_default();
-        let (package, outcome) = match prebuilt_archive::check(&bytes, &job.limits) {
-            Err(error) => (
-                file,
-                Outcome::Failed {
-                    reason: format!("{error:#}"),
-                },
-            ),
-            Ok(artifact) => {
-                let package = format!("{} {}", artifact.name, artifact.version);
-                let outcome = match seen.insert(package.clone(), file.clone()) {
-                    Some(first) => Outcome::Excluded {
-                        reason: format!("{file} is the same version as {first}"),
-                    },
-                    None => claim(job, folder, &artifact).unwrap_or_else(|| {
-                        match stage(job, folder, &file, &artifact, &bytes, commit) {
-                            Ok(staged) => {
-                                batch.push(staged);
-                                Outcome::Published
-                            }
-                            Err(error) => Outcome::Failed {
-                                reason: format!("{error:#}"),
-                            },
-                        }
-                    }),
-                };
-                (package, outcome)
+        let archive = match prebuilt_archive::check(&bytes, &ctx.limits) {
+            Ok(archive) => archive,
+            Err(error) => {
+                batch.add_row(&tag, file, Outcome::failed(&error));
+                continue;
             }
         };
-        lines.push(OutcomeRow {
-            source: folder.name.clone(),
-            tag: commit.id.to_string(),
-            package,
-            outcome,
-        });
+        let package = format!("{} {}", archive.name, archive.version);
+        if let Some(first) = first_files.insert(package.clone(), file.clone()) {
+            let reason = format!("{file} is the same version as {first}");
+            batch.add_row(&tag, package, Outcome::Excluded { reason });
+        } else if let Some(outcome) = published_outcome(ctx, folder, &archive) {
+            batch.add_row(&tag, package, outcome);
+        } else {
+            let staged = stage(ctx, folder, &file, &archive, &bytes, commit);
+            batch.add(&tag, package, staged.map(Some));
+        }
     }
-    let new = batch.len();
-    if new > 0 {
-        job.store.publish(batch)?;
-    }
-    Ok((SourceReport::new(rules, refs, lines), new))
+    batch.publish(ctx, rules, refs)
 }
 
-/// What became of a version that is published already.
-fn claim(job: &CycleContext<'_>, folder: &ArchiveFolder, artifact: &PrebuiltArchive) -> Option<Outcome> {
-    let source = job.store.ledger(|ledger| {
+/// The outcome of a version that is already published.
+fn published_outcome(
+    ctx: &CycleContext<'_>,
+    folder: &ArchiveFolder,
+    archive: &PrebuiltArchive,
+) -> Option<Outcome> {
+    let source = ctx.store.ledger(|ledger| {
         ledger
-            .find(&artifact.name.to_string(), artifact.version.as_str())
+            .find(&archive.name.to_string(), archive.version.as_str())
             .map(|release| release.source.clone())
     })?;
     Some(if source == folder.name {
@@ -98,14 +82,14 @@ fn claim(job: &CycleContext<'_>, folder: &ArchiveFolder, artifact: &PrebuiltArch
 }
 
 fn stage(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     folder: &ArchiveFolder,
     file: &str,
-    artifact: &PrebuiltArchive,
+    archive: &PrebuiltArchive,
     bytes: &[u8],
     commit: &Commit,
 ) -> anyhow::Result<(Staged, Release)> {
-    let staged = job.store.stage(|mut sink| {
+    let staged = ctx.store.stage(|mut sink| {
         sink.write_all(bytes).context("failed to write the archive")?;
         Ok(sink)
     })?;
@@ -113,20 +97,20 @@ fn stage(
         number: 0,
         kind: ReleaseKind::Package,
         previous: Sha256([0; 32]),
-        name: artifact.name.to_string(),
-        version: artifact.version.to_string(),
+        name: archive.name.to_string(),
+        version: archive.version.to_string(),
         file: Some(format!("packages/additional/{file}")),
         bound: None,
         sha1: staged.digests.sha1,
         sha256: staged.digests.sha256,
         size: staged.digests.size,
         source: folder.name.clone(),
-        tag: job.recipe.resources[&folder.resource].reference.clone(),
+        tag: ctx.recipe.resources[&folder.resource].reference.clone(),
         commit: commit.id.to_string(),
         tree: commit.tree.to_string(),
         committed: Timestamp::from_second(commit.time).context("the commit has an impossible date")?,
         time: now(),
     };
-    job.store.check_free(&staged, &release)?;
+    ctx.store.check_free(&staged, &release)?;
     Ok((staged, release))
 }

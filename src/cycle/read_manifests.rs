@@ -1,4 +1,4 @@
-//! Reads the manifests of published archives: the archives and the ledger are all that the metadata is made from.
+//! Reads the manifests of published archives. Archives and ledger are all that the metadata is made from.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,40 +15,45 @@ use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
 use crate::store::RepositoryStore;
 
-/// Releases whose archives cannot be read, each with the reason.
-pub type Unread<'r> = Vec<(&'r Release, String)>;
+/// The versions of packages by name, newest first.
+pub(super) type Manifests = BTreeMap<String, Vec<PackageVersion>>;
 
-/// The versions of all packages by name, newest first, read by so many threads.
-pub fn read<'r>(
+/// A release whose archive cannot be read.
+pub(super) struct UnreadableArchive<'r> {
+    pub release: &'r Release,
+    pub reason: String,
+}
+
+/// Reads the archives of these releases on up to `threads` threads.
+pub(super) fn read<'r>(
     store: &RepositoryStore,
     releases: &[&'r Release],
     threads: usize,
-) -> (BTreeMap<String, Vec<PackageVersion>>, Unread<'r>) {
-    let read = |(): &(), release: &&Release| version(release, manifest(&store.archive(release))?);
-    let (mut packages, mut unread) = (BTreeMap::<String, Vec<_>>::new(), Vec::new());
-    for (&release, version) in releases
-        .iter()
-        .zip(parallel::map(releases, threads, || Ok(()), read))
-    {
+) -> (Manifests, Vec<UnreadableArchive<'r>>) {
+    let read =
+        |(): &(), release: &&Release| package_version(release, manifest_in_archive(&store.archive(release))?);
+    let results = parallel::map(releases, threads, || Ok(()), read);
+    let (mut packages, mut unreadable) = (Manifests::new(), Vec::new());
+    for (&release, version) in releases.iter().zip(results) {
         match version {
             Ok(version) => packages.entry(release.name.clone()).or_default().push(version),
-            Err(error) => unread.push((release, format!("{error:#}"))),
+            Err(error) => unreadable.push(UnreadableArchive {
+                release,
+                reason: format!("{error:#}"),
+            }),
         }
     }
-    packages.values_mut().for_each(|versions| sort(versions));
-    (packages, unread)
+    packages
+        .values_mut()
+        .for_each(|versions| sort_newest_first(versions));
+    (packages, unreadable)
 }
 
-/// Newest first.
-pub(super) fn sort(versions: &mut [PackageVersion]) {
+pub(super) fn sort_newest_first(versions: &mut [PackageVersion]) {
     versions.sort_by(|a, b| b.version.precedence(&a.version));
 }
 
-/// A release with its manifest.
-///
-/// # Errors
-/// Its version is none.
-pub(super) fn version(release: &Release, manifest: Manifest) -> anyhow::Result<PackageVersion> {
+pub(super) fn package_version(release: &Release, manifest: Manifest) -> anyhow::Result<PackageVersion> {
     Ok(PackageVersion {
         number: release.number,
         manifest,
@@ -64,25 +69,25 @@ pub(super) fn version(release: &Release, manifest: Manifest) -> anyhow::Result<P
     })
 }
 
-/// The manifest in an archive: found by walking the list of its entries, of which there are hundreds, without keeping it.
-pub(super) fn manifest(path: &Path) -> anyhow::Result<Manifest> {
+/// The manifest in an archive. Its central directory is walked without being kept in memory.
+pub(super) fn manifest_in_archive(path: &Path) -> anyhow::Result<Manifest> {
     let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
     let archive = rawzip::ZipArchive::from_file(File::open(path)?, &mut buffer)?;
     let mut entries = archive.entries(&mut buffer);
-    let found = loop {
+    let (wayfinder, compression) = loop {
         let entry = entries.next_entry()?.context("it has no composer.json")?;
         if entry.file_path().as_ref() == b"composer.json" {
             break (entry.wayfinder(), entry.compression_method());
         }
     };
-    let entry = archive.get_entry(found.0)?;
+    let entry = archive.get_entry(wayfinder)?;
     let mut text = Vec::new();
-    match found.1 {
+    match compression {
         CompressionMethod::STORE => entry.verifying_reader(entry.reader()).read_to_end(&mut text)?,
         CompressionMethod::DEFLATE => entry
             .verifying_reader(DeflateDecoder::new(entry.reader()))
             .read_to_end(&mut text)?,
-        other => bail!("its composer.json is compressed by method {other:?}"),
+        other => bail!("its composer.json has the unsupported compression method {other:?}"),
     };
     Ok(Manifest::parse(&text)?)
 }

@@ -1,189 +1,198 @@
-//! Building published versions again from git, to compare them with the ledger or to mend what is damaged.
+//! Builds published versions again from git, to compare them with the ledger or to repair damaged archives.
 //!
-//! Only from the very commit that they were published from: what a ref points to now may differ, and then nothing can be
-//! said of the published bytes.
+//! A version is built only from the commit that it was published from: another commit says nothing about its bytes.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
-use super::build_packages::plan_with;
-use super::redact_urls::outward;
-use super::{CycleContext, Fetched, Found, ProgressEvent, last_report};
+use super::context::{CycleContext, ProgressEvent};
+use super::inputs::{FetchedInputs, SourceRefs};
+use super::planning::plan_unpublished;
+use super::redact_urls::with_recipe_urls;
+use super::report::Report;
 use crate::ledger::Release;
 use crate::package::build;
-use crate::package::plan::{Build, Outcome, VersionOwner};
+use crate::package::plan::{Build, Outcome};
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
 use crate::util::digest::Sha256;
 
-/// How building a published version again ended.
+/// The result of building a published version again.
 #[derive(Debug)]
 pub enum RebuildOutcome {
-    /// It gave the published bytes.
+    /// The bytes are the published ones.
     Equal,
-    /// It gave the published bytes, and they are in place of the damaged file.
+    /// The bytes are the published ones, and the damaged archive was replaced.
     Repaired,
-    /// It gave other bytes.
+    /// The bytes differ.
     Different(Sha256),
-    /// It cannot be built from its commit.
+    /// The version cannot be built from its commit.
     Impossible(String),
 }
 
-/// Builds these releases again; with `mend`, each also replaces its archive if it has the ledger's digest.
-///
-/// # Errors
-/// The last report cannot be read.
+/// Builds these releases again; with `repair`, each also replaces its archive if it has the ledger's digest.
 pub fn rebuild(
-    job: &CycleContext<'_>,
+    ctx: &CycleContext<'_>,
     wanted: &[Release],
-    mend: bool,
+    repair: bool,
 ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
-    let fetched = Fetched::fetch(job, &last_report(job)?);
+    let latest = ctx.store.latest_snapshot()?;
+    let previous = latest.as_ref().map(Report::from_snapshot).unwrap_or_default();
+    let inputs = FetchedInputs::fetch(ctx, &previous);
     let mut results = Vec::new();
-    for source in &job.recipe.sources {
-        let of_this: Vec<_> = wanted.iter().filter(|r| r.source == source.name).collect();
-        if of_this.is_empty() {
-            continue;
-        }
-        (job.progress)(ProgressEvent::Building {
-            source: &source.name,
-            packages: of_this.len() as u64,
-        });
-        let found = fetched.releases(source);
-        let mut builds = Builds::default();
-        for release in of_this {
-            let result = found
-                .as_ref()
-                .map_err(|error| anyhow::anyhow!("{error:#}"))
-                .and_then(|found| {
-                    let build = builds.of(job, source, found, &fetched, release)?;
-                    build_again(job, source, found, build, release, mend)
-                });
-            results.push((release.clone(), or_impossible(job, result)));
-            (job.progress)(ProgressEvent::Built);
+    for source in &ctx.recipe.sources {
+        let releases: Vec<_> = wanted.iter().filter(|r| r.source == source.name).collect();
+        if !releases.is_empty() {
+            results.extend(rebuild_source(ctx, source, &inputs, &releases, repair));
         }
     }
-    let built = |release: &&Release| !job.recipe.sources.iter().any(|s| s.name == release.source);
-    for release in wanted.iter().filter(built) {
-        results.push((
-            release.clone(),
-            or_impossible(job, finished(job, &fetched, release, mend)),
-        ));
+    let is_prebuilt = |release: &&Release| !ctx.recipe.sources.iter().any(|s| s.name == release.source);
+    for release in wanted.iter().filter(is_prebuilt) {
+        let result = reread_prebuilt(ctx, &inputs, release, repair);
+        results.push((release.clone(), or_impossible(ctx, release, result)));
     }
     Ok(results)
 }
 
-/// The reason is shown to everybody; the log has it whole.
-fn or_impossible(job: &CycleContext<'_>, result: anyhow::Result<RebuildOutcome>) -> RebuildOutcome {
+fn rebuild_source(
+    ctx: &CycleContext<'_>,
+    source: &Source,
+    inputs: &FetchedInputs,
+    releases: &[&Release],
+    repair: bool,
+) -> Vec<(Release, RebuildOutcome)> {
+    (ctx.progress)(ProgressEvent::Building {
+        source: &source.name,
+        packages: releases.len() as u64,
+    });
+    let source_refs = inputs.source_refs(source);
+    let mut planned = PlannedBuilds::default();
+    let mut results = Vec::new();
+    for &release in releases {
+        let result = match &source_refs {
+            Ok(source_refs) => planned
+                .get(ctx, source, source_refs, inputs, release)
+                .and_then(|build| rebuild_release(ctx, source, source_refs, build, release, repair)),
+            Err(error) => Err(anyhow!("{error:#}")),
+        };
+        results.push((release.clone(), or_impossible(ctx, release, result)));
+        (ctx.progress)(ProgressEvent::Built);
+    }
+    results
+}
+
+/// The reason is shown to everybody; the log has the fetched URLs, too.
+fn or_impossible(
+    ctx: &CycleContext<'_>,
+    release: &Release,
+    result: anyhow::Result<RebuildOutcome>,
+) -> RebuildOutcome {
     result.unwrap_or_else(|error| {
-        tracing::warn!("nothing was built again: {error:#}");
-        RebuildOutcome::Impossible(outward(job, &format!("{error:#}")))
+        let (package, version) = (&release.name, &release.version);
+        tracing::warn!(
+            package,
+            version,
+            "failed to build a published version again: {error:#}"
+        );
+        RebuildOutcome::Impossible(with_recipe_urls(ctx, &format!("{error:#}")))
     })
 }
 
-/// The builds of each ref that was planned.
+/// The builds of each tag that was planned.
 #[derive(Default)]
-struct Builds(BTreeMap<String, Vec<Build>>);
+struct PlannedBuilds(BTreeMap<String, Vec<Build>>);
 
-impl Builds {
-    fn of(
+impl PlannedBuilds {
+    fn get(
         &mut self,
-        job: &CycleContext<'_>,
+        ctx: &CycleContext<'_>,
         source: &Source,
-        found: &Found,
-        fetched: &Fetched,
+        source_refs: &SourceRefs,
+        inputs: &FetchedInputs,
         release: &Release,
     ) -> anyhow::Result<&Build> {
-        let Some(reference) = found.releases.iter().find(|r| r.tag == release.tag) else {
-            let failed = found.lines.iter().find(|line| line.tag == release.tag);
-            match failed.map(|line| &line.outcome) {
+        let Some(git_ref) = source_refs.refs.iter().find(|r| r.tag == release.tag) else {
+            let failed = source_refs.rows.iter().find(|row| row.tag == release.tag);
+            match failed.map(|row| &row.outcome) {
                 Some(Outcome::Failed { reason }) => bail!("{reason}"),
-                _ => bail!("upstream has no `{}` any more", release.tag),
+                _ => bail!("upstream no longer has `{}`", release.tag),
             }
         };
-        if reference.commit.to_string() != release.commit {
+        if git_ref.commit.to_string() != release.commit {
             bail!(
-                "upstream's `{}` is at commit {}, and it was published from {}",
+                "upstream moved `{}` to commit {}; the version was published from {}",
                 release.tag,
-                reference.commit,
+                git_ref.commit,
                 release.commit
             );
         }
         let builds = self.0.entry(release.tag.clone()).or_insert_with(|| {
-            let releases = std::slice::from_ref(reference);
-            plan_with(
-                job,
-                source,
-                &found.clone,
-                releases,
-                &fetched.resources,
-                &|_, _| VersionOwner::Nobody,
-            )
-            .builds
+            let refs = std::slice::from_ref(git_ref);
+            plan_unpublished(ctx, source, &source_refs.clone, refs, &inputs.resources).builds
         });
-        let is_it = |b: &&Build| b.name.to_string() == release.name && b.version.as_str() == release.version;
         builds
             .iter()
-            .find(is_it)
-            .context("the recipe does not make it of this commit any more")
+            .find(|build| build.name.to_string() == release.name && build.version.as_str() == release.version)
+            .context("the recipe no longer makes this version from its commit")
     }
 }
 
-fn build_again(
-    job: &CycleContext<'_>,
+fn rebuild_release(
+    ctx: &CycleContext<'_>,
     source: &Source,
-    found: &Found,
+    source_refs: &SourceRefs,
     build: &Build,
     release: &Release,
-    mend: bool,
+    repair: bool,
 ) -> anyhow::Result<RebuildOutcome> {
-    if !release.is_for(&job.base_url.to_string()) {
-        bail!("it was made for another URL");
+    if !release.is_for(&ctx.base_url.to_string()) {
+        bail!("it was published for another base URL");
     }
-    if mend {
-        let staged = job
+    let clone = &source_refs.clone;
+    if repair {
+        let staged = ctx
             .store
-            .stage(|sink| build::archive(build, source, &found.clone, &job.limits, sink))?;
-        job.store.repair(&staged, release)?;
+            .stage(|sink| build::archive(build, source, clone, &ctx.limits, sink))?;
+        ctx.store.repair(&staged, release)?;
         return Ok(RebuildOutcome::Repaired);
     }
-    let sink = build::archive(build, source, &found.clone, &job.limits, HashingWriter::sink())?;
-    Ok(compared(sink.digests().sha256, release))
+    let sink = build::archive(build, source, clone, &ctx.limits, HashingWriter::sink())?;
+    Ok(compare(sink.digests().sha256, release))
 }
 
-fn compared(sha256: Sha256, release: &Release) -> RebuildOutcome {
+/// Takes a prebuilt archive from its resource again.
+fn reread_prebuilt(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    release: &Release,
+    repair: bool,
+) -> anyhow::Result<RebuildOutcome> {
+    let Some(folder) = ctx.recipe.archives.iter().find(|f| f.name == release.source) else {
+        bail!("the recipe has no source `{}`", release.source);
+    };
+    let path = release.path();
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let bytes = inputs
+        .resources
+        .read(&folder.resource, &format!("{}/{file}", folder.path))?
+        .with_context(|| format!("its folder no longer has `{file}`"))?;
+    if !repair {
+        return Ok(compare(Sha256::digest(&bytes), release));
+    }
+    let staged = ctx.store.stage(|mut sink| {
+        sink.write_all(&bytes).context("failed to write the archive")?;
+        Ok(sink)
+    })?;
+    ctx.store.repair(&staged, release)?;
+    Ok(RebuildOutcome::Repaired)
+}
+
+fn compare(sha256: Sha256, release: &Release) -> RebuildOutcome {
     if sha256 == release.sha256 {
         RebuildOutcome::Equal
     } else {
         RebuildOutcome::Different(sha256)
     }
-}
-
-/// A finished archive, as its folder has it now.
-fn finished(
-    job: &CycleContext<'_>,
-    fetched: &Fetched,
-    release: &Release,
-    mend: bool,
-) -> anyhow::Result<RebuildOutcome> {
-    let Some(folder) = job.recipe.archives.iter().find(|f| f.name == release.source) else {
-        bail!("the recipe has no source `{}`", release.source);
-    };
-    let path = release.path();
-    let file = path.rsplit('/').next().unwrap_or_default();
-    let bytes = fetched
-        .resources
-        .read(&folder.resource, &format!("{}/{file}", folder.path))?
-        .with_context(|| format!("its folder has no `{file}` any more"))?;
-    if !mend {
-        return Ok(compared(Sha256::digest(&bytes), release));
-    }
-    let staged = job.store.stage(|mut sink| {
-        sink.write_all(&bytes).context("failed to write the archive")?;
-        Ok(sink)
-    })?;
-    job.store.repair(&staged, release)?;
-    Ok(RebuildOutcome::Repaired)
 }

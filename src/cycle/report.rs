@@ -1,13 +1,12 @@
-//! What a cycle found for each source: the refs it looked at, the counts, and every failure and exclusion.
+//! The result of a cycle for each source: its refs, the counts, and every failure and exclusion.
 //!
-//! It holds no times, so that a cycle that finds the same again has the same report. It is kept with its snapshot, and the
-//! next cycle passes over a source whose refs and rules are those of a complete entry.
+//! It holds no times, so equal cycles have equal reports. It is kept with its snapshot, and the next cycle skips a source
+//! whose refs and rules are those of a complete entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::aliases;
 use crate::metadata::MissingDependency;
 use crate::package::plan::{Outcome, OutcomeRow};
 use crate::recipe::Recipe;
@@ -15,20 +14,23 @@ use crate::store::snapshot::Snapshot;
 use crate::store::{Divergence, RunHistory};
 use crate::util::digest::Sha256;
 
+/// The name of the aliases in reports and in the ledger.
+pub(super) const ALIASES: &str = "aliases";
+
 /// The report of one cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub sources: BTreeMap<String, SourceReport>,
-    /// The date of the nightly versions, `20261124`, in a recipe with branches.
+    /// The date of the nightly build, `20261124`, in a recipe with branches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nightly: Option<String>,
-    /// The digest of the recipe's notes for the pages, in a recipe with any.
+    /// The digest of what the pages say beside the packages: the recipe's notes, and whether the repository is private.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<Sha256>,
-    /// What published metapackages pin that the repository does not have.
+    /// Versions that published metapackages require and the repository lacks.
     #[serde(default)]
     pub gaps: Vec<MissingDependency>,
-    /// The archives of what is published but not in the metadata, because they could not be read.
+    /// The archives of published versions that are not in the metadata because they could not be read.
     #[serde(rename = "left_out", default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
 }
@@ -36,54 +38,59 @@ pub struct Report {
 /// The report of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// Why nothing could be done; the rest is then of the last cycle that could.
+    /// Why the source could not be processed; the other fields are then those of its last successful cycle.
     pub error: Option<String>,
     /// The fingerprint of the recipe's rules.
     pub rules: Option<Sha256>,
     /// The commit of each ref.
     pub refs: BTreeMap<String, String>,
-    /// (ref, package) pairs that are published.
+    /// The number of (ref, package) pairs that are published.
     pub published: usize,
-    /// Pairs that a rule excludes.
+    /// The pairs that a rule excludes.
     pub excluded: Vec<OutcomeRow>,
     pub failed: Vec<OutcomeRow>,
-    /// What the recipe says about this source that matches nothing.
+    /// The rules of the recipe for this source that match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
-    /// The commits at which refs that have moved were compared with what they had published.
+    /// The commits at which moved tags were compared with their published versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub examined: BTreeMap<String, String>,
-    /// What was ever found to differ: published bytes that upstream would change. It is not a failure.
+    /// All published versions that a moved tag would change. They are not failures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<Divergence>,
 }
 
 impl SourceReport {
-    /// Sorts a source's lines.
-    pub fn new(rules: Sha256, refs: BTreeMap<String, String>, lines: Vec<OutcomeRow>) -> Self {
+    pub(super) fn new(rules: Sha256, refs: BTreeMap<String, String>, rows: Vec<OutcomeRow>) -> Self {
         let mut report = Self {
             rules: Some(rules),
             refs,
             ..Self::default()
         };
-        for line in lines {
-            match line.outcome {
+        for row in rows {
+            match row.outcome {
                 Outcome::Published | Outcome::AlreadyPublished => report.published += 1,
-                Outcome::Excluded { .. } => report.excluded.push(line),
-                Outcome::Failed { .. } => report.failed.push(line),
+                Outcome::Excluded { .. } => report.excluded.push(row),
+                Outcome::Failed { .. } => report.failed.push(row),
             }
         }
         report
     }
 
-    /// Whether a source whose refs are `commits` has all of this as it was, and only new refs beside it: then only those are
-    /// planned.
-    pub fn is_part_of(&self, rules: Sha256, commits: &BTreeMap<String, String>) -> bool {
-        let is_there = |(name, commit): (&String, &String)| commits.get(name) == Some(commit);
+    /// Whether it is complete and of exactly these rules and refs.
+    pub(super) fn is_current(&self, rules: Sha256, refs: &BTreeMap<String, String>) -> bool {
+        self.is_complete() && self.rules == Some(rules) && self.refs == *refs
+    }
+
+    /// Whether it is complete, of these rules, and each of its refs is unchanged in `commits`, which may have new ones.
+    pub(super) fn is_part_of(&self, rules: Sha256, commits: &BTreeMap<String, String>) -> bool {
         self.is_complete()
             && self.rules == Some(rules)
             && self.unused.is_empty()
-            && self.refs.iter().all(is_there)
+            && self
+                .refs
+                .iter()
+                .all(|(tag, commit)| commits.get(tag) == Some(commit))
     }
 
     /// Nothing failed.
@@ -93,34 +100,32 @@ impl SourceReport {
 }
 
 impl Report {
-    /// Whether it is of a cycle over the sources of `recipe`, no more and no fewer.
-    pub fn is_of(&self, recipe: &Recipe) -> bool {
-        let aliases = recipe.aliases.as_ref().map(|_| aliases::NAME);
+    /// Whether it is of a cycle over exactly the sources of `recipe`.
+    pub fn covers(&self, recipe: &Recipe) -> bool {
+        let aliases = recipe.aliases.as_ref().map(|_| ALIASES);
         let names: BTreeSet<_> = recipe.source_names().chain(aliases).collect();
         self.sources.keys().map(String::as_str).eq(names)
     }
 
-    /// The report of the last cycle that ended by itself; an empty one where none did.
+    /// The report of the last cycle that ended by itself; an empty one if there is none.
     pub fn last(snapshot: Option<&Snapshot>, cycles: &RunHistory) -> Self {
-        let beside = cycles.report.clone();
-        beside
+        let unpublished = cycles.report.clone();
+        unpublished
             .and_then(|report| serde_json::from_value(report).ok())
             .or_else(|| snapshot.map(Self::from_snapshot))
             .unwrap_or_default()
     }
 
-    /// The report of a snapshot's cycle; an empty one if it cannot be read, which only costs a new plan.
+    /// The report of a snapshot's cycle. An unreadable report counts as empty, which only makes the next cycle plan again.
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
         let read = || anyhow::Ok(serde_json::from_slice(&snapshot.report()?)?);
         read().unwrap_or_else(|error| {
             let number = snapshot.manifest.number;
-            tracing::error!("the report of snapshot {number} is of no use: {error:#}");
+            tracing::error!("failed to read the report of snapshot {number}: {error:#}");
             Self::default()
         })
     }
 
-    /// # Errors
-    /// Of the serialisation.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)
     }

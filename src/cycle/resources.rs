@@ -1,4 +1,4 @@
-//! The resources of a recipe: git repositories with historical manifests, replacement files and finished archives.
+//! The resources of a recipe: git repositories with historical manifests, replacement files and prebuilt archives.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::fetch_clones::Clones;
 use crate::git::{BareClone, Commit, EntryKind, MissingRef};
 use crate::recipe::{Recipe, Resource};
 
-/// The resources as they stand now, each at its ref.
+/// The resources, each at its ref's current commit, or with the reason why it is unavailable.
 pub(super) struct Resources {
     by_name: BTreeMap<String, Result<(BareClone, Commit), String>>,
 }
 
 impl Resources {
-    /// Opens all resources of the recipe. One that could not be fetched fails what needs it, and nothing else.
-    pub fn open(recipe: &Recipe, clones: &Clones) -> Self {
+    /// Opens all resources of the recipe. A resource that could not be fetched fails what needs it, and nothing else.
+    pub(super) fn open(recipe: &Recipe, clones: &Clones) -> Self {
         let opened = recipe.resources.iter().map(|(name, resource)| {
             let resource = open(resource, clones).with_context(|| format!("resource `{name}`"));
             (name.clone(), resource.map_err(|error| format!("{error:#}")))
@@ -25,21 +25,23 @@ impl Resources {
         }
     }
 
-    /// The commit of a resource.
-    pub fn commit(&self, name: &str) -> anyhow::Result<&Commit> {
+    pub(super) fn commit(&self, name: &str) -> anyhow::Result<&Commit> {
         self.get(name).map(|(_, commit)| commit)
     }
 
-    /// The commits of all resources that could be had, by name.
-    pub fn commits(&self) -> Vec<String> {
-        let had = |(name, resource): (&String, &Result<(_, Commit), _>)| {
-            Some(format!("{name} {}", resource.as_ref().ok()?.1.id))
-        };
-        self.by_name.iter().filter_map(had).collect()
+    /// Name and commit of each available resource.
+    pub(super) fn commits(&self) -> Vec<String> {
+        self.by_name
+            .iter()
+            .filter_map(|(name, resource)| {
+                let (_, commit) = resource.as_ref().ok()?;
+                Some(format!("{name} {}", commit.id))
+            })
+            .collect()
     }
 
     /// The contents of a file, if it exists.
-    pub fn read(&self, name: &str, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    pub(super) fn read(&self, name: &str, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let (clone, commit) = self.get(name)?;
         match clone.find(commit.tree, path)? {
             Some(entry) if matches!(entry.kind, EntryKind::File | EntryKind::Executable) => {
@@ -50,7 +52,7 @@ impl Resources {
     }
 
     /// The names of the files in a folder, in byte order.
-    pub fn list(&self, name: &str, path: &str) -> anyhow::Result<Vec<String>> {
+    pub(super) fn list(&self, name: &str, path: &str) -> anyhow::Result<Vec<String>> {
         let (clone, commit) = self.get(name)?;
         let folder = clone
             .find(commit.tree, path)?
@@ -74,12 +76,12 @@ impl Resources {
 }
 
 fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
-    let up_to_date = clones.get(&resource.git)?;
-    let is_it = |missing: &&MissingRef| missing.requested == resource.reference;
-    if let Some(missing) = up_to_date.fetched.missing.iter().find(is_it) {
+    let clone = clones.get(&resource.git)?;
+    let is_wanted = |missing: &&MissingRef| missing.requested == resource.reference;
+    if let Some(missing) = clone.fetched.missing.iter().find(is_wanted) {
         return Err(missing.clone().into());
     }
-    let clone = BareClone::open(&up_to_date.folder)?;
+    let clone = BareClone::open(&clone.folder)?;
     let reference = clone
         .extra_ref(&resource.reference)?
         .context("its ref was not fetched")?;

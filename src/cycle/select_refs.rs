@@ -1,4 +1,4 @@
-//! The refs of a source, resolved to the releases that the recipe makes of them.
+//! Selects the refs of a source that the recipe releases, and resolves them to commits.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use crate::git::{BareClone, Fetched};
 use crate::package::plan::{Outcome, OutcomeRow, ResolvedRef};
 use crate::recipe::Source;
 
-/// The releases of a clone, in byte order of their tags, and a line for each ref that gives none.
-pub(super) fn releases(
+/// The refs to release, in byte order of their tags, and a row for each ref that could not be resolved.
+pub(super) fn select(
     source: &Source,
     clone: &BareClone,
     fetched: &Fetched,
 ) -> anyhow::Result<(Vec<ResolvedRef>, Vec<OutcomeRow>)> {
-    let (mut releases, mut lines) = (Vec::new(), Vec::new());
+    let (mut resolved, mut rows) = (Vec::new(), Vec::new());
     let mut failed = |tag: &str, reason: String| {
-        lines.push(OutcomeRow {
+        rows.push(OutcomeRow {
             source: source.name.clone(),
             tag: tag.to_owned(),
             package: String::new(),
@@ -36,7 +36,7 @@ pub(super) fn releases(
             failed(&extra.version, format!("extra ref: {missing}"));
         } else if refs.iter().any(|(tag, _)| *tag == extra.version) {
             let reason = format!(
-                "extra ref `{}` stands for tag `{}`, but the repository has that tag now\n\
+                "extra ref `{}` replaces tag `{}`, but the repository now has that tag\n\
                  hint: remove it from the recipe's extra_refs",
                 extra.reference, extra.version
             );
@@ -49,7 +49,7 @@ pub(super) fn releases(
     for (tag, reference) in refs {
         match clone.commit(&reference) {
             Ok(commit) => {
-                releases.push(ResolvedRef {
+                resolved.push(ResolvedRef {
                     commit: commit.id,
                     tree: commit.tree,
                     time: commit.time,
@@ -61,5 +61,5 @@ pub(super) fn releases(
             Err(error) => failed(&tag, error.to_string()),
         }
     }
-    Ok((releases, lines))
+    Ok((resolved, rows))
 }

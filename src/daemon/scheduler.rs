@@ -118,7 +118,7 @@ impl Scheduler<'_> {
             let report = Report::from_snapshot(&snapshot);
             !snapshot.is_whole
                 || snapshot.manifest.base_url != repository.base_url.to_string()
-                || !report.is_of(&repository.recipe)
+                || !report.covers(&repository.recipe)
         })
     }
 

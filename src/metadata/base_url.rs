@@ -9,17 +9,17 @@ use url::Url;
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Takes a URL of the configuration, which has checked its form.
+    /// `url` has been validated by the configuration.
     pub fn new(url: Url) -> Self {
         Self(url)
     }
 
-    /// Its path, beginning and ending in a slash.
+    /// The path, with a slash at both ends.
     pub fn path(&self) -> &str {
         self.0.path()
     }
 
-    /// The host, with the port if it is not the usual one: what Composer keeps credentials by (`Url::getOrigin`).
+    /// The host, with the port if it is not the default: the key of credentials in Composer (`Url::getOrigin`).
     pub fn origin(&self) -> String {
         match self.0.port() {
             Some(port) => format!("{}:{port}", self.host()),
@@ -27,7 +27,6 @@ impl BaseUrl {
         }
     }
 
-    /// The host of this mirror.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
@@ -37,9 +36,9 @@ impl BaseUrl {
         format!("{}{path}", self.0)
     }
 
-    /// A path below it, or a template of one, from the root of the host: what Composer resolves addresses in
-    /// packages.json against (`ComposerRepository::canonicalizeUrl`).
-    pub fn from_host(&self, path: &str) -> String {
+    /// A path below it, or a template of one, relative to the host: Composer resolves URLs in packages.json against the host
+    /// (`ComposerRepository::canonicalizeUrl`).
+    pub fn host_relative(&self, path: &str) -> String {
         format!("{}{path}", self.path())
     }
 }

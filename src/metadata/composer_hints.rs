@@ -1,15 +1,15 @@
-//! What packages.json tells Composer beside the packages: where else archives are, and messages for the people at the
-//! client (`ComposerRepository::loadRootServerFile`, `HttpDownloader::outputWarnings`). Pure.
+//! The keys of packages.json for `hints` in the configuration: other mirrors of the archives, and messages for users
+//! (`ComposerRepository::loadRootServerFile`, `HttpDownloader::outputWarnings`).
 
 use serde_json::{Map, Value, json};
 
 use crate::config::{Hints, Message};
 
-/// The keys of packages.json that hints may make.
+/// The keys that hints may set.
 pub(super) const KEYS: [&str; 3] = ["mirrors", "warnings", "infos"];
 
-/// The keys that these hints make, in the order of [`KEYS`].
-pub fn of(hints: &Hints) -> Map<String, Value> {
+/// The keys that these hints set, in the order of [`KEYS`].
+pub(super) fn to_keys(hints: &Hints) -> Map<String, Value> {
     let messages = |messages: &[Message]| {
         let message = |m: &Message| json!({ "message": m.message, "versions": m.versions });
         messages.iter().map(message).collect::<Vec<_>>()

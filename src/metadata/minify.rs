@@ -1,10 +1,10 @@
-//! Composer's minified list of versions (`composer/metadata-minifier`): each version names only the top-level keys that
-//! differ from the version before it, and `__unset` for those that are gone.
+//! Composer's minified list of versions (`composer/metadata-minifier`): each version has only the top-level keys that differ
+//! from the version before it, and `__unset` for removed keys.
 
 use serde_json::{Map, Value};
 
-/// Minifies versions in the order given; the first stands whole.
-pub fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
+/// Minifies versions in the given order; the first is complete.
+pub(super) fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
     let mut previous: Option<&Map<String, Value>> = None;
     let mut minified = Vec::with_capacity(versions.len());
     for version in versions {
@@ -17,19 +17,19 @@ pub fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
     minified
 }
 
-/// The versions of a minified list, each whole; what is no version is passed over.
+/// The complete versions of a minified list; items that are no objects are skipped.
 pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
-    let mut whole = Map::new();
+    let mut version = Map::new();
     let versions = minified.iter().filter_map(Value::as_object);
     versions
         .map(|changed| {
             for (key, value) in changed {
                 match value == "__unset" {
-                    true => whole.shift_remove(key),
-                    false => whole.insert(key.clone(), value.clone()),
+                    true => version.shift_remove(key),
+                    false => version.insert(key.clone(), value.clone()),
                 };
             }
-            whole.clone()
+            version.clone()
         })
         .collect()
 }
@@ -37,7 +37,7 @@ pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
 fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {
     let mut changed: Map<_, _> = after
         .iter()
-        .filter(|(key, value)| !before.get(*key).is_some_and(|before| is_same(before, value)))
+        .filter(|(key, value)| !before.get(*key).is_some_and(|before| is_identical(before, value)))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
@@ -46,15 +46,15 @@ fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<St
     changed
 }
 
-/// PHP's `===`, for which the order of a map's keys counts; serde_json's `==` does not look at it.
-fn is_same(before: &Value, after: &Value) -> bool {
+/// Equality as PHP's `===`: unlike in serde_json, the order of an object's keys counts.
+fn is_identical(before: &Value, after: &Value) -> bool {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             let mut pairs = before.iter().zip(after);
-            before.len() == after.len() && pairs.all(|((k, v), (l, w))| k == l && is_same(v, w))
+            before.len() == after.len() && pairs.all(|((k, v), (l, w))| k == l && is_identical(v, w))
         }
         (Value::Array(before), Value::Array(after)) => {
-            before.len() == after.len() && before.iter().zip(after).all(|(v, w)| is_same(v, w))
+            before.len() == after.len() && before.iter().zip(after).all(|(v, w)| is_identical(v, w))
         }
         _ => before == after,
     }
@@ -66,7 +66,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_version_names_what_differs_from_the_one_before() {
+    fn versions_have_only_the_keys_that_differ() {
         let versions = [
             json!({"name": "a/b", "version": "2", "require": {"x/y": "1", "php": "8"}, "type": "library"}),
             json!({"name": "a/b", "version": "1", "require": {"php": "8", "x/y": "1"}}),

@@ -1,4 +1,4 @@
-//! Whether what metapackages pin is there: a product that requires a version that the repository lacks does not install.
+//! Finds versions that metapackages require and the repository lacks: such a product cannot be installed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::package_summary::{Pin, Summaries};
 use crate::composer::Version;
 
-/// A version that a published metapackage requires and that the repository does not have.
+/// A version that a published metapackage requires and the repository lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingDependency {
     pub package: String,
     pub version: String,
-    /// The package that it requires.
+    /// The required package.
     pub needs: String,
     pub constraint: String,
 }
@@ -33,17 +33,17 @@ impl fmt::Display for MissingDependency {
     }
 }
 
-/// The gaps of a repository's metapackages, of the vendors that it publishes. Only links that name one version are
-/// looked at.
-pub fn gaps(packages: &Summaries) -> Vec<MissingDependency> {
+/// The missing dependencies of a repository's metapackages, of the vendors that it publishes. Only requirements of exactly one
+/// version count.
+pub fn missing_dependencies(packages: &Summaries) -> Vec<MissingDependency> {
     let vendor = |name: &str| name.split('/').next().map(str::to_owned);
     let vendors: BTreeSet<_> = packages.keys().filter_map(|name| vendor(name)).collect();
-    let mut gaps = Vec::new();
+    let mut missing = Vec::new();
     for (package, summary) in packages {
         for pin in &summary.pins {
-            let is_ours = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
-            if is_ours && !is_there(packages, pin) {
-                gaps.push(MissingDependency {
+            let is_published_vendor = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
+            if is_published_vendor && !has_version(packages, pin) {
+                missing.push(MissingDependency {
                     package: package.clone(),
                     version: pin.version.clone(),
                     needs: pin.needs.clone(),
@@ -52,10 +52,10 @@ pub fn gaps(packages: &Summaries) -> Vec<MissingDependency> {
             }
         }
     }
-    gaps
+    missing
 }
 
-fn is_there(packages: &Summaries, pin: &Pin) -> bool {
+fn has_version(packages: &Summaries, pin: &Pin) -> bool {
     let Some(needed) = packages.get(&pin.needs) else {
         return false;
     };

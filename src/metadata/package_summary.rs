@@ -1,5 +1,6 @@
-//! What is said of a package wherever all packages are named: on the main page, in the catalogue, in packages.json. It is
-//! made from the versions of the package, and small, so that the next publication need not read those that are there still.
+//! What the files shared by all packages need of each one: the main page, the search files and packages.json.
+//!
+//! A summary is small and cached, so the next publication need not read the archives of unchanged packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::PackageVersion;
+use super::version_entry::PackageVersion;
 use crate::composer::Version;
 
-/// The packages of a repository by name.
+/// The summaries of a repository's packages by name.
 pub type Summaries = BTreeMap<String, PackageSummary>;
 
-/// One package.
+/// The summary of one package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageSummary {
     /// The numbers of its releases in the ledger, ascending.
@@ -21,17 +22,17 @@ pub struct PackageSummary {
     /// Its versions, newest first.
     pub versions: Vec<String>,
     pub newest: Newest,
-    /// What any version requires, in lower case.
+    /// The names that any version requires, in lower case.
     pub requires: BTreeSet<String>,
-    /// The packages that its page names.
+    /// The packages that its page links to.
     pub links: BTreeSet<String>,
-    /// What any version provides.
+    /// The names that any version provides.
     pub provides: BTreeSet<String>,
-    /// What its versions that are metapackages require in one version only.
+    /// The requirements of its metapackage versions that name exactly one version.
     pub pins: Vec<Pin>,
 }
 
-/// The newest stable version of a package, or the newest of all where none is stable.
+/// The newest stable version of a package, or the newest version if none is stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Newest {
     pub version: String,
@@ -43,16 +44,16 @@ pub struct Newest {
     pub committed: Timestamp,
 }
 
-/// A requirement that names one version.
+/// A requirement of exactly one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// Of the metapackage.
+    /// The version of the metapackage.
     pub version: String,
     pub needs: String,
     pub constraint: String,
 }
 
-/// The links that pages show, by their kind.
+/// The kinds of links that pages show, with their headings.
 pub(super) const SHOWN: [(&str, &str); 3] = [
     ("require", "Requires"),
     ("replace", "Replaces"),
@@ -60,7 +61,7 @@ pub(super) const SHOWN: [(&str, &str); 3] = [
 ];
 
 impl PackageSummary {
-    /// Of versions, newest first; `None` without any.
+    /// The summary of versions, newest first; `None` without any.
     pub fn new(versions: &[PackageVersion]) -> Option<Self> {
         let newest = versions.iter().find(|version| version.is_stable());
         let newest = newest.or(versions.first())?;
@@ -76,7 +77,7 @@ impl PackageSummary {
                 .iter()
                 .map(|version| version.version.to_string())
                 .collect(),
-            newest: Newest::of(newest),
+            newest: Newest::new(newest),
             requires: all("require").map(|(name, _)| name.to_lowercase()).collect(),
             links: SHOWN
                 .into_iter()
@@ -90,10 +91,10 @@ impl PackageSummary {
 }
 
 impl Newest {
-    fn of(version: &PackageVersion) -> Self {
-        let said = |key: &str| {
-            let value = version.manifest.0.get(key);
-            value
+    fn new(version: &PackageVersion) -> Self {
+        let value = |key: &str| {
+            let value = version.manifest.0.get(key)?;
+            Some(value)
                 .filter(|value| !matches!(value, Value::Null | Value::Bool(false)))
                 .cloned()
         };
@@ -101,8 +102,8 @@ impl Newest {
             version: version.version.to_string(),
             kind: version.kind().to_owned(),
             description: version.text("description").map(str::to_owned),
-            keywords: said("keywords"),
-            abandoned: said("abandoned"),
+            keywords: value("keywords"),
+            abandoned: value("abandoned"),
             committed: version.committed,
         }
     }

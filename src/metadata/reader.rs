@@ -1,23 +1,24 @@
-//! What metadata names: read back from an include file, this mirror's or another one's. Pure.
+//! Reads published metadata: the versions that a repository lists, and the URLs of their archives.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-/// The names of the includes in a packages.json, and what it holds itself.
+/// A packages.json, of this mirror or another one.
 #[derive(Debug, Deserialize)]
 pub struct ListedRepository {
+    /// The paths of the includes.
     #[serde(default)]
     pub includes: BTreeMap<String, serde::de::IgnoredAny>,
-    /// Versions by package name, where they are not in includes; an empty list where there are none.
+    /// Versions by package name if they are inline, else an empty list.
     #[serde(default)]
     packages: serde_json::Value,
     #[serde(default, rename = "available-packages")]
     pub available_packages: Vec<String>,
 }
 
-/// The names of the includes in a packages.json alone: its versions may be megabytes.
+/// The paths of the includes in a packages.json. Its versions, which may be megabytes, are not kept.
 #[derive(Debug, Deserialize)]
 pub struct Includes {
     #[serde(default)]
@@ -26,43 +27,39 @@ pub struct Includes {
 
 /// Versions by package name.
 #[derive(Debug, Deserialize)]
-pub struct Include {
-    pub packages: BTreeMap<String, BTreeMap<String, Version>>,
+struct Include {
+    packages: BTreeMap<String, BTreeMap<String, ListedVersion>>,
 }
 
-/// A version as far as it says where its archive is.
 #[derive(Debug, Deserialize)]
-pub struct Version {
-    pub dist: Option<Dist>,
+struct ListedVersion {
+    dist: Option<Dist>,
 }
 
-/// An archive in metadata.
 #[derive(Debug, Deserialize)]
-pub struct Dist {
-    pub url: String,
+struct Dist {
+    url: String,
     #[serde(default)]
-    pub shasum: String,
+    shasum: String,
 }
 
-/// URL and SHA-1 of the archive, by name and version.
+/// URL and SHA-1 of each archive, by name and version.
 pub type ArchiveUrls = BTreeMap<(String, String), (String, String)>;
 
 impl ListedRepository {
-    /// The archives of all versions that a repository lists, in its packages.json and in the includes, which `get` answers.
+    /// The archives of all listed versions, in packages.json and in the includes that `get` reads.
     ///
-    /// # Errors
-    /// Of `get`; an include that is none; a repository that lists no version, since one that is asked for each package
-    /// by itself cannot be listed.
+    /// Fails for a repository that lists no version: one that is queried package by package cannot be listed.
     pub fn archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
         let mut archives = ArchiveUrls::new();
         if self.packages.is_object() {
             let packages = serde_json::from_value(self.packages.clone()).context("packages.json")?;
-            enter(Include { packages }, &mut archives);
+            add_archives(Include { packages }, &mut archives);
         }
         for path in self.includes.keys() {
             let include = serde_json::from_slice(&get(path)?)
-                .with_context(|| format!("`{path}` is no list of packages"))?;
-            enter(include, &mut archives);
+                .with_context(|| format!("`{path}` is not a list of packages"))?;
+            add_archives(include, &mut archives);
         }
         ensure!(
             !archives.is_empty(),
@@ -72,11 +69,11 @@ impl ListedRepository {
     }
 }
 
-fn enter(include: Include, into: &mut ArchiveUrls) {
+fn add_archives(include: Include, archives: &mut ArchiveUrls) {
     for (name, versions) in include.packages {
         for (version, entry) in versions {
             if let Some(dist) = entry.dist {
-                into.insert((name.clone(), version), (dist.url, dist.shasum));
+                archives.insert((name.clone(), version), (dist.url, dist.shasum));
             }
         }
     }

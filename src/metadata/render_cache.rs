@@ -1,72 +1,76 @@
-//! How metadata was made: what the next publication takes over instead of making it again. It is kept with the snapshot,
-//! is no part of what is published, and may be lost: then everything is made again.
+//! What the next publication can reuse of this one. It is kept with the snapshot, is not published, and may be lost:
+//! then everything is rendered again.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::PackageSummary;
+use super::package_summary::PackageSummary;
 use crate::util::digest::Sha256;
 
-/// Where the versions of packages are in a file, in bytes.
+/// Published files by path; `None` for a file that is the same as in the previous publication.
+pub type Files = BTreeMap<String, Option<Vec<u8>>>;
+
+/// Positions of the packages' versions in a file, in bytes.
 pub(super) type Ranges = BTreeMap<String, Range<usize>>;
 
-/// How the metadata and the pages of a snapshot were made.
+/// How the metadata and the pages of a snapshot were rendered.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RenderCache {
-    /// The digest of everything but the packages that had a part in it, the program among that.
-    pub by: Sha256,
+    /// The digest of what decides the files beside the packages, including the program.
+    #[serde(rename = "by")]
+    pub renderer: Sha256,
     pub packages: BTreeMap<String, CachedPackage>,
-    pub places: ByteRanges,
+    #[serde(rename = "places")]
+    pub ranges: ByteRanges,
 }
 
-/// What is known of a package.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CachedPackage {
     pub summary: PackageSummary,
-    /// The digest of what its page says of other packages.
-    pub around: Sha256,
+    /// The digest of what its page shows of other packages.
+    #[serde(rename = "around")]
+    pub page_context: Sha256,
 }
 
-/// Where the versions of each package are in the files that all share.
+/// Positions of each package's versions in the shared files.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ByteRanges {
     /// The path of the include.
     pub include: String,
     pub(super) in_include: Ranges,
-    /// In packages.json, where that has them.
+    /// Positions in packages.json; empty if the metadata is lazy.
     pub(super) in_root: Ranges,
 }
 
-/// The publication before.
+/// The previous publication, as far as it can be reused.
 pub struct PreviousRender {
-    made: RenderCache,
+    cache: RenderCache,
     include: Vec<u8>,
     root: Vec<u8>,
 }
 
 impl PreviousRender {
-    /// From its parts; `read` answers a public file.
-    pub fn new<E>(made: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+    /// `read` reads a published file.
+    pub fn new<E>(cache: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         Ok(Self {
-            include: read(&made.places.include)?,
+            include: read(&cache.ranges.include)?,
             root: read("packages.json")?,
-            made,
+            cache,
         })
     }
 
-    /// What is known of a package.
-    pub fn known(&self, name: &str) -> Option<&CachedPackage> {
-        self.made.packages.get(name)
+    pub fn package(&self, name: &str) -> Option<&CachedPackage> {
+        self.cache.packages.get(name)
     }
 
-    /// The versions of a package in the include and in packages.json.
-    pub(super) fn of(&self, name: &str) -> Option<(&[u8], &[u8])> {
-        let places = &self.made.places;
-        let in_include = self.include.get(places.in_include.get(name)?.clone())?;
-        let in_root = match places.in_root.get(name) {
-            Some(place) => self.root.get(place.clone())?,
+    /// The text of a package's versions in the include and in packages.json.
+    pub(super) fn versions(&self, name: &str) -> Option<(&[u8], &[u8])> {
+        let ranges = &self.cache.ranges;
+        let in_include = self.include.get(ranges.in_include.get(name)?.clone())?;
+        let in_root = match ranges.in_root.get(name) {
+            Some(range) => self.root.get(range.clone())?,
             None => &[],
         };
         Some((in_include, in_root))

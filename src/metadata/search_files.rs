@@ -1,18 +1,18 @@
-//! What Composer asks about packages beside their versions: their names, a catalogue to search in, and who provides a
-//! virtual package (`ComposerRepository::{loadPackageList, search, getProviders}`). Pure.
+//! The list of package names, the search index and the providers of virtual packages
+//! (`ComposerRepository::{loadPackageList, search, getProviders}`).
 //!
-//! Each is a file with the whole answer, which any web server can give; this mirror's own answers a query with the part
-//! that it asks for.
+//! Each is a file with the complete result, which any web server can serve; this mirror's server filters it by the query.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::base_url::BaseUrl;
 use super::package_summary::{Newest, Summaries};
-use super::{BaseUrl, pages};
+use super::pages;
 use crate::composer::PackageName;
 
-/// The path of the catalogue below the base URL.
+/// The path of the search index below the base URL.
 pub const SEARCH: &str = "search.json";
 
 /// The path of the list of names below the base URL.
@@ -27,7 +27,7 @@ pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result
     let names: Vec<_> = described.keys().collect();
     let results = described.iter().map(|(name, description)| {
         let mut result = description.clone();
-        result.insert("url".into(), base.join(&pages::path_of(name)).into());
+        result.insert("url".into(), base.join(&pages::package_path(name)).into());
         Value::Object(result)
     });
     let search = json!({ "results": results.collect::<Vec<_>>(), "total": names.len() });
@@ -48,20 +48,20 @@ pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result
     Ok(files)
 }
 
-/// What packages.json says of these files.
-pub(super) fn addresses(base: &BaseUrl) -> [(&'static str, String); 2] {
+/// The keys of packages.json for these files.
+pub(super) fn urls(base: &BaseUrl) -> [(&'static str, String); 2] {
     [
         (
             "search",
-            base.from_host(&format!("{SEARCH}?q=%query%&type=%type%")),
+            base.host_relative(&format!("{SEARCH}?q=%query%&type=%type%")),
         ),
-        ("list", base.from_host(LIST)),
+        ("list", base.host_relative(LIST)),
     ]
 }
 
 /// The template of `providers-api`.
 pub(super) fn providers_api(base: &BaseUrl) -> String {
-    base.from_host("providers/%package%.json")
+    base.host_relative("providers/%package%.json")
 }
 
 /// Whether any version provides another package.
@@ -69,18 +69,18 @@ pub(super) fn has_providers(packages: &Summaries) -> bool {
     !providers(packages).is_empty()
 }
 
-/// Who provides a package in any version, by the name of that.
+/// The packages that provide another package in any version, by that package's name.
 fn providers(packages: &Summaries) -> BTreeMap<PackageName, Vec<&str>> {
     let mut providers = BTreeMap::<_, Vec<_>>::new();
     for (name, summary) in packages {
         for target in &summary.provides {
-            // What the platform has, such as `ext-intl`, is nothing that a package can be required for.
+            // Platform packages such as `ext-intl` are not looked up.
             let Ok(target) = target.to_lowercase().parse::<PackageName>() else {
                 continue;
             };
-            let of = providers.entry(target).or_default();
-            if of.last() != Some(&name.as_str()) {
-                of.push(name.as_str());
+            let names = providers.entry(target).or_default();
+            if names.last() != Some(&name.as_str()) {
+                names.push(name.as_str());
             }
         }
     }

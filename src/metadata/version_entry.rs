@@ -1,14 +1,14 @@
-//! The data of one package version, as satis publishes it: what Composer's `ArrayLoader` reads from the archive's
-//! manifest and `ArrayDumper` writes again, in its order, with the commit's `time` and without `source`.
+//! The data of one package version, as satis publishes it: the archive's manifest as Composer's `ArrayLoader` reads and
+//! `ArrayDumper` writes it, in the same order, with the commit's `time` and without `source`.
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
-use super::BaseUrl;
+use super::base_url::BaseUrl;
 use crate::composer::{Manifest, Stability, Version};
 use crate::util::digest::Sha1;
 
-/// A published version and what is in its archive.
+/// A published version with its manifest.
 #[derive(Debug, Clone)]
 pub struct PackageVersion {
     /// The number of its line in the ledger.
@@ -19,10 +19,10 @@ pub struct PackageVersion {
     pub path: String,
     pub sha1: Sha1,
     pub committed: Timestamp,
-    /// Bytes of the archive.
+    /// The size of the archive in bytes.
     pub size: u64,
     pub commit: String,
-    /// The head of a branch: the same version may become other bytes within a day.
+    /// Whether it is the head of a branch, whose content may change within a day.
     pub is_nightly: bool,
     pub source: String,
     /// When this mirror published it.
@@ -33,13 +33,13 @@ pub struct PackageVersion {
 const LINKS: [&str; 5] = ["require", "conflict", "provide", "replace", "require-dev"];
 
 impl PackageVersion {
-    /// A text of the manifest; Magento's modules say `N/A` where they have nothing to say.
+    /// A text of the manifest. Magento's modules use `N/A` for no text.
     pub fn text(&self, key: &str) -> Option<&str> {
         let text = self.manifest.0.get(key)?.as_str()?.trim();
         (!text.is_empty() && text != "N/A" && text != "n/a").then_some(text)
     }
 
-    /// Its links of one kind: target and constraint, as they were written.
+    /// The target and constraint of each link of one kind, unchanged.
     pub fn links(&self, kind: &str) -> impl Iterator<Item = (&str, &str)> {
         let links = self.manifest.0.get(kind).and_then(Value::as_object);
         links
@@ -48,7 +48,7 @@ impl PackageVersion {
             .filter_map(|(name, constraint)| Some((name.as_str(), constraint.as_str()?)))
     }
 
-    /// Its type as Composer takes it.
+    /// The type, with Composer's default.
     pub fn kind(&self) -> &str {
         self.text("type").unwrap_or("library")
     }
@@ -67,7 +67,7 @@ impl PackageVersion {
         copy(manifest, &mut data, &["target-dir"]);
         let mut dist = json!({ "type": "zip", "url": base.join(&self.path) });
         if self.is_nightly {
-            // By it Composer tells what it has to install again under the same version (`DependencyResolver/Transaction.php`).
+            // Composer reinstalls the same version if its reference has changed (`DependencyResolver/Transaction.php`).
             dist["reference"] = self.commit.clone().into();
         }
         dist["shasum"] = json!(self.sha1);
@@ -139,7 +139,7 @@ impl PackageVersion {
     }
 }
 
-/// Links by target in lower case, sorted; a constraint is kept as it was written.
+/// Links by target in lower case, sorted, with unchanged constraints.
 fn links(value: Option<&Value>) -> Option<Value> {
     let mut links: Vec<_> = value?
         .as_object()?
@@ -158,7 +158,7 @@ fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, keys: &[&str]) {
     }
 }
 
-/// What `ArrayDumper` leaves out.
+/// Whether `ArrayDumper` omits the value.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,

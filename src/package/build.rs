@@ -1,4 +1,4 @@
-//! Builds one package version: walks its tree, rewrites its manifest, writes its archive into a sink.
+//! Builds one package version: walks its tree, rewrites its manifest, and writes its archive into a sink.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,34 +10,26 @@ use super::limits::Limits;
 use super::manifest::rewrite;
 use super::path_checks;
 use super::plan::{Build, ManifestSource, join};
-use super::zip_writer::{Entry, EntryType, Writer, order_entries};
+use super::zip_writer::{EntryType, Writer, ZipEntry, order_entries};
 use crate::composer::{Manifest, to_js_string};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::Source;
 
-/// Left out of every package: the manifest is added rewritten (the prefix is the reference's: at the root of a
-/// repository it also hits `composer.json.dist`).
+/// Path prefixes that no package includes. The manifest is added rewritten; as in the reference generator, the prefix also
+/// matches `composer.json.dist` at the root of a repository.
 const ALWAYS_EXCLUDED: [&str; 2] = ["composer.json", ".git/"];
 
-/// Where an entry's contents come from.
+/// Where the contents of an entry come from.
 #[derive(Clone, Default)]
 enum Contents {
     #[default]
     Nothing,
     Blob(ObjectId),
-    Given(Arc<[u8]>),
+    Bytes(Arc<[u8]>),
 }
 
-/// The manifest as it will stand in the archive, checked for what would break Composer's clients.
-///
-/// # Errors
-/// What Composer would refuse, or what git could not read.
-pub fn manifest(
-    build: &Build,
-    source: &Source,
-    clone: &BareClone,
-    limits: &Limits,
-) -> anyhow::Result<Manifest> {
+/// The manifest in the archive, validated: a broken one would break Composer's clients.
+fn manifest(build: &Build, source: &Source, clone: &BareClone, limits: &Limits) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
         ManifestSource::Blob(blob) => Manifest::parse(&limits.manifest(clone, *blob)?)?,
         ManifestSource::Resource(text) => Manifest::parse(text)?,
@@ -49,7 +41,7 @@ pub fn manifest(
             &mut map,
             &build.name.to_string(),
             build.version.as_str(),
-            &build.release.pins,
+            &build.git_ref.pins,
             &source.corrections,
         );
     }
@@ -60,10 +52,7 @@ pub fn manifest(
     Ok(manifest)
 }
 
-/// Writes the archive of `build` and hands the sink back.
-///
-/// # Errors
-/// Of the manifest, of the limits, of git, and of the sink.
+/// Writes the archive of `build` and returns the sink.
 pub fn archive<W: Write>(
     build: &Build,
     source: &Source,
@@ -71,50 +60,8 @@ pub fn archive<W: Write>(
     limits: &Limits,
     sink: W,
 ) -> anyhow::Result<W> {
-    let manifest = to_js_string(&Value::Object(manifest(build, source, clone, limits)?.0));
-    let given = |bytes: &[u8]| Contents::Given(bytes.into());
-    let mut items = vec![Entry {
-        name: "composer.json".to_owned(),
-        kind: EntryType::File,
-        content: given(manifest.as_bytes()),
-    }];
-    let entries = match &build.folder {
-        Some(folder) => {
-            let tree = Tree {
-                clone,
-                limits,
-                exclude: &build.exclude,
-                root: &folder.path,
-            };
-            tree.collect(folder.tree, &folder.path, &mut 0, &mut items)?;
-            path_checks::check(items.iter().map(|item| item.name.as_str()))?;
-            for (path, contents) in &build.files {
-                let Some(item) = items.iter_mut().find(|item| item.name == *path) else {
-                    bail!("the recipe replaces `{path}`, which this version does not have");
-                };
-                item.content = Contents::Given(contents.clone());
-            }
-            let empty = |path: &String| Entry {
-                name: path.clone(),
-                kind: EntryType::EmptyFolder,
-                content: Contents::Nothing,
-            };
-            items.extend(build.empty_dirs.iter().map(empty));
-            order_entries(items)
-        }
-        // The reference does not sort these: the manifest comes first.
-        None => {
-            let file = |(path, contents): (&String, &Arc<[u8]>)| Entry {
-                name: path.clone(),
-                kind: EntryType::File,
-                content: Contents::Given(contents.clone()),
-            };
-            items.extend(build.files.iter().map(file));
-            items
-        }
-    };
     let (mut writer, mut left) = (Writer::new(sink), limits.package);
-    for Entry { name, kind, content } in entries {
+    for ZipEntry { name, kind, content } in entries(build, source, clone, limits)? {
         let mut add = |bytes: &[u8]| {
             left = limits.spend(left, bytes.len() as u64)?;
             anyhow::Ok(writer.add(&name, kind, bytes)?)
@@ -122,13 +69,57 @@ pub fn archive<W: Write>(
         match content {
             Contents::Nothing => add(b"")?,
             Contents::Blob(blob) => add(&clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
-            Contents::Given(bytes) => add(&bytes)?,
+            Contents::Bytes(bytes) => add(&bytes)?,
         }
     }
     Ok(writer.finish()?)
 }
 
-/// A folder of a source of which a package is made.
+/// The entries of the archive, in their order.
+fn entries(
+    build: &Build,
+    source: &Source,
+    clone: &BareClone,
+    limits: &Limits,
+) -> anyhow::Result<Vec<ZipEntry<Contents>>> {
+    let manifest = to_js_string(&Value::Object(manifest(build, source, clone, limits)?.0));
+    let mut entries = vec![ZipEntry {
+        name: "composer.json".to_owned(),
+        kind: EntryType::File,
+        content: Contents::Bytes(manifest.as_bytes().into()),
+    }];
+    let Some(folder) = &build.folder else {
+        // The reference generator does not sort these; the manifest comes first.
+        entries.extend(build.files.iter().map(|(path, contents)| ZipEntry {
+            name: path.clone(),
+            kind: EntryType::File,
+            content: Contents::Bytes(contents.clone()),
+        }));
+        return Ok(entries);
+    };
+    let tree = Tree {
+        clone,
+        limits,
+        exclude: &build.exclude,
+        root: &folder.path,
+    };
+    tree.collect(folder.tree, &folder.path, &mut 0, &mut entries)?;
+    path_checks::check(entries.iter().map(|entry| entry.name.as_str()))?;
+    for (path, contents) in &build.files {
+        let Some(entry) = entries.iter_mut().find(|entry| entry.name == *path) else {
+            bail!("the recipe replaces `{path}`, which this version does not have");
+        };
+        entry.content = Contents::Bytes(contents.clone());
+    }
+    entries.extend(build.empty_dirs.iter().map(|path| ZipEntry {
+        name: path.clone(),
+        kind: EntryType::EmptyFolder,
+        content: Contents::Nothing,
+    }));
+    Ok(order_entries(entries))
+}
+
+/// The folder of a source that a package is made from.
 struct Tree<'a> {
     clone: &'a BareClone,
     limits: &'a Limits,
@@ -138,13 +129,13 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Lists the regular files below `tree`, which lies at `path`; symbolic links and submodules are no files of a package.
+    /// Lists the regular files below `tree`, which is at `path`. Symbolic links and submodules are not packaged.
     fn collect(
         &self,
         tree: ObjectId,
         path: &str,
         seen: &mut u64,
-        items: &mut Vec<Entry<Contents>>,
+        files: &mut Vec<ZipEntry<Contents>>,
     ) -> anyhow::Result<()> {
         let entries = self
             .clone
@@ -157,10 +148,10 @@ impl Tree<'_> {
             let excluded = |prefix: &str| path.starts_with(prefix);
             let kind = match entry.kind {
                 EntryKind::Tree => {
-                    // A folder whose own path begins with a prefix has no file that does not.
+                    // Everything in a folder that matches a prefix matches it, too.
                     if !self.exclude.iter().any(|prefix| excluded(prefix)) {
                         self.limits.allow_depth(&path)?;
-                        self.collect(entry.id, &path, seen, items)?;
+                        self.collect(entry.id, &path, seen, files)?;
                     }
                     continue;
                 }
@@ -176,7 +167,7 @@ impl Tree<'_> {
             let skip =
                 self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
             if !skip && name != "composer.json" {
-                items.push(Entry {
+                files.push(ZipEntry {
                     name: name.to_owned(),
                     kind,
                     content: Contents::Blob(entry.id),

@@ -1,5 +1,5 @@
-//! ICU's root collation, the order of JavaScript's `localeCompare`, without the tailorings of languages: nobody asks for
-//! them, and they are most of the crate's data.
+//! ICU's root collation, the order of JavaScript's `localeCompare`. The tailorings of languages are left out: they are not
+//! needed and are most of the crate's data.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
@@ -13,22 +13,24 @@ use icu_collator::provider::{
 use icu_normalizer::provider::{Baked as Normalization, NormalizerNfdDataV1, NormalizerNfdTablesV1};
 use icu_provider::{DataError, DataErrorKind, DataMarker as _, DataProvider, DataRequest, DataResponse};
 
-/// Compares two strings as the root collation does.
-pub fn compare(a: &str, b: &str) -> Ordering {
+/// Compares two strings by the root collation.
+pub(super) fn compare(a: &str, b: &str) -> Ordering {
     ROOT.as_borrowed().compare(a, b)
 }
 
 static ROOT: LazyLock<Collator> = LazyLock::new(|| {
-    // The root's data is compiled in; the tests compare.
-    #[allow(clippy::expect_used)]
+    #[expect(
+        clippy::expect_used,
+        reason = "the data is compiled in, and a test compares with it"
+    )]
     Collator::try_new_unstable(&RootData, Default::default(), CollatorOptions::default())
         .expect("the root collation is built in")
 });
 
 struct RootData;
 
-/// Hands a kind of data on from the crate that has it.
-macro_rules! hand_on {
+/// Loads these kinds of data from a crate's compiled-in data.
+macro_rules! load_from {
     ($from:ident: $($kind:ident),+) => {$(
         impl DataProvider<$kind> for RootData {
             fn load(&self, request: DataRequest<'_>) -> Result<DataResponse<$kind>, DataError> {
@@ -38,8 +40,8 @@ macro_rules! hand_on {
     )+};
 }
 
-hand_on!(Baked: CollationRootV1, CollationDiacriticsV1, CollationJamoV1, CollationMetadataV1, CollationReorderingV1, CollationSpecialPrimariesV1);
-hand_on!(Normalization: NormalizerNfdDataV1, NormalizerNfdTablesV1);
+load_from!(Baked: CollationRootV1, CollationDiacriticsV1, CollationJamoV1, CollationMetadataV1, CollationReorderingV1, CollationSpecialPrimariesV1);
+load_from!(Normalization: NormalizerNfdDataV1, NormalizerNfdTablesV1);
 
 impl DataProvider<CollationTailoringV1> for RootData {
     fn load(&self, request: DataRequest<'_>) -> Result<DataResponse<CollationTailoringV1>, DataError> {
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_compare_as_with_all_data() {
+    fn order_equals_that_of_the_full_data() {
         let all = CollatorBorrowed::try_new(Default::default(), CollatorOptions::default()).unwrap();
         let names = [
             "", "a", "A", "ä", "a\u{308}", "z", "Å", "o\u{338}", "ß", "_", "-", "10", "9", "a/b", "a-b",

@@ -1,7 +1,7 @@
-//! Packages that are made from the manifest at the root: Magento's product and project packages.
+//! Packages that are derived from the root manifest: Magento's product and project packages.
 //!
 //! The order of the steps and of the keys decides the bytes (`build-metapackage/magento-community-edition.js` of the
-//! reference generator): the part is laid over the root manifest key by key, then the recipe's keys over both.
+//! reference generator): the keys of the part replace those of the root manifest, then the recipe's keys replace both.
 
 use serde_json::{Map, Value};
 
@@ -10,11 +10,11 @@ use crate::composer::Manifest;
 use crate::recipe::Derive;
 use crate::recipe::rule::RequireFrom;
 
-/// What makes a package depend on the mirror's own address.
+/// The placeholder that makes a package depend on the mirror's base URL.
 const BASE_URL: &str = "{base_url}";
 
-/// Lays `part` and the recipe's keys over the root manifest of `tag`.
-pub fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, base_url: &str) -> Manifest {
+/// The manifest of a derived package at `tag`.
+pub(super) fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, base_url: &str) -> Manifest {
     let Manifest(mut manifest) = root;
     for key in &rule.without {
         manifest.shift_remove(key);
@@ -37,8 +37,8 @@ pub fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, base_url
     Manifest(manifest)
 }
 
-/// Renames the vendors in links and plugins, and gives what is released together the version of the tag.
-pub fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
+/// Renames vendors in links and plugins, and sets the version of packages that are released together to the tag.
+pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
     let renamed = |name: &str| match name.split_once('/') {
         Some((vendor, rest)) => match rule.rename_links.get(vendor) {
             Some(vendor) => format!("{vendor}/{rest}"),
@@ -81,8 +81,8 @@ pub fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
     }
 }
 
-/// Whether the rule's packages have the mirror's own address in them.
-pub fn is_bound(rule: &Derive) -> bool {
+/// Whether the rule's packages contain the mirror's base URL.
+pub(super) fn is_bound(rule: &Derive) -> bool {
     rule.set
         .values()
         .any(|value| value.to_string().contains(BASE_URL))
@@ -139,7 +139,7 @@ fn filled(value: &Value, fill: &dyn Fn(&str) -> String) -> Value {
     }
 }
 
-/// The reference's reading of a version (`getVersionStability`): `-p1` is stable.
+/// The stability of a version by the reference generator's rules (`getVersionStability`): `-p1` is stable.
 fn stability(version: &str) -> &'static str {
     let version = version.to_lowercase();
     if version.starts_with("dev-") || version.contains("-dev") {

@@ -1,12 +1,12 @@
-//! What a package may be: upstream is not trusted to be reasonable.
+//! Limits on the size of packages (`limits` in the configuration), since upstream is not trusted.
 //!
-//! Whatever is beyond a limit fails by name; nothing of it is read into memory first.
+//! A package beyond a limit fails before its contents are read into memory.
 
 use anyhow::{Context as _, ensure};
 
 use crate::git::{BareClone, Blob, ObjectId};
 
-/// The largest package that is built or taken over.
+/// The largest package that is built, or taken as a prebuilt archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a composer.json.
@@ -17,15 +17,12 @@ pub struct Limits {
     pub package: u64,
     /// Files and folders of a package.
     pub entries: u64,
-    /// How many folders lie within each other.
+    /// The depth of nested folders.
     pub depth: usize,
 }
 
 impl Limits {
-    /// Reads a manifest.
-    ///
-    /// # Errors
-    /// One that is too large, and errors of git.
+    /// Reads a manifest from a clone.
     pub fn manifest<'c>(&self, clone: &'c BareClone, id: ObjectId) -> anyhow::Result<Blob<'c>> {
         let size = clone.blob_size(id)?;
         ensure!(
@@ -63,7 +60,7 @@ impl Limits {
         Ok(())
     }
 
-    /// What is left of `package` after so many bytes more.
+    /// The rest of `package` after another `bytes`.
     pub(super) fn spend(&self, left: u64, bytes: u64) -> anyhow::Result<u64> {
         left.checked_sub(bytes).with_context(|| {
             format!(

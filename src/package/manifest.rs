@@ -1,4 +1,4 @@
-//! The manifest as it stands in the archive: what the recipe changes in upstream's composer.json.
+//! Rewrites upstream's composer.json to the manifest in the archive.
 //!
 //! The order of the steps decides the bytes: the version first (the last key where the manifest had none), then the
 //! pinned versions of dependencies, then the corrections (`createPackageForRef` of the reference generator).
@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use super::plan::Pins;
 use crate::recipe::Correction;
 
-/// Entries of `suggest` for sample data begin with this: Magento's `sampledata:deploy` looks for it.
+/// The prefix of `suggest` entries for sample data, which Magento's `sampledata:deploy` looks for.
 pub(super) const SAMPLE_DATA: &str = "Sample Data version: ";
 
 /// Applies version, pinned versions and corrections to a manifest.
-pub fn rewrite(
+pub(super) fn rewrite(
     manifest: &mut Map<String, Value>,
     package: &str,
     version: &str,
@@ -27,8 +27,8 @@ pub fn rewrite(
     correct(manifest, package, version, corrections);
 }
 
-/// Sets the pinned versions of what a manifest requires and suggests, and marks sample data.
-pub fn pin(manifest: &mut Map<String, Value>, pinned: &Pins) {
+/// Sets the pinned versions of required and suggested packages, and marks sample data.
+pub(super) fn pin(manifest: &mut Map<String, Value>, pinned: &Pins) {
     for kind in ["require", "require-dev", "suggest"] {
         let Some(Value::Object(links)) = manifest.get_mut(kind) else {
             continue;
@@ -45,13 +45,18 @@ pub fn pin(manifest: &mut Map<String, Value>, pinned: &Pins) {
 }
 
 /// Applies the corrections of a package's version.
-pub fn correct(manifest: &mut Map<String, Value>, package: &str, version: &str, corrections: &[Correction]) {
+pub(super) fn correct(
+    manifest: &mut Map<String, Value>,
+    package: &str,
+    version: &str,
+    corrections: &[Correction],
+) {
     for correction in corrections.iter().filter(|c| c.applies(package, version)) {
         for (key, value) in &correction.set {
-            let place = manifest.entry(key.clone()).or_insert_with(|| json!({}));
-            match (value, place) {
+            let target = manifest.entry(key.clone()).or_insert_with(|| json!({}));
+            match (value, target) {
                 (Value::Object(entries), Value::Object(map)) => map.extend(entries.clone()),
-                (value, place) => *place = value.clone(),
+                (value, target) => *target = value.clone(),
             }
         }
         for (key, entries) in &correction.remove {
@@ -86,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_keeps_its_place_or_comes_last() {
+    fn version_keeps_its_place_or_comes_last() {
         let mut manifest = object(json!({"version": "1", "name": "a/b"}));
         rewrite(&mut manifest, "a/b", "2", &Pins::new(), &[]);
         assert_eq!(

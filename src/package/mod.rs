@@ -1,14 +1,15 @@
-//! From trees to archives: what each ref would give ([`plan`]), its manifest ([`manifest`]) and its bytes
-//! ([`archive`], [`build`]).
+//! From git trees to archives: what each ref gives ([`planner`]), its manifest ([`manifest`]) and its bytes ([`build`],
+//! [`zip_writer`]).
 //!
-//! The bytes equal those of the reference generator (mage-os/generate-mirror-repo-js), so that a lock file made
+//! The bytes equal those of the reference generator (mage-os/generate-mirror-repo-js), so that a lock file that was made
 //! against any mirror installs from every other. Everything is read from the object database; there is no checkout.
 
 pub mod build;
 mod collation;
 mod derived_manifest;
+mod first_ref_wins;
 mod limits;
-pub mod manifest;
+mod manifest;
 mod path_checks;
 pub mod plan;
 pub mod planner;

@@ -1,20 +1,16 @@
-//! What each ref of a source would give: a plain list of outcomes, without building anything.
-//!
-//! Refs are taken in byte order of their names, as `git tag` lists them, and the first ref that yields a name and version
-//! wins: upstream sometimes changes a module without changing its version, and the earliest content is the published
-//! one.
+//! What each ref of a source gives: builds and outcomes, as plain values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::limits::Limits;
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::ObjectId;
 use crate::recipe::Source;
 
-/// A ref of a source that is released, resolved to its commit.
+/// A ref that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedRef {
     /// The tag's short name, or the version that an extra ref stands for.
@@ -23,34 +19,34 @@ pub struct ResolvedRef {
     pub tree: ObjectId,
     /// Committer time, seconds since 1970.
     pub time: i64,
-    /// Versions that are pinned for this ref: of the packages built from it, and where they are required or suggested.
+    /// Versions pinned for this ref: of the packages built from it, and where they are required or suggested.
     pub pins: Arc<Pins>,
-    /// For the head of a branch, the version of what has no pin and no version in its manifest.
+    /// For the head of a branch: the version of packages with neither a pin nor a version in their manifest.
     pub nightly: Option<String>,
 }
 
 /// Versions by package name.
 pub type Pins = BTreeMap<String, String>;
 
-/// A package version that is to be built.
+/// A package version to build.
 #[derive(Debug, Clone)]
 pub struct Build {
     pub name: PackageName,
     pub version: Version,
-    pub release: ResolvedRef,
-    /// The package's directory and its tree; `None` where the manifest is all there is.
+    pub git_ref: ResolvedRef,
+    /// The package's folder; `None` if the manifest is all there is.
     pub folder: Option<Folder>,
     pub manifest: ManifestSource,
-    /// Prefixes of paths, from the root of the repository, that are left out.
+    /// Path prefixes to leave out, from the root of the repository.
     pub exclude: Vec<String>,
     pub empty_dirs: Vec<String>,
-    /// Files that stand for those of the tree, or beside a derived manifest.
+    /// Files that replace those of the tree, or that are added to a derived manifest.
     pub files: BTreeMap<String, Arc<[u8]>>,
     /// Whether the bytes depend on the public base URL.
     pub bound: bool,
 }
 
-/// A directory of a repository.
+/// A folder of a repository.
 #[derive(Debug, Clone)]
 pub struct Folder {
     /// Without a slash at the end; empty for the root.
@@ -65,11 +61,11 @@ pub enum ManifestSource {
     Blob(ObjectId),
     /// A file of a resource.
     Resource(Arc<[u8]>),
-    /// Derived, with everything applied.
+    /// Derived from the root manifest, with all rules applied.
     Derived(Arc<Manifest>),
 }
 
-/// How one (ref, package) ended or will end.
+/// The outcome of one (ref, package).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
@@ -85,13 +81,22 @@ pub enum Outcome {
     },
 }
 
-/// One line of a report: the package is named as well as it is known.
+impl Outcome {
+    /// A failure with the whole chain of an error as its reason.
+    pub fn failed(error: &anyhow::Error) -> Self {
+        Self::Failed {
+            reason: format!("{error:#}"),
+        }
+    }
+}
+
+/// One row of a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
     pub source: String,
     #[serde(rename = "ref")]
     pub tag: String,
-    /// `vendor/name version`, or the directory where the name is not known.
+    /// `vendor/name version`, or the folder if the name is not known.
     pub package: String,
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -101,28 +106,28 @@ pub struct OutcomeRow {
 #[derive(Debug, Default)]
 pub struct Plan {
     pub builds: Vec<Build>,
-    pub lines: Vec<OutcomeRow>,
-    /// What the recipe says about this source that matches nothing, in words.
+    /// What is not built, with the reason.
+    pub rows: Vec<OutcomeRow>,
+    /// Descriptions of the recipe's rules for this source that match nothing.
     pub unused: Vec<String>,
 }
 
-/// Who published a name and version already.
+/// The source that has published a name and version.
 pub enum VersionOwner {
     Nobody,
     ThisSource,
-    /// A folder of finished archives, which goes before what would be built.
+    /// A folder of prebuilt archives, which has precedence over what would be built.
     PrebuiltArchives(String),
     OtherSource(String),
 }
 
-/// Reads the file of a resource at a path; `None` where there is none.
+/// Reads the file of a resource at a path; `None` if there is none.
 pub type ReadResource<'a> = dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>> + 'a;
 
-/// What a plan asks of the rest of the mirror.
+/// What planning depends on beside the source.
 pub struct PlanContext<'a> {
-    /// Who published a name and version.
-    pub claimed: &'a dyn Fn(&PackageName, &Version) -> VersionOwner,
-    /// The contents of a resource's file at a path, if it exists.
+    /// Looks up who has published a name and version.
+    pub owner: &'a dyn Fn(&PackageName, &Version) -> VersionOwner,
     pub resource: &'a ReadResource<'a>,
     /// The public base URL.
     pub base_url: &'a str,
@@ -130,11 +135,16 @@ pub struct PlanContext<'a> {
 }
 
 impl Build {
-    /// What the recipe changes in this package, in words.
+    /// `vendor/name version`.
+    pub fn package(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    /// Descriptions of what the recipe changes in this package.
     pub fn changes(&self, source: &Source) -> Vec<String> {
         let (name, version) = (self.name.to_string(), self.version.as_str());
         let pinned = self
-            .release
+            .git_ref
             .pins
             .contains_key(&name)
             .then(|| "version pinned".to_owned());
@@ -152,7 +162,7 @@ impl Build {
 }
 
 /// `dir/name`, or `name` at the root.
-pub fn join(dir: &str, name: &str) -> String {
+pub(super) fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() {
         name.to_owned()
     } else {

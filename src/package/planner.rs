@@ -1,12 +1,11 @@
-//! From rules and refs to a plan: which package each folder of each tree is, and whether it is built.
-//!
-//! A manifest is parsed once for each distinct blob.
+//! Plans a source: which package each folder of each ref is, and whether it is built.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
+use super::first_ref_wins::ClaimedVersions;
 use super::plan::{
     Build, Folder, ManifestSource, Outcome, OutcomeRow, Plan, PlanContext, ResolvedRef, VersionOwner, join,
 };
@@ -16,258 +15,243 @@ use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
 
-/// Plans a source's releases. What cannot be planned is a line of the plan.
-pub fn plan(source: &Source, releases: &[ResolvedRef], clone: &BareClone, around: &PlanContext<'_>) -> Plan {
+/// Plans the refs of a source. What cannot be planned is a failed row of the plan.
+pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &PlanContext<'_>) -> Plan {
     let mut planner = Planner {
         source,
         clone,
-        around,
-        manifests: HashMap::new(),
-        taken: HashSet::new(),
+        context,
+        identities: HashMap::new(),
+        claimed: ClaimedVersions::default(),
         folders: HashMap::new(),
-        used: RuleUsage::default(),
+        usage: RuleUsage::default(),
         plan: Plan::default(),
     };
     for rule in &source.packages {
-        for release in releases.iter().filter(|release| rule.applies_to(&release.tag)) {
-            if let Err(error) = planner.apply(rule, release) {
-                planner.line(
-                    release,
-                    "",
-                    Outcome::Failed {
-                        reason: format!("{error:#}"),
-                    },
-                );
+        for git_ref in refs.iter().filter(|git_ref| rule.applies_to(&git_ref.tag)) {
+            if let Err(error) = planner.apply(rule, git_ref) {
+                planner.add_row(git_ref, "", Outcome::failed(&error));
             }
         }
     }
-    planner.plan.unused = planner.used.missing(source, releases, clone);
+    planner.plan.unused = planner.usage.unused(source, refs, clone);
     planner.plan
 }
 
-/// Name and version of a manifest, before anything is pinned; or why it is unusable.
+/// Name and version of a manifest before anything is pinned, or why it is unusable.
 type Identity = Result<(PackageName, Option<String>), String>;
 
 struct Planner<'a> {
     source: &'a Source,
     clone: &'a BareClone,
-    around: &'a PlanContext<'a>,
-    manifests: HashMap<ObjectId, Identity>,
-    taken: HashSet<(PackageName, Version)>,
-    /// The folder that each version of a package has in a ref.
+    context: &'a PlanContext<'a>,
+    /// Each distinct manifest is parsed once.
+    identities: HashMap<ObjectId, Identity>,
+    claimed: ClaimedVersions,
+    /// The first folder of each (tag, package, version).
     folders: HashMap<(String, PackageName, String), Folder>,
-    used: RuleUsage,
+    usage: RuleUsage,
     plan: Plan,
 }
 
 impl Planner<'_> {
-    fn apply(&mut self, rule: &PackageRule, release: &ResolvedRef) -> anyhow::Result<()> {
+    fn apply(&mut self, rule: &PackageRule, git_ref: &ResolvedRef) -> anyhow::Result<()> {
         match rule.kind() {
             Some(RuleKind::Each(dir)) => {
-                let Some(tree) = self.descend(release.tree, dir)? else {
+                let Some(tree) = self.find_tree(git_ref.tree, dir)? else {
                     return Ok(());
                 };
-                self.used.folder(dir);
+                self.usage.add_folder(dir);
                 for entry in self.clone.tree(tree)? {
                     let path = join(dir, &entry.name);
-                    // The reference lists folders with a shell pattern, which leaves names with a leading dot out.
+                    // The reference generator lists folders with a shell pattern, which skips names with a leading dot.
                     if entry.kind == EntryKind::Tree
                         && !entry.name.starts_with('.')
-                        && !excluded_folder(&path, rule)
+                        && !is_excluded_folder(&path, rule)
                     {
-                        self.folder(rule, release, Folder { path, tree: entry.id }, false)?;
+                        self.plan_folder(rule, git_ref, Folder { path, tree: entry.id }, false)?;
                     }
                 }
                 Ok(())
             }
-            Some(RuleKind::One(dir)) => self.single(rule, release, dir, false),
-            Some(RuleKind::Metapackage(dir)) => self.single(rule, release, dir, true),
-            Some(RuleKind::Derive(derive)) => self.derived(derive, release),
+            Some(RuleKind::One(dir)) => self.plan_single(rule, git_ref, dir, false),
+            Some(RuleKind::Metapackage(dir)) => self.plan_single(rule, git_ref, dir, true),
+            Some(RuleKind::Derive(derive)) => self.plan_derived(derive, git_ref),
             None => Ok(()),
         }
     }
 
-    fn single(
+    fn plan_single(
         &mut self,
         rule: &PackageRule,
-        release: &ResolvedRef,
+        git_ref: &ResolvedRef,
         dir: &str,
-        only: bool,
+        only_manifest: bool,
     ) -> anyhow::Result<()> {
-        match self.descend(release.tree, dir)? {
-            Some(tree) => {
-                self.used.folder(dir);
-                let path = dir.to_owned();
-                self.folder(rule, release, Folder { path, tree }, only)
-            }
-            None => {
-                self.line(
-                    release,
-                    dir,
-                    Outcome::Excluded {
-                        reason: "no such directory at this ref".into(),
-                    },
-                );
-                Ok(())
-            }
-        }
+        let Some(tree) = self.find_tree(git_ref.tree, dir)? else {
+            self.exclude(git_ref, dir, "no such directory at this ref");
+            return Ok(());
+        };
+        self.usage.add_folder(dir);
+        let path = dir.to_owned();
+        self.plan_folder(rule, git_ref, Folder { path, tree }, only_manifest)
     }
 
     /// Plans the package of one folder.
-    fn folder(
+    fn plan_folder(
         &mut self,
         rule: &PackageRule,
-        release: &ResolvedRef,
+        git_ref: &ResolvedRef,
         folder: Folder,
         only_manifest: bool,
     ) -> anyhow::Result<()> {
-        let at = join(&folder.path, "composer.json");
-        let manifest = if rule.manifest.is_empty() {
-            let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
-            let entries = self.clone.tree(folder.tree)?;
-            let Some(entry) = entries
-                .iter()
-                .find(|e| e.name == "composer.json" && is_file(e.kind))
-            else {
-                self.line(
-                    release,
-                    &folder.path,
-                    Outcome::Excluded {
-                        reason: "no composer.json".into(),
-                    },
-                );
-                return Ok(());
-            };
-            ManifestSource::Blob(entry.id)
-        } else {
-            let (_, text) = self.first_of(&rule.manifest, &release.tag)?;
-            ManifestSource::Resource(text.into())
+        let Some(manifest) = self.folder_manifest(rule, git_ref, &folder)? else {
+            self.exclude(git_ref, &folder.path, "no composer.json");
+            return Ok(());
         };
-        let identity = match &manifest {
-            ManifestSource::Resource(text) => identify(text),
-            ManifestSource::Blob(blob) => self.identity(*blob)?,
-            ManifestSource::Derived(manifest) => identify_manifest(manifest),
-        };
-        let (name, version) = match identity {
+        let (name, version) = match self.identify(&manifest)? {
             Ok(identity) => identity,
-            Err(reason) => {
-                self.line(
-                    release,
-                    &folder.path,
-                    Outcome::Failed {
-                        reason: format!("{at}: {reason}"),
-                    },
-                );
+            Err(error) => {
+                let reason = format!("{}: {error}", join(&folder.path, "composer.json"));
+                self.add_row(git_ref, &folder.path, Outcome::Failed { reason });
                 return Ok(());
             }
         };
         let name: PackageName = self.source.rename_package(&name.to_string()).parse()?;
         if let ManifestSource::Blob(blob) = manifest {
-            self.used.manifest(release, blob);
+            self.usage.add_manifest(git_ref, blob);
         }
-        let pinned = release.pins.get(&name.to_string());
+        let pinned = git_ref.pins.get(&name.to_string());
         let is_tag = only_manifest || rule.tag_is_version;
-        let fallback = release
+        let fallback = git_ref
             .nightly
             .clone()
-            .or_else(|| is_tag.then(|| release.tag.clone()));
+            .or_else(|| is_tag.then(|| git_ref.tag.clone()));
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
             let reason = "its manifest has no version and the recipe pins none for this tag; \
-                           `tag_is_version: true` in the rule takes the tag for it"
-                .into();
-            self.line(release, &name.to_string(), Outcome::Excluded { reason });
+                          set `tag_is_version: true` in the rule to use the tag";
+            self.exclude(git_ref, &name.to_string(), reason);
             return Ok(());
         };
-        let place = (release.tag.clone(), name.clone(), version.clone());
-        let first = self.folders.entry(place).or_insert_with(|| folder.clone());
-        let is_archive = |version: Version| {
-            matches!(
-                (self.around.claimed)(&name, &version),
-                VersionOwner::PrebuiltArchives(_)
-            )
-        };
-        if first.tree != folder.tree && !version.parse().is_ok_and(is_archive) {
-            let reason = format!(
-                "`{}` is the same version of the package with other contents; exclude the folder `{}` or that one",
-                join(&first.path, "composer.json"),
-                folder.path
-            );
-            self.line(release, &format!("{name} {version}"), Outcome::Failed { reason });
+        if let Some(reason) = self.conflicting_folder(git_ref, &name, &version, &folder) {
+            self.add_row(git_ref, &format!("{name} {version}"), Outcome::Failed { reason });
             return Ok(());
         }
-        let Some(version) = self.unclaimed(release, &name, &version) else {
+        let Some(version) = self.claim_version(git_ref, &name, &version) else {
             return Ok(());
         };
         self.plan.builds.push(Build {
-            files: self.replacements(release, &name, &version)?,
+            files: self.replacement_files(git_ref, &name, &version)?,
             name,
             version,
-            release: release.clone(),
+            git_ref: git_ref.clone(),
             folder: (!only_manifest).then_some(folder),
             manifest,
-            exclude: rule.excluded_prefixes(&release.tag),
+            exclude: rule.excluded_prefixes(&git_ref.tag),
             empty_dirs: rule.empty_dirs.clone(),
             bound: false,
         });
         Ok(())
     }
 
-    /// Plans a package that is made from the root manifest.
-    fn derived(&mut self, rule: &Derive, release: &ResolvedRef) -> anyhow::Result<()> {
-        let name: PackageName = rule.package.parse()?;
-        let version = match &release.nightly {
-            Some(nightly) => release.pins.get(&rule.package).unwrap_or(nightly),
-            None => &release.tag,
+    /// The manifest of the package in a folder; `None` if it has none.
+    fn folder_manifest(
+        &self,
+        rule: &PackageRule,
+        git_ref: &ResolvedRef,
+        folder: &Folder,
+    ) -> anyhow::Result<Option<ManifestSource>> {
+        if !rule.manifest.is_empty() {
+            let (_, text) = self.first_existing(&rule.manifest, &git_ref.tag)?;
+            return Ok(Some(ManifestSource::Resource(text.into())));
+        }
+        let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
+        let entries = self.clone.tree(folder.tree)?;
+        let entry = entries
+            .iter()
+            .find(|entry| entry.name == "composer.json" && is_file(entry.kind));
+        Ok(entry.map(|entry| ManifestSource::Blob(entry.id)))
+    }
+
+    /// Why a folder cannot be planned: another folder of the ref is the same version with other contents.
+    fn conflicting_folder(
+        &mut self,
+        git_ref: &ResolvedRef,
+        name: &PackageName,
+        version: &str,
+        folder: &Folder,
+    ) -> Option<String> {
+        let key = (git_ref.tag.clone(), name.clone(), version.to_owned());
+        let first = self.folders.entry(key).or_insert_with(|| folder.clone());
+        if first.tree == folder.tree {
+            return None;
+        }
+        let is_prebuilt = |version: Version| {
+            matches!(
+                (self.context.owner)(name, &version),
+                VersionOwner::PrebuiltArchives(_)
+            )
         };
-        let Some(version) = self.unclaimed(release, &name, version) else {
+        if version.parse().is_ok_and(is_prebuilt) {
+            return None;
+        }
+        Some(format!(
+            "`{}` is the same version of the package with other contents; exclude the folder `{}` or that one",
+            join(&first.path, "composer.json"),
+            folder.path
+        ))
+    }
+
+    /// Plans a package that is made from the root manifest.
+    fn plan_derived(&mut self, rule: &Derive, git_ref: &ResolvedRef) -> anyhow::Result<()> {
+        let name: PackageName = rule.package.parse()?;
+        let version = match &git_ref.nightly {
+            Some(nightly) => git_ref.pins.get(&rule.package).unwrap_or(nightly),
+            None => &git_ref.tag,
+        };
+        let Some(version) = self.claim_version(git_ref, &name, version) else {
             return Ok(());
         };
         let root = self
             .clone
-            .find(release.tree, "composer.json")?
+            .find(git_ref.tree, "composer.json")?
             .context("no composer.json at the root")?;
-        let root =
-            Manifest::parse(&self.around.limits.manifest(self.clone, root.id)?).context("composer.json")?;
-        let (file, part) = self.first_of(&rule.part, &release.tag)?;
-        let part = Manifest::parse(&part).with_context(|| file.path_for(&release.tag))?;
-        let whole = file
+        let text = self.context.limits.manifest(self.clone, root.id)?;
+        let root = Manifest::parse(&text).context("composer.json")?;
+        let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
+        let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
+        let is_whole = file
             .whole_with
             .as_ref()
             .is_some_and(|key| part.0.contains_key(key));
-        let mut manifest = if whole {
+        let mut manifest = if is_whole {
             part
         } else {
-            let mut manifest =
-                derived_manifest::derive(rule, root, part, version.as_str(), self.around.base_url);
-            self.used.derived(release, &manifest);
-            manifest::pin(&mut manifest.0, &release.pins);
-            manifest
+            let base_url = self.context.base_url;
+            let mut derived = derived_manifest::derive(rule, root, part, version.as_str(), base_url);
+            self.usage.add_derived(git_ref, &derived);
+            manifest::pin(&mut derived.0, &git_ref.pins);
+            derived
         };
         derived_manifest::adapt(rule, &mut manifest, version.as_str());
-        manifest::correct(
-            &mut manifest.0,
-            &rule.package,
-            version.as_str(),
-            &self.source.corrections,
-        );
+        let corrections = &self.source.corrections;
+        manifest::correct(&mut manifest.0, &rule.package, version.as_str(), corrections);
         if manifest.version()? != Some(version.as_str()) {
-            let reason = format!(
-                "the manifest says version {:?} at tag {version}",
-                manifest.version()?
-            );
-            self.line(release, &rule.package, Outcome::Failed { reason });
+            let found = manifest.version()?;
+            let reason = format!("the manifest says version {found:?} at tag {version}");
+            self.add_row(git_ref, &rule.package, Outcome::Failed { reason });
             return Ok(());
         }
         let mut files = BTreeMap::new();
-        for file in rule.files.iter().filter(|file| file.tags.contains(&release.tag)) {
-            let (_, contents) = self.first_of(std::slice::from_ref(&file.from), &release.tag)?;
+        for file in rule.files.iter().filter(|file| file.tags.contains(&git_ref.tag)) {
+            let (_, contents) = self.first_existing(std::slice::from_ref(&file.from), &git_ref.tag)?;
             files.insert(file.path.clone(), contents.into());
         }
         self.plan.builds.push(Build {
-            bound: !whole && derived_manifest::is_bound(rule),
+            bound: !is_whole && derived_manifest::is_bound(rule),
             name,
             version,
-            release: release.clone(),
+            git_ref: git_ref.clone(),
             folder: None,
             manifest: ManifestSource::Derived(Arc::new(manifest)),
             exclude: Vec::new(),
@@ -277,59 +261,39 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Parses the version, and answers it if nobody has published the package with it; else that is a line of the plan.
-    fn unclaimed(&mut self, release: &ResolvedRef, name: &PackageName, version: &str) -> Option<Version> {
+    /// Parses a version and claims it for this ref; if it must not be built, adds a row that says why.
+    fn claim_version(&mut self, git_ref: &ResolvedRef, name: &PackageName, version: &str) -> Option<Version> {
         let package = format!("{name} {version}");
         let version = match version.parse::<Version>() {
             Ok(version) => version,
-            Err(why) => {
-                self.line(
-                    release,
-                    &package,
-                    Outcome::Failed {
-                        reason: why.to_string(),
-                    },
-                );
+            Err(error) => {
+                let reason = error.to_string();
+                self.add_row(git_ref, &package, Outcome::Failed { reason });
                 return None;
             }
         };
-        self.used.version(release, name, &version);
-        let outcome = match (self.around.claimed)(name, &version) {
-            // The head of a branch may have moved since.
-            VersionOwner::ThisSource
-                if release.nightly.is_some() && self.taken.insert((name.clone(), version.clone())) =>
-            {
-                return Some(version);
+        self.usage.add_version(git_ref, name, &version);
+        let owner = (self.context.owner)(name, &version);
+        match self.claimed.claim(git_ref, name, &version, owner) {
+            Ok(()) => Some(version),
+            Err(outcome) => {
+                self.add_row(git_ref, &package, outcome);
+                None
             }
-            VersionOwner::ThisSource => Outcome::AlreadyPublished,
-            VersionOwner::PrebuiltArchives(folder) => Outcome::Excluded {
-                reason: format!("published as a finished archive from `{folder}`"),
-            },
-            VersionOwner::OtherSource(source) => Outcome::Failed {
-                reason: format!(
-                    "source `{source}` has published this version; name the package in one source only, and keep the name of a source"
-                ),
-            },
-            VersionOwner::Nobody if self.taken.insert((name.clone(), version.clone())) => {
-                return Some(version);
-            }
-            VersionOwner::Nobody => Outcome::AlreadyPublished,
-        };
-        self.line(release, &package, outcome);
-        None
+        }
     }
 
-    fn replacements(
+    fn replacement_files(
         &self,
-        release: &ResolvedRef,
+        git_ref: &ResolvedRef,
         name: &PackageName,
         version: &Version,
     ) -> anyhow::Result<BTreeMap<String, Arc<[u8]>>> {
         let mut files = BTreeMap::new();
-        let of_this = |r: &&Replacement| r.package == name.to_string() && r.version == version.to_string();
-        for replacement in self.source.replacements.iter().filter(of_this) {
+        let applies = |r: &&Replacement| r.package == name.to_string() && r.version == version.to_string();
+        for replacement in self.source.replacements.iter().filter(applies) {
             for (path, file) in &replacement.files {
-                let (_, contents) = self.first_of(std::slice::from_ref(file), &release.tag)?;
+                let (_, contents) = self.first_existing(std::slice::from_ref(file), &git_ref.tag)?;
                 files.insert(path.clone(), contents.into());
             }
         }
@@ -337,13 +301,13 @@ impl Planner<'_> {
     }
 
     /// The first of these files that exists in its resource.
-    fn first_of<'f>(
+    fn first_existing<'f>(
         &self,
         files: &'f [ResourceFile],
         tag: &str,
     ) -> anyhow::Result<(&'f ResourceFile, Vec<u8>)> {
         for file in files {
-            if let Some(contents) = (self.around.resource)(&file.resource, &file.path_for(tag))? {
+            if let Some(contents) = (self.context.resource)(&file.resource, &file.path_for(tag))? {
                 return Ok((file, contents));
             }
         }
@@ -351,36 +315,46 @@ impl Planner<'_> {
             .iter()
             .map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource))
             .collect();
-        anyhow::bail!(
-            "there is no {}\nhint: the resource may get it soon; the next cycle looks again",
+        bail!(
+            "there is no {}\nhint: the resource may get it later; the next cycle tries again",
             tried.join(" and no ")
         )
     }
 
-    fn identity(&mut self, blob: ObjectId) -> anyhow::Result<Identity> {
-        if let Some(known) = self.manifests.get(&blob) {
+    fn identify(&mut self, manifest: &ManifestSource) -> anyhow::Result<Identity> {
+        let blob = match manifest {
+            ManifestSource::Blob(blob) => *blob,
+            ManifestSource::Resource(text) => return Ok(identify(text)),
+            ManifestSource::Derived(manifest) => return Ok(identify_manifest(manifest)),
+        };
+        if let Some(known) = self.identities.get(&blob) {
             return Ok(known.clone());
         }
-        let identity = match self.around.limits.manifest(self.clone, blob) {
+        let identity = match self.context.limits.manifest(self.clone, blob) {
             Ok(text) => identify(&text),
-            Err(why) => Err(format!("{why:#}")),
+            Err(error) => Err(format!("{error:#}")),
         };
-        self.manifests.insert(blob, identity.clone());
+        self.identities.insert(blob, identity.clone());
         Ok(identity)
     }
 
-    /// The tree at a path below `tree`; `None` where there is no such folder.
-    fn descend(&self, tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
-        let found = self.clone.find(tree, path)?;
-        Ok(found
+    /// The tree at a path below `tree`; `None` if there is no such folder.
+    fn find_tree(&self, tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
+        let entry = self.clone.find(tree, path)?;
+        Ok(entry
             .filter(|entry| entry.kind == EntryKind::Tree)
             .map(|entry| entry.id))
     }
 
-    fn line(&mut self, release: &ResolvedRef, package: &str, outcome: Outcome) {
-        self.plan.lines.push(OutcomeRow {
+    fn exclude(&mut self, git_ref: &ResolvedRef, package: &str, reason: &str) {
+        let reason = reason.to_owned();
+        self.add_row(git_ref, package, Outcome::Excluded { reason });
+    }
+
+    fn add_row(&mut self, git_ref: &ResolvedRef, package: &str, outcome: Outcome) {
+        self.plan.rows.push(OutcomeRow {
             source: self.source.name.clone(),
-            tag: release.tag.clone(),
+            tag: git_ref.tag.clone(),
             package: package.to_owned(),
             outcome,
         });
@@ -401,7 +375,7 @@ fn identify_manifest(manifest: &Manifest) -> Identity {
     Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
 }
 
-fn excluded_folder(path: &str, rule: &PackageRule) -> bool {
+fn is_excluded_folder(path: &str, rule: &PackageRule) -> bool {
     rule.exclude
         .iter()
         .any(|prefix| path == prefix.trim_end_matches('/') || path.starts_with(prefix.as_str()))

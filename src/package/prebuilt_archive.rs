@@ -1,4 +1,4 @@
-//! Finished archives: checked before they are published with their own bytes.
+//! Checks prebuilt archives before they are published with their own bytes.
 
 use std::io::{Cursor, Read as _, copy, sink};
 
@@ -9,32 +9,32 @@ use super::limits::Limits;
 use super::path_checks;
 use crate::composer::{Manifest, PackageName, Version};
 
-/// What a finished archive is.
+/// Name and version of a prebuilt archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrebuiltArchive {
     pub name: PackageName,
     pub version: Version,
 }
 
-/// Reads an archive whole and answers what it is.
+/// Reads a whole archive and returns its name and version.
 ///
 /// # Errors
-/// An archive that is damaged, has no manifest at its root, has entries that overlap or have one name, could write
-/// outside of its folder, is beyond the limits, or whose manifest Composer would refuse.
+/// An archive that is damaged or beyond the limits, that has no manifest at its root or one that Composer would reject, or
+/// whose entries overlap, share a name, or would be extracted outside of the package's folder.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).context("it is no readable zip archive")?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
     let entries = archive.len() as u64;
     limits.allow_entries(entries)?;
     ensure!(
-        listed(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
+        listed_entries(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
         "two of its entries have the same name"
     );
     let (mut manifest, mut left) = (None, limits.package);
-    let (mut names, mut places) = (Vec::new(), Vec::new());
+    let (mut names, mut extents) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
         let mut entry = archive
             .by_index(i)
-            .with_context(|| format!("entry {i} cannot be read"))?;
+            .with_context(|| format!("failed to read entry {i}"))?;
         let name = entry
             .name()
             .context("an entry has a name that is not UTF-8")?
@@ -43,20 +43,20 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
             bail!("its entry `{}` would leave the directory", name.escape_debug());
         }
         let start = entry.data_start().context("an entry has no data")?;
-        places.push((entry.header_start(), start + entry.compressed_size()));
-        let most = match name.as_str() {
+        extents.push((entry.header_start(), start + entry.compressed_size()));
+        let max = match name.as_str() {
             "composer.json" => limits.manifest,
             _ => limits.file,
         };
         let mut text = Vec::new();
-        let mut unpacked = (&mut entry).take(most.min(left) + 1);
+        let mut unpacked = (&mut entry).take(max.min(left) + 1);
         let read = match name.as_str() {
             "composer.json" => unpacked.read_to_end(&mut text).map(|read| read as u64),
             _ => copy(&mut unpacked, &mut sink()),
         };
         let read = read.with_context(|| format!("its `{name}` is damaged"))?;
         left = limits.spend(left, read)?;
-        ensure!(read <= most, "its `{name}` unpacks to more than {most} bytes");
+        ensure!(read <= max, "its `{name}` unpacks to more than {max} bytes");
         if name == "composer.json" {
             manifest = Some(text);
         }
@@ -65,10 +65,14 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
         }
     }
     path_checks::check(names.iter().map(String::as_str))?;
-    places.sort_unstable();
-    let overlap = places.windows(2).any(|pair| pair[1].0 < pair[0].1);
+    extents.sort_unstable();
+    let overlap = extents.windows(2).any(|pair| pair[1].0 < pair[0].1);
     ensure!(!overlap, "its entries overlap");
-    let manifest = Manifest::parse(&manifest.context("it has no composer.json at its root")?)?;
+    identify(&manifest.context("it has no composer.json at its root")?)
+}
+
+fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
+    let manifest = Manifest::parse(manifest)?;
     manifest
         .validate()
         .context("its manifest would break Composer's clients")?;
@@ -81,8 +85,8 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     })
 }
 
-/// How many entries the end of the central directory tells of, modulo 65536 (APPNOTE.TXT section 4.3.16).
-fn listed(bytes: &[u8]) -> Option<u64> {
+/// The number of entries by the end of the central directory, modulo 65536 (APPNOTE.TXT section 4.3.16).
+fn listed_entries(bytes: &[u8]) -> Option<u64> {
     let end = bytes
         .windows(4)
         .rposition(|signature| signature == b"PK\x05\x06")?;

@@ -1,4 +1,4 @@
-//! Which pinned versions, corrections and replacements of a recipe matched anything: one that did not is stale, or misspelt.
+//! Finds the pinned versions, corrections and replacements of a recipe that match nothing: they are stale or misspelt.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,67 +7,67 @@ use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, ObjectId};
 use crate::recipe::{RuleKind, Source};
 
-/// What was met while a source was planned.
+/// What planning a source has come across.
 #[derive(Debug, Default)]
 pub(super) struct RuleUsage {
     versions: HashSet<(String, String)>,
-    /// Names by tag, of tags with pinned versions.
+    /// The names of built and linked packages by tag, for tags with pinned versions.
     names: BTreeMap<String, HashSet<String>>,
-    /// Manifests by tag, likewise; they are read only if a pinned name is not among those built.
+    /// The manifests by tag, for tags with pinned versions. They are read only if a pinned name is not built.
     manifests: BTreeMap<String, HashSet<ObjectId>>,
-    /// Folders of rules that any ref has.
+    /// The folders of rules that any ref has.
     folders: HashSet<String>,
 }
 
 impl RuleUsage {
-    pub fn version(&mut self, release: &ResolvedRef, name: &PackageName, version: &Version) {
+    pub(super) fn add_version(&mut self, git_ref: &ResolvedRef, name: &PackageName, version: &Version) {
         self.versions.insert((name.to_string(), version.to_string()));
-        self.name(release, &name.to_string());
+        self.add_name(git_ref, &name.to_string());
     }
 
-    pub fn folder(&mut self, dir: &str) {
+    pub(super) fn add_folder(&mut self, dir: &str) {
         if !self.folders.contains(dir) {
             self.folders.insert(dir.to_owned());
         }
     }
 
-    pub fn manifest(&mut self, release: &ResolvedRef, blob: ObjectId) {
-        if !release.pins.is_empty() {
+    pub(super) fn add_manifest(&mut self, git_ref: &ResolvedRef, blob: ObjectId) {
+        if !git_ref.pins.is_empty() {
             self.manifests
-                .entry(release.tag.clone())
+                .entry(git_ref.tag.clone())
                 .or_default()
                 .insert(blob);
         }
     }
 
-    pub fn derived(&mut self, release: &ResolvedRef, manifest: &Manifest) {
-        if !release.pins.is_empty() {
+    pub(super) fn add_derived(&mut self, git_ref: &ResolvedRef, manifest: &Manifest) {
+        if !git_ref.pins.is_empty() {
             for name in linked(manifest) {
-                self.name(release, name);
+                self.add_name(git_ref, name);
             }
         }
     }
 
-    fn name(&mut self, release: &ResolvedRef, name: &str) {
-        if !release.pins.is_empty() {
-            let names = self.names.entry(release.tag.clone()).or_default();
+    fn add_name(&mut self, git_ref: &ResolvedRef, name: &str) {
+        if !git_ref.pins.is_empty() {
+            let names = self.names.entry(git_ref.tag.clone()).or_default();
             names.insert(name.to_owned());
         }
     }
 
-    /// What of the source's rules matched nothing.
-    pub fn missing(&self, source: &Source, releases: &[ResolvedRef], clone: &BareClone) -> Vec<String> {
-        let mut missing = Vec::new();
+    /// Descriptions of the source's rules that matched nothing.
+    pub(super) fn unused(&self, source: &Source, refs: &[ResolvedRef], clone: &BareClone) -> Vec<String> {
+        let mut unused = Vec::new();
         for (tag, pins) in &source.versions {
-            if releases.iter().all(|release| release.tag != *tag) {
-                missing.push(format!(
+            if refs.iter().all(|git_ref| git_ref.tag != *tag) {
+                unused.push(format!(
                     "versions are pinned for tag {tag}, which is not released"
                 ));
                 continue;
             }
-            let known = self.names_at(tag, clone);
-            let unknown = pins.keys().filter(|name| !known.contains(*name));
-            missing.extend(unknown.map(|name| {
+            let names = self.names_at(tag, clone);
+            let unknown = pins.keys().filter(|name| !names.contains(*name));
+            unused.extend(unknown.map(|name| {
                 format!(
                     "a version of {name} is pinned for tag {tag}, where nothing has or requires that package"
                 )
@@ -77,9 +77,9 @@ impl RuleUsage {
             Some(RuleKind::Each(dir) | RuleKind::One(dir) | RuleKind::Metapackage(dir)) => Some(dir),
             _ => None,
         });
-        if !releases.is_empty() {
+        if !refs.is_empty() {
             let unknown = folders.filter(|dir| !self.folders.contains(*dir));
-            missing.extend(unknown.map(|dir| format!("no ref has the folder `{dir}`")));
+            unused.extend(unknown.map(|dir| format!("no ref has the folder `{dir}`")));
         }
         for correction in &source.corrections {
             if !self
@@ -88,19 +88,19 @@ impl RuleUsage {
                 .any(|(name, version)| correction.applies(name, version))
             {
                 let (package, reason) = (&correction.package, &correction.reason);
-                missing.push(format!("a correction of {package} matches no version ({reason})"));
+                unused.push(format!("a correction of {package} matches no version ({reason})"));
             }
         }
         for replacement in &source.replacements {
             let version = (replacement.package.clone(), replacement.version.clone());
             if !self.versions.contains(&version) {
-                missing.push(format!(
+                unused.push(format!(
                     "files of {} {} are replaced, which is not built",
                     version.0, version.1
                 ));
             }
         }
-        missing
+        unused
     }
 
     fn names_at(&self, tag: &str, clone: &BareClone) -> HashSet<String> {

@@ -1,15 +1,16 @@
 //! The STORED zip archive, byte for byte as JSZip writes it for the reference generator.
 //!
-//! [`order_entries`] puts the entries in the reference's order, [`Writer`] writes them in one pass: a file's CRC and size are
-//! known before its header, so nothing is patched afterwards and the sink may hash while it writes. No zip64: an
-//! archive that would need it is an error. The rules were taken from 3,427 archives that the reference made.
+//! [`order_entries`] puts the entries in the reference's order, and [`Writer`] writes them in one pass: a file's CRC and
+//! size are known before its header, so nothing is patched afterwards and the sink may hash while it writes. An archive
+//! that would need zip64 is an error. The rules were derived from archives that the reference generator made.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::collation;
 use crate::composer::array_index;
 
-/// 2022-02-22 22:02:22 in DOS time and date: the reference gives every entry this time.
+/// 2022-02-22 22:02:22 in DOS time and date, which the reference gives every entry.
 const TIME_AND_DATE: [u8; 4] = [0x4B, 0xB0, 0x56, 0x54];
 /// "Version made by" Unix, 3.0, and "version needed" 1.0.
 const MADE_BY: u16 = 0x031E;
@@ -19,14 +20,14 @@ const UTF8_NAME: u16 = 0x0800;
 /// The Info-ZIP Unicode path extra field, which JSZip adds to such names.
 const UNICODE_PATH: [u8; 2] = *b"up";
 
-/// What an entry is; a folder's mode depends on how it came in.
+/// The type of an entry. A folder's mode depends on why it is in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryType {
     File,
     Executable,
-    /// A folder that exists because something is below it.
+    /// A folder with something in it.
     Folder,
-    /// A folder that the recipe adds although it is empty.
+    /// An empty folder that the recipe adds.
     EmptyFolder,
 }
 
@@ -46,49 +47,49 @@ impl EntryType {
     }
 }
 
-/// An entry of the archive: a folder's name ends in a slash. `content` says where the contents come from.
+/// An entry of the archive. `content` says where its bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<T> {
+pub struct ZipEntry<T> {
     pub name: String,
     pub kind: EntryType,
     pub content: T,
 }
 
-/// Orders items as the reference does and adds the folders above them.
+/// Orders files and empty folders as the reference does, and adds their parent folders, whose names end in a slash.
 ///
-/// Items are sorted by ICU's root collation over the whole path (JavaScript's `localeCompare`), empty folders without a
-/// slash at the end; each folder comes at first sight, before what is below it; names at the root that JavaScript takes
-/// for array indices come first, in numeric order.
-pub fn order_entries<T: Clone + Default>(mut items: Vec<Entry<T>>) -> Vec<Entry<T>> {
-    items.sort_by(|a, b| collation::compare(&a.name, &b.name));
-    let mut entries: Vec<Entry<T>> = Vec::with_capacity(items.len() + items.len() / 4);
-    let mut seen = std::collections::HashMap::<String, usize>::new();
-    let mut put = |entries: &mut Vec<Entry<T>>, entry: Entry<T>| match seen.get(&entry.name) {
-        Some(&place) => entries[place] = entry,
+/// Paths are sorted by ICU's root collation (JavaScript's `localeCompare`), empty folders without the slash at the end. Each
+/// folder comes directly before the first path in it. Names at the root that JavaScript treats as array indices come first,
+/// in numeric order.
+pub fn order_entries<T: Clone + Default>(mut paths: Vec<ZipEntry<T>>) -> Vec<ZipEntry<T>> {
+    paths.sort_by(|a, b| collation::compare(&a.name, &b.name));
+    let mut entries: Vec<ZipEntry<T>> = Vec::with_capacity(paths.len() + paths.len() / 4);
+    let mut seen = HashMap::<String, usize>::new();
+    let mut put = |entries: &mut Vec<ZipEntry<T>>, entry: ZipEntry<T>| match seen.get(&entry.name) {
+        Some(&index) => entries[index] = entry,
         None => {
             seen.insert(entry.name.clone(), entries.len());
             entries.push(entry);
         }
     };
-    for mut item in items {
-        for (slash, _) in item.name.match_indices('/') {
-            let folder = Entry {
-                name: item.name[..=slash].to_owned(),
+    for mut path in paths {
+        for (slash, _) in path.name.match_indices('/') {
+            let folder = ZipEntry {
+                name: path.name[..=slash].to_owned(),
                 kind: EntryType::Folder,
                 content: T::default(),
             };
             put(&mut entries, folder);
         }
-        if item.kind.is_folder() {
-            item.name.push('/');
+        if path.kind.is_folder() {
+            path.name.push('/');
         }
-        put(&mut entries, item);
+        put(&mut entries, path);
     }
     entries.sort_by_key(|entry| array_index(&entry.name).map_or(u64::MAX, u64::from));
     entries
 }
 
-/// Writes entries one after the other, then the central directory.
+/// Writes entries, then the central directory.
 pub struct Writer<W: Write> {
     sink: W,
     offset: u64,
@@ -109,7 +110,7 @@ impl<W: Write> Writer<W> {
     /// Writes one entry; a folder has no contents.
     ///
     /// # Errors
-    /// Of the sink, and `InvalidInput` where the format would need zip64.
+    /// `InvalidInput` if the entry would need zip64.
     pub fn add(&mut self, name: &str, kind: EntryType, contents: &[u8]) -> io::Result<()> {
         let size = fits(contents.len() as u64)?;
         let name_length =
@@ -142,10 +143,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes the central directory and hands the sink back.
-    ///
-    /// # Errors
-    /// As of [`Writer::add`].
+    /// Writes the central directory and returns the sink.
     pub fn finish(mut self) -> io::Result<W> {
         let count = u16::try_from(self.count).ok().filter(|n| *n != u16::MAX);
         let count = count
@@ -184,7 +182,7 @@ fn fits(size: u64) -> io::Result<u32> {
 fn too_large(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{what} does not fit into a zip archive without zip64"),
+        format!("{what} does not fit in a zip archive without zip64"),
     )
 }
 
@@ -193,8 +191,8 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn item(name: &str, kind: EntryType) -> Entry<()> {
-        Entry {
+    fn item(name: &str, kind: EntryType) -> ZipEntry<()> {
+        ZipEntry {
             name: name.into(),
             kind,
             content: (),
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_stand_in_the_order_of_the_reference() {
+    fn entries_have_the_order_of_the_reference() {
         assert_eq!(
             names(&[
                 "registration.php",
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_keeps_its_mode_until_something_is_below_it() {
+    fn empty_folder_keeps_its_mode_until_a_file_is_in_it() {
         let entries = order_entries(vec![
             item("app/code", EntryType::EmptyFolder),
             item("lib/x", EntryType::EmptyFolder),
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_reads_back() {
+    fn archive_is_readable() {
         let mut writer = Writer::new(Vec::new());
         writer.add("bin/", EntryType::Folder, b"").unwrap();
         writer.add("bin/x", EntryType::Executable, b"#!/bin/sh").unwrap();

@@ -286,7 +286,7 @@ impl RepositoryStore {
             .with_context(|| format!("failed to write `{}`", aside.display()))?;
         file.finish()?;
         durable_fs::replace(&aside, &path)?;
-        known.ledger.admit(entries);
+        known.ledger.append(entries);
         known.len = text.len() as u64;
         known.file = identity(&self.root)?;
         Ok(())
@@ -342,7 +342,7 @@ fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut file, &mut text).with_context(failed)?;
     let found = file.metadata().with_context(failed)?;
-    let (ledger, whole) = Ledger::read(&text).map_err(|error| {
+    let (ledger, whole) = Ledger::parse(&text).map_err(|error| {
         anyhow!(
             "the ledger `{}` is damaged: {error}\nhint: restore the file from a back-up; nothing was changed",
             path.display()

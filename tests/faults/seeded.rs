@@ -148,8 +148,8 @@ const BUGS: &[Bug] = &[
         name: "success before the snapshot",
         edits: &[(
             "cycle/mod.rs",
-            "publish(job, previous.as_ref(), &mut report)?",
-            "publish(job, previous.as_ref(), &mut report).unwrap_or_default()",
+            "publish(ctx, previous.as_ref(), &mut report)?",
+            "publish(ctx, previous.as_ref(), &mut report).unwrap_or_default()",
         )],
         class: error::at_each_call,
         faults: 2200,
@@ -181,7 +181,7 @@ const BUGS: &[Bug] = &[
         name: "a moved tag is published again",
         edits: &[
             (
-                "cycle/packages.rs",
+                "cycle/planning.rs",
                 "Some(by) if by == source.name => VersionOwner::ThisSource,",
                 "Some(by) if by == source.name => VersionOwner::Nobody,",
             ),

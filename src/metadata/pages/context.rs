@@ -1,4 +1,4 @@
-//! What the pages show of all packages, and who requires whom.
+//! What the pages show of all packages, including which package requires which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,39 +6,40 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::super::{Newest, PackageSummary, RepositoryInfo, Summaries};
+use crate::metadata::package_summary::{Newest, PackageSummary, Summaries};
+use crate::metadata::packages_json::RepositoryInfo;
 use crate::recipe::Note;
 use crate::util::digest::Sha256;
 
 /// All packages of a repository, by name.
 pub struct View<'a> {
-    pub(super) said: &'a RepositoryInfo<'a>,
+    pub(super) info: &'a RepositoryInfo<'a>,
     pub(super) packages: &'a Summaries,
     /// The packages that require a package in any version.
     pub(super) required_by: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    /// About a version that is there.
+    /// The notes on published versions.
     pub(super) notes: Vec<&'a Note>,
 }
 
 impl<'a> View<'a> {
-    pub fn new(said: &'a RepositoryInfo<'a>, packages: &'a Summaries) -> Self {
+    pub fn new(info: &'a RepositoryInfo<'a>, packages: &'a Summaries) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
         for (name, summary) in packages {
-            for needs in &summary.requires {
-                let by = required_by.entry(needs.as_str()).or_default();
-                by.insert(name.as_str());
+            for required in &summary.requires {
+                let dependents = required_by.entry(required.as_str()).or_default();
+                dependents.insert(name.as_str());
             }
         }
         let applies = |note: &&Note| {
-            let about = packages.get(&note.package);
-            let mut versions = about.iter().flat_map(|summary| &summary.versions);
+            let package = packages.get(&note.package);
+            let mut versions = package.iter().flat_map(|summary| &summary.versions);
             versions.any(|version| note.applies_to(&note.package, version))
         };
         Self {
-            said,
+            info,
             packages,
             required_by,
-            notes: said.notes.iter().filter(applies).collect(),
+            notes: info.notes.iter().filter(applies).collect(),
         }
     }
 
@@ -50,8 +51,8 @@ impl<'a> View<'a> {
         self.packages.values().map(|summary| summary.versions.len()).sum()
     }
 
-    /// The digest of what the page of a package says that does not follow from its own versions.
-    pub fn around(&self, name: &str) -> Sha256 {
+    /// The digest of what the page of a package shows beside its own versions.
+    pub fn page_context(&self, name: &str) -> Sha256 {
         let links = self.packages.get(name).map(|summary| &summary.links);
         let links: Vec<_> = links
             .into_iter()
@@ -59,20 +60,20 @@ impl<'a> View<'a> {
             .filter(|link| self.has(link))
             .collect();
         let notes = self.notes.iter().filter(|note| note.package == name);
-        let around = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
-        Sha256::digest(around.to_string().as_bytes())
+        let context = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
+        Sha256::digest(context.to_string().as_bytes())
     }
 
-    /// The packages that were released last, each in its newest version: of what people install, projects and
-    /// metapackages, where there are any.
+    /// The most recently released packages, each in its newest version: only projects and metapackages if there are any,
+    /// since those are what people install.
     pub(super) fn newest(&self, count: usize) -> Vec<(&'a str, &'a Newest)> {
-        let product =
+        let is_product =
             |summary: &PackageSummary| matches!(summary.newest.kind.as_str(), "project" | "metapackage");
-        let any = self.packages.values().any(product);
+        let has_products = self.packages.values().any(is_product);
         let mut all: Vec<_> = self
             .packages
             .iter()
-            .filter(|(_, summary)| !any || product(summary))
+            .filter(|(_, summary)| !has_products || is_product(summary))
             .map(|(name, summary)| (name.as_str(), &summary.newest))
             .collect();
         all.sort_by(|(a, v), (b, w)| w.committed.cmp(&v.committed).then_with(|| a.cmp(b)));
@@ -93,8 +94,7 @@ pub(super) fn day(time: Timestamp) -> String {
     time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
 }
 
-/// Bytes as a person reads them.
-#[allow(clippy::cast_precision_loss)]
+/// A human-readable size.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

@@ -1,20 +1,20 @@
-//! The main page: search, newest releases, how to use the mirror, and every package.
+//! The main page: search, newest releases, how to use the mirror, and all packages.
 
 use maud::{Markup, html};
 
-use super::super::PackageSummary;
 use super::context::{View, day};
-use super::layout::page;
-use super::{path_of, usage};
+use super::layout::{package_path, page};
+use super::usage;
+use crate::metadata::package_summary::PackageSummary;
 
-/// Releases in the list of the newest.
+/// The number of newest releases to show.
 const NEWEST: usize = 12;
 
-/// Letters of a description in the list; the whole is on the package's page.
+/// Characters of a description in the list; the package's page has all of it.
 const EXCERPT: usize = 100;
 
 pub(super) fn render(view: &View<'_>) -> Markup {
-    let base = view.said.base;
+    let base = view.info.base;
     let count = view.packages.len();
     let body = html! {
         h1 { "Composer repository" }
@@ -31,7 +31,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                 ul.newest {
                     @for (name, newest) in view.newest(NEWEST) {
                         li {
-                            a href=(path_of(name)) { (name) } " " b { (newest.version) } " "
+                            a href=(package_path(name)) { (name) } " " b { (newest.version) } " "
                             time datetime=(day(newest.committed)) { (day(newest.committed)) }
                         }
                     }
@@ -51,7 +51,7 @@ fn row(name: &str, package: &PackageSummary) -> Markup {
     let newest = &package.newest;
     html! {
         li {
-            a href=(path_of(name)) { (name) } " " b { (newest.version) } " " i { (newest.kind) }
+            a href=(package_path(name)) { (name) } " " b { (newest.version) } " " i { (newest.kind) }
             @if let Some(text) = &newest.description { p { (excerpt(text)) } }
         }
     }

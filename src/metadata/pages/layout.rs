@@ -1,8 +1,13 @@
-//! What all pages have in common: head, navigation, and the block of text that can be copied.
+//! The parts that all pages share: head, navigation, and blocks of text to copy.
 
 use maud::{DOCTYPE, Markup, html};
 
-/// A page of a repository; `root` leads from it to the base URL (`./`, `../../`).
+/// The path of a package's page below the base URL.
+pub fn package_path(package: &str) -> String {
+    format!("package/{package}.html")
+}
+
+/// A page of a repository; `root` is the relative path to the base URL (`./`, `../../`).
 pub fn page(root: &str, title: &str, body: &Markup) -> Markup {
     let script = html! { script src={ (root) "pages/script.js" } defer data-root=(root) {} };
     let body = html! {
@@ -28,7 +33,7 @@ pub fn page(root: &str, title: &str, body: &Markup) -> Markup {
     document(root, title, &script, &body)
 }
 
-/// A page of no repository, with the looks of the one at `root`.
+/// A page that belongs to no repository, with the style of the one at `root`.
 pub fn plain(root: &str, title: &str, body: &Markup) -> Markup {
     document(root, title, &html! {}, &html! { main #main { (body) } })
 }
@@ -51,7 +56,7 @@ fn document(root: &str, title: &str, script: &Markup, body: &Markup) -> Markup {
     }
 }
 
-/// Text with a button that copies it; the button shows where scripts run.
+/// Text with a button that copies it. The button is shown by the script.
 pub(super) fn copyable(text: &str) -> Markup {
     html! {
         div.copy {

@@ -1,17 +1,17 @@
-//! The page of one package: its versions with all that is published about them.
+//! The page of one package and its versions.
 
 use maud::{Markup, html};
 
-use super::super::package_summary::SHOWN;
-use super::super::{PackageSummary, PackageVersion};
 use super::context::{View, day, instant, size};
-use super::layout::{copyable, page};
+use super::layout::{copyable, package_path, page};
 use super::usage;
+use crate::metadata::package_summary::{PackageSummary, SHOWN};
+use crate::metadata::version_entry::PackageVersion;
 
-/// From a package's page to the base URL.
+/// The relative path from a package's page to the base URL.
 const ROOT: &str = "../../";
 
-/// Of a package and its versions, newest first.
+/// `versions` are newest first.
 pub(super) fn render(
     view: &View<'_>,
     name: &str,
@@ -29,23 +29,23 @@ pub(super) fn render(
         (copyable(&format!("composer require {name}:{}", newest.version)))
         section aria-labelledby="versions" {
             h2 #versions { "Versions" }
-            @for version in versions { (one(view, name, version)) }
+            @for version in versions { (version_details(view, name, version)) }
         }
         (required_by(view, name))
     };
     page(ROOT, &format!("{name} – Composer repository"), &body)
 }
 
-fn one(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
+fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {
     let id = version.version.to_string();
     html! {
         details #(format!("v{id}")) {
             summary { b { (id) } " " time datetime=(day(version.committed)) { (day(version.committed)) } " " span.size { (size(version.size)) } }
             @for note in view.notes.iter().filter(|note| note.applies_to(package, &id)) {
-                p.doubt { (usage::text(note)) }
+                p.doubt { (usage::note_text(note)) }
             }
             dl {
-                dt { "Archive" } dd { a href=(view.said.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
+                dt { "Archive" } dd { a href=(view.info.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }
                 dt { "Commit" } dd { code { (version.commit) } ", " (instant(version.committed)) }
                 dt { "Source" } dd { (version.source) }
@@ -82,9 +82,9 @@ fn required_by(view: &View<'_>, name: &str) -> Markup {
     }
 }
 
-/// A package's name, leading to its page if it has one.
+/// A package's name, linked to its page if it has one.
 fn link(view: &View<'_>, name: &str) -> Markup {
     html! {
-        @if view.has(name) { a href={ (ROOT) (super::path_of(name)) } { (name) } } @else { (name) }
+        @if view.has(name) { a href={ (ROOT) (package_path(name)) } { (name) } } @else { (name) }
     }
 }

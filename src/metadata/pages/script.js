@@ -1,4 +1,4 @@
-// Search, copying, ages. Every page is complete without it.
+// Search, copy buttons and ages. Every page works without it.
 'use strict';
 (() => {
   const root = document.currentScript.dataset.root;
@@ -25,7 +25,7 @@
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      // Without TLS there is no clipboard interface; the selection still is.
+      // The clipboard API needs TLS; the old command works on the selection.
       const selection = getSelection();
       selection.selectAllChildren(block);
       return document.execCommand('copy');
@@ -95,10 +95,10 @@
       find('state').textContent = `${repository.state}${checked}`;
       const by = [site.name, site.contact].filter(Boolean).join(', ');
       if (by) find('operator').textContent = ` · Run by ${by}`;
-    } catch { /* the status is an extra here */ }
+    } catch { /* the page is complete without the status */ }
   };
 
-  // What the running cycle does; the page itself says how it was when the last one began or ended.
+  // The progress of the running cycle. The page itself shows the state when the last one began or ended.
   const showProgress = async () => {
     const place = find('progress');
     if (!place) return;
@@ -107,22 +107,22 @@
       const answer = await fetch(`${root}progress.json`, { cache: 'no-store' });
       if (!answer.ok) return;
       const { running } = await answer.json();
-      const say = (text) => {
+      const show = (text) => {
         place.textContent = text;
         place.hidden = find('progress-name').hidden = false;
       };
       if (running) {
         const { stage, sources, packages, bytes } = running;
-        say({
+        show({
           fetch: `Fetching: ${sources.done} of ${sources.all} sources, ${(bytes / 1e6).toFixed(1)} MB`,
           build: `Building: ${packages.done} of ${packages.all} package versions so far`,
           publish: 'Publishing',
         }[stage] || stage);
         wait = 2000;
       } else if (!place.hidden) {
-        say('The cycle has ended; load this page again for what came of it.');
+        show('The cycle has finished. Reload this page for its result.');
       }
-    } catch { /* it may be back later */ }
+    } catch { /* try again later */ }
     setTimeout(showProgress, wait);
   };
 

@@ -5,10 +5,10 @@ use libfuzzer_sys::fuzz_target;
 use mirror::ledger::Ledger;
 
 fuzz_target!(|text: &[u8]| {
-    if let Ok((ledger, whole)) = Ledger::read(text) {
+    if let Ok((ledger, whole)) = Ledger::parse(text) {
         assert!(whole <= text.len());
         assert!(whole == 0 || text[whole - 1] == b'\n');
-        let (again, read) = Ledger::read(&text[..whole]).expect("the part that was read");
+        let (again, read) = Ledger::parse(&text[..whole]).expect("the part that was read");
         assert_eq!((again.len(), again.head(), read), (ledger.len(), ledger.head(), whole));
     }
 });

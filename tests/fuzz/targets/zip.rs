@@ -1,4 +1,4 @@
-//! A finished archive from upstream.
+//! A prebuilt archive from upstream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -217,15 +217,15 @@ fn a_manifest_that_composer_would_refuse_fails_alone() {
         (r#"{"name": 5, "version": "1.0.0"}"#, "`name` is not a string"),
         (
             r#"{"name": "../x", "version": "1.0.0"}"#,
-            "`../x` is no package name",
+            "`../x` is not a package name",
         ),
         (
             r#"{"name": "a/b/c", "version": "1.0.0"}"#,
-            "`a/b/c` is no package name",
+            "`a/b/c` is not a package name",
         ),
         (
             r#"{"name": "Acme/x", "version": "1.0.0"}"#,
-            "`Acme/x` is no package name",
+            "`Acme/x` is not a package name",
         ),
         (
             r#"{"name": "acme/x", "version": "1.0/../../x"}"#,
@@ -233,7 +233,7 @@ fn a_manifest_that_composer_would_refuse_fails_alone() {
         ),
         (
             r#"{"name": "acme/x", "version": "nonsense"}"#,
-            "`nonsense` is no version",
+            "`nonsense` is not a version",
         ),
         (
             r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#,

@@ -176,7 +176,7 @@ fn there_is_no_night_without_one_of_its_sources() {
     std::fs::rename(&b.path, &away).unwrap();
     let before = ledger(&env);
     let log = env.build(1);
-    assert!(log.contains("source `a`: no night is made without `b`"), "{log}");
+    assert!(log.contains("source `a`: no nightly build without `b`"), "{log}");
     assert_eq!(ledger(&env), before);
     std::fs::rename(&away, &b.path).unwrap();
     env.build(0);

@@ -176,7 +176,7 @@ fn names_in_trees_that_leave_their_folder_or_cannot_be_written() {
             ("2.0.6", "unusable name `..`"),
             ("2.0.7", "unusable name `.GIT`"),
             ("2.0.8", "differ only in upper and lower case"),
-            ("2.0.9", "is a file and a folder"),
+            ("2.0.9", "is both a file and a folder"),
             ("2.0.10", "differ only in upper and lower case"),
         ],
     );
@@ -342,7 +342,7 @@ fn finished_archives_that_are_not_what_they_seem() {
         ("bomb", "unpacks to more than"),
         ("case", "upper and lower case"),
         ("bare", "no composer.json"),
-        ("torn", "no readable zip archive"),
+        ("torn", "not a readable zip archive"),
     ] {
         let line = log.lines().find(|line| line.contains(&format!("{file}.zip")));
         assert!(line.is_some_and(|line| line.contains(because)), "{file}: {log}");

@@ -120,7 +120,7 @@ fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one
         release(&upstream, &format!("1.3.{newest}"), "first");
         let log = env.build(0);
         let words = match damage {
-            "report.json" => "is of no use",
+            "report.json" => "failed to read the report",
             _ => "passing over a damaged snapshot",
         };
         assert!(log.contains(words), "{damage}: {log}");
@@ -520,7 +520,7 @@ fn a_moved_tag_is_recorded_as_diverged_once_for_each_commit() {
     let moved = upstream.git(&["rev-parse", "HEAD"]).trim().to_owned();
     let log = env.build(0);
     assert!(
-        log.contains("diverged: upstream's tag would give other bytes"),
+        log.contains("diverged: upstream moved this tag; keeping the published version"),
         "{log}"
     );
     assert!(log.contains(r#""diverged":1"#), "{log}");
@@ -845,7 +845,7 @@ fn verify_finds_damage_and_repairs_what_git_still_has() {
     let text = command(&env, &["verify", "--repair"], 1);
     assert!(text.contains("acme/good 1.0.0: repaired"), "{text}");
     assert!(
-        text.contains("acme/good 1.1.0: not repaired: upstream's `1.1.0` is at commit"),
+        text.contains("acme/good 1.1.0: not repaired: upstream moved `1.1.0` to commit"),
         "{text}"
     );
     assert!(std::fs::read(zip("1.0.0")).unwrap() == whole && !zip("1.1.0").exists());
@@ -925,7 +925,7 @@ fn what_cannot_be_repaired_is_told_until_it_is_put_back() {
     let sha256 = ledger(&env)[0]["sha256"].as_str().unwrap().to_owned();
     for words in [
         "good-1.0.0.zip is missing",
-        "upstream has no `1.0.0` any more",
+        "upstream no longer has `1.0.0`",
         &sha256,
     ] {
         assert!(page.contains(words), "{words}: {page}");

@@ -1,0 +1,68 @@
+//! Collects what one source stages and reports, then publishes it at once.
+
+use std::collections::BTreeMap;
+
+use super::context::CycleContext;
+use super::report::SourceReport;
+use crate::ledger::Release;
+use crate::package::plan::{Outcome, OutcomeRow};
+use crate::store::Staged;
+use crate::util::digest::Sha256;
+
+/// The staged archives of one source, and a row for each (ref, package) that was looked at.
+pub(super) struct Batch<'a> {
+    source: &'a str,
+    staged: Vec<(Staged, Release)>,
+    rows: Vec<OutcomeRow>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(source: &'a str, rows: Vec<OutcomeRow>) -> Self {
+        Self {
+            source,
+            staged: Vec::new(),
+            rows,
+        }
+    }
+
+    pub(super) fn add_row(&mut self, tag: &str, package: String, outcome: Outcome) {
+        self.rows.push(OutcomeRow {
+            source: self.source.to_owned(),
+            tag: tag.to_owned(),
+            package,
+            outcome,
+        });
+    }
+
+    /// Adds the result of building one version; `None` is one that is published with the same bytes.
+    pub(super) fn add(
+        &mut self,
+        tag: &str,
+        package: String,
+        result: anyhow::Result<Option<(Staged, Release)>>,
+    ) {
+        let outcome = match result {
+            Ok(Some(staged)) => {
+                self.staged.push(staged);
+                Outcome::Published
+            }
+            Ok(None) => Outcome::AlreadyPublished,
+            Err(error) => Outcome::failed(&error),
+        };
+        self.add_row(tag, package, outcome);
+    }
+
+    /// Publishes the archives; returns the source's report and the number of new versions.
+    pub(super) fn publish(
+        self,
+        ctx: &CycleContext<'_>,
+        rules: Sha256,
+        refs: BTreeMap<String, String>,
+    ) -> anyhow::Result<(SourceReport, usize)> {
+        let published = self.staged.len();
+        if published > 0 {
+            ctx.store.publish(self.staged)?;
+        }
+        Ok((SourceReport::new(rules, refs, self.rows), published))
+    }
+}

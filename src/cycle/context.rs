@@ -1,0 +1,96 @@
+//! What every stage of a cycle works with: the repository's settings, its store, and the caller's callbacks.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use jiff::Timestamp;
+
+use crate::config::{Hints, Metadata};
+use crate::git::{FetchProgress, Fetcher};
+use crate::metadata::{BaseUrl, RepositoryInfo};
+use crate::package::Limits;
+use crate::recipe::Recipe;
+use crate::store::{RepositoryStore, Retention};
+use crate::util::cancel::CancelFlag;
+
+/// The repository that a cycle is for, and how to run it.
+pub struct CycleContext<'a> {
+    pub store: &'a RepositoryStore,
+    /// The folder of the clones.
+    pub clones: PathBuf,
+    /// All recipes that share the clones, this one included.
+    pub recipes: &'a [&'a Recipe],
+    pub base_url: &'a BaseUrl,
+    /// Whether packages.json holds the versions of all packages.
+    pub metadata: Metadata,
+    pub hints: &'a Hints,
+    /// Whether only configured users may read the repository.
+    pub is_private: bool,
+    pub recipe: &'a Recipe,
+    /// Maps a recipe's git URL to the URL to fetch from.
+    pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
+    pub fetcher: &'a Fetcher,
+    /// Stops running fetches, and the cycle before its next source.
+    pub cancel: &'a CancelFlag,
+    /// Called from any thread.
+    pub progress: &'a (dyn Fn(ProgressEvent<'_>) + Sync),
+    /// Sources fetched at the same time.
+    pub fetches: usize,
+    /// Packages built at the same time.
+    pub workers: usize,
+    pub limits: Limits,
+    /// The percentage of published versions that may disappear from the metadata at once.
+    pub max_removed: f64,
+    /// Which snapshots to keep.
+    pub retention: Retention,
+}
+
+impl CycleContext<'_> {
+    /// The settings that metadata and pages depend on.
+    pub(super) fn repository_info(&self) -> RepositoryInfo<'_> {
+        RepositoryInfo {
+            base: self.base_url,
+            metadata: self.metadata,
+            hints: self.hints,
+            notes: &self.recipe.notes,
+            is_private: self.is_private,
+        }
+    }
+
+    /// Fails if the cycle was cancelled, or if the ledger can no longer be trusted.
+    pub(super) fn ensure_can_continue(&self) -> anyhow::Result<()> {
+        if self.cancel.is_set() {
+            bail!(Cancelled);
+        }
+        self.store.ensure_writable()
+    }
+}
+
+/// Progress of a cycle.
+#[derive(Debug, Clone, Copy)]
+pub enum ProgressEvent<'a> {
+    /// Fetching begins.
+    Started { clones: u64 },
+    Fetching {
+        source: &'a str,
+        progress: FetchProgress,
+    },
+    /// A source is up to date, or could not be fetched.
+    Fetched { source: &'a str },
+    /// Building the package versions of one source begins.
+    Building { source: &'a str, packages: u64 },
+    /// One package version was built.
+    Built,
+    /// All sources are built; metadata and pages are being rendered.
+    Publishing,
+}
+
+/// The cycle was cancelled. What it has built is kept and published by the next cycle.
+#[derive(Debug, thiserror::Error)]
+#[error("the cycle was cancelled")]
+pub struct Cancelled;
+
+/// The current time in whole seconds, the resolution of HTTP dates.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! Everything that a cycle reads from upstream: the clones, the resources and the nightly build of one recipe.
+
+use std::path::PathBuf;
+
+use super::context::CycleContext;
+use super::fetch_clones::{Clones, FetchedClone};
+use super::nightly::NightlyBuild;
+use super::report::Report;
+use super::resources::Resources;
+use super::select_refs;
+use crate::git::BareClone;
+use crate::package::plan::{OutcomeRow, ResolvedRef};
+use crate::recipe::Source;
+use crate::util::digest::Sha256;
+
+/// The inputs of a cycle, as of its fetch.
+pub(super) struct FetchedInputs {
+    clones: Clones,
+    pub resources: Resources,
+    pub nightly: NightlyBuild,
+}
+
+/// The refs that a source releases, and a row for each ref that could not be resolved.
+pub(super) struct SourceRefs {
+    pub folder: PathBuf,
+    pub clone: BareClone,
+    pub refs: Vec<ResolvedRef>,
+    pub rows: Vec<OutcomeRow>,
+}
+
+impl FetchedInputs {
+    /// Fetches all that the recipe names. What cannot be fetched fails the sources that need it, and nothing else.
+    pub(super) fn fetch(ctx: &CycleContext<'_>, previous: &Report) -> Self {
+        let clones = Clones::fetch(ctx);
+        let resources = Resources::open(ctx.recipe, &clones);
+        let nightly = NightlyBuild::new(ctx, &clones, &resources, previous);
+        Self {
+            clones,
+            resources,
+            nightly,
+        }
+    }
+
+    pub(super) fn source_refs(&self, source: &Source) -> anyhow::Result<SourceRefs> {
+        let FetchedClone { folder, fetched } = self.clones.get(&source.git)?;
+        let clone = BareClone::open(folder)?;
+        let (refs, rows) = match source.nightly {
+            Some(_) => (vec![self.nightly.head_of(source, &self.clones)?], Vec::new()),
+            None => select_refs::select(source, &clone, fetched)?,
+        };
+        Ok(SourceRefs {
+            folder: folder.clone(),
+            clone,
+            refs,
+            rows,
+        })
+    }
+
+    /// The digest of everything but the refs that decides a source's packages.
+    pub(super) fn fingerprint(&self, ctx: &CycleContext<'_>, source: &Source) -> anyhow::Result<Sha256> {
+        let mut depends = vec![ctx.base_url.to_string()];
+        if source.resources().next().is_some() {
+            depends.extend(self.resources.commits());
+        }
+        if source.nightly.is_some() {
+            depends.extend(self.nightly.date.clone());
+            depends.push(serde_json::to_string(&*self.nightly.pins)?);
+        }
+        Ok(source.fingerprint(&depends))
+    }
+}

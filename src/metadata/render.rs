@@ -1,0 +1,164 @@
+//! Renders `p2/`, `include/`, packages.json and the search files of a repository.
+
+use serde_json::{Map, Value, json};
+
+use super::minify::minify;
+use super::package_summary::Summaries;
+use super::packages_json::{self, PackagesJson, RepositoryInfo};
+use super::render_cache::{ByteRanges, Files, PreviousRender, Ranges};
+use super::search_files;
+use super::version_entry::PackageVersion;
+use crate::composer::Stability;
+use crate::config::Metadata;
+use crate::util::digest::Sha1;
+
+/// Renders all metadata; returns the files and the positions of the packages in the shared ones.
+///
+/// `versions` returns the versions of a package, newest first. It may return `None` for a package that has the same releases
+/// in `previous`.
+pub fn render<'v>(
+    info: &RepositoryInfo<'_>,
+    packages: &Summaries,
+    versions: impl Fn(&str) -> Option<&'v [PackageVersion]>,
+    previous: Option<&PreviousRender>,
+) -> serde_json::Result<(Files, ByteRanges)> {
+    let mut files = Files::new();
+    let (mut include, mut inline) = (PackageObject::new(), PackageObject::new());
+    for name in packages.keys() {
+        let [stable, dev] = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
+        if let Some(versions) = versions(name) {
+            let rendered = RenderedPackage::new(info, name, versions)?;
+            files.insert(stable, Some(rendered.p2));
+            files.insert(dev, Some(rendered.p2_dev));
+            include.add(name, &rendered.in_include)?;
+            inline.add(name, &rendered.in_root)?;
+        } else if let Some((in_include, in_root)) = previous.and_then(|previous| previous.versions(name)) {
+            files.insert(stable, None);
+            files.insert(dev, None);
+            include.add(name, in_include)?;
+            inline.add(name, in_root)?;
+        } else {
+            return Err(serde::ser::Error::custom(format_args!(
+                "the versions of {name} are missing"
+            )));
+        }
+    }
+    let (all, in_include) = include.finish();
+    let include = [packages_json::PACKAGES, &all, b"}"].concat();
+    let sha1 = Sha1::digest(&include);
+    let path = format!("include/all${sha1}.json");
+    let (inline, in_root) = inline.finish();
+    let root = PackagesJson {
+        info,
+        packages,
+        inline: &inline,
+        include: (&path, sha1),
+    };
+    files.insert("packages.json".into(), Some(root.render()?));
+    files.insert(path.clone(), Some(include));
+    let search_files = search_files::render(info.base, packages)?;
+    files.extend(search_files.into_iter().map(|(path, text)| (path, Some(text))));
+    let ranges = ByteRanges {
+        include: path,
+        in_include,
+        in_root: match info.metadata {
+            Metadata::Inline => in_root,
+            Metadata::Lazy => Ranges::new(),
+        },
+    };
+    Ok((files, ranges))
+}
+
+/// A package's own files, and its versions in the shared files.
+struct RenderedPackage {
+    p2: Vec<u8>,
+    p2_dev: Vec<u8>,
+    in_include: Vec<u8>,
+    /// Empty if the metadata is lazy.
+    in_root: Vec<u8>,
+}
+
+impl RenderedPackage {
+    fn new(info: &RepositoryInfo<'_>, name: &str, versions: &[PackageVersion]) -> serde_json::Result<Self> {
+        let data: Vec<_> = versions.iter().map(|version| version.data(info.base)).collect();
+        let p2 = |is_dev: bool| {
+            let selected: Vec<_> = versions
+                .iter()
+                .zip(&data)
+                .filter(|(version, _)| (version.version.stability() == Stability::Dev) == is_dev)
+                .map(|(_, data)| data)
+                .collect();
+            p2_file(name, &selected)
+        };
+        let mut rendered = Self {
+            p2: p2(false)?,
+            p2_dev: p2(true)?,
+            in_include: Vec::new(),
+            in_root: Vec::new(),
+        };
+        for (version, data) in versions.iter().zip(&data) {
+            let key = serde_json::to_string(&version.version.to_string())?;
+            let data = serde_json::to_vec(data)?;
+            add_member(&mut rendered.in_include, &key, &data);
+            if info.metadata == Metadata::Inline {
+                let data = packages_json::with_uid(data, version.number);
+                add_member(&mut rendered.in_root, &key, &data);
+            }
+        }
+        Ok(rendered)
+    }
+}
+
+/// Adds a member to the inside of a JSON object.
+fn add_member(object: &mut Vec<u8>, key: &str, value: &[u8]) {
+    if !object.is_empty() {
+        object.push(b',');
+    }
+    object.extend(key.as_bytes());
+    object.push(b':');
+    object.extend(value);
+}
+
+/// The JSON object of all packages with their versions. It is written directly: as a [`Value`] it would take several times
+/// the memory and the time.
+struct PackageObject {
+    text: Vec<u8>,
+    ranges: Ranges,
+}
+
+impl PackageObject {
+    fn new() -> Self {
+        Self {
+            text: vec![b'{'],
+            ranges: Ranges::new(),
+        }
+    }
+
+    /// Adds a package; `versions` is the inside of the object of its versions.
+    fn add(&mut self, name: &str, versions: &[u8]) -> serde_json::Result<()> {
+        if self.text.len() > 1 {
+            self.text.push(b',');
+        }
+        serde_json::to_writer(&mut self.text, name)?;
+        self.text.extend(b":{");
+        let begin = packages_json::PACKAGES.len() + self.text.len();
+        self.text.extend(versions);
+        self.ranges.insert(name.to_owned(), begin..begin + versions.len());
+        self.text.push(b'}');
+        Ok(())
+    }
+
+    /// The object, and the positions of the packages in a file that has it after [`packages_json::PACKAGES`].
+    fn finish(mut self) -> (Vec<u8>, Ranges) {
+        self.text.push(b'}');
+        (self.text, self.ranges)
+    }
+}
+
+/// A package's file. Without versions it reads as "not here", so that Composer asks repositories of lower priority.
+fn p2_file(name: &str, versions: &[&Map<String, Value>]) -> serde_json::Result<Vec<u8>> {
+    if versions.is_empty() {
+        return serde_json::to_vec(&json!({ "packages": [] }));
+    }
+    serde_json::to_vec(&json!({ "packages": { name: minify(versions) }, "minified": "composer/2.0" }))
+}
