@@ -19,7 +19,7 @@ use crate::package::plan::{Outcome, OutcomeRow};
 use crate::package::zip_writer::{EntryType, Writer};
 use crate::recipe::Aliases;
 use crate::recipe::tag_version::TagVersion;
-use crate::store::Staged;
+use crate::store::StagedArchive;
 use crate::util::digest::Sha256;
 
 /// The package that stands for each replaced (name, version).
@@ -118,7 +118,7 @@ fn stage(
     version: &str,
     package: &Release,
     may_move: bool,
-) -> anyhow::Result<Option<(Staged, Release)>> {
+) -> anyhow::Result<Option<(StagedArchive, Release)>> {
     let published = ctx.store.ledger(|ledger| ledger.find(name, version).cloned());
     if let Some(published) = &published
         && (published.kind == ReleaseKind::Package || !may_move)

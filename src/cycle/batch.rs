@@ -6,13 +6,13 @@ use super::context::CycleContext;
 use super::report::SourceReport;
 use crate::ledger::Release;
 use crate::package::plan::{Outcome, OutcomeRow};
-use crate::store::Staged;
+use crate::store::StagedArchive;
 use crate::util::digest::Sha256;
 
 /// The staged archives of one source, and a row for each (ref, package) that was looked at.
 pub(super) struct Batch<'a> {
     source: &'a str,
-    staged: Vec<(Staged, Release)>,
+    staged: Vec<(StagedArchive, Release)>,
     rows: Vec<OutcomeRow>,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Batch<'a> {
         &mut self,
         tag: &str,
         package: String,
-        result: anyhow::Result<Option<(Staged, Release)>>,
+        result: anyhow::Result<Option<(StagedArchive, Release)>>,
     ) {
         let outcome = match result {
             Ok(Some(staged)) => {

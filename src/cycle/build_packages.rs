@@ -16,7 +16,7 @@ use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::plan::{Build, Plan};
 use crate::recipe::Source;
-use crate::store::Staged;
+use crate::store::StagedArchive;
 use crate::util::digest::Sha256;
 
 /// Plans and builds one source; returns its report and the number of new versions.
@@ -114,7 +114,7 @@ fn stage(
     source: &Source,
     clone: &BareClone,
     build: &Build,
-) -> anyhow::Result<Option<(Staged, Release)>> {
+) -> anyhow::Result<Option<(StagedArchive, Release)>> {
     let staged = ctx
         .store
         .stage(|sink| build::archive(build, source, clone, &ctx.limits, sink))?;

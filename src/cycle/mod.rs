@@ -178,7 +178,7 @@ fn build_all(
 fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
     let is_current_root = |root: Vec<u8>| is_current(&root, &ctx.repository_info());
     let digest = |path: &str| previous.manifest.files.get(path).map(|file| file.sha256);
-    previous.is_whole
+    previous.is_intact
         // Nightly versions expire with time.
         && ctx.recipe.retention.is_none()
         && previous.manifest.base_url == ctx.base_url.to_string()

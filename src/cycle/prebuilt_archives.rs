@@ -15,7 +15,7 @@ use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::Outcome;
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
-use crate::store::Staged;
+use crate::store::StagedArchive;
 use crate::util::digest::Sha256;
 
 /// Publishes the new archives of a folder; returns its report and how many are new.
@@ -88,7 +88,7 @@ fn stage(
     archive: &PrebuiltArchive,
     bytes: &[u8],
     commit: &Commit,
-) -> anyhow::Result<(Staged, Release)> {
+) -> anyhow::Result<(StagedArchive, Release)> {
     let staged = ctx.store.stage(|mut sink| {
         sink.write_all(bytes).context("failed to write the archive")?;
         Ok(sink)

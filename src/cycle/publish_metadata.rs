@@ -40,7 +40,7 @@ pub(super) fn publish(
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     let (info, releases) = (ctx.repository_info(), published_releases(ctx, previous));
     let renderer = renderer_digest(&info)?;
-    let intact = previous.filter(|previous| previous.is_whole);
+    let intact = previous.filter(|previous| previous.is_intact);
     let reusable = intact
         .zip(renderer)
         .and_then(|(previous, renderer)| reusable_render(previous, renderer));
@@ -270,7 +270,7 @@ fn keep_includes(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, files: &mu
     // The include that packages.json names comes first, then the latest ones.
     includes.sort_by_key(|(path, file)| Reverse((is_named(path), file.last_modified)));
     for (path, _) in includes.into_iter().take(ctx.retention.snapshots) {
-        if previous.is_whole || previous.read(path).is_ok() {
+        if previous.is_intact || previous.read(path).is_ok() {
             files.entry(path.clone()).or_insert(None);
         }
     }

@@ -18,7 +18,7 @@ use crate::store::snapshot::Snapshot;
 /// Fails if publishing `packages` would remove too many of the versions that `previous` has.
 pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
     let published = match listed_versions(previous) {
-        Err(error) if !previous.is_whole => {
+        Err(error) if !previous.is_intact => {
             tracing::warn!("cannot tell how many versions the damaged metadata had: {error:#}");
             return Ok(());
         }

@@ -13,7 +13,8 @@ pub(super) struct SnapshotWatch {
 impl SnapshotWatch {
     /// Looks again; answers whether anything is other than before.
     pub(super) fn refresh(&mut self, store: &RepositoryStore) -> bool {
-        let number = |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|s| (s.manifest.number, s.is_whole));
+        let number =
+            |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|s| (s.manifest.number, s.is_intact));
         match store.newest_snapshot() {
             Ok(snapshot) => {
                 let is_other = number(&snapshot) != number(&self.snapshot) || self.unserved.is_some();

@@ -116,7 +116,7 @@ impl Scheduler<'_> {
         let newest = self.follower.stores[i].latest_snapshot();
         newest.ok().flatten().is_some_and(|snapshot| {
             let report = Report::from_snapshot(&snapshot);
-            !snapshot.is_whole
+            !snapshot.is_intact
                 || snapshot.manifest.base_url != repository.base_url.to_string()
                 || !report.covers(&repository.recipe)
         })

@@ -220,11 +220,11 @@ impl Planner<'_> {
         let root = Manifest::parse(&text).context("composer.json")?;
         let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
-        let is_whole = file
+        let is_intact = file
             .whole_with
             .as_ref()
             .is_some_and(|key| part.0.contains_key(key));
-        let mut manifest = if is_whole {
+        let mut manifest = if is_intact {
             part
         } else {
             let base_url = self.context.base_url;
@@ -248,7 +248,7 @@ impl Planner<'_> {
             files.insert(file.path.clone(), contents.into());
         }
         self.plan.builds.push(Build {
-            bound: !is_whole && derived_manifest::is_bound(rule),
+            bound: !is_intact && derived_manifest::is_bound(rule),
             name,
             version,
             git_ref: git_ref.clone(),

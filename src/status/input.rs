@@ -41,7 +41,7 @@ impl StatusInput<'_> {
     pub fn is_complete(&self) -> bool {
         self.report.is_complete()
             && self.rollback_target().is_none()
-            && self.snapshot.is_none_or(|snapshot| snapshot.is_whole)
+            && self.snapshot.is_none_or(|snapshot| snapshot.is_intact)
             && self.unserved.is_none()
             && self.history.damaged.is_empty()
     }

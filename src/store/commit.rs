@@ -1,7 +1,7 @@
-//! Publishing a snapshot: it is written aside, with the files that did not change hard-linked from the one before, synced, and
-//! renamed to its number, which fails when that number is taken.
+//! Publishes a snapshot: it is written to the staging folder, with unchanged files hard-linked from the previous one,
+//! synced, and renamed to its number, which fails if that number is taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -9,39 +9,37 @@ use std::sync::PoisonError;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
-use super::nightly_retention::ExpiredReleases;
-use super::snapshot::{Manifest, PublishedFile, Snapshot, SnapshotCache};
-use super::{RepositoryStore, durable_fs};
+use super::repository::RepositoryStore;
+use super::snapshot::{ExpiredReleases, Manifest, PublishedFile, Snapshot, SnapshotCache};
+use super::{durable_fs, staging};
 use crate::util::digest::Sha256;
 
 /// The contents of the next snapshot.
 pub struct SnapshotContents<'a> {
     pub base_url: &'a str,
-    /// Public files by path; `None` where one is as in the snapshot before.
+    /// Public files by path; `None` for one that is unchanged from the previous snapshot.
     pub files: BTreeMap<String, Option<Vec<u8>>>,
-    /// The report of the cycle, kept beside the public files.
+    /// The report of the cycle, stored beside the public files.
     pub report: &'a [u8],
-    /// How they were made, kept likewise.
+    /// What the next rendering can reuse, stored likewise.
     pub render_cache: Option<Vec<u8>>,
-    /// How many lines of the ledger it publishes.
+    /// The number of ledger lines that it publishes.
     pub releases: u64,
     pub rollback_to: Option<u64>,
     pub expired: ExpiredReleases,
 }
 
 impl RepositoryStore {
-    /// Publishes a snapshot after `previous`; answers `None`, and writes nothing, if nothing would change.
-    ///
-    /// # Errors
-    /// Another writer has taken the number, and errors of the file system: `previous` then stays published.
+    /// Publishes a snapshot after `previous`. Returns `None` and writes nothing if nothing would change; on an error
+    /// `previous` stays published.
     pub fn commit_snapshot(
         &self,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,
     ) -> anyhow::Result<Option<Snapshot>> {
-        let manifest = self.describe(previous, contents)?;
+        let manifest = self.manifest(previous, contents)?;
         if let Some(previous) = previous
-            && previous.is_whole
+            && previous.is_intact
             && previous.manifest.files == manifest.files
             && previous.manifest.releases == manifest.releases
             && previous.manifest.rollback_to == manifest.rollback_to
@@ -54,7 +52,7 @@ impl RepositoryStore {
             .map(Some)
     }
 
-    fn describe(
+    fn manifest(
         &self,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,
@@ -82,23 +80,23 @@ impl RepositoryStore {
                 Some(bytes) => (Sha256::digest(bytes), bytes.len() as u64),
                 None => before
                     .map(|file| (file.sha256, file.size))
-                    .with_context(|| format!("the snapshot before has no `{path}`"))?,
+                    .with_context(|| format!("the previous snapshot has no `{path}`"))?,
             };
-            let file = describe((sha256, size), before, now);
+            let file = published_file((sha256, size), before, now);
             manifest.files.insert(path.clone(), file);
         }
         Ok(manifest)
     }
 
-    /// The date of the ledger's file with so many lines: that of the last line, but forward whenever there are others.
+    /// The date of the ledger's file with `releases` lines: that of the last line, but later whenever the lines differ.
     fn ledger_modified(&self, previous: Option<&Snapshot>, releases: u64) -> i64 {
-        let of = |releases: u64| self.ledger(|ledger| ledger.time_at(releases));
-        let last = of(releases).map_or(0, |time| time.as_second());
+        let time_at = |releases: u64| self.ledger(|ledger| ledger.time_at(releases));
+        let last = time_at(releases).map_or(0, Timestamp::as_second);
         let Some(previous) = previous.map(|p| &p.manifest) else {
             return last;
         };
         let before = previous.ledger_modified;
-        let before = before.or_else(|| of(previous.releases).map(|time| time.as_second()));
+        let before = before.or_else(|| time_at(previous.releases).map(Timestamp::as_second));
         match before {
             Some(before) if previous.releases == releases => before,
             before => last.max(before.map_or(0, |before| before + 1)),
@@ -112,7 +110,7 @@ impl RepositoryStore {
         manifest: Manifest,
     ) -> anyhow::Result<Snapshot> {
         let folder = self.staging_path("snapshot")?;
-        self.write_aside(&folder, previous, contents, &manifest)?;
+        self.write_snapshot(&folder, previous, contents, &manifest)?;
         let target = self.snapshot_folder(manifest.number);
         durable_fs::rename_new(&folder, &target).with_context(|| {
             format!(
@@ -125,24 +123,24 @@ impl RepositoryStore {
         let snapshot = Snapshot {
             folder: target,
             manifest,
-            is_whole: true,
+            is_intact: true,
         };
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = SnapshotCache {
+        let mut cache = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        *cache = SnapshotCache {
             highest: number,
-            whole: Some(snapshot.clone()),
+            intact: Some(snapshot.clone()),
             readable: Some(snapshot.clone()),
             ledger_error: None,
         };
-        drop(newest);
-        // The next cycle tries again.
+        drop(cache);
+        // The next cycle retries.
         if let Err(error) = self.point_current(number) {
             tracing::warn!("{error:#}");
         }
         Ok(snapshot)
     }
 
-    fn write_aside(
+    fn write_snapshot(
         &self,
         folder: &Path,
         previous: Option<&Snapshot>,
@@ -150,10 +148,10 @@ impl RepositoryStore {
         manifest: &Manifest,
     ) -> anyhow::Result<()> {
         if folder.exists() {
-            super::staging::remove(folder)?;
+            staging::remove(folder)?;
         }
         fs::create_dir(folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        let mut folders = std::collections::BTreeSet::from([folder.to_owned()]);
+        let mut folders = BTreeSet::from([folder.to_owned()]);
         for (path, bytes) in &contents.files {
             let target = folder.join(path);
             if let Some(above) = target.parent().filter(|above| !folders.contains(*above)) {
@@ -163,23 +161,23 @@ impl RepositoryStore {
                 folders.extend(new.map(Path::to_owned));
             }
             let same = |p: &&Snapshot| {
-                let of = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
-                of(&p.manifest) == of(manifest)
+                let digest = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
+                digest(&p.manifest) == digest(manifest)
             };
-            // What is given without its bytes is meant to stay as it is there.
-            let before = previous.filter(|p| p.is_whole || bytes.is_none()).filter(same);
+            // A file without bytes is linked even from a damaged snapshot.
+            let before = previous.filter(|p| p.is_intact || bytes.is_none()).filter(same);
             match (before, bytes) {
                 (Some(before), _) => {
-                    // Of the files of another user the kernel may allow none (`fs.protected_hardlinks`).
+                    // The kernel may refuse links to another user's files (`fs.protected_hardlinks`).
                     if let Err(error) = fs::hard_link(before.folder.join(path), &target) {
-                        tracing::debug!(%error, path, "copying what cannot be linked");
+                        tracing::debug!(%error, path, "copying a file that cannot be linked");
                         durable_fs::write_new(&target, &before.read(path)?)?;
                     }
                 }
                 (None, Some(bytes)) => {
                     durable_fs::write_new(&target, bytes)?;
                 }
-                (None, None) => bail!("the snapshot before has no `{path}`"),
+                (None, None) => bail!("the previous snapshot has no `{path}`"),
             }
         }
         durable_fs::write_new(&folder.join("report.json"), contents.report)?;
@@ -190,7 +188,7 @@ impl RepositoryStore {
             &folder.join("manifest.json"),
             &serde_json::to_vec_pretty(manifest)?,
         )?;
-        // So that another web server can serve `current/` as it is.
+        // Lets another web server serve `current/` directly.
         std::os::unix::fs::symlink("../../packages", folder.join("packages"))
             .with_context(|| format!("failed to link `packages` into `{}`", folder.display()))?;
         folders
@@ -199,21 +197,25 @@ impl RepositoryStore {
             .try_for_each(|folder| durable_fs::sync_directory(folder))
     }
 
-    /// Points `current` at a snapshot: for other web servers; nothing here reads it.
+    /// Points `current` at a snapshot, for other web servers; this program does not read it.
     pub(super) fn point_current(&self, number: u64) -> anyhow::Result<()> {
         let (link, target) = (self.root().join("current"), format!("snapshots/{number}"));
-        if fs::read_link(&link).is_ok_and(|there| there == Path::new(&target)) {
+        if fs::read_link(&link).is_ok_and(|existing| existing == Path::new(&target)) {
             return Ok(());
         }
-        let aside = self.staging_path("current")?;
-        std::os::unix::fs::symlink(target, &aside)
-            .and_then(|()| fs::rename(&aside, &link))
+        let temporary = self.staging_path("current")?;
+        std::os::unix::fs::symlink(target, &temporary)
+            .and_then(|()| fs::rename(&temporary, &link))
             .with_context(|| format!("failed to point `{}` at snapshot {number}", link.display()))
     }
 }
 
-/// What is said of a file: its date stays for as long as its bytes do, and else goes forward.
-fn describe((sha256, size): (Sha256, u64), before: Option<PublishedFile>, now: Timestamp) -> PublishedFile {
+/// The manifest's entry for a file: its date stays while its bytes do, and otherwise moves forward.
+fn published_file(
+    (sha256, size): (Sha256, u64),
+    before: Option<PublishedFile>,
+    now: Timestamp,
+) -> PublishedFile {
     match before {
         Some(before) if before.sha256 == sha256 => before,
         before => PublishedFile {

@@ -1,7 +1,7 @@
-//! What upstream would change of published versions: `diverged.jsonl`, one line for each version, ref and commit.
+//! Published versions that differ upstream: `diverged.jsonl`, one line for each version, ref and commit.
 //!
-//! The published bytes stay; this is the record that somebody can look at. It has the ledger's durability, and no
-//! chain: nothing depends on it.
+//! The published bytes stay; this is the record for people. It is as durable as the ledger, but not chained, since nothing
+//! depends on it.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,10 +10,11 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{RepositoryStore, durable_fs};
+use super::durable_fs;
+use super::repository::RepositoryStore;
 use crate::util::digest::{Sha1, Sha256};
 
-/// A published version that a ref, moved since, would give other bytes.
+/// A published version whose ref has moved and would now give different bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
     pub source: String,
@@ -22,13 +23,13 @@ pub struct Divergence {
     pub name: String,
     pub version: String,
     pub published: VersionContent,
-    /// What the ref would give now.
+    /// The content of the ref now.
     pub attempted: VersionContent,
     /// When it was found.
     pub time: Timestamp,
 }
 
-/// A commit and the archive that it gives.
+/// A commit and the digests of its archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionContent {
     pub commit: String,
@@ -37,7 +38,7 @@ pub struct VersionContent {
 }
 
 impl Divergence {
-    /// Whether it is the same finding, at whatever time.
+    /// Whether both are equal apart from their times.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.source, &self.tag, &self.name, &self.version)
             == (&other.source, &other.tag, &other.name, &other.version)
@@ -46,10 +47,7 @@ impl Divergence {
 }
 
 impl RepositoryStore {
-    /// All divergences that were ever found, in the order of their finding.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is damaged.
+    /// All recorded divergences, oldest first.
     pub fn divergences(&self) -> anyhow::Result<Vec<Divergence>> {
         let path = self.root().join("diverged.jsonl");
         let text = match fs::read_to_string(&path) {
@@ -60,7 +58,7 @@ impl RepositoryStore {
         let line = |(i, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|error| {
                 anyhow!(
-                    "`{}` is damaged at line {}: {error}\nhint: restore it from a back-up, or remove it: what differs still is found again",
+                    "`{}` is damaged at line {}: {error}\nhint: restore it from a backup, or remove it: versions that still differ are found again",
                     path.display(),
                     i + 1
                 )
@@ -69,23 +67,20 @@ impl RepositoryStore {
         text.lines().enumerate().map(line).collect()
     }
 
-    /// Adds findings to the record.
-    ///
-    /// # Errors
-    /// Of the file system; the record then has none of them.
+    /// Adds to the record. On an error it has none of the new ones.
     pub fn record_divergences(&self, new: &[Divergence]) -> anyhow::Result<()> {
         let path = self.root().join("diverged.jsonl");
         let write = || {
-            let aside = self.staging_path("diverged.jsonl")?;
-            let mut file = durable_fs::HashingFile::create(&aside)?;
+            let temporary = self.staging_path("diverged.jsonl")?;
+            let mut file = durable_fs::HashingFile::create(&temporary)?;
             for divergence in self.divergences()?.iter().chain(new) {
                 let mut line = serde_json::to_vec(divergence)?;
                 line.push(b'\n');
                 file.write_all(&line)
-                    .with_context(|| format!("failed to write `{}`", aside.display()))?;
+                    .with_context(|| format!("failed to write `{}`", temporary.display()))?;
             }
             file.finish()?;
-            durable_fs::replace(&aside, &path)
+            durable_fs::replace(&temporary, &path)
         };
         self.poison_on_error(write())
     }

@@ -1,7 +1,7 @@
-//! Files that are written once: created exclusively, hashed on the way, synced, never overwritten.
+//! Files that are written once: created exclusively, hashed while they are written, synced, never overwritten.
 //!
-//! Every system call that changes what is published is in this file. An error of a sync is never retried: after it the
-//! kernel may have dropped the pages (fsync's semantics on Linux), so whoever meets [`Unsynced`] gives up its work.
+//! Every system call that changes published files is in this file. A failed sync is never retried: Linux may have dropped
+//! the pages, so a retry could succeed without the data. The cycle that gets [`Unsynced`] ends.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -16,10 +16,7 @@ use sha2::Digest as _;
 
 use crate::util::digest::{Sha1, Sha256};
 
-/// So many random bytes in hexadecimal: a name that no other process takes, whatever its number is.
-///
-/// # Errors
-/// The system has no random numbers.
+/// Random bytes in hexadecimal: a name that is unique even among containers, whose processes may share an id.
 pub(super) fn random_name<const BYTES: usize>() -> anyhow::Result<String> {
     let mut random = [0; BYTES];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
@@ -27,7 +24,7 @@ pub(super) fn random_name<const BYTES: usize>() -> anyhow::Result<String> {
     Ok(hex::encode(random))
 }
 
-/// The disk may not have what was written; it is unknown what it has.
+/// A failed sync: it is unknown which of the written data is on the disk.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to sync `{}`: {error}", .path.display())]
 pub struct Unsynced {
@@ -35,7 +32,7 @@ pub struct Unsynced {
     error: Errno,
 }
 
-/// What was written, in one pass.
+/// The digests and size of written data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digests {
     pub sha1: Sha1,
@@ -50,7 +47,7 @@ pub struct HashingFile {
     path: PathBuf,
 }
 
-/// A sink that hashes what is written to it.
+/// A writer that hashes what is written to it.
 pub struct HashingWriter<W> {
     sink: W,
     sha1: sha1::Sha1,
@@ -68,7 +65,7 @@ impl<W> HashingWriter<W> {
         }
     }
 
-    /// What was written until now.
+    /// The digests of everything that was written.
     pub fn digests(self) -> Digests {
         Digests {
             sha1: Sha1(self.sha1.finalize().into()),
@@ -79,17 +76,14 @@ impl<W> HashingWriter<W> {
 }
 
 impl HashingWriter<io::Sink> {
-    /// Hashes only.
+    /// Only hashes.
     pub fn sink() -> Self {
         Self::new(io::sink())
     }
 }
 
 impl HashingFile {
-    /// Creates the file, which must not exist.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Creates the file; fails if it exists.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(|| format!("failed to create `{}`", path.display()))?;
@@ -99,10 +93,7 @@ impl HashingFile {
         })
     }
 
-    /// Writes what is buffered, makes the file read-only, syncs it and answers its digests.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Flushes the buffer, makes the file read-only and syncs it.
     pub fn finish(self) -> anyhow::Result<Digests> {
         let failed = || format!("failed to write `{}`", self.path.display());
         let mut hashed = self
@@ -153,10 +144,7 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-/// Writes a small file that must not exist, synced and read-only.
-///
-/// # Errors
-/// Of the file system.
+/// Writes a small file, synced and read-only; fails if it exists.
 pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<Digests> {
     let mut file = HashingFile::create(path)?;
     file.write_all(bytes)
@@ -164,17 +152,13 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<Digests> {
     file.finish()
 }
 
-/// Gives a synced file its public name without ever overwriting: a file that is there must have the same bytes. The
-/// first name stays.
-///
-/// # Errors
-/// Other bytes at the target, and errors of the file system.
+/// Links a synced file to its public name, never overwriting: an existing file must have the same bytes.
 pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             verify_same_content(to, sha256)?;
-            // Whoever put it there may have been killed before it was durable.
+            // The process that linked it may have been killed before it was durable.
             let file = File::open(to).with_context(|| format!("failed to open `{}`", to.display()))?;
             Ok(sync(&file, to)?)
         }
@@ -184,53 +168,41 @@ pub fn link_new(from: &Path, to: &Path, sha256: Sha256) -> anyhow::Result<()> {
     }
 }
 
-/// Whether a file may be published with these bytes: there is none, or it has them.
-///
-/// # Errors
-/// Other bytes, and errors of reading them.
+/// Fails if the bytes of a published file differ from the new ones.
 pub fn verify_same_content(file: &Path, sha256: Sha256) -> anyhow::Result<()> {
-    let there = hash(file)?;
-    if there != sha256 {
+    let existing = hash(file)?;
+    if existing != sha256 {
         bail!(
-            "`{}` is there with other bytes (SHA-256 {there}, new {sha256})\nhint: published bytes never change; was the ledger lost? If the file was never published, remove it",
+            "`{}` already exists with different bytes (SHA-256 {existing}, new {sha256})\nhint: published bytes never change; check whether the ledger was lost. If the file was never published, remove it",
             file.display()
         );
     }
     Ok(())
 }
 
-/// Gives a folder its public name, which must be free.
-///
-/// # Errors
-/// A name that is taken, and errors of the file system.
+/// Renames a folder to its public name; fails if that is taken.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every network file system knows the flag; there a folder still never replaces one that has entries.
+        // Some network file systems lack the flag; without it a folder still cannot replace one that has entries.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
         result => Ok(result?),
     }
 }
 
-/// Puts a synced file in the place of another one, in one step.
-///
-/// # Errors
-/// Of the file system.
+/// Atomically replaces a file by a synced one.
 pub fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::rename(from, to)
         .with_context(|| format!("failed to rename `{}` to `{}`", from.display(), to.display()))?;
     to.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Creates a folder and what is missing above it, each name durable.
-///
-/// # Errors
-/// Of the file system.
+/// Creates a folder and its missing parents, each name synced.
 pub fn create_directory(path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-        create_directory(above)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_directory(parent)?;
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -238,15 +210,12 @@ pub fn create_directory(path: &Path) -> anyhow::Result<()> {
         }
         _ => path
             .parent()
-            .filter(|above| !above.as_os_str().is_empty())
+            .filter(|parent| !parent.as_os_str().is_empty())
             .map_or(Ok(()), sync_directory),
     }
 }
 
-/// Makes the names in a folder durable.
-///
-/// # Errors
-/// Of the file system.
+/// Syncs the names in a folder.
 pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
     let folder =
         File::open(path).with_context(|| format!("failed to open the folder `{}`", path.display()))?;
@@ -254,9 +223,6 @@ pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The SHA-256 of a file's contents.
-///
-/// # Errors
-/// Of reading it.
 pub fn hash(path: &Path) -> anyhow::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
     let mut file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
@@ -271,7 +237,7 @@ pub fn hash(path: &Path) -> anyhow::Result<Sha256> {
     }
 }
 
-/// `File::sync_all` would try again after EINTR.
+/// Unlike `File::sync_all`, does not retry after EINTR.
 fn sync(file: &File, path: &Path) -> Result<(), Unsynced> {
     rustix::fs::fsync(file).map_err(|error| Unsynced {
         path: path.to_owned(),
@@ -279,9 +245,9 @@ fn sync(file: &File, path: &Path) -> Result<(), Unsynced> {
     })
 }
 
-/// Dropping a file hides the error of its close, by which a network file system tells of a lost write.
+/// Closes a file with its error, which dropping would hide: a network file system reports a lost write there.
 fn close(file: File, path: &Path) -> Result<(), Unsynced> {
-    // SAFETY: the descriptor is open, and `into_raw_fd` has given up the only handle to it.
+    // SAFETY: the descriptor is open, and `into_raw_fd` has released the only handle to it.
     unsafe { rustix::io::try_close(file.into_raw_fd()) }.map_err(|error| Unsynced {
         path: path.to_owned(),
         error,

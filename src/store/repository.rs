@@ -1,4 +1,4 @@
-//! One repository on the volume: its ledger, its archives, and the one writer that adds to them.
+//! One repository on the volume: its ledger and archives, and what a writer adds to them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,35 +16,35 @@ use super::staging::Staging;
 use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
 
-/// Names the repository on the volume, once it has published something.
+/// Adds the repository to the volume's marker once it has published something.
 pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
 /// One repository on the volume.
 pub struct RepositoryStore {
     root: PathBuf,
     ledger: Mutex<LedgerFile>,
-    pub(super) newest: Mutex<SnapshotCache>,
+    pub(super) snapshots: Mutex<SnapshotCache>,
     /// `None` for a reader.
     register: Option<Register>,
     staging: Mutex<Option<Staging>>,
     staged: AtomicU64,
     /// A sync has failed, or another writer has taken over: nothing more is published.
-    broken: AtomicBool,
+    is_poisoned: AtomicBool,
 }
 
-/// The ledger as it was read, and the file that it was read from.
+/// The ledger, and the file that it was read from.
 #[derive(Debug, Default)]
 struct LedgerFile {
     ledger: Ledger,
-    /// Bytes of whole lines.
+    /// The length of the complete lines in bytes.
     len: u64,
-    /// Inode and length; `None` where there is no file.
+    /// Inode and length; `None` if there is no file.
     file: Option<(u64, u64)>,
 }
 
-/// An archive that is written and synced, but not published yet.
+/// An archive that is written and synced, but not yet published.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedArchive {
     path: PathBuf,
     pub digests: durable_fs::Digests,
 }
@@ -55,33 +55,29 @@ impl RepositoryStore {
         if register.is_some() && Staging::has_leftovers(&root) {
             staging = Some(Staging::claim(&root)?);
         }
-        let known = read_ledger(&root)?;
+        let ledger = read_ledger(&root)?;
         if let Some(staging) = &mut staging {
-            staging.clean(&root, &known.ledger)?;
+            staging.clean(&root, &ledger.ledger)?;
         }
-        let repository = Self {
-            root,
-            ledger: Mutex::new(known),
-            newest: Mutex::default(),
-            register,
-            staging: Mutex::new(staging),
-            staged: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
-        };
+        let repository = Self::new(root, ledger, register, staging);
         repository.newest_snapshot()?;
         Ok(repository)
     }
 
-    /// For a reader of one that cannot be opened now: it has no snapshot, with the reason, until its ledger can be read.
+    /// For reading a repository that cannot be opened now: it has no snapshot until its ledger can be read.
     pub(super) fn unavailable(root: PathBuf) -> Self {
+        Self::new(root, LedgerFile::default(), None, None)
+    }
+
+    fn new(root: PathBuf, ledger: LedgerFile, register: Option<Register>, staging: Option<Staging>) -> Self {
         Self {
             root,
-            ledger: Mutex::default(),
-            newest: Mutex::default(),
-            register: None,
-            staging: Mutex::default(),
+            ledger: Mutex::new(ledger),
+            snapshots: Mutex::default(),
+            register,
+            staging: Mutex::new(staging),
             staged: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
+            is_poisoned: AtomicBool::new(false),
         }
     }
 
@@ -90,7 +86,7 @@ impl RepositoryStore {
         &self.root
     }
 
-    /// A text for everybody: paths on the volume begin at its root.
+    /// `text` for the public: paths on the volume start at its root.
     pub fn strip_volume_path(&self, text: &str) -> String {
         let volume = self.root.parent().map(|volume| format!("{}/", volume.display()));
         volume.map_or_else(|| text.to_owned(), |volume| text.replace(&volume, ""))
@@ -101,15 +97,12 @@ impl RepositoryStore {
         self.root.join(release.path())
     }
 
-    /// Looks at the ledger as it stands.
-    pub fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
-        look(&self.known().ledger)
+    /// Reads the current ledger.
+    pub fn ledger<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
+        read(&self.ledger_lock().ledger)
     }
 
-    /// Size and digest of the first so many lines of the ledger's file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or has fewer lines.
+    /// The path of the ledger's file, and the size and digest of its first `lines`.
     pub fn ledger_file(&self, lines: u64) -> anyhow::Result<(PathBuf, u64, Sha256)> {
         let path = self.root.join("ledger.jsonl");
         let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
@@ -124,40 +117,37 @@ impl RepositoryStore {
         Ok((path, end as u64, Sha256::digest(&text[..end])))
     }
 
-    fn known(&self) -> MutexGuard<'_, LedgerFile> {
+    fn ledger_lock(&self) -> MutexGuard<'_, LedgerFile> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the ledger again, for a reader that follows a writer.
+    /// Reads the ledger again, in a process that does not write it.
     pub(super) fn reload_ledger(&self) -> anyhow::Result<()> {
-        let known = read_ledger(&self.root)?;
-        *self.known() = known;
+        let ledger = read_ledger(&self.root)?;
+        *self.ledger_lock() = ledger;
         Ok(())
     }
 
-    /// Whether this writer may still publish.
-    ///
-    /// # Errors
-    /// A sync has failed, or another writer has taken over.
+    /// Fails once nothing more may be published: a sync has failed, or another writer has taken over.
     pub fn ensure_writable(&self) -> anyhow::Result<()> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.is_poisoned.load(Ordering::Relaxed) {
             bail!(
-                "`{}` takes no more from this cycle, because writing to it has failed",
+                "nothing more is published in `{}` by this cycle, because writing to it has failed",
                 self.root.display()
             );
         }
         Ok(())
     }
 
-    /// Gives `result` on, and remembers an error after which nothing more may be published.
+    /// Passes `result` on, and remembers errors after which nothing more may be published.
     pub(super) fn poison_on_error<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {
-            let lost = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-            let lost = lost.as_ref().is_some_and(Staging::is_lost);
-            if lost || error.is::<Unsynced>() {
-                self.broken.store(true, Ordering::Relaxed);
+            let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_lost = staging.as_ref().is_some_and(Staging::is_lost);
+            if is_lost || error.is::<Unsynced>() {
+                self.is_poisoned.store(true, Ordering::Relaxed);
             }
-            match lost {
+            match is_lost {
                 true => error.context(format!(
                     "another instance has taken over `{}`: this cycle publishes nothing more",
                     self.root.display()
@@ -167,7 +157,7 @@ impl RepositoryStore {
         })
     }
 
-    /// A path in this writer's own folder, which is made on the first call.
+    /// A path in this writer's staging folder, which is created on the first call.
     pub(super) fn staging_path(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.ensure_writable()?;
         ensure!(
@@ -180,10 +170,10 @@ impl RepositoryStore {
             return Ok(staging.path(name));
         }
         let mut new = Staging::claim(&self.root)?;
-        let known = self.known();
+        let known = self.ledger_lock();
         if identity(&self.root)? != known.file {
             bail!(
-                "another instance has published in `{}` meanwhile: this cycle publishes nothing",
+                "another instance has published in `{}` since this cycle began: this cycle publishes nothing",
                 self.root.display()
             );
         }
@@ -191,19 +181,16 @@ impl RepositoryStore {
         Ok(staging.insert(new).path(name))
     }
 
-    /// Writes an archive aside: `write` gets the sink; what it wrote is hashed on the way, synced and made read-only.
-    ///
-    /// # Errors
-    /// Of `write` and of the file system. Nothing is left behind.
+    /// Writes an archive to the staging folder, hashed, synced and read-only. Nothing is left behind on an error.
     pub fn stage(
         &self,
         write: impl FnOnce(durable_fs::HashingFile) -> anyhow::Result<durable_fs::HashingFile>,
-    ) -> anyhow::Result<Staged> {
+    ) -> anyhow::Result<StagedArchive> {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.staging_path(&format!("{number}.zip"))?;
         let result = durable_fs::HashingFile::create(&path).and_then(|file| write(file)?.finish());
         match self.poison_on_error(result) {
-            Ok(digests) => Ok(Staged { path, digests }),
+            Ok(digests) => Ok(StagedArchive { path, digests }),
             Err(error) => {
                 let _ = fs::remove_file(&path);
                 Err(error)
@@ -211,19 +198,13 @@ impl RepositoryStore {
         }
     }
 
-    /// Gives up what was staged.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn discard(&self, staged: &Staged) -> anyhow::Result<()> {
+    /// Removes a staged archive.
+    pub fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
         fs::remove_file(&staged.path).with_context(|| format!("failed to remove `{}`", staged.path.display()))
     }
 
-    /// Whether an archive can have the name of its release: nothing has it, or the same bytes.
-    ///
-    /// # Errors
-    /// A file of other bytes is there.
-    pub fn check_free(&self, staged: &Staged, release: &Release) -> anyhow::Result<()> {
+    /// Fails if the release's file name is taken by other bytes.
+    pub fn check_free(&self, staged: &StagedArchive, release: &Release) -> anyhow::Result<()> {
         let target = self.archive(release);
         if !target.exists() {
             return Ok(());
@@ -233,11 +214,8 @@ impl RepositoryStore {
         })
     }
 
-    /// Publishes archives: links them into place, then enters them into the ledger.
-    ///
-    /// # Errors
-    /// A file of other bytes that is there already, and errors of the file system; the ledger then has none of them.
-    pub fn publish(&self, batch: Vec<(Staged, Release)>) -> anyhow::Result<()> {
+    /// Publishes archives: links them into place, then appends them to the ledger. On an error the ledger has none of them.
+    pub fn publish(&self, batch: Vec<(StagedArchive, Release)>) -> anyhow::Result<()> {
         self.ensure_writable()?;
         self.poison_on_error(self.link(&batch))?;
         let (staged, releases): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
@@ -248,7 +226,7 @@ impl RepositoryStore {
         self.register.as_ref().map_or(Ok(()), |register| register())
     }
 
-    fn link(&self, batch: &[(Staged, Release)]) -> anyhow::Result<()> {
+    fn link(&self, batch: &[(StagedArchive, Release)]) -> anyhow::Result<()> {
         let mut folders = BTreeSet::new();
         for (staged, release) in batch {
             let target = self.archive(release);
@@ -265,9 +243,9 @@ impl RepositoryStore {
     }
 
     fn append_to_ledger(&self, releases: Vec<Release>) -> anyhow::Result<()> {
-        let aside = self.staging_path("ledger.jsonl")?;
+        let temporary = self.staging_path("ledger.jsonl")?;
         let path = self.root.join("ledger.jsonl");
-        let mut known = self.known();
+        let mut known = self.ledger_lock();
         let entries = known.ledger.prepare(releases)?;
         let mut text = match known.file {
             Some(_) => fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?,
@@ -276,31 +254,28 @@ impl RepositoryStore {
         text.truncate(usize::try_from(known.len)?);
         ensure!(
             known.ledger.is_end_of(&text),
-            "`{}` is not what it was when this cycle began\nhint: let one instance only build on this volume",
+            "`{}` has changed since this cycle began\nhint: make sure that only one instance builds on this volume",
             path.display()
         );
         text.extend_from_slice(&entries.lines);
-        let _ = fs::remove_file(&aside);
-        let mut file = durable_fs::HashingFile::create(&aside)?;
+        let _ = fs::remove_file(&temporary);
+        let mut file = durable_fs::HashingFile::create(&temporary)?;
         file.write_all(&text)
-            .with_context(|| format!("failed to write `{}`", aside.display()))?;
+            .with_context(|| format!("failed to write `{}`", temporary.display()))?;
         file.finish()?;
-        durable_fs::replace(&aside, &path)?;
+        durable_fs::replace(&temporary, &path)?;
         known.ledger.append(entries);
         known.len = text.len() as u64;
         known.file = identity(&self.root)?;
         Ok(())
     }
 
-    /// Puts an archive in the place of a damaged one.
-    ///
-    /// # Errors
-    /// An archive of other bytes than the release's, and errors of the file system.
-    pub fn repair(&self, staged: &Staged, release: &Release) -> anyhow::Result<()> {
+    /// Replaces a damaged archive by one with the same bytes as the release's.
+    pub fn repair(&self, staged: &StagedArchive, release: &Release) -> anyhow::Result<()> {
         if staged.digests.sha256 != release.sha256 {
             self.discard(staged)?;
             bail!(
-                "built again it has SHA-256 {}, not {}",
+                "the rebuilt archive has SHA-256 {}, not {}",
                 staged.digests.sha256,
                 release.sha256
             );
@@ -326,11 +301,13 @@ fn identity(root: &Path) -> anyhow::Result<Option<(u64, u64)>> {
     match fs::metadata(&path) {
         Ok(found) => Ok(Some((found.ino(), found.len()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("failed to look at `{}`", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("failed to read the metadata of `{}`", path.display()))
+        }
     }
 }
 
-/// Reads the ledger. A torn last line is passed over, and gone with the next publication.
+/// Reads the ledger. An incomplete last line is ignored, and removed by the next publication.
 fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     let path = root.join("ledger.jsonl");
     let failed = || format!("failed to read `{}`", path.display());
@@ -344,12 +321,12 @@ fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     let found = file.metadata().with_context(failed)?;
     let (ledger, whole) = Ledger::parse(&text).map_err(|error| {
         anyhow!(
-            "the ledger `{}` is damaged: {error}\nhint: restore the file from a back-up; nothing was changed",
+            "the ledger `{}` is damaged: {error}\nhint: restore the file from a backup; nothing was changed",
             path.display()
         )
     })?;
     if whole < text.len() {
-        tracing::warn!(file = %path.display(), bytes = text.len() - whole, "passing over a torn line of the ledger");
+        tracing::warn!(file = %path.display(), bytes = text.len() - whole, "ignoring an incomplete last line of the ledger");
     }
     Ok(LedgerFile {
         ledger,

@@ -1,52 +1,46 @@
-//! Bringing back what an earlier snapshot published: a new snapshot with the older content.
+//! Rollback: a new snapshot with the content of an earlier one.
 //!
-//! Only metadata goes back. Archives, ledger and what clients may still ask for stay, and cycles build on, but publish
-//! no metadata until the rollback is ended; else the next one would undo it.
+//! Only metadata is rolled back. Archives, the ledger and files that clients may still request stay. Cycles continue to
+//! build, but publish no metadata until the rollback is ended; otherwise the next one would undo it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::RepositoryStore;
 use super::commit::SnapshotContents;
+use super::repository::RepositoryStore;
 use super::snapshot::Snapshot;
 
 impl RepositoryStore {
-    /// Publishes the content of snapshot `to`, or of the one before the current content, and holds it.
-    ///
-    /// # Errors
-    /// No such snapshot, one that is damaged or of another URL, and errors of the file system.
+    /// Publishes the content of snapshot `to`, by default the one before the current content, and holds it.
     pub fn roll_back(&self, to: Option<u64>) -> anyhow::Result<Snapshot> {
         let current = self.current()?;
         let content = current.manifest.rollback_to.unwrap_or(current.manifest.number);
         let numbers = self.snapshot_numbers()?;
         let to = match to {
             Some(number) if numbers.contains(&number) => number,
-            Some(number) => bail!("there is no snapshot {number}\nhint: there are {numbers:?}"),
+            Some(number) => bail!("there is no snapshot {number}\nhint: existing snapshots: {numbers:?}"),
             None => numbers
                 .iter()
                 .rev()
                 .copied()
                 .find(|number| *number < content)
                 .with_context(|| {
-                    format!("there is no snapshot before {content}\nhint: there are {numbers:?}")
+                    format!("there is no snapshot before {content}\nhint: existing snapshots: {numbers:?}")
                 })?,
         };
         let target = self.load(to)?;
         target.check_files()?;
         ensure!(
             target.manifest.base_url == current.manifest.base_url,
-            "snapshot {to} was made for `{}`, and the mirror is at `{}`",
+            "snapshot {to} was published at `{}`, but the mirror is at `{}`",
             target.manifest.base_url,
             current.manifest.base_url
         );
         self.publish_again(&current, &target, Some(to))
     }
 
-    /// Ends a rollback: the next cycle publishes what there is. Answers `None` if there was none.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Ends a rollback: the next cycle publishes current metadata again. Returns `None` if there was none.
     pub fn end_rollback(&self) -> anyhow::Result<Option<Snapshot>> {
         let current = self.current()?;
         match current.manifest.rollback_to {
@@ -70,7 +64,7 @@ impl RepositoryStore {
         for path in target.manifest.files.keys() {
             let bytes = match target.read(path) {
                 Ok(bytes) => Some(bytes),
-                // What is damaged there stays so until a cycle makes it anew, which a rollback would keep from being.
+                // A damaged file is repaired by the next cycle, but not during a rollback.
                 Err(error) if rollback_to.is_none() => {
                     tracing::warn!("{error:#}");
                     None
@@ -79,7 +73,7 @@ impl RepositoryStore {
             };
             files.insert(path.clone(), bytes);
         }
-        // What a packages.json that is out there names keeps answering.
+        // Clients may still request the files that a recent packages.json names.
         let includes = current.manifest.files.keys();
         for path in includes.filter(|path| path.starts_with("include/")) {
             if !files.contains_key(path) && current.read(path).is_ok() {
@@ -96,6 +90,6 @@ impl RepositoryStore {
             expired: target.manifest.expired.clone(),
         };
         self.commit_snapshot(Some(current), &contents)?
-            .context("the content is published already")
+            .context("this content is already published")
     }
 }

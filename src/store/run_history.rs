@@ -1,9 +1,8 @@
-//! When cycles ran and how they ended: `status/cycles.json`, the one file that a cycle with nothing new writes.
+//! When cycles ran and how they ended: `status/cycles.json`, the only file that a cycle with nothing new writes.
 //!
-//! It is no part of what is published: no metadata is made from it, and without it only the status page knows less. It is
-//! replaced whole and not synced; after a power cut it may be empty, which is read as "nothing known". Readers on other
-//! machines tell freshness from it. What cannot be written, most of all to a full disk, this process knows all the same, so that
-//! its own status page, metrics and notifications tell of it.
+//! It is not published: without it only the status page knows less. It is replaced as a whole and not synced; after a
+//! power cut it may be empty, which is read as an empty history. A record that cannot be written, usually because the disk
+//! is full, is kept in memory for this process's own status page, metrics and notifications.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,45 +16,45 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RepositoryStore;
+use super::repository::RepositoryStore;
 
-/// How many cycles are remembered.
-const REMEMBERED: usize = 200;
+/// The number of runs that are kept.
+const MAX_RUNS: usize = 200;
 
-/// What is known of a repository's cycles.
+/// The runs of a repository's cycles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunHistory {
-    /// When the cycle began that has not ended yet, or that was interrupted.
+    /// When the running cycle began, or one that was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Timestamp>,
-    /// When the last cycle in which nothing failed began: sources are as they were then, or newer.
+    /// When the last cycle without a failure began: sources are as they were then, or newer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<Timestamp>,
-    /// The last cycles, oldest first.
+    /// The last runs, oldest first.
     #[serde(default, rename = "past")]
     pub runs: Vec<Run>,
-    /// Archives that are damaged or missing, by their paths, each with the reason why it is not repaired.
+    /// Damaged or missing archives by path, with the reason why each is not repaired.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged: BTreeMap<String, String>,
-    /// The report of the last cycle, where no snapshot holds it: nothing could be published, or a rollback keeps it off.
+    /// The report of the last cycle if no snapshot contains it: nothing could be published, or a rollback is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Value>,
 }
 
-/// A cycle that ended.
+/// A finished run of a cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     pub began: Timestamp,
     pub ended: Timestamp,
-    /// Package versions that it published.
+    /// The number of package versions that it published.
     #[serde(default)]
     pub published: usize,
-    /// How long each of its stages took, in milliseconds.
+    /// The duration of each stage in milliseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stages: BTreeMap<String, u64>,
     /// Nothing failed.
     pub complete: bool,
-    /// Why it was given up.
+    /// Why it was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -67,124 +66,109 @@ impl RunHistory {
 }
 
 impl RepositoryStore {
-    /// What is known of the cycles; nothing where the file is not there or cannot be read.
+    /// The recorded runs; empty if the file does not exist or cannot be read.
     pub fn run_history(&self) -> RunHistory {
-        let file = self.cycles_file();
-        if let Some(unwritten) = known_only(&file) {
-            return unwritten.cycles;
+        let file = self.history_file();
+        if let Some(unwritten) = unwritten_history(&file) {
+            return unwritten.history;
         }
         let text = fs::read(file).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// When the record of cycles last changed.
+    /// When the recorded runs last changed.
     pub fn run_history_modified(&self) -> Option<SystemTime> {
-        let file = self.cycles_file();
-        known_only(&file)
-            .map(|known| known.at)
+        let file = self.history_file();
+        unwritten_history(&file)
+            .map(|unwritten| unwritten.at)
             .or_else(|| modified(&file))
     }
 
     /// Records that a cycle begins.
-    ///
-    /// # Errors
-    /// Of the file system.
     pub fn record_run_start(&self, now: Timestamp) -> anyhow::Result<()> {
-        let mut cycles = self.run_history();
-        cycles.running = Some(now);
-        self.write_cycles(&cycles)
+        let mut history = self.run_history();
+        history.running = Some(now);
+        self.write_history(&history)
     }
 
-    /// Records how a cycle ended, with its `report` where no snapshot holds it.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn record_run_end(&self, cycle: Run, report: Option<Value>) -> anyhow::Result<()> {
-        let mut cycles = self.run_history();
-        cycles.running = None;
-        cycles.report = report;
-        if cycle.complete {
-            cycles.succeeded = Some(cycle.began);
+    /// Records how a cycle ended, with its `report` if no snapshot contains it.
+    pub fn record_run_end(&self, run: Run, report: Option<Value>) -> anyhow::Result<()> {
+        let mut history = self.run_history();
+        history.running = None;
+        history.report = report;
+        if run.complete {
+            history.succeeded = Some(run.began);
         }
-        cycles.runs.push(cycle);
-        let forgotten = cycles.runs.len().saturating_sub(REMEMBERED);
-        cycles.runs.drain(..forgotten);
-        self.write_cycles(&cycles)
+        history.runs.push(run);
+        let forgotten = history.runs.len().saturating_sub(MAX_RUNS);
+        history.runs.drain(..forgotten);
+        self.write_history(&history)
     }
 
-    /// Records the report of the last cycle, where a snapshot with another one takes the place of its own.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Records the report of the last cycle when a rollback publishes a snapshot with another one.
     pub fn record_report(&self, report: Value) -> anyhow::Result<()> {
-        let mut cycles = self.run_history();
-        cycles.report = Some(report);
-        self.write_cycles(&cycles)
+        let mut history = self.run_history();
+        history.report = Some(report);
+        self.write_history(&history)
     }
 
-    /// Adds to the record of damage, and takes out what is whole again.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn recheck_damaged(&self, more: BTreeMap<String, String>) -> anyhow::Result<()> {
-        let mut damaged = more;
-        // What a repair has said of one tells more.
+    /// Adds to the recorded damage, and removes archives that are intact again.
+    pub fn recheck_damaged(&self, found: BTreeMap<String, String>) -> anyhow::Result<()> {
+        let mut damaged = found;
+        // The reason that a failed repair gave says more.
         damaged.extend(self.run_history().damaged);
         if !damaged.is_empty() {
-            let standing = self.served_releases()?;
-            let standing: BTreeMap<_, _> = standing.iter().map(|release| (release.path(), release)).collect();
+            let served = self.served_releases()?;
+            let served: BTreeMap<_, _> = served.iter().map(|release| (release.path(), release)).collect();
             damaged.retain(|path, _| {
-                let release = standing.get(path);
+                let release = served.get(path);
                 release.is_some_and(|release| self.check_archive(release).is_err())
             });
         }
         self.record_damaged(damaged)
     }
 
-    /// Records which archives are damaged, if that has changed.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Records the damaged archives, if they have changed.
     pub fn record_damaged(&self, damaged: BTreeMap<String, String>) -> anyhow::Result<()> {
-        let mut cycles = self.run_history();
-        if cycles.damaged == damaged {
+        let mut history = self.run_history();
+        if history.damaged == damaged {
             return Ok(());
         }
-        cycles.damaged = damaged;
-        self.write_cycles(&cycles)
+        history.damaged = damaged;
+        self.write_history(&history)
     }
 
-    fn cycles_file(&self) -> PathBuf {
+    fn history_file(&self) -> PathBuf {
         self.root().join("status/cycles.json")
     }
 
-    fn write_cycles(&self, cycles: &RunHistory) -> anyhow::Result<()> {
-        let file = self.cycles_file();
+    fn write_history(&self, history: &RunHistory) -> anyhow::Result<()> {
+        let file = self.history_file();
         let mut unwritten = unwritten();
-        let written = write(&file, &serde_json::to_vec(cycles)?);
-        match &written {
+        let result = write(&file, &serde_json::to_vec(history)?);
+        match &result {
             Ok(()) => unwritten.remove(&file),
-            Err(_) => unwritten.insert(file.clone(), Unwritten::of(cycles, &file)),
+            Err(_) => unwritten.insert(file.clone(), Unwritten::new(history, &file)),
         };
-        written.with_context(|| format!("failed to write `{}`", file.display()))
+        result.with_context(|| format!("failed to write `{}`", file.display()))
     }
 }
 
-/// A record that could not be written.
+/// A history that could not be written.
 #[derive(Clone)]
 struct Unwritten {
-    cycles: RunHistory,
+    history: RunHistory,
     at: SystemTime,
-    /// When what is on the disk instead was written.
-    instead: Option<SystemTime>,
+    /// The modification time of the file on the disk.
+    on_disk: Option<SystemTime>,
 }
 
 impl Unwritten {
-    fn of(cycles: &RunHistory, file: &Path) -> Self {
+    fn new(history: &RunHistory, file: &Path) -> Self {
         Self {
-            cycles: cycles.clone(),
+            history: history.clone(),
             at: SystemTime::now(),
-            instead: modified(file),
+            on_disk: modified(file),
         }
     }
 }
@@ -195,10 +179,10 @@ fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, Unwritten>> {
     UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What of a file only this process knows, unless another one has written it since.
-fn known_only(file: &Path) -> Option<Unwritten> {
-    let known = unwritten().get(file).cloned();
-    known.filter(|known| known.instead == modified(file))
+/// The unwritten history of a file, unless another process has written the file since.
+fn unwritten_history(file: &Path) -> Option<Unwritten> {
+    let unwritten = unwritten().get(file).cloned();
+    unwritten.filter(|unwritten| unwritten.on_disk == modified(file))
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
@@ -206,10 +190,10 @@ fn modified(file: &Path) -> Option<SystemTime> {
 }
 
 fn write(file: &Path, text: &[u8]) -> io::Result<()> {
-    let aside = file.with_extension("new");
+    let temporary = file.with_extension("new");
     file.parent().map_or(Ok(()), fs::create_dir_all)?;
-    fs::write(&aside, text)?;
-    fs::rename(&aside, file)
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, file)
 }
 
 #[cfg(test)]
@@ -218,16 +202,16 @@ mod tests {
     use crate::store::Volume;
 
     #[test]
-    fn what_cannot_be_written_is_known_until_it_is() {
+    fn unwritten_history_is_kept_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let volume = Volume::open(&folder.path().join("data")).unwrap();
         let store = volume.repository("acme").unwrap();
         let began = Timestamp::from_second(1).unwrap();
         store.record_run_start(began).unwrap();
-        // Where the new file should be made there is a folder.
-        let aside = store.cycles_file().with_extension("new");
-        fs::create_dir(&aside).unwrap();
-        let ended = Run {
+        // A folder keeps the new file from being created.
+        let temporary = store.history_file().with_extension("new");
+        fs::create_dir(&temporary).unwrap();
+        let run = Run {
             began,
             ended: began,
             published: 0,
@@ -235,17 +219,17 @@ mod tests {
             complete: false,
             error: Some("no room".to_owned()),
         };
-        store.record_run_end(ended, None).unwrap_err();
-        let seen = volume.reader("acme").run_history();
-        assert_eq!(seen.running, None);
+        store.record_run_end(run, None).unwrap_err();
+        let history = volume.reader("acme").run_history();
+        assert_eq!(history.running, None);
         assert_eq!(
-            seen.last().and_then(|cycle| cycle.error.as_deref()),
+            history.last().and_then(|run| run.error.as_deref()),
             Some("no room")
         );
-        fs::remove_dir(&aside).unwrap();
+        fs::remove_dir(&temporary).unwrap();
         store.record_run_start(began).unwrap();
-        let written: RunHistory = serde_json::from_slice(&fs::read(store.cycles_file()).unwrap()).unwrap();
+        let written: RunHistory = serde_json::from_slice(&fs::read(store.history_file()).unwrap()).unwrap();
         assert_eq!((written.running, written.runs.len()), (Some(began), 1));
-        assert!(unwritten().get(&store.cycles_file()).is_none());
+        assert!(unwritten().get(&store.history_file()).is_none());
     }
 }

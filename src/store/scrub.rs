@@ -1,4 +1,4 @@
-//! Reading archives again and comparing them with the ledger: all at once for `mirror verify`, slowly for a server.
+//! Compares archives with the ledger: all at once for `mirror verify`, slowly for a server.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,17 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
-use super::{RepositoryStore, durable_fs};
+use super::durable_fs;
+use super::repository::RepositoryStore;
 use crate::ledger::Release;
 
-/// What the slow reading has found, for whoever shows it.
+/// The results of a server's scrub.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScrubState {
-    /// Archives that were read since the start.
+    /// Archives read since the start.
     pub checked: u64,
-    /// Archives that were found damaged since the start.
+    /// Damaged archives found since the start.
     pub damaged: u64,
-    /// Times that all archives were read.
+    /// How often all archives were read.
     pub passes: u64,
     /// When the last pass ended.
     pub finished: Option<Timestamp>,
@@ -45,27 +46,21 @@ impl Scrub {
 }
 
 impl RepositoryStore {
-    /// The archives that stand in the ledger and are not there, or have another size, by path, each with what to do. Reads none.
-    ///
-    /// # Errors
-    /// Of [`RepositoryStore::served_releases`].
+    /// Served archives that are missing or have the wrong size, by path, with the remedy. Reads no contents.
     pub fn missing_archives(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let is_there = |release: &Release| {
+        let is_complete = |release: &Release| {
             std::fs::metadata(self.archive(release)).is_ok_and(|found| found.len() == release.size)
         };
-        let mut standing = self.served_releases()?;
-        standing.retain(|release| !is_there(release));
-        let because = "is missing or cut short; `mirror verify --repair` builds it again";
-        Ok(standing
+        let mut missing = self.served_releases()?;
+        missing.retain(|release| !is_complete(release));
+        let reason = "is missing or cut short; `mirror verify --repair` builds it again";
+        Ok(missing
             .iter()
-            .map(|release| (release.path(), because.to_owned()))
+            .map(|release| (release.path(), reason.to_owned()))
             .collect())
     }
 
     /// Compares an archive with its line of the ledger.
-    ///
-    /// # Errors
-    /// It is missing, cannot be read, or has other bytes.
     pub fn check_archive(&self, release: &Release) -> anyhow::Result<()> {
         let path = self.archive(release);
         let found = std::fs::metadata(&path);
@@ -75,7 +70,7 @@ impl RepositoryStore {
             bail!("`{}` is missing", path.display());
         }
         let size = found
-            .with_context(|| format!("failed to look at `{}`", path.display()))?
+            .with_context(|| format!("failed to read the metadata of `{}`", path.display()))?
             .len();
         ensure!(
             size == release.size,

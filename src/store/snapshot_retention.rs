@@ -1,34 +1,32 @@
-//! Removing old snapshots, in two steps: one that is no longer kept is marked, and goes when the mark is old enough.
+//! Removes old snapshots in two steps: one that is no longer kept is marked, and removed when the mark is old enough.
 //!
-//! The time between is for servers that have not switched yet. Files that a kept snapshot has are its own names for the
-//! same bytes, so that removing another folder never takes one away. The ledger is never collected; the archives of
-//! expired nightly versions go when the last snapshot that could name them has gone ([`super::nightly_retention`]).
+//! The time between is for servers that have not switched yet. Snapshots share files by hard links, so removing one never
+//! removes another's files. The archives of expired nightly versions are removed after the last snapshot that names them
+//! ([`super::nightly_retention`]).
 
 use std::fs;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
-use super::{RepositoryStore, staging};
+use super::repository::RepositoryStore;
+use super::staging;
 
-/// The name of the mark in a snapshot's folder; its modification time says since when.
+/// The mark in a snapshot's folder; its modification time says since when it is retired.
 const MARK: &str = "retired";
 
-/// Which snapshots stay.
+/// Which snapshots are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// So many of the newest.
+    /// The number of newest snapshots.
     pub snapshots: usize,
-    /// How long one that is no longer kept stays, and how long a nightly version that is no longer named is served.
+    /// How long a retired snapshot stays, and how long a nightly version that is no longer named is served.
     pub grace: Duration,
 }
 
 impl RepositoryStore {
-    /// Marks and removes snapshots that are no longer kept, then what only they could name; answers how many snapshots
-    /// are removed. `current` points at the one that is served then, whatever kept it from that before.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Marks and removes snapshots that are no longer kept, then the archives that only they named; returns how many
+    /// snapshots were removed. Also points `current` at the snapshot that is served, if that has failed before.
     pub fn apply_retention(&self, retention: Retention) -> anyhow::Result<usize> {
         let mut numbers = self.snapshot_numbers()?;
         let newest = self.newest_snapshot()?;
@@ -64,15 +62,15 @@ impl RepositoryStore {
         };
         let since = found
             .modified()
-            .with_context(|| format!("failed to look at `{}`", mark.display()))?;
+            .with_context(|| format!("failed to read the metadata of `{}`", mark.display()))?;
         if SystemTime::now()
             .duration_since(since)
             .is_ok_and(|age| age >= grace)
         {
-            let aside = self.staging_path(&format!("retired-{number}"))?;
-            fs::rename(&folder, &aside)
-                .with_context(|| format!("failed to move `{}` away", folder.display()))?;
-            staging::remove(&aside)?;
+            let temporary = self.staging_path(&format!("retired-{number}"))?;
+            fs::rename(&folder, &temporary)
+                .with_context(|| format!("failed to move `{}`", folder.display()))?;
+            staging::remove(&temporary)?;
             return Ok(true);
         }
         Ok(false)

@@ -1,11 +1,11 @@
 //! The folder in which one writer prepares what it publishes: `<repository>/tmp/<writer>/`.
 //!
 //! Everything that becomes public is linked or renamed out of this folder. The next writer moves the folder away before it
-//! reads anything, and that is the fence: one who was paused, lost its lock and wakes up late finds nothing left to
-//! publish and nowhere to write, at whatever instruction it stood.
+//! reads anything, and that is the fence: a writer that was paused, lost its lock and resumes late finds nothing left to
+//! publish and nowhere to write, at whatever instruction it stopped.
 //!
-//! An archive keeps its name in here until its ledger line is durable. So a file in `packages/` that is the same file
-//! as one in a dead writer's folder, and is not in the ledger, was never published: it is a left-over too.
+//! An archive keeps its name in this folder until its ledger line is durable. So a file in `packages/` that is the same
+//! file as one in a dead writer's folder, and is not in the ledger, was never published and is a left-over, too.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,18 +22,18 @@ use crate::ledger::Ledger;
 #[derive(Debug)]
 pub(super) struct Staging {
     folder: PathBuf,
-    /// What dead writers have left, inside of `folder`.
+    /// The left-overs of dead writers, moved into `folder`.
     taken: Vec<PathBuf>,
 }
 
 impl Staging {
-    /// Whether a writer that has ended, or should have, left something behind.
-    pub fn has_leftovers(root: &Path) -> bool {
+    /// Whether an earlier writer left something behind.
+    pub(super) fn has_leftovers(root: &Path) -> bool {
         fs::read_dir(root.join("tmp")).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Makes the folders of a repository and of a new writer, and takes over from all others.
-    pub fn claim(root: &Path) -> anyhow::Result<Self> {
+    /// Creates the folders of a repository and of a new writer, and takes over from all others.
+    pub(super) fn claim(root: &Path) -> anyhow::Result<Self> {
         for folder in ["packages", "snapshots", "tmp"] {
             durable_fs::create_directory(&root.join(folder))?;
         }
@@ -63,18 +63,18 @@ impl Staging {
             let to = self.folder.join(format!("taken-{}", self.taken.len()));
             match fs::rename(&path, &to) {
                 Ok(()) => self.taken.push(to),
-                // Its writer ended by itself.
+                // Its writer has just ended and removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    return Err(error).with_context(|| format!("failed to move `{}` away", path.display()));
+                    return Err(error).with_context(|| format!("failed to move `{}`", path.display()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Removes what dead writers have left, also what they had linked but not entered into the ledger.
-    pub fn clean(&mut self, root: &Path, ledger: &Ledger) -> anyhow::Result<()> {
+    /// Removes the left-overs of dead writers, including archives that they linked but did not add to the ledger.
+    pub(super) fn clean(&mut self, root: &Path, ledger: &Ledger) -> anyhow::Result<()> {
         if self.taken.is_empty() {
             return Ok(());
         }
@@ -91,31 +91,31 @@ impl Staging {
             remove_linked(&root.join("packages"), &linked, &published)?;
         }
         for path in self.taken.drain(..) {
-            tracing::info!(folder = %root.display(), "removing what an interrupted cycle left");
+            tracing::info!(folder = %root.display(), "removing the left-overs of an interrupted cycle");
             remove(&path)?;
         }
         Ok(())
     }
 
-    /// The path of something in preparation.
-    pub fn path(&self, name: &str) -> PathBuf {
+    /// The path of a file in this folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Another writer has taken over.
-    pub fn is_lost(&self) -> bool {
+    /// Whether another writer has taken over.
+    pub(super) fn is_lost(&self) -> bool {
         !self.folder.exists()
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // By what was taken over the next writer tells what was never published.
+        // The next writer needs these left-overs to find archives that were never published.
         for (i, taken) in self.taken.iter().enumerate() {
             let mut name = self.folder.clone().into_os_string();
             name.push(format!("-{i}"));
             if let Err(error) = fs::rename(taken, name) {
-                tracing::debug!(%error, "what was taken over stays where it is");
+                tracing::debug!(%error, "failed to return the left-overs of another writer");
                 return;
             }
         }
@@ -125,10 +125,10 @@ impl Drop for Staging {
     }
 }
 
-/// The identity of each file below `path` that has another name somewhere.
+/// Device and inode of each file below `path` that has a second name.
 fn linked_files(path: &Path, into: &mut HashSet<(u64, u64)>) -> anyhow::Result<()> {
-    let found =
-        fs::symlink_metadata(path).with_context(|| format!("failed to look at `{}`", path.display()))?;
+    let found = fs::symlink_metadata(path)
+        .with_context(|| format!("failed to read the metadata of `{}`", path.display()))?;
     if found.is_dir() {
         for entry in fs::read_dir(path).with_context(|| format!("failed to list `{}`", path.display()))? {
             linked_files(&entry?.path(), into)?;
@@ -146,19 +146,19 @@ fn remove_linked(
 ) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("failed to list `{}`", folder.display()))? {
         let path = entry?.path();
-        let found =
-            fs::symlink_metadata(&path).with_context(|| format!("failed to look at `{}`", path.display()))?;
+        let found = fs::symlink_metadata(&path)
+            .with_context(|| format!("failed to read the metadata of `{}`", path.display()))?;
         if found.is_dir() {
             remove_linked(&path, linked, published)?;
         } else if linked.contains(&(found.dev(), found.ino())) && !published.contains(&path) {
-            tracing::info!(file = %path.display(), "removing an archive that an interrupted cycle did not publish");
+            tracing::info!(file = %path.display(), "removing an unpublished archive of an interrupted cycle");
             remove(&path)?;
         }
     }
     Ok(())
 }
 
-/// Removes a file or a folder with all that is in it.
+/// Removes a file or a folder with its contents.
 pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
     let removed = if path.is_dir() && !path.is_symlink() {
         fs::remove_dir_all(path)

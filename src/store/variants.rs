@@ -1,12 +1,12 @@
-//! Compressed variants of published files: derived data, which may be lost at any time and is made again.
+//! Compressed variants of published files: derived data, which may be lost at any time and is then created again.
 //!
 //! ```text
 //! <repository>/variants/<aa>/<sha256>-<sha256 of the variant>.<br|zst|gz>
-//! <repository>/variants/<aa>/<sha256>-none.<br|zst|gz>       an empty file: this coding does not pay here
+//! <repository>/variants/<aa>/<sha256>-none.<br|zst|gz>       an empty file: this coding saves too little
 //! ```
 //!
-//! `<sha256>` is that of the published bytes and `<aa>` its first two digits. So a name says all there is to know: a
-//! variant cannot belong to other bytes, and one that is damaged can be told. Nothing here is synced for its own sake.
+//! `<sha256>` is the digest of the published bytes and `<aa>` its first two digits. The name identifies the original and
+//! the variant's own bytes, so damage can be detected. Nothing here is synced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,31 +18,32 @@ use anyhow::{Context as _, ensure};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
-use super::{RepositoryStore, durable_fs};
+use super::durable_fs;
+use super::repository::RepositoryStore;
 use crate::util::compression::{Coding, Effort};
 use crate::util::digest::Sha256;
 
-/// A variant that is no smaller than this share of the original is not worth its decompression.
-const WORTH_PERCENT: u64 = 95;
+/// A variant that is not smaller than this share of the original is not worth decompressing.
+const MAX_SIZE_PERCENT: u64 = 95;
 
-/// No variant takes this long to make.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// An unfinished variant of this age is a left-over.
+const MAX_COMPRESSION_TIME: Duration = Duration::from_secs(24 * 3600);
 
-/// The name in place of a digest where a coding does not pay.
+/// Replaces the digest in the name if a coding saves too little.
 const NONE: &str = "none";
 
-/// A file in another coding.
+/// A compressed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     pub coding: Coding,
     pub file: PathBuf,
-    /// Of the variant's bytes, as its name says.
+    /// The digest of the variant's bytes, from its name.
     pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
 }
 
-/// What is known of the variants of one repository, by the SHA-256 of the published bytes.
+/// The variants of one repository, by the SHA-256 of the published bytes.
 #[derive(Debug, Default)]
 pub struct Variants {
     made: BTreeMap<Sha256, Vec<Variant>>,
@@ -55,17 +56,14 @@ impl Variants {
         self.made.get(&sha256).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the variant was made, or found not to pay.
+    /// Whether the variant exists, or is known to save too little.
     pub fn is_known(&self, sha256: Sha256, coding: Coding) -> bool {
         self.known.contains(&(sha256, coding))
     }
 }
 
 impl RepositoryStore {
-    /// Lists the variants; a folder that is not there has none, and foreign names are passed over.
-    ///
-    /// # Errors
-    /// Of listing the folder.
+    /// Lists the variants, ignoring other files.
     pub fn variants(&self) -> anyhow::Result<Variants> {
         let mut variants = Variants::default();
         for file in self.variant_files()? {
@@ -88,17 +86,14 @@ impl RepositoryStore {
         Ok(variants)
     }
 
-    /// When variants last came or went.
+    /// When variants were last added or removed.
     pub fn variants_changed(&self) -> Option<SystemTime> {
         let folders = list(&self.root().join("variants")).unwrap_or_default();
         let changed = |folder: PathBuf| fs::metadata(folder).and_then(|m| m.modified()).ok();
         folders.into_iter().filter_map(changed).max()
     }
 
-    /// Makes one variant of a published file.
-    ///
-    /// # Errors
-    /// An original that is not what was published, and errors of the file system; nothing is left behind.
+    /// Creates one variant of a published file. Nothing is left behind on an error.
     pub fn make_variant(
         &self,
         original: &Path,
@@ -109,25 +104,21 @@ impl RepositoryStore {
         let name = sha256.to_string();
         let folder = self.root().join("variants").join(&name[..2]);
         fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        // The processes of two containers may have the same number.
-        let aside = folder.join(format!(
+        let temporary = folder.join(format!(
             ".{}-{name}.{}",
             durable_fs::random_name::<8>()?,
             coding.extension()
         ));
-        let made = encode(original, sha256, coding, effort, &aside)
+        let made = encode(original, sha256, coding, effort, &temporary)
             .with_context(|| format!("failed to compress `{}`", original.display()))
-            .and_then(|(size, digests)| keep(&aside, sha256, coding, size, digests));
+            .and_then(|(size, digests)| publish(&temporary, sha256, coding, size, digests));
         if made.is_err() {
-            let _ = fs::remove_file(&aside);
+            let _ = fs::remove_file(&temporary);
         }
         made
     }
 
-    /// Removes `file` if it is a variant of this repository that is not what its name says; answers whether it did.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Removes `file` if it is a damaged variant of this repository; returns whether it was removed.
     pub fn remove_damaged_variant(&self, file: &Path) -> anyhow::Result<bool> {
         let own = parse(file).and_then(|(_, own, _)| own);
         let Some(own) = own.filter(|_| file.starts_with(self.root().join("variants"))) else {
@@ -135,7 +126,7 @@ impl RepositoryStore {
         };
         let is_damaged = match durable_fs::hash(file) {
             Ok(found) => found != own,
-            // Of what keeps a file from being opened most is over soon.
+            // Other errors, such as too many open files, are usually temporary.
             Err(error) => {
                 let error = error.root_cause().downcast_ref::<io::Error>();
                 error.and_then(io::Error::raw_os_error) == Some(Errno::IO.raw_os_error())
@@ -148,15 +139,12 @@ impl RepositoryStore {
         Ok(true)
     }
 
-    /// Removes the variants of everything but `wanted`.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// Removes the variants of all files except `wanted`.
     pub fn prune_variants(&self, wanted: &BTreeSet<Sha256>) -> anyhow::Result<()> {
         for file in self.variant_files()? {
             let unwanted = match parse(&file) {
                 Some((sha256, ..)) => !wanted.contains(&sha256),
-                None => is_left_over(&file),
+                None => is_leftover(&file),
             };
             if unwanted {
                 fs::remove_file(&file).with_context(|| format!("failed to remove `{}`", file.display()))?;
@@ -176,37 +164,37 @@ impl RepositoryStore {
     }
 }
 
-/// Gives a finished variant its name, unless it does not pay.
-fn keep(
-    aside: &Path,
+/// Renames a finished variant, or records that it saves too little.
+fn publish(
+    temporary: &Path,
     sha256: Sha256,
     coding: Coding,
     original: u64,
     made: durable_fs::Digests,
 ) -> anyhow::Result<()> {
-    let pays = made.size * 100 < original * WORTH_PERCENT;
-    let own = if pays {
+    let is_worth_it = made.size * 100 < original * MAX_SIZE_PERCENT;
+    let own = if is_worth_it {
         made.sha256.to_string()
     } else {
         NONE.to_owned()
     };
-    let target = aside.with_file_name(format!("{sha256}-{own}.{}", coding.extension()));
-    if !pays {
-        fs::remove_file(aside).with_context(|| format!("failed to remove `{}`", aside.display()))?;
+    let target = temporary.with_file_name(format!("{sha256}-{own}.{}", coding.extension()));
+    if !is_worth_it {
+        fs::remove_file(temporary).with_context(|| format!("failed to remove `{}`", temporary.display()))?;
         return File::create(&target)
             .map(drop)
             .with_context(|| format!("failed to create `{}`", target.display()));
     }
-    fs::rename(aside, &target).with_context(|| format!("failed to rename to `{}`", target.display()))
+    fs::rename(temporary, &target).with_context(|| format!("failed to rename to `{}`", target.display()))
 }
 
-/// Whether a process that is gone has left it behind.
-fn is_left_over(file: &Path) -> bool {
-    let is_old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > ABANDONED);
-    let is_aside = file
+/// Whether an earlier process left this unfinished variant behind.
+fn is_leftover(file: &Path) -> bool {
+    let is_old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > MAX_COMPRESSION_TIME);
+    let is_unfinished = file
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    is_aside && fs::metadata(file).and_then(|m| m.modified()).is_ok_and(is_old)
+    is_unfinished && fs::metadata(file).and_then(|m| m.modified()).is_ok_and(is_old)
 }
 
 fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -217,7 +205,7 @@ fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.with_context(|| format!("failed to list `{}`", folder.display()))
 }
 
-/// The published digest, the variant's own (unless it does not pay), and the coding.
+/// The published digest, the variant's own (unless it saves too little), and the coding.
 fn parse(file: &Path) -> Option<(Sha256, Option<Sha256>, Coding)> {
     let extension = file.extension()?.to_str()?;
     let coding = Coding::ALL
@@ -231,13 +219,13 @@ fn parse(file: &Path) -> Option<(Sha256, Option<Sha256>, Coding)> {
     Some((sha256.parse().ok()?, own, coding))
 }
 
-/// Compresses into a new file; answers the length of the original, which must have the published digest.
+/// Compresses into a new file; returns the length of the original, which must have the published digest.
 fn encode(
     original: &Path,
     sha256: Sha256,
     coding: Coding,
     effort: Effort,
-    aside: &Path,
+    temporary: &Path,
 ) -> anyhow::Result<(u64, durable_fs::Digests)> {
     let file = File::open(original)?;
     let size = file.metadata()?.len();
@@ -247,7 +235,12 @@ fn encode(
         size: 0,
     };
     let made = coding
-        .encode(effort, size, &mut from, durable_fs::HashingFile::create(aside)?)?
+        .encode(
+            effort,
+            size,
+            &mut from,
+            durable_fs::HashingFile::create(temporary)?,
+        )?
         .finish()?;
     let found = Sha256(from.hasher.finalize().into());
     ensure!(
@@ -278,7 +271,7 @@ mod tests {
     use crate::store::Volume;
 
     #[test]
-    fn variants_are_made_found_pruned_and_never_of_other_bytes() {
+    fn variants_are_created_listed_pruned_and_match_their_original() {
         let folder = tempfile::tempdir().unwrap();
         let volume = Volume::open(&folder.path().join("data")).unwrap();
         let store = volume.repository("acme").unwrap();

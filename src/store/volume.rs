@@ -1,21 +1,22 @@
-//! Opening the data volume: made if it is empty, refused if it is not this program's, migrated if it is old.
+//! Opens the data volume: initializes an empty one, refuses a foreign one, migrates an old one.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::durable_fs;
 use super::filesystem_check::{self, Space};
+use super::repository::{Register, RepositoryStore};
 use super::volume_marker::VolumeMarker;
-use super::{RepositoryStore, durable_fs};
 
-/// Why a volume cannot be written to although it may be read.
+/// Why a volume cannot be opened for writing, although it may be readable.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeLockError {
-    #[error("another instance is writing to `{}`\nhint: wait until its cycle has ended; more servers of one volume run `mirror serve`", .0.display())]
+    #[error("another instance is writing to `{}`\nhint: wait until its cycle has ended; further servers of one volume run `mirror serve`", .0.display())]
     Held(PathBuf),
     #[error("`{}` is read-only\nhint: mount it writable to build, or run `mirror serve`", .0.display())]
     ReadOnly(PathBuf),
@@ -31,10 +32,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Opens the volume for writing: makes it if the folder is empty, migrates it if it is old, and locks it.
-    ///
-    /// # Errors
-    /// [`VolumeLockError`], a folder that is not a store, or one of a newer format.
+    /// Opens the volume for writing: initializes an empty folder, migrates an old format, and locks the volume.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).map_err(|error| unwritable("create", root, &error))?;
         let lock = lock(root)?;
@@ -51,24 +49,18 @@ impl Volume {
         Ok(Self::with(root, marker, Some(lock)))
     }
 
-    /// Opens a volume for writing that must be there.
-    ///
-    /// # Errors
-    /// As [`Volume::open`]; and none.
+    /// Opens a volume for writing that must exist.
     pub fn open_existing(root: &Path) -> anyhow::Result<Self> {
         Self::open_read_only(root)?;
         Self::open(root)
     }
 
-    /// Opens a volume for writing that was open before; it must be there, and be the same.
-    ///
-    /// # Errors
-    /// As [`Volume::open`]; and another volume, or none.
+    /// Opens the volume with this id for writing again.
     pub fn reopen(root: &Path, id: &str) -> anyhow::Result<Self> {
         let found = Self::open_read_only(root)?;
         if found.id() != id {
             bail!(
-                "`{}` is another volume than at the start: its id is {}, not {id}\nhint: was something else mounted there?",
+                "`{}` is not the volume that was there at the start: its id is {}, not {id}\nhint: check what is mounted there",
                 root.display(),
                 found.id()
             );
@@ -77,13 +69,10 @@ impl Volume {
     }
 
     /// Opens the volume for reading only.
-    ///
-    /// # Errors
-    /// A folder that is not a store, or of a newer format.
     pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
         let marker = VolumeMarker::read(root)?.with_context(|| {
             format!(
-                "`{}` is no store: it has no STORE file\nhint: is the data volume mounted? `mirror build` and `mirror run` start a new one in an empty folder",
+                "`{}` is not a data volume: it has no STORE file\nhint: check that the volume is mounted; `mirror build` and `mirror run` initialize an empty folder",
                 root.display()
             )
         })?;
@@ -98,13 +87,13 @@ impl Volume {
         }
     }
 
-    /// What tells this volume from any other.
+    /// The random id of this volume.
     pub fn id(&self) -> String {
-        self.marker
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .id
-            .clone()
+        self.marker().id.clone()
+    }
+
+    fn marker(&self) -> MutexGuard<'_, VolumeMarker> {
+        self.marker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder of bare clones.
@@ -112,29 +101,23 @@ impl Volume {
         self.root.join("git")
     }
 
-    /// The room on the volume.
-    ///
-    /// # Errors
-    /// Of the file system.
+    /// The free space on the volume.
     pub fn space(&self) -> anyhow::Result<Space> {
         filesystem_check::space(&self.root)
     }
 
-    /// Logs what is doubtful about the volume: its kind, and how full it is.
+    /// Warns of an unsuitable file system and of low space.
     pub fn log_warnings(&self) {
         match filesystem_check::warnings(&self.root) {
-            Ok(doubts) => doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")),
+            Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
             Err(error) => tracing::warn!("{error:#}"),
         }
     }
 
-    /// Logs which repositories have published something here and are none of `names`: nobody is served what they published.
+    /// Warns of repositories that were published on this volume and are not among `names`: they are not served.
     pub fn warn_orphaned_repositories<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let names: BTreeSet<_> = names.into_iter().collect();
-        let marker = self
-            .marker
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let marker = self.marker();
         for name in marker
             .repositories
             .iter()
@@ -142,18 +125,15 @@ impl Volume {
         {
             let (folder, store) = (self.root.join(name), self.root.join("STORE"));
             tracing::warn!(
-                "`{}` has what the repository `{name}` published, and no configured repository has that name\nhint: to go on with these under another name, stop the mirror and give the folder and its line in `{}` that name; to give them up, remove both",
+                "`{}` contains the published repository `{name}`, but no configured repository has that name\nhint: to publish it under another name, stop the mirror and rename the folder and its line in `{}`; to abandon it, remove both",
                 folder.display(),
                 store.display()
             );
         }
     }
 
-    /// That a repository which has published nothing yet does not begin where another one has published that is in none of the
-    /// configured `names`: it might give other bytes to URLs that clients know.
-    ///
-    /// # Errors
-    /// It would.
+    /// Fails if the repository `name` is new, but its URL was published by another one that is no longer among the
+    /// configured `names`: the same URLs might get different bytes.
     pub fn check_not_renamed<'n>(
         &self,
         name: &str,
@@ -161,10 +141,7 @@ impl Volume {
         names: impl IntoIterator<Item = &'n str>,
     ) -> anyhow::Result<()> {
         let names: BTreeSet<_> = names.into_iter().collect();
-        let marker = self
-            .marker
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let marker = self.marker();
         let mut published = marker.repositories.clone();
         drop(marker);
         if published.contains(name) {
@@ -175,7 +152,7 @@ impl Volume {
             let latest = self.reader(&other).latest_snapshot().ok().flatten();
             if latest.is_some_and(|latest| latest.manifest.base_url == base_url) {
                 bail!(
-                    "the repository `{other}` has published {base_url}, and no configured repository has that name: `{name}` would begin anew there, and might give other bytes to the same URLs\nhint: to go on with what is published, give `{0}` and its line in `{1}` the new name while nothing runs; to give it up, remove both",
+                    "the repository `{other}` was published at {base_url}, but no configured repository has that name: `{name}` would start empty and might publish different bytes at the same URLs\nhint: to continue it as `{name}`, stop the mirror and rename `{0}` and its line in `{1}`; to abandon it, remove both",
                     self.root.join(&other).display(),
                     self.root.join("STORE").display()
                 );
@@ -184,19 +161,13 @@ impl Volume {
         Ok(())
     }
 
-    /// The folder of one repository.
-    ///
-    /// # Errors
-    /// A ledger that cannot be read, whose chain is broken, or that has lost lines; a repository that was here and is gone.
+    /// Opens one repository.
     pub fn repository(&self, name: &str) -> anyhow::Result<RepositoryStore> {
         let root = self.root.join(name);
-        let marker = self
-            .marker
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let marker = self.marker();
         if marker.repositories.contains(name) && !root.join("ledger.jsonl").exists() {
             bail!(
-                "`{}` is gone: this volume has published the repository `{name}`\nhint: is a part of the volume not mounted? Restore it; to begin anew on purpose, remove the line `repository {name}` from `{}`",
+                "`{}` is missing, but the repository `{name}` was published on this volume\nhint: check that all of the volume is mounted, or restore the file; to start empty on purpose, remove the line `repository {name}` from `{}`",
                 root.join("ledger.jsonl").display(),
                 self.root.join("STORE").display()
             );
@@ -204,36 +175,38 @@ impl Volume {
         drop(marker);
         let register = self.lock.is_some().then(|| {
             let (root, name, marker) = (self.root.clone(), name.to_owned(), Arc::clone(&self.marker));
-            Box::new(move || register(&root, &name, &marker)) as super::repository::Register
+            Box::new(move || register(&root, &name, &marker)) as Register
         });
         RepositoryStore::open(root, register)
     }
 
-    /// A repository for whoever serves or records: also one that cannot be opened, see [`RepositoryStore::newest_snapshot`].
+    /// A repository for reading; if it cannot be opened, reading its snapshots fails until it can.
     pub fn reader(&self, name: &str) -> RepositoryStore {
         self.repository(name).unwrap_or_else(|error| {
-            tracing::error!(repository = name, "nothing of it can be served: {error:#}");
+            tracing::error!(repository = name, "the repository cannot be served: {error:#}");
             RepositoryStore::unavailable(self.root.join(name))
         })
     }
 }
 
-/// Names a repository in `STORE`.
+/// Adds a repository to `STORE`.
 fn register(root: &Path, name: &str, marker: &Mutex<VolumeMarker>) -> anyhow::Result<()> {
-    let mut marker = marker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
     if marker.repositories.insert(name.to_owned()) {
         marker.write(root)?;
     }
     Ok(())
 }
 
-/// Why the data directory is not as it has to be, and what to do where it belongs to somebody else.
+/// The error for a data directory that cannot be written to, with a hint about its owner.
 fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
     let user = rustix::process::geteuid().as_raw();
     let hint = match error.kind() {
         ErrorKind::ReadOnlyFilesystem => return VolumeLockError::ReadOnly(root.to_owned()).into(),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "\nhint: it is not a folder".to_owned(),
         ErrorKind::PermissionDenied => format!(
-            "\nhint: let user {user}, who this runs as, write there (`chown -R {user}`), or change `data` in the configuration"
+            "\nhint: give user {user}, who runs this program, write access (`chown -R {user} {}`), or change `data` in the configuration",
+            root.display()
         ),
         _ => String::new(),
     };
@@ -259,7 +232,7 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         Err(TryLockError::WouldBlock) => return Err(VolumeLockError::Held(root.to_owned()).into()),
         Err(TryLockError::Error(error)) if cannot_lock(&error) => {
             tracing::warn!(
-                "`{}` cannot be locked: let one instance only build on this volume",
+                "`{}` cannot be locked: make sure that only one instance builds on this volume",
                 path.display()
             );
         }
@@ -270,7 +243,7 @@ fn lock(root: &Path) -> anyhow::Result<File> {
     Ok(lock)
 }
 
-/// ENOLCK is what NFS says without its lock service.
+/// NFS without its lock service reports ENOLCK.
 fn cannot_lock(error: &io::Error) -> bool {
     error.kind() == ErrorKind::Unsupported
         || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
@@ -282,7 +255,7 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
         let name = entry.with_context(listed)?.file_name();
         if !["LOCK", "lost+found", "STORE.new"].iter().any(|n| name == *n) {
             bail!(
-                "`{}` is no store: it has no STORE file, but holds `{}`\nhint: mount an empty volume, or the one of this mirror",
+                "`{}` is not a data volume: it has no STORE file, but contains `{}`\nhint: mount an empty volume, or this mirror's",
                 root.display(),
                 name.display()
             );
@@ -291,7 +264,7 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Format 1 named neither itself nor its repositories; all else is read as it is.
+/// Format 1 had no id and no list of repositories; everything else is unchanged.
 fn migrate(root: &Path, old: &VolumeMarker) -> anyhow::Result<VolumeMarker> {
     let mut marker = VolumeMarker::new()?;
     let listed = || format!("failed to list `{}`", root.display());

@@ -1,4 +1,4 @@
-//! The file `STORE` in the root of the volume: which format it has, who wrote it, which volume it is.
+//! The file `STORE` in the root of the volume: its format, the program that wrote it, its id and its repositories.
 //!
 //! ```text
 //! mirror store 2
@@ -7,8 +7,8 @@
 //! repository magento
 //! ```
 //!
-//! A repository is named here once it has published something, so that a volume of which a part is not mounted is
-//! refused instead of started empty. Format 1 had the first line only.
+//! A repository is listed once it has published something, so that a partly mounted volume is refused instead of started
+//! empty. Format 1 had the first line only.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,24 +23,21 @@ use super::durable_fs;
 /// The format that this program writes.
 const FORMAT: u32 = 2;
 
-/// What `STORE` says.
+/// The contents of `STORE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeMarker {
-    pub format: u32,
+pub(super) struct VolumeMarker {
+    pub(super) format: u32,
     /// The version of the program that wrote it; empty in format 1.
     writer: String,
-    /// Tells this volume from any other; empty in format 1.
-    pub id: String,
+    /// Identifies this volume; empty in format 1.
+    pub(super) id: String,
     /// The repositories that have a ledger.
-    pub repositories: BTreeSet<String>,
+    pub(super) repositories: BTreeSet<String>,
 }
 
 impl VolumeMarker {
     /// For a new volume.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             format: FORMAT,
             writer: env!("CARGO_PKG_VERSION").into(),
@@ -49,11 +46,8 @@ impl VolumeMarker {
         })
     }
 
-    /// What the file in `root` says; `None` if there is none.
-    ///
-    /// # Errors
-    /// A file that is no marker, or of a format that this program does not know.
-    pub fn read(root: &Path) -> anyhow::Result<Option<Self>> {
+    /// Reads the file in `root`; `None` if there is none.
+    pub(super) fn read(root: &Path) -> anyhow::Result<Option<Self>> {
         let path = root.join("STORE");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -62,7 +56,7 @@ impl VolumeMarker {
         };
         let Some(marker) = parse(&text) else {
             bail!(
-                "`{}` is damaged: it does not begin with `mirror store` and a number\nhint: restore it from a back-up",
+                "`{}` is damaged: it does not begin with `mirror store` and a number\nhint: restore it from a backup",
                 path.display()
             );
         };
@@ -72,7 +66,7 @@ impl VolumeMarker {
                 version => format!("image version {version}, which wrote this volume"),
             };
             bail!(
-                "`{}` says `mirror store {}`, this version ({}) knows formats up to {FORMAT}\nhint: use {image}, or a newer one",
+                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {FORMAT}\nhint: use {image}, or a newer one",
                 path.display(),
                 marker.format,
                 env!("CARGO_PKG_VERSION")
@@ -81,25 +75,22 @@ impl VolumeMarker {
         Ok(Some(marker))
     }
 
-    /// Whether an earlier version of the program wrote it, so that it has to be migrated.
-    pub fn is_old(&self) -> bool {
+    /// Whether the volume has to be migrated.
+    pub(super) fn is_old(&self) -> bool {
         self.format < FORMAT
     }
 
-    /// Writes the file, in one step.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let aside = root.join("STORE.new");
-        match fs::remove_file(&aside) {
+    /// Replaces the file atomically.
+    pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
+        let temporary = root.join("STORE.new");
+        match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("failed to remove `{}`", aside.display()));
+                return Err(error).with_context(|| format!("failed to remove `{}`", temporary.display()));
             }
             _ => {}
         }
-        durable_fs::write_new(&aside, self.to_string().as_bytes())?;
-        durable_fs::replace(&aside, &root.join("STORE"))
+        durable_fs::write_new(&temporary, self.to_string().as_bytes())?;
+        durable_fs::replace(&temporary, &root.join("STORE"))
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Stops from another thread what is done, or waits; clones share the flag.
+/// Stops the work, or ends the wait, of other threads; clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct CancelFlag(Arc<Flag>);
 
 #[derive(Debug, Default)]
 struct Flag {
     is_set: AtomicBool,
-    /// Held while the flag is set, so that nobody begins to wait meanwhile.
+    /// Held while the flag is being set, so that no thread starts to wait in between.
     lock: Mutex<()>,
     set: Condvar,
 }
@@ -27,7 +27,7 @@ impl CancelFlag {
         self.0.is_set.load(Ordering::Relaxed)
     }
 
-    /// Waits for `time`, or until the flag is set.
+    /// Sleeps for `time`, or until the flag is set.
     pub fn wait(&self, time: Duration) {
         let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _waited = self.0.set.wait_timeout_while(held, time, |()| !self.is_set());
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_woken_by_the_flag() {
+    fn setting_the_flag_ends_a_wait() {
         let (flag, began) = (CancelFlag::default(), Instant::now());
         flag.wait(Duration::from_millis(20));
         assert!(!flag.is_set() && began.elapsed() >= Duration::from_millis(20));

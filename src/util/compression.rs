@@ -1,11 +1,11 @@
-//! Content codings (RFC 9110 section 8.4.1): the names that HTTP knows, and the compressors behind them.
+//! Content codings (RFC 9110 section 8.4.1): their names in HTTP, and their compressors.
 //!
-//! Metadata is small and asked for by everybody, so it is compressed as far as it goes. Archives are many and large:
-//! for them a coding must be fast to make, and brotli is not.
+//! Metadata is small and requested by every client, so it is compressed as far as possible. Archives are many and large,
+//! so they need fast compressors, and brotli is not one.
 
 use std::io::{self, Read, Write};
 
-/// A coding in which a published file may also exist.
+/// A content coding of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coding {
     Brotli,
@@ -13,19 +13,19 @@ pub enum Coding {
     Gzip,
 }
 
-/// How much time a variant is worth.
+/// How much time to spend on a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Metadata: as small as can be.
+    /// For metadata: as small as possible.
     Thorough,
-    /// Archives.
+    /// For archives.
     Fast,
 }
 
 impl Coding {
     pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
-    /// The codings that are made with this effort.
+    /// The codings that are used with this effort.
     pub fn for_effort(effort: Effort) -> &'static [Self] {
         match effort {
             Effort::Thorough => &Self::ALL,
@@ -42,7 +42,7 @@ impl Coding {
         }
     }
 
-    /// The usual ending of its files.
+    /// The usual file name extension.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -51,11 +51,8 @@ impl Coding {
         }
     }
 
-    /// Compresses all of `from`, so many bytes, into `to`, and gives `to` back. Known in advance, the size keeps the
-    /// compressors' tables small.
-    ///
-    /// # Errors
-    /// Of reading and of writing, and another size.
+    /// Compresses `from`, which has `size` bytes, into `to`, and returns `to`. Knowing the size keeps the compressors'
+    /// tables small.
     pub fn encode<W: Write>(
         self,
         effort: Effort,
@@ -91,7 +88,7 @@ impl Coding {
     }
 }
 
-/// log2 of the window that holds all of it, between what brotli allows and 4 MiB: metadata is hardly larger.
+/// log2 of the smallest window that contains `size` bytes, from brotli's minimum to 4 MiB, which is enough for metadata.
 fn brotli_window(size: u64) -> i32 {
     (10..22).find(|bits| size <= 1 << bits).unwrap_or(22)
 }

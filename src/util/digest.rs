@@ -1,6 +1,6 @@
 //! Digests as values: 20 and 32 bytes that print as lower-case hexadecimal.
 //!
-//! [`Sha1`] is what Composer checks a dist against; [`Sha256`] is what the ledger and the snapshots trust.
+//! Composer checks archives against [`Sha1`]; the ledger and the snapshots use [`Sha256`].
 
 use std::fmt;
 use std::str::FromStr;

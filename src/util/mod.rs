@@ -1,4 +1,4 @@
-//! Small pieces that several stages use and that know none of them.
+//! Small helpers that several modules use and that depend on none of them.
 
 pub mod cancel;
 pub mod compression;

@@ -27,7 +27,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "damaged files are served",
         edits: &[(
-            "serve/integrity.rs",
+            "server/integrity.rs",
             "found == self.0.sha256,",
             "found == self.0.sha256 || !sums.is_empty(),",
         )],
@@ -38,7 +38,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "no fsync of files",
         edits: &[(
-            "store/files.rs",
+            "store/durable_fs.rs",
             "        sync(&file, &self.path)?;\n        close",
             "        close",
         )],
@@ -56,7 +56,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "no fsync of folders",
         edits: &[(
-            "store/files.rs",
+            "store/durable_fs.rs",
             "    Ok(sync(&folder, path)?)\n",
             "    drop(folder);\n    Ok(())\n",
         )],
@@ -67,7 +67,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a failed fsync is ignored",
         edits: &[(
-            "store/files.rs",
+            "store/durable_fs.rs",
             "rustix::fs::fsync(file).map_err(",
             "rustix::fs::fsync(file).or(Ok(())).map_err(",
         )],
@@ -78,7 +78,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a short write counts as whole",
         edits: &[(
-            "store/files.rs",
+            "store/durable_fs.rs",
             "        Ok(written)\n",
             "        Ok(bytes.len())\n",
         )],
@@ -90,7 +90,7 @@ const BUGS: &[Bug] = &[
         name: "the ledger is overwritten in place",
         edits: &[(
             "store/repository.rs",
-            "        files::replace(&aside, &path)?;\n",
+            "        durable_fs::replace(&temporary, &path)?;\n",
             "        fs::write(&path, &text)?;\n",
         )],
         class: kill::at_each_call,
@@ -103,22 +103,22 @@ const BUGS: &[Bug] = &[
             (
                 "store/repository.rs",
                 "match known.file {",
-                "match known.file.or(aside.exists().then_some((0, 0))) {",
+                "match known.file.or(temporary.exists().then_some((0, 0))) {",
             ),
             (
                 "store/repository.rs",
                 "Some(_) => fs::read(&path).with_context",
-                "Some(_) => fs::read(if aside.exists() { &aside } else { &path }).with_context",
+                "Some(_) => fs::read(if temporary.exists() { &temporary } else { &path }).with_context",
             ),
             (
                 "store/repository.rs",
-                "        files::replace(&aside, &path)?;\n",
+                "        durable_fs::replace(&temporary, &path)?;\n",
                 "",
             ),
             (
                 "store/commit.rs",
                 "        let number = manifest.number;\n        let snapshot",
-                "        let _ = files::replace(&self.aside(\"ledger.jsonl\")?, &self.root().join(\"ledger.jsonl\"));\n        let number = manifest.number;\n        let snapshot",
+                "        let _ = durable_fs::replace(&self.staging_path(\"ledger.jsonl\")?, &self.root().join(\"ledger.jsonl\"));\n        let number = manifest.number;\n        let snapshot",
             ),
         ],
         class: kill::at_each_call,
@@ -158,7 +158,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a failed source is passed over",
         edits: &[(
-            "cli/commands.rs",
+            "cli/build.rs",
             "complete &= finished.report.is_complete() && damaged.is_empty();",
             "complete &= !finished.report.sources.is_empty();",
         )],
@@ -169,9 +169,9 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a folder of tags that cannot be listed is empty",
         edits: &[(
-            "source/refs.rs",
+            "git/refs.rs",
             "            Some(name) => missing = name,\n",
-            "            Some(_) if LOOKS > 0 => return Ok(refs),\n            Some(name) => missing = name,\n",
+            "            Some(_) if ATTEMPTS > 0 => return Ok(refs),\n            Some(name) => missing = name,\n",
         )],
         class: error::at_each_call,
         faults: 2200,

@@ -198,7 +198,7 @@ fn a_volume_that_cannot_be_locked_is_built_on_with_a_warning() {
     let log = String::from_utf8_lossy(&built.stderr);
     assert_eq!(built.status.code(), Some(0), "{log}");
     assert!(
-        log.contains("cannot be locked: let one instance only build"),
+        log.contains("cannot be locked: make sure that only one instance builds"),
         "{log}"
     );
     let _server = env.serve("serve", port);

@@ -374,7 +374,7 @@ fn published_bytes_are_never_overwritten() {
     let before = std::fs::read(&zip).unwrap();
     assert!(
         env.build(2)
-            .contains("this volume has published the repository `acme`")
+            .contains("the repository `acme` was published on this volume")
     );
     env.write("data/STORE", "mirror store 2\nid 1\n");
     WorkTree {
@@ -383,7 +383,7 @@ fn published_bytes_are_never_overwritten() {
     .write("more", "bytes")
     .release("1.0.0");
     let log = env.build(2);
-    assert!(log.contains("is there with other bytes"), "{log}");
+    assert!(log.contains("already exists with different bytes"), "{log}");
     assert_eq!(std::fs::read(&zip).unwrap(), before);
 }
 
@@ -400,7 +400,7 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     env.write("data/holiday.jpg", "somebody else's");
     assert!(
         env.build(2)
-            .contains("is no store: it has no STORE file, but holds `holiday.jpg`")
+            .contains("is not a data volume: it has no STORE file, but contains `holiday.jpg`")
     );
     std::fs::remove_file(env.path("data/holiday.jpg")).unwrap();
     env.write("data/STORE", "mirror store 99\n");
@@ -421,8 +421,11 @@ fn what_needs_something_published_makes_no_new_store() {
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {log}");
-        assert!(log.contains("is no store: it has no STORE file"), "{log}");
-        assert!(log.contains("hint: is the data volume mounted?"), "{log}");
+        assert!(
+            log.contains("is not a data volume: it has no STORE file"),
+            "{log}"
+        );
+        assert!(log.contains("hint: check that the volume is mounted"), "{log}");
         assert!(!env.path("data").exists(), "{arguments:?}");
     }
 }

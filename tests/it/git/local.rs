@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mirror::git::{FetchErrorKind, RefSelection};
+use mirror::git::RefSelection;
 
 use crate::support::git::{BareRepository, git};
 use crate::support::local_clone::{LocalClone, names, unmixed};

@@ -59,7 +59,7 @@ fn a_volume_that_is_missing_or_gone_in_part_is_refused() {
     std::fs::rename(env.path("data/acme"), env.path("elsewhere")).unwrap();
     assert!(
         env.build(2)
-            .contains("this volume has published the repository `acme`")
+            .contains("the repository `acme` was published on this volume")
     );
     assert!(!env.path("data/acme").exists());
     std::fs::rename(env.path("elsewhere"), env.path("data/acme")).unwrap();
@@ -69,7 +69,7 @@ fn a_volume_that_is_missing_or_gone_in_part_is_refused() {
     let output = env.mirror("serve");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{log}");
-    assert!(log.contains("is the data volume mounted?"), "{log}");
+    assert!(log.contains("check that the volume is mounted"), "{log}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
     let whole = read(&env, "data/acme/ledger.jsonl");
     env.write("data/acme/ledger.jsonl", &format!("{whole}{{\"number\":3,\"prev"));
     release(&upstream, "1.2.0", "first");
-    assert!(env.build(0).contains("passing over a torn line"));
+    assert!(env.build(0).contains("ignoring an incomplete last line"));
     let text = read(&env, "data/acme/ledger.jsonl");
     assert!(text.starts_with(&whole) && text.lines().count() == 3, "{text}");
 
@@ -87,7 +87,7 @@ fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
     let before = env.volume();
     let log = env.build(2);
     assert!(
-        log.contains("has lost lines: it has 1, and snapshot 2 names 3"),
+        log.contains("has lost lines: it has 1, and snapshot 2 needs 3"),
         "{log}"
     );
     assert_eq!(env.volume(), before);
@@ -121,7 +121,7 @@ fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one
         let log = env.build(0);
         let words = match damage {
             "report.json" => "failed to read the report",
-            _ => "passing over a damaged snapshot",
+            _ => "skipping a damaged snapshot",
         };
         assert!(log.contains(words), "{damage}: {log}");
         let next: u64 = newest.parse::<u64>().unwrap() + 1;
@@ -354,10 +354,10 @@ fn a_repository_under_another_name_begins_nowhere_else_than_anew() {
     env.write("mirror.yaml", &renamed);
     let log = env.build(2);
     assert!(
-        log.contains("what the repository `acme` published, and no configured repository has that name"),
+        log.contains("contains the published repository `acme`, but no configured repository has that name"),
         "{log}"
     );
-    assert!(log.contains("`other` would begin anew there"), "{log}");
+    assert!(log.contains("`other` would start empty"), "{log}");
     assert!(!env.path("data/other/packages").exists());
     env.write("mirror.yaml", &renamed.replace("/mirror/", "/other/"));
     env.build(0);
@@ -370,7 +370,7 @@ fn a_repository_under_another_name_begins_nowhere_else_than_anew() {
     let _server = env.serve("run", port);
     env.write("mirror.yaml", &renamed);
     until("it is refused", || {
-        read(&env, "log").contains("`other` would begin anew there")
+        read(&env, "log").contains("`other` would start empty")
     });
     assert_eq!(all_archives_answer(&env, port), 2);
 }
@@ -672,7 +672,7 @@ fn a_rollback_brings_metadata_back_until_it_is_ended() {
     assert_eq!((ledger(&env).len(), versions()), (4, 2));
     assert!(
         command(&env, &["rollback", "--to", "9"], 2)
-            .contains("there is no snapshot 9\nhint: there are [1, 2, 3]")
+            .contains("there is no snapshot 9\nhint: existing snapshots: [1, 2, 3]")
     );
     let text = command(&env, &["rollback", "--to", "2"], 0);
     assert!(
@@ -1047,7 +1047,10 @@ fn a_doubtful_volume_is_named() {
         &yaml.replace(&here, &data.path().display().to_string()),
     );
     let log = env.build(0);
-    assert!(log.contains("is on tmpfs: it is gone after a restart"), "{log}");
+    assert!(
+        log.contains("is on tmpfs: its contents are lost on restart"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! Finds the snapshots on the volume: the one to serve, and the one to build on.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::repository::RepositoryStore;
+use super::snapshot::{Manifest, Snapshot, SnapshotCache};
+use crate::ledger::Ledger;
+
+/// The pause before an unusable ledger is read again.
+const LEDGER_RETRY: Duration = Duration::from_secs(5);
+
+impl RepositoryStore {
+    /// The snapshot to serve: the highest that is intact and follows from the ledger; if none is intact, the highest that
+    /// can be read, without its damaged files. Snapshots that a rollback has withdrawn are skipped.
+    pub fn newest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
+        let cache = self.search_snapshots()?;
+        Ok(cache.intact.or(cache.readable))
+    }
+
+    /// The snapshot to build on: the highest that can be read. Its manifest is valid even if some of its files are damaged.
+    pub fn latest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
+        Ok(self.search_snapshots()?.readable)
+    }
+
+    /// Searches the snapshots, unless there is none with a higher number than in the last search.
+    fn search_snapshots(&self) -> anyhow::Result<SnapshotCache> {
+        let numbers = self.snapshot_numbers()?;
+        let Some(highest) = numbers.last().copied() else {
+            return Ok(SnapshotCache::default());
+        };
+        let mut known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, reason)) = &known.ledger_error
+            && at.elapsed() < LEDGER_RETRY
+        {
+            bail!(LedgerError(reason.clone()));
+        }
+        if known.ledger_error.is_none() && known.highest == highest {
+            return Ok(known.clone());
+        }
+        let mut found = SnapshotCache {
+            highest,
+            ..SnapshotCache::default()
+        };
+        for number in numbers.into_iter().rev() {
+            let rolled_back_to = found.readable.as_ref().and_then(|s| s.manifest.rollback_to);
+            if rolled_back_to.is_some_and(|to| number > to) {
+                continue;
+            }
+            let read = self.load(number).and_then(|snapshot| {
+                self.check_ledger(&snapshot)?;
+                Ok(snapshot)
+            });
+            let checked = read.and_then(|mut snapshot| {
+                let checked = snapshot.check_public();
+                snapshot.is_intact = checked.is_ok();
+                found.readable.get_or_insert_with(|| snapshot.clone());
+                checked.map(|()| snapshot)
+            });
+            match checked {
+                Ok(snapshot) => {
+                    found.intact = Some(snapshot);
+                    break;
+                }
+                Err(error) if error.is::<LedgerError>() => {
+                    known.ledger_error = Some((Instant::now(), format!("{error:#}")));
+                    return Err(error);
+                }
+                Err(error) => tracing::error!("skipping a damaged snapshot: {error:#}"),
+            }
+        }
+        *known = found.clone();
+        Ok(found)
+    }
+
+    /// The numbers of all snapshots on the volume, ascending.
+    pub fn snapshot_numbers(&self) -> anyhow::Result<Vec<u64>> {
+        let folder = self.root().join("snapshots");
+        let failed = || format!("failed to list `{}`", folder.display());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            numbers.extend(
+                entry
+                    .with_context(failed)?
+                    .file_name()
+                    .to_str()
+                    .and_then(|n| n.parse::<u64>().ok()),
+            );
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    pub(super) fn snapshot_folder(&self, number: u64) -> PathBuf {
+        self.root().join("snapshots").join(number.to_string())
+    }
+
+    /// Reads the manifest of a snapshot, without checking its files.
+    pub fn load(&self, number: u64) -> anyhow::Result<Snapshot> {
+        let folder = self.snapshot_folder(number);
+        let path = folder.join("manifest.json");
+        let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is not the manifest of a snapshot", path.display()))?;
+        ensure!(
+            manifest.number == number,
+            "`{}` belongs to snapshot {}",
+            path.display(),
+            manifest.number
+        );
+        Ok(Snapshot {
+            folder,
+            manifest,
+            is_intact: false,
+        })
+    }
+
+    /// Fails unless the ledger has the lines that a snapshot publishes. Reads the ledger again if it may have grown.
+    fn check_ledger(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let Manifest {
+            number,
+            releases,
+            ledger_head,
+            ..
+        } = snapshot.manifest;
+        if self.ledger(Ledger::len) < releases {
+            self.reload_ledger()
+                .map_err(|error| LedgerError(format!("{error:#}")))?;
+        }
+        match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
+            (_, Some(head)) if head == ledger_head => Ok(()),
+            (_, Some(_)) => bail!(LedgerError(format!(
+                "line {releases} of `{}` differs from the line that snapshot {number} was built from{RESTORE_HINT}",
+                self.root().join("ledger.jsonl").display()
+            ))),
+            (lines, None) => bail!(LedgerError(format!(
+                "the ledger `{}` has lost lines: it has {lines}, and snapshot {number} needs {releases}{RESTORE_HINT}",
+                self.root().join("ledger.jsonl").display()
+            ))),
+        }
+    }
+}
+
+const RESTORE_HINT: &str = "\nhint: restore the ledger from a backup or another mirror; nothing was changed";
+
+/// The ledger cannot be read, or contradicts a snapshot; no cycle may build on either.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct LedgerError(String);
