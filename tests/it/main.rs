@@ -17,6 +17,7 @@ mod daemon {
     mod schedule;
 }
 mod documents;
+mod end_to_end;
 mod git {
     mod http;
     mod local;

@@ -27,7 +27,7 @@ fn newest(data: &Path) -> (u64, BTreeMap<String, Vec<u8>>) {
 type Step<'a> = (&'a str, &'a dyn Fn(), &'a str, Option<&'a str>);
 
 #[test]
-fn what_is_taken_over_from_the_snapshot_before_is_what_would_be_made() {
+fn reused_metadata_equals_newly_rendered_metadata() {
     let env = TestEnv::new();
     let upstream = env.upstream("modules");
     let write = |name: &str, version: &str, more: &str| {

@@ -10,6 +10,7 @@ pub mod http;
 pub mod local_clone;
 pub mod served_mirror;
 pub mod server;
+pub mod shop;
 pub mod sshd;
 pub mod store;
 

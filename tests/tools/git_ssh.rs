@@ -49,7 +49,7 @@ impl Setup {
 }
 
 #[test]
-fn a_key_logs_in_and_tags_come_shallow() {
+fn ssh_key_authenticates_and_fetch_is_shallow() {
     let s = setup();
     let fetched = s.local.fetch(&s.url()).expect("a fetch");
     assert_eq!(fetched.new.len(), 2);
@@ -66,7 +66,7 @@ fn a_key_logs_in_and_tags_come_shallow() {
 }
 
 #[test]
-fn a_full_clone_works_too() {
+fn full_clone_over_ssh_succeeds() {
     let mut s = setup();
     s.local.git.shallow = false;
     s.local.fetch(&s.url()).expect("a fetch");
@@ -76,7 +76,7 @@ fn a_full_clone_works_too() {
 }
 
 #[test]
-fn a_locked_rsa_key_needs_its_passphrase() {
+fn encrypted_rsa_key_needs_its_passphrase() {
     let mut s = setup();
     s.server.key("locked", "rsa", "open sesame");
     s.server.authorize("locked");
@@ -94,7 +94,7 @@ fn a_locked_rsa_key_needs_its_passphrase() {
 }
 
 #[test]
-fn a_stranger_is_refused() {
+fn unauthorized_key_is_refused() {
     let mut s = setup();
     s.credential().private_key = Some(s.server.file("stranger"));
     s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
@@ -113,7 +113,7 @@ fn a_stranger_is_refused() {
 }
 
 #[test]
-fn an_unknown_or_changed_host_key_is_refused_with_the_line_to_add() {
+fn unknown_or_changed_host_key_is_refused_with_line_to_add() {
     let s = setup();
     let line = s.server.known_hosts_line("host.pub");
     s.server.write("known_hosts", "other.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n");
@@ -159,7 +159,7 @@ fn known_hosts_must_be_configured_and_readable() {
 }
 
 #[test]
-fn what_the_remote_git_says_is_passed_on() {
+fn message_of_remote_git_is_reported() {
     let s = setup();
     let cause = s.local.cause(&s.server.url("/no/such/repo.git".as_ref()));
     assert!(matches!(cause, FetchErrorKind::Remote { .. }), "{cause:?}");
@@ -172,7 +172,7 @@ fn what_the_remote_git_says_is_passed_on() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_silent_is_named() {
+fn missing_or_silent_ssh_server_is_reported() {
     let mut s = setup();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");

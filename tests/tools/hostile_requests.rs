@@ -171,7 +171,7 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn hostile_requests_open_nothing_outside_of_the_volume() {
+fn hostile_requests_open_no_file_outside_the_volume() {
     let (env, port) = ServedMirror::built();
     let trace = env.path("strace");
     let mut strace = Command::new("strace");

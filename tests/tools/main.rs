@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod composer;
 mod composer_client;
 mod git_ssh;
 mod hostile_requests;

@@ -38,7 +38,7 @@ const MANIFESTS: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn metadata_is_what_composer_makes_of_the_archives() {
+fn metadata_equals_composer_dump_of_archives() {
     let env = TestEnv::new();
     let upstream = env.upstream("modules");
     for (folder, manifest) in MANIFESTS {

@@ -14,7 +14,7 @@ use crate::support::server::*;
 
 /// TLS and HTTP/2 look at the bytes that they send.
 #[test]
-fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
+fn tls_and_http2_downloads_of_truncated_file_are_aborted() {
     let authority = CertificateAuthority::new();
     for (scheme, protocol) in [
         ("https", "--http1.1"),
@@ -54,7 +54,7 @@ fn what_is_looked_at_arrives_whole_and_cut_short_ends_that_download_only() {
 }
 
 #[test]
-fn who_is_connected_when_the_server_ends_is_answered() {
+fn shutdown_answers_connected_clients() {
     let files = PublishedFiles::new();
     let published = PublishedSite::default();
     published.replace(files.site());
@@ -76,7 +76,7 @@ fn who_is_connected_when_the_server_ends_is_answered() {
             panic!("not TCP")
         };
         // Connected, and by nobody accepted yet: the one asks at once, the others a moment later.
-        let (client, late) = (client_of(address), client_of(address));
+        let (client, late) = (Client::connect(address, SOON), Client::connect(address, SOON));
         let mut secret = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect", &with_tls.to_string()])
             .stdin(Stdio::piped())
@@ -116,7 +116,7 @@ fn who_is_connected_when_the_server_ends_is_answered() {
 
 /// HTTP/2 by prior knowledge, where there is a curl that can speak it.
 #[test]
-fn http_2_on_the_same_port() {
+fn http2_with_prior_knowledge_on_the_same_port() {
     let version = Command::new("curl").arg("--version").output();
     if !version.is_ok_and(|curl| String::from_utf8_lossy(&curl.stdout).contains("HTTP2")) {
         return;
@@ -164,7 +164,7 @@ fn lint(metrics: &[u8]) {
 }
 
 #[test]
-fn metrics_pass_the_linter_of_prometheus() {
+fn metrics_pass_promtool() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::env::{MirrorProcess, TestEnv};
-use crate::support::http::get;
+use crate::support::http::{get, is_ready};
 use crate::support::store::{all_archives_answer, ledger, mirror, names, release, told};
-use crate::support::{run, until};
+use crate::support::{missing, run, until};
 
 /// `mirror build` under strace, which does `inject` at system calls on the file `on`.
 fn traced(env: &TestEnv, inject: &str, on: &Path) -> Child {
@@ -23,7 +23,7 @@ fn traced(env: &TestEnv, inject: &str, on: &Path) -> Child {
 }
 
 #[test]
-fn what_the_kernel_lets_nobody_link_is_copied() {
+fn unlinkable_files_are_copied() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     let style = env.path("data/acme/snapshots/1/pages/style.css");
@@ -48,7 +48,7 @@ fn what_the_kernel_lets_nobody_link_is_copied() {
 }
 
 #[test]
-fn what_a_killed_cycle_left_is_removed_and_nothing_else() {
+fn leftovers_of_a_killed_cycle_are_removed() {
     let (env, upstream, port) = mirror();
     env.write("data/acme/packages/acme/by-hand.zip", "an operator's file");
     release(&upstream, "1.2.0", "first");
@@ -73,7 +73,7 @@ fn what_a_killed_cycle_left_is_removed_and_nothing_else() {
 }
 
 #[test]
-fn a_writer_that_was_paused_and_lost_its_lock_damages_nothing() {
+fn paused_writer_without_lock_damages_nothing() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     // It stops when its archive is linked and it has opened the ledger to copy it.
@@ -112,7 +112,7 @@ fn a_writer_that_was_paused_and_lost_its_lock_damages_nothing() {
 }
 
 #[test]
-fn a_read_only_volume_is_served_only() {
+fn read_only_volume_is_served_but_not_built() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     let data = env.path("data");
@@ -141,7 +141,7 @@ fn a_read_only_volume_is_served_only() {
     let run = |mode: &str| {
         let mirror = mounted(mode, "run").stderr(Stdio::null()).spawn().unwrap();
         let id = mirror.id();
-        let running = MirrorProcess::of(mirror);
+        let running = MirrorProcess::new(mirror);
         until("it serves", || is_ready(port));
         (running, id)
     };
@@ -168,7 +168,7 @@ fn a_read_only_volume_is_served_only() {
 }
 
 #[test]
-fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
+fn failed_sync_ends_the_cycle_without_retry() {
     let (env, upstream, port) = mirror();
     for (number, folder) in ["data/acme", "data/acme/packages", "data/acme/snapshots"]
         .iter()
@@ -189,7 +189,7 @@ fn a_failed_sync_ends_the_cycle_and_is_not_tried_again() {
 }
 
 #[test]
-fn a_volume_that_cannot_be_locked_is_built_on_with_a_warning() {
+fn unlockable_volume_is_built_with_a_warning() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     let built = traced(&env, "flock:error=ENOLCK", &env.path("data/LOCK"))

@@ -10,7 +10,7 @@ use crate::composer::ComposerProject;
 use crate::support::certificates::CertificateAuthority;
 use crate::support::env::TestEnv;
 use crate::support::free_port;
-use crate::support::http::get;
+use crate::support::http::{Client, get};
 use mirror::config::{Address, Serve, Tls};
 use mirror::server::healthcheck::{HealthEndpoint, check};
 use mirror::server::{PublishedSite, Server, Settings};
@@ -96,7 +96,7 @@ impl Mirror {
 }
 
 #[test]
-fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
+fn https_and_http_are_served_side_by_side() {
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for address in &mirror.tls {
@@ -123,7 +123,7 @@ fn https_is_spoken_on_both_kinds_of_address_and_http_beside_it() {
 }
 
 #[test]
-fn http_2_is_offered_only_where_it_is_wanted() {
+fn http2_is_negotiated_only_when_offered_by_client() {
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), true);
     assert_eq!(
@@ -138,7 +138,7 @@ fn http_2_is_offered_only_where_it_is_wanted() {
 
 /// Also without ALPN, and against what it chose.
 #[test]
-fn http_2_that_is_not_agreed_on_is_refused() {
+fn http2_without_alpn_is_refused() {
     let authority = CertificateAuthority::new();
     for http2 in [true, false] {
         let mirror = Mirror::start(authority.server_files(), http2);
@@ -165,7 +165,7 @@ fn http_2_that_is_not_agreed_on_is_refused() {
 }
 
 #[test]
-fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+fn renewed_certificate_is_loaded_and_broken_one_is_rejected() {
     let (first, second) = (CertificateAuthority::new(), CertificateAuthority::new());
     let mirror = Mirror::start(first.server_files(), false);
     let (certificate, key) = first.server_files();
@@ -193,7 +193,7 @@ fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn a_pair_that_cannot_be_used_is_named_at_the_start() {
+fn unusable_certificate_pair_is_reported_at_start() {
     let runtime = Runtime::new().unwrap();
     let (one, other) = (CertificateAuthority::new(), CertificateAuthority::new());
     let refused = |certificate: PathBuf, key: PathBuf| {
@@ -216,7 +216,7 @@ fn a_pair_that_cannot_be_used_is_named_at_the_start() {
 
 /// Who opens a connection and says nothing, or says it in HTTP, is let go.
 #[test]
-fn a_handshake_that_never_comes_is_given_up() {
+fn missing_tls_handshake_is_disconnected() {
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for said in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
@@ -229,7 +229,7 @@ fn a_handshake_that_never_comes_is_given_up() {
 
 /// Composer trusts the authority that its configuration names, and speaks HTTP/1.1 unless HTTP/2 is switched on.
 #[test]
-fn composer_installs_over_https_from_an_authority_of_its_own() {
+fn composer_installs_over_https_with_private_authority() {
     for (keys, protocol) in [("", "HTTP/1.1"), (", http2: true", "HTTP/2.0")] {
         let (env, plain, port, authority) = (
             TestEnv::new(),

@@ -32,7 +32,7 @@ fn fails(env: &TestEnv, sources: &str, message: &str) {
 }
 
 #[test]
-fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
+fn unreachable_source_is_reported_and_others_are_built() {
     let env = TestEnv::new();
     good(&env);
     let port = free_port();
@@ -52,7 +52,7 @@ fn a_source_that_cannot_be_fetched_is_reported_and_the_others_go_on() {
 }
 
 #[test]
-fn a_check_names_the_files_that_cannot_be_used() {
+fn check_names_unusable_files() {
     let env = TestEnv::new();
     good(&env);
     env.configure(free_port(), GOOD);
@@ -152,7 +152,7 @@ fn a_check_names_the_files_that_cannot_be_used() {
 }
 
 #[test]
-fn a_check_opens_what_a_build_opens() {
+fn check_opens_the_files_of_a_build() {
     let env = TestEnv::new();
     good(&env);
     // Only root can give a repository away; libgit2 refuses one of another owner unless it is told not to.
@@ -177,7 +177,7 @@ fn a_check_opens_what_a_build_opens() {
 }
 
 #[test]
-fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
+fn extra_ref_that_is_missing_or_tagged_is_reported() {
     let env = TestEnv::new();
     good(&env);
     let upstream = env.upstream("extra");
@@ -209,7 +209,7 @@ fn an_extra_ref_that_is_missing_or_tagged_by_now_is_named() {
 }
 
 #[test]
-fn a_manifest_that_composer_would_refuse_fails_alone() {
+fn manifest_refused_by_composer_fails_only_its_package() {
     for (manifest, message) in [
         ("{not json", "not JSON"),
         ("[]", "not a JSON object"),
@@ -254,7 +254,7 @@ fn a_manifest_that_composer_would_refuse_fails_alone() {
 }
 
 #[test]
-fn two_sources_that_claim_one_package_are_both_named() {
+fn package_of_two_sources_names_both() {
     let env = TestEnv::new();
     good(&env);
     env.upstream("twin")
@@ -269,7 +269,7 @@ fn two_sources_that_claim_one_package_are_both_named() {
 }
 
 #[test]
-fn odd_tags_and_trees_harm_nothing() {
+fn unusual_tags_and_trees_are_tolerated() {
     let env = TestEnv::new();
     let upstream = env.upstream("odd");
     upstream.write("A/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
@@ -316,7 +316,7 @@ fn odd_tags_and_trees_harm_nothing() {
 }
 
 #[test]
-fn an_empty_repository_has_nothing_to_publish() {
+fn empty_upstream_publishes_nothing() {
     let env = TestEnv::new();
     good(&env);
     env.upstream("empty");
@@ -328,7 +328,7 @@ fn an_empty_repository_has_nothing_to_publish() {
 }
 
 #[test]
-fn moved_and_deleted_tags_change_nothing_that_is_published() {
+fn moved_and_deleted_tags_keep_published_versions() {
     let env = TestEnv::new();
     let upstream = env.upstream("good");
     good_release(&upstream, "1.0.0", "first");
@@ -388,7 +388,7 @@ fn published_bytes_are_never_overwritten() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_used_is_named() {
+fn unusable_data_directory_is_reported() {
     let env = TestEnv::new();
     good(&env);
     env.configure(free_port(), GOOD);
@@ -408,7 +408,7 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn what_needs_something_published_makes_no_new_store() {
+fn rollback_and_verify_create_no_store() {
     let env = TestEnv::new();
     good(&env);
     env.configure(free_port(), GOOD);
@@ -432,7 +432,7 @@ fn what_needs_something_published_makes_no_new_store() {
 
 /// As `mirror plan | head -1` does, whose reader goes before the end.
 #[test]
-fn output_that_nobody_reads_any_more_is_no_error() {
+fn closed_stdout_is_no_error() {
     let env = TestEnv::new();
     good(&env);
     env.configure(free_port(), GOOD);
@@ -461,7 +461,7 @@ fn output_that_nobody_reads_any_more_is_no_error() {
 }
 
 #[test]
-fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
+fn full_volume_fails_packages_and_keeps_published_files() {
     let env = TestEnv::new();
     good(&env);
     env.configure(free_port(), GOOD);
@@ -489,7 +489,7 @@ fn a_full_volume_fails_the_packages_and_keeps_what_was_published() {
 }
 
 #[test]
-fn a_port_in_use_and_a_second_writer_are_refused() {
+fn port_in_use_and_second_writer_are_refused() {
     let env = TestEnv::new();
     good(&env);
     let port = free_port();
@@ -518,7 +518,7 @@ fn a_port_in_use_and_a_second_writer_are_refused() {
 }
 
 #[test]
-fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
+fn invalid_configuration_exits_with_64_and_touches_nothing() {
     let env = TestEnv::new();
     env.configure(
         free_port(),
@@ -548,7 +548,7 @@ fn a_wrong_configuration_ends_with_64_before_anything_is_touched() {
 
 /// Who starts it with few descriptors gets all that may be had, and is told when these are too few.
 #[test]
-fn descriptors_are_had_as_far_as_the_machine_allows() {
+fn descriptor_limit_is_raised_to_the_hard_limit() {
     for (hard, is_told) in [(3000, true), (7000, false)] {
         let (env, port) = (TestEnv::new(), free_port());
         good(&env);

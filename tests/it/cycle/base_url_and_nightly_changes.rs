@@ -85,7 +85,7 @@ fn assert_served(env: &TestEnv, port: u16) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_mirror_that_moves_back_has_its_bound_packages_once() {
+fn base_url_that_returns_reuses_its_packages() {
     let env = TestEnv::new();
     bound(&env);
     let port = free_port();
@@ -105,7 +105,7 @@ fn a_mirror_that_moves_back_has_its_bound_packages_once() {
 }
 
 #[test]
-fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
+fn branch_that_returns_to_a_commit_reuses_its_archive() {
     let env = TestEnv::new();
     let upstream = env.upstream("shop");
     let heads = ["one", "two"].map(|state| {
@@ -153,7 +153,7 @@ fn a_branch_that_goes_back_within_a_night_keeps_the_file_that_it_is_at() {
 }
 
 #[test]
-fn there_is_no_night_without_one_of_its_sources() {
+fn nightly_build_requires_every_source() {
     let env = TestEnv::new();
     let [a, b] = ["a", "b"].map(|name| {
         let upstream = env.upstream(name);
@@ -191,7 +191,7 @@ fn there_is_no_night_without_one_of_its_sources() {
 }
 
 #[test]
-fn a_bound_package_is_released_again_in_the_same_night() {
+fn package_with_base_url_is_released_again_in_the_same_night() {
     let env = TestEnv::new();
     let upstream = bound(&env);
     let port = free_port();
@@ -215,7 +215,7 @@ fn a_bound_package_is_released_again_in_the_same_night() {
 }
 
 #[test]
-fn a_nightly_version_that_was_withdrawn_comes_back_with_its_url() {
+fn withdrawn_nightly_version_returns_with_its_url() {
     let env = TestEnv::new();
     bound(&env);
     let port = free_port();
@@ -242,7 +242,7 @@ fn a_nightly_version_that_was_withdrawn_comes_back_with_its_url() {
 }
 
 #[test]
-fn what_a_held_back_package_names_is_not_withdrawn() {
+fn versions_required_by_a_held_back_package_are_kept() {
     let env = TestEnv::new();
     let shop = env.upstream("shop");
     for version in ["1.0.0", "1.1.0"] {

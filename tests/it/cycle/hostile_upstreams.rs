@@ -136,7 +136,7 @@ fn assert_failed(failures: &[(String, String)], expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn names_in_trees_that_leave_their_folder_or_cannot_be_written() {
+fn tree_entries_with_unsafe_names_fail() {
     let hostile = Hostile::new("");
     let blob = hostile.object("blob", b"<?php");
     let folder = hostile.tree(&[("100644", b"x.php", &blob)]);
@@ -186,7 +186,7 @@ fn names_in_trees_that_leave_their_folder_or_cannot_be_written() {
 }
 
 #[test]
-fn packages_beyond_the_limits() {
+fn packages_beyond_limits_fail() {
     let limits = "limits: {file: 64KiB, package: 256KiB, entries: 5000, depth: 40, manifest: 16KiB}\n";
     let hostile = Hostile::new(limits);
     let large = hostile.object("blob", &vec![b'x'; 70_000]);
@@ -235,7 +235,7 @@ fn packages_beyond_the_limits() {
 }
 
 #[test]
-fn manifests_that_are_huge_deep_or_of_wrong_types() {
+fn manifests_that_are_huge_deep_or_mistyped_fail() {
     let hostile = Hostile::new("");
     let manifest = |version: &str, text: &[u8]| {
         let blob = hostile.object("blob", text);
@@ -284,7 +284,7 @@ fn manifests_that_are_huge_deep_or_of_wrong_types() {
 }
 
 #[test]
-fn names_of_tags_and_too_many_of_them() {
+fn tags_with_unsafe_names_or_too_many_tags_fail() {
     let hostile = Hostile::new("limits: {refs: 1000}\n");
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
     let packed = hostile.bad.path.join(".git/packed-refs");
@@ -304,7 +304,7 @@ fn names_of_tags_and_too_many_of_them() {
 }
 
 #[test]
-fn a_million_tags() {
+fn million_tags_are_refused() {
     let hostile = Hostile::new("");
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
     let packed = hostile.bad.path.join(".git/packed-refs");
@@ -320,7 +320,7 @@ fn a_million_tags() {
 }
 
 #[test]
-fn finished_archives_that_are_not_what_they_seem() {
+fn malformed_prebuilt_archives_are_refused() {
     let env = TestEnv::new();
     env.configure(free_port(), "");
     env.write(

@@ -24,7 +24,7 @@ fn versions(env: &TestEnv, repository: &str, package: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
+fn plan_lists_builds_corrections_and_outdated_entries() {
     let env = TestEnv::new();
     let upstream = env.upstream("shop");
     upstream
@@ -73,7 +73,7 @@ fn a_plan_names_what_is_built_and_corrected_and_what_is_out_of_date() {
 }
 
 #[test]
-fn repositories_share_a_clone_and_neither_takes_from_the_other() {
+fn repositories_share_a_clone_independently() {
     let env = TestEnv::new();
     let upstream = env.upstream("shop");
     for version in ["1.0.0", "2.0.0"] {
@@ -105,7 +105,7 @@ fn repositories_share_a_clone_and_neither_takes_from_the_other() {
 }
 
 #[test]
-fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
+fn nightly_version_follows_the_newest_tag() {
     let env = TestEnv::new();
     let upstream = env.upstream("shop");
     upstream
@@ -177,7 +177,7 @@ fn a_branch_head_is_released_as_a_night_after_the_newest_tag() {
 }
 
 #[test]
-fn a_metapackage_that_pins_what_is_not_there_is_reported_by_name() {
+fn metapackage_with_missing_pinned_version_is_reported() {
     let env = TestEnv::new();
     env.upstream("shop")
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
@@ -201,7 +201,7 @@ fn a_metapackage_that_pins_what_is_not_there_is_reported_by_name() {
 }
 
 #[test]
-fn an_extension_builds_with_the_sources_of_the_recipe_that_it_extends() {
+fn extending_recipe_includes_sources_of_its_base() {
     let env = TestEnv::new();
     env.upstream("own")
         .write("composer.json", r#"{"name": "acme/own", "version": "1.0.0"}"#)
@@ -246,7 +246,7 @@ amend:
 }
 
 #[test]
-fn the_schema_of_recipes_knows_the_keys_of_the_built_in_ones() {
+fn recipe_schema_covers_built_in_recipes() {
     let mut mirror = std::process::Command::new(env!("CARGO_BIN_EXE_mirror"));
     let output = mirror.args(["schema", "recipe"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));

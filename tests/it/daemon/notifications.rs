@@ -46,7 +46,7 @@ fn receiver() -> (u16, Receiver<Value>) {
 }
 
 #[test]
-fn a_first_cycle_that_can_publish_nothing_says_why() {
+fn failed_first_cycle_reports_its_reason() {
     let (env, port) = (TestEnv::new(), free_port());
     let (hook, messages) = receiver();
     env.configure(
@@ -108,7 +108,7 @@ fn a_first_cycle_that_can_publish_nothing_says_why() {
 }
 
 #[test]
-fn a_webhook_is_told_of_failure_divergence_and_recovery() {
+fn webhook_receives_failure_divergence_and_recovery() {
     let (env, port) = (TestEnv::new(), free_port());
     let (hook, messages) = receiver();
     let modules = env.upstream("modules");

@@ -33,7 +33,7 @@ fn with_second(config: &str, port: u16) -> String {
 }
 
 #[test]
-fn a_changed_file_is_taken_and_a_broken_one_is_not() {
+fn changed_configuration_is_loaded_and_broken_one_is_rejected() {
     let port = free_port();
     let env = env(port);
     let server = env.serve("run", port);
@@ -75,7 +75,7 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn what_was_changed_while_nothing_ran_is_built_at_the_start() {
+fn change_made_while_stopped_is_built_at_start() {
     let port = free_port();
     let env = env(port);
     assert_eq!(env.serve("run", port).stop(), Some(0));
@@ -102,7 +102,7 @@ fn what_was_changed_while_nothing_ran_is_built_at_the_start() {
 }
 
 #[test]
-fn a_changed_recipe_is_taken() {
+fn changed_recipe_is_loaded() {
     let port = free_port();
     let env = env(port);
     let server = env.serve("run", port);
@@ -125,7 +125,7 @@ fn a_changed_recipe_is_taken() {
 
 /// The kubelet writes a new folder and renames a link to it over the one before.
 #[test]
-fn the_link_swap_of_a_config_map_is_noticed() {
+fn config_map_symlink_swap_is_noticed() {
     let port = free_port();
     let env = env(port);
     let (config, recipe) = (
@@ -151,7 +151,7 @@ fn the_link_swap_of_a_config_map_is_noticed() {
 }
 
 #[test]
-fn sighup_loads_the_file_anew_and_says_so() {
+fn sighup_reloads_configuration_and_logs_it() {
     let port = free_port();
     let env = env(port);
     env.build(0);
@@ -170,7 +170,7 @@ fn sighup_loads_the_file_anew_and_says_so() {
 
 /// The health check of a container must not have it killed for a file that the server does not use.
 #[test]
-fn a_broken_file_is_no_end_of_health() {
+fn broken_configuration_keeps_the_mirror_healthy() {
     let port = free_port();
     let env = env(port);
     let server = env.serve("run", port);
@@ -196,7 +196,7 @@ fn a_broken_file_is_no_end_of_health() {
 
 /// A server that stands still is not well, although its sockets are there.
 #[test]
-fn a_server_that_does_not_answer_is_not_well() {
+fn unresponsive_server_is_unhealthy() {
     let port = free_port();
     let env = env(port);
     let server = env.serve("run", port);
@@ -211,7 +211,7 @@ fn a_server_that_does_not_answer_is_not_well() {
 }
 
 #[test]
-fn what_is_private_stays_so_while_repositories_change_places() {
+fn private_repository_stays_private_when_repositories_swap_urls() {
     let port = free_port();
     let env = env(port);
     let open = env.upstream("open");
@@ -261,7 +261,7 @@ fn what_is_private_stays_so_while_repositories_change_places() {
 }
 
 #[test]
-fn what_was_asked_before_the_end_is_answered() {
+fn requests_sent_before_shutdown_are_answered() {
     use std::io::{Read as _, Write as _};
     let port = free_port();
     let env = env(port);

@@ -11,7 +11,7 @@ const SOURCE: &str =
 
 /// What a new mirror has nothing of without its git server is not left until the next night.
 #[test]
-fn a_first_cycle_that_fails_is_tried_again_soon() {
+fn failed_first_cycle_is_retried_soon() {
     let port = free_port();
     let env = TestEnv::new();
     env.configure(port, SOURCE);
@@ -45,7 +45,7 @@ fn a_first_cycle_that_fails_is_tried_again_soon() {
 
 /// Neither the end of the program nor a new configuration makes sources fail that were just being fetched.
 #[test]
-fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
+fn interrupted_cycle_resumes_at_start() {
     let port = free_port();
     let env = TestEnv::new();
     let upstream = env.upstream("modules");
@@ -101,7 +101,7 @@ fn an_interrupted_cycle_has_not_failed_and_is_taken_up_at_the_start() {
 
 /// What a hiccup of the network costs is not a day.
 #[test]
-fn a_source_that_cannot_be_reached_is_tried_again_before_the_next_night() {
+fn unreachable_source_is_retried_before_the_next_schedule() {
     let port = free_port();
     let env = TestEnv::new();
     env.configure(port, SOURCE);

@@ -64,7 +64,7 @@ fn credential(local: &LocalClone, prefix: &str, password: &str) -> Credential {
 }
 
 #[test]
-fn a_credential_or_the_url_logs_in() {
+fn credential_or_url_userinfo_authenticates() {
     let mut s = setup(with_login());
     let with_userinfo = s.url().replace("http://", "http://joe:s3cret@");
     s.local.fetch(&with_userinfo).expect("a fetch");
@@ -73,7 +73,7 @@ fn a_credential_or_the_url_logs_in() {
 }
 
 #[test]
-fn refused_access_names_the_credential_and_no_secret() {
+fn denied_access_names_the_credential_but_no_secret() {
     let mut s = setup(with_login());
     let error = s.local.fails(&s.url());
     assert!(matches!(
@@ -100,7 +100,7 @@ fn refused_access_names_the_credential_and_no_secret() {
 }
 
 #[test]
-fn a_credential_is_for_its_own_place_only() {
+fn credential_is_sent_only_below_its_prefix() {
     let mut s = setup(with_login());
     s.local.git.credentials = vec![
         credential(&s.local, "http://127.0.0.1:1/", "s3cret"),
@@ -119,7 +119,7 @@ fn a_credential_is_for_its_own_place_only() {
 }
 
 #[test]
-fn redirects_are_followed_but_not_with_the_credential() {
+fn redirects_are_followed_without_the_credential() {
     let mut s = setup(Behaviour::default());
     let gate = GitServer::start(s.upstream.root());
     gate.behave(Behaviour {
@@ -145,7 +145,7 @@ fn redirects_are_followed_but_not_with_the_credential() {
 }
 
 #[test]
-fn a_redirect_in_a_circle_or_out_of_http_ends() {
+fn redirect_loop_or_redirect_out_of_http_fails() {
     let s = setup(Behaviour::default());
     for to in [s.server.url("").trim_end_matches('/'), "file:///etc"] {
         s.server.behave(Behaviour {
@@ -160,7 +160,7 @@ fn a_redirect_in_a_circle_or_out_of_http_ends() {
 }
 
 #[test]
-fn a_private_certificate_authority_is_trusted_when_named() {
+fn private_certificate_authority_is_trusted_when_configured() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let authority = CertificateAuthority::new();
     let server = GitServer::start_tls(upstream.root(), authority.server());
@@ -207,7 +207,7 @@ fn a_private_certificate_authority_is_trusted_when_named() {
 }
 
 #[test]
-fn what_fails_with_tls_has_a_hint_of_its_own() {
+fn tls_errors_have_specific_hints() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let authority = CertificateAuthority::new();
     let mut local = LocalClone::new();
@@ -237,7 +237,7 @@ fn what_fails_with_tls_has_a_hint_of_its_own() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_unreachable() {
+fn missing_server_is_unreachable() {
     let local = LocalClone::new();
     let free = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
@@ -259,7 +259,7 @@ fn a_server_that_is_not_there_is_unreachable() {
 }
 
 #[test]
-fn a_missing_repository_and_a_web_page_are_told_apart() {
+fn missing_repository_and_web_page_are_distinguished() {
     let s = setup(Behaviour::default());
     let error = s.local.fails(&s.server.url("none.git"));
     assert!(matches!(error.kind, FetchErrorKind::NotFound), "{error:?}");
@@ -289,7 +289,7 @@ fn a_missing_repository_and_a_web_page_are_told_apart() {
 }
 
 #[test]
-fn a_silent_server_is_given_up() {
+fn silent_server_times_out() {
     for limit in [None, Some(100)] {
         let mut s = setup(Behaviour {
             stall: true,
@@ -308,7 +308,7 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
-fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
+fn interrupted_fetch_changes_nothing_and_next_one_succeeds() {
     let s = setup(Behaviour::default());
     s.local.fetch(&s.url()).expect("a fetch");
     s.upstream.release("1.2");
@@ -330,7 +330,7 @@ fn a_cut_connection_changes_nothing_and_the_next_fetch_is_good() {
 }
 
 #[test]
-fn a_cancelled_fetch_ends_as_cancelled() {
+fn cancelled_fetch_returns_cancelled() {
     let s = setup(Behaviour::default());
     let cancel = CancelFlag::default();
     let select = |refs: &[_]| {
@@ -346,7 +346,7 @@ fn a_cancelled_fetch_ends_as_cancelled() {
 }
 
 #[test]
-fn progress_is_told() {
+fn fetch_reports_progress() {
     let s = setup(Behaviour::default());
     let seen = std::cell::Cell::new(None);
     let fetcher = s.local.fetcher();
@@ -366,7 +366,7 @@ fn progress_is_told() {
 
 /// The environment belongs to the whole process, so another one with a proxy in it runs the test below.
 #[test]
-fn a_proxy_from_the_environment_is_used() {
+fn proxy_from_environment_is_used() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = proxy.local_addr().expect("an address");
     let asked = std::thread::spawn(move || {
@@ -382,7 +382,7 @@ fn a_proxy_from_the_environment_is_used() {
     });
     let test = std::env::current_exe().expect("this test");
     let status = Command::new(test)
-        .args(["--exact", "git::http::behind_a_proxy", "--ignored"])
+        .args(["--exact", "git::http::fetch_through_proxy", "--ignored"])
         .env("https_proxy", format!("http://{address}"))
         .env_remove("no_proxy")
         .env_remove("NO_PROXY")
@@ -397,8 +397,8 @@ fn a_proxy_from_the_environment_is_used() {
 }
 
 #[test]
-#[ignore = "run by a_proxy_from_the_environment_is_used"]
-fn behind_a_proxy() {
+#[ignore = "run by proxy_from_environment_is_used"]
+fn fetch_through_proxy() {
     let cause = LocalClone::new().cause("https://git.invalid/x.git");
     assert!(
         matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),

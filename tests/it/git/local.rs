@@ -8,7 +8,7 @@ use crate::support::git::{BareRepository, git};
 use crate::support::local_clone::{LocalClone, names, unmixed};
 
 #[test]
-fn nothing_is_copied() {
+fn local_fetch_copies_no_objects() {
     let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let local = LocalClone::new();
     let url = format!("file://{}", upstream.path().display());
@@ -35,7 +35,7 @@ fn nothing_is_copied() {
 }
 
 #[test]
-fn a_work_tree_and_relative_alternates_are_followed() {
+fn local_fetch_follows_work_trees_and_relative_alternates() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let root = upstream.root();
     git(
@@ -56,7 +56,7 @@ fn a_work_tree_and_relative_alternates_are_followed() {
 }
 
 #[test]
-fn branches_and_commits_can_be_wanted_besides() {
+fn local_fetch_takes_extra_branches_and_commits() {
     let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let commit = upstream.git(&["rev-parse", "1.0"]);
     upstream.git(&["tag", "-d", "1.0"]);
@@ -78,7 +78,7 @@ fn branches_and_commits_can_be_wanted_besides() {
 }
 
 #[test]
-fn a_path_without_a_repository_leaves_the_clone_as_it_was() {
+fn path_without_repository_keeps_the_clone() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let local = LocalClone::new();
     local.fetch(&upstream.path().to_string_lossy()).expect("a fetch");
@@ -98,7 +98,7 @@ fn a_path_without_a_repository_leaves_the_clone_as_it_was() {
 }
 
 #[test]
-fn a_clone_changes_between_borrowed_and_own_objects() {
+fn clone_switches_between_alternates_and_own_objects() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let server = crate::support::git_server::GitServer::start(upstream.root());
     let local = LocalClone::new();

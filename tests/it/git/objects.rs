@@ -17,7 +17,7 @@ fn tag(local: &LocalClone, name: &str) -> Ref {
 }
 
 #[test]
-fn entries_have_kinds_in_gits_order() {
+fn tree_entries_have_kinds_in_git_order() {
     let upstream = BareRepository::new();
     let submodule = "0123456789012345678901234567890123456789";
     upstream.commit(&[
@@ -71,7 +71,7 @@ fn entries_have_kinds_in_gits_order() {
 }
 
 #[test]
-fn tags_of_tags_lead_to_the_commit() {
+fn nested_tags_resolve_to_the_commit() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     upstream.git(&["tag", "-m", "one", "annotated", "1.0"]);
     upstream.git(&["tag", "-m", "two", "twice", "annotated"]);
@@ -85,7 +85,7 @@ fn tags_of_tags_lead_to_the_commit() {
 }
 
 #[test]
-fn tags_on_trees_and_blobs_are_errors_that_name_them() {
+fn tag_on_tree_or_blob_is_an_error() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     upstream.git(&["tag", "tree", "1.0^{tree}"]);
     upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
@@ -102,7 +102,7 @@ fn tags_on_trees_and_blobs_are_errors_that_name_them() {
 }
 
 #[test]
-fn names_that_leave_their_folder_are_errors() {
+fn tree_entry_with_unsafe_name_is_an_error() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let blob = upstream.git(&["rev-parse", "1.0:composer.json"]);
     let raw = (0..20).map(|n| u8::from_str_radix(&blob[2 * n..2 * n + 2], 16).expect("hexadecimal"));
@@ -124,7 +124,7 @@ fn names_that_leave_their_folder_are_errors() {
 }
 
 #[test]
-fn each_worker_opens_a_handle_of_its_own() {
+fn clones_open_in_several_threads() {
     let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let local = clone_of(&upstream);
     std::thread::scope(|scope| {

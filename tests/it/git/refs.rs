@@ -59,7 +59,7 @@ fn new_tags_are_fetched_and_listed_in_byte_order() {
 }
 
 #[test]
-fn nothing_new_asks_for_nothing_and_writes_nothing() {
+fn fetch_without_news_downloads_and_writes_nothing() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
     s.server.requests();
@@ -85,7 +85,7 @@ fn nothing_new_asks_for_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_shallow_clone_grows_by_the_new_tags_only() {
+fn shallow_clone_grows_by_new_tags_only() {
     let tags: Vec<_> = (0..60).map(|n| format!("1.{n:02}")).collect();
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
     let s = setup(&tags);
@@ -113,7 +113,7 @@ fn a_shallow_clone_grows_by_the_new_tags_only() {
 }
 
 #[test]
-fn a_full_clone_has_the_history() {
+fn full_clone_has_the_history() {
     let mut s = setup(&["1.0", "1.1"]);
     s.local.git.shallow = false;
     s.fetch();
@@ -127,7 +127,7 @@ fn a_full_clone_has_the_history() {
 }
 
 #[test]
-fn tags_on_trees_and_blobs_disturb_no_download() {
+fn tags_on_trees_and_blobs_do_not_fail_the_fetch() {
     for shallow in [true, false] {
         let mut s = setup(&["1.0"]);
         s.local.git.shallow = shallow;
@@ -169,7 +169,7 @@ fn moved_and_deleted_tags_are_reported() {
 }
 
 #[test]
-fn a_deleted_tag_makes_room_for_one_below_its_name() {
+fn deleted_tag_allows_a_tag_below_its_name() {
     let s = setup(&["release"]);
     s.fetch();
     s.upstream.git(&["tag", "-d", "release"]);
@@ -180,7 +180,7 @@ fn a_deleted_tag_makes_room_for_one_below_its_name() {
 }
 
 #[test]
-fn a_tag_that_is_no_longer_selected_goes_without_being_called_deleted() {
+fn unselected_tag_is_removed_but_not_reported_as_deleted() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
     let only = |_: &[_]| RefSelection {
@@ -196,7 +196,7 @@ fn a_tag_that_is_no_longer_selected_goes_without_being_called_deleted() {
 }
 
 #[test]
-fn an_empty_repository_gives_an_empty_clone() {
+fn empty_repository_gives_an_empty_clone() {
     let s = setup(&[]);
     assert_eq!(s.fetch(), Fetched::default());
     assert!(s.local.clone().tags().expect("tags").is_empty());
@@ -206,7 +206,7 @@ fn an_empty_repository_gives_an_empty_clone() {
 }
 
 #[test]
-fn branches_tags_and_commits_can_be_wanted_besides() {
+fn fetch_takes_extra_branches_tags_and_commits() {
     let s = setup(&["1.0", "1.1"]);
     s.upstream.git(&["branch", "2.4/develop", "1.0"]);
     let tip = s.upstream.git(&["rev-parse", "main"]);
@@ -223,7 +223,7 @@ fn branches_tags_and_commits_can_be_wanted_besides() {
 }
 
 #[test]
-fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
+fn commit_without_ref_is_fetched_if_the_server_allows_it() {
     let s = setup(&["1.0", "1.1"]);
     let commit = s.upstream.git(&["rev-parse", "1.0"]);
     s.upstream.git(&["tag", "-d", "1.0"]);
@@ -244,7 +244,7 @@ fn a_commit_without_a_ref_is_fetched_if_the_server_gives_it() {
 }
 
 #[test]
-fn what_is_not_there_is_named_and_stops_nothing() {
+fn missing_extra_ref_is_reported_and_others_are_fetched() {
     let s = setup(&["1.0"]);
     s.upstream
         .git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
@@ -261,7 +261,7 @@ fn what_is_not_there_is_named_and_stops_nothing() {
 }
 
 #[test]
-fn a_tag_name_that_is_not_text_is_passed_over() {
+fn tag_with_non_utf8_name_is_skipped() {
     let s = setup(&["1.0"]);
     let refs = s.upstream.path().join("refs/tags");
     use std::os::unix::ffi::OsStrExt as _;
@@ -274,7 +274,7 @@ fn a_tag_name_that_is_not_text_is_passed_over() {
 }
 
 #[test]
-fn a_damaged_clone_is_made_anew() {
+fn damaged_clone_is_cloned_again() {
     let s = setup(&["1.0", "1.1"]);
     let clone = s.local.path();
     type Damage = fn(&std::path::Path);
@@ -367,7 +367,7 @@ fn reads_files(s: &Setup) -> bool {
 }
 
 #[test]
-fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
+fn clone_with_damaged_pack_is_cloned_again_once_a_day() {
     let s = setup(&["1.0"]);
     s.fetch();
     damage_pack(&s, damage_last_blob);
@@ -383,7 +383,7 @@ fn a_clone_with_damage_inside_a_pack_is_made_anew_once_a_day() {
 }
 
 #[test]
-fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends_it() {
+fn fetch_into_damaged_clone_fails_and_next_one_repairs_it() {
     let s = setup(&["1.0"]);
     s.fetch();
     // The commit comes first, after the head of the pack and its own.
@@ -403,7 +403,7 @@ fn a_fetch_that_damage_in_the_clone_fails_names_the_clone_and_the_next_one_mends
 }
 
 #[test]
-fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
+fn failed_repair_of_a_clone_is_not_retried_on_each_fetch() {
     let s = setup(&["1.0"]);
     s.fetch();
     damage_pack(&s, damage_last_blob);
@@ -415,7 +415,7 @@ fn a_damaged_clone_that_could_not_be_made_anew_is_not_tried_with_each_fetch() {
 }
 
 #[test]
-fn what_a_killed_fetch_left_behind_is_swept_away() {
+fn leftovers_of_a_killed_fetch_are_removed() {
     let s = setup(&["1.0"]);
     s.fetch();
     let clone = s.local.path();
@@ -428,7 +428,7 @@ fn what_a_killed_fetch_left_behind_is_swept_away() {
 }
 
 #[test]
-fn a_selected_ref_that_was_not_advertised_is_reported() {
+fn selected_ref_that_is_not_advertised_is_reported() {
     let s = setup(&["1.0"]);
     let select = |refs: &[_]| {
         let mut wanted = all_tags(refs);

@@ -58,7 +58,7 @@ fn gitlab(token: &str) -> String {
 }
 
 #[test]
-fn a_push_starts_a_cycle_and_many_start_one() {
+fn push_starts_a_cycle_and_several_pushes_share_one() {
     let port = free_port();
     let env = env(
         port,
@@ -136,7 +136,7 @@ fn a_push_starts_a_cycle_and_many_start_one() {
 
 /// By a client that does not know the length beforehand, or first asks whether the body is wanted.
 #[test]
-fn a_delivery_comes_in_whatever_way_http_has() {
+fn deliveries_are_read_with_every_body_framing() {
     let port = free_port();
     let env = env(port, "push:\n  - {from: github, secret_file: github}\n");
     let server = env.serve("run", port);
@@ -179,7 +179,7 @@ fn a_delivery_comes_in_whatever_way_http_has() {
 }
 
 #[test]
-fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
+fn clients_that_send_no_body_do_not_block_deliveries() {
     let port = free_port();
     let env = env(port, "push:\n  - {from: github, secret_file: github}\n");
     let server = env.serve("run", port);
@@ -214,7 +214,7 @@ fn who_announces_a_body_and_sends_none_keeps_no_delivery_out() {
 }
 
 #[test]
-fn nobody_is_listened_to_unless_configured() {
+fn webhooks_are_rejected_when_not_configured() {
     let port = free_port();
     let env = env(port, "");
     let server = env.serve("run", port);
@@ -225,7 +225,7 @@ fn nobody_is_listened_to_unless_configured() {
 
 /// Who only serves cannot build, and says so.
 #[test]
-fn a_server_without_a_builder_takes_no_push() {
+fn serve_command_rejects_webhooks() {
     let port = free_port();
     let env = env(port, "push:\n  - {from: gitlab, secret_file: gitlab}\n");
     let server = env.serve("serve", port);

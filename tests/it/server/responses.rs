@@ -255,7 +255,7 @@ fn every_route_answers_every_condition() {
 }
 
 #[test]
-fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
+fn request_paths_are_decoded_once_and_never_resolved() {
     let mirror = ServedMirror::start();
     let include = mirror.include();
     for (path, status) in [
@@ -348,7 +348,7 @@ fn an_address_is_decoded_once_and_nothing_in_it_is_resolved() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+fn blocked_log_does_not_block_responses() {
     let (env, port) = ServedMirror::built();
     let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     env.write("mirror.yaml", &format!("{configuration}log: {{access: full}}\n"));

@@ -26,7 +26,7 @@ fn repr_digest(body: &[u8]) -> String {
 }
 
 #[test]
-fn each_kind_has_its_headers() {
+fn content_kinds_have_their_headers() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let (always, checked) = ("max-age=31536000, immutable", "max-age=0, must-revalidate");
@@ -170,7 +170,7 @@ fn compressed(files: &PublishedFiles) -> Site {
 }
 
 #[test]
-fn the_coding_is_what_the_client_prefers() {
+fn content_encoding_follows_client_preference() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(compressed(&files)));
     let mut client = mirror.client();
@@ -221,7 +221,7 @@ fn the_coding_is_what_the_client_prefers() {
 }
 
 #[test]
-fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
+fn lost_or_damaged_variant_falls_back_to_identity() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(compressed(&files)));
     let ask = || {
@@ -255,7 +255,7 @@ fn a_variant_that_is_lost_or_damaged_costs_only_bytes() {
 }
 
 #[test]
-fn status_by_method_path_and_condition() {
+fn status_depends_on_method_path_and_condition() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let etag = mirror.get("/packages.json").headers["etag"].clone();
@@ -403,7 +403,7 @@ fn status_by_method_path_and_condition() {
 }
 
 #[test]
-fn a_host_is_one_and_has_only_what_hosts_have() {
+fn host_header_must_be_single_and_valid() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     for (hosts, status) in [
@@ -427,7 +427,7 @@ fn a_host_is_one_and_has_only_what_hosts_have() {
 }
 
 #[test]
-fn a_base_without_its_slash_is_redirected_on_the_same_host() {
+fn base_path_without_slash_redirects_to_same_host() {
     let files = PublishedFiles::new();
     let page = files.publish("index.html", ContentKind::Page, "page");
     let odd = files.publish("index.html", ContentKind::Page, "page");
@@ -454,7 +454,7 @@ fn a_base_without_its_slash_is_redirected_on_the_same_host() {
 }
 
 #[test]
-fn hostile_paths_find_nothing() {
+fn hostile_paths_are_refused() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let long = format!("/{}", "a/".repeat(10_000));
@@ -524,7 +524,7 @@ fn hostile_paths_find_nothing() {
 }
 
 #[test]
-fn one_connection_carries_many_requests() {
+fn connection_serves_many_requests() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
@@ -552,7 +552,7 @@ fn one_connection_carries_many_requests() {
 
 /// What is received at once is a power of two, and may end with a request, before it or behind it.
 #[test]
-fn requests_are_answered_wherever_what_is_received_ends() {
+fn requests_are_answered_at_every_buffer_boundary() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let plain = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -589,7 +589,7 @@ fn requests_are_answered_wherever_what_is_received_ends() {
 }
 
 #[test]
-fn large_files_arrive_whole_and_in_parts() {
+fn large_file_is_served_whole_and_in_ranges() {
     let files = PublishedFiles::new();
     let body = noise(5 << 20);
     let site = Site::new([repository(
@@ -606,7 +606,7 @@ fn large_files_arrive_whole_and_in_parts() {
 }
 
 #[test]
-fn a_file_that_is_not_the_published_one_is_not_served() {
+fn changed_file_is_not_served() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let zip = "packages/magento/x-1.0.zip";
@@ -648,7 +648,7 @@ fn append(file: &Path, text: &str) {
 }
 
 #[test]
-fn an_unpublished_site_is_unavailable_and_not_ready() {
+fn unpublished_site_is_unavailable_and_not_ready() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(None);
     assert_eq!(mirror.get("/packages.json").status, 503);
@@ -671,7 +671,7 @@ fn an_unpublished_site_is_unavailable_and_not_ready() {
 }
 
 #[test]
-fn the_probe_reaches_a_server_that_listens_everywhere() {
+fn healthcheck_reaches_wildcard_address() {
     let listen = vec![([0, 0, 0, 0], 0).into()];
     let mirror = TestServer::with(None, Serve { listen, ..settings() });
     check(&mirror.address.into(), HealthEndpoint::Health, SOON).expect("alive");
@@ -686,7 +686,7 @@ fn the_probe_reaches_a_server_that_listens_everywhere() {
 }
 
 #[test]
-fn a_download_finishes_on_the_site_it_began_on() {
+fn download_continues_on_the_site_it_started_on() {
     let (files, mirror, mut client) = slow_download(settings());
     std::fs::remove_file(files.path("large.zip")).expect("a removed file");
     let next = files.publish("packages.json", ContentKind::Metadata, PACKAGES);
@@ -706,7 +706,7 @@ fn a_download_finishes_on_the_site_it_began_on() {
 }
 
 #[test]
-fn a_file_cut_short_in_mid_download_ends_that_download_only() {
+fn file_truncated_during_download_aborts_only_that_download() {
     for len in [1, large().len() - 1] {
         let (files, mirror, mut client) = slow_download(settings());
         cut_short(&files.path("large.zip"), len);
@@ -717,7 +717,7 @@ fn a_file_cut_short_in_mid_download_ends_that_download_only() {
 }
 
 #[test]
-fn large_files_are_copied_and_referred_to_with_one_result() {
+fn repeated_downloads_of_a_large_file_are_identical() {
     let files = PublishedFiles::new();
     let body = noise((5 << 20) + 1);
     let zip = files.publish("a.zip", ContentKind::Archive, &body);
@@ -732,7 +732,7 @@ fn large_files_are_copied_and_referred_to_with_one_result() {
 }
 
 #[test]
-fn a_flipped_bit_in_a_large_file_is_never_sent() {
+fn flipped_bit_in_large_file_is_never_sent() {
     let (files, body) = (PublishedFiles::new(), large());
     let zip = files.publish("large.zip", ContentKind::Archive, &body);
     let mirror = TestServer::start(Some(
@@ -751,7 +751,7 @@ fn a_flipped_bit_in_a_large_file_is_never_sent() {
 }
 
 #[test]
-fn draining_finishes_what_has_begun_and_refuses_the_rest() {
+fn draining_finishes_downloads_and_refuses_connections() {
     let (_files, mut mirror, mut client) = slow_download(settings());
     let mut idle = mirror.client();
     assert_eq!(idle.request("GET", "/-/readyz", &[]).status, 200);
@@ -778,7 +778,7 @@ fn draining_finishes_what_has_begun_and_refuses_the_rest() {
 }
 
 #[test]
-fn the_drain_ends_at_its_deadline() {
+fn drain_ends_at_its_deadline() {
     let drain = Duration::from_millis(100);
     let (_files, mut mirror, mut client) = slow_download(Serve { drain, ..settings() });
     mirror.stop();
@@ -813,7 +813,7 @@ fn requests_on_open_connections_are_answered_while_the_server_drains() {
 }
 
 #[test]
-fn connections_over_the_limit_are_told_to_come_back() {
+fn connections_over_the_limit_get_retry_after() {
     let files = PublishedFiles::new();
     let mirror = TestServer::with(
         Some(files.site()),
@@ -856,7 +856,7 @@ fn connections_over_the_limit_are_told_to_come_back() {
 }
 
 #[test]
-fn silence_slow_heads_and_stalled_readers_are_cut() {
+fn silent_and_stalled_clients_are_disconnected() {
     let short = Duration::from_secs(1);
     let quick = Serve {
         idle_timeout: short,
@@ -882,7 +882,7 @@ fn silence_slow_heads_and_stalled_readers_are_cut() {
 }
 
 #[test]
-fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+fn idle_connection_outlives_header_timeout() {
     let files = PublishedFiles::new();
     let header_timeout = Duration::from_secs(1);
     let impatient = Serve {
@@ -914,7 +914,7 @@ fn say_much(client: &mut Client) {
 }
 
 #[test]
-fn who_has_said_much_at_once_is_cut_like_all_others() {
+fn idle_timeout_applies_after_large_input() {
     let short = Duration::from_secs(1);
     let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());
@@ -942,7 +942,7 @@ fn who_has_said_much_at_once_is_cut_like_all_others() {
 }
 
 #[test]
-fn silence_after_a_request_of_http_2_is_cut() {
+fn http2_idle_timeout_applies_after_a_request() {
     let idle_timeout = Duration::from_secs(1);
     let mirror = TestServer::with(
         None,
@@ -1020,7 +1020,7 @@ fn say_by_http_2(mirror: &TestServer, first: &[u8], then: &[u8], time: Duration)
 }
 
 #[test]
-fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
+fn http2_pings_do_not_count_as_progress() {
     let files = PublishedFiles::new();
     let site = || {
         let site = vec![
@@ -1059,7 +1059,7 @@ fn by_http_2_pings_are_no_progress_and_what_is_taken_is() {
 }
 
 #[test]
-fn by_http_2_connections_over_the_limit_and_after_a_last_answer_end() {
+fn http2_connections_end_over_the_limit_and_after_last_response() {
     let files = PublishedFiles::new();
     let one = Serve {
         max_connections: NonZero::new(1).unwrap(),
@@ -1089,7 +1089,7 @@ fn by_http_2_connections_over_the_limit_and_after_a_last_answer_end() {
 }
 
 #[test]
-fn who_has_said_much_at_once_is_told_of_the_end() {
+fn shutdown_reaches_connection_after_large_input() {
     let patient = Serve {
         header_timeout: 100 * SOON,
         idle_timeout: 100 * SOON,
@@ -1111,7 +1111,7 @@ fn who_has_said_much_at_once_is_told_of_the_end() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn port_in_use_is_reported() {
     let mirror = TestServer::start(None);
     let runtime = Runtime::new().expect("a runtime");
     let listen = vec![mirror.address.into()];
@@ -1125,7 +1125,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_site_that_contradicts_itself_is_refused() {
+fn contradictory_site_is_refused() {
     let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     let zip = || files.publish("a.zip", ContentKind::Archive, "zip");
@@ -1164,7 +1164,7 @@ fn a_site_that_contradicts_itself_is_refused() {
 
 /// A file that is kept in memory is as little trusted as one that is not.
 #[test]
-fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served() {
+fn damaged_file_does_not_block_other_files() {
     let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
     let missing = Resource {
@@ -1188,7 +1188,7 @@ fn one_file_that_is_not_what_the_snapshot_says_keeps_no_other_from_being_served(
 }
 
 #[test]
-fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
+fn repository_without_news_stays_published() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let as_before = |base_path: &str| RepositorySite {
@@ -1219,7 +1219,7 @@ fn a_repository_of_which_nothing_new_is_known_stays_as_it_was() {
 }
 
 #[test]
-fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
+fn hundred_thousand_zips_load_without_reading_them() {
     let zips = (0..100_000).map(|n| Resource {
         path: format!("packages/magento/module-with-a-usual-name-{n}.zip"),
         file: format!("/nowhere/packages/magento/module-with-a-usual-name-{n}.zip").into(),
@@ -1239,7 +1239,7 @@ fn a_hundred_thousand_zips_are_loaded_without_touching_them() {
 }
 
 #[test]
-fn metrics_count_what_was_answered() {
+fn metrics_count_responses() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
@@ -1286,7 +1286,7 @@ fn metrics_count_what_was_answered() {
 }
 
 #[test]
-fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
+fn admin_address_serves_only_probes_and_metrics() {
     let files = PublishedFiles::new();
     let mirror = TestServer::with(
         Some(files.site()),
@@ -1320,7 +1320,7 @@ fn an_admin_address_has_probes_and_metrics_and_nothing_else() {
 }
 
 #[test]
-fn a_unix_socket_is_served_replaced_and_removed() {
+fn unix_socket_is_served_replaced_and_removed() {
     let files = PublishedFiles::new();
     let path = files.path("mirror.sock");
     // As a process that was killed leaves it.
@@ -1391,7 +1391,7 @@ fn a_unix_socket_is_served_replaced_and_removed() {
 }
 
 #[test]
-fn what_is_too_much_is_refused_with_its_own_status() {
+fn oversized_requests_have_their_own_status() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(files.site()));
     let many: String = (0..120).map(|n| format!("x-{n}: 1\r\n")).collect();
@@ -1429,7 +1429,7 @@ fn what_is_too_much_is_refused_with_its_own_status() {
 }
 
 #[test]
-fn one_client_cannot_take_every_place() {
+fn connections_per_client_are_limited() {
     let files = PublishedFiles::new();
     let mirror = TestServer::with(
         Some(files.site()),
@@ -1449,7 +1449,7 @@ fn one_client_cannot_take_every_place() {
 
 /// Who takes a few bytes now and then is never idle, and still cut off.
 #[test]
-fn a_reader_that_drips_is_cut_off() {
+fn slow_reader_below_minimum_rate_is_disconnected() {
     let files = PublishedFiles::new();
     let body = vec![7; 32 << 20];
     let mut site = vec![files.publish("large.zip", ContentKind::Archive, &body)];

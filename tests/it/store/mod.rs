@@ -12,7 +12,7 @@ use crate::support::{free_port, run, until};
 use serde_json::Value;
 
 #[test]
-fn a_store_of_format_1_is_migrated_and_keeps_its_bytes() {
+fn format_1_store_is_migrated_and_keeps_its_bytes() {
     let (env, port) = (TestEnv::new(), free_port());
     let upstream = env.upstream("good");
     for version in ["1.0.0", "1.1.0", "1.2.0"] {
@@ -37,7 +37,7 @@ fn a_store_of_format_1_is_migrated_and_keeps_its_bytes() {
 }
 
 #[test]
-fn a_newer_format_is_refused_with_the_version_that_knows_it() {
+fn newer_format_is_refused_naming_its_version() {
     let (env, ..) = mirror();
     env.write("data/STORE", "mirror store 3\nwritten by mirror 7.8.9\nid 0\n");
     let before = env.volume();
@@ -54,7 +54,7 @@ fn a_newer_format_is_refused_with_the_version_that_knows_it() {
 }
 
 #[test]
-fn a_volume_that_is_missing_or_gone_in_part_is_refused() {
+fn missing_or_partial_volume_is_refused() {
     let (env, ..) = mirror();
     std::fs::rename(env.path("data/acme"), env.path("elsewhere")).unwrap();
     assert!(
@@ -73,7 +73,7 @@ fn a_volume_that_is_missing_or_gone_in_part_is_refused() {
 }
 
 #[test]
-fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
+fn torn_ledger_line_is_skipped_unless_a_snapshot_needs_it() {
     let (env, upstream, port) = mirror();
     let whole = read(&env, "data/acme/ledger.jsonl");
     env.write("data/acme/ledger.jsonl", &format!("{whole}{{\"number\":3,\"prev"));
@@ -98,7 +98,7 @@ fn a_torn_line_is_passed_over_but_not_lines_that_a_snapshot_names() {
 }
 
 #[test]
-fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one() {
+fn newest_intact_snapshot_is_served() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     env.build(0);
@@ -136,7 +136,7 @@ fn the_highest_whole_snapshot_is_served_and_the_next_one_goes_past_a_damaged_one
 
 /// Equal files of several snapshots are one.
 #[test]
-fn damage_that_all_snapshots_share_is_mended_and_costs_nothing_else() {
+fn damage_shared_by_all_snapshots_is_repaired() {
     let (env, upstream, port) = mirror();
     for version in ["1.2.0", "1.3.0"] {
         release(&upstream, version, "first");
@@ -175,7 +175,7 @@ fn damage_that_all_snapshots_share_is_mended_and_costs_nothing_else() {
 }
 
 #[test]
-fn a_running_mirror_mends_damaged_metadata_at_once() {
+fn running_mirror_repairs_damaged_metadata() {
     let (env, _, port) = mirror();
     let file = env.path("data/acme/current/packages.json");
     let text = std::fs::read(&file).unwrap();
@@ -188,7 +188,7 @@ fn a_running_mirror_mends_damaged_metadata_at_once() {
 }
 
 #[test]
-fn a_running_mirror_publishes_what_waited_for_a_repair() {
+fn running_mirror_publishes_after_a_repair() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     std::fs::remove_file(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
@@ -212,7 +212,7 @@ fn a_running_mirror_publishes_what_waited_for_a_repair() {
 }
 
 #[test]
-fn an_archive_that_cannot_be_read_holds_nothing_back_and_is_told_as_before() {
+fn unreadable_archive_does_not_block_publishing() {
     let (env, upstream, port) = mirror();
     let rich = r#"{"name": "acme/good", "version": "0.9.0", "type": "Magento2-Module", "description": " It  is <good> ",
         "keywords": ["b", "a"], "license": "OSL-3.0", "authors": [{"name": "A", "email": "a@b.example"}], "homepage": "https://a.example",
@@ -269,7 +269,7 @@ fn an_archive_that_cannot_be_read_holds_nothing_back_and_is_told_as_before() {
 }
 
 #[test]
-fn what_could_not_be_published_is_as_soon_as_it_can() {
+fn unpublished_snapshot_is_published_once_possible() {
     let (env, _, _) = mirror();
     let zip = env.path("data/acme/packages/acme/good-1.0.0.zip");
     let whole = std::fs::read(&zip).unwrap();
@@ -295,7 +295,7 @@ fn what_could_not_be_published_is_as_soon_as_it_can() {
 }
 
 #[test]
-fn a_cycle_with_nothing_new_misses_an_archive() {
+fn cycle_without_news_reports_missing_archive() {
     let (env, _, port) = mirror();
     std::fs::remove_file(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
     let log = env.build(1);
@@ -314,7 +314,7 @@ fn a_cycle_with_nothing_new_misses_an_archive() {
 }
 
 #[test]
-fn a_damaged_variant_is_made_anew() {
+fn damaged_variant_is_compressed_again() {
     let (env, _, port) = mirror();
     let listed = run(Command::new("find")
         .arg(env.path("data/acme/variants"))
@@ -346,7 +346,7 @@ fn a_damaged_variant_is_made_anew() {
 }
 
 #[test]
-fn a_repository_under_another_name_begins_nowhere_else_than_anew() {
+fn renamed_repository_is_refused_without_its_folder() {
     let (env, _, port) = mirror();
     assert!(!env.build(0).contains("no configured repository has that name"));
     let config = read(&env, "mirror.yaml");
@@ -376,7 +376,7 @@ fn a_repository_under_another_name_begins_nowhere_else_than_anew() {
 }
 
 #[test]
-fn a_repository_goes_on_under_another_name_with_its_folder() {
+fn renamed_repository_continues_with_its_folder() {
     let (env, _, _) = mirror();
     let before = ledger(&env);
     std::fs::rename(env.path("data/acme"), env.path("data/other")).unwrap();
@@ -394,7 +394,7 @@ fn a_repository_goes_on_under_another_name_with_its_folder() {
 }
 
 #[test]
-fn two_folders_with_one_version_of_a_package_are_no_guess() {
+fn package_version_in_two_folders_is_ambiguous() {
     let env = TestEnv::new();
     let upstream = env.upstream("good");
     let manifest = r#"{"name": "acme/good", "version": "1.0.0"}"#;
@@ -419,7 +419,7 @@ fn two_folders_with_one_version_of_a_package_are_no_guess() {
 }
 
 #[test]
-fn the_link_for_other_servers_is_mended() {
+fn current_link_is_repaired() {
     let (env, upstream, _) = mirror();
     release(&upstream, "1.2.0", "first");
     env.build(0);
@@ -432,7 +432,7 @@ fn the_link_for_other_servers_is_mended() {
 
 /// Two cycles within a second give it two dates, or its old holder would be told that nothing has changed.
 #[test]
-fn the_date_of_the_ledger_moves_with_its_bytes() {
+fn ledger_date_changes_with_its_bytes() {
     let (env, upstream, port) = mirror();
     let dates = ["1.2.0", "1.3.0", "1.4.0"].map(|version| {
         release(&upstream, version, "first");
@@ -446,7 +446,7 @@ fn the_date_of_the_ledger_moves_with_its_bytes() {
 }
 
 #[test]
-fn others_serve_and_follow_what_one_instance_publishes() {
+fn other_instances_follow_published_snapshots() {
     let (env, upstream, port) = mirror();
     let _running = env.serve("run", port);
     let other = free_port();
@@ -479,7 +479,7 @@ fn others_serve_and_follow_what_one_instance_publishes() {
 }
 
 #[test]
-fn an_upstream_that_deletes_everything_takes_nothing_away() {
+fn upstream_deletion_removes_no_version() {
     let (env, upstream, port) = mirror();
     let before: BTreeMap<_, _> = ledger(&env)
         .into_iter()
@@ -505,7 +505,7 @@ fn report(env: &TestEnv) -> Value {
 }
 
 #[test]
-fn a_moved_tag_is_recorded_as_diverged_once_for_each_commit() {
+fn moved_tag_is_recorded_once_per_commit() {
     let (env, upstream, port) = mirror();
     let zip = std::fs::read(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
     let first = ledger(&env)[0].clone();
@@ -562,7 +562,7 @@ fn a_moved_tag_is_recorded_as_diverged_once_for_each_commit() {
 }
 
 #[test]
-fn a_version_that_an_earlier_tag_published_is_no_divergence() {
+fn version_published_by_earlier_tag_is_no_divergence() {
     let (env, upstream, _) = mirror();
     // A tag that has version 1.1.0 still, with other bytes.
     release(&upstream, "1.1.0", "changed without a new version");
@@ -574,7 +574,7 @@ fn a_version_that_an_earlier_tag_published_is_no_divergence() {
 }
 
 #[test]
-fn the_fuse_keeps_metadata_that_would_lose_versions_from_being_published() {
+fn shrink_guard_keeps_versions_published() {
     let (env, _, port) = mirror();
     // What a snapshot names and the ledger does not: as after a mistake of whatever kind.
     let include = names(&env, "data/acme/snapshots/1/include").pop().unwrap();
@@ -628,7 +628,7 @@ fn command(env: &TestEnv, arguments: &[&str], code: i32) -> String {
 }
 
 #[test]
-fn a_rollback_brings_metadata_back_until_it_is_ended() {
+fn rollback_restores_metadata_until_ended() {
     let (env, upstream, port) = mirror();
     command(&env, &["rollback"], 2);
     release(&upstream, "1.2.0", "first");
@@ -688,7 +688,7 @@ fn a_rollback_brings_metadata_back_until_it_is_ended() {
 }
 
 #[test]
-fn a_newer_snapshot_that_cannot_be_served_is_told_of() {
+fn unservable_newer_snapshot_is_reported() {
     let (env, upstream, port) = mirror();
     let server = env.serve("serve", port);
     assert_eq!(told(port, "/mirror/")["state"], "fresh");
@@ -710,7 +710,7 @@ fn a_newer_snapshot_that_cannot_be_served_is_told_of() {
 }
 
 #[test]
-fn a_rollback_tells_no_old_news() {
+fn rollback_sends_no_old_notifications() {
     let (env, upstream, port) = mirror();
     upstream.write("composer.json", "not JSON").release("1.2.0");
     env.build(1);
@@ -734,7 +734,7 @@ fn httpdate(date: &str) -> i64 {
 }
 
 #[test]
-fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
+fn old_snapshots_are_removed_in_two_steps() {
     let (env, upstream, port) = mirror();
     let yaml = read(&env, "mirror.yaml");
     let keep = |grace: &str| {
@@ -775,7 +775,7 @@ fn old_snapshots_go_in_two_steps_and_take_nothing_along() {
 }
 
 #[test]
-fn the_includes_of_the_last_snapshots_stay_and_older_ones_go() {
+fn includes_of_recent_snapshots_are_kept() {
     let (env, upstream, _) = mirror();
     let configuration = read(&env, "mirror.yaml");
     env.write("mirror.yaml", &format!("{configuration}snapshots: {{keep: 2}}\n"));
@@ -809,7 +809,7 @@ fn flip(path: &Path) {
 }
 
 #[test]
-fn verify_finds_damage_and_repairs_what_git_still_has() {
+fn verify_finds_damage_and_repairs_from_git() {
     let (env, upstream, port) = mirror();
     let well = command(&env, &["verify"], 0);
     assert!(
@@ -873,7 +873,7 @@ fn verify_finds_damage_and_repairs_what_git_still_has() {
 }
 
 #[test]
-fn a_running_mirror_repairs_what_it_finds_damaged() {
+fn running_mirror_repairs_damaged_archives() {
     let (env, _, port) = mirror();
     let yaml = read(&env, "mirror.yaml");
     let zip = |version: &str| env.path(&format!("data/acme/packages/acme/good-{version}.zip"));
@@ -903,7 +903,7 @@ fn a_running_mirror_repairs_what_it_finds_damaged() {
 }
 
 #[test]
-fn what_cannot_be_repaired_is_told_until_it_is_put_back() {
+fn irreparable_archive_is_reported_until_restored() {
     let (env, upstream, port) = mirror();
     let zip = |version: &str| env.path(&format!("data/acme/packages/acme/good-{version}.zip"));
     let status = |version: &str| get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status;
@@ -943,7 +943,7 @@ fn what_cannot_be_repaired_is_told_until_it_is_put_back() {
 
 /// Where the sources are fetched from is nobody's business.
 #[test]
-fn what_is_told_of_damage_names_no_inner_address() {
+fn damage_reports_hide_internal_urls() {
     let (env, upstream, port) = mirror();
     std::fs::rename(&upstream.path, env.path("away")).unwrap();
     std::fs::remove_file(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
@@ -960,7 +960,7 @@ fn what_is_told_of_damage_names_no_inner_address() {
 }
 
 #[test]
-fn a_repository_whose_ledger_is_damaged_stops_no_other_and_comes_back() {
+fn repository_with_damaged_ledger_stops_alone_and_recovers() {
     let (env, _, port) = mirror();
     let config = read(&env, "mirror.yaml");
     let second = format!(
@@ -1036,7 +1036,7 @@ fn verify_compares_with_another_mirror() {
 }
 
 #[test]
-fn a_doubtful_volume_is_named() {
+fn unsuitable_file_system_is_reported() {
     let (env, ..) = mirror();
     let tmpfs = Path::new("/dev/shm");
     let data = tempfile::TempDir::new_in(tmpfs).unwrap();
@@ -1054,7 +1054,7 @@ fn a_doubtful_volume_is_named() {
 }
 
 #[test]
-fn the_archive_of_an_expired_nightly_version_goes_when_no_snapshot_can_name_it_and_no_other_does() {
+fn expired_nightly_archive_is_removed_when_no_snapshot_needs_it() {
     let (env, port) = (TestEnv::new(), free_port());
     let upstream = env.upstream("good");
     release(&upstream, "1.0.0", "first");

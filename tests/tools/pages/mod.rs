@@ -165,7 +165,7 @@ impl Mirror {
 const SHOWN: &str = "[...document.querySelectorAll('#list li')].filter(row => !row.hidden).length";
 
 #[test]
-fn people_search_by_typing_and_walk_with_the_keyboard() {
+fn search_works_with_typing_and_keyboard() {
     let mirror = Mirror::of(5000);
     let browser = Browser::start(&["--window-size=1280,900"], json!({}));
     browser.open(&mirror.url(""));
@@ -198,7 +198,7 @@ fn people_search_by_typing_and_walk_with_the_keyboard() {
 }
 
 #[test]
-fn commands_are_copied_with_one_press() {
+fn copy_button_copies_commands() {
     let mirror = Mirror::of(3);
     let browser = Browser::start(&[], json!({}));
     browser.open(&mirror.url(""));
@@ -225,7 +225,7 @@ fn commands_are_copied_with_one_press() {
 }
 
 #[test]
-fn what_upstream_writes_stays_text() {
+fn upstream_text_is_escaped() {
     let mirror = Mirror::of(3);
     let browser = Browser::start(&[], json!({}));
     for path in ["", "package/acme/framework.html"] {
@@ -261,7 +261,7 @@ fn what_upstream_writes_stays_text() {
 }
 
 #[test]
-fn pages_fit_a_phone_and_the_night() {
+fn pages_fit_phones_and_dark_mode() {
     let mirror = Mirror::of(30);
     let browser = Browser::start(&["--window-size=500,800"], json!({}));
     let emulate = |command: &str, parameters: Value| {
@@ -295,7 +295,7 @@ fn pages_fit_a_phone_and_the_night() {
 }
 
 #[test]
-fn pages_are_whole_without_script() {
+fn pages_work_without_javascript() {
     let mirror = Mirror::of(30);
     let browser = Browser::start(
         &[],
@@ -314,7 +314,7 @@ fn pages_are_whole_without_script() {
 }
 
 #[test]
-fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
+fn main_page_of_five_thousand_packages_is_small() {
     let mirror = Mirror::of(5000);
     for coding in Coding::ALL {
         let packed = |path: &str| {
@@ -334,7 +334,7 @@ fn the_main_page_of_five_thousand_packages_is_small_on_the_wire() {
 }
 
 #[test]
-fn versions_that_need_a_work_around_say_so() {
+fn versions_with_notes_show_them() {
     let mirror = Mirror::of(1);
     let page = |path: &str| String::from_utf8(mirror.files[path].clone()).unwrap();
     let (main, package) = (page("index.html"), page("package/acme/framework.html"));
@@ -354,7 +354,7 @@ fn versions_that_need_a_work_around_say_so() {
 const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n  - name: gone\n    git: https://git.example/gone\n    packages: [{one: ''}]\n";
 
 #[test]
-fn the_state_is_told_to_monitors_and_people() {
+fn mirror_json_and_status_page_report_the_state() {
     let (env, port) = (TestEnv::new(), free_port());
     let upstream = env.upstream("good");
     upstream
@@ -462,7 +462,7 @@ fn the_state_is_told_to_monitors_and_people() {
 
 /// Upstream does not answer: a git server that takes connections and says nothing.
 #[test]
-fn what_a_cycle_does_is_shown_while_it_does_it() {
+fn status_page_shows_progress_of_running_cycle() {
     let (env, port) = (TestEnv::new(), free_port());
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = env.upstream("good");
@@ -484,7 +484,7 @@ fn what_a_cycle_does_is_shown_while_it_does_it() {
         .arg("--config")
         .arg(env.path("mirror.yaml"))
         .stderr(Stdio::null());
-    let server = MirrorProcess::of(mirror.spawn().unwrap());
+    let server = MirrorProcess::new(mirror.spawn().unwrap());
     let until = Instant::now() + LONG;
     let said = loop {
         assert!(Instant::now() < until, "no cycle runs");
