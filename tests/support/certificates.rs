@@ -24,7 +24,8 @@ impl CertificateAuthority {
         write("ca.pem", ca.self_signed(&ca_key).unwrap().pem());
         write("ca.key", ca_key.serialize_pem());
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let server = CertificateParams::new(names).unwrap();
+        let mut server = CertificateParams::new(names).unwrap();
+        server.use_authority_key_identifier_extension = true;
         let server_key = KeyPair::generate().unwrap();
         let issuer = Issuer::new(ca, ca_key);
         write(

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    /// By names in lower case.
+    /// By names in lower case; several values of one name are joined as RFC 9110 section 5.2 says.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
@@ -105,7 +105,10 @@ impl Client {
         let status = status.split(' ').nth(1)?.parse().ok()?;
         let mut headers = BTreeMap::new();
         while let Some((name, value)) = self.read_line().ok()?.split_once(": ") {
-            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+            headers
+                .entry(name.to_ascii_lowercase())
+                .and_modify(|values: &mut String| *values = format!("{values}, {value}"))
+                .or_insert_with(|| value.to_owned());
         }
         let body = Vec::new();
         Some(Response {
