@@ -2,82 +2,23 @@
 //!
 //! The meaning is crontab(5)'s: five fields, Sunday is 0 and 7, names, ranges and steps, and when both days are
 //! restricted, either is enough. When the clock goes forward, a time that does not exist runs at the first one that
-//! does; when it goes back, a fixed time runs once. The lines are checked here, field by field, because a message
-//! must name the field; the calendar is left to the cron crate.
+//! does; when it goes back, a fixed time runs once. croner reads the line and knows the calendar.
 
 use std::fmt;
 
 use cron::Cron;
+use cron::errors::CronError;
 use cron::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-const FORM: &str = "the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`";
+use crate::yaml::Issue;
 
-const NICKNAMES: [(&str, &str); 7] = [
-    ("@hourly", "0 * * * *"),
-    ("@daily", "0 0 * * *"),
-    ("@midnight", "0 0 * * *"),
-    ("@weekly", "0 0 * * 0"),
-    ("@monthly", "0 0 1 * *"),
-    ("@yearly", "0 0 1 1 *"),
-    ("@annually", "0 0 1 1 *"),
-];
+const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
 
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
-const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+const FORM: &str = "the fields are minute (0-59), hour (0-23), day of month (1-31), month (1-12 or jan-dec) and day of week (0-7 or sun-sat), as in `17 3 * * *`";
 
-struct Field {
-    name: &'static str,
-    first: u8,
-    last: u8,
-    /// Names for the numbers from `first` on.
-    names: &'static [&'static str],
-}
-
-const FIELDS: [Field; 5] = [
-    Field {
-        name: "minute",
-        first: 0,
-        last: 59,
-        names: &[],
-    },
-    Field {
-        name: "hour",
-        first: 0,
-        last: 23,
-        names: &[],
-    },
-    Field {
-        name: "day of month",
-        first: 1,
-        last: 31,
-        names: &[],
-    },
-    Field {
-        name: "month",
-        first: 1,
-        last: 12,
-        names: &MONTHS,
-    },
-    Field {
-        name: "day of week",
-        first: 0,
-        last: 7,
-        names: &WEEKDAYS,
-    },
-];
-
-/// Why a line is not a schedule. The rule does not quote the line, `found` does.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{rule}, found `{found}`")]
-pub struct ScheduleError {
-    pub rule: String,
-    pub found: String,
-    pub hint: String,
-}
+const NICKNAMES: &str = "the names are @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually";
 
 /// A crontab line in a time zone.
 #[derive(Clone)]
@@ -89,42 +30,36 @@ pub struct Schedule {
 
 impl Schedule {
     /// Reads `line`, whose times are meant in `zone`.
-    pub fn parse(line: &str, zone: TimeZone) -> Result<Self, ScheduleError> {
+    pub fn parse(line: &str, zone: TimeZone) -> Result<Self, Issue> {
         let line = line.trim();
-        let fields = split(line)?;
-        let mut plain = Vec::with_capacity(FIELDS.len());
-        for (field, text) in FIELDS.iter().zip(&fields) {
-            plain.push(field.numbers(text)?);
-        }
-        let cron = compile(&plain)
-            .map_err(|reason| error(&format!("expected a schedule ({reason})"), line, FORM))?;
         let schedule = Self {
             line: line.to_owned(),
-            cron,
+            cron: parse(line).map_err(|_| explain(line))?,
             zone,
         };
         match schedule.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(schedule),
-            None => Err(error(
-                "the schedule names a date that never comes",
-                line,
-                "no month has that day",
-            )),
+            None => Err(Issue::new("the schedule names a date that never comes")
+                .found(format!("`{line}`"))
+                .hint("no month has that day")),
         }
     }
 
-    /// The first time the schedule asks for that is later than `after`.
+    /// The first time of the schedule that is later than `after`.
     pub fn next_after(&self, after: Timestamp) -> Option<Zoned> {
         self.cron
             .find_next_occurrence(&after.to_zoned(self.zone.clone()), false)
             .ok()
     }
 
-    /// The schedule in words: "At 03:17, in Europe/Berlin".
+    /// The schedule in words: "at 03:17 (Europe/Berlin)".
     pub fn describe(&self) -> String {
-        let words = self.cron.describe();
+        let mut words = self.cron.describe().trim_end_matches('.').to_owned();
+        if let Some(first) = words.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
         let zone = self.zone.iana_name().unwrap_or("UTC");
-        format!("{}, in {zone}", words.trim_end_matches('.'))
+        format!("{words} ({zone})")
     }
 }
 
@@ -136,136 +71,56 @@ impl fmt::Display for Schedule {
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Schedule({} {})",
-            self.line,
-            self.zone.iana_name().unwrap_or("UTC")
-        )
+        let zone = self.zone.iana_name().unwrap_or("UTC");
+        write!(f, "Schedule({} {zone})", self.line)
     }
 }
 
-fn error(rule: &str, found: &str, hint: &str) -> ScheduleError {
-    ScheduleError {
-        rule: rule.to_owned(),
-        found: found.to_owned(),
-        hint: hint.to_owned(),
+fn parse(line: &str) -> Result<Cron, CronError> {
+    if line.eq_ignore_ascii_case("@midnight") {
+        return parse("@daily");
     }
-}
-
-/// The five fields of a line or of a nickname.
-fn split(line: &str) -> Result<Vec<&str>, ScheduleError> {
-    let line = match NICKNAMES.iter().find(|(name, _)| line.eq_ignore_ascii_case(name)) {
-        Some((_, meaning)) => meaning,
-        None => line,
-    };
-    if line.eq_ignore_ascii_case("@reboot") {
-        let hint =
-            "a repository that was never built is built at the start anyway; say how often from then on";
-        return Err(error("a schedule is a time, not an event", line, hint));
-    }
-    if line.starts_with('@') {
-        let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
-        return Err(error(
-            "unknown schedule name",
-            line,
-            &format!("the names are {}", names.join(", ")),
-        ));
-    }
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    match fields.len() {
-        5 => Ok(fields),
-        6 => Err(error(
-            "a schedule has five fields, not six",
-            line,
-            &format!("no seconds, no year; {FORM}"),
-        )),
-        count => Err(error(
-            &format!("a schedule has five fields, not {count}"),
-            line,
-            FORM,
-        )),
-    }
-}
-
-fn compile(fields: &[String]) -> Result<Cron, cron::errors::CronError> {
     // crontab(5): either day is enough if both are restricted, that is, if neither begins with `*`.
-    let both_days = fields[2].starts_with('*') || fields[4].starts_with('*');
-    let parser = CronParser::builder()
+    let days = [2, 4].map(|field| line.split_whitespace().nth(field).unwrap_or_default());
+    let both_days = days.iter().any(|day| day.starts_with('*'));
+    CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
-        .dom_and_dow(both_days);
-    parser.build().parse(&fields.join(" "))
+        .dom_and_dow(both_days)
+        .build()
+        .parse(line)
 }
 
-impl Field {
-    /// The field with numbers for names, checked.
-    fn numbers(&self, text: &str) -> Result<String, ScheduleError> {
-        let items: Result<Vec<String>, _> = text.split(',').map(|item| self.item(item)).collect();
-        Ok(items?.join(","))
+/// What is wrong with a line that cannot be parsed: croner does not name the field, so each one is tried alone.
+fn explain(line: &str) -> Issue {
+    if line.starts_with('@') {
+        let issue = Issue::new("unknown name of a schedule").found(format!("`{line}`"));
+        return issue.hint(NICKNAMES);
     }
-
-    /// One item of the list: `*`, `5`, `5-9`, each range with an optional `/step`.
-    fn item(&self, item: &str) -> Result<String, ScheduleError> {
-        let (range, step) = match item.split_once('/') {
-            Some((range, step)) => (range, Some(self.step(step)?)),
-            None => (item, None),
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        let rule = format!("a schedule has five fields, not {}", fields.len());
+        return Issue::new(rule).found(format!("`{line}`")).hint(FORM);
+    }
+    for (position, name) in FIELDS.iter().enumerate() {
+        let mut alone = ["*"; FIELDS.len()];
+        alone[position] = fields[position];
+        let reason = match parse(&alone.join(" ")) {
+            Ok(_) => continue,
+            Err(CronError::ComponentError(reason)) => reason,
+            Err(_) => "Illegal characters".to_owned(),
         };
-        let range = match range.split_once('-') {
-            _ if range == "*" => "*".to_owned(),
-            Some((from, to)) => self.range(item, from, to)?,
-            None if step.is_some() => {
-                let hint = format!("write `{range}-{}/…` or `*/…`", self.last);
-                return Err(self.error("a step needs a range", item, &hint));
-            }
-            None => self.number(range)?.to_string(),
+        let reason = reason.trim_end_matches('.').to_lowercase();
+        let hint = match reason.starts_with("range") {
+            true => "a range goes upwards: write `22-23,0-2`, not `22-2`",
+            false => FORM,
         };
-        Ok(step.map_or(range.clone(), |step| format!("{range}/{step}")))
+        let issue = Issue::new(format!("invalid {name} field: {reason}"));
+        return issue.found(format!("`{}`", fields[position])).hint(hint);
     }
-
-    fn range(&self, item: &str, from: &str, to: &str) -> Result<String, ScheduleError> {
-        let (start, mut end) = (self.number(from)?, self.number(to)?);
-        if self.last == 7 && end == 0 && start > 0 {
-            end = 7; // `fri-sun`
-        }
-        if start > end {
-            let hint = format!("write `{start}-{},{}-{end}`", self.last, self.first);
-            return Err(self.error("a range goes upwards", item, &hint));
-        }
-        Ok(format!("{start}-{end}"))
-    }
-
-    fn step(&self, step: &str) -> Result<u8, ScheduleError> {
-        let number = step.parse().ok().filter(|step| (1..=self.last).contains(step));
-        number.ok_or_else(|| self.error(&format!("a step is a number from 1 to {}", self.last), step, FORM))
-    }
-
-    fn number(&self, text: &str) -> Result<u8, ScheduleError> {
-        let name = self.names.iter().position(|name| text.eq_ignore_ascii_case(name));
-        if let Some(position) = name {
-            return Ok(self.first + u8::try_from(position).unwrap_or_default());
-        }
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text
-            .parse()
-            .ok()
-            .filter(|number| digits && (self.first..=self.last).contains(number));
-        number.ok_or_else(|| {
-            let names = match self.names {
-                [first, .., last] => format!(" or a name from {first} to {last}"),
-                _ => String::new(),
-            };
-            self.error(
-                &format!("expected a number from {} to {}{names}", self.first, self.last),
-                text,
-                FORM,
-            )
-        })
-    }
-
-    fn error(&self, rule: &str, found: &str, hint: &str) -> ScheduleError {
-        error(&format!("in the {} field, {rule}", self.name), found, hint)
-    }
+    Issue::new("expected a schedule")
+        .found(format!("`{line}`"))
+        .hint(FORM)
 }
 
 #[cfg(test)]
@@ -290,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_monday() {
+    fn weekday_1_is_monday() {
         // 2026-06-01 is a Monday.
         let start = "2026-06-01T02:00:00Z";
         assert_eq!(
@@ -304,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_seven_are_sunday() {
+    fn weekdays_0_and_7_are_sunday() {
         for day in ["0", "7", "SUN", "7-7", "0,7"] {
             let found = runs(&format!("5 4 * * {day}"), "UTC", "2026-06-01T00:00:00Z", 2);
             assert_eq!(
@@ -321,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn either_day_is_enough() {
+    fn either_restricted_day_is_enough() {
         let found = runs("0 3 15 * 1", "UTC", "2026-06-09T00:00:00Z", 3);
         assert_eq!(
             found,
@@ -345,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_forward_runs_at_the_first_time_that_exists() {
+    fn skipped_hour_runs_at_the_next_time() {
         // 2026-03-29: 02:00 to 03:00 do not exist in Berlin.
         let found = runs("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
         assert_eq!(
@@ -360,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_back_runs_a_fixed_time_once_and_every_hour_twice() {
+    fn repeated_hour_runs_fixed_times_once() {
         // 2026-10-25: 02:00 to 03:00 happen twice in Berlin.
         let found = runs("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
         assert_eq!(
@@ -377,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nicknames_names_lists_and_steps() {
+    fn nicknames_names_lists_and_steps_are_read() {
         let cases = [
             ("@daily", "Tue 2026-06-02 00:00"),
             ("@midnight", "Tue 2026-06-02 00:00"),
@@ -399,55 +254,44 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_say_which_field() {
+    fn message_names_the_field() {
         let cases = [
             ("", "a schedule has five fields, not 0, found ``"),
             ("0 3 * *", "a schedule has five fields, not 4, found `0 3 * *`"),
             (
                 "0 0 3 * * 1",
-                "a schedule has five fields, not six, found `0 0 3 * * 1`",
+                "a schedule has five fields, not 6, found `0 0 3 * * 1`",
             ),
-            ("@reboot", "a schedule is a time, not an event, found `@reboot`"),
-            ("@dayly", "unknown schedule name, found `@dayly`"),
+            ("@reboot", "unknown name of a schedule, found `@reboot`"),
+            ("@dayly", "unknown name of a schedule, found `@dayly`"),
             (
                 "60 3 * * *",
-                "in the minute field, expected a number from 0 to 59, found `60`",
+                "invalid minute field: number out of bounds, found `60`",
             ),
+            ("0 +3 * * *", "invalid hour field: illegal characters, found `+3`"),
             (
-                "jan 3 * * *",
-                "in the minute field, expected a number from 0 to 59, found `jan`",
-            ),
-            (
-                "0 +3 * * *",
-                "in the hour field, expected a number from 0 to 23, found `+3`",
-            ),
-            (
-                "0 3 L * *",
-                "in the day of month field, expected a number from 1 to 31, found `L`",
+                "0 3 32 * *",
+                "invalid day of month field: number out of bounds, found `32`",
             ),
             (
                 "0 3 * 0 *",
-                "in the month field, expected a number from 1 to 12 or a name from jan to dec, found `0`",
+                "invalid month field: number out of bounds, found `0`",
             ),
             (
                 "0 3 * * 8",
-                "in the day of week field, expected a number from 0 to 7 or a name from sun to sat, found `8`",
-            ),
-            (
-                "5/15 * * * *",
-                "in the minute field, a step needs a range, found `5/15`",
+                "invalid day of week field: number out of bounds, found `8`",
             ),
             (
                 "*/0 * * * *",
-                "in the minute field, a step is a number from 1 to 59, found `0`",
+                "invalid minute field: step cannot be zero, found `*/0`",
             ),
             (
                 "0 22-2 * * *",
-                "in the hour field, a range goes upwards, found `22-2`",
+                "invalid hour field: range out of bounds, found `22-2`",
             ),
             (
                 "0 3 , * *",
-                "in the day of month field, expected a number from 1 to 31, found ``",
+                "the schedule names a date that never comes, found `0 3 , * *`",
             ),
             (
                 "0 3 30 2 *",
@@ -455,25 +299,31 @@ mod tests {
             ),
         ];
         for (line, expected) in cases {
-            let error = Schedule::parse(line, TimeZone::UTC).unwrap_err();
-            assert_eq!(error.to_string(), expected);
-            assert!(!error.hint.is_empty(), "{line}");
+            let issue = Schedule::parse(line, TimeZone::UTC).unwrap_err();
+            assert_eq!(issue.to_string(), expected);
+            assert!(issue.hint.is_some(), "{line}");
         }
-        let wrap = Schedule::parse("0 22-2 * * *", TimeZone::UTC).unwrap_err();
-        assert_eq!(wrap.hint, "write `22-23,0-2`");
-        let wrap = Schedule::parse("0 3 * * sat-mon", TimeZone::UTC).unwrap_err();
-        assert_eq!(wrap.hint, "write `6-7,0-1`");
+        let step = Schedule::parse("5/15 * * * *", TimeZone::UTC).unwrap_err();
+        assert!(
+            step.rule.starts_with("invalid minute field: invalid step"),
+            "{step}"
+        );
+        let range = Schedule::parse("0 3 * * sat-mon", TimeZone::UTC).unwrap_err();
+        assert_eq!(
+            range.hint.as_deref(),
+            Some("a range goes upwards: write `22-23,0-2`, not `22-2`")
+        );
     }
 
     #[test]
-    fn a_schedule_in_words() {
+    fn schedule_is_described_in_words() {
         assert_eq!(
             schedule("17 3 * * *", "Europe/Berlin").describe(),
-            "At 03:17, in Europe/Berlin"
+            "at 03:17 (Europe/Berlin)"
         );
         assert_eq!(
             schedule("0 3 * * 1", "UTC").describe(),
-            "At 03:00, on Monday, in UTC"
+            "at 03:00, on Monday (UTC)"
         );
     }
 }

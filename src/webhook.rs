@@ -1,11 +1,11 @@
-//! What GitHub and GitLab send when somebody has pushed: whether a delivery is genuine, and which repository it is about. Pure.
+//! Webhook deliveries of GitHub and GitLab: whether one is authentic, and which repository it is about. Pure.
 //!
-//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal); GitLab sends its secret token itself
-//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks says (`webhook-signature`): the key is what follows
-//! `whsec_`, decoded from Base64, and signed is `<webhook-id>.<webhook-timestamp>.<body>`, with HMAC-SHA256. Refused are an
-//! empty secret or key, a credential that is missing or of another secret, and a signature whose time is no number of seconds since
-//! 1970 or more than five minutes away from now; so the clock has to be right. A delivery of GitHub, or one with a token, has
-//! no time. Any only ever starts what the schedule would start, so one that is sent again does no harm.
+//! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal). GitLab sends its secret token
+//! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks specifies (`webhook-signature`): the key is
+//! the part after `whsec_`, decoded from Base64; HMAC-SHA256 covers `<webhook-id>.<webhook-timestamp>.<body>`.
+//!
+//! A signature with a time is accepted for five minutes around it, so the clock has to be right. Other deliveries have no
+//! time; a replayed one only starts what the schedule would start anyway.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::util::digest::Sha256;
 
-/// Who sends.
+/// The kind of sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -30,34 +30,34 @@ pub enum Forge {
     GitLab,
 }
 
-/// What a delivery says of itself in its headers.
+/// The headers of a delivery.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
     pub forge: Forge,
     pub event: &'a str,
-    /// GitHub's signature, or GitLab's token.
+    /// GitHub's signature or GitLab's token.
     pub credential: Option<&'a str>,
-    /// GitLab's signature.
+    /// GitLab's Standard Webhooks signature.
     pub signature: Option<WebhookSignature<'a>>,
 }
 
-/// A signature of Standard Webhooks, and what is signed beside the body.
+/// The headers of Standard Webhooks: the signatures, and what is signed beside the body.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookSignature<'a> {
     pub id: &'a str,
     pub timestamp: &'a str,
-    /// `v1,` and the HMAC-SHA256 in Base64; several while a secret is being changed, separated by spaces.
+    /// `v1,` and the HMAC-SHA256 in Base64; separated by spaces, if there are several while a secret is rotated.
     pub signatures: &'a str,
 }
 
-/// How far the time of a signature may be away from now, as Standard Webhooks' own libraries have it.
+/// The greatest distance between a signature's time and now; the value of the Standard Webhooks libraries.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// What a signing token begins with; the key follows in Base64.
+/// The prefix of a signing token; the key follows in Base64.
 const SIGNING: &str = "whsec_";
 
 impl Forge {
-    /// The headers with the event and with the credential.
+    /// The names of the headers with the event and the credential.
     pub const fn headers(self) -> (&'static str, &'static str) {
         match self {
             Self::GitHub => ("x-github-event", "x-hub-signature-256"),
@@ -67,7 +67,7 @@ impl Forge {
 }
 
 impl Delivery<'_> {
-    /// Whether who knows `secret` has sent `body`, as far as it says when about `now`. An empty secret proves nothing.
+    /// Whether the sender of `body` knows `secret`. An empty secret proves nothing.
     pub fn is_authentic(&self, secret: &str, body: &[u8], now: Timestamp) -> bool {
         if secret.is_empty() {
             return false;
@@ -92,7 +92,7 @@ impl Delivery<'_> {
                 mac.update(body);
                 mac.verify_slice(&signature).is_ok()
             }
-            // Of the digests, so that not even the length can be told from how long it takes.
+            // Digests are compared, so that the time does not depend on the secret's length.
             Forge::GitLab => {
                 let (sent, known) = (
                     Sha256::digest(credential.as_bytes()),
@@ -103,12 +103,12 @@ impl Delivery<'_> {
         }
     }
 
-    /// Whether it brings anything that can be checked.
+    /// Whether there is a signature or token to check.
     pub fn has_credential(&self) -> bool {
         self.credential.is_some() || self.signature.is_some()
     }
 
-    /// Whether a ref may have come or moved.
+    /// Whether a ref may have been created or moved.
     pub fn is_push(&self) -> bool {
         match self.forge {
             Forge::GitHub => matches!(self.event, "push" | "create" | "release"),
@@ -144,7 +144,7 @@ impl WebhookSignature<'_> {
     }
 }
 
-/// The addresses of the repository that a body names, as [`normalize_git_url`] writes them; `None` where it names none.
+/// The normalized URLs of the repository that a body names; `None` if it names none.
 pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
     const KEYS: [&str; 7] = [
         "clone_url",
@@ -157,7 +157,7 @@ pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
     ];
     let body: Value = serde_json::from_slice(body).ok()?;
     let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(normalize_git_url));
-    // GitHub's word, and GitLab's.
+    // GitHub says `repository`, GitLab `project`.
     let found: BTreeSet<_> = ["repository", "project"]
         .into_iter()
         .flat_map(of)
@@ -166,7 +166,7 @@ pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// What is the same in all ways to write the URL of a git repository: `host/path`.
+/// `host/path`, which is the same for all URLs of one git repository.
 pub fn normalize_git_url(url: &str) -> String {
     let (after_scheme, has_scheme) = match url.split_once("://") {
         Some((_, rest)) => (rest, true),

@@ -139,7 +139,8 @@ impl RepositoryEntry {
         let name = check(name(self.name), &at.key("name"), report);
         let recipe = check(recipe(&self.recipe, folder), &at.key("recipe"), report);
         let zone = check(zone(&self.timezone), &at.key("timezone"), report);
-        let schedule = check(schedule(&self.schedule, zone), &at.key("schedule"), report);
+        let schedule = Schedule::parse(&self.schedule, zone.unwrap_or(TimeZone::UTC));
+        let schedule = check(schedule, &at.key("schedule"), report);
         self.hints.check(&at.key("hints"), report);
         if self.only.as_ref().is_some_and(Vec::is_empty) {
             let issue = Issue::new("expected at least one source");
@@ -201,14 +202,5 @@ fn zone(name: &str) -> Result<TimeZone, Issue> {
         Issue::new("expected an IANA time zone such as `Europe/Berlin`")
             .found(quoted(name))
             .hint_nearest(name, names.iter().map(String::as_str))
-    })
-}
-
-fn schedule(line: &str, zone: Option<TimeZone>) -> Result<Schedule, Issue> {
-    let zone = zone.unwrap_or(TimeZone::UTC);
-    Schedule::parse(line, zone).map_err(|error| {
-        Issue::new(error.rule)
-            .found(quoted(&error.found))
-            .hint(error.hint)
     })
 }

@@ -72,7 +72,7 @@ fn everything_has_a_default_but_the_repositories() {
     assert!((1..=4).contains(&config.build.workers().get()));
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(repository.recipe, RecipeRef::BuiltIn("magento".into()));
-    assert_eq!(repository.schedule.describe(), "At 03:17, in UTC");
+    assert_eq!(repository.schedule.describe(), "at 03:17 (UTC)");
     assert_eq!(repository.only, None);
 }
 
@@ -296,11 +296,11 @@ fn each_mistake_has_a_message_and_a_place() {
         // Schedules.
         (
             repository("  schedule: 0 25 * * *\n"),
-            "mirror.yaml:5:13: repositories[0].schedule: in the hour field, expected a number from 0 to 23, found `25`\n  hint: the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`",
+            "mirror.yaml:5:13: repositories[0].schedule: invalid hour field: number out of bounds, found `25`\n  hint: the fields are minute (0-59), hour (0-23), day of month (1-31), month (1-12 or jan-dec) and day of week (0-7 or sun-sat), as in `17 3 * * *`",
         ),
         (
             repository("  schedule: '@reboot'\n"),
-            "mirror.yaml:5:13: repositories[0].schedule: a schedule is a time, not an event, found `@reboot`\n  hint: a repository that was never built is built at the start anyway; say how often from then on",
+            "mirror.yaml:5:13: repositories[0].schedule: unknown name of a schedule, found `@reboot`\n  hint: the names are @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually",
         ),
         (
             repository("  timezone: Europe/Berln\n"),
@@ -432,8 +432,8 @@ mirror.yaml:3:10: serve.drain: expected a duration with its unit, such as 30s or
   hint: write 30s; the units are d, h, m, s, ms
 mirror.yaml:4:3: serve.listn: unknown key
   hint: did you mean `listen`?
-mirror.yaml:9:15: repositories[0].schedule: in the minute field, expected a number from 0 to 59, found `61`
-  hint: the fields are minute, hour, day of month, month, day of week, as in `17 3 * * *`
+mirror.yaml:9:15: repositories[0].schedule: invalid minute field: number out of bounds, found `61`
+  hint: the fields are minute (0-59), hour (0-23), day of month (1-31), month (1-12 or jan-dec) and day of week (0-7 or sun-sat), as in `17 3 * * *`
 mirror.yaml:10:11: repositories[1].name: repository names must be unique, found `magento`
 mirror.yaml:11:10: repositories[1].url: expected an http or https URL such as `https://mirror.example.com/`, found `mirror.example.com`
 mirror.yaml:13:16: git.timeout: expected a duration with its unit, such as 30s or 1h30m, found `1 minute`";
