@@ -111,9 +111,15 @@ fn explain(line: &str) -> Issue {
             Err(_) => "Illegal characters".to_owned(),
         };
         let reason = reason.trim_end_matches('.').to_lowercase();
-        let hint = match reason.starts_with("range") {
-            true => "a range goes upwards: write `22-23,0-2`, not `22-2`",
-            false => FORM,
+        let (reason, hint) = match reason.as_str() {
+            range if range.starts_with("range") => (
+                range,
+                "a range goes upwards within its bounds: write `22-23,0-2`, not `22-2`",
+            ),
+            step if step.starts_with("invalid step") => {
+                ("a step needs a range", "write `*/15` or `5-59/15`, not `5/15`")
+            }
+            reason => (reason, FORM),
         };
         let issue = Issue::new(format!("invalid {name} field: {reason}"));
         return issue.found(format!("`{}`", fields[position])).hint(hint);
@@ -282,6 +288,10 @@ mod tests {
                 "invalid day of week field: number out of bounds, found `8`",
             ),
             (
+                "5/15 * * * *",
+                "invalid minute field: a step needs a range, found `5/15`",
+            ),
+            (
                 "*/0 * * * *",
                 "invalid minute field: step cannot be zero, found `*/0`",
             ),
@@ -303,15 +313,10 @@ mod tests {
             assert_eq!(issue.to_string(), expected);
             assert!(issue.hint.is_some(), "{line}");
         }
-        let step = Schedule::parse("5/15 * * * *", TimeZone::UTC).unwrap_err();
-        assert!(
-            step.rule.starts_with("invalid minute field: invalid step"),
-            "{step}"
-        );
         let range = Schedule::parse("0 3 * * sat-mon", TimeZone::UTC).unwrap_err();
         assert_eq!(
             range.hint.as_deref(),
-            Some("a range goes upwards: write `22-23,0-2`, not `22-2`")
+            Some("a range goes upwards within its bounds: write `22-23,0-2`, not `22-2`")
         );
     }
 

@@ -205,7 +205,7 @@ mod tests {
     };
 
     #[test]
-    fn a_delivery_is_proved_by_the_secret_and_for_its_own_bytes() {
+    fn delivery_is_authentic_with_its_secret_and_body_only() {
         let secret = "It's a Secret to Everybody";
         assert!(GITHUB.is_authentic(secret, b"Hello, World!", NOW));
         assert!(!GITHUB.is_authentic(secret, b"Hello, World.", NOW));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signing_token_signs_name_time_and_body() {
+    fn signing_token_covers_id_time_and_body() {
         // The example of Standard Webhooks' libraries.
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let body = br#"{"test": 2432232314}"#;
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn one_repository_has_one_address_however_it_is_written() {
+    fn all_urls_of_a_repository_are_normalized_to_one() {
         for url in [
             "https://github.com/Mage-OS/mageos-magento2",
             "https://github.com/mage-os/mageos-magento2.git",

@@ -1,4 +1,4 @@
-//! Configurations as people write them, and exactly what is said about the broken ones.
+//! Configurations as people write them, and the messages about broken ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn commented_values_of_the_example_are_the_defaults() {
 }
 
 #[test]
-fn everything_has_a_default_but_the_repositories() {
+fn all_keys_but_repositories_have_defaults() {
     let config = config(MAGENTO);
     let repository = &config.repositories[0];
     assert_eq!(config.data, PathBuf::from("/data"));
@@ -101,7 +101,7 @@ fn values_are_resolved() {
 }
 
 #[test]
-fn the_longest_prefix_is_rewritten() {
+fn longest_prefix_is_rewritten() {
     let git = config(&with(
         "git: {rewrite: {'https://github.com/': 'https://git.local/', 'https://github.com/mage-os/': 'file:///srv/git/'}}",
     ))
@@ -118,7 +118,7 @@ fn the_longest_prefix_is_rewritten() {
 }
 
 #[test]
-fn credentials_are_read_from_elsewhere_and_never_printed() {
+fn credentials_are_references_and_never_printed() {
     let config = config(&with(
         "git:\n  credentials:\n  \
          - {url: 'https://git.local', username: ci, password: '${GIT_TOKEN}'}\n  \
@@ -135,7 +135,7 @@ fn credentials_are_read_from_elsewhere_and_never_printed() {
 }
 
 #[test]
-fn the_secrets_of_webhooks_come_from_elsewhere() {
+fn webhook_secrets_are_references() {
     let config = config(&with(
         "push: [{from: github, secret: '${GIT_TOKEN}'}, {from: gitlab, secret_file: token}]\n",
     ));
@@ -158,7 +158,7 @@ fn the_secrets_of_webhooks_come_from_elsewhere() {
 }
 
 #[test]
-fn a_secret_file_loses_its_line_end() {
+fn line_end_of_a_secret_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     fs::write(&path, "t0p secret\r\n").unwrap();
@@ -168,7 +168,7 @@ fn a_secret_file_loses_its_line_end() {
 }
 
 #[test]
-fn the_file_is_found() {
+fn configuration_file_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere");
     let load = |named: Option<&Path>, usual: &Path| load_from(named, usual, &environment);

@@ -16,99 +16,84 @@ use super::tags::Tags;
 use crate::util::digest::Sha256;
 
 /// A recipe: how git repositories become packages.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Document {
-    /// The name of a built-in recipe to which this one adds.
-    #[serde(default)]
+    /// Name of a built-in recipe that this one adds to.
     pub(super) extends: Option<String>,
-    /// Additions to sources of the recipe that is extended, by their names.
-    #[serde(default)]
+    /// Additions to sources of the extended recipe, by name of the source.
     pub(super) amend: BTreeMap<String, Amendment>,
     /// Git repositories with files that rules refer to, by name.
-    #[serde(default)]
     pub(super) resources: BTreeMap<String, Resource>,
-    /// Folders of finished archives, which are published as they are.
-    #[serde(default)]
+    /// Folders of finished archives, which are published unchanged.
     pub(super) archives: Vec<ArchiveFolder>,
-    /// The sources, in the order in which they are built.
-    #[serde(default)]
+    /// Sources, in the order in which they are built.
     pub(super) sources: Vec<Source>,
-    /// Metapackages under another vendor's names, for extensions that require those.
-    #[serde(default)]
+    /// Metapackages under another vendor's names, for packages that require these names.
     pub(super) aliases: Option<Aliases>,
-    /// How many nightly versions stay in the metadata; all of them when left out.
-    #[serde(default)]
+    /// How many nightly versions stay in the metadata. Default: all.
     pub(super) retention: Option<Retention>,
-    /// What the pages say about versions that need a work-around.
-    #[serde(default)]
+    /// Notes on the pages about versions that need a workaround.
     pub(super) notes: Vec<Note>,
 }
 
-/// What is added to a source of the recipe that is extended.
+/// Additions to a source of the extended recipe.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Amendment {
-    /// Another URL of the git repository.
-    #[serde(default)]
+    /// URL of the git repository instead of the original one.
     pub(super) git: Option<String>,
-    /// Tags that are left out, spelled whole.
-    #[serde(default)]
+    /// Tags to leave out, by full name.
     pub(super) exclude_tags: Vec<String>,
-    /// Commits that upstream forgot to tag, released as if they were tagged.
-    #[serde(default)]
+    /// Commits that upstream forgot to tag; they are released like tags.
     pub(super) extra_refs: Vec<ExtraRef>,
-    /// More packages in its trees.
-    #[serde(default)]
+    /// More rules for packages.
     pub(super) packages: Vec<PackageRule>,
-    /// Versions that are pinned for a tag.
-    #[serde(default)]
+    /// Versions to pin, by tag and package.
     pub(super) versions: BTreeMap<String, BTreeMap<String, String>>,
-    #[serde(default)]
+    /// More corrections of manifests.
     pub(super) corrections: Vec<Correction>,
-    #[serde(default)]
+    /// More replacements of files.
     pub(super) replacements: Vec<Replacement>,
 }
 
-/// A whole recipe, with what it extends.
+/// A whole recipe, laid over the one that it extends.
 #[derive(Debug, Clone, Default)]
 pub struct Recipe {
     /// Git repositories with files that rules refer to, by name.
     pub resources: BTreeMap<String, Resource>,
-    /// Folders of finished archives, which are published as they are.
+    /// Folders of finished archives, which are published unchanged.
     pub archives: Vec<ArchiveFolder>,
-    /// The sources, in the order in which they are built.
+    /// Sources, in the order in which they are built.
     pub sources: Vec<Source>,
-    /// Metapackages under another vendor's names, for extensions that require those.
+    /// Metapackages under another vendor's names, for packages that require these names.
     pub aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata.
     pub retention: Option<Retention>,
-    /// What the pages say about versions that need a work-around.
+    /// Notes on the pages about versions that need a workaround.
     pub notes: Vec<Note>,
 }
 
-/// Which nightly versions stay in the metadata; with both limits, those that neither excludes.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// Which nightly versions stay in the metadata. With both limits, a version has to meet both.
+#[derive(Debug, Clone, Default, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// The newest ones of each package, by number.
-    #[serde(default)]
+    /// Number of newest versions to keep for each package.
     pub versions: Option<NonZeroUsize>,
-    /// Those that were published in the last days.
-    #[serde(default)]
+    /// Maximum age in days.
     pub days: Option<NonZeroU32>,
 }
 
-/// Metapackages that require what stands for their name and version (`replace`).
+/// Metapackages that require the package which replaces their name and version.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Aliases {
-    /// The vendor of the packages that are required.
+    /// Vendor of the required packages.
     pub of: String,
-    /// The vendor of the names that they replace.
+    /// Vendor of the replaced names.
     pub names: String,
-    /// The description of an alias; `{package}` and `{alias}` are filled in.
+    /// Description of an alias; `{package}` and `{alias}` are replaced.
     pub description: String,
 }
 
@@ -117,9 +102,9 @@ pub struct Aliases {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Resource {
-    /// The URL of the git repository; `git.rewrite` of the configuration applies to it.
+    /// URL of the git repository; `git.rewrite` of the configuration applies to it.
     pub git: String,
-    /// A branch, a tag or the id of a commit.
+    /// Branch, tag or commit id.
     #[serde(rename = "ref", default = "main_branch")]
     pub reference: String,
 }
@@ -133,11 +118,11 @@ fn main_branch() -> String {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct ArchiveFolder {
-    /// The name by which `only`, reports and the ledger know it.
+    /// Name in `only`, in reports and in the ledger.
     pub name: String,
-    /// The resource that has it.
+    /// Name of the resource.
     pub resource: String,
-    /// Its path in the resource.
+    /// Path in the resource.
     pub path: String,
 }
 
@@ -146,90 +131,92 @@ pub struct ArchiveFolder {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Source {
-    /// The name by which `only`, reports and the ledger know this source.
+    /// Name in `only`, in reports and in the ledger.
     pub name: String,
-    /// The URL of the git repository; `git.rewrite` of the configuration applies to it.
+    /// URL of the git repository; `git.rewrite` of the configuration applies to it.
     pub git: String,
-    /// Another vendor for the packages' names: `{magento: mage-os}`.
+    /// Renames the vendor of the packages, such as `{magento: mage-os}`.
     #[serde(default)]
     pub rename_vendor: BTreeMap<String, String>,
     /// Which tags are released.
     #[serde(default)]
     pub tags: Tags,
-    /// Commits that upstream forgot to tag, released as if they were tagged.
+    /// Commits that upstream forgot to tag; they are released like tags.
     #[serde(default)]
     pub extra_refs: Vec<ExtraRef>,
-    /// A branch whose head is released, instead of tags, as dated alpha versions that follow the newest tag.
+    /// Branch whose head is released instead of tags, as dated alpha versions after the newest tag.
     #[serde(default)]
     pub nightly: Option<String>,
-    /// How a tree becomes packages; the rules are applied in this order.
+    /// Rules that turn a tree into packages, applied in this order.
     pub packages: Vec<PackageRule>,
-    /// Versions that are pinned for a tag: of the packages built from it, and where they are required or suggested.
+    /// Versions to pin, by tag and package: of packages built from the tag, and where they are required or suggested.
     #[serde(default)]
     pub versions: BTreeMap<String, BTreeMap<String, String>>,
-    /// What upstream changed in a manifest between the tag and its own release.
+    /// Changes of manifests, where upstream's release differs from its tag.
     #[serde(default)]
     pub corrections: Vec<Correction>,
-    /// Files that upstream changed between the tag and its own release.
+    /// Changes of files, where upstream's release differs from its tag.
     #[serde(default)]
     pub replacements: Vec<Replacement>,
 }
 
-/// A commit or branch that is released as if it bore a tag.
+/// A commit or branch that is released like a tag.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct ExtraRef {
-    /// The commit's id, or the full name of a ref such as `refs/heads/1.2-develop`.
+    /// Commit id, or full name of a ref such as `refs/heads/1.2-develop`.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// The tag that it stands for.
+    /// Name of the missing tag.
     pub version: String,
     /// Why it is needed.
     pub reason: String,
 }
 
-/// A change of the manifest of one package in some of its versions.
+/// A change of the manifest in some versions of a package.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Correction {
-    /// The package's name.
+    /// Name of the package.
     pub package: String,
-    /// The versions to which it applies, spelled as in the manifest.
+    /// Versions that it applies to, as written in the manifest.
     #[serde(default)]
     pub versions: Vec<String>,
-    /// Or a range of versions in Magento's order.
+    /// Or a range of versions, in Magento's order.
     #[serde(default)]
     pub range: Option<Range>,
     /// Why upstream's release differs from its tag.
     pub reason: String,
-    /// Values to set; the entries of a map are set one by one, as in `require: {php: ~7.4.0}`.
+    /// Values to set. Maps are merged entry by entry, as in `require: {php: ~7.4.0}`.
     #[serde(default)]
     pub set: Map<String, Value>,
-    /// Entries to remove from the manifest's maps, such as `require-dev: [a/b]`.
+    /// Entries to remove from maps of the manifest, such as `require-dev: [a/b]`.
     #[serde(default)]
     pub remove: BTreeMap<String, Vec<String>>,
-    /// Maps whose entries are sorted by name.
+    /// Maps to sort by name.
     #[serde(default)]
     pub sort: Vec<String>,
 }
 
-/// Files of one package version that come from a resource.
+/// Files of one package version that are taken from a resource.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Replacement {
+    /// Name of the package.
     pub package: String,
+    /// Version of the package.
     pub version: String,
     /// Why upstream's release differs from its tag.
     pub reason: String,
-    /// The files, by their path in the package.
+    /// Files, by path in the package.
     pub files: BTreeMap<String, ResourceFile>,
 }
 
 impl Recipe {
-    /// The URLs of the git repositories that it names, as it names them.
+    /// The URLs of all git repositories, before `git.rewrite`.
     pub fn git_urls(&self) -> impl Iterator<Item = &str> {
         let resources = self.resources.values().map(|resource| resource.git.as_str());
         self.sources
@@ -238,7 +225,7 @@ impl Recipe {
             .chain(resources)
     }
 
-    /// Leaves these sources and archive folders, and the resources that they refer to.
+    /// Keeps only these sources and archive folders, and the resources that they refer to.
     pub fn retain_sources(&mut self, only: &[String]) {
         self.sources.retain(|source| only.contains(&source.name));
         self.archives.retain(|folder| only.contains(&folder.name));
@@ -269,14 +256,12 @@ impl Source {
         files.map(|file| file.resource.as_str())
     }
 
-    /// A digest of the rules, and of what they refer to: a cycle plans anew when it changes.
+    /// A digest of the rules and of the resources they refer to; a cycle plans again when it changes.
     pub fn fingerprint(&self, depends: &[String]) -> Sha256 {
         Sha256::digest(&serde_json::to_vec(&(self, depends)).unwrap_or_default())
     }
-}
 
-impl Source {
-    /// A package's name, with its vendor renamed.
+    /// A package's name with its vendor renamed.
     pub fn rename_package(&self, name: &str) -> String {
         match name.split_once('/') {
             Some((vendor, rest)) => {
@@ -302,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resources_that_nothing_refers_to_are_left_out_with_the_sources() {
+    fn unused_resources_are_removed_with_their_sources() {
         let resource = "{ git: 'https://git.example/r.git' }";
         let names = ["folder", "manifest", "part", "beside", "replaced", "other"];
         let resources = names.map(|name| format!("  {name}: {resource}\n")).concat();
@@ -337,7 +322,7 @@ sources:
     }
 
     #[test]
-    fn a_correction_applies_to_its_versions_and_its_range() {
+    fn correction_applies_to_its_versions_and_range() {
         let correction: Correction = serde_json::from_str(
             r#"{"package": "a/b", "versions": ["1.0"], "range": {"line": "2.4.7", "from": "2.4.7-p6"}, "reason": "-"}"#,
         )

@@ -1,7 +1,7 @@
 //! A recipe document laid over the recipe that it extends.
 //!
-//! Additions come after what is built in: own sources are built last, and of two corrections of one entry the own
-//! one wins. What is built in can be added to (`amend`), never taken away; `only` of the configuration leaves out.
+//! Additions come last: own sources are built after the extended ones, and an own correction wins over an extended one.
+//! Nothing can be removed from the extended recipe; `only` in the configuration selects sources.
 
 use super::document::{Amendment, Document, Recipe, Source};
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn additions_come_after_what_is_built_in() {
+    fn additions_come_after_the_extended_recipe() {
         let text = "
 extends: magento
 sources:
@@ -69,7 +69,7 @@ amend:
     }
 
     #[test]
-    fn what_is_wrong_in_an_extension_has_its_place() {
+    fn mistakes_in_an_extension_have_places() {
         for (text, expected) in [
             (
                 "extends: magneto\n",
@@ -81,19 +81,19 @@ amend:
             ),
             (
                 "extends: magento\nsources:\n- {name: inventory, git: 'https://git.example/x.git', packages: [{one: ''}]}\n",
-                "r.yaml:3:10: sources[0].name: a source's name is its own, another one has it already, found `inventory`\n  hint: `amend` adds to a source of the recipe that is extended",
+                "r.yaml:3:10: sources[0].name: names of sources must be unique, found `inventory`\n  hint: `amend` adds to a source of the extended recipe",
             ),
             (
                 "extends: magento\namend:\n  inventory:\n    corrections: [{package: a/b, reason: r}]\n",
-                "r.yaml:4:19: amend.inventory.corrections[0]: a correction has either `versions` or a `range`",
+                "r.yaml:4:19: amend.inventory.corrections[0]: a correction requires either `versions` or `range`",
             ),
             (
                 "extends: magento\nnotes: [{package: a/b, note: n, see: 'javascript:alert(1)'}]\n",
-                "r.yaml:2:38: notes[0].see: expected the address of a page, `https://…`",
+                "r.yaml:2:38: notes[0].see: expected the URL of a page, `https://…`",
             ),
             (
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: []}]\n",
-                "r.yaml:1:65: sources[0].packages: a source makes at least one package",
+                "r.yaml:1:65: sources[0].packages: a source requires at least one rule",
             ),
             (
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_recipes_are_valid_and_known_to_the_configuration() {
+    fn built_in_recipes_are_valid_and_known_to_the_configuration() {
         for name in Recipe::built_in_names() {
             Recipe::built_in(name).unwrap().unwrap();
         }

@@ -1,4 +1,4 @@
-//! What people should know about versions that need a work-around, for the pages.
+//! Notes on the pages about versions that need a workaround.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,29 +10,29 @@ use super::range::{Range, covers};
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Note {
-    /// The package's name, as it is published.
+    /// Name of the package as published.
     pub package: String,
-    /// The versions that it is about; every one when `range` is left out, too.
+    /// Versions that it applies to. Without `versions` and `range`, it applies to all.
     #[serde(default)]
     pub versions: Vec<String>,
-    /// Or a range of versions in Magento's order.
+    /// Or a range of versions, in Magento's order.
     #[serde(default)]
     pub range: Option<Range>,
-    /// What is wrong, and what to do.
+    /// What is wrong and what to do.
     pub note: String,
-    /// Where upstream says so.
+    /// URL of upstream's statement.
     #[serde(default)]
     pub see: Option<String>,
 }
 
 impl Note {
-    /// Whether it is about a version of a package.
+    /// Whether it applies to a version of a package.
     pub fn applies_to(&self, package: &str, version: &str) -> bool {
         let every = self.versions.is_empty() && self.range.is_none();
         self.package == package && (every || covers(&self.versions, self.range.as_ref(), version))
     }
 
-    /// Which versions it is about, in words.
+    /// The versions in words.
     pub fn versions_text(&self) -> String {
         match &self.range {
             Some(Range {

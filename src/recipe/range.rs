@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::tag_version::TagVersion;
 
-/// The versions from one on, perhaps of one release line: `{line: 2.4.7, from: 2.4.7-p6}` is 2.4.7-p6, 2.4.7-p7, …
+/// All versions from one on, optionally of one release line: `{line: 2.4.7, from: 2.4.7-p6}` is 2.4.7-p6, 2.4.7-p7, …
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Range {
-    /// The version without its suffix.
+    /// Release line: a version without suffix.
     #[serde(default)]
     pub line: Option<String>,
-    /// The first version that it applies to.
+    /// First version of the range.
     pub from: String,
 }
 
-/// Whether a version is one of these, or in the range.
+/// Whether a version is listed or in the range.
 pub(super) fn covers(versions: &[String], range: Option<&Range>, version: &str) -> bool {
     let in_range = |range: &Range| {
         let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));

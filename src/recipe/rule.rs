@@ -9,48 +9,39 @@ use serde_json::{Map, Value};
 use super::tag_version::TagVersion;
 
 /// One way in which a tree becomes packages: exactly one of `each`, `one`, `metapackage` and `derive`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct PackageRule {
-    /// A directory of which each folder with a manifest is a package; empty for the root.
-    #[serde(default)]
+    /// Directory in which each folder with a manifest is a package; empty for the root.
     pub each: Option<String>,
-    /// A directory that is one package; empty for the root.
-    #[serde(default)]
+    /// Directory that is one package; empty for the root.
     pub one: Option<String>,
-    /// A directory whose manifest alone is a package.
-    #[serde(default)]
+    /// Directory whose manifest is a metapackage.
     pub metapackage: Option<String>,
-    /// A package that is made from the manifest at the root.
-    #[serde(default)]
+    /// Package made from the manifest at the root.
     pub derive: Option<Derive>,
-    /// The first tag to which this rule applies, in Magento's order.
-    #[serde(default)]
+    /// First tag that the rule applies to, in Magento's order.
     pub from: Option<String>,
-    /// Prefixes of paths, from the root of the repository, that are left out.
-    #[serde(default)]
+    /// Path prefixes to leave out, from the root of the repository.
     pub exclude: Vec<String>,
-    /// Prefixes that are left out of all tags but some.
-    #[serde(default)]
+    /// Path prefixes to leave out, except for some tags.
     pub exclude_except: Vec<ExcludeExcept>,
-    /// Empty folders to add, by their path in the package.
-    #[serde(default)]
+    /// Empty folders to add, by path in the package.
     pub empty_dirs: Vec<String>,
-    /// The tag is the version of a package whose manifest has none.
-    #[serde(default)]
+    /// Use the tag as version of packages whose manifest has none.
     pub tag_is_version: bool,
-    /// Where the manifest comes from instead of the tree; the first file that exists counts.
-    #[serde(default)]
+    /// Where to take the manifest from instead of the tree; the first existing file counts.
     pub manifest: Vec<ResourceFile>,
 }
 
-/// A prefix that is left out of all tags but some.
+/// A path prefix to leave out, except for some tags.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct ExcludeExcept {
+    /// Path prefix, from the root of the repository.
     pub prefix: String,
-    /// The tags whose packages have it.
+    /// Tags whose packages include it.
     pub tags: Vec<String>,
 }
 
@@ -59,42 +50,42 @@ pub struct ExcludeExcept {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct ResourceFile {
-    /// The name of the resource.
+    /// Name of the resource.
     pub resource: String,
-    /// The path in it; `{tag}` stands for the tag.
+    /// Path in the resource; `{tag}` is replaced by the tag.
     pub path: String,
-    /// A manifest that has this key is taken as it is, not as a part.
+    /// A manifest with this key is used whole instead of as a part.
     #[serde(default)]
     pub whole_with: Option<String>,
 }
 
-/// A package that is made from the manifest at the root of the repository and a part from a resource.
+/// A package made from the manifest at the root of the repository and a part from a resource.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Derive {
-    /// The package's name.
+    /// Name of the package.
     pub package: String,
-    /// Keys of the root manifest that are dropped first.
+    /// Keys of the root manifest to remove first.
     #[serde(default)]
     pub without: Vec<String>,
-    /// The part that is laid over the root manifest; the first file that exists counts.
+    /// Part to merge over the root manifest; the first existing file counts.
     pub part: Vec<ResourceFile>,
-    /// Keys to set; `{tag}`, `{base_url}` and `{stability}` in texts are filled in.
+    /// Keys to set; `{tag}`, `{base_url}` and `{stability}` in strings are replaced.
     #[serde(default)]
     pub set: Map<String, Value>,
-    /// What `require` is made of, later entries over earlier ones.
+    /// Parts of `require`; later ones override earlier ones.
     pub require: Vec<RequireFrom>,
-    /// Keys that are dropped last.
+    /// Keys to remove last.
     #[serde(default)]
     pub drop: Vec<String>,
-    /// Another vendor for the names in links and plugins: `{magento: mage-os}`.
+    /// Renames vendors in links and plugins, such as `{magento: mage-os}`.
     #[serde(default)]
     pub rename_links: BTreeMap<String, String>,
-    /// Packages that are released together, at the version of the tag.
+    /// Packages that are released together, with the version of the tag.
     #[serde(default)]
     pub together: Option<Together>,
-    /// Files beside the manifest, for some tags.
+    /// Files to add beside the manifest, for some tags.
     #[serde(default)]
     pub files: Vec<DerivedFile>,
 }
@@ -104,8 +95,9 @@ pub struct Derive {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Together {
+    /// Vendor of the packages.
     pub vendor: String,
-    /// Those that have versions of their own.
+    /// Packages with versions of their own.
     #[serde(default)]
     pub except: Vec<String>,
 }
@@ -116,11 +108,11 @@ pub struct Together {
 pub enum RequireFrom {
     /// What the root manifest requires.
     Root,
-    /// What the root manifest replaces of these vendors.
+    /// What the root manifest replaces, of these vendors.
     Replaced(Vec<String>),
     /// What the part requires.
     Part,
-    /// These packages; `{tag}` stands for the tag.
+    /// These packages; `{tag}` is replaced by the tag.
     Packages(Map<String, Value>),
 }
 
@@ -129,14 +121,14 @@ pub enum RequireFrom {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct DerivedFile {
-    /// Its path in the package.
+    /// Path in the package.
     pub path: String,
-    /// The tags whose packages have it.
+    /// Tags whose packages include it.
     pub tags: Vec<String>,
     pub from: ResourceFile,
 }
 
-/// A rule's kind; directories have no slash at the end and are empty for the root of the repository.
+/// A rule's kind. Directories have no trailing slash and are empty for the root of the repository.
 #[derive(Debug, Clone, Copy)]
 pub enum RuleKind<'a> {
     Each(&'a str),
@@ -146,7 +138,7 @@ pub enum RuleKind<'a> {
 }
 
 impl PackageRule {
-    /// The kind of this rule; `None` unless exactly one is named.
+    /// The kind of this rule; `None` unless exactly one is set.
     pub fn kind(&self) -> Option<RuleKind<'_>> {
         match (&self.each, &self.one, &self.metapackage, &self.derive) {
             (Some(dir), None, None, None) => Some(RuleKind::Each(dir)),
@@ -157,7 +149,7 @@ impl PackageRule {
         }
     }
 
-    /// The files of resources that it refers to.
+    /// The files of resources that the rule refers to.
     pub fn files(&self) -> impl Iterator<Item = &ResourceFile> {
         let derived = self.derive.iter().flat_map(|derive| {
             let beside = derive.files.iter().map(|file| &file.from);
@@ -174,7 +166,7 @@ impl PackageRule {
             .is_none_or(|from| TagVersion::parse(tag).is_some_and(|t| t >= from))
     }
 
-    /// The prefixes that are left out of a tag's packages.
+    /// The path prefixes to leave out of a tag's packages.
     pub fn excluded_prefixes(&self, tag: &str) -> Vec<String> {
         let except = self
             .exclude_except

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_ordered_as_magento_orders_them() {
+    fn tags_are_in_magento_order() {
         let ascending = [
             "v0.9",
             "1.0.0-beta1",

@@ -7,13 +7,11 @@ use super::tag_version::TagVersion;
 
 /// Which tags of a source are released.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Tags {
-    /// The first version, in Magento's order; every tag that is a version when left out.
-    #[serde(default)]
+    /// First version to release, in Magento's order. Default: every tag that is a version.
     pub from: Option<String>,
-    /// Tags that are left out, spelled whole.
-    #[serde(default)]
+    /// Tags to leave out, by full name.
     pub exclude: Vec<String>,
 }
 
@@ -26,10 +24,7 @@ pub enum Excluded {
 }
 
 impl Tags {
-    /// Whether the tag is released.
-    ///
-    /// # Errors
-    /// The rule that excludes it.
+    /// Whether the tag is released; the error is the rule that excludes it.
     pub fn admits(&self, tag: &str) -> Result<(), Excluded> {
         let Some(version) = TagVersion::parse(tag) else {
             return Err(Excluded::NotAVersion);
@@ -49,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_version_is_no_release() {
+    fn tags_that_are_no_versions_are_excluded() {
         let tags = Tags {
             from: Some("1.1.0".into()),
             exclude: vec!["1.2.0".into()],

@@ -1,4 +1,4 @@
-//! What the types of a recipe cannot say: unique names, well-formed tags and package names, references that lead somewhere.
+//! Checks beyond the types: unique names, well-formed tags and package names, references to existing resources.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::tag_version::TagVersion;
 use url::Url;
 
 use crate::composer::PackageName;
-use crate::yaml::{Issue, Path, Report, nearest};
+use crate::yaml::{Issue, Path, Report};
 
-/// What the names in a document may refer to.
+/// Checks a document; names may refer to its own resources and to those of the extended recipe.
 pub(super) struct Validator<'a> {
     resources: &'a BTreeMap<String, Resource>,
     base: Option<&'a Recipe>,
@@ -38,12 +38,12 @@ impl<'a> Validator<'a> {
         for (at, name) in names {
             check_name(name, &at.key("name"), report);
             if seen.contains(&name.as_str()) {
-                let rule = "a source's name is its own, another one has it already";
+                let rule = "names of sources must be unique";
                 let issue = Issue::new(rule).found(format!("`{name}`"));
                 report.add(
                     &at.key("name"),
                     match self.base {
-                        Some(_) => issue.hint("`amend` adds to a source of the recipe that is extended"),
+                        Some(_) => issue.hint("`amend` adds to a source of the extended recipe"),
                         None => issue,
                     },
                 );
@@ -57,7 +57,7 @@ impl<'a> Validator<'a> {
             let at = sources_at.index(i);
             check_tags(source, &at, report);
             if source.packages.is_empty() {
-                let rule = "a source makes at least one package";
+                let rule = "a source requires at least one rule";
                 report.add(&at.key("packages"), Issue::new(rule));
             }
             self.rules(
@@ -94,7 +94,7 @@ impl<'a> Validator<'a> {
         for (i, rule) in packages.iter().enumerate() {
             let at = at.key("packages").index(i);
             if rule.kind().is_none() {
-                let rule = "a rule has exactly one of `each`, `one`, `metapackage` and `derive`";
+                let rule = "a rule requires exactly one of `each`, `one`, `metapackage` and `derive`";
                 report.add(&at, Issue::new(rule));
             }
             let folders = [
@@ -115,7 +115,7 @@ impl<'a> Validator<'a> {
             let at = at.key("corrections").index(i);
             check_package(&correction.package, &at.key("package"), report);
             if correction.versions.is_empty() == correction.range.is_none() {
-                let rule = "a correction has either `versions` or a `range`";
+                let rule = "a correction requires either `versions` or `range`";
                 report.add(&at, Issue::new(rule));
             }
             if let Some(range) = &correction.range {
@@ -144,13 +144,7 @@ impl<'a> Validator<'a> {
             return;
         }
         let issue = Issue::new("expected a name under `resources`").found(format!("`{name}`"));
-        report.add(
-            at,
-            match nearest(name, known) {
-                Some(near) => issue.hint(format!("did you mean `{near}`?")),
-                None => issue,
-            },
-        );
+        report.add(at, issue.hint_nearest(name, known));
     }
 }
 
@@ -161,10 +155,10 @@ fn check_tags(source: &Source, at: &Path, report: &mut Report) {
     let releases_tags =
         source.tags.from.is_some() || !source.tags.exclude.is_empty() || !source.extra_refs.is_empty();
     if source.nightly.is_some() && releases_tags {
-        let issue = Issue::new("a source releases either tags or the head of a branch");
+        let issue = Issue::new("a source releases either tags or a branch");
         report.add(
             &at.key("nightly"),
-            issue.hint("write a source of its own for the branch"),
+            issue.hint("add another source for the branch"),
         );
     }
 }
@@ -184,10 +178,10 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
     }
 }
 
-/// git's trees know no `.` and no `..`.
+/// Git trees have no entries `.` and `..`.
 fn check_folder(folder: &str, at: &Path, report: &mut Report) {
     if folder.split('/').any(|name| matches!(name, "." | "..")) {
-        let issue = Issue::new("expected a folder by its path from the root of the repository");
+        let issue = Issue::new("expected the path of a folder from the root of the repository");
         report.add(
             at,
             issue.found(format!("`{folder}`")).hint("the root itself is `''`"),
@@ -208,14 +202,14 @@ fn check_note(note: &Note, at: &Path, report: &mut Report) {
         report.add(&at.key("package"), issue);
     }
     if !note.versions.is_empty() && note.range.is_some() {
-        report.add(at, Issue::new("`versions` and `range` exclude each other"));
+        report.add(at, Issue::new("set either `versions` or `range`, not both"));
     }
     // It becomes a link.
     let is_page = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if note.see.as_ref().is_some_and(|url| !is_page(url)) {
         report.add(
             &at.key("see"),
-            Issue::new("expected the address of a page, `https://…`"),
+            Issue::new("expected the URL of a page, `https://…`"),
         );
     }
 }

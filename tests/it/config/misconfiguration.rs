@@ -528,7 +528,7 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
     assert!(
-        log.contains("sources[0].packages[0]: a rule has exactly one of"),
+        log.contains("sources[0].packages[0]: a rule requires exactly one of"),
         "{log}"
     );
     env.configure(
@@ -539,7 +539,7 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
     assert!(
-        log.contains("sources[0].packages[0].one: expected a folder by its path")
+        log.contains("sources[0].packages[0].one: expected the path of a folder")
             && log.contains("the root itself is `''`"),
         "{log}"
     );
