@@ -34,7 +34,7 @@ pub struct SshUrl {
 pub enum GitUrlError {
     #[error("the url is empty")]
     Empty,
-    #[error("the url does not parse: {0}")]
+    #[error("invalid url: {0}")]
     Url(#[from] url::ParseError),
     #[error("git over `{0}` is not supported, only https, http, ssh and file")]
     Scheme(String),
@@ -202,7 +202,7 @@ mod tests {
             ("git://host/x.git", "git over `git` is not supported"),
             ("https://host/x.git?token=1", "query"),
             ("file://server/x.git", "remote host"),
-            ("https://", "does not parse"),
+            ("https://", "invalid url"),
             ("", "empty"),
             ("./a:b", "an absolute path"),
             ("github.com/a/b", "a url with a scheme"),

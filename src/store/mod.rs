@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/STORE                          format, writing version, id and the names of the repositories
 //! <data>/LOCK                           held by the one writer
-//! <data>/git/<name>-<mark>.git          bare clones, one for each URL: a cache
+//! <data>/git/<name>-<hash>.git          bare clones, one for each URL: a cache
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line for each release
 //! <data>/<repository>/diverged.jsonl    one line for each published version that differs upstream
@@ -29,13 +29,13 @@
 //!
 //! # One writer
 //!
-//! A lock excludes other writers during a cycle. If the lock is lost (a network file system, a deleted file), [`staging`]
+//! A lock excludes other writers during a cycle. If the lock is lost (a network file system, a deleted file), `staging`
 //! is the fence that lets only the last writer publish.
 //!
 //! # Removal
 //!
-//! Old snapshots are removed ([`snapshot_retention`]), and archives of nightly versions that no snapshot names any more
-//! ([`nightly_retention`]). Released versions are never removed.
+//! Old snapshots are removed (`snapshot_retention`), and archives of nightly versions that no snapshot names any more
+//! (`nightly_retention`). Released versions are never removed.
 //!
 //! A failed sync is never retried: the repository accepts nothing more from this writer, and the cycle ends.
 

@@ -46,14 +46,14 @@ pub struct Variant {
 /// The variants of one repository, by the SHA-256 of the published bytes.
 #[derive(Debug, Default)]
 pub struct Variants {
-    made: BTreeMap<Sha256, Vec<Variant>>,
+    existing: BTreeMap<Sha256, Vec<Variant>>,
     known: BTreeSet<(Sha256, Coding)>,
 }
 
 impl Variants {
     /// The variants of the file with this digest.
     pub fn get(&self, sha256: Sha256) -> &[Variant] {
-        self.made.get(&sha256).map_or(&[], Vec::as_slice)
+        self.existing.get(&sha256).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the variant exists, or is known to save too little.
@@ -75,7 +75,7 @@ impl RepositoryStore {
                 let size = fs::metadata(&file)
                     .with_context(|| format!("failed to read `{}`", file.display()))?
                     .len();
-                variants.made.entry(sha256).or_default().push(Variant {
+                variants.existing.entry(sha256).or_default().push(Variant {
                     coding,
                     file,
                     sha256: own,

@@ -46,7 +46,7 @@ impl Volume {
                 marker
             }
         };
-        Ok(Self::with(root, marker, Some(lock)))
+        Ok(Self::new(root, marker, Some(lock)))
     }
 
     /// Opens a volume for writing that must exist.
@@ -76,10 +76,10 @@ impl Volume {
                 root.display()
             )
         })?;
-        Ok(Self::with(root, marker, None))
+        Ok(Self::new(root, marker, None))
     }
 
-    fn with(root: &Path, marker: VolumeMarker, lock: Option<File>) -> Self {
+    fn new(root: &Path, marker: VolumeMarker, lock: Option<File>) -> Self {
         Self {
             root: root.to_owned(),
             marker: Arc::new(Mutex::new(marker)),

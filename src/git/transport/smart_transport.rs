@@ -26,7 +26,7 @@ pub(crate) trait SmartTransport: Send + Sync + 'static {
 }
 
 /// One exchange with the remote. Unlike those of `io::Read`, its errors are typed.
-pub(super) trait RemoteStream: Send {
+pub(crate) trait RemoteStream: Send {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind>;
     fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind>;
 }
