@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_was_found_is_looked_for_again() {
+    fn reload_searches_again_for_a_file_found_by_default() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mirror.yaml");
         std::fs::write(

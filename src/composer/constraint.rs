@@ -103,7 +103,7 @@ mod tests {
     const VERDICTS: &str = include_str!("constraint_verdicts.tsv");
 
     #[test]
-    fn verdicts_equal_composers() {
+    fn constraint_verdicts_equal_those_of_composer() {
         let wrong: Vec<_> = VERDICTS
             .lines()
             .filter_map(|line| line.split_once('\t'))

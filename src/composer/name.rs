@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_composers_rule() {
+    fn package_names_follow_the_rule_of_composer() {
         for good in [
             "magento/module-catalog",
             "a/b",

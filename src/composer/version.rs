@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalized_form_equals_composers() {
+    fn normalized_versions_equal_those_of_composer() {
         for (pretty, normalized) in [
             ("2.4.4-p11", "2.4.4.0-patch11"),
             ("2.4.4p1", "2.4.4.0-patch1"),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn version_order_equals_phps() {
+    fn version_order_equals_that_of_php() {
         let ascending = [
             "dev-main",
             "1.0.0-dev",

@@ -77,7 +77,7 @@ fn all_keys_but_repositories_have_defaults() {
 }
 
 #[test]
-fn values_are_resolved() {
+fn relative_paths_units_and_defaults_are_resolved() {
     let config = config(
         "data: ../data\n\
          serve: {listen: ['127.0.0.1:1', '[::1]:2'], drain: 1m30s, max_header_size: 64KiB}\n\
@@ -205,7 +205,7 @@ fn configuration_file_is_found() {
 }
 
 #[test]
-fn each_mistake_has_a_message_and_a_place() {
+fn each_mistake_has_a_message_and_a_location() {
     let cases = [
         // Keys and types.
         (
@@ -441,7 +441,7 @@ mirror.yaml:13:16: git.timeout: expected a duration with its unit, such as 30s o
 }
 
 #[test]
-fn later_checks_know_the_places() {
+fn checks_after_parsing_report_locations() {
     let (_, mut report) = parse(
         Path::new("mirror.yaml"),
         &repository("  only: [invntory]\n"),
@@ -465,7 +465,7 @@ fn later_checks_know_the_places() {
 }
 
 #[test]
-fn schema_describes_the_file() {
+fn schema_has_defaults_and_descriptions() {
     let schema = json_schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["title"], "mirror.yaml");

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_and_printed() {
+    fn durations_sizes_and_percentages_round_trip() {
         let minutes = |text| parse(text, &DURATIONS).map(|milliseconds| milliseconds / 60_000);
         assert_eq!(minutes("1h30m"), Some(90));
         assert_eq!(minutes("1h 30m"), Some(90));

@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_never_published_is_tried_again_ever_later() {
+    fn retry_delay_grows_with_each_failure() {
         let seconds = [0, 1, 2, 3, 9, 10, 1000].map(|failures| retry_after(failures).as_secs());
         assert_eq!(seconds, [10, 10, 20, 40, 2560, 3600, 3600]);
     }

@@ -87,7 +87,7 @@ mod tests {
     use crate::git;
 
     #[test]
-    fn events_add_up() {
+    fn progress_events_add_up() {
         let mut progress = RunningCycle::new(Timestamp::UNIX_EPOCH);
         let received = |bytes| git::FetchProgress {
             bytes,

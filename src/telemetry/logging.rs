@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_follows_the_terminal() {
+    fn log_format_follows_the_terminal() {
         assert_eq!(style(LogFormat::Auto, true, true), Style::Text { colours: true });
         assert_eq!(
             style(LogFormat::Auto, true, false),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_can_be_parsed() {
+    fn json_log_lines_are_valid_json() {
         let log = logged(Style::Json, LogLevel::Info);
         let lines: Vec<serde_json::Value> = log
             .lines()
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_plain_without_colours() {
+    fn text_log_is_plain_without_colours() {
         let log = logged(Style::Text { colours: false }, LogLevel::Debug);
         assert!(log.contains("built source=\"inventory\" packages=3"), "{log}");
         assert!(
