@@ -41,7 +41,7 @@
 //!
 //! - Published bytes never change. An archive is linked into place without ever overwriting, and a name and version in
 //!   the ledger is never built again, whatever upstream does to its tags.
-//! - The archives equal the reference generator's, byte for byte: [`package::zip_writer`] and [`package::manifest`].
+//! - The archives equal the reference generator's, byte for byte: [`package::zip_writer`] and `package/manifest.rs`.
 //! - A reader never sees half a publication: archives, then the ledger, then the snapshot, each durable before the next;
 //!   the rename of the snapshot is the commit ([`store`]).
 //! - Bytes leave the server only after they were compared with the ledger's digest ([`server`]); a damaged file is a 503, and

@@ -16,7 +16,7 @@ use super::report::{ALIASES, SourceReport};
 use crate::composer::{Manifest, PackageName, Version, to_js_string};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{Outcome, OutcomeRow};
-use crate::package::zip_writer::{EntryType, Writer};
+use crate::package::zip_writer::{EntryType, ZipWriter};
 use crate::recipe::Aliases;
 use crate::recipe::tag_version::TagVersion;
 use crate::store::StagedArchive;
@@ -133,7 +133,7 @@ fn stage(
         "version": version,
         "require": { package.name.as_str(): package.version },
     });
-    let mut writer = Writer::new(Vec::new());
+    let mut writer = ZipWriter::new(Vec::new());
     let text = to_js_string(&manifest);
     writer.add("composer.json", EntryType::File, text.as_bytes())?;
     let bytes = writer.finish()?;

@@ -1,7 +1,7 @@
 //! The Composer repository as files: releases in, (path, bytes) out. Pure.
 //!
-//! [`version_entry`] makes the data of one version, [`minify`] shrinks the list of a package's versions, [`mod@render`] puts
-//! them into `p2/` and `include/`, [`packages_json`] makes `packages.json`, and [`search_files`] what Composer asks for
+//! `version_entry` makes the data of one version, `minify` shrinks the list of a package's versions, `render` puts
+//! them into `p2/` and `include/`, `packages_json` makes `packages.json`, and [`search_files`] what Composer asks for
 //! beside the versions. The shared files need only a [`PackageSummary`] of each package and texts of the
 //! [`PreviousRender`], so only changed packages are read and rendered.
 //!
@@ -18,6 +18,7 @@ pub mod pages;
 pub mod reader;
 mod render;
 mod render_cache;
+mod repository_info;
 pub mod search_files;
 mod version_entry;
 
@@ -25,7 +26,8 @@ pub use base_url::BaseUrl;
 pub use minify::expand;
 pub use missing_dependencies::{MissingDependency, missing_dependencies};
 pub use package_summary::{Newest, PackageSummary, Summaries};
-pub use packages_json::{RepositoryInfo, is_current};
+pub use packages_json::is_current;
 pub use render::render;
 pub use render_cache::{ByteRanges, CachedPackage, Files, PreviousRender, RenderCache};
+pub use repository_info::RepositoryInfo;
 pub use version_entry::PackageVersion;

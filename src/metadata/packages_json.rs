@@ -6,38 +6,11 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::base_url::BaseUrl;
 use super::package_summary::Summaries;
+use super::repository_info::RepositoryInfo;
 use super::{composer_hints, search_files};
-use crate::config::{Hints, Metadata};
-use crate::recipe::Note;
-use crate::util::digest::{Sha1, Sha256};
-
-/// The settings that packages.json and the pages depend on.
-#[derive(Clone, Copy)]
-pub struct RepositoryInfo<'a> {
-    pub base: &'a BaseUrl,
-    pub metadata: Metadata,
-    pub hints: &'a Hints,
-    /// Notes on some versions, for the pages.
-    pub notes: &'a [Note],
-    /// Whether only configured users may read the repository.
-    pub is_private: bool,
-}
-
-impl RepositoryInfo<'_> {
-    pub fn digest(&self) -> serde_json::Result<Sha256> {
-        let Self {
-            base,
-            metadata,
-            hints,
-            notes,
-            is_private,
-        } = self;
-        let all = json!([base.to_string(), metadata, hints, notes, is_private]);
-        Ok(Sha256::digest(&serde_json::to_vec(&all)?))
-    }
-}
+use crate::config::Metadata;
+use crate::util::digest::Sha1;
 
 /// The contents of packages.json.
 pub(super) struct PackagesJson<'a> {
@@ -50,7 +23,7 @@ pub(super) struct PackagesJson<'a> {
 }
 
 impl PackagesJson<'_> {
-    pub fn render(&self) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn render(&self) -> serde_json::Result<Vec<u8>> {
         let (base, (path, sha1)) = (self.info.base, self.include);
         let mut root = Map::from_iter([
             ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
@@ -150,7 +123,8 @@ impl<'de> Deserialize<'de> for PackagesForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Message;
+    use crate::config::{Hints, Message};
+    use crate::metadata::base_url::BaseUrl;
 
     #[test]
     fn root_is_current_until_a_setting_changes() {

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::minify::minify;
 use super::package_summary::Summaries;
-use super::packages_json::{self, PackagesJson, RepositoryInfo};
+use super::packages_json::{self, PackagesJson};
 use super::render_cache::{ByteRanges, Files, PreviousRender, Ranges};
+use super::repository_info::RepositoryInfo;
 use super::search_files;
 use super::version_entry::PackageVersion;
 use crate::composer::Stability;

@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::manifest::rewrite;
 use super::path_checks;
 use super::plan::{Build, ManifestSource, join};
-use super::zip_writer::{EntryType, Writer, ZipEntry, order_entries};
+use super::zip_writer::{EntryType, ZipEntry, ZipWriter, order_entries};
 use crate::composer::{Manifest, to_js_string};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::Source;
@@ -60,7 +60,7 @@ pub fn archive<W: Write>(
     limits: &Limits,
     sink: W,
 ) -> anyhow::Result<W> {
-    let (mut writer, mut left) = (Writer::new(sink), limits.package);
+    let (mut writer, mut left) = (ZipWriter::new(sink), limits.package);
     for ZipEntry { name, kind, content } in entries(build, source, clone, limits)? {
         let mut add = |bytes: &[u8]| {
             left = limits.spend(left, bytes.len() as u64)?;

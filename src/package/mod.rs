@@ -1,4 +1,4 @@
-//! From git trees to archives: what each ref gives ([`planner`]), its manifest ([`manifest`]) and its bytes ([`build`],
+//! From git trees to archives: what each ref gives ([`planner`]), its manifest (`manifest`) and its bytes ([`build`],
 //! [`zip_writer`]).
 //!
 //! The bytes equal those of the reference generator (mage-os/generate-mirror-repo-js), so that a lock file that was made

@@ -1,6 +1,6 @@
 //! The STORED zip archive, byte for byte as JSZip writes it for the reference generator.
 //!
-//! [`order_entries`] puts the entries in the reference's order, and [`Writer`] writes them in one pass: a file's CRC and
+//! [`order_entries`] puts the entries in the reference's order, and [`ZipWriter`] writes them in one pass: a file's CRC and
 //! size are known before its header, so nothing is patched afterwards and the sink may hash while it writes. An archive
 //! that would need zip64 is an error. The rules were derived from archives that the reference generator made.
 
@@ -90,14 +90,14 @@ pub fn order_entries<T: Clone + Default>(mut paths: Vec<ZipEntry<T>>) -> Vec<Zip
 }
 
 /// Writes entries, then the central directory.
-pub struct Writer<W: Write> {
+pub struct ZipWriter<W: Write> {
     sink: W,
     offset: u64,
     count: u64,
     central: Vec<u8>,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> ZipWriter<W> {
     pub fn new(sink: W) -> Self {
         Self {
             sink,
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn archive_is_readable() {
-        let mut writer = Writer::new(Vec::new());
+        let mut writer = ZipWriter::new(Vec::new());
         writer.add("bin/", EntryType::Folder, b"").unwrap();
         writer.add("bin/x", EntryType::Executable, b"#!/bin/sh").unwrap();
         writer

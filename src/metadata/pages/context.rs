@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::metadata::package_summary::{Newest, PackageSummary, Summaries};
-use crate::metadata::packages_json::RepositoryInfo;
+use crate::metadata::repository_info::RepositoryInfo;
 use crate::recipe::Note;
 use crate::util::digest::Sha256;
 
