@@ -25,7 +25,7 @@ pub struct Document {
     pub(super) amend: BTreeMap<String, Amendment>,
     /// Git repositories with files that rules refer to, by name.
     pub(super) resources: BTreeMap<String, Resource>,
-    /// Folders of finished archives, which are published unchanged.
+    /// Folders of prebuilt archives, which are published unchanged.
     pub(super) archives: Vec<ArchiveFolder>,
     /// Sources, in the order in which they are built.
     pub(super) sources: Vec<Source>,
@@ -62,7 +62,7 @@ pub struct Amendment {
 pub struct Recipe {
     /// Git repositories with files that rules refer to, by name.
     pub resources: BTreeMap<String, Resource>,
-    /// Folders of finished archives, which are published unchanged.
+    /// Folders of prebuilt archives, which are published unchanged.
     pub archives: Vec<ArchiveFolder>,
     /// Sources, in the order in which they are built.
     pub sources: Vec<Source>,
@@ -113,7 +113,7 @@ fn main_branch() -> String {
     "main".into()
 }
 
-/// A folder of finished archives in a resource.
+/// A folder of prebuilt archives in a resource.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
