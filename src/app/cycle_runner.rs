@@ -34,7 +34,7 @@ pub(crate) fn run_cycle(
     cancel: &CancelFlag,
 ) -> anyhow::Result<CycleResult> {
     // Before anything is recorded in a folder that is to have another one's place.
-    refuse_successor(app, volume, repository)?;
+    check_not_renamed(app, volume, repository)?;
     let finished = recorded(store, || {
         with_cycle_context(app, volume, repository, store, observer, cancel, cycle::run)
     });
@@ -152,8 +152,8 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// See [`Volume::refuse_successor`].
-pub(crate) fn refuse_successor(app: &App, volume: &Volume, repository: &Repository) -> anyhow::Result<()> {
+/// See [`Volume::check_not_renamed`].
+pub(crate) fn check_not_renamed(app: &App, volume: &Volume, repository: &Repository) -> anyhow::Result<()> {
     let names = app.repositories.iter().map(|repository| &*repository.name);
     volume.check_not_renamed(&repository.name, &repository.base_url.to_string(), names)
 }
@@ -168,7 +168,7 @@ pub(crate) fn with_cycle_context<T>(
     cancel: &CancelFlag,
     work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    refuse_successor(app, volume, repository)?;
+    check_not_renamed(app, volume, repository)?;
     let (git, limits) = (&app.config.git, &app.config.limits);
     let fetcher = Fetcher::new(&app.config.git, app.config.limits.refs.get())?;
     let display = ProgressBars::new();

@@ -32,7 +32,7 @@ use self::snapshot_follower::SnapshotFollower;
 use self::status_publisher::{BuildHandles, StatusPublisher};
 use self::webhook_targets::webhook_targets;
 use crate::app::compress::make_variants;
-use crate::app::cycle_runner::refuse_successor;
+use crate::app::cycle_runner::check_not_renamed;
 use crate::app::exit::Exit;
 use crate::app::{App, own_name};
 use crate::store::{RepositoryStore, Scrub, Volume, VolumeLockError};
@@ -159,7 +159,7 @@ fn next_configuration(
         let stores = open(&new, &volume);
         users_watcher::check(&new)?;
         for repository in &new.repositories {
-            refuse_successor(&new, &volume, repository)?;
+            check_not_renamed(&new, &volume, repository)?;
         }
         Ok((new, stores))
     };

@@ -29,7 +29,7 @@ pub(super) fn repair(
     let mut left = RepairResult::default();
     for (repository, store) in app.repositories.iter().zip(stores) {
         let is_damaged = |r: &Release| damaged.contains(&store.archive(r)) && store.check_archive(r).is_err();
-        let releases: Vec<_> = standing(store).into_iter().filter(is_damaged).collect();
+        let releases: Vec<_> = served_releases(store).into_iter().filter(is_damaged).collect();
         if releases.is_empty() {
             continue;
         }
@@ -74,7 +74,7 @@ fn failure_message(release: &Release, file: &Path, because: &str) -> String {
     )
 }
 
-pub(super) fn standing(store: &RepositoryStore) -> Vec<Release> {
+pub(super) fn served_releases(store: &RepositoryStore) -> Vec<Release> {
     store.served_releases().unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         Vec::new()

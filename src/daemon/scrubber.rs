@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::repairer::standing;
+use super::repairer::served_releases;
 use crate::app::App;
 use crate::server::PublishedSite;
 use crate::store::{RepositoryStore, Scrub};
@@ -24,7 +24,11 @@ pub(super) fn scrub(
     let period = app.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
         let begin = Instant::now();
-        let of = |store| standing(store).into_iter().map(move |release| (store, release));
+        let of = |store| {
+            served_releases(store)
+                .into_iter()
+                .map(move |release| (store, release))
+        };
         let mut releases: Vec<_> = stores.iter().flat_map(of).collect();
         if releases.is_empty() {
             stop.wait(EMPTY);
@@ -44,7 +48,11 @@ pub(super) fn scrub(
             }
             let result = store.check_archive(&release);
             // It may have expired since.
-            let stands = || standing(store).iter().any(|other| other.number == release.number);
+            let stands = || {
+                served_releases(store)
+                    .iter()
+                    .any(|other| other.number == release.number)
+            };
             if result.is_err() && !stands() {
                 continue;
             }

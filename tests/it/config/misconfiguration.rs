@@ -196,7 +196,7 @@ fn extra_ref_that_is_missing_or_tagged_is_reported() {
     fails(
         &env,
         &one("bad", url, &extra("refs/heads/main", "1.0.0")),
-        "the repository has that tag now",
+        "the repository now has that tag",
     );
 
     upstream
