@@ -22,8 +22,12 @@ fn receiver() -> (u16, Receiver<Value>) {
             loop {
                 line.clear();
                 stream.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
                     length = value.trim().parse().unwrap();
+                }
+                if let Some(agent) = header.strip_prefix("user-agent:") {
+                    assert!(agent.trim().starts_with("mirror/"), "{agent}");
                 }
                 if line.trim().is_empty() {
                     break;
