@@ -1,4 +1,4 @@
-//! What building costs: the real program as a process, against the limit of this machine in the same run.
+//! The cost of building: the real program as a process, beside the limit of this machine in the same run.
 //!
 //! ```text
 //! cargo bench --bench build                             a synthetic upstream at Magento's scale
@@ -7,7 +7,7 @@
 //! cargo bench --bench build -- --growth                 the same cycles over 2,500, 10,000, 40,000 and 100,000 releases
 //! ```
 //!
-//! The limit is what no builder can do without: read every blob of every release once (`git cat-file --batch`), hash as many
+//! The limit is the work that every builder must do: read every blob of every release once (`git cat-file --batch`), hash as many
 //! bytes as the archives have with SHA-1 and SHA-256, and write them, synced. Its parts run one after the other on one
 //! processor each; a builder may overlap them.
 
@@ -103,7 +103,7 @@ fn starts(world: &World, runs: usize) -> Vec<Measured> {
         .collect()
 }
 
-/// A cycle that has to make all metadata again, because there is no snapshot.
+/// A cycle that has to generate all metadata, because there is no snapshot.
 fn metadata(world: &World, runs: usize) -> Vec<Measured> {
     let run = |_| {
         std::fs::remove_dir_all(world.repository().join("snapshots")).expect("removed");

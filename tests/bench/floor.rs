@@ -1,18 +1,18 @@
-//! The least that a server of small answers can do: one thread waits for its connections, reads each request unseen, and
-//! writes the same bytes to all. What it costs is the price of the kernel's share.
+//! The minimum work of a server with small responses: one thread waits for connections, reads requests without parsing and
+//! writes the same bytes to all. Its cost is that of the kernel.
 //!
 //! ```sh
 //! rustc --edition 2024 -O tests/bench/floor.rs && ./floor ANSWER     # prints the port of 127.0.0.1 that it has
 //! ```
 //!
-//! ANSWER is a file with a whole answer, head and body.
+//! ANSWER is a file with a whole response, head and body.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Result, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
 
-/// As epoll(7) has them; the standard library has no name for them, and this file is built without any other.
+/// From epoll(7); the standard library does not define them, and this file is built without crates.
 const EPOLL_CTL_ADD: i32 = 1;
 const EPOLLIN: u32 = 1;
 const EPOLLET: u32 = 1 << 31;

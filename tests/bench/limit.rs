@@ -1,4 +1,4 @@
-//! What no builder can do without, done as plainly as can be.
+//! The work that every builder must do, done in the simplest way.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// One after the other, as one processor and one disk do it.
+    /// One after the other, as on one processor and one disk.
     pub fn wall(&self) -> Duration {
         self.read + self.hash + self.write
     }

@@ -1,4 +1,4 @@
-//! What a process costs, as the kernel counts it.
+//! The cost of a process, as the kernel counts it.
 
 use crate::support::http::get;
 use std::io::{BufRead as _, BufReader};
@@ -19,7 +19,7 @@ pub struct Measured {
     pub written: u64,
 }
 
-/// Runs a command to its end; it may have failed sources (exit code 1), nothing worse.
+/// Runs a command to its end. Exit code 1 (failed sources) is accepted.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn measure(command: &mut Command) -> Measured {
     let started = Instant::now();
@@ -40,7 +40,7 @@ pub fn measure(command: &mut Command) -> Measured {
     }
 }
 
-/// Starts a server, and stops it when it is ready; the wall time ends there.
+/// Starts a server and stops it when it is ready, where the wall time ends.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn ready(command: &mut Command, port: u16) -> Measured {
     let started = Instant::now();
@@ -80,7 +80,7 @@ fn wait(id: u32) -> (i32, Measured) {
     (status, measured)
 }
 
-/// Prints rows as they come: the median of the runs, and how far they lie apart.
+/// Prints rows: the median of the runs and their range.
 pub struct Table;
 
 impl Table {

@@ -1,4 +1,4 @@
-//! Upstreams of Magento's shape for machines without the real ones, made by `git fast-import`.
+//! Upstreams with the shape of Magento for machines without the real ones, made by `git fast-import`.
 
 use crate::support::run;
 use std::io::{BufWriter, Write};

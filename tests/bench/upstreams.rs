@@ -29,7 +29,7 @@ const LARGE: &str = "mirror-magento2.git";
 const SMALL: &str = "mirror-security-package.git";
 
 impl World {
-    /// Bare clones as they are; those that get new tags are borrowed from.
+    /// Bare clones. Those that get new tags are used through alternates.
     pub fn real(folder: &Path) -> Self {
         let world = Self::new(Kind::Real);
         for entry in std::fs::read_dir(folder).expect("the upstreams") {
@@ -83,7 +83,7 @@ impl World {
             "recipe.yaml",
             "sources:\n  - {name: modules, git: 'https://git.example/modules.git', packages: [{each: app/code/Acme}]}\n",
         );
-        // Without compression: it comes after the publication.
+        // Without compression, which follows the publication.
         self.env.write(
             "mirror.yaml",
             &format!(
@@ -191,7 +191,7 @@ impl World {
     }
 }
 
-/// Tags the newest release anew as a patch of it in which every manifest has another version.
+/// Tags a patch of the newest release in which every manifest has another version.
 fn retag(folder: &Path, n: usize) {
     let git = |arguments: &[&str]| run(Command::new("git").current_dir(folder).args(arguments));
     let tags = git(&["tag", "--sort=version:refname"]);

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-code = "".join(path.read_text() for path in pathlib.Path("src/observe").glob("*.rs"))
+code = "".join(path.read_text() for path in pathlib.Path("src").glob("**/*.rs"))
 known = set(re.findall(r'"(mirror_[a-z0-9_]+)"', code))
 dashboard = json.load(open("examples/grafana/dashboard.json"))
 queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]

@@ -1,4 +1,4 @@
-//! A disk in memory that records what is written to it and when it was told to make it last.
+//! A disk in memory that records writes and flushes.
 //!
 //! It is one file of a FUSE file system; a loop device makes a block device of it. The loop driver turns a flush of the
 //! device into an fsync of the file, and direct I/O keeps the page cache out of the way, so that the record is the order
@@ -26,7 +26,7 @@ pub enum Event {
     Flush,
 }
 
-/// The contents; while `overlay` is there, writes go into it and `base` stays.
+/// The contents. While `overlay` is set, writes go into it and `base` does not change.
 pub struct Contents {
     pub base: Vec<u8>,
     pub overlay: Option<HashMap<usize, Box<[u8; PAGE]>>>,
@@ -49,7 +49,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Mounts the file system whose only file, `disk`, this is.
+    /// Mounts a file system with this disk as its only file, `disk`.
     pub fn mount(&self, at: &Path) -> std::io::Result<BackgroundSession> {
         fuser::spawn_mount(Server(self.clone()), at, &Config::default())
     }
@@ -92,14 +92,14 @@ impl Contents {
     }
 
     fn record(&mut self, event: Event) {
-        // What recovery writes on a crash state is not of interest.
+        // Writes of the recovery are not recorded.
         if self.overlay.is_none() {
             self.log.push(event);
         }
     }
 }
 
-/// A part of a write that ended with the power: whole sectors.
+/// The part of a write that reached the disk before the power loss: whole sectors.
 pub fn torn(bytes: &[u8], sectors: usize) -> &[u8] {
     &bytes[..(sectors * SECTOR).min(bytes.len())]
 }

@@ -1,4 +1,4 @@
-//! An error at each call that changes the volume: it is reported, nothing is lost, and the next cycle completes.
+//! An error at each system call that changes the volume: it is reported, nothing is lost, and the next cycle completes.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
             let complete = output.status.code() == Some(0);
             figures.count(if complete { "withstood" } else { "reported" }, 1);
             let at = || format!("{error} at {}: {}", injected.join("; "), told(&output));
-            // After a sync that failed nobody knows what the disk has; copies and the record of cycles may be lost.
+            // After a failed sync the state of the disk is unknown; copies and the record of cycles may be lost.
             let must_tell = call.ends_with("sync")
                 && injected.iter().any(|line| {
                     let of = |folder: &str| line.contains(&format!("{volume}/acme/{folder}"));
@@ -69,7 +69,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     Ok(figures)
 }
 
-/// Either the cycle says in its exit code and its log that something went wrong, or everything is published.
+/// Either the exit code and the log report an error, or everything is published.
 fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) -> Verdict {
     let before = fixture.oracle.clone();
     match output.status.code() {
@@ -94,7 +94,7 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
     Ok(())
 }
 
-/// The limit of a file's size makes the kernel write a part, then refuse: no tracer can do that.
+/// A limit on file sizes makes the kernel write a part and then refuse, which no tracer can do.
 pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     let mut fixture = Fixture::new(binary);
@@ -131,7 +131,7 @@ pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
     Ok(figures)
 }
 
-/// For other classes: everything that a server shows, asked in full.
+/// For other classes: requests everything that a server has.
 pub fn still_served(fixture: &Fixture) -> Verdict {
     let answers = Answers::of(fixture.port)?;
     fixture.oracle.require(&answers)

@@ -1,6 +1,6 @@
 //! A mirror with its upstreams and its volume, and the program under test as a process.
 //!
-//! Everything is looked at from outside: exit codes, the log, and what is answered over HTTP.
+//! It is observed from outside: by exit codes, the log and HTTP responses.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::env::TestEnv;
 use crate::support::git::WorkTree;
 use crate::support::{free_port, run};
 
-/// What went wrong, in words; a class of faults that answers one has found a bug.
+/// The error of a class of faults describes the bug that it has found.
 pub type Verdict<T = ()> = Result<T, String>;
 
 pub struct Fixture {
@@ -63,7 +63,7 @@ impl Fixture {
         self.env.write("mirror.yaml", &configuration);
     }
 
-    /// Puts the volume elsewhere, such as on a file system of its own.
+    /// Moves the volume, for example to a file system of its own.
     pub fn move_data(&mut self, to: PathBuf) {
         self.data = to;
         self.configure();
@@ -95,7 +95,7 @@ impl Fixture {
         self.tool.release(tag);
     }
 
-    /// Keeps the volume as it is for [`Fixture::restore`].
+    /// Saves the volume for [`Fixture::restore`].
     pub fn save(&self) {
         copy(&self.data, &self.env.path("template"));
     }
@@ -123,7 +123,7 @@ impl Fixture {
         program
     }
 
-    /// A cycle that must succeed: what it publishes is acknowledged by its exit code and enters the oracle.
+    /// Runs a cycle that must succeed and adds what it publishes to the oracle.
     pub fn complete(&mut self) -> Verdict {
         let output = self.mirror("build").output().expect("mirror starts");
         if output.status.code() != Some(0) {
@@ -134,7 +134,7 @@ impl Fixture {
         self.oracle.admit(&answers)
     }
 
-    /// What a state shows before and after recovery: nothing lost, nothing changed, and a cycle completes.
+    /// Checks a state before and after recovery: nothing is lost or changed, and a cycle completes.
     pub fn recover(&mut self) -> Verdict {
         if !self.oracle.is_empty() {
             let answers = self.observe().map_err(|e| format!("before recovery: {e}"))?;
@@ -146,7 +146,7 @@ impl Fixture {
         self.complete().map_err(|e| format!("after recovery: {e}"))
     }
 
-    /// Serves the volume and answers everything that its metadata names.
+    /// Serves the volume and returns everything that its metadata names.
     pub fn observe(&self) -> Verdict<Answers> {
         let server = self.serve()?;
         let answers = Answers::of(self.port);
@@ -164,7 +164,7 @@ impl Fixture {
         }
     }
 
-    /// Starts `mirror serve`; it may end up without anything to serve.
+    /// Starts `mirror serve`, which may have nothing to serve.
     pub fn serve_at_all(&self) -> Verdict<(Server, bool)> {
         let started = Instant::now();
         let mut child = self
@@ -190,7 +190,7 @@ impl Fixture {
             log: Some(log),
             ready_after: Duration::ZERO,
         };
-        // The first look at the volume either succeeds at once or not before it changes.
+        // The server reads the volume at its start, and again only after a change.
         let grace = Duration::from_secs(2);
         loop {
             let ready = crate::oracle::status(self.port, "/-/readyz") == Some(200);
@@ -211,7 +211,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Kills it with SIGKILL and answers what it has logged.
+    /// Kills it with SIGKILL and returns its log.
     pub fn stop(mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();

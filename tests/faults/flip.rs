@@ -1,4 +1,4 @@
-//! Flipped bits and truncated files: a damaged file may be missing, or the server silent, but nothing wrong is answered.
+//! Flipped bits and truncated files: a damaged file may be unavailable, but wrong bytes are never served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::oracle;
 pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     let mut fixture = Fixture::new(binary);
-    // Every digest that a path was ever answered with: after the loss of a snapshot the one before is right.
+    // Every digest that a path was ever served with: after the loss of a snapshot, the previous one is valid.
     let mut known: BTreeMap<String, BTreeSet<Sha256>> = BTreeMap::new();
     for tag in ["1.0.0", "1.1.0", "1.2.0"] {
         fixture.release(tag);
@@ -30,7 +30,7 @@ pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
         let file = &files[n % files.len()];
         let what = damage(file, n);
         figures.faults += 1;
-        // Every fourth time a writer looks at the volume first: it must not make it worse.
+        // Every fourth time a cycle runs first, which must not make it worse.
         if n.is_multiple_of(4) {
             let output = fixture.mirror("build").output().expect("mirror starts");
             figures.count(
@@ -75,7 +75,7 @@ fn damage(file: &Path, n: usize) -> &'static str {
         bytes[at] ^= 1 << fastrand::u8(0..8);
         "flip"
     };
-    // In place, as a disk would do it, also where the file has other names.
+    // In place, as on a failing disk, so that hard links of the file change, too.
     let file = std::fs::OpenOptions::new().write(true).truncate(true).open(file);
     std::io::Write::write_all(&mut file.expect("a file"), &bytes).expect("written");
     what

@@ -1,4 +1,4 @@
-//! A volume without space or without inodes left: serving goes on, nothing is lost, and with more room a cycle completes.
+//! A volume without free space or inodes: serving continues, nothing is lost, and with more space a cycle completes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,7 +34,7 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
     }
     let mounted = Mounted(mount.clone());
     fixture.move_data(mount.clone());
-    // So much that half of the sizes are too small.
+    // Half of the sizes are too small.
     (0..most.div_ceil(16)).for_each(|patch| fixture.release(&format!("1.2.{patch}")));
     copy(&template, &mount);
     let used = run(Command::new("stat").args(["-f", "-c", "%b %f %c %d"]).arg(&mount));

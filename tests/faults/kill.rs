@@ -9,12 +9,12 @@ use crate::fixture::{Fixture, Verdict};
 use crate::oracle::{self, Answers};
 use crate::{Figures, trace};
 
-/// At each mutating call of cycles in several situations, `most` kills in all.
+/// Kills at each mutating system call of cycles in several situations, at most `most` times.
 pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     for (situation, prepare) in SITUATIONS.iter().enumerate() {
         let mut fixture = prepare(binary);
-        // The same share for each situation, and what one leaves over to the next.
+        // Each situation gets the same share, and what one does not use goes to the next.
         let share = (most - figures.faults).div_ceil(SITUATIONS.len() - situation);
         let until = figures.faults + share;
         let mut open: Vec<(&str, usize)> = trace::MUTATING.iter().map(|call| (*call, 1)).collect();
@@ -91,7 +91,7 @@ fn kill(fixture: &mut Fixture, call: &str, n: usize, figures: &mut Figures) -> V
     Ok(true)
 }
 
-/// At random instants of cycles, while a client asks for everything from a server that is killed and started, too.
+/// Kills at random moments of cycles, while a client requests everything from a server that is killed and restarted, too.
 pub fn at_random(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     let mut slowest = Duration::ZERO;
@@ -146,7 +146,7 @@ pub fn at_random(binary: &Path, most: usize) -> Verdict<Figures> {
     Ok(figures)
 }
 
-/// Asks for everything that must be there until told to stop; answers the first wrong answer.
+/// Requests everything that must be served until it is stopped, and returns the first wrong response.
 fn ask(port: u16, oracle: &oracle::Oracle, stop: &AtomicBool, asked: &AtomicU64) -> Option<String> {
     loop {
         for (path, sha256) in oracle.paths() {

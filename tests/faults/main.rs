@@ -6,8 +6,8 @@
 //! tests/faults/long                     the long form, with the static release binary
 //! ```
 //!
-//! The oracle is the same for all: what was ever answered with 200, or acknowledged by exit code 0, keeps its bytes and
-//! does not go away ([`oracle`]). A class that cannot run on a machine says that it was skipped, and why.
+//! The oracle is the same for all: what was ever served with 200, or acknowledged by exit code 0, keeps its bytes and
+//! does not disappear ([`oracle`]). A class that cannot run on a machine is reported as skipped, with the reason.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -56,7 +56,7 @@ impl Figures {
 
 struct Class {
     name: &'static str,
-    /// What the binary must withstand so many times.
+    /// The check and, for each form, the number of faults.
     run: fn(&Path, usize) -> Verdict<Figures>,
     short: usize,
     long: usize,
@@ -79,7 +79,7 @@ const CLASSES: &[Class] = &[
         name: "error-at-each-call",
         run: error::at_each_call,
         short: 20,
-        // Some of the short writes have room enough.
+        // Some of the short writes have enough space.
         long: 2200,
     },
     Class {
@@ -115,7 +115,7 @@ const CLASSES: &[Class] = &[
     Class {
         name: "seeded-bugs",
         run: seeded::bugs,
-        // Each is one more build; that all can be put in is seen in any case.
+        // Each bug is one more build. That all edits apply is checked in any case.
         short: 0,
         long: usize::MAX,
     },
@@ -133,7 +133,7 @@ fn main() -> ExitCode {
         eprintln!("faults: strace is missing\nhint: `tests/run faults` installs what the faults need");
         return ExitCode::FAILURE;
     }
-    // Another number than that of the form, for a run of a bounded time.
+    // Overrides the number of faults of each class.
     let count = std::env::var("FAULTS_COUNT").ok().and_then(|n| n.parse().ok());
     let mut failed = false;
     for class in CLASSES {

@@ -1,4 +1,4 @@
-//! What was ever answered with 200: it never changes and never shrinks.
+//! Everything that was ever served with 200. It never changes and never shrinks.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Oracle {
     lasting: BTreeMap<String, Sha256>,
 }
 
-/// Everything that a repository shows at one instant.
+/// Everything that a repository serves at one moment.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub lasting: BTreeMap<String, Sha256>,
@@ -34,8 +34,8 @@ impl Oracle {
         self.lasting.iter().map(|(path, sha256)| (path.as_str(), *sha256))
     }
 
-    /// Everything that was ever answered is in these answers, unchanged; archives that only an old include names count
-    /// as well, so they are asked for by the caller of [`Answers::of`].
+    /// Checks that these answers have everything that was ever served, unchanged. Archives that only an old include names count
+    /// as well, so the caller of [`Answers::of`] requests them.
     pub fn require(&self, answers: &Answers) -> Verdict {
         for (path, sha256) in &self.lasting {
             match answers.lasting.get(path) {
@@ -48,7 +48,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Takes new answers in.
+    /// Adds new answers.
     pub fn admit(&mut self, answers: &Answers) -> Verdict {
         for (path, sha256) in &answers.lasting {
             let before = self.lasting.insert(path.clone(), *sha256);
@@ -61,7 +61,7 @@ impl Oracle {
 }
 
 impl Answers {
-    /// Asks a server for `packages.json` and for everything that it leads to; all of it must be there and right.
+    /// Requests `packages.json` and everything that it refers to, and checks it.
     pub fn of(port: u16) -> Verdict<Self> {
         let mut answers = Self::default();
         let root = answers.moving(port, "packages.json")?;
@@ -81,7 +81,7 @@ impl Answers {
             if versions.is_empty() {
                 return Err(format!("torn: p2/{name}.json has no version"));
             }
-            // Minified: what a version does not say is as in the one before; each says its `dist` for itself.
+            // In the minified form a version inherits missing keys from the previous one; each has its own `dist`.
             for version in &versions {
                 let dist = &version["dist"];
                 let url = dist["url"].as_str().unwrap_or_default();
@@ -117,7 +117,7 @@ pub fn status(port: u16, path: &str) -> Option<u16> {
     try_get(port, path).map(|response| response.status)
 }
 
-/// What is answered for a path below the base.
+/// The response for a path below the base.
 pub fn below(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
     try_get(port, &format!("{BASE}{path}")).map(|response| (response.status, response.body))
 }

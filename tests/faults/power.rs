@@ -1,7 +1,7 @@
-//! Power loss: the recorded writes of some cycles, replayed into states in which a disk may come back.
+//! Power loss: the recorded writes of some cycles are replayed into the states that a disk may have afterwards.
 //!
-//! A state is a point of the record: everything before the last flush is there, and of what was written after it any
-//! part, in any order, the last write torn between sectors. What a cycle had acknowledged before that point must be in
+//! A state is a point of the record: everything before the last flush is on disk, and any part of the later writes,
+//! in any order, the last write torn between sectors. What a cycle had acknowledged before that point must be in
 //! every state, after the file system's own recovery.
 
 use std::collections::HashMap;
@@ -150,7 +150,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
     Ok(())
 }
 
-/// Of the writes since the last flush some, in another order; the last of them may be torn.
+/// Some of the writes since the last flush, in another order; the last of them may be torn.
 fn scatter(contents: &mut crate::disk::Contents, since: &[Event]) {
     let keep = [0.0, 0.3, 0.7, 1.0][fastrand::usize(0..4)];
     let mut kept: Vec<&Event> = since.iter().filter(|_| fastrand::f64() < keep).collect();
@@ -190,7 +190,7 @@ fn attach(image: &Path, mount: &Path) -> Result<(), String> {
     }
 }
 
-/// Waits until the loop device is gone: the next state must not meet the cache of the last.
+/// Waits until the loop device is gone, so that the next state does not see the cache of this one.
 fn detach(mount: &Path) {
     let _ = Command::new("umount").arg(mount).output();
     let image = mount.with_file_name("fuse").join("disk");
@@ -209,7 +209,7 @@ fn detach(mount: &Path) {
 }
 
 /// On these file systems any later sync makes names durable, too, so a missing sync of a folder does not show in a state.
-/// So it is asked for by its system call: whatever becomes public is followed by one of its folder.
+/// So its system call is checked: a sync of the folder follows whatever becomes public.
 fn names_are_synced(binary: &Path) -> Verdict {
     let fixture = Fixture::published(binary, &["1.0.0"]);
     fixture.release("1.1.0");

@@ -1,7 +1,7 @@
-//! Random sequences of upstream changes, cycles and kills: whatever was published stays as it was.
+//! Random sequences of upstream changes, cycles and kills. Published files never change.
 //!
-//! A sequence is determined by its seed but for the instant of a kill, and a violation names the seed;
-//! `FAULTS_SEED=n` begins there.
+//! The seed determines a sequence except for the moments of kills. A violation names its seed;
+//! `FAULTS_SEED=n` starts there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl<'a> Sequence<'a> {
             }
         }
         self.cycle()?;
-        // The same again finds nothing to do.
+        // A second cycle has nothing to do.
         let before = tree(&self.fixture.data().join("acme"));
         self.cycle()?;
         if before != tree(&self.fixture.data().join("acme")) {
@@ -106,7 +106,7 @@ impl<'a> Sequence<'a> {
         self.done.push("cycle".into());
         self.cycles += 1;
         let output = self.fixture.mirror("build").output().expect("mirror starts");
-        // Nothing was ever published, or a version that moved is told: both are said by the exit code.
+        // The exit code shows that nothing was published yet or that a version moved.
         if !matches!(output.status.code(), Some(0..=2)) {
             return Err(told(&output));
         }
@@ -131,7 +131,7 @@ impl<'a> Sequence<'a> {
         self.look()
     }
 
-    /// What is published holds everything that was, unchanged.
+    /// Everything that was published is still published, unchanged.
     fn look(&mut self) -> Verdict {
         let now = shelf(&self.fixture.data().join("acme"))?;
         for (path, sha256) in &self.known {
@@ -194,7 +194,7 @@ fn tree(folder: &Path) -> BTreeSet<String> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let about = entry.metadata().expect("metadata");
         let path = entry.path();
-        // That a cycle ran is recorded there, whatever it found.
+        // Every cycle is recorded there, whatever it found.
         if path.ends_with("status") {
             continue;
         }
@@ -212,7 +212,7 @@ fn tree(folder: &Path) -> BTreeSet<String> {
     all
 }
 
-/// Two repositories whose tags come and go, changed in this process, since starting git takes longer than a cycle.
+/// Two repositories with changing tags. They are changed in this process because starting git takes longer than a cycle.
 struct Upstreams {
     repositories: [Repository; 2],
     content: u64,
@@ -239,7 +239,7 @@ impl Upstreams {
             .collect()
     }
 
-    /// Sets a tag to a commit of its own: a new one, or one that is or was there.
+    /// Sets a new, existing or earlier tag to a commit of its own.
     fn tag(&mut self, rng: &mut Rng, moved: bool) {
         let which = rng.usize(0..2);
         let tags = Self::tags(&self.repositories[which]);
@@ -262,7 +262,7 @@ impl Upstreams {
             folder.insert(file, blob, 0o100_644).expect("an entry");
         }
         let mut tree = folder.write().expect("a tree");
-        // The modules lie two folders deep.
+        // The modules are two folders deep.
         for above in if which == 0 { &["a", "app"][..] } else { &[] } {
             let mut builder = repository.treebuilder(None).expect("a tree");
             builder.insert(above, tree, 0o040_000).expect("an entry");

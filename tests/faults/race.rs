@@ -1,4 +1,4 @@
-//! Three writers at once, and writers that stand still: one wins, the others are refused, nothing is damaged.
+//! Three concurrent writers, and paused ones: one wins, the others are refused, nothing is damaged.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -54,7 +54,7 @@ pub fn writers(binary: &Path, most: usize) -> Verdict<Figures> {
 
 const CALLS: [&str; 6] = ["linkat", "fsync", "rename", "renameat2", "fchmod", "mkdir"];
 
-/// A cycle that stands still for some time at a call.
+/// A cycle that is paused for some time at a system call.
 fn start(fixture: &Fixture, call: &str, nth: usize) -> Child {
     let mut strace = Command::new("strace");
     strace
@@ -74,7 +74,7 @@ fn start(fixture: &Fixture, call: &str, nth: usize) -> Child {
 
 const STANDS: Duration = Duration::from_secs(2);
 
-/// While a writer stands, another one is refused, or has won before it; both leave everything whole.
+/// While a writer is paused, another one is refused or has won before it. Both leave everything intact.
 fn paused(fixture: &mut Fixture, call: &str, nth: usize, figures: &mut Figures) -> Verdict {
     let writer = start(fixture, call, nth);
     std::thread::sleep(STANDS / 2);
@@ -95,8 +95,8 @@ fn is_refused(end: &Output) -> bool {
     end.status.code() == Some(2) && told(end).contains("another instance")
 }
 
-/// The lock of a writer that stands is lost, and another one publishes: the first wakes up late and changes nothing. If it
-/// had written nothing yet when it stood, it is the later one of the two, and the other is refused.
+/// A paused writer loses its lock, and another one publishes. The first one continues later and changes nothing. If it
+/// had written nothing yet when it was paused, it is the later of the two, and the other is refused.
 #[expect(clippy::zombie_processes, reason = "a failed verdict ends the process")]
 fn overtaken(fixture: &mut Fixture, call: &str, nth: usize, figures: &mut Figures) -> Verdict {
     let mut writer = start(fixture, call, nth);

@@ -1,7 +1,7 @@
-//! The harness proves itself: the program with a bug put into it is caught, by the class that is there for that bug.
+//! Tests of the harness itself: each class catches a program with a bug of its kind.
 //!
-//! The bugs are edits of a copy of the sources, which is built apart. One that can no longer be put in has to be
-//! written anew, so it fails, too.
+//! The bugs are edits of a copy of the sources, which is built separately. An edit that no longer applies is an error,
+//! so that it is updated.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -14,12 +14,12 @@ use crate::{Figures, error, flip, kill, power, property};
 
 struct Bug {
     name: &'static str,
-    /// File below `src`, what stands there once, and what it becomes.
+    /// The file below `src`, a text that occurs there once, and its replacement.
     edits: &'static [(&'static str, &'static str, &'static str)],
     class: fn(&Path, usize) -> Verdict<Figures>,
     /// How many faults the class may need.
     faults: usize,
-    /// What the class says of it.
+    /// The expected error of the class: one of these.
     says: &'static [&'static str],
 }
 
@@ -141,7 +141,7 @@ const BUGS: &[Bug] = &[
         ],
         class: kill::at_each_call,
         faults: 2200,
-        // The metadata cannot be made any more, or names what is gone.
+        // The metadata cannot be generated, or names missing files.
         says: &["lost", "which is answered", "could not be read"],
     },
     Bug {
@@ -197,11 +197,11 @@ const BUGS: &[Bug] = &[
     },
 ];
 
-/// Puts `most` bugs in, one after the other, and looks whether all could be; with `FAULTS_BUG` only those whose name contains it.
+/// Tests `most` bugs, one after the other, and checks that all edits apply; with `FAULTS_BUG` only those whose name contains it.
 pub fn bugs(_: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     let (mut missed, all) = (Vec::new(), BUGS.len());
-    // Also those that are not built this time: the sources move on.
+    // Check the edits of bugs that are not built this time, too.
     for bug in BUGS {
         edited(bug)?;
     }

@@ -1,11 +1,11 @@
-//! Faults at system calls, injected by strace: it works on a static binary, and needs nothing built into the program.
+//! Faults at system calls, injected by strace. This works with a static binary and needs no code in the program.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
 
 use crate::fixture::Fixture;
 
-/// System calls that change a volume, or make a change last.
+/// System calls that change a volume or make changes durable.
 pub const MUTATING: [&str; 26] = [
     "openat",
     "write",
@@ -59,12 +59,12 @@ pub fn cycle(fixture: &Fixture, call: &str, what: &str, n: usize) -> Output {
         .expect("strace starts")
 }
 
-/// strace ends as its child did.
+/// strace exits like its child.
 pub fn was_killed(output: &Output) -> bool {
     output.status.signal() == Some(9) || output.status.code() == Some(128 + 9)
 }
 
-/// The calls that were given an error.
+/// The system calls that failed with an injected error.
 pub fn injected(fixture: &Fixture) -> Vec<String> {
     let trace = std::fs::read(fixture.path("trace")).unwrap_or_default();
     let lines = String::from_utf8_lossy(&trace).into_owned();

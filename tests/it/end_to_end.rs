@@ -17,7 +17,7 @@ fn cycle_without_news_changes_no_file() {
     env.build(0);
     assert_eq!(before, env.volume());
 
-    // A new tag moves the dates of what it changes, and of nothing else.
+    // A new tag changes the dates of the files that it changes, and no others.
     let server = env.serve("run", port);
     let date = |path: &str| get(port, path).header("last-modified").unwrap().to_owned();
     let paths = [

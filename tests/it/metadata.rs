@@ -1,4 +1,4 @@
-//! The metadata equals what Composer itself makes of the archives, and so what satis would publish.
+//! The metadata equals what Composer itself generates from the archives, and so what satis would publish.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +22,8 @@ fn newest(data: &Path) -> (u64, BTreeMap<String, Vec<u8>>) {
     (number, files.collect())
 }
 
-/// What a cycle finds, how it comes about, what the configuration then says of the repository, and the package whose archives
-/// need no look.
+/// The name of a step, the change before its cycle, further keys of the repository's configuration, and the package whose
+/// archives the cycle need not read.
 type Step<'a> = (&'a str, &'a dyn Fn(), &'a str, Option<&'a str>);
 
 #[test]
@@ -110,7 +110,7 @@ fn reused_metadata_equals_newly_rendered_metadata() {
             }
         };
         hide(true);
-        // It is missed, but not read.
+        // The missing archive is reported, but the cycle does not need to read it.
         env.build(i32::from(archives.is_some()));
         hide(false);
         let (number, files) = newest(&env.path("data"));

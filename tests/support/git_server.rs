@@ -15,19 +15,19 @@ use super::git::environment;
 pub struct Behaviour {
     /// The `Authorization` header to ask for.
     pub authorization: Option<String>,
-    /// Response everything with this status.
+    /// Respond to everything with this status.
     pub status: Option<u16>,
-    /// Response everything with a web page.
+    /// Respond to everything with a web page.
     pub web_page: bool,
     /// Send redirects to this base URL.
     pub redirect: Option<String>,
-    /// After so many bytes of the answer to a POST …
+    /// Close the connection after so many bytes of the response to a POST …
     pub limit: Option<usize>,
-    /// … stay silent instead of hanging up.
+    /// … or keep it open without sending more.
     pub stall: bool,
 }
 
-/// What the server was asked.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub line: String,
@@ -79,7 +79,7 @@ impl GitServer {
                 let (shared, tls) = (serving.clone(), tls.clone());
                 std::thread::spawn(move || {
                     let Ok(stream) = stream else { return };
-                    // Clients hang up in the middle of things; that is what some tests are about.
+                    // Some tests close the connection early.
                     let _ = match tls {
                         None => shared.serve(stream),
                         Some(config) => {
@@ -202,7 +202,7 @@ impl Shared {
             .expect("failed to run git (is the package `git` installed?)");
         let mut input = child.stdin.take().expect("piped");
         let body = body.to_vec();
-        // It may answer without having read everything.
+        // It may respond before it has read everything.
         let feed = std::thread::spawn(move || drop(input.write_all(&body)));
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let limit = behaviour.limit.filter(|_| method == "POST");

@@ -19,7 +19,7 @@ pub const SECONDS: i64 = 1_645_567_342;
 pub const PACKAGES: &str = r#"{"packages":[]}"#;
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// A folder of published files, and what to say about them.
+/// A folder of published files and their resources.
 pub struct PublishedFiles(pub tempfile::TempDir);
 
 impl PublishedFiles {
@@ -46,7 +46,7 @@ impl PublishedFiles {
         }
     }
 
-    /// One repository of each kind of thing below `/`, one below `/mirror/`, one below `/new/` without a snapshot.
+    /// A repository with each kind of content at `/`, another at `/mirror/`, and one without a snapshot at `/new/`.
     pub fn site(&self) -> Site {
         let root = vec![
             self.publish("packages.json", ContentKind::Metadata, PACKAGES),
@@ -161,7 +161,7 @@ pub fn settings() -> Serve {
     }
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that differ at every position.
 pub fn noise(len: usize) -> Vec<u8> {
     (0..len as u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -179,7 +179,7 @@ pub fn cut_short(file: &Path, len: usize) {
         .expect("a truncated file");
 }
 
-/// A server with one large zip, and a client that has read only the head of its answer.
+/// A server with one large zip, and a client that has read only the head of the response.
 pub fn slow_download(serve: Serve) -> (PublishedFiles, TestServer, Client) {
     let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());

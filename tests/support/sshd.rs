@@ -26,7 +26,7 @@ impl Sshd {
             Path::new(SSHD).exists(),
             "there is no {SSHD} (is the package `openssh-server` installed?)"
         );
-        // sshd insists on this folder when it runs as root; only root can make it.
+        // sshd requires this folder when it runs as root; only root can create it.
         let _ = std::fs::create_dir_all("/run/sshd");
         let dir = tempfile::tempdir().expect("a temporary folder");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -80,7 +80,7 @@ impl Sshd {
             .arg(file));
     }
 
-    /// Lets the key `name` in, and no other.
+    /// Authorizes the key `name` and no other.
     pub fn authorize(&self, name: &str) {
         self.write("authorized_keys", &self.read(&format!("{name}.pub")));
     }
@@ -98,7 +98,7 @@ impl Sshd {
         self.file(name)
     }
 
-    /// The line that makes this server known by the public key in `file`.
+    /// The line of `known_hosts` for this server with the public key in `file`.
     pub fn known_hosts_line(&self, file: &str) -> String {
         let key = self.read(file);
         let mut words = key.split(' ');

@@ -51,7 +51,7 @@ pub fn ledger(env: &TestEnv) -> Vec<Value> {
         .collect()
 }
 
-/// Asks for every archive in the ledger; each must be answered with the ledger's bytes.
+/// Requests every archive in the ledger and checks its bytes. Returns their number.
 pub fn all_archives_answer(env: &TestEnv, port: u16) -> usize {
     let releases = ledger(env);
     for release in &releases {

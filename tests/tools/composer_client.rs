@@ -1,4 +1,4 @@
-//! The whole way: a git repository, the binary, and the real Composer client.
+//! A git repository, the binary and the real Composer client.
 
 use crate::composer::ComposerProject;
 use crate::support::env::TestEnv;
@@ -31,7 +31,7 @@ fn composer_installs_updates_and_reinstalls_after_restart() {
     composer.composer(&["require", "acme/shop:^1.0", "--with-all-dependencies"]);
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
 
-    // Nothing is sent a second time: every request of an update is answered 304.
+    // Nothing is sent twice: every response to an update is 304.
     let log = composer.composer(&["update", "-vvv"]);
     let statuses: Vec<_> = log
         .lines()
@@ -104,7 +104,7 @@ fn composer_gets_all_metadata_with_one_request() {
     ));
     let project = env.path("project");
     let composer = ComposerProject { folder: &project };
-    // Every answer that Composer tells of, as "[200] http://...".
+    // Every response in Composer's log, such as "[200] http://...".
     let answers = |arguments: &[&str]| {
         let said = composer.composer(&[arguments, &["-vvv"]].concat());
         let answers = said
@@ -142,7 +142,7 @@ fn composer_gets_all_metadata_with_one_request() {
     composer.composer(&["install"]);
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
 
-    // A new release leaves what is said of the others as it was, and the files of the lazy form are there as well.
+    // A new release does not change the entries of the others, and the files of the lazy form exist as well.
     let uids = || {
         let root: serde_json::Value =
             serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
@@ -255,7 +255,7 @@ fn composer_searches_and_finds_providers() {
         "{said}"
     );
 
-    // Composer takes a name that has no version of its own, because the mirror says who provides it.
+    // Composer accepts a name without versions because the mirror lists its providers.
     composer.composer(&["update"]);
     let said = composer.composer(&["require", "acme/log-implementation"]);
     assert!(said.contains("acme/log-implementation"), "{said}");
@@ -370,7 +370,7 @@ fn private_repository_requires_password_or_token() {
     ComposerProject { folder: &project }.composer(&["update"]);
     assert!(project.join("vendor/acme/catalog/composer.json").exists());
 
-    // Another password, and a token beside it: taken over while running.
+    // A new password and a token take effect while the server runs.
     let token = mirror::util::digest::Sha256::digest(b"long-and-random");
     env.write("users", &format!("ana:{}\nci:sha256:{token}\n", hash("second")));
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -385,7 +385,7 @@ fn private_repository_requires_password_or_token() {
     ComposerProject { folder: &project }.composer(&["install"]);
     assert!(project.join("vendor/acme/catalog/composer.json").exists());
 
-    // What cannot be read changes nothing, and is named.
+    // An unreadable users file is reported and changes nothing.
     env.write("users", "ana:second\n");
     while !std::fs::read_to_string(env.path("log"))
         .unwrap()
@@ -397,7 +397,7 @@ fn private_repository_requires_password_or_token() {
     assert_eq!(request(port, "GET", paths[0], &basic("ana:second")).status, 200);
 }
 
-/// Serves the same bytes to everybody, whatever is asked for.
+/// Serves the same bytes for every request.
 fn elsewhere(bytes: Vec<u8>) -> u16 {
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -445,7 +445,7 @@ fn composer_shows_configured_hints() {
     assert_eq!(env.volume(), with_hints, "once");
 
     let _server = env.serve("serve", port);
-    // The archive is gone here: it comes from where the mirrors entry says.
+    // The archive is missing here, so Composer downloads it from the URL in `mirrors`.
     std::fs::remove_file(env.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();
     env.write("project/composer.json", &format!(
         r#"{{"name": "a/project", "require": {{"acme/catalog": "1.0.0"}}, "config": {{"secure-http": false}},

@@ -1,4 +1,4 @@
-//! ssh against a real sshd: keys, host keys, and what git says at the other end.
+//! SSH with a real sshd: keys, host keys and messages of the remote git.
 
 use std::net::TcpListener;
 
@@ -137,7 +137,7 @@ fn unknown_or_changed_host_key_is_refused_with_line_to_add() {
         "{error:?}"
     );
 
-    // What the hint says helps.
+    // Following the hint helps.
     s.server.write("known_hosts", &line);
     s.local.fetch(&s.url()).expect("a fetch");
 }

@@ -1,4 +1,4 @@
-//! What hostile requests make the server open, seen by strace.
+//! Files that the server opens for hostile requests, according to strace.
 
 use std::process::{Child, Command, Stdio};
 
@@ -6,7 +6,7 @@ use crate::support::http::{Client, get, is_ready};
 use crate::support::served_mirror::ServedMirror;
 use crate::support::{missing, run, until};
 
-/// Paths out of the tree in every disguise that is known: well over a thousand.
+/// Well over a thousand paths out of the tree, with every known encoding.
 fn hostile_paths() -> Vec<String> {
     let ups = [
         "..",
@@ -71,7 +71,7 @@ fn hostile_paths() -> Vec<String> {
     paths
 }
 
-/// Requests that no client may send, each for something that exists: the byte that is wrong, everywhere it can stand.
+/// Malformed requests for an existing file, with an invalid byte in every position.
 fn malformed_requests() -> Vec<Vec<u8>> {
     let get = |request: &str| request.replace("GET", "GET /mirror/packages.json").into_bytes();
     let mut requests: Vec<_> = [
@@ -118,7 +118,7 @@ fn malformed_requests() -> Vec<Vec<u8>> {
                 "2\r\n\r\n",
             ),
         ] {
-            // A tab within a value is none.
+            // A tab within a value is valid.
             if !(byte == b'\t' && before.ends_with(": 1")) {
                 requests.push([before.as_bytes(), &[byte], after.as_bytes()].concat());
             }
@@ -137,7 +137,7 @@ fn malformed_requests() -> Vec<Vec<u8>> {
     requests
 }
 
-/// A traced program, which ends before its tracer: without that it would go on.
+/// A traced program. It is killed before its tracer, because it would survive it.
 struct Traced(Child);
 
 impl Drop for Traced {

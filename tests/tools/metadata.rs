@@ -1,10 +1,10 @@
-//! The metadata equals what Composer itself makes of the archives, and so what satis would publish.
+//! The metadata equals what Composer itself generates from the archives, and so what satis would publish.
 
 use crate::support::env::TestEnv;
 use crate::support::{free_port, run};
 use std::process::Command;
 
-/// Manifests with what is odd in the wild; each is a package of its own.
+/// Manifests with unusual content that occurs in practice; each is a package of its own.
 const MANIFESTS: [(&str, &str); 6] = [
     ("plain", r#"{"name": "acme/plain", "version": "1.0.0"}"#),
     (

@@ -12,7 +12,7 @@ use crate::support::certificates::CertificateAuthority;
 use crate::support::http::Client;
 use crate::support::server::*;
 
-/// TLS and HTTP/2 look at the bytes that they send.
+/// TLS and HTTP/2 read the bytes that they send, unlike `sendfile`.
 #[test]
 fn tls_and_http2_downloads_of_truncated_file_are_aborted() {
     let authority = CertificateAuthority::new();
@@ -75,7 +75,7 @@ fn shutdown_answers_connected_clients() {
         let &[Address::Tcp(address), Address::Tcp(with_tls)] = server.addresses() else {
             panic!("not TCP")
         };
-        // Connected, and by nobody accepted yet: the one asks at once, the others a moment later.
+        // The connections are not accepted yet. One sends its request at once, the others a moment later.
         let (client, late) = (Client::connect(address, SOON), Client::connect(address, SOON));
         let mut secret = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect", &with_tls.to_string()])
@@ -114,7 +114,7 @@ fn shutdown_answers_connected_clients() {
     }
 }
 
-/// HTTP/2 by prior knowledge, where there is a curl that can speak it.
+/// HTTP/2 with prior knowledge.
 #[test]
 fn http2_with_prior_knowledge_on_the_same_port() {
     let version = Command::new("curl").arg("--version").output();
@@ -142,7 +142,7 @@ fn http2_with_prior_knowledge_on_the_same_port() {
     }
 }
 
-/// `promtool`, of Debian's package `prometheus`, finds nothing to complain of.
+/// `promtool`, from Debian's package `prometheus`, finds no problem.
 fn lint(metrics: &[u8]) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

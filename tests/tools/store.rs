@@ -1,4 +1,4 @@
-//! Crashes and faults in the middle of a cycle, by strace, and volumes that become read-only, by mount namespaces.
+//! Crashes and faults during a cycle, injected by strace, and read-only volumes in mount namespaces.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::support::http::{get, is_ready};
 use crate::support::store::{all_archives_answer, ledger, mirror, names, release, told};
 use crate::support::{missing, run, until};
 
-/// `mirror build` under strace, which does `inject` at system calls on the file `on`.
+/// `mirror build` under strace, which injects a fault at system calls on the file `on`.
 fn traced(env: &TestEnv, inject: &str, on: &Path) -> Child {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-P"])
@@ -63,7 +63,7 @@ fn leftovers_of_a_killed_cycle_are_removed() {
     assert!(!killed.status.success());
     let zip = env.path("data/acme/packages/acme/good-1.2.0.zip");
     assert!(zip.exists() && ledger(&env).len() == 2 && names(&env, "data/acme/tmp").len() == 1);
-    // It was never published, so upstream may still change its mind.
+    // It was never published, so upstream may still change it.
     release(&upstream, "1.2.0", "second");
     env.build(0);
     assert_eq!((ledger(&env).len(), names(&env, "data/acme/tmp").len()), (3, 0));
@@ -149,7 +149,7 @@ fn read_only_volume_is_served_but_not_built() {
     assert_eq!(all_archives_answer(&env, port), 2);
     drop(running);
 
-    // A disk that fails becomes read-only under a mirror that runs.
+    // A failing disk becomes read-only while the mirror runs.
     let (running, id) = run("rw");
     assert_eq!(told(port, "/mirror/")["state"], "fresh");
     let remounted = Command::new("nsenter")

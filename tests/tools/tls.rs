@@ -17,7 +17,7 @@ use mirror::server::{PublishedSite, Server, Settings};
 use mirror::telemetry::Metrics;
 use tokio::runtime::Runtime;
 
-/// Patience on a busy machine.
+/// A limit for a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
 struct Mirror {
@@ -63,7 +63,7 @@ impl Mirror {
         }
     }
 
-    /// The status and the version of HTTP that curl gets, trusting `authority`.
+    /// The status and the HTTP version that curl gets when it trusts `authority`.
     fn curl(
         &self,
         to: SocketAddr,
@@ -136,7 +136,7 @@ fn http2_is_negotiated_only_when_offered_by_client() {
     );
 }
 
-/// Also without ALPN, and against what it chose.
+/// Without ALPN, and with ALPN that selected HTTP/1.1.
 #[test]
 fn http2_without_alpn_is_refused() {
     let authority = CertificateAuthority::new();
@@ -172,7 +172,7 @@ fn renewed_certificate_is_loaded_and_broken_one_is_rejected() {
     let ask = |authority| mirror.curl(mirror.tls[0], authority, &[]);
     assert_eq!(ask(&first).unwrap(), "200 1.1");
 
-    // The certificate of somebody else's key, and then none at all: longer than a few looks.
+    // A certificate of another key, then an invalid file, for longer than the interval of the checks.
     for broken in [
         std::fs::read(second.server_files().0).unwrap(),
         b"nonsense".to_vec(),
@@ -214,7 +214,7 @@ fn unusable_certificate_pair_is_reported_at_start() {
     }
 }
 
-/// Who opens a connection and says nothing, or says it in HTTP, is let go.
+/// Clients that send nothing, or plain HTTP, are disconnected.
 #[test]
 fn missing_tls_handshake_is_disconnected() {
     let authority = CertificateAuthority::new();
@@ -279,7 +279,7 @@ fn composer_installs_over_https_with_private_authority() {
         let code = std::fs::read_to_string(trusting.join("vendor/acme/a/Code.php")).unwrap();
         assert_eq!(code, "<?php // over TLS");
 
-        // Who does not know the authority gets nothing.
+        // A client that does not trust the authority fails.
         let stranger = project("stranger", "");
         let refused = ComposerProject { folder: &stranger }.try_composer(&["update"]);
         assert!(!refused.status.success());

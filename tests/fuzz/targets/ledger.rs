@@ -1,4 +1,4 @@
-//! The ledger: what is read is a whole number of lines, and writes itself again.
+//! The ledger: whole lines are read, and written again they are the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! What is said on a connection: whatever it is, what comes back is whole answers of HTTP/1.1, one after the other, and the
-//! server lives on.
+//! Input on a connection: whatever it is, the output is a sequence of whole HTTP/1.1 responses, and the
+//! server survives.
 #![no_main]
 
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use mirror::config::{Address, Serve};
 use mirror::telemetry::Metrics;
 use mirror::server::{ContentKind, StatusFile, PublishedSite, Server, Settings};
 
-/// The socket of a server that has one text.
+/// The socket of a server with one file.
 fn server() -> PathBuf {
     let socket = std::env::temp_dir().join(format!("mirror-fuzz-{}", std::process::id()));
     let settings = Settings {
@@ -46,7 +46,7 @@ fn server() -> PathBuf {
     socket
 }
 
-/// What is left of `said` after its first answer; the body of one to HEAD is not there.
+/// The rest of `said` after its first response; a response to HEAD has no body.
 fn after_answer(said: &[u8]) -> &[u8] {
     let end = said.windows(4).position(|end| end == b"\r\n\r\n").expect("the end of a head") + 4;
     let head = std::str::from_utf8(&said[..end]).expect("a head is text");
@@ -71,7 +71,7 @@ fn after_answer(said: &[u8]) -> &[u8] {
 fuzz_target!(|bytes: &[u8]| {
     static SERVER: OnceLock<PathBuf> = OnceLock::new();
     let mut stream = UnixStream::connect(SERVER.get_or_init(server)).expect("the server lives");
-    // It may end the connection before all is said.
+    // It may close the connection before it has read everything.
     stream.write_all(bytes).ok();
     stream.shutdown(Shutdown::Write).ok();
     let mut said = Vec::new();

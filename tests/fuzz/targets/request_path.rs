@@ -1,4 +1,4 @@
-//! The path of a request: it leads to one of the files of the table, or nowhere.
+//! The path of a request: it leads to a file of the table or to nothing.
 #![no_main]
 
 use std::path::PathBuf;

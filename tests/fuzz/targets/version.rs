@@ -1,4 +1,4 @@
-//! Versions, constraints and names: a version's order is one, and its text is what was read.
+//! Versions, constraints and names: the order is total, and the text of a version is preserved.
 #![no_main]
 
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! What operators and upstreams get wrong: each with a clear message, and nothing else is lost.
+//! Mistakes of operators and upstreams: each has a clear message and affects nothing else.
 
 use crate::support::env::{MirrorProcess, TestEnv};
 use crate::support::git::WorkTree;
@@ -7,7 +7,7 @@ use crate::support::{free_port, run, until};
 use std::net::TcpListener;
 use std::process::Command;
 
-/// A source that works, beside those that do not.
+/// A working source beside the broken ones.
 const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n";
 
 fn good(env: &TestEnv) {
@@ -20,7 +20,7 @@ fn one(name: &str, url: &str, more: &str) -> String {
     format!("  - name: {name}\n    git: {url}\n{more}    packages: [{{one: ''}}]\n")
 }
 
-/// Builds `sources` beside the good one: it ends with 1, says `message`, and publishes the good one.
+/// Builds `sources` beside the good one. The build exits with 1, logs `message` and publishes the good one.
 fn fails(env: &TestEnv, sources: &str, message: &str) {
     env.configure(free_port(), &format!("{sources}{GOOD}"));
     let log = env.build(1);
@@ -155,7 +155,7 @@ fn check_names_unusable_files() {
 fn check_opens_the_files_of_a_build() {
     let env = TestEnv::new();
     good(&env);
-    // Only root can give a repository away; libgit2 refuses one of another owner unless it is told not to.
+    // Only root can change the owner. libgit2 refuses repositories of other owners unless configured otherwise.
     let _ = std::os::unix::fs::chown(env.path("git/good"), Some(12345), None);
     let other = one("other", "https://git.example/good", "").replace(
         "packages: [{one: ''}]",
@@ -367,7 +367,7 @@ fn published_bytes_are_never_overwritten() {
     env.configure(free_port(), GOOD);
     env.build(0);
     let zip = env.path("data/acme/packages/acme/good-1.0.0.zip");
-    // The ledger and the snapshots are lost, and upstream has other bytes now.
+    // The ledger and the snapshots are lost, and upstream has changed the release.
     for gone in ["data/acme/ledger.jsonl", "data/acme/snapshots"] {
         run(std::process::Command::new("rm").arg("-r").arg(env.path(gone)));
     }
@@ -430,7 +430,7 @@ fn rollback_and_verify_create_no_store() {
     }
 }
 
-/// As `mirror plan | head -1` does, whose reader goes before the end.
+/// As in `mirror plan | head -1`, where the reader exits early.
 #[test]
 fn closed_stdout_is_no_error() {
     let env = TestEnv::new();
@@ -546,7 +546,7 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
     assert!(!env.path("data").exists());
 }
 
-/// Who starts it with few descriptors gets all that may be had, and is told when these are too few.
+/// The program raises its descriptor limit as far as it may, and warns if that is too low.
 #[test]
 fn descriptor_limit_is_raised_to_the_hard_limit() {
     for (hard, is_told) in [(3000, true), (7000, false)] {

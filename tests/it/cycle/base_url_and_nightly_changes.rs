@@ -1,4 +1,4 @@
-//! What goes back to what it was: a URL, a branch, an alias. Files are published once, whatever came between.
+//! URLs, branches and aliases that return to an earlier value. Files are published once, whatever happened in between.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::git::WorkTree;
 use crate::support::http::get;
 use serde_json::Value;
 
-/// A package, and one that is derived from it, with the base URL in its bytes.
+/// A package and a derived one that contains the base URL.
 fn bound(env: &TestEnv) -> WorkTree {
     let upstream = env.upstream("shop");
     upstream
@@ -33,7 +33,7 @@ fn recipe(env: &TestEnv, more: &str) {
     );
 }
 
-/// A recipe's second source, so that there is something to publish while nothing else changes.
+/// Adds a second source, so that cycles publish something while the first one does not change.
 fn other(env: &TestEnv) -> WorkTree {
     let recipe = std::fs::read_to_string(env.path("recipe.yaml")).unwrap();
     env.write(
@@ -62,7 +62,7 @@ fn ledger(env: &TestEnv) -> Vec<Value> {
         .collect()
 }
 
-/// The archives that the metadata names, all of which must be there and answer; with the digests that the metadata has.
+/// Requests every archive that the metadata names, checks its digest, and returns the names.
 fn assert_served(env: &TestEnv, port: u16) -> BTreeSet<String> {
     let verified = env.mirror("verify");
     let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
@@ -129,7 +129,7 @@ fn branch_that_returns_to_a_commit_reuses_its_archive() {
         .into_iter()
         .filter(|line| line["kind"] == "dev")
         .collect();
-    // Past midnight the last ones are a night of their own.
+    // After midnight the last versions belong to the next night.
     let is_one_night = nights.iter().all(|line| line["version"] == nights[0]["version"]);
     if is_one_night {
         assert_eq!(
@@ -137,7 +137,7 @@ fn branch_that_returns_to_a_commit_reuses_its_archive() {
             "the same bytes are the same file"
         );
     }
-    // So that what nobody names any more is withdrawn, and its archive goes.
+    // Withdraw unreferenced versions and remove their archives.
     for turn in 4..9 {
         release(&format!("1.0.{turn}"));
     }

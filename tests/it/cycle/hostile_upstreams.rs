@@ -1,4 +1,4 @@
-//! Upstream content made to harm: it ends as failed, with a reason, and everything else is published as if it were not there.
+//! Malicious upstream content fails with a reason, and everything else is published.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - {name: bad, git: 'https://git.example/bad', packages: [{one: ''}]}\n";
 
-/// An upstream of which each tag is hostile, beside one that is not.
+/// An upstream with malicious tags only, beside a good one.
 struct Hostile {
     env: TestEnv,
     bad: WorkTree,
@@ -36,7 +36,7 @@ impl Hostile {
         Self { env, bad }
     }
 
-    /// Writes an object as it is, also one that git would not make, and answers its id.
+    /// Writes an object of any content, even one that git would not make, and returns its id.
     fn object(&self, kind: &str, content: &[u8]) -> String {
         let mut git = Command::new("git")
             .current_dir(&self.bad.path)
@@ -88,7 +88,7 @@ impl Hostile {
         self.tag(version, &tree);
     }
 
-    /// Builds, and answers the failed versions with their reasons; the others must be there.
+    /// Builds and returns the failed versions with their reasons. The others must be published.
     fn failures(&self, published: &[&str]) -> Vec<(String, String)> {
         let log = self.env.build(1);
         let base = self.env.path("data/acme");
@@ -157,7 +157,7 @@ fn tree_entries_with_unsafe_names_fail() {
         "2.0.10",
         &[("100644", b"same", &blob), ("100644", b"same", &blob)],
     );
-    // Neither is a file of a package.
+    // Neither becomes a file of a package.
     let link = hostile.object("blob", b"../../../../etc/passwd");
     hostile.package("2.1.0", &[("120000", b"link", &link)]);
     hostile.package(
@@ -210,7 +210,7 @@ fn packages_beyond_limits_fail() {
         deep = hostile.tree(&[("40000", b"d", &deep)]);
     }
     hostile.package("2.0.4", &[("40000", b"d", &deep)]);
-    // Ten times the same folder, twelve deep: a million million files of a few objects.
+    // Ten entries for the same folder, twelve levels deep: 10^12 files made of a few objects.
     let mut bomb = hostile.tree(&[("100644", b"x", &empty)]);
     let names: Vec<_> = (0..10).map(|i| format!("d{i}")).collect();
     for _ in 0..12 {
@@ -261,7 +261,7 @@ fn manifests_that_are_huge_deep_or_mistyped_fail() {
     manifest("2.0.7", br#"{"name": "../../bad", "version": "2.0.7"}"#);
     manifest("2.0.8", br#"{"name": "acme/bad", "version": "../../2.0.8"}"#);
     manifest("2.0.9", b"\xff\xfe\0\0");
-    // JavaScript takes the last one, and so does Composer.
+    // Of duplicate keys JavaScript takes the last one, and so does Composer.
     manifest(
         "2.1.0",
         br#"{"name": "acme/other", "name": "acme/bad", "version": "9", "version": "2.1.0"}"#,
@@ -289,7 +289,7 @@ fn tags_with_unsafe_names_or_too_many_tags_fail() {
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
     let packed = hostile.bad.path.join(".git/packed-refs");
     let line = |name: &str| format!("{} refs/tags/{name}\n", head.trim());
-    // git itself refuses to make these.
+    // git itself refuses to create these.
     fs::write(&packed, line("../../x") + &line("1.0.1\u{7}") + &line("a b")).unwrap();
     let log = hostile.env.mirror("build");
     let told = String::from_utf8_lossy(&log.stderr).into_owned();
@@ -393,7 +393,7 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         header.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
         let offset = u32::try_from(zip.len()).unwrap().to_le_bytes();
         zip.extend([b"PK\x03\x04", &*header, name.as_bytes(), &data].concat());
-        // By a Unix; no comment, first disk, no attributes but those of a file.
+        // Made on Unix, no comment, first disk, the mode of a regular file.
         let attributes = b"\0\0\0\0\0\0\0\0\xa4\x81";
         directory.extend(
             [

@@ -1,4 +1,4 @@
-//! What recipes can say, through the whole program: plans and their warnings, shared clones, branch heads, gaps.
+//! Recipes in the whole program: plans and their warnings, shared clones, branch heads, missing dependencies.
 
 use crate::support::env::TestEnv;
 use crate::support::free_port;
@@ -156,7 +156,7 @@ fn nightly_version_follows_the_newest_tag() {
     env.build(0);
     let ledger = ledger();
     let last: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
-    // Past midnight it is a night of its own; else the version moved to another file, and the first one stays.
+    // After midnight it is another nightly version; before, the version moves to another file and the first file stays.
     if last["version"] == format!("0.0.1.1-a{date}") {
         assert_eq!(
             ledger.lines().count(),
@@ -235,7 +235,7 @@ amend:
     corrections: [{package: magento/composer, versions: [1.0.0], reason: ours, set: {require: {php: '*'}}}]
 ",
     );
-    // The resources of the recipe are not there: nothing that is built here needs them.
+    // The resources of the recipe are missing, but nothing that is built needs them.
     let log = env.build(0);
     assert_eq!(versions(&env, "acme", "acme/own"), ["1.0.0"], "{log}");
     let composer = &published(&env, "acme", "p2/magento/composer.json")["packages"]["magento/composer"][0];

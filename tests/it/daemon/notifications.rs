@@ -1,4 +1,4 @@
-//! Webhooks are told when a mirror gets worse and when it is well again.
+//! Outgoing webhooks: a mirror reports failures, divergences and recoveries.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -136,7 +136,7 @@ fn webhook_receives_failure_divergence_and_recovery() {
                 )
             })
     };
-    // The state at the start is no news, and each new configuration starts a cycle.
+    // The state at the start is not reported. Each new configuration starts a cycle.
     std::thread::sleep(Duration::from_secs(3));
     let away = modules.path.with_extension("away");
     std::fs::rename(&modules.path, &away).unwrap();

@@ -1,4 +1,4 @@
-//! A configuration that changes under the running program.
+//! Reloading of the configuration by a running program.
 
 use crate::support::env::TestEnv;
 use crate::support::http::get;
@@ -114,7 +114,7 @@ fn changed_recipe_is_loaded() {
     until("the new source is built", || {
         get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200
     });
-    // What only the pages show is shown without anything new to publish.
+    // Settings that only the pages show take effect without a new snapshot.
     let noted = format!("{with_b}notes: [{{package: acme/b, note: Mind the gap}}]\n");
     env.write("recipe.yaml", &noted);
     until("the note is shown", || {
@@ -123,7 +123,7 @@ fn changed_recipe_is_loaded() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// The kubelet writes a new folder and renames a link to it over the one before.
+/// The kubelet writes a new folder and replaces the symbolic link to the old one by a rename.
 #[test]
 fn config_map_symlink_swap_is_noticed() {
     let port = free_port();
@@ -168,7 +168,7 @@ fn sighup_reloads_configuration_and_logs_it() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// The health check of a container must not have it killed for a file that the server does not use.
+/// A container must not be killed because of a broken file that the running server does not use.
 #[test]
 fn broken_configuration_keeps_the_mirror_healthy() {
     let port = free_port();
@@ -181,7 +181,7 @@ fn broken_configuration_keeps_the_mirror_healthy() {
     });
     let output = env.mirror("health");
     assert!(output.status.success(), "{output:?}");
-    // Nor for one whose addresses take effect at the next start.
+    // Nor because of new addresses, which take effect at the next start.
     env.configure(free_port(), SOURCE);
     assert!(env.mirror("health").status.success());
     assert_eq!(server.stop(), Some(0));
@@ -194,7 +194,7 @@ fn broken_configuration_keeps_the_mirror_healthy() {
     assert!(said.contains("repositories"), "{said}");
 }
 
-/// A server that stands still is not well, although its sockets are there.
+/// A stopped process is unhealthy although its sockets accept connections.
 #[test]
 fn unresponsive_server_is_unhealthy() {
     let port = free_port();
@@ -242,7 +242,7 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
     let statuses =
         || ["mirror", "second"].map(|base| get(port, &format!("/{base}/packages/acme/a-1.0.0.zip")).status);
     assert_eq!(statuses(), [401, 404]);
-    // Nothing is served anew before all is built for it, and who may read what is decided at once.
+    // Users take effect at once, and the new URLs when they are built.
     env.write("mirror.yaml", &at("second", "mirror"));
     until("the other one is served there", || {
         let found = statuses();
@@ -251,7 +251,7 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
     });
     assert_eq!(statuses(), [404, 401]);
 
-    // A broken file of users is no reason to shut everybody out.
+    // A broken users file does not lock everybody out.
     env.write("users", "ana:second\n");
     until("it is named", || log(&env).contains("the users before stay"));
     env.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const SOURCE: &str =
     "  - name: modules\n    git: https://git.example/modules\n    packages:\n      - {each: ''}\n";
 
-/// What a new mirror has nothing of without its git server is not left until the next night.
+/// A new mirror has nothing to serve while its git server is down, so it retries before the next scheduled time.
 #[test]
 fn failed_first_cycle_is_retried_soon() {
     let port = free_port();
@@ -43,7 +43,7 @@ fn failed_first_cycle_is_retried_soon() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// Neither the end of the program nor a new configuration makes sources fail that were just being fetched.
+/// A shutdown or a new configuration during a fetch does not count as a failure of the source.
 #[test]
 fn interrupted_cycle_resumes_at_start() {
     let port = free_port();
@@ -61,7 +61,7 @@ fn interrupted_cycle_resumes_at_start() {
     env.build(0);
     let read = |path: &str| std::fs::read_to_string(env.path(path)).unwrap();
     let (recipe, config) = (read("recipe.yaml"), read("mirror.yaml"));
-    // Somebody who listens and never answers.
+    // A server that accepts connections and never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let slow = format!(
         "'https://slow.example/': 'http://{}/', 'https://git",
@@ -99,7 +99,7 @@ fn interrupted_cycle_resumes_at_start() {
     });
 }
 
-/// What a hiccup of the network costs is not a day.
+/// A short failure of the network does not delay an update by a day.
 #[test]
 fn unreachable_source_is_retried_before_the_next_schedule() {
     let port = free_port();
@@ -112,7 +112,7 @@ fn unreachable_source_is_retried_before_the_next_schedule() {
     std::fs::rename(&upstream.path, env.path("away")).unwrap();
     let _server = env.serve("run", port);
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    // Under another configuration everything is due.
+    // A new configuration makes every repository due.
     env.write("mirror.yaml", &format!("{config}site: {{name: another}}\n"));
     let deadline = Instant::now() + Duration::from_secs(60);
     let waits = loop {

@@ -1,4 +1,4 @@
-//! http and https: log in, certificates, redirects, and everything that goes wrong on the way.
+//! HTTP and HTTPS: credentials, certificates, redirects and failures of the connection.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -213,7 +213,7 @@ fn tls_errors_have_specific_hints() {
     let mut local = LocalClone::new();
     local.git.ca_file = Some(authority.ca_file());
     let own = GitServer::start_tls(upstream.root(), authority.server_with_ca_certificate());
-    // What nginx says to a handshake at its port of http.
+    // The response of nginx to a TLS handshake on its HTTP port.
     let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = plain.local_addr().expect("an address").port();
     std::thread::spawn(move || {
@@ -364,7 +364,7 @@ fn fetch_reports_progress() {
     assert_eq!(last.bytes, fetched.received_bytes);
 }
 
-/// The environment belongs to the whole process, so another one with a proxy in it runs the test below.
+/// Environment variables belong to the whole process, so the test below runs in another one.
 #[test]
 fn proxy_from_environment_is_used() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -372,7 +372,7 @@ fn proxy_from_environment_is_used() {
     let asked = std::thread::spawn(move || {
         use std::io::{BufRead as _, BufReader, Write as _};
         let (mut stream, _) = proxy.accept().expect("a connection");
-        // All of the request: what is left unread when a socket closes turns the answer into a reset.
+        // Read the whole request: closing a socket with unread input resets the connection.
         let lines = BufReader::new(&stream)
             .lines()
             .map(|line| line.expect("a request"));

@@ -1,4 +1,4 @@
-//! Sources on the same machine, whose objects are borrowed.
+//! Sources on the same machine, whose objects are used through alternates.
 
 use std::process::Command;
 
@@ -107,7 +107,7 @@ fn clone_switches_between_alternates_and_own_objects() {
         local.fetch(&url).expect("a fetch");
         assert_eq!(local.versions(), unmixed(&["1.0"]));
     }
-    // A source that moved: the clone borrows from the new place.
+    // After a source has moved, the clone uses the objects of the new location.
     let moved = upstream.root().join("moved.git");
     assert!(
         Command::new("mv")

@@ -1,4 +1,4 @@
-//! Reading commits, trees and blobs, odd ones included.
+//! Reading commits, trees and blobs, unusual ones included.
 
 use mirror::git::{EntryKind, ReadError, Ref, TreeEntry};
 

@@ -1,4 +1,4 @@
-//! What a fetch does to refs: new, moved, deleted, extra ones. Over http, because there a fetch downloads.
+//! How a fetch changes refs: new, moved, deleted and extra ones. Over HTTP, because local fetches download nothing.
 
 use mirror::git::{FetchErrorKind, Fetched, MovedRef, ReadError, RefSelection};
 
@@ -119,7 +119,7 @@ fn full_clone_has_the_history() {
     s.fetch();
     assert!(!s.local.path().join("shallow").exists());
     s.upstream.release("1.2");
-    // The clone stays what it began as.
+    // A shallow clone stays shallow.
     s.local.git.shallow = true;
     s.fetch();
     assert!(!s.local.path().join("shallow").exists());
@@ -313,7 +313,7 @@ fn damaged_clone_is_cloned_again() {
     }
 }
 
-/// Lets `damage` change the bytes of the only pack. All handles of a process share the packs that any of them has opened,
+/// Changes the bytes of the only pack. All handles of a process share the packs that any of them has opened,
 /// so none may be open.
 fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
     let packs = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
@@ -327,7 +327,7 @@ fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
     std::fs::write(&pack, bytes).expect("written");
 }
 
-/// Blobs come last, before the digest of all; what the tag itself needs stays whole.
+/// Blobs come last, before the checksum of the pack; the objects that the tag needs stay intact.
 fn damage_last_blob(pack: &mut [u8]) {
     let end = pack.len() - 20;
     pack[end - 16..end].fill(0);

@@ -14,7 +14,7 @@ const GITLAB_TOKEN: &str = "what only GitLab knows";
 const GITHUB_BODY: &str = r#"{"ref": "refs/tags/1.1.0", "repository": {"clone_url": "https://git.example/modules.git", "ssh_url": "git@git.example:modules.git"}}"#;
 const GITLAB_BODY: &str = r#"{"object_kind": "tag_push", "project": {"git_http_url": "https://git.example/modules.git", "git_ssh_url": "git@git.example:modules.git"}}"#;
 
-/// What a delivery is asked for before it is read.
+/// Headers that a delivery needs before its body is read.
 const PROOF: &str = "X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256=00\r\n";
 
 /// A mirror with version 1.0.0 that has nothing to do until the night.
@@ -76,7 +76,7 @@ fn push_starts_a_cycle_and_several_pushes_share_one() {
     };
     release(&env, "1.1.0");
 
-    // Nothing of this starts anything.
+    // None of these starts a cycle.
     let other = GITHUB_BODY.replace("modules", "elsewhere");
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(5 << 20));
     let status = |headers: &str, body: &str| post(port, "/-/push", headers, body).status;
@@ -134,7 +134,7 @@ fn push_starts_a_cycle_and_several_pushes_share_one() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// By a client that does not know the length beforehand, or first asks whether the body is wanted.
+/// Some clients do not know the length of the body beforehand, and some ask first whether the server wants it.
 #[test]
 fn deliveries_are_read_with_every_body_framing() {
     let port = free_port();
@@ -160,7 +160,7 @@ fn deliveries_are_read_with_every_body_framing() {
             assert_eq!(client.read_head().status, 200, "{framing}, {expect}");
         }
     }
-    // Chunks that are none, and a body that ends too early.
+    // Malformed chunks and truncated bodies.
     for (header, body) in [
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n\r\n\r\n"),
         ("Transfer-Encoding: chunked", "5\nhello\r\n0\r\n\r\n"),
@@ -223,7 +223,7 @@ fn webhooks_are_rejected_when_not_configured() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// Who only serves cannot build, and says so.
+/// `mirror serve` does not build, so it accepts no webhooks.
 #[test]
 fn serve_command_rejects_webhooks() {
     let port = free_port();

@@ -1,7 +1,7 @@
-//! Every answer of a running mirror by route, method and condition, and that nothing hostile gets one.
+//! Responses of a running mirror by route, method and condition.
 //!
-//! The conditions, ranges and addresses are those that nginx's own tests of not-modified, range, if-range and URI
-//! handling look at, stated as what RFC 9110 says of them.
+//! The conditions, ranges and paths are those of nginx's tests of not-modified, range, if-range and URI handling; the
+//! expected statuses are those of RFC 9110.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use serde_json::Value;
 const EARLIER: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
 const LATER: &str = "Fri, 01 Jan 2100 00:00:00 GMT";
 
-/// Request headers, and the status that GET and HEAD get. ETAG, DATE, EARLIER and LATER are filled in; `\n` parts lines.
+/// Request headers, and the status that GET and HEAD get. ETAG, DATE, EARLIER and LATER are filled in; `\n` separates lines.
 const CONDITIONS: [(&str, u16, u16); 88] = [
     ("", 200, 200),
     ("If-None-Match: ETAG", 304, 304),
@@ -112,7 +112,7 @@ const CONDITIONS: [(&str, u16, u16); 88] = [
 const FOREVER: &str = "max-age=31536000, immutable";
 const CHECKED: &str = "max-age=0, must-revalidate";
 
-/// What all answers with a file have in common, whatever part of it they carry, if any.
+/// Checks what all responses with a file have in common: whole, partial or not modified.
 fn assert_described(answer: &Response, whole: &Response, cache: &str, at: &str) {
     for name in ["etag", "cache-control", "vary"] {
         assert_eq!(answer.header(name), whole.header(name), "{name} of {at}");
@@ -139,7 +139,7 @@ fn assert_answer(answer: &Response, whole: &Response, head: bool, cache: &str, a
         304 => {
             assert_described(answer, whole, cache, at);
             assert!(answer.body.is_empty() && length.is_none(), "{at}");
-            // Whoever asks has them (RFC 9110 section 15.4.5).
+            // The client has them already (RFC 9110 section 15.4.5).
             for name in [
                 "content-type",
                 "last-modified",
@@ -185,7 +185,7 @@ fn assert_answer(answer: &Response, whole: &Response, head: bool, cache: &str, a
     }
 }
 
-/// Every condition on what a path answers in one coding.
+/// Checks a path in one content encoding with every condition.
 fn assert_conditions(port: u16, path: &str, coding: &str, cache: &str) {
     let accept = format!("Accept-Encoding: {coding}\r\n");
     let whole = request(port, "GET", path, &accept);
@@ -356,7 +356,7 @@ fn blocked_log_does_not_block_responses() {
     let mut log = BufReader::new(mirror.stderr.take().unwrap()).lines();
     let running = MirrorProcess::new(mirror);
     until("it is ready", || is_ready(port));
-    // Far more than a pipe holds.
+    // Their log lines exceed the buffer of the pipe.
     let (asked, longest) = mpsc::channel();
     std::thread::spawn(move || {
         let mut longest = Duration::ZERO;
@@ -373,7 +373,7 @@ fn blocked_log_does_not_block_responses() {
         "the log was not full: {longest:?}"
     );
     assert!(longest < Duration::from_secs(5), "{longest:?}");
-    // Read again: what is there, and after it how much is not.
+    // Continue to read: the buffered lines, then the number of dropped ones.
     let reader = std::thread::spawn(move || {
         let mut answered = 0;
         for line in log.by_ref() {

@@ -140,7 +140,7 @@ fn content_kinds_have_their_headers() {
     }
 }
 
-/// A variant of `path` that is told apart by its bytes; whether they can be decoded is not the server's affair.
+/// A variant of `path` with bytes of its own. The server does not decode them.
 fn variant(files: &PublishedFiles, path: &str, coding: Coding, body: &str) -> Variant {
     let file = files.path(&format!("{path}.{}", coding.extension()));
     std::fs::write(&file, body).expect("a variant");
@@ -500,7 +500,7 @@ fn hostile_paths_are_refused() {
         let shown = &path[..path.len().min(60)];
         let mut client = mirror.client();
         let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-        // The server may close on what is too long before all of it is sent.
+        // The server may close the connection before it has read all of a request that is too long.
         client.0.get_mut().write_all(head.as_bytes()).ok();
         let mut status = String::new();
         if client.0.read_line(&mut status).is_err() {
@@ -550,7 +550,7 @@ fn connection_serves_many_requests() {
     assert_eq!((old.read_head().status, old.rest()), (200, 3));
 }
 
-/// What is received at once is a power of two, and may end with a request, before it or behind it.
+/// A read from the socket may end with a request, within it or behind it.
 #[test]
 fn requests_are_answered_at_every_buffer_boundary() {
     let files = PublishedFiles::new();
@@ -622,7 +622,7 @@ fn changed_file_is_not_served() {
     }
     std::fs::remove_file(files.path(zip)).expect("a removed file");
     assert_eq!(mirror.get(&url).status, 503);
-    // Of the right size, but not of the right bytes: before the file was ever read whole, and after.
+    // The right size with other bytes, before and after the first time that the whole file is read.
     for _ in 0..2 {
         std::fs::write(files.path(zip), "0123456780").expect("a damaged file");
         assert_eq!(mirror.get(&url).status, 503);
@@ -725,7 +725,7 @@ fn repeated_downloads_of_a_large_file_are_identical() {
         Site::new([repository("/", vec![zip])]).expect("a valid site"),
     ));
     let mut client = mirror.client();
-    // More files than it takes until the dearer way is tried again.
+    // Enough downloads to use every way of sending a file.
     for _ in 0..70 {
         assert!(client.request("GET", "/a.zip", &[]).body == body);
     }
@@ -830,7 +830,7 @@ fn connections_over_the_limit_get_retry_after() {
         200,
         "probes are always answered"
     );
-    // A body after it would be taken for the next answer.
+    // A body after the head would be read as the next response.
     for _ in 0..2 {
         assert_eq!(second.request("HEAD", "/-/healthz", &[]).status, 200);
     }
@@ -900,7 +900,7 @@ fn idle_connection_outlives_header_timeout() {
     client.send("GET /packages.json HTTP/1.1\r\n");
     assert_eq!(client.rest(), 0);
     assert!(began.elapsed() < SOON / 2);
-    // Empty lines are none of a head, and no way to be there for ever.
+    // Empty lines before a request do not extend the deadline.
     let began = Instant::now();
     while dripping.0.get_mut().write_all(b"\r\n").is_ok() {
         assert!(began.elapsed() < SOON, "it is cut off");
@@ -908,7 +908,7 @@ fn idle_connection_outlives_header_timeout() {
     }
 }
 
-/// So many requests at once that the turn of the connection's task ends among them.
+/// Sends so many requests at once that the connection's task yields among them.
 fn say_much(client: &mut Client) {
     client.send(&"GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));
 }
@@ -987,7 +987,7 @@ fn by_http_2(method: u8, path: &str) -> Vec<u8> {
     frame(HEADERS, 1, &fields)
 }
 
-/// Says `first` by HTTP/2, then `then` again and again. Answers the kinds of the frames that came, and the number of bytes, if
+/// Sends `first` by HTTP/2, then `then` repeatedly. Returns the types of the received frames and the number of bytes if
 /// the server has ended the connection within `time`.
 fn say_by_http_2(mirror: &TestServer, first: &[u8], then: &[u8], time: Duration) -> Option<(Vec<u8>, usize)> {
     let mut client = TcpStream::connect(mirror.address).expect("a listening server");
@@ -1081,7 +1081,7 @@ fn http2_connections_end_over_the_limit_and_after_last_response() {
     }
     let mirror = TestServer::start(Some(files.site()));
     let asked = by_http_2(POST, "/-/push");
-    // What the server asks before it is sure that nothing more comes; the other PINGs it passes over.
+    // The server sends this PING to learn that no more requests are in flight. Other PINGs are skipped.
     let mut heard = frame(PING, 0, b"\x0b\x7b\xa2\xf0\x8b\x9b\xfe\x54");
     heard[4] = 1;
     let (kinds, _) = say_by_http_2(&mirror, &asked, &heard, SOON).expect("an end");
@@ -1162,7 +1162,7 @@ fn contradictory_site_is_refused() {
     }
 }
 
-/// A file that is kept in memory is as little trusted as one that is not.
+/// Files that are kept in memory are verified, too.
 #[test]
 fn damaged_file_does_not_block_other_files() {
     let files = PublishedFiles::new();
@@ -1323,7 +1323,7 @@ fn admin_address_serves_only_probes_and_metrics() {
 fn unix_socket_is_served_replaced_and_removed() {
     let files = PublishedFiles::new();
     let path = files.path("mirror.sock");
-    // As a process that was killed leaves it.
+    // A killed process leaves its socket behind.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
     let listen = vec![([127, 0, 0, 1], 0).into(), Address::Unix(path.clone())];
     let runtime = Runtime::new().expect("a runtime");
@@ -1447,7 +1447,7 @@ fn connections_per_client_are_limited() {
     assert!(text.text().contains(refused), "{}", text.text());
 }
 
-/// Who takes a few bytes now and then is never idle, and still cut off.
+/// A client that reads a few bytes now and then is not idle, but too slow.
 #[test]
 fn slow_reader_below_minimum_rate_is_disconnected() {
     let files = PublishedFiles::new();

@@ -1,4 +1,4 @@
-//! What the volume withstands: crashes, damage, old formats, other writers. With the real binary on real files.
+//! The data volume: crashes, damage, old formats and other writers, with the real binary on real files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,7 +110,7 @@ fn newest_intact_snapshot_is_served() {
     ] {
         let newest = names(&env, "data/acme/snapshots").pop().unwrap();
         let file = env.path(&format!("data/acme/snapshots/{newest}/{damage}"));
-        // A file of its own, because equal files of several snapshots are one.
+        // Write a new file, because equal files of several snapshots are hard links to one.
         let text = std::fs::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &text[..text.len() - 1]).unwrap();
@@ -134,7 +134,7 @@ fn newest_intact_snapshot_is_served() {
     assert_eq!(all_archives_answer(&env, port), 7);
 }
 
-/// Equal files of several snapshots are one.
+/// Equal files of several snapshots are hard links to one.
 #[test]
 fn damage_shared_by_all_snapshots_is_repaired() {
     let (env, upstream, port) = mirror();
@@ -160,7 +160,7 @@ fn damage_shared_by_all_snapshots_is_repaired() {
     let mended = get(port, "/mirror/pages/style.css");
     assert_eq!((mended.status, &mended.body), (200, &text));
     assert_eq!(all_archives_answer(&env, port), 4);
-    // A rollback can be ended all the same.
+    // A rollback can still be ended.
     release(&upstream, "1.4.0", "first");
     env.build(0);
     command(&env, &["rollback"], 0);
@@ -196,7 +196,7 @@ fn running_mirror_publishes_after_a_repair() {
         .write("composer.json", r#"{"name": "acme/other", "version": "1.0.0"}"#)
         .release("1.0.0");
     let recipe = read(&env, "recipe.yaml");
-    // With another source everything is due.
+    // A new configuration makes every repository due.
     env.write(
         "recipe.yaml",
         &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
@@ -258,7 +258,7 @@ fn unreadable_archive_does_not_block_publishing() {
         before,
         "it is damaged still, and there is nothing new"
     );
-    // With it, and nothing taken over from the snapshot before, the metadata is the same.
+    // With the archive, and without reusing the previous snapshot, the metadata is the same.
     std::fs::write(&zip, whole).unwrap();
     std::fs::remove_file(env.path("data/acme/current/made.json")).unwrap();
     other_release("1.2.0");
@@ -274,7 +274,7 @@ fn unpublished_snapshot_is_published_once_possible() {
     let zip = env.path("data/acme/packages/acme/good-1.0.0.zip");
     let whole = std::fs::read(&zip).unwrap();
     std::fs::write(&zip, "no archive").unwrap();
-    // Nothing is left that could tell of it.
+    // The previous report, which has the failure, is lost.
     for snapshot in names(&env, "data/acme/snapshots") {
         std::fs::remove_dir_all(env.path("data/acme/snapshots").join(snapshot)).unwrap();
     }
@@ -362,7 +362,7 @@ fn renamed_repository_is_refused_without_its_folder() {
     env.write("mirror.yaml", &renamed.replace("/mirror/", "/other/"));
     env.build(0);
 
-    // Nor does a mirror that runs take such a configuration over.
+    // A running mirror rejects such a configuration, too.
     std::fs::remove_dir_all(env.path("data/other")).unwrap();
     let store = read(&env, "data/STORE").replace("repository other\n", "");
     env.write("data/STORE", &store);
@@ -406,7 +406,7 @@ fn package_version_in_two_folders_is_ambiguous() {
         free_port(),
         "  - {name: good, git: https://git.example/good, packages: [{each: ''}]}\n",
     );
-    // What is the same in both is no question.
+    // Versions that are equal in both folders are accepted.
     env.build(0);
     upstream.write("b/text", "and more").release("1.0.1");
     for _ in 0..2 {
@@ -430,7 +430,7 @@ fn current_link_is_repaired() {
     assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("snapshots/2"));
 }
 
-/// Two cycles within a second give it two dates, or its old holder would be told that nothing has changed.
+/// Two cycles within a second give two dates; otherwise a client with the old file would get 304.
 #[test]
 fn ledger_date_changes_with_its_bytes() {
     let (env, upstream, port) = mirror();
@@ -509,7 +509,7 @@ fn moved_tag_is_recorded_once_per_commit() {
     let (env, upstream, port) = mirror();
     let zip = std::fs::read(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
     let first = ledger(&env)[0].clone();
-    // The same bytes from another commit are no divergence.
+    // The same bytes from another commit are not a divergence.
     upstream.git(&["checkout", "-q", "1.1.0"]);
     upstream.git(&["commit", "-q", "--allow-empty", "-m", "again"]);
     upstream.git(&["tag", "-f", "1.1.0"]);
@@ -539,7 +539,7 @@ fn moved_tag_is_recorded_once_per_commit() {
         serde_json::json!([line])
     );
 
-    // Not again: when nothing changes, when another tag comes, and when the report is lost.
+    // It is not recorded again when nothing changes, when another tag appears, or when the report is lost.
     let before = env.volume();
     env.build(0);
     assert_eq!(env.volume(), before);
@@ -549,7 +549,7 @@ fn moved_tag_is_recorded_once_per_commit() {
     assert!(!env.build(0).contains("diverged: "));
     assert_eq!(read(&env, "data/acme/diverged.jsonl"), lines);
 
-    // But for another commit, and also when the tag was away in between.
+    // Another commit is recorded, also when the tag was missing in between.
     upstream.git(&["tag", "-d", "1.0.0"]);
     env.build(0);
     release(&upstream, "1.0.0", "moved again");
@@ -564,7 +564,7 @@ fn moved_tag_is_recorded_once_per_commit() {
 #[test]
 fn version_published_by_earlier_tag_is_no_divergence() {
     let (env, upstream, _) = mirror();
-    // A tag that has version 1.1.0 still, with other bytes.
+    // Another tag that still has version 1.1.0, with other bytes.
     release(&upstream, "1.1.0", "changed without a new version");
     upstream.git(&["tag", "-f", "1.1.0", "HEAD~1"]);
     upstream.git(&["tag", "1.2.0"]);
@@ -576,7 +576,7 @@ fn version_published_by_earlier_tag_is_no_divergence() {
 #[test]
 fn shrink_guard_keeps_versions_published() {
     let (env, _, port) = mirror();
-    // What a snapshot names and the ledger does not: as after a mistake of whatever kind.
+    // A version that a snapshot names and the ledger does not have.
     let include = names(&env, "data/acme/snapshots/1/include").pop().unwrap();
     let folder = "data/acme/snapshots/1";
     let path = format!("{folder}/include/{include}");
@@ -613,7 +613,7 @@ fn shrink_guard_keeps_versions_published() {
     assert_eq!(all_archives_answer(&env, port), 3);
 }
 
-/// Runs `mirror` with these arguments, which must end with `code`, and answers what it printed.
+/// Runs `mirror` with these arguments, which must exit with `code`, and returns what it printed.
 fn command(env: &TestEnv, arguments: &[&str], code: i32) -> String {
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
     let output = mirror
@@ -665,7 +665,7 @@ fn rollback_restores_metadata_until_ended() {
     assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
     assert_eq!(all_archives_answer(&env, port), 3);
 
-    // Cycles go on, without metadata.
+    // Cycles continue without publishing metadata.
     release(&upstream, "1.3.0", "first");
     let log = env.build(0);
     assert!(log.contains("the content of snapshot 1 is held"), "{log}");
@@ -797,7 +797,7 @@ fn includes_of_recent_snapshots_are_kept() {
     }
 }
 
-/// Flips one bit of a file, which stays the same file with the same date.
+/// Flips one bit of a file in place and keeps its date.
 fn flip(path: &Path) {
     let found = std::fs::metadata(path).unwrap();
     let mut bytes = std::fs::read(path).unwrap();
@@ -840,7 +840,7 @@ fn verify_finds_damage_and_repairs_from_git() {
     assert!(text.contains("good-1.1.0.zip` is missing"), "{text}");
     assert!(text.contains(": 2 problems"), "{text}");
 
-    // What git no longer has as it was published stays damaged, and is never replaced by something else.
+    // An archive whose commit git no longer has stays damaged and is never replaced by other bytes.
     release(&upstream, "1.1.0", "moved");
     let text = command(&env, &["verify", "--repair"], 1);
     assert!(text.contains("acme/good 1.0.0: repaired"), "{text}");
@@ -886,7 +886,7 @@ fn running_mirror_repairs_damaged_archives() {
     });
     assert_eq!(all_archives_answer(&env, port), 2);
     server.stop();
-    // Found although nobody asks.
+    // The scrub finds it without a request.
     flip(&zip("1.1.0"));
     env.write("mirror.yaml", &format!("{yaml}verify: {{scrub: 1s}}\n"));
     let _server = env.serve("run", port);
@@ -909,7 +909,7 @@ fn irreparable_archive_is_reported_until_restored() {
     let status = |version: &str| get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status;
     let _server = env.serve("run", port);
     until("the first cycle", || told(port, "/mirror/")["state"] == "fresh");
-    // Each loss is mended, also the second of the same file.
+    // Each loss is repaired, also a second one of the same file.
     for _ in 0..2 {
         std::fs::remove_file(zip("1.1.0")).unwrap();
         assert_eq!(status("1.1.0"), 503);
@@ -941,7 +941,7 @@ fn irreparable_archive_is_reported_until_restored() {
     assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 0);
 }
 
-/// Where the sources are fetched from is nobody's business.
+/// Internal URLs of sources are not public.
 #[test]
 fn damage_reports_hide_internal_urls() {
     let (env, upstream, port) = mirror();

@@ -12,7 +12,7 @@ use crate::support::{free_port, run};
 /// The package of Python's registry that carries axe-core 4.12.1.
 const PACKAGE: &str = "axe-playwright-python==0.1.8";
 
-/// axe-core; `None` where no registry answers.
+/// The source of axe-core, from Python's package registry.
 fn axe() -> Option<String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("axe");
     let file = folder.join("axe_playwright_python/axe.min.js");
@@ -45,7 +45,7 @@ fn axe() -> Option<String> {
     Some(std::fs::read_to_string(file).unwrap())
 }
 
-/// What is wrong with the page that is open, a line each.
+/// The violations on the open page, one per line.
 fn violations(browser: &Browser, axe: &str) -> Vec<String> {
     browser.post("/execute/sync", &json!({"script": axe, "args": []}));
     let script = "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(done, (error) => done({failed: `${error}`}))";
@@ -104,7 +104,7 @@ fn pages_pass_accessibility_rules() {
             }
         }
     }
-    // It finds what is wrong.
+    // The check itself works.
     browser.value("document.querySelector('h1').style.color = 'inherit', document.body.style.color = '#888'");
     browser.value("document.body.style.background = '#777'");
     assert!(!violations(&browser, &axe).is_empty());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Patience on a busy machine.
+/// A limit for a busy machine.
 pub const LONG: Duration = Duration::from_secs(120);
 
 /// A browser with a profile of its own.
@@ -119,7 +119,7 @@ impl Browser {
         );
     }
 
-    /// Leaves a picture for a person to look at where `MIRROR_SCREENSHOTS` names a folder.
+    /// Saves a screenshot in the folder `MIRROR_SCREENSHOTS`, if it is set.
     pub fn picture(&self, name: &str) {
         use base64::Engine as _;
         let Some(folder) = std::env::var_os("MIRROR_SCREENSHOTS") else {

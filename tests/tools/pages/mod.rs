@@ -44,7 +44,7 @@ fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
     }
 }
 
-/// One about a version that is there, one about none.
+/// One about an existing version, one about a missing one.
 fn notes() -> Vec<Note> {
     let note = |versions: &str, text: &str| {
         serde_json::from_value(json!({"package": "acme/framework", "versions": [versions], "note": text, "see": "https://upstream.example/1"}))
@@ -56,7 +56,7 @@ fn notes() -> Vec<Note> {
     ]
 }
 
-/// A server of the pages of `packages` packages: among them a project, and one with a hostile description.
+/// A server with the pages of `packages` packages, among them a project and one with a hostile description.
 struct Mirror {
     port: u16,
     files: BTreeMap<String, Vec<u8>>,
@@ -243,7 +243,7 @@ fn upstream_text_is_escaped() {
         );
         assert_ne!(browser.text("document.title"), "pwned", "{path}");
     }
-    // The package's page: every version, what it needs, and who needs it.
+    // The page of a package: versions, requirements and dependents.
     assert_eq!(browser.value("document.querySelectorAll('details').length"), 2);
     assert_eq!(
         browser.text("document.querySelector('.copy code').textContent"),
@@ -255,7 +255,7 @@ fn upstream_text_is_escaped() {
             .contains("acme/module-sales-0001")
     );
     browser.picture("package.png");
-    // The policy holds even where a page were wrong.
+    // The content security policy applies even if a page contained a script.
     browser.value("document.body.append(Object.assign(document.createElement('script'), {textContent: \"document.title='pwned'\"}))");
     assert_ne!(browser.text("document.title"), "pwned");
 }
@@ -302,7 +302,7 @@ fn pages_work_without_javascript() {
         json!({"profile.managed_default_content_settings.javascript": 2}),
     );
     browser.open(&mirror.url(""));
-    // WebDriver's own script still runs; the page's did not, or it would have offered its buttons.
+    // WebDriver's own script still runs. The script of the page did not run, or its buttons would exist.
     assert_eq!(
         browser.value("document.querySelectorAll('.copy button:not([hidden])').length"),
         0
@@ -384,7 +384,7 @@ fn mirror_json_and_status_page_report_the_state() {
     assert_eq!(repository["succeeded"], Value::Null);
     assert_eq!(repository["counts"]["releases"], 1);
     assert_eq!(repository["sources"]["good"]["newest_ref"], "1.0.0");
-    // Where this mirror fetches it from is nobody's affair.
+    // The internal URL of the source is not public.
     let error = repository["sources"]["gone"]["error"].as_str().unwrap();
     assert!(error.contains("https://git.example/gone"), "{error}");
     let local = env.path("git").display().to_string();
@@ -393,7 +393,7 @@ fn mirror_json_and_status_page_report_the_state() {
         assert!(!said.contains(&local), "{path}: {said}");
     }
     assert_eq!(repository["newest"][0]["name"], "acme/good");
-    // Not a single check was complete: there is no last one to tell.
+    // No check was complete yet, so there is no last one.
     assert_eq!(get(port, "/mirror/lastsync").status, 404);
 
     let browser = Browser::start(&["--window-size=1280,900"], json!({}));
@@ -411,7 +411,7 @@ fn mirror_json_and_status_page_report_the_state() {
     browser.wait("document.querySelector('dd').textContent.includes(' ago')");
     browser.picture("status.png");
 
-    // It is mended: another process builds, and this one tells, without new metadata of what did not change.
+    // After a repair another process builds. This one reports it and does not touch unchanged metadata.
     env.upstream("gone")
         .write("composer.json", r#"{"name": "acme/gone", "version": "1.0.0"}"#)
         .release("1.0.0");
@@ -442,7 +442,7 @@ fn mirror_json_and_status_page_report_the_state() {
     let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
     assert!(trace.contains("Upstream-Complete: yes\n"), "{trace}");
 
-    // An idle cycle moves the last check, and no date of the metadata.
+    // A cycle without news changes the time of the last check, but no date of the metadata.
     let dated = || {
         let answer = get(port, "/mirror/p2/acme/good.json");
         answer.header("last-modified").unwrap().to_owned()
@@ -516,7 +516,7 @@ fn status_page_shows_progress_of_running_cycle() {
         "{place}.textContent.startsWith('Fetching: 1 of 2 sources')"
     ));
     assert_eq!(browser.value(&format!("{place}.hidden")), false);
-    // The connection breaks, the source fails, and the cycle ends.
+    // The connection ends, so the source fails and the cycle ends.
     drop(silent.accept().unwrap());
     drop(silent);
     browser.wait(&format!("{place}.textContent.startsWith('The cycle has ended')"));
