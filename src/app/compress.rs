@@ -1,7 +1,7 @@
-//! Makes the compressed variants of what is published, after publication and beside the cycles.
+//! Compresses published files: makes the variants of each file that a snapshot names, one for each content coding.
 
+use super::Repository;
 use super::site_builder::repository_site;
-use super::{self as app, App};
 use crate::config::Compression;
 use crate::server::{ContentKind, RepositorySite};
 use crate::store::RepositoryStore;
@@ -9,28 +9,29 @@ use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, Effort};
 use crate::util::heap;
 
-/// In bytes; what is smaller fits into one packet as it is.
-const SMALLEST: u64 = 512;
+/// In bytes. Smaller files fit into one packet uncompressed.
+const MIN_SIZE: u64 = 512;
 
-/// Makes the variants of one repository that are missing, metadata first. They are an extra: what cannot be made is
-/// served uncompressed.
+/// Makes the missing variants of one repository, metadata first. A failure is only logged: the file is then served
+/// uncompressed.
 pub(crate) fn make_variants(
-    app: &App,
-    repository: &app::Repository,
+    repository: &Repository,
     store: &RepositoryStore,
+    level: Compression,
     stop: &CancelFlag,
 ) {
-    let level = app.config.serve.compression;
     let made = repository_site(repository, store).and_then(|site| compress(&site, store, level, stop));
     heap::trim();
+    let repository = &repository.name;
     match made {
         Ok(0) => {}
-        Ok(variants) => tracing::info!(
-            repository = repository.name,
-            variants,
-            "compressed what is published"
-        ),
-        Err(error) => tracing::warn!(repository = repository.name, "serving uncompressed: {error:#}"),
+        Ok(variants) => tracing::info!(repository, variants, "compressed published files"),
+        Err(error) => {
+            tracing::warn!(
+                repository,
+                "failed to compress files, serving uncompressed: {error:#}"
+            );
+        }
     }
 }
 
@@ -41,17 +42,15 @@ fn compress(
     stop: &CancelFlag,
 ) -> anyhow::Result<usize> {
     let variants = store.variants()?;
-    let wanted: Vec<_> = site
-        .resources
-        .iter()
-        .flatten()
-        .filter(|resource| resource.size >= SMALLEST)
+    let resources = site.resources.iter().flatten();
+    let wanted: Vec<_> = resources
+        .filter(|resource| resource.size >= MIN_SIZE)
         .filter_map(|resource| Some((resource, effort_for(resource.kind, level)?)))
         .collect();
     store.prune_variants(&wanted.iter().map(|(resource, _)| resource.sha256).collect())?;
     let mut made = 0;
     for effort in [Effort::Thorough, Effort::Fast] {
-        for (resource, _) in wanted.iter().filter(|(_, of)| *of == effort) {
+        for (resource, _) in wanted.iter().filter(|(_, wanted)| *wanted == effort) {
             for &coding in Coding::for_effort(effort) {
                 if stop.is_set() {
                     return Ok(made);
@@ -68,7 +67,7 @@ fn compress(
 
 fn effort_for(kind: ContentKind, level: Compression) -> Option<Effort> {
     match kind {
-        // It grows under its URL.
+        // The ledger changes with every publication.
         ContentKind::Ledger => None,
         ContentKind::Archive => (level == Compression::All).then_some(Effort::Fast),
         _ => (level != Compression::None).then_some(Effort::Thorough),

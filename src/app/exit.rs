@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-/// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Complete,
+    /// Something failed, but the rest was done.
     Incomplete,
     Failed,
+    /// The command line or the configuration is wrong.
     Usage,
 }
 

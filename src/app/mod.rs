@@ -1,4 +1,4 @@
-//! From a configuration to what the commands work on: the recipes loaded, `only` applied.
+//! A configuration with its recipes, and what commands and the daemon do with it.
 
 pub(crate) mod compress;
 pub(crate) mod cycle_runner;
@@ -17,10 +17,9 @@ use crate::schedule::Schedule;
 use crate::server::LocalSocket;
 use crate::yaml::{self, Issue, Report};
 
-/// A configuration with its recipes.
 pub(crate) struct App {
     pub(crate) config: Config,
-    /// The file of the configuration; `None` for the built-in default.
+    /// The configuration file; `None` for the built-in configuration.
     pub(crate) file: Option<PathBuf>,
     pub(crate) repositories: Vec<Repository>,
 }
@@ -30,93 +29,79 @@ pub(crate) struct Repository {
     pub(crate) name: String,
     pub(crate) base_url: BaseUrl,
     pub(crate) schedule: Schedule,
-    /// What packages.json tells beside the packages.
     pub(crate) metadata: config::Metadata,
     pub(crate) hints: config::Hints,
-    /// Whether only its users may read it.
+    /// Whether reading it needs a user's credentials.
     pub(crate) is_private: bool,
-    /// Its recipe, `only` applied.
+    /// Reduced to the sources that `only` names.
     pub(crate) recipe: Recipe,
 }
 
 impl App {
-    /// What to load when the configuration has changed: once a file was found, its absence is a mistake and not the wish
-    /// for the built-in default, which has neither its users nor its repositories.
-    pub(crate) fn again(&self, named: Option<&Path>) -> Option<PathBuf> {
-        let usual = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
-        named.map(Path::to_owned).or_else(usual)
+    /// The path to reload the configuration from. If a file was found at the start, its absence is an error later: the
+    /// built-in configuration has neither its users nor its repositories.
+    pub(crate) fn reload_path(&self, path: Option<&Path>) -> Option<PathBuf> {
+        let default = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
+        path.map(Path::to_owned).or_else(default)
     }
 
-    /// What there is to say where no file was found.
-    pub(crate) fn built_in(&self) -> Option<String> {
-        self.file.is_none().then(|| {
-            format!(
-                "there is no configuration in `{}`: the built-in one mirrors the recipe magento for http://localhost:8080/",
-                config::DEFAULT_DIRECTORY
-            )
-        })
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.file.is_none()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.repositories
+            .iter()
+            .map(|repository| repository.name.as_str())
     }
 
     /// The repository with this name, or the only one.
     pub(crate) fn repository(&self, name: Option<&str>) -> anyhow::Result<&Repository> {
-        let names: Vec<_> = self.repositories.iter().map(|r| r.name.as_str()).collect();
+        let names = || self.names().collect::<Vec<_>>().join(", ");
         match (name, self.repositories.as_slice()) {
-            (Some(name), all) => all.iter().find(|r| r.name == name).with_context(|| {
-                format!(
-                    "there is no repository `{name}`\nhint: there are {}",
-                    names.join(", ")
-                )
-            }),
+            (Some(name), all) => all
+                .iter()
+                .find(|repository| repository.name == name)
+                .with_context(|| {
+                    format!(
+                        "unknown repository `{name}`\nhint: the repositories are {}",
+                        names()
+                    )
+                }),
             (None, [only]) => Ok(only),
             (None, _) => bail!(
-                "the configuration has several repositories\nhint: say which one with --repository: {}",
-                names.join(", ")
+                "the configuration has several repositories\nhint: choose one with --repository: {}",
+                names()
             ),
         }
     }
 }
 
-/// The own address of the server with the configuration `named` on the command line.
-pub(crate) fn own_name(named: Option<&Path>) -> LocalSocket {
-    LocalSocket::new(named.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
+/// The local socket of the server with the configuration at `path`, for `mirror health`.
+pub(crate) fn local_socket(path: Option<&Path>) -> LocalSocket {
+    LocalSocket::new(path.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)))
 }
 
-/// Loads the configuration and the recipes that it names.
-///
-/// # Errors
-/// A file that cannot be read, or all problems in it.
-pub(crate) fn load(named: Option<&Path>) -> anyhow::Result<App> {
-    load_and(named, |_, _| ())
+/// Loads the configuration at `path` and the recipes that it names.
+pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<App> {
+    load_and_check(path, |_, _| ())
 }
 
-/// As [`load`]; what `look` adds to the report are problems, too.
-///
-/// # Errors
-/// As [`load`].
-pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report)) -> anyhow::Result<App> {
+/// Loads the configuration, and adds the issues that `check` finds to the report of all issues.
+pub(crate) fn load_and_check(
+    path: Option<&Path>,
+    check: impl FnOnce(&App, &mut Report),
+) -> anyhow::Result<App> {
     let Loaded {
         config,
         mut report,
         file,
-    } = config::load(named)?;
+    } = config::load(path)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
         let at = yaml::Path::default().key("repositories").index(i);
-        let mut recipe = match &repository.recipe {
-            RecipeRef::BuiltIn(name) => {
-                Recipe::built_in(name).with_context(|| format!("there is no recipe `{name}`"))??
-            }
-            RecipeRef::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Recipe::parse(&path.display().to_string(), &text)?,
-                Err(error) => {
-                    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                    let error = anyhow::Error::from(error);
-                    let error = error.context(format!("failed to read the recipe `{}`", path.display()));
-                    let hint = "a relative path starts at the folder of the configuration file";
-                    report.add(&at.key("recipe"), Issue::from_error(&error).hint(hint));
-                    continue;
-                }
-            },
+        let Some(mut recipe) = load_recipe(&repository.recipe, &at.key("recipe"), &mut report)? else {
+            continue;
         };
         if let Some(only) = &repository.only {
             check_only(only, &recipe, &at.key("only"), &mut report);
@@ -137,20 +122,43 @@ pub(crate) fn load_and(named: Option<&Path>, look: impl FnOnce(&App, &mut Report
         file,
         repositories,
     };
-    look(&app, &mut report);
+    check(&app, &mut report);
     Ok(report.finish(Some(app))?)
+}
+
+/// Loads a recipe. A file that cannot be read is added to the report.
+fn load_recipe(recipe: &RecipeRef, at: &yaml::Path, report: &mut Report) -> anyhow::Result<Option<Recipe>> {
+    let path = match recipe {
+        RecipeRef::BuiltIn(name) => {
+            let recipe = Recipe::built_in(name).with_context(|| format!("unknown recipe `{name}`"))?;
+            return Ok(Some(recipe?));
+        }
+        RecipeRef::File(path) => path,
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Recipe::parse(&path.display().to_string(), &text)?)),
+        Err(error) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let error = anyhow::Error::from(error);
+            let error = error.context(format!("failed to read the recipe `{}`", path.display()));
+            let hint = "a relative path starts at the folder of the configuration file";
+            report.add(at, Issue::from_error(&error).hint(hint));
+            Ok(None)
+        }
+    }
 }
 
 fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Report) {
     for (i, name) in only.iter().enumerate() {
-        if recipe.source_names().all(|source| source != name) {
-            let names: Vec<_> = recipe.source_names().collect();
-            let issue = Issue::new("expected the name of a source of the recipe")
-                .found(format!("`{name}`"))
-                .hint(format!("its sources are {}", names.join(", ")))
-                .hint_nearest(name, names);
-            report.add(&at.index(i), issue);
+        if recipe.source_names().any(|source| source == name) {
+            continue;
         }
+        let names: Vec<_> = recipe.source_names().collect();
+        let issue = Issue::new("expected the name of a source of the recipe")
+            .found(format!("`{name}`"))
+            .hint(format!("its sources are {}", names.join(", ")))
+            .hint_nearest(name, names);
+        report.add(&at.index(i), issue);
     }
 }
 
@@ -159,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reload_searches_again_for_a_file_found_by_default() {
+    fn missing_configuration_is_not_replaced_by_built_in_one_on_reload() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mirror.yaml");
         std::fs::write(
@@ -168,11 +176,11 @@ mod tests {
         )
         .unwrap();
         let app = load(Some(&file)).unwrap();
-        assert_eq!(app.built_in(), None);
-        assert_eq!(app.again(Some(&file)), Some(file));
-        assert_eq!(app.again(None), Some(config::DEFAULT_DIRECTORY.into()));
+        assert!(!app.is_built_in());
+        assert_eq!(app.reload_path(Some(&file)), Some(file));
+        assert_eq!(app.reload_path(None), Some(config::DEFAULT_DIRECTORY.into()));
         let built_in = App { file: None, ..app };
-        assert_eq!(built_in.again(None), None);
-        assert!(built_in.built_in().is_some());
+        assert_eq!(built_in.reload_path(None), None);
+        assert!(built_in.is_built_in());
     }
 }

@@ -1,5 +1,4 @@
-//! The progress of a cycle on a terminal: one bar for what is fetched, one for what is built. Elsewhere nothing is drawn,
-//! the log tells.
+//! Progress bars on a terminal: one for fetched sources, one for built packages. Without a terminal nothing is drawn.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,49 +7,45 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cycle::ProgressEvent;
 
-/// The bars of one cycle; they go when it ends.
-pub struct ProgressBars {
+/// The bars of one cycle. They disappear when it ends.
+pub(crate) struct ProgressBars {
     sources: ProgressBar,
     packages: ProgressBar,
-    /// Bytes received by source, of those that are being fetched.
+    /// Received bytes of each source that is being fetched.
     fetching: Mutex<BTreeMap<String, u64>>,
 }
 
 impl ProgressBars {
-    /// Bars for one cycle.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bars = MultiProgress::new();
-        let bar = |length, template| {
-            let bar = bars.add(ProgressBar::new(length));
+        let bar = |template| {
+            let bar = bars.add(ProgressBar::new(0));
             bar.set_style(
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             bar
         };
         Self {
-            sources: bar(0, "fetched  {bar:30} {pos}/{len} {wide_msg}"),
-            packages: bar(0, "packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
+            sources: bar("fetched  {bar:30} {pos}/{len} {wide_msg}"),
+            packages: bar("packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
             fetching: Mutex::default(),
         }
     }
 
-    /// Draws a step.
-    pub fn step(&self, step: ProgressEvent<'_>) {
-        match step {
+    pub(crate) fn update(&self, event: ProgressEvent<'_>) {
+        let fetching = || self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
             ProgressEvent::Started { clones } => self.sources.set_length(clones),
             ProgressEvent::Fetching { source, progress } => {
-                let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut fetching = fetching();
                 fetching.insert(source.to_owned(), progress.bytes);
-                let each = fetching
+                let received = fetching
                     .iter()
                     .map(|(source, bytes)| format!("{source} {}", HumanBytes(*bytes)));
-                self.sources.set_message(each.collect::<Vec<_>>().join(", "));
+                self.sources.set_message(received.collect::<Vec<_>>().join(", "));
             }
             ProgressEvent::Fetched { source } => {
-                self.fetching
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(source);
+                fetching().remove(source);
                 self.sources.inc(1);
             }
             ProgressEvent::Building { source, packages } => {

@@ -1,104 +1,109 @@
-//! Puts what is on the volume before the server: the newest snapshot of each repository, and the compressed variants
-//! that there are.
+//! Builds the site that the server answers from: the newest snapshot of each repository and its compressed variants.
 
-use super::{self as app, App};
+use std::ffi::OsStr;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{App, Repository};
 use crate::ledger::Release;
 use crate::metadata::search_files;
 use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant};
 use crate::store::RepositoryStore;
-use crate::store::variants::Variants;
+use crate::store::snapshot::Snapshot;
+use crate::store::variants::{self, Variants};
 use crate::util::heap;
 
-/// Serves the newest snapshot of each repository; answers why one cannot be, of which stays what was served before.
-///
-/// # Errors
-/// Nothing is served anew.
+/// Serves the newest snapshot of each repository. A repository whose snapshot cannot be served keeps what was served
+/// before; its error is returned at its index.
 pub(crate) fn publish(
     app: &App,
     stores: &[RepositoryStore],
     published: &PublishedSite,
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
-    let mut errors = Vec::new();
-    let site = |(repository, store): (&app::Repository, &RepositoryStore)| {
-        let (site, error) = match repository_site(repository, store) {
-            Ok(site) => (site, None),
-            Err(error) => {
-                let as_before = RepositorySite {
-                    name: repository.name.clone(),
-                    base_path: repository.base_url.path().to_owned(),
-                    resources: None,
-                };
-                (as_before, Some(error))
-            }
+    let (mut sites, mut errors) = (Vec::new(), Vec::new());
+    for (repository, store) in app.repositories.iter().zip(stores) {
+        let (resources, error) = match resources(store) {
+            Ok(resources) => (Some(resources), None),
+            Err(error) => (None, Some(error)),
         };
+        sites.push(site(repository, resources));
         errors.push(error);
-        site
-    };
-    let sites: Vec<_> = app.repositories.iter().zip(stores).map(site).collect();
+    }
     published.replace(Site::new(sites)?);
     heap::trim();
     Ok(errors)
 }
 
-/// What a repository serves; nothing before its first snapshot.
+/// Everything that a repository serves; nothing before its first snapshot.
 pub(crate) fn repository_site(
-    repository: &app::Repository,
+    repository: &Repository,
     store: &RepositoryStore,
 ) -> anyhow::Result<RepositorySite> {
-    let mut resources = Vec::new();
-    if let Some(snapshot) = store.newest_snapshot()? {
-        let variants = store.variants().unwrap_or_else(|error| {
-            tracing::warn!("serving uncompressed: {error:#}");
-            Variants::default()
-        });
-        resources.extend(snapshot.manifest.files.iter().map(|(path, file)| Resource {
-            path: path.clone(),
-            file: snapshot.folder.join(path),
-            size: file.size,
-            sha256: file.sha256,
-            last_modified: file.last_modified,
-            kind: kind(path),
-            variants: variants.get(file.sha256).iter().map(variant).collect(),
-        }));
-        let lines = snapshot.manifest.releases;
-        let (file, size, sha256) = store.ledger_file(lines)?;
-        let last = || store.ledger(|ledger| ledger.time_at(lines).map(|time| time.as_second()));
-        let last = snapshot.manifest.ledger_modified.or_else(last);
-        resources.push(Resource {
-            path: "ledger.jsonl".to_owned(),
-            file,
-            size,
-            sha256,
-            last_modified: last.unwrap_or_default(),
-            kind: ContentKind::Ledger,
-            variants: Vec::new(),
-        });
-        // All that were ever published, whatever this snapshot names.
-        let stands = |release: &Release| !snapshot.manifest.withdraws(release.number);
-        store.ledger(|ledger| {
-            resources.extend(ledger.archives(stands).map(|(release, time)| Resource {
-                path: release.path(),
-                file: store.archive(release),
-                size: release.size,
-                sha256: release.sha256,
-                last_modified: time.as_second(),
-                kind: ContentKind::Archive,
-                variants: variants.get(release.sha256).iter().map(variant).collect(),
-            }))
-        });
-    }
-    Ok(RepositorySite {
+    Ok(site(repository, Some(resources(store)?)))
+}
+
+fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> RepositorySite {
+    RepositorySite {
         name: repository.name.clone(),
         base_path: repository.base_url.path().to_owned(),
-        resources: Some(resources),
+        resources,
+    }
+}
+
+fn resources(store: &RepositoryStore) -> anyhow::Result<Vec<Resource>> {
+    let Some(snapshot) = store.newest_snapshot()? else {
+        return Ok(Vec::new());
+    };
+    let variants = store.variants().unwrap_or_else(|error| {
+        tracing::warn!("failed to read the compressed files, serving uncompressed: {error:#}");
+        Variants::default()
+    });
+    let metadata = snapshot.manifest.files.iter().map(|(path, file)| Resource {
+        path: path.clone(),
+        file: snapshot.folder.join(path),
+        size: file.size,
+        sha256: file.sha256,
+        last_modified: file.last_modified,
+        kind: content_kind(path),
+        variants: variants.get(file.sha256).iter().map(variant).collect(),
+    });
+    let mut resources: Vec<_> = metadata.collect();
+    resources.push(ledger(store, &snapshot)?);
+    // Every archive that was ever published, even if this snapshot does not name it.
+    let is_served = |release: &Release| !snapshot.manifest.withdraws(release.number);
+    store.ledger(|ledger| {
+        resources.extend(ledger.archives(is_served).map(|(release, time)| Resource {
+            path: release.path(),
+            file: store.archive(release),
+            size: release.size,
+            sha256: release.sha256,
+            last_modified: time.as_second(),
+            kind: ContentKind::Archive,
+            variants: variants.get(release.sha256).iter().map(variant).collect(),
+        }));
+    });
+    Ok(resources)
+}
+
+fn ledger(store: &RepositoryStore, snapshot: &Snapshot) -> anyhow::Result<Resource> {
+    let lines = snapshot.manifest.releases;
+    let (file, size, sha256) = store.ledger_file(lines)?;
+    let last_line = || store.ledger(|ledger| ledger.time_at(lines).map(Timestamp::as_second));
+    let last_modified = snapshot.manifest.ledger_modified.or_else(last_line);
+    Ok(Resource {
+        path: "ledger.jsonl".to_owned(),
+        file,
+        size,
+        sha256,
+        last_modified: last_modified.unwrap_or_default(),
+        kind: ContentKind::Ledger,
+        variants: Vec::new(),
     })
 }
 
-fn kind(path: &str) -> ContentKind {
-    let extension = std::path::Path::new(path)
-        .extension()
-        .and_then(std::ffi::OsStr::to_str);
-    match extension {
+fn content_kind(path: &str) -> ContentKind {
+    match Path::new(path).extension().and_then(OsStr::to_str) {
         _ if path == search_files::SEARCH => ContentKind::Search,
         _ if path == search_files::LIST => ContentKind::List,
         _ if path.starts_with("include/") => ContentKind::ArchivedMetadata,
@@ -109,11 +114,11 @@ fn kind(path: &str) -> ContentKind {
     }
 }
 
-fn variant(made: &crate::store::variants::Variant) -> Variant {
+fn variant(stored: &variants::Variant) -> Variant {
     Variant {
-        coding: made.coding,
-        file: made.file.clone(),
-        size: made.size,
-        sha256: made.sha256,
+        coding: stored.coding,
+        file: stored.file.clone(),
+        size: stored.size,
+        sha256: stored.sha256,
     }
 }

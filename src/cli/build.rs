@@ -5,16 +5,15 @@ use std::time::Instant;
 use super::summary_table;
 use crate::app::App;
 use crate::app::compress::make_variants;
-use crate::app::cycle_runner::{NO_OBSERVER, record_failed_start, run_cycle};
+use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_start};
 use crate::app::exit::Exit;
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
 
-/// One cycle of each repository.
 pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
     let volume = Volume::open(&app.config.data)?;
     volume.log_warnings();
-    volume.warn_orphaned_repositories(app.repositories.iter().map(|repository| &*repository.name));
+    volume.warn_orphaned_repositories(app.names());
     let (mut complete, mut published) = (true, false);
     for repository in &app.repositories {
         let store = match volume.repository(&repository.name) {
@@ -26,27 +25,15 @@ pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let began = Instant::now();
-        match run_cycle(
+        let opened = OpenRepository {
             app,
-            &volume,
+            volume: &volume,
             repository,
-            &store,
-            NO_OBSERVER,
-            &CancelFlag::default(),
-        ) {
-            Ok(finished) => {
-                summary_table::print(&repository.name, &finished, began.elapsed());
-                let damaged = store.run_history().damaged;
-                for (file, because) in damaged
-                    .iter()
-                    .filter(|(file, _)| !finished.damaged.contains_key(*file))
-                {
-                    tracing::error!(repository = repository.name, file, "an archive {because}");
-                }
-                complete &= finished.report.is_complete() && damaged.is_empty();
-                // Servers that may not write to the volume have what is made here.
-                make_variants(app, repository, &store, &CancelFlag::default());
+            store: &store,
+        };
+        match build_repository(&opened) {
+            Ok(is_complete) => {
+                complete &= is_complete;
                 published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
             }
             Err(error) => {
@@ -60,4 +47,21 @@ pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
         (false, true) => Exit::Incomplete,
         (false, false) => Exit::Failed,
     })
+}
+
+/// Runs the cycle and compresses what it published. Returns whether nothing failed and no archive is damaged.
+fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<bool> {
+    let (repository, store) = (opened.repository, opened.store);
+    let (began, cancel) = (Instant::now(), CancelFlag::default());
+    let result = opened.run_cycle(NO_OBSERVER, &cancel)?;
+    summary_table::print(&repository.name, &result, began.elapsed());
+    let damaged = store.run_history().damaged;
+    for (file, reason) in &damaged {
+        if !result.damaged.contains_key(file) {
+            tracing::error!(repository = repository.name, file, "archive {reason}");
+        }
+    }
+    // Here, because servers that mount the volume read-only cannot compress.
+    make_variants(repository, store, opened.app.config.serve.compression, &cancel);
+    Ok(result.report.is_complete() && damaged.is_empty())
 }

@@ -1,122 +1,79 @@
-//! The files that a configuration names, as `mirror check` finds them: each is read as its user reads it.
+//! `mirror check`: checks the configuration and the files that it names, and summarizes what it means.
 //!
-//! A program that runs reads them when it needs them, so that a rotated secret counts at once; what is missing shows only
-//! then. Who checks a configuration wants to know before.
+//! A running mirror reads users, secrets and keys when it needs them, so that a change takes effect at once. A missing file
+//! would show only then; this command reads all of them in advance.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 
+use anyhow::ensure;
 use jiff::Timestamp;
 
 use super::stdout::Stdout;
-use crate::app::App;
 use crate::app::exit::Exit;
-use crate::config::Secret;
+use crate::app::{App, Repository};
+use crate::config::{Credential, Secret};
 use crate::daemon::users_watcher;
 use crate::git::check_url;
 use crate::net::{read_certificates, redacted};
 use crate::recipe::Recipe;
 use crate::server;
 use crate::status::plural;
-use crate::yaml::{Issue, Path, Report};
+use crate::yaml::{self, Issue, Report};
 
-/// How many broken URLs are named.
-const NAMED: usize = 3;
+/// Broken URLs that an issue names; it counts the rest.
+const MAX_LISTED: usize = 3;
 
-/// Adds what cannot be used to `report`, each at the key that names it.
-pub(super) fn check_files(app: &App, report: &mut Report) {
-    let (config, root) = (&app.config, Path::default());
-    note(Some(folder(&config.data)), &root.key("data"), report);
-    for (i, repository) in config.repositories.iter().enumerate() {
-        let read = repository
-            .users
-            .as_ref()
-            .map(|file| users_watcher::read(file).map(drop));
-        note(read, &root.key("repositories").index(i).key("users"), report);
+pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
+    let config = &app.config;
+    let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
+    writeln!(
+        Stdout,
+        "The configuration is valid. Data in {}, listening on {}.",
+        config.data.display(),
+        listen.join(", ")
+    )?;
+    if let Some(name) = &config.site.name {
+        let contact = config.site.contact.as_ref();
+        let contact = contact.map(|contact| format!(", {contact}")).unwrap_or_default();
+        writeln!(Stdout, "Run by {name}{contact}.")?;
     }
-    for (i, repository) in app.repositories.iter().enumerate() {
-        let at = root.key("repositories").index(i).key("recipe");
-        note(Some(urls(app, &repository.recipe)), &at, report);
+    for repository in &app.repositories {
+        summarize(app, repository)?;
     }
-    let pair = config.serve.tls.as_ref().map(server::check_certificate);
-    note(pair, &root.key("serve").key("tls"), report);
-    let git = root.key("git");
-    let authorities = config.git.ca_file.as_deref().map(read_certificates);
-    note(
-        authorities.map(|read| Ok(drop(read?))),
-        &git.key("ca_file"),
-        report,
-    );
-    for (i, credential) in config.git.credentials.iter().enumerate() {
-        let at = git.key("credentials").index(i);
-        for (key, secret) in [
-            ("username_file", &credential.username),
-            ("password_file", &credential.password),
-            ("passphrase_file", &credential.passphrase),
-        ] {
-            note(secret.as_ref().map(filled), &at.key(key), report);
-        }
-        for (key, file) in [
-            ("private_key_file", &credential.private_key),
-            ("known_hosts_file", &credential.known_hosts),
-        ] {
-            let secret = file.clone().map(Secret::File);
-            note(secret.as_ref().map(filled), &at.key(key), report);
-        }
+    for prefix in unused_rewrites(app) {
+        writeln!(
+            Stdout,
+            "Warning: `git.rewrite` has `{prefix}`, but no URL of a recipe begins with it."
+        )?;
     }
-    for (i, push) in config.push.iter().enumerate() {
-        note(
-            Some(filled(&push.secret)),
-            &root.key("push").index(i).key("secret_file"),
-            report,
-        );
-    }
+    Ok(Exit::Complete)
 }
 
-fn note(read: Option<anyhow::Result<()>>, at: &Path, report: &mut Report) {
-    if let Some(Err(error)) = read {
-        report.add(at, Issue::from_error(&error));
-    }
-}
-
-/// Whether all URLs of a recipe can be fetched from; names the first that cannot.
-fn urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
-    let urls: BTreeSet<_> = recipe.git_urls().map(|url| app.config.git.rewrite(url)).collect();
-    let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
-    let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
-    let others = broken.len().saturating_sub(NAMED);
-    if others > 0 {
-        broken.truncate(NAMED);
-        broken.push(format!("and {others} more"));
-    }
-    anyhow::ensure!(
-        broken.is_empty(),
-        "nothing can be fetched from {}",
-        broken.join("; ")
-    );
-    Ok(())
-}
-
-/// Whether what is there, if anything is, can hold the data.
-fn folder(data: &std::path::Path) -> anyhow::Result<()> {
-    let is_other = std::fs::metadata(data).is_ok_and(|found| !found.is_dir());
-    anyhow::ensure!(!is_other, "`{}` is not a directory", data.display());
-    Ok(())
-}
-
-/// Whether there is a secret.
-fn filled(secret: &Secret) -> anyhow::Result<()> {
-    let is_empty = secret.read()?.is_empty();
-    let named = match secret {
-        Secret::File(path) => format!("`{}`", path.display()),
-        Secret::Value(_) => "its variable".to_owned(),
+fn summarize(app: &App, repository: &Repository) -> anyhow::Result<()> {
+    let schedule = &repository.schedule;
+    writeln!(
+        Stdout,
+        "Repository {} at {}: {}.",
+        repository.name,
+        repository.base_url,
+        plural(repository.recipe.sources.len(), "source")
+    )?;
+    let next = match schedule.next_after(Timestamp::now()) {
+        Some(time) => time.strftime("%Y-%m-%d %H:%M %Z").to_string(),
+        None => "never".to_owned(),
     };
-    anyhow::ensure!(!is_empty, "{named} is empty");
+    writeln!(Stdout, "  Builds {}; next: {next}.", schedule.describe())?;
+    for source in &repository.recipe.sources {
+        let url = app.config.git.rewrite(&source.git);
+        writeln!(Stdout, "  {} from {}", source.name, redacted(&url))?;
+    }
     Ok(())
 }
 
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.
-pub(super) fn unused_rewrites(app: &App) -> Vec<&str> {
+fn unused_rewrites(app: &App) -> Vec<&str> {
     let recipes = app.repositories.iter().map(|repository| &repository.recipe);
     let urls: Vec<_> = recipes.flat_map(Recipe::git_urls).collect();
     let prefixes = app.config.git.rewrite.keys().map(String::as_str);
@@ -125,55 +82,85 @@ pub(super) fn unused_rewrites(app: &App) -> Vec<&str> {
         .collect()
 }
 
-/// What the configuration means.
-pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
-    let mut out = Stdout;
-    let config = &app.config;
-    let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
-    writeln!(
-        out,
-        "The configuration is valid. Data in {}, listening on {}.",
-        config.data.display(),
-        listen.join(", ")
-    )?;
-    if let Some(name) = &config.site.name {
-        let contact = config
-            .site
-            .contact
-            .as_deref()
-            .map(|c| format!(", {c}"))
-            .unwrap_or_default();
-        writeln!(out, "Run by {name}{contact}.")?;
-    }
-    for repository in &app.repositories {
-        let schedule = &repository.schedule;
-        writeln!(
-            out,
-            "Repository {} at {}: {}.",
-            repository.name,
-            repository.base_url,
-            plural(repository.recipe.sources.len(), "source")
-        )?;
-        let next = schedule
-            .next_after(Timestamp::now())
-            .map_or("never".to_owned(), |t| {
-                t.strftime("%Y-%m-%d %H:%M %Z").to_string()
-            });
-        writeln!(out, "  Builds {}; next: {next}.", schedule.describe())?;
-        for source in &repository.recipe.sources {
-            writeln!(
-                out,
-                "  {} from {}",
-                source.name,
-                redacted(&config.git.rewrite(&source.git))
-            )?;
+/// Adds an issue for each file that cannot be used, at the key that names it.
+pub(super) fn check_files(app: &App, report: &mut Report) {
+    let (config, root) = (&app.config, yaml::Path::default());
+    add(report, &root.key("data"), check_folder(&config.data));
+    for (i, repository) in config.repositories.iter().enumerate() {
+        if let Some(file) = &repository.users {
+            let at = root.key("repositories").index(i).key("users");
+            add(report, &at, users_watcher::read(file).map(drop));
         }
     }
-    for prefix in unused_rewrites(app) {
-        writeln!(
-            out,
-            "Warning: `git.rewrite` has `{prefix}`, which no URL of a recipe begins with."
-        )?;
+    for (i, repository) in app.repositories.iter().enumerate() {
+        let at = root.key("repositories").index(i).key("recipe");
+        add(report, &at, check_urls(app, &repository.recipe));
     }
-    Ok(Exit::Complete)
+    if let Some(pair) = &config.serve.tls {
+        let at = root.key("serve").key("tls");
+        add(report, &at, server::check_certificate(pair));
+    }
+    let git = root.key("git");
+    if let Some(file) = &config.git.ca_file {
+        let certificates = read_certificates(file).map(drop);
+        add(report, &git.key("ca_file"), certificates.map_err(Into::into));
+    }
+    for (i, credential) in config.git.credentials.iter().enumerate() {
+        check_credential(credential, &git.key("credentials").index(i), report);
+    }
+    for (i, push) in config.push.iter().enumerate() {
+        let at = root.key("push").index(i).key("secret_file");
+        add(report, &at, check_secret(&push.secret));
+    }
+}
+
+fn check_credential(credential: &Credential, at: &yaml::Path, report: &mut Report) {
+    let file = |path: &Option<_>| path.clone().map(Secret::File);
+    for (key, secret) in [
+        ("username_file", credential.username.clone()),
+        ("password_file", credential.password.clone()),
+        ("passphrase_file", credential.passphrase.clone()),
+        ("private_key_file", file(&credential.private_key)),
+        ("known_hosts_file", file(&credential.known_hosts)),
+    ] {
+        if let Some(secret) = secret {
+            add(report, &at.key(key), check_secret(&secret));
+        }
+    }
+}
+
+fn add(report: &mut Report, at: &yaml::Path, result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        report.add(at, Issue::from_error(&error));
+    }
+}
+
+fn check_urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
+    let urls: BTreeSet<_> = recipe.git_urls().map(|url| app.config.git.rewrite(url)).collect();
+    let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
+    let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
+    let others = broken.len().saturating_sub(MAX_LISTED);
+    if others > 0 {
+        broken.truncate(MAX_LISTED);
+        broken.push(format!("and {others} more"));
+    }
+    ensure!(broken.is_empty(), "cannot fetch from {}", broken.join("; "));
+    Ok(())
+}
+
+/// The data folder may be missing, but must not be a file.
+fn check_folder(path: &Path) -> anyhow::Result<()> {
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
+    ensure!(!is_file, "`{}` is not a directory", path.display());
+    Ok(())
+}
+
+fn check_secret(secret: &Secret) -> anyhow::Result<()> {
+    let is_empty = secret.read()?.is_empty();
+    let name = match secret {
+        Secret::File(path) => format!("`{}`", path.display()),
+        Secret::Value(_) => "its variable".to_owned(),
+    };
+    ensure!(!is_empty, "{name} is empty");
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! `mirror health`: whether the server of this container is well. It is asked at its own address first, because the file
-//! may have become another one, or a broken one, since the server started.
+//! `mirror health`: asks the running server. The local socket comes first, because the configuration file may have changed
+//! or broken since the server started.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,22 +7,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::app::exit::Exit;
-use crate::app::{App, own_name};
+use crate::app::{App, local_socket};
 use crate::server::healthcheck::{self, HealthEndpoint};
 
-/// How long is waited for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks the server that runs with the configuration `named`; `None` when there is none in this container.
-pub(super) fn of_running(named: Option<&Path>) -> Option<anyhow::Result<Exit>> {
-    let answer = healthcheck::check_local(&own_name(named), HealthEndpoint::Health, PATIENCE)?;
-    Some(answer.map(|()| Exit::Complete))
+/// Asks the server that runs with the configuration at `path`; `None` if none runs in this container.
+pub(super) fn check_local(path: Option<&Path>) -> Option<anyhow::Result<Exit>> {
+    let result = healthcheck::check_local(&local_socket(path), HealthEndpoint::Health, TIMEOUT)?;
+    Some(result.map(|()| Exit::Complete))
 }
 
-/// Asks at the address in the configuration.
-pub(super) fn of_configured(app: &App) -> anyhow::Result<Exit> {
+/// Asks at the configured address.
+pub(super) fn check_configured(app: &App) -> anyhow::Result<Exit> {
     let serve = &app.config.serve;
     let address = serve.admin.first().or(serve.listen.first());
     let address = address.context("`serve.listen` names no address")?;
-    healthcheck::check(address, HealthEndpoint::Health, PATIENCE).map(|()| Exit::Complete)
+    healthcheck::check(address, HealthEndpoint::Health, TIMEOUT).map(|()| Exit::Complete)
 }

@@ -6,7 +6,8 @@ use super::stdout::Stdout;
 use crate::app::exit::Exit;
 use crate::help::TOPICS;
 
-/// Prints the help of `name`, a topic or a subcommand of `command`; that of `command` itself without a name.
+/// Prints the help of `name`, a topic or a subcommand of `command`. Without a name, prints that of `command`.
+#[expect(clippy::print_stderr, reason = "the log is not set up")]
 pub(super) fn help(command: &mut clap::Command, name: Option<&str>) -> anyhow::Result<Exit> {
     // Gives each subcommand its full name and the global options.
     command.build();
@@ -22,7 +23,7 @@ pub(super) fn help(command: &mut clap::Command, name: Option<&str>) -> anyhow::R
         write!(Stdout, "{}", subcommand.render_help())?;
         return Ok(Exit::Complete);
     }
-    eprintln!("there is no help topic `{name}`\nhint: the topics are");
+    eprintln!("unknown help topic `{name}`\nhint: the topics are");
     for topic in &TOPICS {
         eprintln!("  {:8} {}", topic.name, topic.summary);
     }

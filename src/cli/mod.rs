@@ -1,4 +1,4 @@
-//! The command line: arguments in, an exit code out. Wires the configuration to cycles, the clock and the server.
+//! The command line: arguments in, an exit code out. Each command has a file of its own.
 
 mod build;
 mod check;
@@ -11,30 +11,31 @@ mod stdout;
 mod summary_table;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::schema::SchemaOf;
-use crate::app;
+use self::schema::SchemaKind;
 use crate::app::exit::Exit;
-use crate::config::{LogFormat, LogLevel};
+use crate::app::{self, App};
+use crate::config::{self, LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
-use crate::telemetry::{Unread, init_logging};
+use crate::telemetry::{OnBlocked, init_logging};
+use crate::yaml::Report;
 
-/// A mirror appliance for Composer packages: builds a repository from git on a schedule and serves it.
+/// A mirror for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
 #[command(
     version,
     after_help = "Examples:
-  mirror check -c ./mirror.yaml         what the configuration means, and when it builds next
-  mirror build -c ./mirror.yaml         one cycle
+  mirror check -c ./mirror.yaml         check the configuration, show the next build
+  mirror build -c ./mirror.yaml         run one cycle
   mirror run                            build on schedule and serve, with /etc/mirror/mirror.yaml
-  mirror verify --repair                look for damage, and mend it from git
+  mirror verify --repair                find damaged archives and rebuild them from git
 
-Exit codes: 0 complete, 1 something failed but the rest was published, 2 nothing could be done, 64 the command line or the configuration is wrong.
+Exit codes: 0 complete, 1 something failed but the rest was done, 2 failed, 64 the command line or the configuration is wrong.
 
 Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`.",
     disable_help_subcommand = true
@@ -47,7 +48,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Build on schedule and serve (the default)
     Run,
@@ -55,22 +56,22 @@ enum Command {
     Build,
     /// Serve what is published, without building
     Serve,
-    /// Check the configuration and say what it means
+    /// Check the configuration and summarize it
     Check,
-    /// Say what a cycle would build, without building
+    /// Show what a cycle would build, without building
     Plan,
-    /// Compare everything that is published with the ledger, with git or with another mirror
+    /// Check all published files against the ledger, git or another mirror
     Verify(verify::Arguments),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Arguments),
-    /// Ask the running server whether it is well
+    /// Check that the server is healthy
     Health,
-    /// Print the JSON Schema of the configuration, or of recipes
+    /// Print the JSON Schema of the configuration or of recipes
     Schema {
-        #[arg(value_enum, default_value_t)]
-        of: SchemaOf,
+        #[arg(value_enum, default_value_t, value_name = "KIND")]
+        kind: SchemaKind,
     },
-    /// Print the completions of a shell
+    /// Print the completions for a shell
     #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
     Completions { shell: clap_complete::Shell },
     /// Print the help of a command, or a page of the handbook
@@ -81,82 +82,109 @@ enum Command {
     },
 }
 
+/// Which log a command writes.
+#[derive(Clone, Copy)]
+enum Log {
+    /// As configured. Lines are dropped if their reader stalls, so that the server keeps answering.
+    Daemon,
+    /// As configured.
+    Configured,
+    /// Warnings only, because the output of the command is read at once.
+    Warnings,
+}
+
+enum Failure {
+    Config(anyhow::Error),
+    Command(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Command(error)
+    }
+}
+
 /// Runs the program.
+#[expect(
+    clippy::print_stderr,
+    reason = "the log may not be set up when a command fails"
+)]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let exit = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments).unwrap_or_else(|failure| {
+            let (error, exit) = match failure {
+                Failure::Config(error) => (error, Exit::Usage),
+                Failure::Command(error) => (error, Exit::Failed),
+            };
+            eprintln!("{error:#}");
+            exit
+        }),
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Complete.into()
-            };
+            match error.use_stderr() {
+                true => Exit::Usage,
+                false => Exit::Complete,
+            }
         }
-    };
-    let exit = match arguments.command.clone().unwrap_or(Command::Run) {
-        Command::Schema { of } => finish(schema::schema(of)),
-        Command::Completions { shell } => finish(schema::completions(&mut Arguments::command(), shell)),
-        Command::Help { name } => finish(help::help(&mut Arguments::command(), name.as_deref())),
-        command => configured(&command, &arguments),
     };
     exit.into()
 }
 
-fn configured(command: &Command, arguments: &Arguments) -> Exit {
-    let named = arguments.config.as_deref();
-    if matches!(command, Command::Health)
-        && let Some(answer) = healthcheck::of_running(named)
-    {
-        return finish(answer);
-    }
-    let loaded = match command {
-        Command::Check => app::load_and(named, check::check_files),
-        _ => app::load(named),
-    };
-    let app = match loaded {
-        Ok(app) => app,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return Exit::Usage;
+fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let path = arguments.config.as_deref();
+    let exit = match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => daemon::run(load(path, Log::Daemon)?, path),
+        Command::Serve => daemon::serve(load(path, Log::Daemon)?, path),
+        Command::Build => {
+            let app = load(path, Log::Configured)?;
+            exit_on_signal()?;
+            build::build(&app)
         }
-    };
-    let log = app.config.log;
-    // What a person asks for and reads at once needs no log of its steps.
-    let (format, level) = match command {
-        Command::Check | Command::Health | Command::Plan | Command::Rollback(_) | Command::Verify(_) => {
-            (LogFormat::Auto, LogLevel::Warn)
+        Command::Plan => {
+            let app = load(path, Log::Warnings)?;
+            exit_on_signal()?;
+            plan::plan(&app)
         }
-        _ => (log.format, log.level),
+        Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
+        Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
+        Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
+        Command::Health => match healthcheck::check_local(path) {
+            Some(result) => result,
+            None => healthcheck::check_configured(&load(path, Log::Warnings)?),
+        },
+        Command::Schema { kind } => schema::schema(kind),
+        Command::Completions { shell } => schema::completions(&mut Arguments::command(), shell),
+        Command::Help { name } => help::help(&mut Arguments::command(), name.as_deref()),
     };
-    // A server has others to answer.
-    let unread = match command {
-        Command::Run | Command::Serve => Unread::IsLost,
-        _ => Unread::Waits,
-    };
-    let result = init_logging(format, level, unread).and_then(|()| {
-        if let Some(said) = app.built_in() {
-            tracing::warn!("{said}");
-        }
-        match command {
-            Command::Run => daemon::run(app, named),
-            Command::Serve => daemon::serve(app, named),
-            Command::Build => exit_on_signal().and_then(|()| build::build(&app)),
-            Command::Plan => exit_on_signal().and_then(|()| plan::plan(&app)),
-            Command::Check => check::check(&app),
-            Command::Verify(arguments) => verify::verify(&app, arguments),
-            Command::Rollback(arguments) => rollback::rollback(&app, arguments),
-            Command::Health => healthcheck::of_configured(&app),
-            // Neither has a configuration.
-            Command::Schema { .. } | Command::Completions { .. } | Command::Help { .. } => Ok(Exit::Complete),
-        }
-    });
-    finish(result)
+    Ok(exit?)
 }
 
-fn finish(result: anyhow::Result<Exit>) -> Exit {
-    result.unwrap_or_else(|error| {
-        eprintln!("{error:#}");
-        Exit::Failed
-    })
+fn load(path: Option<&Path>, log: Log) -> Result<App, Failure> {
+    load_and_check(path, log, |_, _| ())
+}
+
+/// Loads the configuration and sets up the log.
+fn load_and_check(
+    path: Option<&Path>,
+    log: Log,
+    check: impl FnOnce(&App, &mut Report),
+) -> Result<App, Failure> {
+    let app = app::load_and_check(path, check).map_err(Failure::Config)?;
+    let configured = app.config.log;
+    let (format, level) = match log {
+        Log::Warnings => (LogFormat::Auto, LogLevel::Warn),
+        Log::Daemon | Log::Configured => (configured.format, configured.level),
+    };
+    let on_blocked = match log {
+        Log::Daemon => OnBlocked::Drop,
+        Log::Configured | Log::Warnings => OnBlocked::Wait,
+    };
+    init_logging(format, level, on_blocked)?;
+    if app.is_built_in() {
+        tracing::warn!(
+            "no configuration in `{}`, using the built-in one: recipe magento at http://localhost:8080/",
+            config::DEFAULT_DIRECTORY
+        );
+    }
+    Ok(app)
 }

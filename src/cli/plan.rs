@@ -1,11 +1,11 @@
-//! `mirror plan`: what a cycle would build, a line each.
+//! `mirror plan`: what a cycle would build, one line for each version.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::stdout::Stdout;
 use crate::app::App;
-use crate::app::cycle_runner::{NO_OBSERVER, with_cycle_context};
+use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
 use crate::app::exit::Exit;
 use crate::cycle;
 use crate::package::plan::{Outcome, Plan};
@@ -13,31 +13,34 @@ use crate::recipe::Source;
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
 
-/// What a cycle would build.
 pub(super) fn plan(app: &App) -> anyhow::Result<Exit> {
     let volume = Volume::open(&app.config.data)?;
-    let mut out = Stdout;
     let mut exit = Exit::Complete;
     for repository in &app.repositories {
         let store = match volume.repository(&repository.name) {
             Ok(store) => store,
             Err(error) => {
-                writeln!(out, "{}: failed: {error:#}", repository.name)?;
+                writeln!(Stdout, "{}: failed: {error:#}", repository.name)?;
                 exit = Exit::Incomplete;
                 continue;
             }
         };
-        let cancel = CancelFlag::default();
-        with_cycle_context(app, &volume, repository, &store, NO_OBSERVER, &cancel, |job| {
-            for (source, plan) in cycle::plan(job)? {
-                let complete = match plan {
-                    Ok(plan) => write_plan(&mut out, &repository.name, source, &plan)?,
+        let opened = OpenRepository {
+            app,
+            volume: &volume,
+            repository,
+            store: &store,
+        };
+        opened.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), |context| {
+            for (source, plan) in cycle::plan(context)? {
+                let is_complete = match plan {
+                    Ok(plan) => write_plan(&mut Stdout, &repository.name, source, &plan)?,
                     Err(error) => {
-                        writeln!(out, "{} {}: failed: {error:#}", repository.name, source.name)?;
+                        writeln!(Stdout, "{} {}: failed: {error:#}", repository.name, source.name)?;
                         false
                     }
                 };
-                if !complete {
+                if !is_complete {
                     exit = Exit::Incomplete;
                 }
             }
@@ -47,11 +50,13 @@ pub(super) fn plan(app: &App) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Writes the plan of one source, a line each; answers whether nothing in it failed.
+/// Writes the plan of one source. Returns whether nothing in it failed.
 fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Plan) -> io::Result<bool> {
     let name = &source.name;
+    let mut new = BTreeSet::new();
     for build in &plan.builds {
         let (tag, package, version) = (&build.git_ref.tag, &build.name, &build.version);
+        new.insert(format!("{package} {version}"));
         write!(out, "{repository} {name} {tag}: build {package} {version}")?;
         let changes = build.changes(source);
         match changes.is_empty() {
@@ -59,18 +64,13 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
             false => writeln!(out, " ({})", changes.join("; "))?,
         }
     }
-    let new: BTreeSet<_> = plan
-        .builds
-        .iter()
-        .map(|build| format!("{} {}", build.name, build.version))
-        .collect();
-    let (mut again, mut already, mut excluded, mut failed) = (0, 0, 0, 0);
-    for line in &plan.rows {
-        let because = match &line.outcome {
+    let (mut duplicates, mut published, mut excluded, mut failed) = (0, 0, 0, 0);
+    for row in &plan.rows {
+        let outcome = match &row.outcome {
             Outcome::Published | Outcome::AlreadyPublished => {
-                match new.contains(&line.package) {
-                    true => again += 1,
-                    false => already += 1,
+                match new.contains(&row.package) {
+                    true => duplicates += 1,
+                    false => published += 1,
                 }
                 continue;
             }
@@ -83,20 +83,19 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
                 format!("failed: {reason}")
             }
         };
-        let (tag, package) = (&line.tag, &line.package);
-        writeln!(out, "{repository} {name} {tag}: {package} {because}")?;
+        writeln!(out, "{repository} {name} {}: {} {outcome}", row.tag, row.package)?;
     }
     for unused in &plan.unused {
         writeln!(out, "{repository} {name}: warning: {unused}")?;
     }
-    let new = plan.builds.len();
-    let again = match again {
+    let duplicates = match duplicates {
         0 => String::new(),
-        again => format!(" (the same in other refs: {again})"),
+        count => format!(" (the same in other refs: {count})"),
     };
+    let new = plan.builds.len();
     writeln!(
         out,
-        "{repository} {name}: {new} to build{again}, {already} already published, {excluded} excluded, {failed} failed"
+        "{repository} {name}: {new} to build{duplicates}, {published} already published, {excluded} excluded, {failed} failed"
     )?;
     Ok(failed == 0)
 }

@@ -1,4 +1,4 @@
-//! `mirror schema`: the JSON Schema of the configuration or of recipes.
+//! `mirror schema` and `mirror completions`: descriptions of the program for other programs.
 
 use std::io::Write as _;
 
@@ -7,25 +7,22 @@ use crate::app::exit::Exit;
 use crate::config;
 use crate::recipe::Recipe;
 
-/// What a schema describes.
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-pub enum SchemaOf {
+pub(super) enum SchemaKind {
     #[default]
     Config,
     Recipe,
 }
 
-/// The JSON Schema of a kind of file.
-pub(super) fn schema(of: SchemaOf) -> anyhow::Result<Exit> {
-    let schema = match of {
-        SchemaOf::Config => config::json_schema(),
-        SchemaOf::Recipe => Recipe::json_schema(),
+pub(super) fn schema(kind: SchemaKind) -> anyhow::Result<Exit> {
+    let schema = match kind {
+        SchemaKind::Config => config::json_schema(),
+        SchemaKind::Recipe => Recipe::json_schema(),
     };
     writeln!(Stdout, "{schema:#}")?;
     Ok(Exit::Complete)
 }
 
-/// The completions of a shell.
 pub(super) fn completions(command: &mut clap::Command, shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     let mut text = Vec::new();
     clap_complete::generate(shell, command, "mirror", &mut text);

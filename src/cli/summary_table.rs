@@ -1,4 +1,4 @@
-//! The table that ends `mirror build` on a terminal; elsewhere the log has the same.
+//! The table at the end of `mirror build` on a terminal. Without a terminal, the log has the same figures.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,23 +7,24 @@ use console::{Style, Term, measure_text_width, style};
 use indicatif::HumanDuration;
 
 use crate::cycle::{CycleResult, SourceReport};
+use crate::status::plural;
 
-/// Prints how a cycle ended, if somebody looks.
-pub(super) fn print(repository: &str, finished: &CycleResult, took: Duration) {
+#[expect(clippy::print_stderr, reason = "the table is for people, not for the log")]
+pub(super) fn print(repository: &str, result: &CycleResult, took: Duration) {
     if Term::stderr().is_term() {
-        eprint!("{}", table(repository, finished, took));
+        eprint!("{}", table(repository, result, took));
     }
 }
 
-fn table(repository: &str, finished: &CycleResult, took: Duration) -> String {
+fn table(repository: &str, result: &CycleResult, took: Duration) -> String {
     let heads = ["source", "published", "excluded", "failed", "diverged"];
     let mut rows = vec![heads.map(|head| style(head).for_stderr().bold().to_string())];
-    let mut reasons = String::new();
-    for (name, source) in &finished.report.sources {
+    let mut errors = String::new();
+    for (name, source) in &result.report.sources {
         rows.push(row(name, source));
-        for error in source.error.iter() {
-            let first = error.lines().next().unwrap_or_default();
-            let _ = writeln!(reasons, "  {}", mark(true, first));
+        if let Some(error) = &source.error {
+            let first_line = error.lines().next().unwrap_or_default();
+            let _ = writeln!(errors, "  {}", red_if(true, first_line));
         }
     }
     let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();
@@ -33,24 +34,24 @@ fn table(repository: &str, finished: &CycleResult, took: Duration) -> String {
     let mut text = String::from("\n");
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[column] - measure_text_width(cell));
+            let padding = " ".repeat(widths[column] - measure_text_width(cell));
             let _ = match column {
-                0 => write!(text, "  {cell}{pad}"),
-                _ => write!(text, "  {pad}{cell}"),
+                0 => write!(text, "  {cell}{padding}"),
+                _ => write!(text, "  {padding}{cell}"),
             };
         }
         text.push('\n');
     }
-    text.push_str(&reasons);
-    let state = match &finished.snapshot {
+    text.push_str(&errors);
+    let state = match &result.snapshot {
         Some(snapshot) => format!("snapshot {}", snapshot.manifest.number),
         None => "nothing new".to_owned(),
     };
     let _ = writeln!(
         text,
-        "  {repository}: {} new, {state}, {} gaps, in {}",
-        finished.published,
-        finished.report.gaps.len(),
+        "  {repository}: {} new, {state}, {}, in {}",
+        result.published,
+        plural(result.report.gaps.len(), "gap"),
         HumanDuration(took)
     );
     text
@@ -59,16 +60,20 @@ fn table(repository: &str, finished: &CycleResult, took: Duration) -> String {
 fn row(name: &str, source: &SourceReport) -> [String; 5] {
     let failed = source.failed.len();
     [
-        mark(source.error.is_some(), name),
+        red_if(source.error.is_some(), name),
         source.published.to_string(),
         source.excluded.len().to_string(),
-        mark(failed > 0, &failed.to_string()),
+        red_if(failed > 0, &failed.to_string()),
         source.diverged.len().to_string(),
     ]
 }
 
-/// In red, if it is bad; `NO_COLOR` and terminals without colours are console's business.
-fn mark(bad: bool, text: &str) -> String {
-    let look = if bad { Style::new().red() } else { Style::new() };
-    look.for_stderr().apply_to(text).to_string()
+/// The console crate leaves the colour out for `NO_COLOR` and for terminals without colours.
+fn red_if(condition: bool, text: &str) -> String {
+    let style = if condition {
+        Style::new().red()
+    } else {
+        Style::new()
+    };
+    style.for_stderr().apply_to(text).to_string()
 }

@@ -1,8 +1,8 @@
-//! Notices that the configuration has changed while the program runs, and loads it anew.
+//! Notices changes of the configuration and its recipes while the program runs, and loads them.
 //!
-//! The files are read again and again: a bind mount, the link swap of a Kubernetes ConfigMap and an editor's rename look
-//! the same to that, and to nothing else. A change counts once two looks see the same, so that a file which is just
-//! being written is not taken; SIGHUP asks for the files as they are. What cannot be loaded is told once.
+//! The content of the files is compared, because bind mounts, the links of a Kubernetes ConfigMap and an editor's rename all
+//! change different metadata. A change counts once two polls see the same content, so that a half-written file is not used.
+//! SIGHUP loads the files at once. A configuration that cannot be loaded is reported once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,89 +13,80 @@ use crate::app::{self, App};
 use crate::config::{self, RecipeRef};
 use crate::util::digest::Sha256;
 
-/// How often the files are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The digest of each file that there is.
+/// The digest of each file; `None` for a file that cannot be read.
 type Files = BTreeMap<PathBuf, Option<Sha256>>;
 
-/// Watches the files of one configuration.
 pub(super) struct ConfigWatcher {
-    named: Option<PathBuf>,
+    path: Option<PathBuf>,
     recipes: Vec<PathBuf>,
-    /// As they were when the configuration was last loaded, or failed to be.
+    /// The files when the configuration was last loaded, or failed to load.
     loaded: Files,
-    /// As they were at the last look.
-    seen: Files,
-    looked: Instant,
-    asked: ReloadRequest,
+    /// The files at the last poll.
+    polled: Files,
+    polled_at: Instant,
+    request: ReloadRequest,
 }
 
 impl ConfigWatcher {
-    /// Watches the files that `app` was made of; `named` is the file or folder of the command line.
-    pub(super) fn new(named: Option<&Path>, app: &App, asked: ReloadRequest) -> Self {
-        let mut watch = Self {
-            named: app.again(named),
+    /// `path` is the file or folder of the command line.
+    pub(super) fn new(path: Option<&Path>, app: &App, request: ReloadRequest) -> Self {
+        let mut watcher = Self {
+            path: app.reload_path(path),
             recipes: recipes(app),
             loaded: Files::new(),
-            seen: Files::new(),
-            looked: Instant::now(),
-            asked,
+            polled: Files::new(),
+            polled_at: Instant::now(),
+            request,
         };
-        watch.loaded = watch.files();
-        watch.seen.clone_from(&watch.loaded);
-        watch
+        watcher.loaded = watcher.files();
+        watcher.polled.clone_from(&watcher.loaded);
+        watcher
     }
 
-    /// The new configuration, if there is one since the last call, or why it cannot be loaded. `current` is the one that
-    /// runs: what only a restart can change is taken from it.
-    pub(super) fn changed(&mut self, current: &App) -> Option<anyhow::Result<App>> {
-        let asked = self.asked.take();
-        if !asked && self.looked.elapsed() < POLL_INTERVAL {
+    /// The new configuration if there is one, or why it cannot be loaded. Settings that need a restart are taken from
+    /// `current`.
+    pub(super) fn poll(&mut self, current: &App) -> Option<anyhow::Result<App>> {
+        let is_requested = self.request.take();
+        if !is_requested && self.polled_at.elapsed() < POLL_INTERVAL {
             return None;
         }
-        self.looked = Instant::now();
+        self.polled_at = Instant::now();
         let files = self.files();
-        let settled = files == self.seen;
-        self.seen.clone_from(&files);
-        if !asked && (!settled || files == self.loaded) {
+        let is_settled = files == self.polled;
+        self.polled.clone_from(&files);
+        if !is_requested && (!is_settled || files == self.loaded) {
             return None;
         }
-        // What changes while it is loaded is noticed at the next look.
+        // Digested before loading, so that the next poll notices a change in between.
         self.loaded = files;
-        let loaded = app::load(self.named.as_deref()).map(|mut app| {
+        let loaded = app::load(self.path.as_deref()).map(|mut app| {
             self.recipes = recipes(&app);
-            let named = self.files().into_iter();
-            self.loaded = named
+            let files = self.files().into_iter();
+            self.loaded = files
                 .map(|(path, digest)| (path.clone(), self.loaded.remove(&path).unwrap_or(digest)))
                 .collect();
-            keep_what_needs_a_restart(&mut app, current);
+            keep_restart_settings(&mut app, current);
             app
         });
         Some(loaded)
     }
 
-    /// The file of the configuration and the recipes that it names; those beside it also, because a new configuration
-    /// may name one that is not there yet, or is broken.
+    /// The configuration, its recipes, and all YAML files beside it: a new configuration may name one of them.
     fn files(&self) -> Files {
-        let named = self
-            .named
-            .as_deref()
-            .unwrap_or(Path::new(config::DEFAULT_DIRECTORY));
-        let folder = if named.is_dir() {
-            Some(named)
-        } else {
-            named.parent()
-        };
-        let beside = folder.and_then(|folder| folder.read_dir().ok());
-        let beside = beside
+        let path = self.path.as_deref();
+        let path = path.unwrap_or(Path::new(config::DEFAULT_DIRECTORY));
+        let folder = if path.is_dir() { Some(path) } else { path.parent() };
+        let entries = folder.and_then(|folder| folder.read_dir().ok());
+        let beside = entries
             .into_iter()
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml"));
         let files = beside
             .chain(self.recipes.iter().cloned())
-            .chain([named.to_owned()]);
+            .chain([path.to_owned()]);
         files.map(|path| (path.clone(), digest(&path))).collect()
     }
 }
@@ -112,8 +103,8 @@ fn recipes(app: &App) -> Vec<PathBuf> {
     app.config.repositories.iter().filter_map(file).collect()
 }
 
-/// The volume is locked, the sockets are bound and the log is set up for the life of the process.
-fn keep_what_needs_a_restart(app: &mut App, current: &App) {
+/// Keeps the volume, the sockets and the log, which exist for the life of the process.
+fn keep_restart_settings(app: &mut App, current: &App) {
     let (new, old) = (&mut app.config, &current.config);
     for (key, same) in [
         ("data", new.data == old.data),

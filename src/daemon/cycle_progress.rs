@@ -1,4 +1,4 @@
-//! What the builder of this process is doing: told by it, asked by whoever tells others.
+//! Progress of the running cycles: written by the scheduler, read by the status publisher.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,51 +8,50 @@ use jiff::Timestamp;
 use crate::cycle::ProgressEvent;
 use crate::status::RunningCycle;
 
-/// Of each repository, by name.
+/// Progress by the name of the repository.
 #[derive(Default)]
 pub(super) struct CycleProgress(Mutex<BTreeMap<String, RepositoryProgress>>);
 
-/// What is done about a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RepositoryProgress {
-    /// Of the cycle that runs.
-    pub progress: Option<RunningCycle>,
-    /// When the next one begins.
-    pub next: Option<Timestamp>,
+    pub(super) running: Option<RunningCycle>,
+    /// When the next cycle begins.
+    pub(super) next: Option<Timestamp>,
 }
 
 impl CycleProgress {
-    /// What is done about `repository` now.
-    pub(super) fn of(&self, repository: &str) -> RepositoryProgress {
-        self.with(repository, |doing| doing.clone())
+    pub(super) fn get(&self, repository: &str) -> RepositoryProgress {
+        self.with(repository, |progress| progress.clone())
     }
 
     pub(super) fn set_running(&self, repository: &str) {
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-        self.with(repository, |doing| doing.progress = Some(RunningCycle::new(now)));
+        self.with(repository, |progress| {
+            progress.running = Some(RunningCycle::new(now));
+        });
     }
 
-    pub(super) fn step(&self, repository: &str, step: ProgressEvent<'_>) {
-        self.with(repository, |doing| {
-            if let Some(progress) = &mut doing.progress {
-                progress.update(step);
+    pub(super) fn update(&self, repository: &str, event: ProgressEvent<'_>) {
+        self.with(repository, |progress| {
+            if let Some(running) = &mut progress.running {
+                running.update(event);
             }
         });
     }
 
-    /// No cycle runs; the next one begins at `next`.
+    /// No cycle runs, and the next one begins at `next`.
     pub(super) fn set_waiting(&self, repository: &str, next: Timestamp) {
-        self.with(repository, |doing| {
-            *doing = RepositoryProgress {
-                progress: None,
-                // The time of what is due at once is in the past, and of what never comes without end.
+        self.with(repository, |progress| {
+            *progress = RepositoryProgress {
+                running: None,
+                // A cycle that is due at once has a time in the past; one that never comes has `MAX`.
                 next: (next < Timestamp::MAX).then(|| next.max(Timestamp::now())),
             };
         });
     }
 
-    fn with<T>(&self, repository: &str, change: impl FnOnce(&mut RepositoryProgress) -> T) -> T {
+    fn with<T>(&self, repository: &str, access: impl FnOnce(&mut RepositoryProgress) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(all.entry(repository.to_owned()).or_default())
+        access(all.entry(repository.to_owned()).or_default())
     }
 }

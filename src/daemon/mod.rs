@@ -1,4 +1,7 @@
-//! The commands that serve: one process that builds on schedule and answers requests, under a configuration that may change.
+//! The daemon: what `mirror run` and `mirror serve` do beside answering requests.
+//!
+//! Each task has a thread of its own. All of them run under one configuration; when it changes, they end and start again
+//! under the new one, while the server keeps running.
 
 mod backoff;
 mod config_watcher;
@@ -17,8 +20,10 @@ mod status_publisher;
 pub(crate) mod users_watcher;
 mod webhook_targets;
 
+use std::mem;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use self::config_watcher::ConfigWatcher;
@@ -26,154 +31,190 @@ use self::cycle_progress::CycleProgress;
 use self::notifier::NotifierState;
 use self::runtime::{ServerHandles, run_server};
 use self::scheduler::Scheduler;
-use self::scrubber::scrub;
 use self::signals::Signals;
 use self::snapshot_follower::SnapshotFollower;
 use self::status_publisher::{BuildHandles, StatusPublisher};
+use self::users_watcher::UsersWatcher;
 use self::webhook_targets::webhook_targets;
 use crate::app::compress::make_variants;
 use crate::app::cycle_runner::check_not_renamed;
 use crate::app::exit::Exit;
-use crate::app::{App, own_name};
+use crate::app::{App, local_socket};
 use crate::store::{RepositoryStore, Scrub, Volume, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 
-/// How long a second builder on an empty volume waits for the first one to make it.
-const MAKING: Duration = Duration::from_secs(10);
+/// How long a second instance waits until the first one has created the volume.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a server that cannot repair a damaged file says that it is damaged.
-const REMINDER: Duration = Duration::from_secs(600);
+/// How often `mirror serve`, which repairs nothing, reports the same damaged file again.
+const DAMAGE_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Builds on schedule and serves; `named` is the configuration of the command line. The volume is locked during cycles
-/// only, so that several instances may share it: who finds it locked follows what the other one publishes.
-pub(crate) fn run(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
+/// Builds on schedule and serves. The volume is locked only during cycles, so that several instances can share it: an
+/// instance that finds it locked follows what the other one publishes.
+pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     let (volume, may_build) = open_volume(&app.config.data)?;
     volume.log_warnings();
-    volume.warn_orphaned_repositories(app.repositories.iter().map(|repository| &*repository.name));
+    volume.warn_orphaned_repositories(app.names());
     let id = volume.id();
-    let id = may_build.then_some(id.as_str());
-    let stores = open(&app, &volume);
+    let volume_id = may_build.then_some(id.as_str());
+    let stores = open_stores(&app, &volume);
     users_watcher::check(&app)?;
     drop(volume);
-    run_server(&app.config.clone(), own_name(named), |seen, signals| {
-        let published = seen.published;
-        // Anything may mean something else under a new configuration, so then everything is due.
-        let mut anew = false;
-        let mut told = NotifierState::default();
-        let scrubbed = Scrub::default();
-        each_configuration(app, stores, named, (seen, signals), |app, stores, over| {
-            let running = CycleProgress::default();
-            let work = BuildHandles {
-                scrub: &scrubbed,
-                running: &running,
+    run_server(&app.config.clone(), local_socket(path), |server, signals| {
+        // A new configuration can change everything, so all cycles are due after a reload.
+        let mut is_reloaded = false;
+        let mut notifications = NotifierState::default();
+        let scrub = Scrub::default();
+        for_each_configuration(app, stores, path, server, signals, |app, stores, stop| {
+            let progress = CycleProgress::default();
+            let build = BuildHandles {
+                scrub: &scrub,
+                progress: &progress,
             };
-            std::thread::scope(|scope| {
-                let _guard = StopOnPanic(over);
-                let (changed, changes) = mpsc::channel();
+            let period = app.config.verify.scrub;
+            thread::scope(|scope| {
+                let _guard = StopOnPanic(stop);
+                let (site_changed, changes) = mpsc::channel();
                 if may_build {
-                    scope.spawn(|| {
-                        let _guard = StopOnPanic(over);
-                        compress(app, stores, changes, over);
-                    });
+                    spawn(scope, stop, move || compress(app, stores, &changes, stop));
                 }
-                let status = StatusPublisher::new(app, stores, seen, Some(work));
-                scope.spawn(|| {
-                    let _guard = StopOnPanic(over);
-                    status.keep(over);
+                spawn_status_threads(scope, app, stores, server, Some(build), stop);
+                spawn(scope, stop, || {
+                    notifier::run(app, stores, &mut notifications, stop);
                 });
-                scope.spawn(|| {
-                    let _guard = StopOnPanic(over);
-                    notifier::keep(app, stores, &mut told, over);
-                });
-                scope.spawn(|| {
-                    let _guard = StopOnPanic(over);
-                    scrub(app, stores, published, &scrubbed, over);
+                spawn(scope, stop, || {
+                    scrubber::run(period, stores, server.published, &scrub, stop);
                 });
                 if may_build {
-                    published.set_webhooks(webhook_targets(app));
+                    server.published.set_webhooks(webhook_targets(app));
                 }
-                let builder = Scheduler {
+                let scheduler = Scheduler {
                     app,
-                    id,
-                    follower: SnapshotFollower::new(app, stores, published),
-                    changed,
-                    running: &running,
-                    stop: over,
+                    volume_id,
+                    follower: SnapshotFollower::new(app, stores, server.published),
+                    site_changed,
+                    progress: &progress,
+                    stop,
                 };
-                builder.run(std::mem::replace(&mut anew, true));
+                scheduler.run(mem::replace(&mut is_reloaded, true));
             });
         });
     })
 }
 
-/// Sets the flag when the thread that has it panics: what works beside it ends, and with all of it the program.
-struct StopOnPanic<'f>(&'f CancelFlag);
+/// Serves what another instance publishes.
+pub(crate) fn serve(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
+    let volume = Volume::open_read_only(&app.config.data)?;
+    let stores = open_stores(&app, &volume);
+    users_watcher::check(&app)?;
+    run_server(&app.config.clone(), local_socket(path), |server, signals| {
+        for_each_configuration(app, stores, path, server, signals, |app, stores, stop| {
+            thread::scope(|scope| {
+                let _guard = StopOnPanic(stop);
+                spawn_status_threads(scope, app, stores, server, None, stop);
+                let mut follower = SnapshotFollower::new(app, stores, server.published);
+                follower.follow();
+                let mut reported = Instant::now();
+                while !stop.is_set() {
+                    follower.poll();
+                    // Taking the damaged files makes the server report each of them again.
+                    if reported.elapsed() >= DAMAGE_REPORT_INTERVAL {
+                        server.published.take_damaged();
+                        reported = Instant::now();
+                    }
+                    stop.wait(Duration::from_secs(1));
+                }
+            });
+        });
+    })
+}
+
+/// Starts the threads that watch users and publish the status. Both have done their first round when this returns.
+fn spawn_status_threads<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    app: &'scope App,
+    stores: &'scope [RepositoryStore],
+    server: ServerHandles<'scope>,
+    build: Option<BuildHandles<'scope>>,
+    stop: &'scope CancelFlag,
+) {
+    let users = UsersWatcher::load(app, server.published);
+    let status = StatusPublisher::new(app, stores, server, build);
+    spawn(scope, stop, move || users.run(stop));
+    spawn(scope, stop, move || status.run(stop));
+}
+
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    stop: &'scope CancelFlag,
+    work: impl FnOnce() + Send + 'scope,
+) {
+    scope.spawn(move || {
+        let _guard = StopOnPanic(stop);
+        work();
+    });
+}
+
+/// Sets the flag when its thread panics, so that the threads beside it end, and the process with them.
+struct StopOnPanic<'a>(&'a CancelFlag);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.set();
         }
     }
 }
 
-/// Runs `work` with the configuration, and again with each new one, until the program is to stop. The flag ends `work`.
-fn each_configuration(
+/// Runs `work` with the configuration, and again with each new one, until the process stops. `work` must end when its flag is
+/// set.
+fn for_each_configuration(
     mut app: App,
     mut stores: Vec<RepositoryStore>,
-    named: Option<&Path>,
-    (told, signals): (ServerHandles<'_>, &Signals),
+    path: Option<&Path>,
+    server: ServerHandles<'_>,
+    signals: &Signals,
     mut work: impl FnMut(&App, &[RepositoryStore], &CancelFlag),
 ) {
-    let mut watch = ConfigWatcher::new(named, &app, signals.reload.clone());
+    let mut watcher = ConfigWatcher::new(path, &app, signals.reload.clone());
     while !signals.stop.is_set() {
-        let over = CancelFlag::default();
-        let new = std::thread::scope(|scope| {
+        let stop = CancelFlag::default();
+        let next = thread::scope(|scope| {
             let _guard = StopOnPanic(&signals.stop);
-            let watching = scope.spawn(|| {
-                let _guard = StopOnPanic(&over);
-                let new = next_configuration(&mut watch, &app, told, &signals.stop);
-                over.set();
-                new
+            let next = scope.spawn(|| {
+                let _guard = StopOnPanic(&stop);
+                let next = next_configuration(&mut watcher, &app, server, &signals.stop);
+                stop.set();
+                next
             });
-            work(&app, &stores, &over);
-            watching
-                .join()
+            work(&app, &stores, &stop);
+            next.join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        if let Some(new) = new {
-            (app, stores) = new;
+        if let Some(next) = next {
+            (app, stores) = next;
         }
     }
 }
 
-/// Waits for a configuration that can be used, or for the end of the program.
+/// Waits for a usable configuration; `None` when the process stops.
 fn next_configuration(
-    watch: &mut ConfigWatcher,
+    watcher: &mut ConfigWatcher,
     current: &App,
-    told: ServerHandles<'_>,
+    server: ServerHandles<'_>,
     stop: &CancelFlag,
 ) -> Option<(App, Vec<RepositoryStore>)> {
-    let opened = |new: App| {
-        let volume = Volume::open_read_only(&new.config.data)?;
-        let stores = open(&new, &volume);
-        users_watcher::check(&new)?;
-        for repository in &new.repositories {
-            check_not_renamed(&new, &volume, repository)?;
-        }
-        Ok((new, stores))
-    };
     while !stop.is_set() {
-        if let Some(loaded) = watch.changed(current) {
-            let new = loaded.and_then(opened);
-            told.metrics.configuration_refused(new.is_err());
-            match new {
-                Ok(new) => {
-                    tracing::info!(repositories = new.1.len(), "configuration loaded anew");
-                    return Some(new);
+        if let Some(loaded) = watcher.poll(current) {
+            let next = loaded.and_then(prepare);
+            server.metrics.set_configuration_rejected(next.is_err());
+            match next {
+                Ok(next) => {
+                    tracing::info!(repositories = next.1.len(), "configuration reloaded");
+                    return Some(next);
                 }
                 Err(error) => {
-                    tracing::error!("the new configuration is not used, the one before stays: {error:#}");
+                    tracing::error!("new configuration rejected, keeping the current one: {error:#}");
                 }
             }
         }
@@ -182,19 +223,30 @@ fn next_configuration(
     None
 }
 
-/// Compresses what is published, again whenever that changes; beside the cycles, and unlocked like every reader.
-fn compress(app: &App, stores: &[RepositoryStore], changes: Receiver<()>, stop: &CancelFlag) {
+/// Opens the repositories of a new configuration, and checks what can only be checked on the volume.
+fn prepare(app: App) -> anyhow::Result<(App, Vec<RepositoryStore>)> {
+    let volume = Volume::open_read_only(&app.config.data)?;
+    let stores = open_stores(&app, &volume);
+    users_watcher::check(&app)?;
+    for repository in &app.repositories {
+        check_not_renamed(&app, &volume, repository)?;
+    }
+    Ok((app, stores))
+}
+
+/// Compresses published files after each change. It needs no lock on the volume.
+fn compress(app: &App, stores: &[RepositoryStore], changes: &Receiver<()>, stop: &CancelFlag) {
     while changes.recv().is_ok() {
         changes.try_iter().for_each(drop);
         for (repository, store) in app.repositories.iter().zip(stores) {
-            make_variants(app, repository, store, stop);
+            make_variants(repository, store, app.config.serve.compression, stop);
         }
     }
 }
 
-/// Opens the volume, making it if need be, and says whether it may be built on.
+/// Opens the volume, or creates it. Returns whether this process may build on it.
 fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
-    let until = Instant::now() + MAKING;
+    let deadline = Instant::now() + CREATION_TIMEOUT;
     loop {
         let error = match Volume::open(root) {
             Ok(volume) => return Ok((volume, true)),
@@ -203,55 +255,19 @@ fn open_volume(root: &Path) -> anyhow::Result<(Volume, bool)> {
         let may_build = match error.downcast_ref() {
             Some(VolumeLockError::Held(_)) => true,
             Some(VolumeLockError::ReadOnly(_)) => {
-                tracing::warn!("{error:#}; serving only");
+                tracing::warn!("serving without building: {error:#}");
                 false
             }
             None => return Err(error),
         };
         match Volume::open_read_only(root) {
-            Err(_) if may_build && Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            Err(_) if may_build && Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
             volume => return Ok((volume?, may_build)),
         }
     }
 }
 
-/// Serves only, following what another instance publishes.
-pub(crate) fn serve(app: App, named: Option<&Path>) -> anyhow::Result<Exit> {
-    let volume = Volume::open_read_only(&app.config.data)?;
-    let stores = open(&app, &volume);
-    users_watcher::check(&app)?;
-    run_server(&app.config.clone(), own_name(named), |told, signals| {
-        each_configuration(app, stores, named, (told, signals), |app, stores, over| {
-            std::thread::scope(|scope| {
-                let _guard = StopOnPanic(over);
-                let status = StatusPublisher::new(app, stores, told, None);
-                scope.spawn(|| {
-                    let _guard = StopOnPanic(over);
-                    status.keep(over);
-                });
-                let mut follower = SnapshotFollower::new(app, stores, told.published);
-                follower.follow();
-                let mut forgot = Instant::now();
-                while !over.is_set() {
-                    follower.poll();
-                    // Who builds repairs what is damaged; here it is said again what still is.
-                    if forgot.elapsed() >= REMINDER {
-                        told.published.take_damaged();
-                        forgot = Instant::now();
-                    }
-                    over.wait(Duration::from_secs(1));
-                }
-            });
-        });
-    })
-}
-
-/// One that cannot be opened keeps no other from being served.
-fn open(app: &App, volume: &Volume) -> Vec<RepositoryStore> {
-    let repositories = app.repositories.iter();
-    repositories
-        .map(|repository| volume.reader(&repository.name))
-        .collect()
+/// Opens all repositories. One that cannot be read does not keep the others from being served.
+fn open_stores(app: &App, volume: &Volume) -> Vec<RepositoryStore> {
+    app.names().map(|name| volume.reader(name)).collect()
 }

@@ -5,70 +5,66 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::repairer::served_releases;
-use crate::app::App;
 use crate::server::PublishedSite;
 use crate::store::{RepositoryStore, Scrub};
 use crate::util::cancel::CancelFlag;
 
-/// How often it is looked whether there is anything to read.
-const EMPTY: Duration = Duration::from_secs(60);
+/// The pause while there is nothing to read.
+const EMPTY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Reads all archives within the configured time, over and over.
-pub(super) fn scrub(
-    app: &App,
+/// Reads all archives once in each `period`, and counts them in `scrub`.
+pub(super) fn run(
+    period: Duration,
     stores: &[RepositoryStore],
     published: &PublishedSite,
-    scrubbed: &Scrub,
+    scrub: &Scrub,
     stop: &CancelFlag,
 ) {
-    let period = app.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
-        let begin = Instant::now();
-        let of = |store| {
-            served_releases(store)
-                .into_iter()
-                .map(move |release| (store, release))
-        };
-        let mut releases: Vec<_> = stores.iter().flat_map(of).collect();
+        let began = Instant::now();
+        let releases = stores.iter().flat_map(|store| {
+            let releases = served_releases(store).into_iter();
+            releases.map(move |release| (store, release))
+        });
+        let mut releases: Vec<_> = releases.collect();
         if releases.is_empty() {
-            stop.wait(EMPTY);
+            stop.wait(EMPTY_PAUSE);
             continue;
         }
         let pause = period / u32::try_from(releases.len()).unwrap_or(u32::MAX);
-        // A process that never lives as long as a pass reads now these and now those.
-        let (count, now) = (
-            releases.len() as u64,
-            Timestamp::now().as_millisecond().unsigned_abs(),
-        );
-        releases.rotate_left(usize::try_from(now % count).unwrap_or_default());
+        let first = start(releases.len());
+        releases.rotate_left(first);
         for (store, release) in releases {
             stop.wait(pause);
             if stop.is_set() {
                 return;
             }
             let result = store.check_archive(&release);
-            // It may have expired since.
-            let stands = || {
+            // The archive of a nightly version may have expired since the list was made.
+            let is_served = || {
                 served_releases(store)
                     .iter()
                     .any(|other| other.number == release.number)
             };
-            if result.is_err() && !stands() {
+            if result.is_err() && !is_served() {
                 continue;
             }
-            scrubbed.count(result.is_err());
+            scrub.count(result.is_err());
             if let Err(error) = result {
                 tracing::error!("{error:#}");
                 published.report_damaged(&store.archive(&release));
             }
         }
-        scrubbed.end_pass();
-        let state = scrubbed.state();
-        tracing::info!(
-            checked = state.checked,
-            damaged = state.damaged,
-            "read all archives"
-        );
-        stop.wait(period.saturating_sub(begin.elapsed()));
+        scrub.end_pass();
+        let state = scrub.state();
+        let (checked, damaged) = (state.checked, state.damaged);
+        tracing::info!(checked, damaged, "read all archives");
+        stop.wait(period.saturating_sub(began.elapsed()));
     }
+}
+
+/// Where a pass begins. It differs each time, so that a process which never finishes a pass still reads all archives.
+fn start(count: usize) -> usize {
+    let now = Timestamp::now().as_millisecond().unsigned_abs();
+    usize::try_from(now % count as u64).unwrap_or_default()
 }

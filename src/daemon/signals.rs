@@ -1,22 +1,21 @@
-//! The end of a command at SIGTERM and SIGINT, also as the first process of a container, where the kernel ignores a signal
-//! that nobody handles.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::util::cancel::CancelFlag;
 
-/// What signals ask for.
+/// What signals request from a serving process.
 #[derive(Clone, Default)]
 pub(super) struct Signals {
     pub(super) stop: CancelFlag,
     pub(super) reload: ReloadRequest,
 }
 
-/// Set by a signal, taken by whoever acts on it.
+/// Set by SIGHUP, taken by the configuration watcher.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReloadRequest(Arc<AtomicBool>);
 
@@ -30,21 +29,18 @@ impl ReloadRequest {
     }
 }
 
-/// From now on, SIGTERM and SIGINT end the process at once, with the exit code of a process that they kill. A cycle is
-/// interrupted at any instant without harm.
-///
-/// # Errors
-/// A signal that cannot be handled.
+/// Makes SIGTERM and SIGINT end the process at once, with the exit code of a process that they kill. The first process of a
+/// container needs this, because the kernel ignores its unhandled signals. A cycle can be interrupted at any time.
 pub(crate) fn exit_on_signal() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .context("failed to start the runtime")?;
     let (mut terminate, mut interrupt) = {
-        let _inside = runtime.enter();
+        let _context = runtime.enter();
         (
-            signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,
-            signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?,
+            listen(SignalKind::terminate(), "SIGTERM")?,
+            listen(SignalKind::interrupt(), "SIGINT")?,
         )
     };
     std::thread::spawn(move || {
@@ -54,8 +50,12 @@ pub(crate) fn exit_on_signal() -> anyhow::Result<()> {
                 _ = interrupt.recv() => SignalKind::interrupt(),
             }
         });
-        tracing::info!("interrupted: the next run takes it up");
+        tracing::info!("interrupted; the next run resumes the cycle");
         std::process::exit(128 + kind.as_raw_value());
     });
     Ok(())
+}
+
+pub(super) fn listen(kind: SignalKind, name: &str) -> anyhow::Result<Signal> {
+    signal(kind).with_context(|| format!("failed to listen for {name}"))
 }

@@ -1,4 +1,4 @@
-//! Follows what is published on the volume, by this process or by another one, and puts it before the server.
+//! Follows the snapshots on the volume, whoever publishes them, and serves the newest.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,24 +7,22 @@ use crate::app::site_builder::publish;
 use crate::server::PublishedSite;
 use crate::store::RepositoryStore;
 
-/// How often it is looked for new variants, each of which means to publish everything anew.
-const VARIANTS: Duration = Duration::from_secs(10);
+/// How often new variants are picked up. Each time, the whole site is rebuilt.
+const VARIANTS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The number of a snapshot, and when its variants last came or went.
+/// The number of a snapshot, and when its variants last changed.
 type ServedVersion = (Option<u64>, Option<SystemTime>);
 
-/// Puts what is newest on the volume before the server.
 pub(super) struct SnapshotFollower<'a> {
     app: &'a App,
     pub(super) stores: &'a [RepositoryStore],
     pub(super) published: &'a PublishedSite,
-    /// What is served of each repository.
     served: Vec<ServedVersion>,
-    /// Whether anything was put before the server: until then it serves what another configuration had.
-    has_begun: bool,
-    looked: Instant,
-    /// Why what is newest of a repository could not be served, as it was said.
-    failed: Vec<Option<String>>,
+    /// Until the first publication, the server still has the site of the previous configuration.
+    has_published: bool,
+    followed_at: Instant,
+    /// Why the newest snapshot of each repository cannot be served. Each error is logged once.
+    errors: Vec<Option<String>>,
 }
 
 impl<'a> SnapshotFollower<'a> {
@@ -34,9 +32,9 @@ impl<'a> SnapshotFollower<'a> {
             stores,
             published,
             served: vec![(None, None); stores.len()],
-            has_begun: false,
-            looked: Instant::now(),
-            failed: vec![None; stores.len()],
+            has_published: false,
+            followed_at: Instant::now(),
+            errors: vec![None; stores.len()],
         }
     }
 
@@ -44,68 +42,71 @@ impl<'a> SnapshotFollower<'a> {
         self.served[repository].0.is_some()
     }
 
-    /// Whether there is a snapshot, served or not.
+    /// Whether the repository has a snapshot, served or not.
     pub(super) fn is_published(&self, repository: usize) -> bool {
-        self.stores[repository]
-            .newest_snapshot()
-            .is_ok_and(|newest| newest.is_some())
+        newest_number(&self.stores[repository]).is_ok_and(|newest| newest.is_some())
     }
 
-    /// Follows if there is another snapshot, and else now and then; to be called every second. Answers as
-    /// [`SnapshotFollower::follow`].
+    /// Follows if there is a newer snapshot, and from time to time for new variants. To be called every second. Returns
+    /// whether another snapshot is served.
     pub(super) fn poll(&mut self) -> bool {
-        let is_behind = |(store, served): (&RepositoryStore, &ServedVersion)| {
-            let newest = store.newest_snapshot();
-            newest.is_ok_and(|newest| newest.map(|s| s.manifest.number) != served.0)
-        };
-        let is_behind = || self.stores.iter().zip(&self.served).any(is_behind);
-        let is_well = self.failed.iter().all(Option::is_none);
-        let is_due = self.looked.elapsed() >= VARIANTS || is_well && is_behind();
+        let is_due = self.followed_at.elapsed() >= VARIANTS_INTERVAL
+            || self.errors.iter().all(Option::is_none) && self.has_newer();
         is_due && self.follow()
     }
 
-    /// Answers whether another snapshot is served than before.
+    fn has_newer(&self) -> bool {
+        let mut served = self.stores.iter().zip(&self.served);
+        served.any(|(store, served)| newest_number(store).is_ok_and(|newest| newest != served.0))
+    }
+
+    /// Serves the newest snapshots. Returns whether another snapshot is served.
     pub(super) fn follow(&mut self) -> bool {
-        self.looked = Instant::now();
-        let (mut newest, mut failed) = (Vec::new(), Vec::new());
+        self.followed_at = Instant::now();
+        let (mut newest, mut errors) = (Vec::new(), Vec::new());
         for (store, served) in self.stores.iter().zip(&self.served) {
-            let (state, error) = match store.newest_snapshot() {
-                Ok(snapshot) => (
-                    (snapshot.map(|s| s.manifest.number), store.variants_changed()),
-                    None,
-                ),
+            let (version, error) = match newest_number(store) {
+                Ok(number) => ((number, store.variants_changed()), None),
                 Err(error) => (*served, Some(format!("{error:#}"))),
             };
-            newest.push(state);
-            failed.push(error);
+            newest.push(version);
+            errors.push(error);
         }
         let before = self.served.clone();
-        if newest != before || !self.has_begun {
+        if newest != before || !self.has_published {
             match publish(self.app, self.stores, self.published) {
-                Ok(errors) => {
-                    self.has_begun = true;
-                    for (i, error) in errors.into_iter().enumerate() {
+                Ok(failed) => {
+                    self.has_published = true;
+                    for (i, error) in failed.into_iter().enumerate() {
                         match error {
                             None => self.served[i] = newest[i],
-                            Some(error) => failed[i] = Some(format!("{error:#}")),
+                            Some(error) => errors[i] = Some(format!("{error:#}")),
                         }
                     }
                 }
-                Err(error) => failed = vec![Some(format!("{error:#}")); failed.len()],
+                Err(error) => errors.fill(Some(format!("{error:#}"))),
             }
         }
-        self.log_changes(failed);
+        self.log_changes(errors);
         before.iter().zip(&self.served).any(|(old, new)| old.0 != new.0)
     }
 
-    /// Says once what is wrong with each repository, however often it is tried.
-    fn log_changes(&mut self, failed: Vec<Option<String>>) {
+    /// Logs each error that is new or different.
+    fn log_changes(&mut self, errors: Vec<Option<String>>) {
         for (i, repository) in self.app.repositories.iter().enumerate() {
-            if let Some(error) = failed[i].as_ref().filter(|_| failed[i] != self.failed[i]) {
+            if let Some(error) = errors[i].as_ref().filter(|_| errors[i] != self.errors[i]) {
                 let repository = &repository.name;
-                tracing::error!(repository, "what was served of it before stays: {error}");
+                tracing::error!(
+                    repository,
+                    "failed to serve the newest snapshot, keeping the previous one: {error}"
+                );
             }
         }
-        self.failed = failed;
+        self.errors = errors;
     }
+}
+
+fn newest_number(store: &RepositoryStore) -> anyhow::Result<Option<u64>> {
+    let newest = store.newest_snapshot()?;
+    Ok(newest.map(|snapshot| snapshot.manifest.number))
 }

@@ -1,294 +1,255 @@
-//! Keeps what is served about each repository true: gathers the input when a cycle begins or ends, a snapshot is
-//! published, or time alone makes a mirror stale.
+//! Keeps the status of every repository up to date: `mirror.json`, the status page, progress and gauges. They change when a
+//! cycle begins or ends, when a snapshot is published, and when time alone makes a mirror stale.
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
-use super::repository_view::SnapshotWatch;
+use super::repository_view::{Observation, SnapshotWatch, now};
 use super::runtime::ServerHandles;
-use super::users_watcher::UsersWatcher;
-use crate::app::{self, App};
-use crate::cycle::Report;
+use crate::app::{App, Repository};
+use crate::ledger::Release;
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
-use crate::status::{self, MetricValues, StatusInput};
+use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
 use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
 use crate::util::cancel::CancelFlag;
 
-/// How often it is looked whether anything has changed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is served about one repository, and what it was made from.
-struct CachedStatus {
-    cycles_changed: Option<SystemTime>,
-    cycles: RunHistory,
-    complete: bool,
-    state: status::State,
-    texts: Vec<(String, ContentKind, Vec<u8>)>,
-    figures: MetricValues,
-}
-
-/// What this process does beside serving, where it builds.
+/// What a process that builds shows beside the repositories.
 #[derive(Clone, Copy)]
 pub(super) struct BuildHandles<'a> {
-    pub scrub: &'a Scrub,
-    pub running: &'a CycleProgress,
+    pub(super) scrub: &'a Scrub,
+    pub(super) progress: &'a CycleProgress,
 }
 
-/// Serves the state of every repository, and of the work where there is any, and renews the keys.
 pub(super) struct StatusPublisher<'a> {
     app: &'a App,
-    stores: &'a [RepositoryStore],
-    told: ServerHandles<'a>,
-    work: Option<BuildHandles<'a>>,
-    users: UsersWatcher,
-    seen: Vec<SnapshotWatch>,
-    known: Vec<Option<CachedStatus>>,
-    doing: Vec<RepositoryProgress>,
+    server: ServerHandles<'a>,
+    build: Option<BuildHandles<'a>>,
+    repositories: Vec<RepositoryStatus<'a>>,
+    progress: Vec<RepositoryProgress>,
+}
+
+struct RepositoryStatus<'a> {
+    repository: &'a Repository,
+    store: &'a RepositoryStore,
+    watch: SnapshotWatch,
+    cached: Option<CachedStatus>,
+}
+
+/// The rendered status of a repository, and what it was rendered from.
+struct CachedStatus {
+    history_changed: Option<SystemTime>,
+    history: RunHistory,
+    complete: bool,
+    state: State,
+    files: Vec<StatusFile>,
+    metrics: MetricValues,
 }
 
 impl<'a> StatusPublisher<'a> {
-    /// Says what is known now, so that whoever is told that the server is ready finds it.
+    /// Publishes the current status, so that it is there when the server becomes ready.
     pub(super) fn new(
         app: &'a App,
         stores: &'a [RepositoryStore],
-        told: ServerHandles<'a>,
-        work: Option<BuildHandles<'a>>,
+        server: ServerHandles<'a>,
+        build: Option<BuildHandles<'a>>,
     ) -> Self {
-        let mut keeper = Self {
+        let repositories = app.repositories.iter().zip(stores);
+        let repositories = repositories.map(|(repository, store)| RepositoryStatus {
+            repository,
+            store,
+            watch: SnapshotWatch::default(),
+            cached: None,
+        });
+        let mut publisher = Self {
             app,
-            stores,
-            told,
-            work,
-            users: UsersWatcher::load(app, told.published),
-            seen: stores.iter().map(|_| SnapshotWatch::default()).collect(),
-            known: stores.iter().map(|_| None).collect(),
-            doing: Vec::new(),
+            server,
+            build,
+            repositories: repositories.collect(),
+            progress: Vec::new(),
         };
-        keeper.look();
-        keeper
+        publisher.poll();
+        publisher
     }
 
-    /// Keeps it true until the program is to stop.
-    pub(super) fn keep(mut self, stop: &CancelFlag) {
+    pub(super) fn run(mut self, stop: &CancelFlag) {
         while !stop.is_set() {
             stop.wait(POLL_INTERVAL);
-            self.look();
+            self.poll();
         }
     }
 
-    fn look(&mut self) {
+    fn poll(&mut self) {
         let mut changed = false;
-        let repositories = self.app.repositories.iter().zip(self.stores);
-        let known = self.seen.iter_mut().zip(&mut self.known);
-        for ((repository, store), (seen, known)) in repositories.zip(known) {
-            changed |= look(self.app, repository, store, seen, known);
+        for repository in &mut self.repositories {
+            changed |= repository.refresh(self.app);
         }
-        if let Some(BuildHandles { scrub, running }) = self.work {
-            let repositories = self.app.repositories.iter();
-            let now = repositories.map(|r| running.of(&r.name)).collect();
-            changed |= now != self.doing;
-            self.doing = now;
-            self.told.metrics.scrubbed(scrub.state());
+        if let Some(BuildHandles { scrub, progress }) = self.build {
+            let progress = self.app.names().map(|name| progress.get(name)).collect();
+            changed |= progress != self.progress;
+            self.progress = progress;
+            self.server.metrics.set_scrub(scrub.state());
         }
         if changed {
-            self.tell();
+            self.publish();
         }
-        self.users.reload(self.told.published);
     }
 
-    fn tell(&mut self) {
-        let repositories = || self.app.repositories.iter();
-        let progress = self.doing.iter().map(|doing| doing.progress.clone());
-        let figures = repositories()
-            .zip(&self.known)
-            .zip(progress.chain(std::iter::repeat(None)))
-            .filter_map(|((repository, known), progress)| {
-                let figures = known.as_ref()?.figures.clone();
-                Some((repository.name.clone(), MetricValues { progress, ..figures }))
-            });
-        self.told.metrics.tell(figures.collect());
-        let mut texts: Vec<_> = self
-            .known
+    fn publish(&self) {
+        let running = self.progress.iter().map(|progress| progress.running.clone());
+        let repositories = self
+            .repositories
             .iter()
-            .flatten()
-            .flat_map(CachedStatus::texts)
-            .collect();
-        let doing = repositories().zip(&self.doing);
-        texts.extend(doing.map(|(r, doing)| progress_of(r, doing)));
-        texts.extend(host_index(self.app, &self.known));
+            .zip(running.chain(std::iter::repeat(None)));
+        let metrics = repositories.filter_map(|(repository, progress)| {
+            let metrics = repository.cached.as_ref()?.metrics.clone();
+            let name = repository.repository.name.clone();
+            Some((name, MetricValues { progress, ..metrics }))
+        });
+        self.server.metrics.set_repositories(metrics.collect());
+        let cached = self
+            .repositories
+            .iter()
+            .filter_map(|status| status.cached.as_ref());
+        let mut files: Vec<_> = cached.flat_map(|cached| cached.files.iter().cloned()).collect();
+        let progress = self.app.repositories.iter().zip(&self.progress);
+        files.extend(progress.map(|(repository, progress)| progress_file(repository, progress)));
+        files.extend(self.host_index());
         let mut public = self.app.repositories.iter().filter(|r| !r.is_private);
-        texts.extend(help_pages(public.next().map(|r| r.base_url.path())));
-        self.told.published.set_status_files(texts);
+        files.extend(help_pages(public.next().map(|r| r.base_url.path())));
+        self.server.published.set_status_files(files);
     }
-}
 
-/// The page at the root of the host, where that is no repository's; it names none that is private.
-fn host_index(app: &App, known: &[Option<CachedStatus>]) -> Option<StatusFile> {
-    let listed: Vec<_> = app
-        .repositories
-        .iter()
-        .zip(known)
-        .filter(|(repository, _)| !repository.is_private)
-        .map(|(repository, known)| status::IndexEntry {
-            name: &repository.name,
-            path: repository.base_url.path(),
-            state: known.as_ref().map_or(status::State::Unknown, |known| known.state),
+    /// The page at the root of the host, unless a repository is there. Private repositories are not listed.
+    fn host_index(&self) -> Option<StatusFile> {
+        if self
+            .app
+            .repositories
+            .iter()
+            .any(|repository| repository.base_url.path() == "/")
+        {
+            return None;
+        }
+        let public = self
+            .repositories
+            .iter()
+            .filter(|status| !status.repository.is_private);
+        let entries = public.map(|status| IndexEntry {
+            name: &status.repository.name,
+            path: status.repository.base_url.path(),
+            state: status
+                .cached
+                .as_ref()
+                .map_or(State::Unknown, |cached| cached.state),
+        });
+        let operator = self.app.config.site.name.as_deref();
+        let page = status::host_index(operator, &entries.collect::<Vec<_>>())?;
+        Some(StatusFile {
+            path: "/".to_owned(),
+            kind: ContentKind::Page,
+            bytes: page.into_string().into_bytes(),
         })
-        .collect();
-    if app
-        .repositories
-        .iter()
-        .any(|repository| repository.base_url.path() == "/")
-    {
-        return None;
-    }
-    let page = status::host_index(app.config.site.name.as_deref(), &listed)?;
-    Some(StatusFile {
-        path: "/".to_owned(),
-        kind: ContentKind::Page,
-        bytes: page.into_string().into_bytes(),
-    })
-}
-
-fn progress_of(repository: &app::Repository, doing: &RepositoryProgress) -> StatusFile {
-    let document = status::progress_json(doing.progress.as_ref(), doing.next);
-    StatusFile {
-        path: format!("{}progress.json", repository.base_url.path()),
-        kind: ContentKind::Metadata,
-        bytes: format!("{document:#}\n").into_bytes(),
     }
 }
 
-/// Answers whether the texts are others than before.
-fn look(
-    app: &App,
-    repository: &app::Repository,
-    store: &RepositoryStore,
-    seen: &mut SnapshotWatch,
-    known: &mut Option<CachedStatus>,
-) -> bool {
-    let is_other = seen.refresh(store);
-    let snapshot = seen.snapshot.as_ref();
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let cycles_changed = store.run_history_modified();
-    if let Some(known) = known
-        && !is_other
-        && known.cycles_changed == cycles_changed
-        && known.state
-            == status::state(
-                snapshot.is_some(),
-                known.complete,
-                &known.cycles,
-                &repository.schedule,
-                now,
-            )
-    {
-        return false;
+impl RepositoryStatus<'_> {
+    /// Renders the status if anything changed. Returns whether it did.
+    fn refresh(&mut self, app: &App) -> bool {
+        let is_new = self.watch.refresh(self.store);
+        let history_changed = self.store.run_history_modified();
+        let snapshot = self.watch.snapshot.as_ref();
+        let schedule = &self.repository.schedule;
+        if let Some(cached) = &self.cached
+            && !is_new
+            && cached.history_changed == history_changed
+            && cached.state
+                == status::state(
+                    snapshot.is_some(),
+                    cached.complete,
+                    &cached.history,
+                    schedule,
+                    now(),
+                )
+        {
+            return false;
+        }
+        let history = self.store.run_history();
+        let observation = Observation::new(app, self.repository, self.store, &self.watch, history.clone());
+        let releases = releases(self.repository, self.store, snapshot);
+        let input = observation.status_input(&releases, space(app));
+        self.cached = Some(CachedStatus {
+            history_changed,
+            state: input.state(),
+            complete: input.is_complete(),
+            files: render(self.repository, &input),
+            metrics: status::metric_values(&input),
+            history,
+        });
+        true
     }
-    let cycles = store.run_history();
-    let report = Report::last(snapshot, &cycles);
-    let releases = releases(repository, store, snapshot);
-    let input = StatusInput {
-        operator: app.config.site.name.as_deref(),
-        contact: app.config.site.contact.as_deref(),
-        name: &repository.name,
-        base_url: &repository.base_url.to_string(),
-        schedule: &repository.schedule,
-        snapshot,
-        unserved: seen.unserved.as_deref(),
-        report: &report,
-        history: &cycles,
-        releases: &releases,
-        space: space(app),
-        now,
-    };
-    *known = Some(CachedStatus {
-        cycles_changed,
-        state: input.state(),
-        complete: input.is_complete(),
-        texts: render(repository, &input),
-        figures: status::metric_values(&input),
-        cycles,
-    });
-    true
 }
 
 fn space(app: &App) -> Option<Space> {
-    Volume::open_read_only(&app.config.data)
-        .and_then(|volume| volume.space())
-        .ok()
+    let volume = Volume::open_read_only(&app.config.data).ok()?;
+    volume.space().ok()
 }
 
-fn releases(
-    repository: &app::Repository,
-    store: &RepositoryStore,
-    snapshot: Option<&Snapshot>,
-) -> Vec<crate::ledger::Release> {
-    let lines = snapshot.map_or(0, |s| s.manifest.releases);
+fn releases(repository: &Repository, store: &RepositoryStore, snapshot: Option<&Snapshot>) -> Vec<Release> {
+    let lines = snapshot.map_or(0, |snapshot| snapshot.manifest.releases);
     let base_url = repository.base_url.to_string();
     store.ledger(|ledger| {
-        let published = ledger
-            .published(&base_url)
-            .filter(|release| release.number <= lines);
-        published.cloned().collect()
+        let published = ledger.published(&base_url);
+        published
+            .filter(|release| release.number <= lines)
+            .cloned()
+            .collect()
     })
 }
 
-fn render(repository: &app::Repository, input: &StatusInput<'_>) -> Vec<(String, ContentKind, Vec<u8>)> {
-    let mut texts = vec![
-        (
-            "mirror.json".to_owned(),
-            ContentKind::Metadata,
-            format!("{:#}\n", status::mirror_json(input)),
-        ),
-        (
-            "status.html".to_owned(),
-            ContentKind::Page,
-            status::status_page(input).into_string(),
-        ),
+fn render(repository: &Repository, input: &StatusInput<'_>) -> Vec<StatusFile> {
+    let base_path = repository.base_url.path();
+    let file = |path: &str, kind, text: String| StatusFile {
+        path: format!("{base_path}{path}"),
+        kind,
+        bytes: text.into_bytes(),
+    };
+    let page = status::status_page(input).into_string();
+    let mirror_json = format!("{:#}\n", status::mirror_json(input));
+    let mut files = vec![
+        file("mirror.json", ContentKind::Metadata, mirror_json),
+        file("status.html", ContentKind::Page, page.clone()),
     ];
+    // Before the first snapshot, the status page stands in for the index page, and the assets come from here.
     if input.snapshot.is_none() {
-        // In the place of the page that publication puts there.
-        texts.push((
-            String::new(),
-            ContentKind::Page,
-            status::status_page(input).into_string(),
-        ));
+        files.push(file("", ContentKind::Page, page));
     }
-    let trace = format!("project/trace/{}", repository.base_url.host());
-    for (path, text) in [
-        ("lastupdate".to_owned(), input.last_update()),
-        ("lastsync".to_owned(), input.last_sync()),
-        (trace, input.trace()),
-    ] {
-        texts.extend(text.map(|text| (path, ContentKind::Text, text)));
-    }
-    // Before the first snapshot, which has its own, the status page is all that there is.
     for (path, text) in pages::ASSETS {
         let kind = match path.ends_with(".css") {
             true => ContentKind::Style,
             false => ContentKind::Script,
         };
-        texts.push((path.to_owned(), kind, text.to_owned()));
+        files.push(file(path, kind, text.to_owned()));
     }
-    let base = repository.base_url.path();
-    texts
-        .into_iter()
-        .map(|(path, kind, text)| (format!("{base}{path}"), kind, text.into_bytes()))
-        .collect()
+    let trace = format!("project/trace/{}", repository.base_url.host());
+    for (path, text) in [
+        ("lastupdate", input.last_update()),
+        ("lastsync", input.last_sync()),
+        (&trace, input.trace()),
+    ] {
+        files.extend(text.map(|text| file(path, ContentKind::Text, text)));
+    }
+    files
 }
 
-impl CachedStatus {
-    fn texts(&self) -> impl Iterator<Item = StatusFile> {
-        self.texts.iter().map(|(path, kind, bytes)| StatusFile {
-            path: path.clone(),
-            kind: *kind,
-            bytes: bytes.clone(),
-        })
+fn progress_file(repository: &Repository, progress: &RepositoryProgress) -> StatusFile {
+    let document = status::progress_json(progress.running.as_ref(), progress.next);
+    StatusFile {
+        path: format!("{}progress.json", repository.base_url.path()),
+        kind: ContentKind::Metadata,
+        bytes: format!("{document:#}\n").into_bytes(),
     }
 }

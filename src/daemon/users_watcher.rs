@@ -1,116 +1,127 @@
-//! Who may read the private repositories: reads the files of users, again when they change. A file that cannot be used
-//! keeps the users before, or lets nobody in.
+//! Reads the users files of private repositories, and reads them again when they change. If a changed file cannot be used,
+//! the previous users stay in effect.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::app::App;
 use crate::server::{AccessRule, AccessRules, PublishedSite, Users};
+use crate::util::cancel::CancelFlag;
 
-/// The files of users, by repository.
-pub(super) struct UsersWatcher {
-    repositories: Vec<UsersFile>,
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct UsersWatcher<'a> {
+    published: &'a PublishedSite,
+    repositories: Vec<Repository>,
 }
 
-struct UsersFile {
+struct Repository {
     name: String,
-    base: String,
-    file: Option<std::path::PathBuf>,
-    /// What was found last, whatever it was worth.
-    found: Option<Vec<u8>>,
-    /// What was read last: what two looks have found, since who writes a file does not do it in one instant.
-    seen: Option<Vec<u8>>,
+    base_path: String,
+    /// `None` for a public repository.
+    file: Option<PathBuf>,
+    /// The content of the file at the last poll.
+    polled: Option<Vec<u8>>,
+    /// The content that was read last, usable or not.
+    loaded: Option<Vec<u8>>,
     users: Arc<Users>,
 }
 
-/// Whether all files of users can be used.
-///
-/// # Errors
-/// The first that cannot.
+/// Fails if a users file cannot be used.
 pub(super) fn check(app: &App) -> anyhow::Result<()> {
-    let files = app.config.repositories.iter().filter_map(|r| r.users.as_ref());
-    files.map(|file| read(file)).try_for_each(|read| read.map(drop))
+    let mut files = app.config.repositories.iter().filter_map(|r| r.users.as_ref());
+    files.try_for_each(|file| read(file).map(drop))
 }
 
-impl UsersWatcher {
-    /// Opens the repositories of `app` to their users, and the others to everybody, before any of them is served.
-    pub(super) fn load(app: &App, published: &PublishedSite) -> Self {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Users> {
+    let context = || format!("failed to read the users in `{}`", file.display());
+    let text = std::fs::read_to_string(file).with_context(context)?;
+    Users::parse(&text).with_context(context)
+}
+
+impl<'a> UsersWatcher<'a> {
+    /// Reads all users files and installs the access rules, before the first request is served.
+    pub(super) fn load(app: &App, published: &'a PublishedSite) -> Self {
         let configured = app.config.repositories.iter().map(|r| r.users.clone());
         let repositories = app.repositories.iter().zip(configured);
-        let mut keys = Self {
-            repositories: repositories
-                .map(|(repository, file)| UsersFile {
-                    name: repository.name.clone(),
-                    base: repository.base_url.path().to_owned(),
-                    file,
-                    found: None,
-                    seen: None,
-                    users: Arc::new(Users::none()),
-                })
-                .collect(),
+        let repositories = repositories.map(|(repository, file)| Repository {
+            name: repository.name.clone(),
+            base_path: repository.base_url.path().to_owned(),
+            file,
+            polled: None,
+            loaded: None,
+            users: Arc::new(Users::none()),
+        });
+        let mut watcher = Self {
+            published,
+            repositories: repositories.collect(),
         };
-        // Once to find them, and once to read them.
-        keys.look();
-        keys.look();
-        published.set_access_rules(keys.doors());
-        keys
+        // A file is loaded at the second poll that finds the same content.
+        watcher.poll();
+        watcher.poll();
+        watcher.set_access_rules();
+        watcher
     }
 
-    /// Takes changed files over.
-    pub(super) fn reload(&mut self, published: &PublishedSite) {
-        if self.look() {
-            published.set_access_rules(self.doors());
+    pub(super) fn run(mut self, stop: &CancelFlag) {
+        while !stop.is_set() {
+            stop.wait(POLL_INTERVAL);
+            if self.poll() {
+                self.set_access_rules();
+            }
         }
     }
 
-    fn doors(&self) -> AccessRules {
-        let key = |key: &UsersFile| AccessRule {
-            name: key.name.clone(),
-            base: key.base.clone(),
-            users: key.file.as_ref().map(|_| Arc::clone(&key.users)),
+    fn set_access_rules(&self) {
+        let rule = |repository: &Repository| AccessRule {
+            name: repository.name.clone(),
+            base: repository.base_path.clone(),
+            users: repository.file.as_ref().map(|_| Arc::clone(&repository.users)),
         };
-        AccessRules::new(self.repositories.iter().map(key).collect())
+        let rules = self.repositories.iter().map(rule).collect();
+        self.published.set_access_rules(AccessRules::new(rules));
     }
 
-    /// Answers whether any users are others than before.
-    fn look(&mut self) -> bool {
+    /// Returns whether the users of any repository changed.
+    fn poll(&mut self) -> bool {
         let mut changed = false;
-        for key in &mut self.repositories {
-            let Some(file) = &key.file else { continue };
-            let found = std::fs::read(file).ok();
-            let is_settled = found == key.found;
-            key.found.clone_from(&found);
-            if !is_settled || found.is_some() && found == key.seen {
-                continue;
-            }
-            let first_failure = found.is_some() || key.seen.is_some();
-            key.seen = found;
-            match read(file) {
-                Ok(users) => {
-                    let count = users.count();
-                    key.users = Arc::new(users);
-                    changed = true;
-                    match count {
-                        0 => {
-                            tracing::warn!(file = %file.display(), "the file has no users: nobody is let in")
-                        }
-                        _ => tracing::info!(file = %file.display(), users = count, "users loaded"),
-                    }
-                }
-                Err(error) if first_failure => {
-                    tracing::error!("the users before stay: {error:#}");
-                }
-                Err(_) => {}
-            }
+        for repository in &mut self.repositories {
+            changed |= repository.poll();
         }
         changed
     }
 }
 
-pub(crate) fn read(file: &Path) -> anyhow::Result<Users> {
-    let named = || format!("failed to read the users in `{}`", file.display());
-    let text = std::fs::read_to_string(file).with_context(named)?;
-    Users::parse(&text).with_context(named)
+impl Repository {
+    /// Reads the file again if its content changed and is the same at two polls, so that a half-written file is not used.
+    fn poll(&mut self) -> bool {
+        let Some(file) = &self.file else { return false };
+        let content = std::fs::read(file).ok();
+        let is_settled = content == self.polled;
+        self.polled.clone_from(&content);
+        if !is_settled || content.is_some() && content == self.loaded {
+            return false;
+        }
+        let is_new_failure = content.is_some() || self.loaded.is_some();
+        self.loaded = content;
+        match read(file) {
+            Ok(users) => {
+                match users.count() {
+                    0 => tracing::warn!(file = %file.display(), "the file has no users, nobody has access"),
+                    count => tracing::info!(file = %file.display(), users = count, "users loaded"),
+                }
+                self.users = Arc::new(users);
+                true
+            }
+            Err(error) => {
+                if is_new_failure {
+                    tracing::error!("keeping the previous users: {error:#}");
+                }
+                false
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Which webhooks are listened to, and what each starts: the configuration in the terms of the server.
+//! Which repositories a forge's webhook starts a cycle of, by git URL.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,7 @@ use crate::app::App;
 use crate::server::WebhookConfig;
 use crate::webhook::normalize_git_url;
 
-/// Everything that a cycle fetches starts it: the sources and the resources of its recipe, by the URL that the recipe has
-/// and by the one that it is rewritten to.
+/// Lists each URL that a cycle fetches, as the recipe has it and as `git.rewrite` changes it.
 pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &app.repositories {
@@ -20,16 +19,12 @@ pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     }
     for push in &app.config.push {
         if let Err(error) = push.secret.read() {
-            tracing::error!(from = ?push.from, "deliveries are refused until their secret can be read: {error:#}");
+            tracing::error!(from = ?push.from, "rejecting webhook deliveries until their secret can be read: {error:#}");
         }
     }
-    let secrets = app
-        .config
-        .push
-        .iter()
-        .map(|push| (push.from, push.secret.clone()));
+    let secrets = app.config.push.iter();
     WebhookConfig {
-        secrets: secrets.collect(),
+        secrets: secrets.map(|push| (push.from, push.secret.clone())).collect(),
         repositories,
     }
 }

@@ -7,6 +7,7 @@ use super::content_kind::ContentKind;
 use super::site::Entry;
 
 /// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
+#[derive(Clone)]
 pub struct StatusFile {
     pub path: String,
     pub kind: ContentKind,

@@ -1,6 +1,6 @@
 //! The log: events on the standard error output, as text for people or as JSON lines for machines.
 //!
-//! Dependencies are only heard from `warn` on, unless everything is wanted: their `info` is our detail.
+//! Events of dependencies are logged from `warn` on, except at the level `trace`.
 
 use std::io::{self, IsTerminal};
 
@@ -15,27 +15,26 @@ use tracing_subscriber::{fmt, registry};
 use super::nonblocking_stderr::Output;
 use crate::config::{LogFormat, LogLevel};
 
-/// The target of the access log. It is heard at every level: whether there is one is a setting of its own.
+/// The target of the access log. It is logged at every level, because it has a setting of its own.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
 
-/// What becomes of the log when nobody reads it.
+/// What happens to a line while the reader of the log stalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// Who has something to say waits.
-    Waits,
-    /// After a second, lines are left out and counted.
-    IsLost,
+pub enum OnBlocked {
+    Wait,
+    /// After a second, lines are dropped and counted.
+    Drop,
 }
 
-/// Sets the log of this process up, once, before the first event.
-pub fn init_logging(format: LogFormat, level: LogLevel, unread: Unread) -> anyhow::Result<()> {
+/// Sets up the log of this process. Called once, before the first event.
+pub fn init_logging(format: LogFormat, level: LogLevel, on_blocked: OnBlocked) -> anyhow::Result<()> {
     let terminal = io::stderr().is_terminal();
     // https://no-color.org: set and not empty.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let style = style(format, terminal, !plain);
-    let dispatch = match unread {
-        Unread::Waits => dispatch(style, level, io::stderr),
-        Unread::IsLost => dispatch(style, level, || Output),
+    let dispatch = match on_blocked {
+        OnBlocked::Wait => dispatch(style, level, io::stderr),
+        OnBlocked::Drop => dispatch(style, level, || Output),
     };
     tracing::dispatcher::set_global_default(dispatch).context("failed to set up the log")
 }
@@ -81,7 +80,7 @@ where
 }
 
 fn filter(level: LogLevel) -> Targets {
-    let ours = match level {
+    let own = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
         LogLevel::Info => Level::INFO,
@@ -95,8 +94,8 @@ fn filter(level: LogLevel) -> Targets {
     };
     Targets::new()
         .with_default(others)
-        .with_target(env!("CARGO_CRATE_NAME"), ours)
-        .with_target(ACCESS, Level::INFO.max(ours))
+        .with_target(env!("CARGO_CRATE_NAME"), own)
+        .with_target(ACCESS, Level::INFO.max(own))
 }
 
 #[cfg(test)]
@@ -125,16 +124,16 @@ mod tests {
             let span = tracing::info_span!("cycle", repository = "magento");
             let _inside = span.enter();
             tracing::info!(source = "inventory", packages = 3, "built");
-            tracing::debug!("detail of ours");
-            tracing::info!(target: "hyper", "detail of others");
-            tracing::warn!(target: "hyper", "trouble of others");
+            tracing::debug!("own detail");
+            tracing::info!(target: "hyper", "detail of a dependency");
+            tracing::warn!(target: "hyper", "warning of a dependency");
             tracing::info!(target: ACCESS, status = 200, "GET");
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
-    fn log_format_follows_the_terminal() {
+    fn format_auto_depends_on_terminal() {
         assert_eq!(style(LogFormat::Auto, true, true), Style::Text { colours: true });
         assert_eq!(
             style(LogFormat::Auto, true, false),
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn json_log_lines_are_valid_json() {
+    fn json_lines_are_valid_json() {
         let log = logged(Style::Json, LogLevel::Info);
         let lines: Vec<serde_json::Value> = log
             .lines()
@@ -159,7 +158,7 @@ mod tests {
             .iter()
             .map(|line| line["message"].as_str().unwrap())
             .collect();
-        assert_eq!(messages, ["built", "trouble of others", "GET"]);
+        assert_eq!(messages, ["built", "warning of a dependency", "GET"]);
         assert_eq!(
             (&lines[0]["source"], &lines[0]["packages"]),
             (&"inventory".into(), &3.into())
@@ -169,11 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn text_log_is_plain_without_colours() {
+    fn text_without_colours_has_no_escape_sequences() {
         let log = logged(Style::Text { colours: false }, LogLevel::Debug);
         assert!(log.contains("built source=\"inventory\" packages=3"), "{log}");
         assert!(
-            log.contains("detail of ours") && !log.contains("detail of others"),
+            log.contains("own detail") && !log.contains("detail of a dependency"),
             "{log}"
         );
         assert!(!log.contains('\u{1b}'), "{log}");
@@ -181,7 +180,7 @@ mod tests {
         assert_eq!(
             logged(Style::Json, LogLevel::Error).lines().count(),
             1,
-            "only that of the access log"
+            "only the access log"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! What a running mirror counts, as Prometheus text.
+//! The metrics of this process, as Prometheus text.
 //!
-//! The server counts requests and connections; what is known of the repositories and of the scrub is told whole, again
-//! and again; the process and the volume are looked at when the figures are asked for. Labels come from closed sets and
-//! from the configuration, never from requests, so that no client can make the text grow.
+//! The server counts requests and connections. The values of the repositories and of the scrub are replaced as a whole; the
+//! process and the volume are measured at each scrape. Labels come from closed sets and from the configuration, never from
+//! requests, so that no client can make the text grow.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,35 +14,32 @@ use prometheus::{IntGauge, Registry, TextEncoder};
 
 use super::http_metrics::{HttpMetrics, RequestOutcome};
 use super::register::gauges;
-use super::repository_metrics::{Mirror, seconds};
+use super::repository_metrics::{RepositoryMetrics, seconds};
 use crate::status::MetricValues;
 use crate::store::ScrubState;
 
-/// The form of [`Metrics::encode`].
+/// The media type of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All figures of this process; clones share them.
+/// All metrics of this process. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<All>);
 
 struct All {
     registry: Registry,
     http: HttpMetrics,
-    mirror: Mirror,
-    /// Held while figures are replaced or read, so that nobody reads half of them.
-    told: Mutex<Vec<(String, MetricValues)>>,
+    repositories: RepositoryMetrics,
+    /// Held while values are replaced or scraped, so that a scrape sees all of one state.
+    values: Mutex<Vec<(String, MetricValues)>>,
     volume: PathBuf,
 }
 
 impl Metrics {
-    /// MetricValues that are all zero; `volume` is where free space is measured.
-    ///
-    /// # Errors
-    /// None that depends on anything but this file.
+    /// `volume` is the folder whose free space is measured.
     pub fn new(volume: &Path) -> Result<Self> {
         let to = Registry::new();
         let http = HttpMetrics::new(&to).context("failed to register a metric")?;
-        let mirror = Mirror::new(&to).context("failed to register a metric")?;
+        let repositories = RepositoryMetrics::new(&to).context("failed to register a metric")?;
         let version = gauges(
             &to,
             "mirror_build_info",
@@ -54,8 +51,8 @@ impl Metrics {
         Ok(Self(Arc::new(All {
             registry: to,
             http,
-            mirror,
-            told: Mutex::default(),
+            repositories,
+            values: Mutex::default(),
             volume: volume.to_owned(),
         })))
     }
@@ -83,39 +80,34 @@ impl Metrics {
         self.0.http.refused.with_label_values(&[limit]).inc();
     }
 
-    /// Replaces what is known of the repositories, each with its name.
-    pub fn tell(&self, repositories: Vec<(String, MetricValues)>) {
-        *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = repositories;
+    /// Replaces the values of all repositories, each with its name.
+    pub fn set_repositories(&self, values: Vec<(String, MetricValues)>) {
+        *self.0.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
     }
 
-    /// Whether the configuration on disk cannot be used, and an older one runs.
-    pub fn configuration_refused(&self, is: bool) {
-        self.0.mirror.configuration_refused.set(f64::from(u8::from(is)));
+    /// Whether the configuration on disk was rejected and an older one is used.
+    pub fn set_configuration_rejected(&self, is_rejected: bool) {
+        let gauge = &self.0.repositories.configuration_rejected;
+        gauge.set(f64::from(u8::from(is_rejected)));
     }
 
-    /// Replaces what is known of the scrub.
-    pub fn scrubbed(&self, state: ScrubState) {
-        let mirror = &self.0.mirror;
-        mirror.scrub_checked.set(state.checked as f64);
-        mirror.scrub_damaged.set(state.damaged as f64);
-        mirror.scrub_passes.set(state.passes as f64);
-        mirror.scrub_finished.set(state.finished.map_or(0.0, seconds));
+    pub fn set_scrub(&self, state: ScrubState) {
+        let scrub = &self.0.repositories.scrub;
+        scrub.checked.set(state.checked as f64);
+        scrub.damaged.set(state.damaged as f64);
+        scrub.passes.set(state.passes as f64);
+        scrub.finished.set(state.finished.map_or(0.0, seconds));
     }
 
-    /// All figures as text, as they are now.
-    ///
-    /// # Errors
-    /// Of formatting.
+    /// The current metrics as text.
     pub fn encode(&self) -> Result<String> {
-        let (told, mirror) = (
-            self.0.told.lock().unwrap_or_else(PoisonError::into_inner),
-            &self.0.mirror,
-        );
-        mirror.set(&told, Timestamp::now());
+        let values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let repositories = &self.0.repositories;
+        repositories.set(&values, Timestamp::now());
         if let Ok(volume) = rustix::fs::statvfs(&self.0.volume) {
             let bytes = |blocks: u64| (blocks * volume.f_frsize) as f64;
-            mirror.disk_free.set(bytes(volume.f_bavail));
-            mirror.disk_size.set(bytes(volume.f_blocks));
+            repositories.disk_free.set(bytes(volume.f_bavail));
+            repositories.disk_size.set(bytes(volume.f_blocks));
         }
         Ok(TextEncoder::new().encode_to_string(&self.0.registry.gather())?)
     }

@@ -1,4 +1,4 @@
-//! What the outside can see of a running mirror: its log and its metrics.
+//! The log and the metrics of a running mirror.
 
 mod http_metrics;
 mod logging;
@@ -8,5 +8,5 @@ mod register;
 mod repository_metrics;
 
 pub use http_metrics::{RequestLabels, RequestOutcome};
-pub use logging::{ACCESS, Unread, init_logging};
+pub use logging::{ACCESS, OnBlocked, init_logging};
 pub use metrics::{MEDIA_TYPE, Metrics, Open};

@@ -1,7 +1,7 @@
-//! The standard error output of a server, which goes on when nobody reads it.
+//! The standard error output of a server, which must not wait for its reader.
 //!
-//! It is a pipe to the container engine or to systemd, and who reads there may stand still with what it writes to. What waits for
-//! it then is every thread that has something to say, in the end the one that serves.
+//! It is usually a pipe to a container engine or to systemd. If the reader stalls, every thread that logs would wait for it,
+//! in the end the one that serves.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,35 +10,36 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long a line waits for the reader before it and those after it are given up, until somebody reads again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a line waits for a stalled reader. Later lines are dropped at once until the reader continues.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A pipe that can be written to takes so much at once (`PIPE_BUF`).
-const AT_ONCE: usize = 4096;
+/// A writable pipe takes this many bytes without blocking (`PIPE_BUF`).
+const MAX_WRITE: usize = 4096;
 
-/// Lines that were given up and not told of yet. Changed by who has the lock of the output.
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Dropped lines that were not reported yet. Changed only under the lock of the output.
+static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// Writes a line at a time.
+/// Writes one line at a time.
 pub(super) struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut stderr = io::stderr().lock();
-        let lost = LOST.load(Ordering::Relaxed);
-        if !can_write(&stderr, if lost == 0 { PATIENCE } else { Duration::ZERO }) {
-            LOST.store(lost + 1, Ordering::Relaxed);
+        let dropped = DROPPED_LINES.load(Ordering::Relaxed);
+        let timeout = if dropped == 0 { TIMEOUT } else { Duration::ZERO };
+        if !is_writable(&stderr, timeout) {
+            DROPPED_LINES.store(dropped + 1, Ordering::Relaxed);
             return Ok(line.len());
         }
-        if lost > 0 {
-            LOST.store(0, Ordering::Relaxed);
+        if dropped > 0 {
+            DROPPED_LINES.store(0, Ordering::Relaxed);
             tracing::warn!(
-                lines = lost,
-                "nobody read the log for a while: lines are missing here"
+                lines = dropped,
+                "log lines were dropped because their reader stalled"
             );
             return self.write(line);
         }
-        stderr.write(&line[..line.len().min(AT_ONCE)])
+        stderr.write(&line[..line.len().min(MAX_WRITE)])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -46,9 +47,9 @@ impl Write for Output {
     }
 }
 
-/// Also where that cannot be told: writing tells.
-fn can_write(output: &impl AsFd, patience: Duration) -> bool {
+/// If the state cannot be determined, it counts as writable: the write then reports the error.
+fn is_writable(output: &impl AsFd, timeout: Duration) -> bool {
     let mut output = [PollFd::new(output, PollFlags::OUT)];
-    let patience = Timespec::try_from(patience).ok();
-    !matches!(poll(&mut output, patience.as_ref()), Ok(0))
+    let timeout = Timespec::try_from(timeout).ok();
+    !matches!(poll(&mut output, timeout.as_ref()), Ok(0))
 }

@@ -1,4 +1,4 @@
-//! Making figures and registering them at once.
+//! Creates metrics and registers them.
 
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts, Registry};

@@ -1,4 +1,4 @@
-//! What is known of the repositories, of the work of this process and of the volume.
+//! Metrics of the repositories, of the scrub and of the volume.
 
 use jiff::Timestamp;
 use prometheus::{Gauge, GaugeVec, Registry};
@@ -6,14 +6,14 @@ use prometheus::{Gauge, GaugeVec, Registry};
 use super::register::{gauge, gauges};
 use crate::status::{MetricValues, STATES};
 
-/// A figure of each repository: its name, what it is, and how it is told from what is known now; left out when unknown.
-type Of = (
+/// A gauge of each repository: its name, its help text and its value, which is left out if it is not known.
+type RepositoryGauge = (
     &'static str,
     &'static str,
     fn(&MetricValues, Timestamp) -> Option<f64>,
 );
 
-const OF_REPOSITORIES: [Of; 18] = [
+const REPOSITORY_GAUGES: [RepositoryGauge; 18] = [
     (
         "mirror_snapshot_number",
         "The snapshot that is served.",
@@ -26,7 +26,7 @@ const OF_REPOSITORIES: [Of; 18] = [
     ),
     (
         "mirror_snapshot_age_seconds",
-        "For how long the snapshot that is served has been published.",
+        "The age of the snapshot that is served.",
         |f, now| Some(seconds(now) - seconds(f.snapshot?.1)),
     ),
     ("mirror_packages", "Packages that are served.", |f, _| {
@@ -37,17 +37,17 @@ const OF_REPOSITORIES: [Of; 18] = [
     }),
     (
         "mirror_failed_sources",
-        "Sources of which the last cycle got nothing.",
+        "Sources that the last cycle could not read.",
         |f, _| Some(f.failed_sources as f64),
     ),
     (
         "mirror_damaged_archives",
-        "Archives that are damaged or missing now, as far as is known, and are not repaired.",
+        "Archives that are known to be damaged or missing and are not repaired.",
         |f, _| Some(f.damaged as f64),
     ),
     (
         "mirror_gaps",
-        "Package versions that published metapackages need and nobody provides.",
+        "Package versions that published metapackages require and no source provides.",
         |f, _| Some(f.gaps as f64),
     ),
     ("mirror_cycle_running", "Whether a cycle is running.", |f, _| {
@@ -60,17 +60,17 @@ const OF_REPOSITORIES: [Of; 18] = [
     ),
     (
         "mirror_cycle_fetched_sources",
-        "Sources that the running cycle is done with fetching.",
+        "Sources whose fetch has ended in the running cycle.",
         |f, _| Some(f.progress.as_ref()?.sources.0 as f64),
     ),
     (
         "mirror_cycle_received_bytes",
-        "What the running cycle has received from the sources.",
+        "Bytes that the running cycle has received from the sources.",
         |f, _| Some(f.progress.as_ref()?.bytes() as f64),
     ),
     (
         "mirror_cycle_packages",
-        "Package versions that the running cycle builds, as far as is known.",
+        "Package versions that the running cycle builds, as far as known.",
         |f, _| Some(f.progress.as_ref()?.packages.1 as f64),
     ),
     (
@@ -80,12 +80,12 @@ const OF_REPOSITORIES: [Of; 18] = [
     ),
     (
         "mirror_cycle_last_success_timestamp_seconds",
-        "When the last cycle began in which nothing failed.",
+        "When the last cycle without a failure began.",
         |f, _| f.last_success.map(seconds),
     ),
     (
         "mirror_cycle_last_end_timestamp_seconds",
-        "When the last cycle ended, whatever came of it.",
+        "When the last cycle ended, successful or not.",
         |f, _| f.last_end.map(seconds),
     ),
     (
@@ -100,38 +100,42 @@ const OF_REPOSITORIES: [Of; 18] = [
     ),
 ];
 
-/// What is known of the repositories and of the volume.
-pub(super) struct Mirror {
-    pub(super) of_repositories: Vec<GaugeVec>,
-    pub(super) state: GaugeVec,
-    pub(super) outcomes: GaugeVec,
-    pub(super) stages: GaugeVec,
-    pub(super) configuration_refused: Gauge,
-    pub(super) scrub_checked: Gauge,
-    pub(super) scrub_damaged: Gauge,
-    pub(super) scrub_passes: Gauge,
-    pub(super) scrub_finished: Gauge,
+pub(super) struct RepositoryMetrics {
+    gauges: Vec<GaugeVec>,
+    state: GaugeVec,
+    outcomes: GaugeVec,
+    stages: GaugeVec,
+    pub(super) configuration_rejected: Gauge,
+    pub(super) scrub: ScrubMetrics,
     pub(super) disk_free: Gauge,
     pub(super) disk_size: Gauge,
 }
 
-impl Mirror {
+pub(super) struct ScrubMetrics {
+    pub(super) checked: Gauge,
+    pub(super) damaged: Gauge,
+    pub(super) passes: Gauge,
+    pub(super) finished: Gauge,
+}
+
+impl RepositoryMetrics {
     pub(super) fn new(to: &Registry) -> prometheus::Result<Self> {
-        let of_repositories = OF_REPOSITORIES
-            .iter()
-            .map(|(name, help, _)| gauges(to, name, help, &["repository"]));
+        let by_repository = |(name, help, _): &RepositoryGauge| gauges(to, name, help, &["repository"]);
         Ok(Self {
-            of_repositories: of_repositories.collect::<prometheus::Result<_>>()?,
+            gauges: REPOSITORY_GAUGES
+                .iter()
+                .map(by_repository)
+                .collect::<prometheus::Result<_>>()?,
             state: gauges(
                 to,
                 "mirror_state",
-                "1 for the state that a repository is in.",
+                "1 for the current state of the repository.",
                 &["repository", "state"],
             )?,
             outcomes: gauges(
                 to,
                 "mirror_refs",
-                "Pairs of a ref and a package by what became of them in the last cycle.",
+                "Pairs of a ref and a package by their outcome in the last cycle.",
                 &["repository", "outcome"],
             )?,
             stages: gauges(
@@ -140,70 +144,74 @@ impl Mirror {
                 "How long each stage of the last cycle took.",
                 &["repository", "stage"],
             )?,
-            configuration_refused: gauge(
+            configuration_rejected: gauge(
                 to,
                 "mirror_configuration_refused",
-                "1 while the configuration on disk cannot be used and the one before it runs.",
+                "1 while the configuration on disk is rejected and the previous one is used.",
             )?,
-            scrub_checked: gauge(
-                to,
-                "mirror_scrub_checked_archives",
-                "Archives read again since the start.",
-            )?,
-            scrub_damaged: gauge(
-                to,
-                "mirror_scrub_damaged_archives",
-                "Archives found damaged since the start.",
-            )?,
-            scrub_passes: gauge(
-                to,
-                "mirror_scrub_passes",
-                "How often all archives were read since the start.",
-            )?,
-            scrub_finished: gauge(
-                to,
-                "mirror_scrub_finished_timestamp_seconds",
-                "When all archives were last read; 0 before.",
-            )?,
-            disk_free: gauge(
-                to,
-                "mirror_disk_free_bytes",
-                "What can still be written to the data volume.",
-            )?,
+            scrub: ScrubMetrics::new(to)?,
+            disk_free: gauge(to, "mirror_disk_free_bytes", "Free space on the data volume.")?,
             disk_size: gauge(to, "mirror_disk_size_bytes", "The size of the data volume.")?,
         })
     }
 
-    /// Replaces what is said of the repositories.
+    /// Replaces the values of all repositories.
     pub(super) fn set(&self, repositories: &[(String, MetricValues)], now: Timestamp) {
-        for (gauges, (_, _, of)) in self.of_repositories.iter().zip(OF_REPOSITORIES) {
+        for (gauges, (_, _, value)) in self.gauges.iter().zip(REPOSITORY_GAUGES) {
             gauges.reset();
-            for (name, figures) in repositories {
-                if let Some(value) = of(figures, now) {
+            for (name, values) in repositories {
+                if let Some(value) = value(values, now) {
                     gauges.with_label_values(&[name]).set(value);
                 }
             }
         }
         let all = [&self.state, &self.outcomes, &self.stages];
         all.iter().for_each(|gauges| gauges.reset());
-        for (name, figures) in repositories {
+        for (name, values) in repositories {
             for state in STATES {
-                let is = f64::from(u8::from(figures.state == state));
+                let is = f64::from(u8::from(values.state == state));
                 self.state
                     .with_label_values(&[name.as_str(), &state.to_string()])
                     .set(is);
             }
-            for (outcome, count) in figures.outcomes {
+            for (outcome, count) in values.outcomes {
                 self.outcomes
                     .with_label_values(&[name.as_str(), outcome])
                     .set(count as f64);
             }
-            for (stage, took) in &figures.stages {
+            for (stage, took) in &values.stages {
                 self.stages
                     .with_label_values(&[name.as_str(), stage])
                     .set(took.as_secs_f64());
             }
         }
+    }
+}
+
+impl ScrubMetrics {
+    fn new(to: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            checked: gauge(
+                to,
+                "mirror_scrub_checked_archives",
+                "Archives read again since the start.",
+            )?,
+            damaged: gauge(
+                to,
+                "mirror_scrub_damaged_archives",
+                "Archives found damaged since the start.",
+            )?,
+            passes: gauge(
+                to,
+                "mirror_scrub_passes",
+                "How often all archives were read since the start.",
+            )?,
+            finished: gauge(
+                to,
+                "mirror_scrub_finished_timestamp_seconds",
+                "When all archives were last read; 0 before.",
+            )?,
+        })
     }
 }
 

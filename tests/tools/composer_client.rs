@@ -389,7 +389,7 @@ fn private_repository_requires_password_or_token() {
     env.write("users", "ana:second\n");
     while !std::fs::read_to_string(env.path("log"))
         .unwrap()
-        .contains("the users before stay")
+        .contains("keeping the previous users")
     {
         assert!(Instant::now() < deadline, "it is named");
         std::thread::sleep(Duration::from_millis(50));

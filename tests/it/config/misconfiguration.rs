@@ -108,7 +108,7 @@ fn check_names_unusable_files() {
     for (sources, expected) in [
         (
             one("b", "gitea.example/b", ""),
-            "nothing can be fetched from `gitea.example/b`: expected a url with a scheme, or an absolute path",
+            "cannot fetch from `gitea.example/b`: expected a url with a scheme, or an absolute path",
         ),
         (
             one("b", "git://git.example/b", ""),

@@ -42,7 +42,7 @@ fn changed_configuration_is_loaded_and_broken_one_is_rejected() {
 
     env.write("mirror.yaml", &before.replace("drain: 5s", "drian: 5s"));
     until("a broken file is reported", || {
-        log(&env).contains("the new configuration is not used")
+        log(&env).contains("new configuration rejected")
     });
     assert!(log(&env).contains("did you mean `drain`?"), "{}", log(&env));
     let refused = |is: u8| {
@@ -57,7 +57,7 @@ fn changed_configuration_is_loaded_and_broken_one_is_rejected() {
     until("the second repository is built and served", || {
         get(port, "/second/packages/acme/a-1.0.0.zip").status == 200
     });
-    assert_eq!(log(&env).matches("the new configuration is not used").count(), 1);
+    assert_eq!(log(&env).matches("new configuration rejected").count(), 1);
     assert!(refused(0));
 
     env.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
@@ -158,7 +158,7 @@ fn sighup_reloads_configuration_and_logs_it() {
     let server = env.serve("serve", port);
     server.signal("HUP");
     until("the configuration is loaded", || {
-        log(&env).contains("configuration loaded anew")
+        log(&env).contains("configuration reloaded")
     });
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
     env.write("mirror.yaml", &config(&env).replace("drain: 5s", "drain: 6s"));
@@ -177,7 +177,7 @@ fn broken_configuration_keeps_the_mirror_healthy() {
     assert!(env.mirror("health").status.success());
     env.write("mirror.yaml", "repositories: 1\n");
     until("the broken file is reported", || {
-        log(&env).contains("the new configuration is not used")
+        log(&env).contains("new configuration rejected")
     });
     let output = env.mirror("health");
     assert!(output.status.success(), "{output:?}");
@@ -253,10 +253,10 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
 
     // A broken users file does not lock everybody out.
     env.write("users", "ana:second\n");
-    until("it is named", || log(&env).contains("the users before stay"));
+    until("it is named", || log(&env).contains("keeping the previous users"));
     env.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));
     until("the configuration is refused", || {
-        log(&env).contains("the new configuration is not used")
+        log(&env).contains("new configuration rejected")
     });
 }
 
