@@ -1,4 +1,4 @@
-"""Exits with 1 unless the queries of the dashboard are of metrics that the mirror has, and are read by promtool."""
+"""Exits with 1 unless the queries of the dashboard use existing metrics and promtool accepts them."""
 
 import json
 import pathlib

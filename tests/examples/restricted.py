@@ -1,4 +1,4 @@
-"""Exits with 1 unless all pods of a manifest keep to the restricted pod security standard of Kubernetes."""
+"""Exits with 1 unless all pods of a manifest meet the restricted pod security standard of Kubernetes."""
 
 import sys
 
@@ -41,7 +41,7 @@ def violations(pod):
             yield f"{name}: seccompProfile"
         if any("hostPort" in port for port in container.get("ports", [])):
             yield f"{name}: hostPort"
-        # Not of the standard, but of this image.
+        # Not part of the standard, but this image supports it.
         if own.get("readOnlyRootFilesystem") is not True:
             yield f"{name}: readOnlyRootFilesystem"
 

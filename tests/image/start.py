@@ -1,8 +1,8 @@
-"""How soon a container answers on a volume that has everything: start.py ENGINE NAME PORT RUNS COMMAND...
+"""Measures how soon a container with a complete volume is ready: start.py ENGINE NAME PORT RUNS COMMAND...
 
-COMMAND starts the container NAME. Prints the best and the median of the runs, from three beginnings: of the command; of the
-process, which is the engine's before it becomes the mirror; and of the container, which the engine calls started once the
-mirror runs. What is between the first and the last is the engine's, whatever the image.
+COMMAND starts the container NAME. Prints the minimum and the median of the runs from three starting points: the command; the
+process, which belongs to the engine until it executes the mirror; and the container, which the engine reports as started when the
+mirror runs. The time from the first to the last is the engine's.
 """
 import os, re, statistics, subprocess, sys, time, urllib.error, urllib.request
 from datetime import datetime
@@ -18,7 +18,7 @@ def ready():
     until = time.time() + 60
     while time.time() < until:
         try:
-            # A longer one would wait for a second attempt to connect, because the first packets come before the network is up.
+            # With a longer timeout the client would wait for a second SYN, because the first packets precede the network.
             urllib.request.urlopen(f"http://127.0.0.1:{port}/-/readyz", timeout=0.03)
             return
         except (OSError, urllib.error.URLError):
@@ -27,7 +27,7 @@ def ready():
 
 
 def started():
-    """Docker writes RFC 3339, podman as Go prints it; both to the nanosecond, in some zone."""
+    """Docker prints RFC 3339, podman the format of Go; both with nanoseconds and a zone."""
     said = re.match(r"(\S+?)[T ](\S+?)(\.\d+)?(?: ?)(Z|[+-]\d\d:?\d\d)", call("inspect", "-f", "{{.State.StartedAt}}", name))
     day, clock, part, zone = said.groups()
     moment = datetime.strptime(f"{day} {clock} {zone.replace('Z', '+0000')}", "%Y-%m-%d %H:%M:%S %z")

@@ -1,7 +1,7 @@
-"""Asks for every URL of a repository on a volume, with every coding: urls.py PORT REPOSITORY_FOLDER
+"""Requests every URL of a repository on a volume with every content encoding: urls.py PORT REPOSITORY_FOLDER [PREFIX...]
 
-A line each: URL, accepted coding, status, coding, ETag, Last-Modified, SHA-256 of what came. With a third argument, only
-the URLs below it. What is said of the mirror itself (status.html, mirror.json, ...) is not among them.
+Prints a line for each: URL, accepted encoding, status, encoding, ETag, Last-Modified and SHA-256 of the body. With PREFIX, only
+URLs that start with it. The status of the mirror (status.html, mirror.json, ...) is left out.
 """
 import hashlib, http.client, os, sys, urllib.parse
 
