@@ -14,7 +14,7 @@ use crate::git::Fetcher;
 use crate::ledger::Release;
 use crate::package::Limits;
 use crate::package::plan::Outcome;
-use crate::store::{RepositoryStore, Retention, Run, Volume};
+use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume};
 use crate::util::cancel::CancelFlag;
 use crate::util::heap;
 
@@ -105,7 +105,7 @@ impl OpenRepository<'_> {
                 depth: config.limits.depth.get(),
             },
             max_removed: config.build.max_removed.0,
-            retention: Retention {
+            retention: SnapshotRetention {
                 snapshots: config.snapshots.keep.get(),
                 grace: config.snapshots.grace,
             },

@@ -10,7 +10,7 @@ use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
 use crate::package::Limits;
 use crate::recipe::Recipe;
-use crate::store::{RepositoryStore, Retention};
+use crate::store::{RepositoryStore, SnapshotRetention};
 use crate::util::cancel::CancelFlag;
 
 /// The repository that a cycle is for, and how to run it.
@@ -42,7 +42,7 @@ pub struct CycleContext<'a> {
     /// The percentage of published versions that may disappear from the metadata at once.
     pub max_removed: f64,
     /// Which snapshots to keep.
-    pub retention: Retention,
+    pub retention: SnapshotRetention,
 }
 
 impl CycleContext<'_> {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
 use super::repository::RepositoryStore;
-use super::snapshot::{ExpiredReleases, Manifest, PublishedFile, Snapshot, SnapshotCache};
+use super::snapshot::{ExpiredReleases, PublishedFile, Snapshot, SnapshotCache, SnapshotManifest};
 use super::{durable_fs, staging};
 use crate::util::digest::Sha256;
 
@@ -56,10 +56,10 @@ impl RepositoryStore {
         &self,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,
-    ) -> anyhow::Result<Manifest> {
+    ) -> anyhow::Result<SnapshotManifest> {
         let now = Timestamp::now();
         let highest = self.snapshot_numbers()?.last().copied();
-        let mut manifest = Manifest {
+        let mut manifest = SnapshotManifest {
             number: highest.unwrap_or_default() + 1,
             time: now,
             base_url: contents.base_url.to_owned(),
@@ -107,7 +107,7 @@ impl RepositoryStore {
         &self,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,
-        manifest: Manifest,
+        manifest: SnapshotManifest,
     ) -> anyhow::Result<Snapshot> {
         let folder = self.staging_path("snapshot")?;
         self.write_snapshot(&folder, previous, contents, &manifest)?;
@@ -145,7 +145,7 @@ impl RepositoryStore {
         folder: &Path,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,
-        manifest: &Manifest,
+        manifest: &SnapshotManifest,
     ) -> anyhow::Result<()> {
         if folder.exists() {
             staging::remove(folder)?;
@@ -161,7 +161,7 @@ impl RepositoryStore {
                 folders.extend(new.map(Path::to_owned));
             }
             let same = |p: &&Snapshot| {
-                let digest = |manifest: &Manifest| manifest.files.get(path).map(|file| file.sha256);
+                let digest = |manifest: &SnapshotManifest| manifest.files.get(path).map(|file| file.sha256);
                 digest(&p.manifest) == digest(manifest)
             };
             // A file without bytes is linked even from a damaged snapshot.

@@ -67,11 +67,16 @@ impl<W> HashingWriter<W> {
 
     /// The digests of everything that was written.
     pub fn digests(self) -> Digests {
-        Digests {
+        self.into_parts().1
+    }
+
+    fn into_parts(self) -> (W, Digests) {
+        let digests = Digests {
             sha1: Sha1(self.sha1.finalize().into()),
             sha256: Sha256(self.sha256.finalize().into()),
             size: self.size,
-        }
+        };
+        (self.sink, digests)
     }
 }
 
@@ -102,21 +107,12 @@ impl HashingFile {
             .map_err(io::IntoInnerError::into_error)
             .with_context(failed)?;
         hashed.flush().with_context(failed)?;
-        let HashingWriter {
-            sink: file,
-            sha1,
-            sha256,
-            size,
-        } = hashed;
+        let (file, digests) = hashed.into_parts();
         file.set_permissions(Permissions::from_mode(0o444))
             .with_context(failed)?;
         sync(&file, &self.path)?;
         close(file, &self.path)?;
-        Ok(Digests {
-            sha1: Sha1(sha1.finalize().into()),
-            sha256: Sha256(sha256.finalize().into()),
-            size,
-        })
+        Ok(digests)
     }
 }
 

@@ -62,5 +62,5 @@ pub use filesystem_check::Space;
 pub use repository::{RepositoryStore, StagedArchive};
 pub use run_history::{Run, RunHistory};
 pub use scrub::{Scrub, ScrubState};
-pub use snapshot_retention::Retention;
+pub use snapshot_retention::SnapshotRetention;
 pub use volume::{Volume, VolumeLockError};

@@ -30,7 +30,7 @@ pub type ExpiredReleases = BTreeMap<u64, ExpiredRelease>;
 
 /// The contents of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct SnapshotManifest {
     pub number: u64,
     pub time: Timestamp,
     /// The public base URL that the metadata is rendered for.
@@ -57,7 +57,7 @@ pub struct Manifest {
     pub expired: ExpiredReleases,
 }
 
-impl Manifest {
+impl SnapshotManifest {
     /// Whether the archive of the release with this number is no longer served.
     pub fn withdraws(&self, number: u64) -> bool {
         self.expired.get(&number).is_some_and(|expired| expired.withdrawn)
@@ -78,7 +78,7 @@ pub struct PublishedFile {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub folder: PathBuf,
-    pub manifest: Manifest,
+    pub manifest: SnapshotManifest,
     /// Every public file was compared with the manifest.
     pub is_intact: bool,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::repository::RepositoryStore;
-use super::snapshot::{Manifest, Snapshot, SnapshotCache};
+use super::snapshot::{Snapshot, SnapshotCache, SnapshotManifest};
 use crate::ledger::Ledger;
 
 /// The pause before an unusable ledger is read again.
@@ -38,7 +38,7 @@ impl RepositoryStore {
         if let Some((at, reason)) = &known.ledger_error
             && at.elapsed() < LEDGER_RETRY
         {
-            bail!(LedgerError(reason.clone()));
+            bail!(UnusableLedger(reason.clone()));
         }
         if known.ledger_error.is_none() && known.highest == highest {
             return Ok(known.clone());
@@ -67,7 +67,7 @@ impl RepositoryStore {
                     found.intact = Some(snapshot);
                     break;
                 }
-                Err(error) if error.is::<LedgerError>() => {
+                Err(error) if error.is::<UnusableLedger>() => {
                     known.ledger_error = Some((Instant::now(), format!("{error:#}")));
                     return Err(error);
                 }
@@ -110,7 +110,7 @@ impl RepositoryStore {
         let folder = self.snapshot_folder(number);
         let path = folder.join("manifest.json");
         let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        let manifest: Manifest = serde_json::from_slice(&text)
+        let manifest: SnapshotManifest = serde_json::from_slice(&text)
             .with_context(|| format!("`{}` is not the manifest of a snapshot", path.display()))?;
         ensure!(
             manifest.number == number,
@@ -127,7 +127,7 @@ impl RepositoryStore {
 
     /// Fails unless the ledger has the lines that a snapshot publishes. Reads the ledger again if it may have grown.
     fn check_ledger(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let Manifest {
+        let SnapshotManifest {
             number,
             releases,
             ledger_head,
@@ -135,15 +135,15 @@ impl RepositoryStore {
         } = snapshot.manifest;
         if self.ledger(Ledger::len) < releases {
             self.reload_ledger()
-                .map_err(|error| LedgerError(format!("{error:#}")))?;
+                .map_err(|error| UnusableLedger(format!("{error:#}")))?;
         }
         match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
             (_, Some(head)) if head == ledger_head => Ok(()),
-            (_, Some(_)) => bail!(LedgerError(format!(
+            (_, Some(_)) => bail!(UnusableLedger(format!(
                 "line {releases} of `{}` differs from the line that snapshot {number} was built from{RESTORE_HINT}",
                 self.root().join("ledger.jsonl").display()
             ))),
-            (lines, None) => bail!(LedgerError(format!(
+            (lines, None) => bail!(UnusableLedger(format!(
                 "the ledger `{}` has lost lines: it has {lines}, and snapshot {number} needs {releases}{RESTORE_HINT}",
                 self.root().join("ledger.jsonl").display()
             ))),
@@ -156,4 +156,4 @@ const RESTORE_HINT: &str = "\nhint: restore the ledger from a backup or another 
 /// The ledger cannot be read, or contradicts a snapshot; no cycle may build on either.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct LedgerError(String);
+struct UnusableLedger(String);

@@ -17,7 +17,7 @@ const MARK: &str = "retired";
 
 /// Which snapshots are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Retention {
+pub struct SnapshotRetention {
     /// The number of newest snapshots.
     pub snapshots: usize,
     /// How long a retired snapshot stays, and how long a nightly version that is no longer named is served.
@@ -27,7 +27,7 @@ pub struct Retention {
 impl RepositoryStore {
     /// Marks and removes snapshots that are no longer kept, then the archives that only they named; returns how many
     /// snapshots were removed. Also points `current` at the snapshot that is served, if that has failed before.
-    pub fn apply_retention(&self, retention: Retention) -> anyhow::Result<usize> {
+    pub fn apply_retention(&self, retention: SnapshotRetention) -> anyhow::Result<usize> {
         let mut numbers = self.snapshot_numbers()?;
         let newest = self.newest_snapshot()?;
         if let Some(newest) = &newest {
