@@ -159,8 +159,8 @@ const BUGS: &[Bug] = &[
         name: "a failed source is passed over",
         edits: &[(
             "cli/build.rs",
-            "complete &= finished.report.is_complete() && damaged.is_empty();",
-            "complete &= !finished.report.sources.is_empty();",
+            "Ok(result.report.is_complete() && damaged.is_empty())",
+            "Ok(!result.report.sources.is_empty())",
         )],
         class: error::at_each_call,
         faults: 2200,
