@@ -23,6 +23,7 @@ use crate::config::{self, LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
 use crate::telemetry::{OnBlocked, init_logging};
+use crate::util::error_text::without_error_numbers;
 use crate::yaml::Report;
 
 /// A mirror for Composer packages: builds a repository from git on a schedule and serves it.
@@ -116,7 +117,7 @@ pub fn main() -> ExitCode {
                 Failure::Config(error) => (error, Exit::Usage),
                 Failure::Command(error) => (error, Exit::Failed),
             };
-            eprintln!("{error:#}");
+            eprintln!("{}", without_error_numbers(&format!("{error:#}")));
             exit
         }),
         Err(error) => {

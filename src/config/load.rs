@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::raw::{BUILT_IN, Document};
-use crate::yaml::{self, Diagnostics, Environment, Report, without_error_number};
+use crate::util::error_text::without_error_numbers;
+use crate::yaml::{self, Diagnostics, Environment, Report};
 
 /// The folder of the file when none is named.
 pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
@@ -17,7 +18,7 @@ const NAMES: [&str; 2] = ["mirror.yaml", "mirror.yml"];
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("failed to read `{}`: {}{}", path.display(), without_error_number(&error.to_string()), hint(error))]
+    #[error("failed to read `{}`: {}{}", path.display(), without_error_numbers(&error.to_string()), hint(error))]
     Unreadable { path: PathBuf, error: io::Error },
     #[error("failed to find mirror.yaml in the folder `{}`{MISSING_HINT}", path.display())]
     Missing { path: PathBuf },

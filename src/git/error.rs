@@ -6,7 +6,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use super::url::GitUrlError;
-use crate::net::{NetworkError, without_os_code};
+use crate::net::NetworkError;
+use crate::util::error_text::without_error_numbers;
 
 /// A failed fetch. The clone is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ impl FetchErrorKind {
 pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref::<git2::Error>() {
         Some(error) => error.message().to_owned(),
-        None => without_os_code(&error.to_string()),
+        None => without_error_numbers(&error.to_string()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use git2::Repository;
 
 use super::object_id::Ref;
-use crate::net::without_os_code;
+use crate::util::error_text::without_error_numbers;
 
 /// How often the refs are listed when libgit2 lacks some.
 const ATTEMPTS: usize = 3;
@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 3;
 pub enum ListRefsError {
     #[error("{}", .0.message())]
     Git(#[from] git2::Error),
-    #[error("failed to read `{}`: {}", .path.display(), without_os_code(&.error.to_string()))]
+    #[error("failed to read `{}`: {}", .path.display(), without_error_numbers(&.error.to_string()))]
     File {
         path: std::path::PathBuf,
         error: io::Error,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::util::error_text::without_error_numbers;
+
 /// A failed connection or request. Messages name hosts, files and URL prefixes, never a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -39,21 +41,21 @@ impl NetworkError {
     pub(crate) fn unreachable(host: impl Into<String>, error: &impl ToString) -> Self {
         Self::Unreachable {
             host: host.into(),
-            reason: without_os_code(&error.to_string()),
+            reason: without_error_numbers(&error.to_string()),
         }
     }
 
     pub(crate) fn interrupted(host: impl Into<String>, error: &impl ToString) -> Self {
         Self::Interrupted {
             host: host.into(),
-            reason: without_os_code(&error.to_string()),
+            reason: without_error_numbers(&error.to_string()),
         }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>, error: &impl ToString) -> Self {
         Self::File {
             path: path.into(),
-            reason: without_os_code(&error.to_string()),
+            reason: without_error_numbers(&error.to_string()),
         }
     }
 
@@ -84,13 +86,5 @@ fn with_credential(prefix: &Option<String>) -> String {
     match prefix {
         Some(prefix) => format!("to the credential for `{prefix}`"),
         None => "without a credential".into(),
-    }
-}
-
-/// The text of an error without the number that `io::Error` appends: `No such file or directory (os error 2)`.
-pub(crate) fn without_os_code(text: &str) -> String {
-    match text.rsplit_once(" (os error ") {
-        Some((reason, code)) if code.ends_with(')') => reason.to_owned(),
-        _ => text.to_owned(),
     }
 }

@@ -14,7 +14,6 @@ pub(crate) use client::{HttpClient, host};
 pub use client::{USER_AGENT, download, post_json};
 pub(crate) use credential::{find_credential, path_is_below, read_secret};
 pub use error::NetworkError;
-pub(crate) use error::without_os_code;
 pub(crate) use tls_roots::RootCertificates;
 pub use tls_roots::read_certificates;
 pub(crate) use url::percent_decoded;

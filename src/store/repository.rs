@@ -15,6 +15,7 @@ use super::snapshot::SnapshotCache;
 use super::staging::Staging;
 use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
+use crate::util::error_text::without_error_numbers;
 
 /// Adds the repository to the volume's marker once it has published something.
 pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
@@ -86,10 +87,13 @@ impl RepositoryStore {
         &self.root
     }
 
-    /// `text` for the public: paths on the volume start at its root.
-    pub fn strip_volume_path(&self, text: &str) -> String {
-        let volume = self.root.parent().map(|volume| format!("{}/", volume.display()));
-        volume.map_or_else(|| text.to_owned(), |volume| text.replace(&volume, ""))
+    /// The text of an error for the public: paths on the volume start at its root.
+    pub fn strip_volume_path(&self, error: &str) -> String {
+        let text = without_error_numbers(error);
+        match self.root.parent() {
+            Some(volume) => text.replace(&format!("{}/", volume.display()), ""),
+            None => text,
+        }
     }
 
     /// The path of a published archive on the volume.

@@ -3,4 +3,5 @@
 pub mod cancel;
 pub mod compression;
 pub mod digest;
+pub(crate) mod error_text;
 pub mod heap;

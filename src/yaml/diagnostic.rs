@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::util::error_text::without_error_numbers;
+
 /// A place in a file; both numbers count from 1, columns in characters. Zero means "somewhere in the file".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -31,7 +33,7 @@ impl Issue {
 
     /// An error with its causes; a last line `hint: …` becomes the hint.
     pub fn from_error(error: &anyhow::Error) -> Self {
-        let text = without_error_number(&format!("{error:#}"));
+        let text = without_error_numbers(&format!("{error:#}"));
         match text.split_once("\nhint: ") {
             Some((rule, hint)) => Self::new(rule).hint(hint),
             None => Self::new(text),
@@ -65,17 +67,6 @@ impl fmt::Display for Issue {
             Some(found) => write!(f, "{}, found {found}", self.rule),
             None => f.write_str(&self.rule),
         }
-    }
-}
-
-/// The text without ` (os error 2)`, which the words before it say already.
-pub fn without_error_number(text: &str) -> String {
-    let Some((before, after)) = text.split_once(" (os error ") else {
-        return text.to_owned();
-    };
-    match after.split_once(')') {
-        Some((number, after)) if number.parse::<u32>().is_ok() => format!("{before}{after}"),
-        _ => text.to_owned(),
     }
 }
 

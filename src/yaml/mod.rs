@@ -20,7 +20,7 @@ mod tests;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Issue, Location, nearest, without_error_number};
+pub use diagnostic::{Diagnostic, Diagnostics, Issue, Location, nearest};
 pub use environment::Environment;
 pub use path::Path;
 pub use report::Report;

@@ -1,0 +1,34 @@
+//! Error texts for people.
+
+/// The text without ` (os error 2)` and the like, which `io::Error` appends to the description.
+pub(crate) fn without_error_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.parse::<u32>().is_ok() => plain.push_str(rest),
+            _ => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_numbers_are_removed() {
+        for (text, plain) in [
+            (
+                "`a`: No such file or directory (os error 2)",
+                "`a`: No such file or directory",
+            ),
+            ("a (os error 2): b (os error 13)\nhint: c", "a: b\nhint: c"),
+            ("a (os error x) b", "a (os error x) b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_error_numbers(text), plain);
+        }
+    }
+}
