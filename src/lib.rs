@@ -21,6 +21,7 @@
 //! | [`store`] | the data volume: the only module that writes to it |
 //! | [`git`] | bare clones, their refs, trees and blobs; the only module that names git2 |
 //! | [`telemetry`] | the log and the metrics |
+//! | [`net`] | the HTTP client of git and of the notifier |
 //! | [`config`], [`recipe`] | the configuration and recipes as valid values |
 //! | [`schedule`], [`webhook`] | crontab lines; deliveries of GitHub and GitLab |
 //! | [`composer`] | Composer's names, versions, constraints and manifests; pure |
@@ -44,8 +45,8 @@
 //! - The archives equal the reference generator's, byte for byte: [`package::zip_writer`] and `package/manifest.rs`.
 //! - A reader never sees half a publication: archives, then the ledger, then the snapshot, each durable before the next;
 //!   the rename of the snapshot is the commit ([`store`]).
-//! - Bytes leave the server only after they were compared with the ledger's digest ([`server`]); a damaged file is a 503, and
-//!   repaired.
+//! - Bytes leave the server only after they were compared with the ledger's digest, at most ten seconds before and with the
+//!   file unchanged since ([`server`]); a damaged file is a 503, and repaired.
 //! - Nothing is lost silently: each (source, tag, package) ends as a [`package::plan::Outcome`], and failures reach the
 //!   log, the report of the snapshot and the exit code.
 //! - A cycle that finds nothing new writes nothing but the record that it ran.

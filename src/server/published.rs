@@ -37,7 +37,7 @@ struct State {
 #[derive(Default)]
 pub struct WebhookConfig {
     pub secrets: Vec<(Forge, Secret)>,
-    /// The names of the repositories that are made from a git repository, by its [address](crate::webhook::address).
+    /// The names of the repositories that are made from a git repository, by its address.
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
