@@ -12,7 +12,6 @@ use super::{App, Repository};
 use crate::cycle::{self, Cancelled, CycleContext, CycleResult, ProgressEvent, RebuildOutcome, SourceReport};
 use crate::git::Fetcher;
 use crate::ledger::Release;
-use crate::package::Limits;
 use crate::package::plan::Outcome;
 use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume};
 use crate::util::cancel::CancelFlag;
@@ -97,13 +96,7 @@ impl OpenRepository<'_> {
             },
             fetches: config.git.parallel.get(),
             workers: config.build.workers().get(),
-            limits: Limits {
-                manifest: config.limits.manifest as u64,
-                file: config.limits.file as u64,
-                package: config.limits.package as u64,
-                entries: config.limits.entries.get() as u64,
-                depth: config.limits.depth.get(),
-            },
+            limits: &config.limits,
             max_removed: config.build.max_removed.0,
             retention: SnapshotRetention {
                 snapshots: config.snapshots.keep.get(),

@@ -117,7 +117,7 @@ fn stage(
 ) -> anyhow::Result<Option<(StagedArchive, Release)>> {
     let staged = ctx
         .store
-        .stage(|sink| build::archive(build, source, clone, &ctx.limits, sink))?;
+        .stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = ctx.base_url.to_string();
     let published = ctx

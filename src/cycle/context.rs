@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use anyhow::bail;
 use jiff::Timestamp;
 
-use crate::config::{Hints, Metadata};
+use crate::config::{Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
-use crate::package::Limits;
 use crate::recipe::Recipe;
 use crate::store::{RepositoryStore, SnapshotRetention};
 use crate::util::cancel::CancelFlag;
@@ -38,7 +37,7 @@ pub struct CycleContext<'a> {
     pub fetches: usize,
     /// Packages built at the same time.
     pub workers: usize,
-    pub limits: Limits,
+    pub limits: &'a Limits,
     /// The percentage of published versions that may disappear from the metadata at once.
     pub max_removed: f64,
     /// Which snapshots to keep.

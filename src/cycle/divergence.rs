@@ -109,7 +109,7 @@ fn compare(
         let Some(published) = published.iter().find(|p| p.name == name && p.version == version) else {
             continue;
         };
-        let digests = match build::archive(build, source, clone, &ctx.limits, HashingWriter::sink()) {
+        let digests = match build::archive(build, source, clone, ctx.limits, HashingWriter::sink()) {
             Ok(sink) => sink.digests(),
             Err(error) => {
                 tracing::warn!(

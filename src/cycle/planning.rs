@@ -43,7 +43,7 @@ fn plan_with(
         owner,
         resource: &|name, path| resources.read(name, path),
         base_url: &ctx.base_url.to_string(),
-        limits: &ctx.limits,
+        limits: ctx.limits,
     };
     planner::plan(source, refs, clone, &context)
 }

@@ -40,7 +40,7 @@ pub(super) fn publish(
         let bytes = resources
             .read(&folder.resource, &format!("{}/{file}", folder.path))?
             .unwrap_or_default();
-        let archive = match prebuilt_archive::check(&bytes, &ctx.limits) {
+        let archive = match prebuilt_archive::check(&bytes, ctx.limits) {
             Ok(archive) => archive,
             Err(error) => {
                 batch.add_row(&tag, file, Outcome::failed(&error));

@@ -154,11 +154,11 @@ fn rebuild_release(
     if repair {
         let staged = ctx
             .store
-            .stage(|sink| build::archive(build, source, clone, &ctx.limits, sink))?;
+            .stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
         ctx.store.repair(&staged, release)?;
         return Ok(RebuildOutcome::Repaired);
     }
-    let sink = build::archive(build, source, clone, &ctx.limits, HashingWriter::sink())?;
+    let sink = build::archive(build, source, clone, ctx.limits, HashingWriter::sink())?;
     Ok(compare(sink.digests().sha256, release))
 }
 

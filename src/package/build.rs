@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::limits::Limits;
+use super::limits;
 use super::manifest::rewrite;
 use super::path_checks;
 use super::plan::{Build, ManifestSource, join};
 use super::zip_writer::{EntryType, ZipEntry, ZipWriter, order_entries};
 use crate::composer::{Manifest, to_js_string};
+use crate::config::Limits;
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::Source;
 
@@ -31,7 +32,7 @@ enum Contents {
 /// The manifest in the archive, validated: a broken one would break Composer's clients.
 fn manifest(build: &Build, source: &Source, clone: &BareClone, limits: &Limits) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
-        ManifestSource::Blob(blob) => Manifest::parse(&limits.manifest(clone, *blob)?)?,
+        ManifestSource::Blob(blob) => Manifest::parse(&limits::read_manifest(limits, clone, *blob)?)?,
         ManifestSource::Resource(text) => Manifest::parse(text)?,
         ManifestSource::Derived(manifest) => Manifest::clone(manifest),
     };
@@ -60,15 +61,17 @@ pub fn archive<W: Write>(
     limits: &Limits,
     sink: W,
 ) -> anyhow::Result<W> {
-    let (mut writer, mut left) = (ZipWriter::new(sink), limits.package);
+    let (mut writer, mut left) = (ZipWriter::new(sink), limits.package as u64);
     for ZipEntry { name, kind, content } in entries(build, source, clone, limits)? {
         let mut add = |bytes: &[u8]| {
-            left = limits.spend(left, bytes.len() as u64)?;
+            left = limits::spend(limits, left, bytes.len() as u64)?;
             anyhow::Ok(writer.add(&name, kind, bytes)?)
         };
         match content {
             Contents::Nothing => add(b"")?,
-            Contents::Blob(blob) => add(&clone.blob_within(blob, |size| limits.allow_file(&name, size))?)?,
+            Contents::Blob(blob) => {
+                add(&clone.blob_within(blob, |size| limits::check_file_size(limits, &name, size))?)?
+            }
             Contents::Bytes(bytes) => add(&bytes)?,
         }
     }
@@ -134,15 +137,15 @@ impl Tree<'_> {
         &self,
         tree: ObjectId,
         path: &str,
-        seen: &mut u64,
+        seen: &mut usize,
         files: &mut Vec<ZipEntry<Contents>>,
     ) -> anyhow::Result<()> {
         let entries = self
             .clone
             .tree(tree)
             .with_context(|| format!("failed to read `{path}/`"))?;
-        *seen += entries.len() as u64;
-        self.limits.allow_entries(*seen)?;
+        *seen += entries.len();
+        limits::check_entries(self.limits, *seen)?;
         for entry in entries {
             let path = join(path, &entry.name);
             let excluded = |prefix: &str| path.starts_with(prefix);
@@ -150,7 +153,7 @@ impl Tree<'_> {
                 EntryKind::Tree => {
                     // Everything in a folder that matches a prefix matches it, too.
                     if !self.exclude.iter().any(|prefix| excluded(prefix)) {
-                        self.limits.allow_depth(&path)?;
+                        limits::check_depth(self.limits, &path)?;
                         self.collect(entry.id, &path, seen, files)?;
                     }
                     continue;

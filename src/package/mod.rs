@@ -16,5 +16,3 @@ pub mod planner;
 pub mod prebuilt_archive;
 mod unused_rules;
 pub mod zip_writer;
-
-pub use limits::Limits;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
 use crate::composer::{Manifest, PackageName, Version};
+use crate::config::Limits;
 use crate::git::ObjectId;
 use crate::recipe::Source;
 

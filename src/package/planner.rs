@@ -10,7 +10,7 @@ use super::plan::{
     Build, Folder, ManifestSource, Outcome, OutcomeRow, Plan, PlanContext, ResolvedRef, VersionOwner, join,
 };
 use super::unused_rules::RuleUsage;
-use super::{derived_manifest, manifest};
+use super::{derived_manifest, limits, manifest};
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
@@ -216,7 +216,7 @@ impl Planner<'_> {
             .clone
             .find(git_ref.tree, "composer.json")?
             .context("no composer.json at the root")?;
-        let text = self.context.limits.manifest(self.clone, root.id)?;
+        let text = limits::read_manifest(self.context.limits, self.clone, root.id)?;
         let root = Manifest::parse(&text).context("composer.json")?;
         let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
@@ -330,7 +330,7 @@ impl Planner<'_> {
         if let Some(known) = self.identities.get(&blob) {
             return Ok(known.clone());
         }
-        let identity = match self.context.limits.manifest(self.clone, blob) {
+        let identity = match limits::read_manifest(self.context.limits, self.clone, blob) {
             Ok(text) => identify(&text),
             Err(error) => Err(format!("{error:#}")),
         };

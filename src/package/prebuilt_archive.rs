@@ -5,9 +5,9 @@ use std::io::{Cursor, Read as _, copy, sink};
 use anyhow::{Context as _, bail, ensure};
 use zip::ZipArchive;
 
-use super::limits::Limits;
-use super::path_checks;
+use super::{limits, path_checks};
 use crate::composer::{Manifest, PackageName, Version};
+use crate::config::Limits;
 
 /// Name and version of a prebuilt archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub struct PrebuiltArchive {
 /// whose entries overlap, share a name, or would be extracted outside of the package's folder.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
-    let entries = archive.len() as u64;
-    limits.allow_entries(entries)?;
+    let entries = archive.len();
+    limits::check_entries(limits, entries)?;
     ensure!(
         listed_entries(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
         "two of its entries have the same name"
     );
-    let (mut manifest, mut left) = (None, limits.package);
+    let (mut manifest, mut left) = (None, limits.package as u64);
     let (mut names, mut extents) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
         let mut entry = archive
@@ -47,7 +47,7 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
         let max = match name.as_str() {
             "composer.json" => limits.manifest,
             _ => limits.file,
-        };
+        } as u64;
         let mut text = Vec::new();
         let mut unpacked = (&mut entry).take(max.min(left) + 1);
         let read = match name.as_str() {
@@ -55,7 +55,7 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
             _ => copy(&mut unpacked, &mut sink()),
         };
         let read = read.with_context(|| format!("its `{name}` is damaged"))?;
-        left = limits.spend(left, read)?;
+        left = limits::spend(limits, left, read)?;
         ensure!(read <= max, "its `{name}` unpacks to more than {max} bytes");
         if name == "composer.json" {
             manifest = Some(text);
@@ -86,10 +86,10 @@ fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
 }
 
 /// The number of entries by the end of the central directory, modulo 65536 (APPNOTE.TXT section 4.3.16).
-fn listed_entries(bytes: &[u8]) -> Option<u64> {
+fn listed_entries(bytes: &[u8]) -> Option<usize> {
     let end = bytes
         .windows(4)
         .rposition(|signature| signature == b"PK\x05\x06")?;
     let count = bytes.get(end + 10..end + 12)?;
-    Some(u64::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
+    Some(usize::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
 }
