@@ -1,4 +1,4 @@
-//! Follows the snapshots on the volume, whoever publishes them, and serves the newest.
+//! Serves the newest snapshots on the volume, no matter which process published them.
 
 use std::time::{Duration, Instant, SystemTime};
 

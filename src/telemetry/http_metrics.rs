@@ -12,7 +12,7 @@ const LATENCIES: [f64; 12] = [
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
 
-/// What a request came to.
+/// One answered request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestOutcome {
     pub labels: RequestLabels,
@@ -22,7 +22,7 @@ pub struct RequestOutcome {
     pub duration: Duration,
 }
 
-/// What requests are counted by.
+/// The labels that requests are counted by.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLabels {
     pub route: &'static str,

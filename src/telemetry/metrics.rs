@@ -62,20 +62,20 @@ impl Metrics {
         self.0.http.count_request(outcome);
     }
 
-    /// Counts a connection as open until what is answered is dropped.
+    /// Counts a connection as open until the returned guard is dropped.
     pub fn connection_opened(&self) -> Open {
         self.0.http.open.inc();
         self.0.http.accepted.inc();
         Open(self.0.http.open.clone())
     }
 
-    /// A connection has moved so many bytes.
+    /// Adds the bytes that a connection transferred.
     pub fn connection_moved(&self, sent: u64, received: u64) {
         self.0.http.sent.inc_by(sent);
         self.0.http.received.inc_by(received);
     }
 
-    /// A connection was turned away because of `limit`.
+    /// Counts a connection that was rejected because of `limit`.
     pub fn connection_refused(&self, limit: &'static str) {
         self.0.http.refused.with_label_values(&[limit]).inc();
     }
