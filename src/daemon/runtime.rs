@@ -99,7 +99,7 @@ fn raise_descriptor_limit(connections: usize) {
     let allowed = raise(maximum).or_else(|_| raise(Some(needed))).unwrap_or(current);
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(
-            "`serve.max_connections` is {connections}, but this process may open only {allowed} files and connections\nhint: raise the limit to {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or lower `serve.max_connections`"
+            "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections at most\nhint: raise the limit to {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or lower `serve.max_connections`"
         );
     }
 }

@@ -549,7 +549,7 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
 /// The program raises its descriptor limit as far as it may, and warns if that is too low.
 #[test]
 fn descriptor_limit_is_raised_to_the_hard_limit() {
-    for (hard, is_told) in [(3000, true), (7000, false)] {
+    for (hard, is_told) in [(3000, true), (9000, false)] {
         let (env, port) = (TestEnv::new(), free_port());
         good(&env);
         env.configure(port, GOOD);
