@@ -14,15 +14,15 @@ use std::task::{Context, Poll, ready};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::connection_limits::{ConnectionDownloads, DownloadPermit};
+use super::connection_limits::{DownloadLimiter, DownloadPermit};
 use super::content_kind::ContentKind;
 use super::integrity::{CHUNK, Integrity, Verified};
 
 /// How much of a memory map is handed out at a time.
-const MAPPED_PIECE: u64 = 256 << 10;
+const MAPPED_PIECE: u64 = 1 << 20;
 
 pub(super) enum Body {
     Memory(Bytes),
@@ -32,7 +32,7 @@ pub(super) enum Body {
 /// How the files of one connection are sent.
 pub(super) struct FileAccess {
     pub(super) is_mapped: bool,
-    pub(super) downloads: ConnectionDownloads,
+    pub(super) downloads: DownloadLimiter,
 }
 
 /// Why a file cannot be sent.
@@ -55,6 +55,8 @@ pub(super) struct FileBody {
 struct OpenFile {
     file: File,
     map: Option<Mmap>,
+    /// Where the map begins in the file.
+    map_start: u64,
     integrity: Integrity,
 }
 
@@ -77,9 +79,12 @@ impl Body {
         let permit = permit.ok_or(OpenError::TooManyDownloads)?;
         let (path, integrity, is_mapped) = (Arc::clone(path), integrity.clone(), access.is_mapped);
         let opened = spawn_blocking(move || {
-            let opened = OpenFile::open(&path, kind, integrity, is_mapped);
-            let opened = opened.and_then(|file| {
+            let opened = OpenFile::open(&path, kind, integrity);
+            let opened = opened.and_then(|mut file| {
                 let verified = file.integrity.verify(&file.file, &part)?;
+                if is_mapped {
+                    file.map(&part)?;
+                }
                 Ok(FileBody {
                     file: Arc::new(file),
                     left: part,
@@ -98,20 +103,33 @@ impl Body {
 }
 
 impl OpenFile {
-    fn open(path: &Path, kind: ContentKind, integrity: Integrity, is_mapped: bool) -> anyhow::Result<Self> {
+    fn open(path: &Path, kind: ContentKind, integrity: Integrity) -> anyhow::Result<Self> {
         let file = File::open(path)?;
         let (found, published) = (file.metadata()?.len(), integrity.size());
         ensure!(
             kind.size_matches(published, found),
             "it has {found} bytes, not the {published} that were published"
         );
-        let map = is_mapped.then(|| {
-            // SAFETY: this program only replaces published files by rename, and appends to a ledger. Should somebody else
-            // truncate one, no code here touches the mapped bytes: the kernel copies them to a socket, and answers EFAULT.
-            unsafe { Mmap::map(&file) }
-        });
-        let map = map.transpose()?;
-        Ok(Self { file, map, integrity })
+        Ok(Self {
+            file,
+            map: None,
+            map_start: 0,
+            integrity,
+        })
+    }
+
+    /// Maps `part`, and brings its pages into memory, which may block on the disk.
+    fn map(&mut self, part: &Range<u64>) -> io::Result<()> {
+        let mut options = MmapOptions::new();
+        options
+            .offset(part.start)
+            .len((part.end - part.start) as usize)
+            .populate();
+        // SAFETY: this program only replaces published files by rename, and appends to a ledger. Should somebody else
+        // truncate one, no code here touches the mapped bytes: the kernel copies them to a socket, and answers EFAULT.
+        self.map = Some(unsafe { options.map(&self.file)? });
+        self.map_start = part.start;
+        Ok(())
     }
 
     /// Reads the rest of the chunk that `left` begins in, and compares it; blocks on the disk.
@@ -166,9 +184,10 @@ impl FileBody {
     }
 
     fn mapped(&self, piece: Range<u64>) -> Bytes {
+        let start = self.file.map_start;
         Bytes::from_owner(MappedPiece {
             file: Arc::clone(&self.file),
-            range: piece.start as usize..piece.end as usize,
+            range: (piece.start - start) as usize..(piece.end - start) as usize,
         })
     }
 }

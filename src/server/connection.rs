@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::access_log::{self, RequestTimer};
 use super::body::{Body, FileAccess};
-use super::connection_limits::{MAX_HEADERS, MAX_STREAMS};
+use super::connection_limits::{DownloadLimiter, MAX_HEADERS, MAX_STREAMS};
 use super::context::{Client, ServerContext};
 use super::handler;
 use super::send_progress::{CountedBody, SendProgress, Stall};
@@ -31,8 +31,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long a connection that was idle, or is over the limit, has to end.
 const IDLE_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of a body at a time. Of HTTP/2 this is a frame, and as much as a client can have made without reading it.
-const HTTP1_FRAME: usize = 64 << 10;
+/// Bytes of a body at a time, and as many as a client can have buffered on one stream without reading them.
 const HTTP2_FRAME: usize = 16 << 10;
 
 /// Bytes of request bodies that are received before they are read: of each stream, and of all.
@@ -118,7 +117,7 @@ async fn serve_http(
     let context = Arc::new(ConnectionContext {
         access: FileAccess {
             is_mapped: protocol == Protocol::Http1 && stream.can_send_mapped_files(),
-            downloads: server.downloads.for_connection(),
+            downloads: DownloadLimiter::new(Arc::clone(&server.downloads)),
         },
         server,
         client,
@@ -218,13 +217,13 @@ impl ConnectionContext {
                 if response.headers_mut().remove(CONNECTION).is_some() || self.client.is_over_limit() {
                     self.last_response.notify_one();
                 }
-                HTTP2_FRAME
+                Some(HTTP2_FRAME)
             }
             _ => {
                 if self.server.published.is_draining() {
                     response.headers_mut().insert(CONNECTION, CLOSE);
                 }
-                HTTP1_FRAME
+                None
             }
         };
         response.map(|body| CountedBody::new(body, max_frame, Arc::clone(&self.progress)))

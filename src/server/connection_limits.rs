@@ -140,48 +140,29 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Limits the files that are open for downloads: of the server to one per connection on average, and of each HTTP/2
-/// connection. That bounds the memory, too, that clients can make the server fill without reading.
+/// Limits the files that are open for downloads, of the server and of one connection. That bounds the memory, too, that
+/// clients can make the server fill without reading.
 pub(super) struct DownloadLimiter {
-    server: Arc<Semaphore>,
-}
-
-/// The downloads of one connection.
-pub(super) struct ConnectionDownloads {
     server: Arc<Semaphore>,
     connection: Arc<Semaphore>,
 }
 
 /// Permission for one download, until it is dropped.
-pub(super) struct DownloadPermit {
-    _server: OwnedSemaphorePermit,
-    _connection: OwnedSemaphorePermit,
-}
+pub(super) type DownloadPermit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl DownloadLimiter {
-    pub(super) fn new(connections: usize) -> Self {
+    /// For one connection, of a server with permits for all.
+    pub(super) fn new(server: Arc<Semaphore>) -> Self {
         Self {
-            server: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-        }
-    }
-
-    pub(super) fn for_connection(&self) -> ConnectionDownloads {
-        ConnectionDownloads {
-            server: Arc::clone(&self.server),
+            server,
             connection: Arc::new(Semaphore::new(DOWNLOADS_PER_CONNECTION)),
         }
     }
-}
 
-impl ConnectionDownloads {
     /// Waits for the other downloads of the connection; `None` when the server has reached its limit.
     pub(super) async fn acquire(&self) -> Option<DownloadPermit> {
         let connection = Arc::clone(&self.connection).acquire_owned().await.ok()?;
-        let server = Arc::clone(&self.server).try_acquire_owned().ok()?;
-        Some(DownloadPermit {
-            _server: server,
-            _connection: connection,
-        })
+        Some((Arc::clone(&self.server).try_acquire_owned().ok()?, connection))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The closed set of things that a mirror publishes, and what HTTP says about each: media type and cache policy.
 //!
-//! Bytes that never change under their URL are cached for a year and never asked for again. All else is
-//! revalidated on every use: a 304 costs nothing, and a new release is visible at once.
+//! Bytes that never change under their URL are cached for a year. All others are revalidated on every use, so that a new
+//! release is visible at once.
 
 const IMMUTABLE: &str = "max-age=31536000, immutable";
 const REVALIDATED: &str = "max-age=0, must-revalidate";
@@ -31,9 +31,7 @@ pub enum ContentKind {
 }
 
 impl ContentKind {
-    pub(super) const COUNT: usize = Self::Text as usize + 1;
-
-    /// What its requests are counted as.
+    /// The label of its requests in the metrics.
     pub(super) fn route(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
@@ -63,18 +61,11 @@ impl ContentKind {
     pub(super) fn cache_control(self) -> &'static str {
         match self {
             Self::Archive | Self::ArchivedMetadata => IMMUTABLE,
-            Self::Metadata
-            | Self::Search
-            | Self::List
-            | Self::Ledger
-            | Self::Page
-            | Self::Style
-            | Self::Script
-            | Self::Text => REVALIDATED,
+            _ => REVALIDATED,
         }
     }
 
-    /// Whether scripts of other web sites may read it.
+    /// JSON, which scripts of other web sites may read.
     pub(super) fn is_json(self) -> bool {
         matches!(
             self,
@@ -82,8 +73,8 @@ impl ContentKind {
         )
     }
 
-    /// Whether its bytes are worth keeping in memory: what every Composer run asks for. The pages of Magento's packages are
-    /// as large as all of that, and people ask for one now and then.
+    /// Whether it is kept in memory: what every Composer run requests. Pages are as large as all of that, and rarely
+    /// requested.
     pub(super) fn keep_in_memory(self) -> bool {
         matches!(
             self,
@@ -91,7 +82,7 @@ impl ContentKind {
         )
     }
 
-    /// Whether a file on disk of `found` bytes can be the one of `published` bytes.
+    /// Whether a file on disk of `found` bytes can be the published one of `published` bytes.
     pub(super) fn size_matches(self, published: u64, found: u64) -> bool {
         match self {
             Self::Ledger => found >= published,

@@ -1,10 +1,13 @@
 //! What the connections of a server have in common, and what is known of a client.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::connection_limits::{ConnectionPermit, DownloadLimiter, OVERFLOW_TIMEOUT};
+use tokio::sync::Semaphore;
+
+use super::connection_limits::{ConnectionPermit, OVERFLOW_TIMEOUT};
 use super::local_socket::LocalSocket;
 use super::published::PublishedSite;
 use crate::config;
@@ -24,7 +27,8 @@ pub(super) struct ServerContext {
     pub(super) settings: Settings,
     pub(super) published: PublishedSite,
     pub(super) metrics: Metrics,
-    pub(super) downloads: DownloadLimiter,
+    /// Permits for downloads: one per connection on average.
+    pub(super) downloads: Arc<Semaphore>,
     /// Responses so far, for the sample in the access log.
     pub(super) responses: AtomicU32,
 }

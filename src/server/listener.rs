@@ -19,11 +19,7 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    /// Binds `address`. Where the machine has no IPv6, `[::]` falls back to every IPv4 address.
-    ///
-    /// # Errors
-    ///
-    /// With the address and what can be done about it.
+    /// Binds `address`. Where the machine has no IPv6, `[::]` means every IPv4 address.
     pub(super) async fn bind(address: &Address) -> Result<Self> {
         match address {
             Address::Tcp(address) => bind_tcp(*address).await.map(Self::Tcp),
@@ -47,12 +43,12 @@ impl Listener {
         UnixListener::from_std(socket.bind()?).map(Self::Unix)
     }
 
-    /// A connection, and the address of its client, which a Unix socket has not.
+    /// A connection, and the address of its client, except on a Unix socket.
     pub(super) async fn accept(&self) -> io::Result<(Transport, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Without it the end of a small answer waits for a delayed ACK: 40 ms a request.
+                // Without it the end of a small response would wait for a delayed ACK, 40 ms.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "failed to set TCP_NODELAY");
                 }
@@ -74,23 +70,23 @@ async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
     }
 }
 
-/// A socket that is left over from a process that was killed is replaced; one that answers, or anything else, is not.
+/// Replaces a socket that a killed process left behind, but nothing else.
 fn bind_unix(path: &Path) -> Result<UnixListener> {
-    let named = || format!("failed to listen on `unix:{}`", path.display());
+    let context = || format!("failed to listen on `unix:{}`", path.display());
     if let Ok(found) = std::fs::symlink_metadata(path) {
         ensure!(
             found.file_type().is_socket(),
-            "failed to listen on `unix:{0}`: there is something that is no socket\nhint: choose another path, or remove `{0}`",
+            "failed to listen on `unix:{0}`: the file exists and is not a socket\nhint: choose another path, or remove `{0}`",
             path.display()
         );
         ensure!(
             std::os::unix::net::UnixStream::connect(path).is_err(),
-            "failed to listen on `unix:{}`: another process answers there",
+            "failed to listen on `unix:{}`: another process is listening there",
             path.display()
         );
-        std::fs::remove_file(path).with_context(named)?;
+        std::fs::remove_file(path).with_context(context)?;
     }
-    UnixListener::bind(path).with_context(named)
+    UnixListener::bind(path).with_context(context)
 }
 
 fn is_any_v6(address: SocketAddr) -> bool {
@@ -105,7 +101,7 @@ fn lacks_v6(error: &io::Error) -> bool {
 fn explain(address: SocketAddr, error: io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => {
-            "\nhint: another process has the port, or another line of `listen`: `[::]` takes the IPv4 addresses too"
+            "\nhint: another process has the port, or another address of `listen`: `[::]` includes IPv4"
         }
         ErrorKind::PermissionDenied => {
             "\nhint: ports below 1024 need a privilege; listen on 8080 and map the port"

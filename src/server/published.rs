@@ -1,9 +1,10 @@
-//! The handle that publication and serving share: the current site, and whether the server is on its way out.
+//! What the daemon and the server share: the current site with its access rules and status files, and what the server
+//! reports back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::status_files::{StatusFile, StatusFiles};
 use crate::config::Secret;
 use crate::webhook::Forge;
 
-/// What is published right now. Clones share it.
+/// What is published now. Clones share it.
 #[derive(Clone, Default)]
 pub struct PublishedSite(Arc<State>);
 
@@ -23,13 +24,13 @@ struct State {
     site: ArcSwapOption<Site>,
     status_files: ArcSwap<StatusFiles>,
     access_rules: ArcSwap<AccessRules>,
-    /// Whether any of them was ever shut.
+    /// Whether any repository was ever private.
     has_private: AtomicBool,
     webhooks: ArcSwap<WebhookConfig>,
-    /// Repositories whose next cycle is asked for.
+    /// Repositories that webhooks have requested a cycle for.
     requested_cycles: Mutex<BTreeSet<String>>,
     is_draining: AtomicBool,
-    /// Files that could not be served as they were published.
+    /// Files that are not the published ones.
     damaged: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -37,7 +38,7 @@ struct State {
 #[derive(Default)]
 pub struct WebhookConfig {
     pub secrets: Vec<(Forge, Secret)>,
-    /// The names of the repositories that are made from a git repository, by its address.
+    /// The names of the repositories that are made from a git repository, by its normalized URL.
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -47,59 +48,48 @@ pub enum Readiness {
     Ready,
     /// No repository has a snapshot yet.
     Unpublished,
-    /// The server finishes what it has begun, and ends.
+    /// The server is shutting down.
     Draining,
 }
 
 impl PublishedSite {
-    /// Publishes `site`; requests in flight finish on the one before.
+    /// Publishes `site`. Requests in flight finish on the previous one.
     pub fn replace(&self, mut site: Site) {
-        if let Some(before) = &*self.site() {
-            site.reuse_from(before);
+        if let Some(previous) = &*self.site() {
+            site.reuse_from(previous);
         }
         self.0.site.store(Some(Arc::new(site)));
     }
 
-    /// Replaces what is said about the mirror itself.
+    /// Replaces the files about the mirror itself.
     pub fn set_status_files(&self, files: Vec<StatusFile>) {
         let now = Timestamp::now().as_second();
         let files = StatusFiles::new(files, &self.0.status_files.load(), now);
         self.0.status_files.store(Arc::new(files));
     }
 
-    /// Decides who may read what, from the next request on. What is said of a repository stays until something else is said
-    /// of it, because it may be served still. To be called before what a new configuration says is published.
+    /// Sets who may read what, from the next request on. Call it before publishing what a new configuration says. The rule of
+    /// a repository that is no longer configured stays, because it may still be served.
     pub fn set_access_rules(&self, rules: AccessRules) {
         let has_private = rules.has_private();
         self.0
             .access_rules
-            .rcu(|before| rules.clone().with_previous(before));
+            .rcu(|previous| rules.clone().with_previous(previous));
         self.0.has_private.fetch_or(has_private, Ordering::Release);
     }
 
-    /// Decides whose deliveries are taken, from the next one on.
+    /// Sets which webhooks are accepted, from the next delivery on.
     pub fn set_webhooks(&self, webhooks: WebhookConfig) {
         self.0.webhooks.store(Arc::new(webhooks));
     }
 
-    /// The repositories whose cycle was asked for since the last call, by name.
+    /// The names of repositories that webhooks have requested a cycle for since the last call.
     pub fn take_requested_cycles(&self) -> BTreeSet<String> {
-        std::mem::take(
-            &mut *self
-                .0
-                .requested_cycles
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut *lock(&self.0.requested_cycles))
     }
 
     pub(super) fn request_cycle(&self, repository: &str) {
-        let mut requested = self
-            .0
-            .requested_cycles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        requested.insert(repository.to_owned());
+        lock(&self.0.requested_cycles).insert(repository.to_owned());
     }
 
     pub fn readiness(&self) -> Readiness {
@@ -112,18 +102,17 @@ impl PublishedSite {
         }
     }
 
-    /// The files that could not be served as they were published, since the last call.
+    /// The damaged files that were reported since the last call.
     pub fn take_damaged(&self) -> BTreeSet<PathBuf> {
-        std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.0.damaged))
     }
 
-    /// Adds to the files that [`PublishedSite::take_damaged`] answers; answers whether it is not among them yet.
+    /// Reports a file that is not the published one; answers whether this is its first report.
     pub fn report_damaged(&self, file: &Path) -> bool {
-        let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        damaged.insert(file.to_owned())
+        lock(&self.0.damaged).insert(file.to_owned())
     }
 
-    /// Borrowed: counting every request in one place would make the threads wait for each other.
+    /// Borrowed, so that requests do not contend for a reference count.
     pub(super) fn site(&self) -> Guard<Option<Arc<Site>>> {
         self.0.site.load()
     }
@@ -132,7 +121,7 @@ impl PublishedSite {
         self.0.status_files.load_full()
     }
 
-    /// Borrowed, as [`PublishedSite::site`]; none as long as nothing was ever private.
+    /// `None` as long as nothing was ever private.
     pub(super) fn access_rules(&self) -> Option<Guard<Arc<AccessRules>>> {
         let has_private = self.0.has_private.load(Ordering::Acquire);
         has_private.then(|| self.0.access_rules.load())
@@ -149,4 +138,8 @@ impl PublishedSite {
     pub(super) fn begin_draining(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@ use super::body::Body;
 use super::conditional::header_value;
 use super::content_kind::ContentKind;
 
-const METHODS: &str = "GET, HEAD, OPTIONS";
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// Long enough for a flood of requests for the same missing name, short enough that a cache in front does not hide what
 /// the next snapshot adds.
@@ -41,42 +41,38 @@ impl Routed {
 
     /// Ends the connection with this response.
     pub(super) fn and_close(mut self) -> Self {
-        insert(&mut self.response, CONNECTION, "close");
+        let close = HeaderValue::from_static("close");
+        self.response.headers_mut().insert(CONNECTION, close);
         self
     }
 }
 
 pub(super) fn range_not_satisfiable(size: u64) -> Response<Body> {
-    let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
     let range = header_value(format!("bytes */{size}"));
-    response.headers_mut().insert(CONTENT_RANGE, range);
-    response
+    with_header(
+        text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable"),
+        CONTENT_RANGE,
+        range,
+    )
 }
 
 pub(super) fn redirect(location: String) -> Response<Body> {
-    let mut response = cacheable(
-        StatusCode::PERMANENT_REDIRECT,
-        "see the same address with a slash at its end",
-    );
-    response.headers_mut().insert(LOCATION, header_value(location));
-    response
+    let words = "see the same address with a slash at its end";
+    let response = with_words(StatusCode::PERMANENT_REDIRECT, words, SHORT_MAX_AGE);
+    with_header(response, LOCATION, header_value(location))
 }
 
 pub(super) fn not_found() -> Response<Body> {
-    cacheable(StatusCode::NOT_FOUND, "not found")
+    with_words(StatusCode::NOT_FOUND, "not found", SHORT_MAX_AGE)
 }
 
 /// For a private repository, whether the URL exists or not.
 pub(super) fn unauthorized() -> Response<Body> {
     let mut response = text(StatusCode::UNAUTHORIZED, "this repository is private");
-    let schemes = [
-        r#"Basic realm="mirror", charset="UTF-8""#,
-        r#"Bearer realm="mirror""#,
-    ];
-    for scheme in schemes {
-        let scheme = HeaderValue::from_static(scheme);
-        response.headers_mut().append(WWW_AUTHENTICATE, scheme);
-    }
+    let basic = HeaderValue::from_static(r#"Basic realm="mirror", charset="UTF-8""#);
+    response.headers_mut().append(WWW_AUTHENTICATE, basic);
+    let bearer = HeaderValue::from_static(r#"Bearer realm="mirror""#);
+    response.headers_mut().append(WWW_AUTHENTICATE, bearer);
     response
 }
 
@@ -104,32 +100,25 @@ pub(super) fn service_unavailable(reason: &'static str) -> Response<Body> {
 
 /// 503 is the one status after which every Composer tries again.
 fn retry_after(reason: &'static str, seconds: &'static str) -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    insert(&mut response, RETRY_AFTER, seconds);
-    response
+    let response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    with_header(response, RETRY_AFTER, HeaderValue::from_static(seconds))
 }
 
 /// For OPTIONS.
 pub(super) fn options() -> Response<Body> {
-    let mut response = empty(StatusCode::NO_CONTENT);
-    insert(&mut response, ALLOW, METHODS);
-    response
+    with_header(empty(StatusCode::NO_CONTENT), ALLOW, METHODS)
 }
 
 pub(super) fn method_not_allowed() -> Response<Body> {
-    let mut response = text(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this server only answers GET and HEAD",
-    );
-    insert(&mut response, ALLOW, METHODS);
-    response
+    let words = "this server only answers GET and HEAD";
+    with_header(text(StatusCode::METHOD_NOT_ALLOWED, words), ALLOW, METHODS)
 }
 
 /// For anything but a POST where webhooks are received.
 pub(super) fn only_post() -> Response<Body> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "webhooks are sent here by POST");
-    insert(&mut response, ALLOW, "POST");
-    response
+    let words = "webhooks are sent here by POST";
+    let post = HeaderValue::from_static("POST");
+    with_header(text(StatusCode::METHOD_NOT_ALLOWED, words), ALLOW, post)
 }
 
 /// A short text that caches do not store.
@@ -137,19 +126,19 @@ pub(super) fn text(status: StatusCode, words: &'static str) -> Response<Body> {
     with_words(status, words, NO_STORE)
 }
 
-/// One that caches store for a moment.
-fn cacheable(status: StatusCode, words: &'static str) -> Response<Body> {
-    with_words(status, words, SHORT_MAX_AGE)
-}
-
-fn with_words(status: StatusCode, words: &'static str, cache_control: &'static str) -> Response<Body> {
-    let words = Bytes::from_static(words.as_bytes());
-    with_body(status, ContentKind::Text.media_type(), words, cache_control)
-}
-
 /// A response made for this request, which caches do not store.
 pub(super) fn bytes(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
     with_body(status, media_type, body, NO_STORE)
+}
+
+fn with_words(status: StatusCode, words: &'static str, cache_control: &'static str) -> Response<Body> {
+    let media_type = ContentKind::Text.media_type();
+    with_body(
+        status,
+        media_type,
+        Bytes::from_static(words.as_bytes()),
+        cache_control,
+    )
 }
 
 fn with_body(
@@ -158,23 +147,25 @@ fn with_body(
     body: Bytes,
     cache_control: &'static str,
 ) -> Response<Body> {
-    let mut response = empty(status);
-    insert(&mut response, CONTENT_TYPE, media_type);
-    insert(&mut response, CACHE_CONTROL, cache_control);
-    response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-    *response.body_mut() = Body::Memory(body);
+    let mut response = empty(status).map(|_| Body::Memory(body.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+    headers.insert(CONTENT_LENGTH, body.len().into());
     response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::EMPTY);
     *response.status_mut() = status;
-    insert(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    response
+    with_header(
+        response,
+        X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    )
 }
 
-fn insert(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
+fn with_header(mut response: Response<Body>, name: HeaderName, value: HeaderValue) -> Response<Body> {
+    response.headers_mut().insert(name, value);
     response
-        .headers_mut()
-        .insert(name, HeaderValue::from_static(value));
 }

@@ -1,8 +1,6 @@
-//! What a query takes of a resource: the packages that a search finds, the names that a filter lets through
-//! (`ComposerRepository::{search, loadPackageList}`). Pure.
+//! Queries on `search.json` and `list.json` (`ComposerRepository::{search, loadPackageList}`).
 //!
-//! Without a query, or with one that asks for nothing in particular, the resource is answered as it was published.
-//! Parameters that are unknown are passed over, as other servers do with a query on a file.
+//! Without a query that selects something, the whole resource is answered. Unknown parameters are ignored.
 
 use std::borrow::Cow;
 
@@ -13,16 +11,15 @@ use url::form_urlencoded;
 
 use super::content_kind::ContentKind;
 
-/// So many words of a query count: what is asked must not decide how long the answer takes.
-const WORDS: usize = 8;
+/// More words are ignored: a query must not determine how long the response takes.
+const MAX_WORDS: usize = 8;
 
-/// A resource that queries are put to.
 pub(super) enum SearchIndex {
     Search(Vec<SearchEntry>),
     List(Vec<Box<str>>),
 }
 
-/// A package as it is searched, in lower case, and as it is answered.
+/// A package, its texts in lower case.
 pub(super) struct SearchEntry {
     name: Box<str>,
     text: Box<str>,
@@ -42,29 +39,25 @@ struct List {
 }
 
 impl SearchIndex {
-    /// The resource with these bytes; none if queries mean nothing to its kind.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are not what the kind says.
-    pub fn parse(kind: ContentKind, bytes: &[u8]) -> anyhow::Result<Option<Self>> {
+    /// Reads a resource; `None` if its kind has no queries.
+    pub(super) fn parse(kind: ContentKind, bytes: &[u8]) -> anyhow::Result<Option<Self>> {
         Ok(match kind {
             ContentKind::Search => {
                 let Search { results } =
-                    serde_json::from_slice(bytes).context("failed to read what is searched")?;
+                    serde_json::from_slice(bytes).context("failed to read `search.json`")?;
                 Some(Self::Search(results.into_iter().map(SearchEntry::new).collect()))
             }
             ContentKind::List => {
                 let List { package_names } =
-                    serde_json::from_slice(bytes).context("failed to read what is listed")?;
+                    serde_json::from_slice(bytes).context("failed to read `list.json`")?;
                 Some(Self::List(package_names))
             }
             _ => None,
         })
     }
 
-    /// The answer to a query; none if it asks for everything.
-    pub fn answer(&self, query: &str) -> Option<Vec<u8>> {
+    /// What a query selects; `None` if that is everything.
+    pub(super) fn answer(&self, query: &str) -> Option<Vec<u8>> {
         let answer = match self {
             Self::Search(packages) => {
                 let found = search(packages, query)?;
@@ -91,7 +84,7 @@ impl SearchEntry {
         }
     }
 
-    /// How well it fits, the best first: its name is what is asked for, or has all words; else it has them all somewhere.
+    /// The best first: its name is the query, or has all words; else it has them all somewhere.
     fn rank(&self, words: &[&str]) -> Option<u8> {
         let is_named = |name: &str| {
             self.name.ends_with(name) && {
@@ -110,11 +103,11 @@ impl SearchEntry {
     }
 }
 
-/// The packages that have every word, and are of the type.
+/// The packages that have every word, and the type.
 fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p Value>> {
     let asked = parameter(query, "q").unwrap_or_default().to_lowercase();
     let kind = parameter(query, "type").unwrap_or_default().to_lowercase();
-    let mut words: Vec<_> = asked.split_whitespace().take(WORDS).collect();
+    let mut words: Vec<_> = asked.split_whitespace().take(MAX_WORDS).collect();
     words.sort_unstable();
     words.dedup();
     if words.is_empty() && kind.is_empty() {
@@ -129,30 +122,27 @@ fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p Value>
     Some(found.into_iter().map(|(_, package)| &package.result).collect())
 }
 
-/// The names of the vendor that the filter lets through; `*` in it stands for any text.
+/// The names of the vendor that match the filter, where `*` stands for any text.
 fn list<'n>(names: &'n [Box<str>], query: &str) -> Option<Vec<&'n str>> {
-    let given = |name| parameter(query, name).map(|value| value.to_lowercase());
-    let vendor = given("vendor").filter(|vendor| !vendor.is_empty());
-    let filter = given("filter").filter(|filter| !filter.is_empty());
+    let value = |name| parameter(query, name).map(|value| value.to_lowercase());
+    let vendor = value("vendor").filter(|vendor| !vendor.is_empty());
+    let filter = value("filter").filter(|filter| !filter.is_empty());
     if vendor.is_none() && filter.is_none() {
         return None;
     }
-    let is_of = |name: &str| {
-        let of = name.split('/').next();
-        vendor.is_none() || of == vendor.as_deref()
-    };
+    let has_vendor = |name: &str| vendor.is_none() || name.split('/').next() == vendor.as_deref();
     let pattern = filter.as_deref().map(Pattern::new);
-    let lets_through = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let matches = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
     let names = names.iter().map(|name| &**name);
-    Some(names.filter(|name| is_of(name) && lets_through(name)).collect())
+    Some(names.filter(|name| has_vendor(name) && matches(name)).collect())
 }
 
-/// What stands before, between and after the stars of a filter.
+/// The parts of a filter before, between and after its stars.
 struct Pattern<'p> {
     first: &'p str,
-    /// Without the nothing between stars in a row, which mean what one means.
+    /// Without empty parts: several stars mean what one means.
     middle: Vec<&'p str>,
-    /// None in a filter without a star.
+    /// `None` in a filter without a star.
     last: Option<&'p str>,
     /// Bytes of all of them.
     length: usize,
@@ -175,8 +165,8 @@ impl<'p> Pattern<'p> {
         }
     }
 
-    /// Takes each part in the middle where it comes first. Each takes some of the name, and all together are no longer than
-    /// it, so that the time depends on the name alone.
+    /// Matches each part in the middle where it comes first. All parts together are no longer than the name, so that the
+    /// time depends on the name alone.
     fn matches(&self, name: &str) -> bool {
         if self.length > name.len() {
             return false;
@@ -197,7 +187,7 @@ impl<'p> Pattern<'p> {
     }
 }
 
-/// The last value of a parameter, as PHP takes it.
+/// The last value of a parameter, as in PHP.
 fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     form_urlencoded::parse(query.as_bytes())
         .filter(|(key, _)| key == name)
@@ -223,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_search_finds_packages_by_words_and_type_the_best_first() {
+    fn search_finds_packages_by_words_and_type_best_first() {
         let file = json!({"results": [
             {"name": "acme/module-catalog", "description": "Sells Products", "type": "magento2-module", "keywords": ["Größe"]},
             {"name": "acme/product", "description": "All of the catalog", "type": "metapackage"},
             {"name": "acme/product-community", "type": "metapackage"},
             {"name": "other/catalog", "description": "", "type": "library"},
         ]});
-        let searched = SearchIndex::parse(ContentKind::Search, file.to_string().as_bytes())
+        let index = SearchIndex::parse(ContentKind::Search, file.to_string().as_bytes())
             .unwrap()
             .unwrap();
         let (module, product, community, other) = (
@@ -253,17 +243,17 @@ mod tests {
             ("q=%ff%fe", &[]),
             ("q=1+2+3+4+5+6+7+8+9", &[]),
         ] {
-            assert_eq!(names(searched.answer(query)).unwrap(), found, "{query}");
+            assert_eq!(names(index.answer(query)).unwrap(), found, "{query}");
         }
         for everything in ["", "q=", "q=&type=", "q=+%20", "x=y", "&&", "="] {
-            assert_eq!(searched.answer(everything), None, "{everything}");
+            assert_eq!(index.answer(everything), None, "{everything}");
         }
     }
 
     #[test]
-    fn a_list_is_filtered_by_vendor_and_pattern() {
+    fn list_is_filtered_by_vendor_and_pattern() {
         let file = br#"{"packageNames": ["acme/a", "acme/ab", "acme/b-a", "other/a"]}"#;
-        let listed = SearchIndex::parse(ContentKind::List, file).unwrap().unwrap();
+        let index = SearchIndex::parse(ContentKind::List, file).unwrap().unwrap();
         for (query, found) in [
             ("filter=acme%2F*", &["acme/a", "acme/ab", "acme/b-a"][..]),
             ("filter=*/a", &["acme/a", "other/a"]),
@@ -280,15 +270,15 @@ mod tests {
             ("filter=a***/**b", &["acme/ab"]),
             ("filter=acme/a*acme/a", &[]),
         ] {
-            assert_eq!(names(listed.answer(query)).unwrap(), found, "{query}");
+            assert_eq!(names(index.answer(query)).unwrap(), found, "{query}");
         }
         for everything in ["", "filter=", "vendor=&filter=", "type=library"] {
-            assert_eq!(listed.answer(everything), None, "{everything}");
+            assert_eq!(index.answer(everything), None, "{everything}");
         }
     }
 
     #[test]
-    fn what_is_asked_does_not_decide_how_long_a_list_takes() {
+    fn filter_does_not_determine_time_of_list() {
         let names: Vec<_> = (0..5000)
             .map(|name| format!("acme/module-{name}").into_boxed_str())
             .collect();
@@ -297,12 +287,11 @@ mod tests {
             let query = format!("filter={}*", part.repeat(7900 / part.len()));
             assert_eq!(list(&names, &query).unwrap().len(), found, "{part}");
         }
-        // A look at each star for each name takes seconds.
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
     #[test]
-    fn what_is_no_catalogue_is_an_error_and_other_kinds_have_none() {
+    fn malformed_files_are_errors_and_other_kinds_have_no_index() {
         assert!(SearchIndex::parse(ContentKind::Search, b"{}").is_err());
         assert!(SearchIndex::parse(ContentKind::List, b"[]").is_err());
         assert!(

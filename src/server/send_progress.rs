@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,10 @@ pub(super) struct SendProgress {
     pending: AtomicUsize,
     /// Responses with bytes to send.
     sending: AtomicUsize,
-    /// Bytes of bodies.
+    /// Bytes that were sent: of HTTP/1.1 to the socket, of HTTP/2 those of bodies.
     sent: AtomicU64,
+    /// Whether an HTTP/1.1 connection waits for its client to read.
+    is_blocked: AtomicBool,
 }
 
 /// Why there is no progress.
@@ -66,6 +68,12 @@ impl SendProgress {
 
     pub(super) fn is_responding(&self) -> bool {
         !self.sample().is_quiet()
+    }
+
+    /// Counts what an HTTP/1.1 connection has written, which is `None` if the socket takes nothing.
+    pub(super) fn note_written(&self, count: Option<usize>) {
+        self.is_blocked.store(count.is_none(), Ordering::Relaxed);
+        self.sent.fetch_add(count.unwrap_or(0) as u64, Ordering::Relaxed);
     }
 
     /// Waits until the client was idle for `timeout`, or read less than `min_rate` bytes a second in that time.
@@ -108,7 +116,8 @@ impl SendProgress {
         Sample {
             requests: self.requests.load(Ordering::Relaxed),
             pending: self.pending.load(Ordering::Relaxed),
-            sending: self.sending.load(Ordering::Relaxed),
+            sending: self.sending.load(Ordering::Relaxed)
+                + usize::from(self.is_blocked.load(Ordering::Relaxed)),
             sent: self.sent.load(Ordering::Relaxed),
         }
     }
@@ -130,17 +139,17 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
-/// The body of a response, sent in frames of limited size, which are counted.
+/// The body of a response: of HTTP/2 in frames of limited size, which are counted.
 pub(super) struct CountedBody {
     body: Body,
     /// What was taken from the body and not sent.
     rest: Bytes,
-    max_frame: usize,
+    max_frame: Option<usize>,
     progress: Arc<SendProgress>,
 }
 
 impl CountedBody {
-    pub(super) fn new(body: Body, max_frame: usize, progress: Arc<SendProgress>) -> Self {
+    pub(super) fn new(body: Body, max_frame: Option<usize>, progress: Arc<SendProgress>) -> Self {
         progress.sending.fetch_add(1, Ordering::Relaxed);
         Self {
             body,
@@ -171,8 +180,11 @@ impl hyper::body::Body for CountedBody {
                 other => return Poll::Ready(other),
             }
         }
-        let length = self.rest.len().min(self.max_frame);
-        self.progress.sent.fetch_add(length as u64, Ordering::Relaxed);
+        let mut length = self.rest.len();
+        if let Some(max_frame) = self.max_frame {
+            length = length.min(max_frame);
+            self.progress.sent.fetch_add(length as u64, Ordering::Relaxed);
+        }
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
@@ -234,7 +246,7 @@ mod tests {
     async fn responses_must_be_read_whatever_is_requested() {
         let progress = Arc::new(SendProgress::default());
         let body = Body::Memory(Bytes::from(vec![0; 1 << 20]));
-        let mut body = CountedBody::new(body, 16 << 10, Arc::clone(&progress));
+        let mut body = CountedBody::new(body, Some(16 << 10), Arc::clone(&progress));
         let request = || drop(progress.begin_request());
         assert_eq!(stall(&progress, false, request).await, Some(Stall::Stalled));
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

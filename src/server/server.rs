@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Shutdown};
-use super::connection_limits::{ConnectionLimiter, DownloadLimiter};
+use super::connection_limits::ConnectionLimiter;
 use super::context::{Client, Role, ServerContext, Settings};
 use super::listener::Listener;
 use super::local_socket::LocalSocket;
@@ -85,7 +85,9 @@ impl Server {
             listeners,
             certificate,
             context: Arc::new(ServerContext {
-                downloads: DownloadLimiter::new(serve.max_connections.get()),
+                downloads: Arc::new(Semaphore::new(
+                    serve.max_connections.get().min(Semaphore::MAX_PERMITS),
+                )),
                 settings,
                 published,
                 metrics,

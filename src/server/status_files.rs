@@ -1,40 +1,41 @@
-//! What is said about the mirror itself, held in memory: it changes without a new snapshot, so it stands beside the
-//! [`Site`](super::Site), and is asked only where that has no answer.
+//! Files about the mirror itself, such as `mirror.json`. They change without a new snapshot, so they are kept in memory
+//! beside the [`Site`](super::Site), and served where that has nothing.
 
 use std::collections::HashMap;
 
 use super::content_kind::ContentKind;
 use super::site::Entry;
 
-/// A text under the full path of its URL, decoded: `/mirror/mirror.json`.
+/// A file about the mirror.
 #[derive(Clone)]
 pub struct StatusFile {
+    /// The path of its URL, decoded: `/mirror/mirror.json`.
     pub path: String,
     pub kind: ContentKind,
     pub bytes: Vec<u8>,
 }
 
-/// All such texts, each with the Unix second in which it became what it is.
+/// All status files by path, each with the Unix time of its last change.
 #[derive(Default)]
 pub(super) struct StatusFiles(HashMap<String, (Entry, i64)>);
 
 impl StatusFiles {
-    /// What is said from the second `now` on. The date of a text moves with its bytes, and always when they do, since a client
-    /// has nothing else to tell by (RFC 9110 section 8.8.2).
-    pub fn new(texts: Vec<StatusFile>, before: &Self, now: i64) -> Self {
-        let texts = texts.into_iter().map(|text| {
-            let since = match before.0.get(&text.path) {
-                Some((entry, since)) if entry.has_bytes(&text.bytes) => *since,
+    /// The files at the Unix time `now`. A date changes exactly when the bytes do: some clients compare nothing else
+    /// (RFC 9110 section 8.8.2).
+    pub(super) fn new(files: Vec<StatusFile>, previous: &Self, now: i64) -> Self {
+        let files = files.into_iter().map(|file| {
+            let since = match previous.0.get(&file.path) {
+                Some((entry, since)) if entry.has_bytes(&file.bytes) => *since,
                 Some((_, since)) => now.max(since + 1),
                 None => now,
             };
-            let entry = Entry::in_memory(text.kind, text.bytes, since);
-            (text.path, (entry, since))
+            let entry = Entry::in_memory(file.kind, file.bytes, since);
+            (file.path, (entry, since))
         });
-        Self(texts.collect())
+        Self(files.collect())
     }
 
-    pub fn get(&self, path: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, path: &str) -> Option<&Entry> {
         self.0.get(path).map(|(entry, _)| entry)
     }
 }
@@ -44,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_moves_exactly_with_the_bytes() {
-        let texts = |text: &str, before: &StatusFiles, now: i64| {
-            let live = StatusFile {
+    fn date_changes_exactly_when_bytes_do() {
+        let files = |text: &str, previous: &StatusFiles, now: i64| {
+            let file = StatusFile {
                 path: "/mirror.json".to_owned(),
                 kind: ContentKind::Metadata,
                 bytes: text.into(),
             };
-            StatusFiles::new(vec![live], before, now)
+            StatusFiles::new(vec![file], previous, now)
         };
         let mut all = StatusFiles::default();
         for (text, now, since) in [
@@ -62,7 +63,7 @@ mod tests {
             ("a", 7, 9),
             ("b", 20, 20),
         ] {
-            all = texts(text, &all, now);
+            all = files(text, &all, now);
             assert_eq!(all.0["/mirror.json"].1, since, "{text} at {now}");
         }
     }

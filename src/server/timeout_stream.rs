@@ -24,6 +24,7 @@ pub(super) struct TimeoutStream {
     stream: Transport,
     /// Bytes that were read to detect the protocol, to be read again.
     replay: Vec<u8>,
+    /// `None` for HTTP/2.
     head: Option<HeadDeadline>,
     progress: Arc<SendProgress>,
     closing: Option<LingeringClose>,
@@ -151,9 +152,17 @@ impl TimeoutStream {
     }
 
     fn note_sent(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = written {
+        let count = match &written {
+            Poll::Ready(Ok(count)) => Some(*count),
+            Poll::Ready(Err(_)) => Some(0),
+            Poll::Pending => None,
+        };
+        if let Some(count) = count {
             self.sent += count as u64;
             self.last_sent = Instant::now();
+        }
+        if self.head.is_some() {
+            self.progress.note_written(count);
         }
         written
     }

@@ -1,5 +1,5 @@
-//! TLS by a mounted certificate and key, which are read again when they change. A pair that cannot be used keeps the
-//! one before in use, and says so.
+//! TLS with a certificate and key from files, which are read again when they change. A pair that cannot be used is logged,
+//! and the current one stays in use.
 
 use std::fmt;
 use std::path::Path;
@@ -21,8 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use super::transport::ALPN_HTTP2;
 use crate::config::Tls;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the files are read.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whether the certificate and its key can be used.
 ///
@@ -38,11 +38,11 @@ pub(super) struct Certificate {
     tls: Tls,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
-    /// The contents that `current` was made from, or that were refused.
-    seen: Option<Files>,
+    /// The contents that were last read, whether they could be used or not.
+    last_read: Option<Files>,
 }
 
-/// Of the certificate and the key.
+/// The certificate and the key.
 type Files = (Vec<u8>, Vec<u8>);
 
 struct Current(ArcSwap<CertifiedKey>);
@@ -60,28 +60,19 @@ impl ResolvesServerCert for Current {
 }
 
 impl Certificate {
-    /// Reads the pair.
-    ///
-    /// # Errors
-    ///
-    /// Files that cannot be read, are not PEM, or do not belong together.
     pub(super) fn load(tls: Tls) -> Result<Self> {
         let provider = Arc::new(default_provider());
-        let seen = read(&tls)?;
-        let pair = parse(&tls, &seen, &provider)?;
+        let files = read(&tls)?;
+        let pair = parse(&tls, &files, &provider)?;
         Ok(Self {
             tls,
             provider,
             current: Arc::new(Current(ArcSwap::from_pointee(pair))),
-            seen: Some(seen),
+            last_read: Some(files),
         })
     }
 
-    /// What to accept connections with; it follows the files as long as [`Certificate::follow`] does.
-    ///
-    /// # Errors
-    ///
-    /// None that depends on the files.
+    /// Accepts connections with the current pair, as long as [`Certificate::follow`] runs.
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -95,25 +86,24 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Looks at the files for ever, and takes a new pair when there is one. Files that are just being replaced, one after
-    /// the other, are complained of once and then taken.
+    /// Uses new pairs as they appear. A pair of which only one file was replaced yet is logged once.
     pub(super) async fn follow(mut self) {
         loop {
-            sleep(LOOK).await;
-            // Small files, seldom: no need of another thread.
+            sleep(POLL_INTERVAL).await;
+            // The files are small: no need for another thread.
             if let Err(error) = self.reload() {
-                tracing::error!("the certificate before stays in use: {error:#}");
+                tracing::error!("keeping the current certificate: {error:#}");
             }
         }
     }
 
     fn reload(&mut self) -> Result<()> {
         let found = read(&self.tls);
-        if found.as_ref().ok() == self.seen.as_ref() {
+        if found.as_ref().ok() == self.last_read.as_ref() {
             return Ok(());
         }
-        self.seen = None;
-        let found = self.seen.insert(found?);
+        self.last_read = None;
+        let found = self.last_read.insert(found?);
         let pair = parse(&self.tls, found, &self.provider)?;
         self.current.0.store(Arc::new(pair));
         tracing::info!(certificate = %self.tls.certificate.display(), "using the new certificate");
@@ -135,9 +125,13 @@ fn parse(tls: &Tls, (certificate, key): &Files, provider: &CryptoProvider) -> Re
     let (certificate_file, key_file) = (tls.certificate.display(), tls.key.display());
     let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
     let chain = chain.with_context(|| format!("`{certificate_file}` is not PEM"))?;
-    ensure!(!chain.is_empty(), "`{certificate_file}` holds no certificate");
+    ensure!(!chain.is_empty(), "`{certificate_file}` has no certificate");
     let key = PrivateKeyDer::from_pem_slice(key)
-        .with_context(|| format!("`{key_file}` holds no private key in PEM"))?;
-    CertifiedKey::from_der(chain, key, provider)
-        .with_context(|| format!("`{certificate_file}` and `{key_file}` do not belong together"))
+        .with_context(|| format!("`{key_file}` has no private key in PEM"))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            anyhow!("the key `{key_file}` does not match the certificate `{certificate_file}`")
+        }
+        error => anyhow!("failed to use `{certificate_file}` and `{key_file}`: {error}"),
+    })
 }

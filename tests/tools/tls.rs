@@ -203,12 +203,12 @@ fn unusable_certificate_pair_is_reported_at_start() {
     let missing = certificate.with_extension("missing");
     for (refusal, expected) in [
         (refused(missing, key.clone()), "is it mounted"),
-        (refused(key.clone(), key.clone()), "holds no certificate"),
+        (refused(key.clone(), key.clone()), "has no certificate"),
         (
             refused(certificate.clone(), certificate.clone()),
-            "holds no private key",
+            "has no private key",
         ),
-        (refused(certificate, others), "do not belong together"),
+        (refused(certificate, others), "does not match the certificate"),
     ] {
         assert!(refusal.contains(expected), "{refusal}");
     }

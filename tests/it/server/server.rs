@@ -1356,7 +1356,7 @@ fn unix_socket_is_served_replaced_and_removed() {
         "{answer}"
     );
     let busy = bind(&[socket]).err().expect("a socket in use").to_string();
-    assert!(busy.ends_with("another process answers there"), "{busy}");
+    assert!(busy.ends_with("another process is listening there"), "{busy}");
     let mut begun = std::os::unix::net::UnixStream::connect(&path).expect("a server");
     begun
         .write_all(b"GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -1384,7 +1384,7 @@ fn unix_socket_is_served_replaced_and_removed() {
     assert!(
         refused
             .to_string()
-            .contains("there is something that is no socket"),
+            .contains("the file exists and is not a socket"),
         "{refused}"
     );
     assert!(path.exists());
