@@ -204,10 +204,16 @@ fn configuration_file_is_found() {
     );
 }
 
+/// Each configuration and the whole report about it.
+fn assert_reports<const N: usize>(cases: [(String, &str); N]) {
+    for (text, expected) in cases {
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+}
+
 #[test]
-fn each_mistake_has_a_message_and_a_location() {
-    let cases = [
-        // Keys and types.
+fn mistakes_in_keys_have_messages() {
+    assert_reports([
         (
             with("serv: {drain: 30s}\n"),
             "mirror.yaml:2:1: serv: unknown key\n  hint: did you mean `serve`?",
@@ -236,6 +242,12 @@ fn each_mistake_has_a_message_and_a_location() {
             "repositories:\n- url: https://example.com/\n".into(),
             "mirror.yaml:2:3: repositories[0]: the key `name` is missing\nmirror.yaml:2:3: repositories[0]: the key `recipe` is missing",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_types_have_messages() {
+    assert_reports([
         (
             with("serve: {listen: 8080}\n"),
             "mirror.yaml:2:17: serve.listen: expected an address and a port, such as [::]:8080 or 127.0.0.1:8080, or unix:/path/of/a.socket, found the number 8080",
@@ -272,7 +284,12 @@ fn each_mistake_has_a_message_and_a_location() {
             with("serve:\n"),
             "mirror.yaml:2:6: serve: expected a mapping, found nothing\n  hint: give it a value or remove the key",
         ),
-        // Units.
+    ]);
+}
+
+#[test]
+fn mistakes_in_units_have_messages() {
+    assert_reports([
         (
             with("serve: {drain: 30}\n"),
             "mirror.yaml:2:16: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found the number 30\n  hint: write 30s; the units are d, h, m, s, ms",
@@ -293,7 +310,12 @@ fn each_mistake_has_a_message_and_a_location() {
             with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),
             "mirror.yaml:2:72: serve.admin: `serve.listen` already has this address, found `127.0.0.1:80`",
         ),
-        // Schedules.
+    ]);
+}
+
+#[test]
+fn mistakes_in_schedules_have_messages() {
+    assert_reports([
         (
             repository("  schedule: 0 25 * * *\n"),
             "mirror.yaml:5:13: repositories[0].schedule: invalid hour field: number out of bounds, found `25`\n  hint: the fields are minute (0-59), hour (0-23), day of month (1-31), month (1-12 or jan-dec) and day of week (0-7 or sun-sat), as in `17 3 * * *`",
@@ -310,7 +332,12 @@ fn each_mistake_has_a_message_and_a_location() {
             repository("  only: []\n"),
             "mirror.yaml:5:9: repositories[0].only: expected at least one source\n  hint: remove the key to build all sources",
         ),
-        // URLs.
+    ]);
+}
+
+#[test]
+fn mistakes_in_urls_have_messages() {
+    assert_reports([
         (
             MAGENTO.replace("https:", "ftp:"),
             "mirror.yaml:1:37: repositories[0].url: expected an http or https URL such as `https://mirror.example.com/`, found `ftp://example.com/`",
@@ -339,7 +366,12 @@ fn each_mistake_has_a_message_and_a_location() {
             MAGENTO.replace(".com/", ".com/a//b/"),
             "mirror.yaml:1:37: repositories[0].url: the path of a public URL must not contain percent-encoded characters or empty segments, found `https://example.com/a//b/`",
         ),
-        // Repositories beside each other.
+    ]);
+}
+
+#[test]
+fn mistakes_between_repositories_have_messages() {
+    assert_reports([
         (
             repository("- {name: two, url: 'http://other.org', recipe: magento}\n"),
             "mirror.yaml:5:20: repositories[1].url: repositories must have different paths, found `/`\n  hint: the path alone selects the repository, whatever the host",
@@ -364,7 +396,12 @@ fn each_mistake_has_a_message_and_a_location() {
             MAGENTO.replace("recipe: magento", "recipe: magneto"),
             "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`, `mage-os`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
         ),
-        // The environment.
+    ]);
+}
+
+#[test]
+fn mistakes_in_environment_references_have_messages() {
+    assert_reports([
         (
             with("site: {name: 'by ${NOBODY}'}\n"),
             "mirror.yaml:2:14: site.name: the environment variable `NOBODY` is not set\n  hint: set it, or write `$${` for a literal `${`",
@@ -377,7 +414,12 @@ fn each_mistake_has_a_message_and_a_location() {
             with("serve: {drain: '${GIT_TOKEN}'}\n"),
             "mirror.yaml:2:16: serve.drain: expected a duration with its unit, such as 30s or 1h30m, found the value of `${GIT_TOKEN}`",
         ),
-        // Credentials.
+    ]);
+}
+
+#[test]
+fn mistakes_in_credentials_have_messages() {
+    assert_reports([
         (
             with("git: {credentials: [{url: 'https://a/', password: hunter2}]}\n"),
             "mirror.yaml:2:51: git.credentials[0].password: a secret must not stand in the file\n  hint: use the key that ends in `_file`, or a reference such as `${SECRET}`",
@@ -402,10 +444,7 @@ fn each_mistake_has_a_message_and_a_location() {
             with("git: {rewrite: {'https://a/': 'https://t0ken@b/'}}\n"),
             "mirror.yaml:2:31: git.rewrite[\"https://a/\"]: a URL must not contain a password or token\n  hint: use `git.credentials`",
         ),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(problems(&text), expected, "{text}");
-    }
+    ]);
 }
 
 #[test]
