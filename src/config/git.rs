@@ -9,10 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Secret;
-use super::secret::SecretReference;
-use super::serve::check_positive;
-use super::units::{self, count};
+use super::secret::{Secret, SecretReference};
+use super::units::{self, check_positive, count};
 use crate::yaml::{Issue, Path, Report};
 
 /// How the git repositories of the sources are reached.

@@ -4,8 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::Config;
-use super::raw::{BUILT_IN, Document};
+use super::raw::{BUILT_IN, Config, Document};
 use crate::util::error_text::without_error_numbers;
 use crate::yaml::{self, Diagnostics, Environment, Report};
 

@@ -1,8 +1,8 @@
 //! The configuration: one YAML file becomes a [`Config`] of validated values.
 //!
 //! Each section has a file: the type with its keys, descriptions and defaults, and a method for what the type alone
-//! cannot say. `raw` is the file as it is written, with the words of the published schema; in a [`Config`] every value
-//! is valid and every path is resolved. All mistakes are reported at once, with their place, and only the file itself is
+//! cannot say. `raw` is the file as it is written, with the words of the published schema, and the [`Config`] that it
+//! becomes, in which every value is valid and every path is resolved. All mistakes are reported at once, with their place, and only the file itself is
 //! read: not the recipes, not the secrets, nothing on a volume.
 
 mod build;
@@ -23,8 +23,6 @@ mod serve;
 mod tests;
 mod units;
 
-use std::path::PathBuf;
-
 pub use build::{Build, Limits, Snapshots, Verify};
 pub use git::{Credential, Git};
 pub use hints::{Hints, Message};
@@ -34,29 +32,7 @@ pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use notify::{Event, Webhook};
 pub use push::Push;
-pub use raw::Site;
+pub use raw::{Config, Site};
 pub use repository::{BUILT_IN_RECIPES, Metadata, RecipeRef, Repository};
 pub use secret::Secret;
 pub use serve::{Compression, Serve, Tls};
-
-/// A whole, valid configuration.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who runs this mirror.
-    pub site: Site,
-    pub serve: Serve,
-    /// The data volume.
-    pub data: PathBuf,
-    /// At least one; names and URL paths are unique.
-    pub repositories: Vec<Repository>,
-    pub git: Git,
-    pub build: Build,
-    pub limits: Limits,
-    pub snapshots: Snapshots,
-    pub verify: Verify,
-    /// Outgoing webhooks.
-    pub notify: Vec<Webhook>,
-    /// Senders of incoming webhooks.
-    pub push: Vec<Push>,
-    pub log: Log,
-}

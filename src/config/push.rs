@@ -5,8 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Secret;
-use super::secret::SecretReference;
+use super::secret::{Secret, SecretReference};
 use crate::webhook::Forge;
 use crate::yaml::{Issue, Path, Report};
 

@@ -1,4 +1,4 @@
-//! The configuration file as it is written.
+//! The configuration file as it is written, and the [`Config`] that it becomes.
 //!
 //! The doc comments of these types are the reference of the file: they are the descriptions in its JSON Schema.
 
@@ -11,17 +11,39 @@ use super::build::{Build, Limits, Snapshots, Verify};
 use super::git::Git;
 use super::listen_address::Address;
 use super::log::Log;
-use super::notify::WebhookEntry;
-use super::push::PushEntry;
-use super::repository::{self, RepositoryEntry};
+use super::notify::{Webhook, WebhookEntry};
+use super::push::{Push, PushEntry};
+use super::repository::{self, Repository, RepositoryEntry};
+use super::secret;
 use super::serve::Serve;
 use super::units::{Percent, duration, size};
-use super::{Config, secret};
 use crate::yaml::{FromYaml, Issue, Path, Report};
 
 /// The configuration that is used without any file.
 pub(super) const BUILT_IN: &str =
     "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who runs this mirror.
+    pub site: Site,
+    pub serve: Serve,
+    /// The data volume.
+    pub data: PathBuf,
+    /// At least one; names and URL paths are unique.
+    pub repositories: Vec<Repository>,
+    pub git: Git,
+    pub build: Build,
+    pub limits: Limits,
+    pub snapshots: Snapshots,
+    pub verify: Verify,
+    /// Outgoing webhooks.
+    pub notify: Vec<Webhook>,
+    /// Senders of incoming webhooks.
+    pub push: Vec<Push>,
+    pub log: Log,
+}
 
 /// Configuration of a Composer mirror.
 ///

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::listen_address::{Address, Addresses};
-use super::units::count;
+use super::units::{check_positive, count};
 use super::{listen_address, units};
 use crate::yaml::{Issue, Path, Report};
 
@@ -177,12 +177,5 @@ impl Serve {
                 }
             }
         }
-    }
-}
-
-/// Zero would let nothing pass, or means "no limit" to libgit2.
-pub(super) fn check_positive(duration: Duration, at: &Path, report: &mut Report) {
-    if duration.is_zero() {
-        report.add(at, Issue::new("expected a duration above zero"));
     }
 }

@@ -4,11 +4,12 @@
 //! defaults in the published schema.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::json_schema::text_schema;
-use crate::yaml::Issue;
+use crate::yaml::{Issue, Path, Report};
 
 /// A unit and how many of the smallest one it is.
 type Unit = (&'static str, u64);
@@ -147,6 +148,13 @@ impl TryFrom<String> for Percent {
 impl From<Percent> for String {
     fn from(share: Percent) -> Self {
         format!("{}%", share.0)
+    }
+}
+
+/// Zero would let nothing pass, or means "no limit" to libgit2.
+pub(super) fn check_positive(duration: Duration, at: &Path, report: &mut Report) {
+    if duration.is_zero() {
+        report.add(at, Issue::new("expected a duration above zero"));
     }
 }
 

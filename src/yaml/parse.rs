@@ -13,6 +13,7 @@ use super::{Issue, Location, Path, Report, syntax_hints};
 
 pub(super) type Node = Spanned<Content>;
 
+#[derive(Clone)]
 pub(super) enum Content {
     /// Neither a list nor a mapping.
     Scalar(Value),

@@ -3,6 +3,8 @@
 //! Only the keywords that schemars writes for our types are known. `pattern` and `minItems` are for editors: the checks
 //! of meaning say the same in better words. Nothing is converted: a number is never a string, nor a string a number.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::environment::{Environment, expand};
@@ -43,33 +45,33 @@ struct Checker<'a> {
 impl<'a> Checker<'a> {
     /// The value without what does not fit in it; `None` if it does not fit itself.
     fn check(&mut self, node: &Node, schema: &'a Value, path: &Path) -> Option<Value> {
-        let value = self.expanded(node, path).and_then(|expanded| {
-            let content = expanded.as_ref().unwrap_or(&node.value);
-            let schemas = self.alternatives(schema);
-            match schemas.iter().find(|schema| self.fits(content, schema)) {
-                Some(schema) => self.content(content, node, schema, path),
-                None => {
-                    let issue = self.mismatch(content, node, &schemas);
-                    self.report.add(path, issue);
-                    None
-                }
-            }
-        });
+        let value = self.value(node, schema, path);
         if value.is_none() {
             self.report.reject(path);
         }
         value
     }
 
-    /// The string with its references replaced; `Some(None)` for another value, `None` if a reference is wrong.
-    fn expanded(&mut self, node: &Node, path: &Path) -> Option<Option<Content>> {
+    fn value(&mut self, node: &Node, schema: &'a Value, path: &Path) -> Option<Value> {
+        let content = self.expanded(node, path)?;
+        let schemas = self.alternatives(schema);
+        let Some(schema) = schemas.iter().find(|schema| self.fits(&content, schema)) else {
+            let issue = self.mismatch(&content, node, &schemas);
+            self.report.add(path, issue);
+            return None;
+        };
+        self.content(&content, node, schema, path)
+    }
+
+    /// The content with its references to the environment replaced; `None` if a reference is wrong.
+    fn expanded<'n>(&mut self, node: &'n Node, path: &Path) -> Option<Cow<'n, Content>> {
         let (text, environment) = match (&node.value, self.environment) {
             (Content::Scalar(Value::String(text)), Some(environment)) if text.contains("${") => {
                 (text, environment)
             }
             _ => {
                 self.report.set_place(path, place(node), None);
-                return Some(None);
+                return Some(Cow::Borrowed(&node.value));
             }
         };
         let expanded = expand(text, environment);
@@ -77,7 +79,7 @@ impl<'a> Checker<'a> {
         self.report
             .set_place(path, place(node), is_secret.then(|| text.clone()));
         match expanded {
-            Ok((expanded, _)) => Some(Some(Content::Scalar(expanded.into()))),
+            Ok((expanded, _)) => Some(Cow::Owned(Content::Scalar(expanded.into()))),
             Err(issue) => {
                 self.report.add(path, issue);
                 None
