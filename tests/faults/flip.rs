@@ -50,7 +50,7 @@ pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
                 for (path, digests) in &known {
                     match oracle::below(fixture.port, path) {
                         Some((200, body)) if digests.contains(&Sha256::digest(&body)) => {
-                            figures.count("right answers", 1)
+                            figures.count("right answers", 1);
                         }
                         Some((200, _)) => return Err(format!("wrong bytes: {path} after {}", at())),
                         Some((404, _)) => figures.count("answered 404", 1),

@@ -27,7 +27,7 @@ mod git {
 mod metadata;
 mod server {
     mod forge_webhook;
+    mod http;
     mod responses;
-    mod server;
 }
 mod store;

@@ -280,13 +280,13 @@ fn damaged_clone_is_cloned_again() {
     type Damage = fn(&std::path::Path);
     let damages: [(&str, Damage); 6] = [
         ("no HEAD", |clone| {
-            std::fs::remove_file(clone.join("HEAD")).expect("removed")
+            std::fs::remove_file(clone.join("HEAD")).expect("removed");
         }),
         ("no packs", |clone| {
-            std::fs::remove_dir_all(clone.join("objects/pack")).expect("removed")
+            std::fs::remove_dir_all(clone.join("objects/pack")).expect("removed");
         }),
         ("an empty ref", |clone| {
-            std::fs::write(clone.join("refs/tags/1.0"), "").expect("written")
+            std::fs::write(clone.join("refs/tags/1.0"), "").expect("written");
         }),
         ("only an empty folder", |clone| {
             std::fs::remove_dir_all(clone).expect("removed");
@@ -297,7 +297,7 @@ fn damaged_clone_is_cloned_again() {
             std::fs::write(clone, "not a clone").expect("written");
         }),
         ("half made", |clone| {
-            std::fs::rename(clone, clone.with_extension("git.partial")).expect("renamed")
+            std::fs::rename(clone, clone.with_extension("git.partial")).expect("renamed");
         }),
     ];
     s.fetch();

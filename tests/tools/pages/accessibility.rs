@@ -82,7 +82,7 @@ fn pages_pass_accessibility_rules() {
     env.configure(port, SOURCE);
     env.build(1);
     let server = env.serve("serve", port);
-    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     let emulate = |command: &str, parameters: Value| {
         browser.post(
             "/goog/cdp/execute",

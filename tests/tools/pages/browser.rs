@@ -18,7 +18,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub fn start(more: &[&str], preferences: Value) -> Self {
+    pub fn start(more: &[&str], preferences: &Value) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")

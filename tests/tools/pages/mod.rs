@@ -167,7 +167,7 @@ const SHOWN: &str = "[...document.querySelectorAll('#list li')].filter(row => !r
 #[test]
 fn search_works_with_typing_and_keyboard() {
     let mirror = Mirror::of(5000);
-    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     browser.open(&mirror.url(""));
     assert_eq!(browser.value(SHOWN), 5002);
     browser.picture("main-wide.png");
@@ -200,7 +200,7 @@ fn search_works_with_typing_and_keyboard() {
 #[test]
 fn copy_button_copies_commands() {
     let mirror = Mirror::of(3);
-    let browser = Browser::start(&[], json!({}));
+    let browser = Browser::start(&[], &json!({}));
     browser.open(&mirror.url(""));
     browser.post(
         "/goog/cdp/execute",
@@ -227,7 +227,7 @@ fn copy_button_copies_commands() {
 #[test]
 fn upstream_text_is_escaped() {
     let mirror = Mirror::of(3);
-    let browser = Browser::start(&[], json!({}));
+    let browser = Browser::start(&[], &json!({}));
     for path in ["", "package/acme/framework.html"] {
         browser.open(&mirror.url(path));
         browser.wait("document.readyState === 'complete'");
@@ -263,7 +263,7 @@ fn upstream_text_is_escaped() {
 #[test]
 fn pages_fit_phones_and_dark_mode() {
     let mirror = Mirror::of(30);
-    let browser = Browser::start(&["--window-size=500,800"], json!({}));
+    let browser = Browser::start(&["--window-size=500,800"], &json!({}));
     let emulate = |command: &str, parameters: Value| {
         browser.post(
             "/goog/cdp/execute",
@@ -299,7 +299,7 @@ fn pages_work_without_javascript() {
     let mirror = Mirror::of(30);
     let browser = Browser::start(
         &[],
-        json!({"profile.managed_default_content_settings.javascript": 2}),
+        &json!({"profile.managed_default_content_settings.javascript": 2}),
     );
     browser.open(&mirror.url(""));
     // WebDriver's own script still runs. The script of the page did not run, or its buttons would exist.
@@ -396,7 +396,7 @@ fn mirror_json_and_status_page_report_the_state() {
     // No check was complete yet, so there is no last one.
     assert_eq!(get(port, "/mirror/lastsync").status, 404);
 
-    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
     assert!(
         browser
@@ -509,7 +509,7 @@ fn status_page_shows_progress_of_running_cycle() {
         "{metrics}"
     );
 
-    let browser = Browser::start(&["--window-size=1280,900"], json!({}));
+    let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
     let place = "document.getElementById('progress')";
     browser.wait(&format!(

@@ -421,7 +421,7 @@ fn host_header_must_be_single_and_valid() {
         ("X: a", 400),
     ] {
         let mut client = mirror.client();
-        client.send(&format!("GET /packages.json HTTP/1.1\r\n{hosts}\r\n\r\n"));
+        client.send(format!("GET /packages.json HTTP/1.1\r\n{hosts}\r\n\r\n"));
         assert_eq!(client.read_head().status, status, "{hosts}");
     }
 }
@@ -536,7 +536,7 @@ fn connection_serves_many_requests() {
         assert_eq!(client.request("GET", "/nothing", &[]).status, 404);
     }
     let request = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
-    client.send(&request.repeat(20));
+    client.send(request.repeat(20));
     for _ in 0..20 {
         assert_eq!(client.read_head().status, 200);
         let mut body = [0; 3];
@@ -910,7 +910,7 @@ fn idle_connection_outlives_header_timeout() {
 
 /// Sends so many requests at once that the connection's task yields among them.
 fn say_much(client: &mut Client) {
-    client.send(&"GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));
+    client.send("GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));
 }
 
 #[test]
@@ -1421,7 +1421,7 @@ fn oversized_requests_have_their_own_status() {
         );
     }
     let mut client = mirror.client();
-    client.send(&format!("HEAD /{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    client.send(format!("HEAD /{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_eq!((client.read_head().status, client.rest()), (414, 0));
     let metrics = mirror.get("/-/metrics");
     let refused = r#"mirror_http_requests_total{encoding="identity",route="refused",status="431"} 2"#;
