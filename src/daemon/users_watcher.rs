@@ -82,7 +82,7 @@ impl<'a> UsersWatcher<'a> {
             users: repository.file.as_ref().map(|_| Arc::clone(&repository.users)),
         };
         let rules = self.repositories.iter().map(rule).collect();
-        self.published.set_access_rules(AccessRules::new(rules));
+        self.published.set_access_rules(&AccessRules::new(rules));
     }
 
     /// Returns whether the users of any repository changed.

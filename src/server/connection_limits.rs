@@ -28,8 +28,8 @@ const OVERFLOW_CONNECTIONS: usize = 256;
 /// How long one of these may take to send a request, or do nothing.
 pub(super) const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Files that one HTTP/2 connection downloads at once; its other requests wait. Composer downloads twelve.
-const DOWNLOADS_PER_CONNECTION: usize = 16;
+/// Files that one HTTP/2 connection downloads at once; its other downloads wait.
+const DOWNLOADS_PER_CONNECTION: usize = 8;
 
 /// Hands out permits for connections.
 #[derive(Clone)]

@@ -137,7 +137,7 @@ fn process(
     delivery: Delivery<'_>,
     body: &[u8],
 ) -> Response<Body> {
-    if let Err(refused) = authenticate(webhooks, delivery, body) {
+    if let Some(refused) = refuse_unauthentic(webhooks, delivery, body) {
         return refused;
     }
     if !delivery.is_push() {
@@ -164,10 +164,12 @@ fn process(
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }
 
-/// # Errors
-///
-/// With the response, when no configured secret has made the signature.
-fn authenticate(webhooks: &WebhookConfig, delivery: Delivery<'_>, body: &[u8]) -> Result<(), Response<Body>> {
+/// The response to a delivery that no configured secret has signed.
+fn refuse_unauthentic(
+    webhooks: &WebhookConfig,
+    delivery: Delivery<'_>,
+    body: &[u8],
+) -> Option<Response<Body>> {
     let (mut is_authentic, mut is_unreadable) = (false, false);
     for (_, secret) in webhooks
         .secrets
@@ -183,15 +185,15 @@ fn authenticate(webhooks: &WebhookConfig, delivery: Delivery<'_>, body: &[u8]) -
         }
     }
     if is_authentic {
-        return Ok(());
+        return None;
     }
     if is_unreadable {
-        return Err(service_unavailable(
+        return Some(service_unavailable(
             "the secret cannot be read here; the log says why",
         ));
     }
     tracing::warn!(forge = ?delivery.forge, "refused a webhook with an invalid signature");
-    Err(text(StatusCode::FORBIDDEN, "invalid webhook signature"))
+    Some(text(StatusCode::FORBIDDEN, "invalid webhook signature"))
 }
 
 fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {

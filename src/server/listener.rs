@@ -64,9 +64,9 @@ async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
         Err(error) if is_any_v6(address) && lacks_v6(&error) => {
             let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
             tracing::warn!(%address, instead = %v4, "this machine has no IPv6");
-            TcpListener::bind(v4).await.map_err(|error| explain(v4, error))
+            TcpListener::bind(v4).await.map_err(|error| explain(v4, &error))
         }
-        bound => bound.map_err(|error| explain(address, error)),
+        bound => bound.map_err(|error| explain(address, &error)),
     }
 }
 
@@ -98,7 +98,7 @@ fn lacks_v6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn explain(address: SocketAddr, error: io::Error) -> Error {
+fn explain(address: SocketAddr, error: &io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => {
             "\nhint: another process has the port, or another address of `listen`: `[::]` includes IPv4"

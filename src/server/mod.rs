@@ -42,6 +42,7 @@ mod responses;
 mod router;
 mod search;
 mod send_progress;
+#[expect(clippy::module_inception, reason = "it holds the type `Server`")]
 mod server;
 mod site;
 mod status_files;

@@ -70,7 +70,7 @@ impl PublishedSite {
 
     /// Sets who may read what, from the next request on. Call it before publishing what a new configuration says. The rule of
     /// a repository that is no longer configured stays, because it may still be served.
-    pub fn set_access_rules(&self, rules: AccessRules) {
+    pub fn set_access_rules(&self, rules: &AccessRules) {
         let has_private = rules.has_private();
         self.0
             .access_rules

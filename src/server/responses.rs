@@ -147,11 +147,12 @@ fn with_body(
     body: Bytes,
     cache_control: &'static str,
 ) -> Response<Body> {
-    let mut response = empty(status).map(|_| Body::Memory(body.clone()));
+    let length = body.len();
+    let mut response = empty(status).map(|_| Body::Memory(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
-    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(CONTENT_LENGTH, length.into());
     response
 }
 
