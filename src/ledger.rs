@@ -65,9 +65,7 @@ pub struct Release {
 impl Release {
     /// The path of the archive, relative to the repository's base URL and to its folder on the volume.
     pub fn path(&self) -> String {
-        self.file
-            .clone()
-            .unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
+        self.file.clone().unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
     }
 
     /// Whether it may be published although `before` has the same name and version: for another base URL, or as a newer state
@@ -152,10 +150,7 @@ impl Ledger {
             }
             let before = ledger.find(&release.name, &release.version);
             if before.is_some_and(|before| !release.may_follow(before)) {
-                return Err(LedgerError::Twice(
-                    number,
-                    format!("{} {}", release.name, release.version),
-                ));
+                return Err(LedgerError::Twice(number, format!("{} {}", release.name, release.version)));
             }
             ledger.add(release, Sha256::digest(line));
             read += line.len() + 1;
@@ -167,10 +162,7 @@ impl Ledger {
     ///
     /// Fails if the ledger, or an earlier one of these releases, has the same name and version.
     pub fn prepare(&self, releases: Vec<Release>) -> Result<PreparedReleases, DuplicateRelease> {
-        let mut entries = PreparedReleases {
-            releases: Vec::new(),
-            lines: Vec::new(),
-        };
+        let mut entries = PreparedReleases { releases: Vec::new(), lines: Vec::new() };
         let (mut number, mut head) = (self.len(), self.head());
         let mut new = HashMap::new();
         for mut release in releases {
@@ -181,10 +173,7 @@ impl Ledger {
                 .chain(self.all_of(&release.name, &release.version))
                 .all(|before| release.may_follow(before));
             if !is_allowed {
-                return Err(DuplicateRelease::Twice(format!(
-                    "{} {}",
-                    release.name, release.version
-                )));
+                return Err(DuplicateRelease::Twice(format!("{} {}", release.name, release.version)));
             }
             number += 1;
             release.number = number;
@@ -232,8 +221,7 @@ impl Ledger {
 
     /// The last release of a name and version that a repository with this base URL publishes.
     pub fn find_for(&self, name: &str, version: &str, base_url: &str) -> Option<&Release> {
-        self.all_of(name, version)
-            .find(|release| release.is_for(base_url))
+        self.all_of(name, version).find(|release| release.is_for(base_url))
     }
 
     /// All releases of a name and version, the latest first.
@@ -350,10 +338,7 @@ mod tests {
         ledger.append(more);
         assert!(ledger.is_end_of(&bytes) && Ledger::parse(&bytes).unwrap().0.head() == ledger.head());
         assert_eq!(ledger.head_at(0), Some(Sha256([0; 32])));
-        assert_eq!(
-            (ledger.head_at(3), ledger.head_at(4)),
-            (Some(ledger.head()), None)
-        );
+        assert_eq!((ledger.head_at(3), ledger.head_at(4)), (Some(ledger.head()), None));
     }
 
     /// A mirror that returns to an earlier base URL uses its earlier release. Older ledgers, with a second line, are still
@@ -370,14 +355,8 @@ mod tests {
         ledger.append(ledger.prepare(vec![bound("one"), bound("two")]).unwrap());
         assert_eq!(ledger.find("a/b", "1").unwrap().number, 2);
         let number = |url| ledger.find_for("a/b", "1", url).map(|release| release.number);
-        assert_eq!(
-            (number("one"), number("two"), number("three")),
-            (Some(1), Some(2), None)
-        );
-        assert!(matches!(
-            ledger.prepare(vec![bound("one")]),
-            Err(DuplicateRelease::Twice(_))
-        ));
+        assert_eq!((number("one"), number("two"), number("three")), (Some(1), Some(2), None));
+        assert!(matches!(ledger.prepare(vec![bound("one")]), Err(DuplicateRelease::Twice(_))));
         let mut third = bound("one");
         (third.number, third.previous) = (3, ledger.head());
         let mut text = ledger.releases().iter().fold(Vec::new(), |mut text, release| {
@@ -388,10 +367,7 @@ mod tests {
         serde_json::to_writer(&mut text, &third).unwrap();
         text.push(b'\n');
         let older = Ledger::parse(&text).unwrap().0;
-        let archives: Vec<_> = older
-            .archives(|r| r.number > 1)
-            .map(|(r, time)| (r.number, time))
-            .collect();
+        let archives: Vec<_> = older.archives(|r| r.number > 1).map(|(r, time)| (r.number, time)).collect();
         let first = older.releases()[0].time;
         assert_eq!(archives, [(2, older.releases()[1].time), (3, first)]);
         assert_eq!(older.archives(|_| true).count(), 2);
@@ -413,19 +389,10 @@ mod tests {
         let bytes = String::from_utf8(text(&["1", "2", "3"])).unwrap();
         let lines: Vec<_> = bytes.split_inclusive('\n').collect();
         let changed = bytes.replacen("\"size\":1", "\"size\":2", 1);
-        assert!(matches!(
-            Ledger::parse(changed.as_bytes()),
-            Err(LedgerError::Chain(2))
-        ));
+        assert!(matches!(Ledger::parse(changed.as_bytes()), Err(LedgerError::Chain(2))));
         let lost = [lines[0], lines[2]].concat();
-        assert!(matches!(
-            Ledger::parse(lost.as_bytes()),
-            Err(LedgerError::Number(2, 3))
-        ));
+        assert!(matches!(Ledger::parse(lost.as_bytes()), Err(LedgerError::Number(2, 3))));
         let cut = lines[1..].concat();
-        assert!(matches!(
-            Ledger::parse(cut.as_bytes()),
-            Err(LedgerError::Number(1, 2))
-        ));
+        assert!(matches!(Ledger::parse(cut.as_bytes()), Err(LedgerError::Number(1, 2))));
     }
 }

@@ -32,11 +32,7 @@ impl Schedule {
     /// Reads `line`, whose times are meant in `zone`.
     pub fn parse(line: &str, zone: TimeZone) -> Result<Self, Issue> {
         let line = line.trim();
-        let schedule = Self {
-            line: line.to_owned(),
-            cron: parse(line).map_err(|_| explain(line))?,
-            zone,
-        };
+        let schedule = Self { line: line.to_owned(), cron: parse(line).map_err(|_| explain(line))?, zone };
         match schedule.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(schedule),
             None => Err(Issue::new("the schedule names a date that never comes")
@@ -47,9 +43,7 @@ impl Schedule {
 
     /// The first time of the schedule that is later than `after`.
     pub fn next_after(&self, after: Timestamp) -> Option<Zoned> {
-        self.cron
-            .find_next_occurrence(&after.to_zoned(self.zone.clone()), false)
-            .ok()
+        self.cron.find_next_occurrence(&after.to_zoned(self.zone.clone()), false).ok()
     }
 
     /// The schedule in words: "at 03:17 (Europe/Berlin)".
@@ -112,10 +106,9 @@ fn explain(line: &str) -> Issue {
         };
         let reason = reason.trim_end_matches('.').to_lowercase();
         let (reason, hint) = match reason.as_str() {
-            range if range.starts_with("range") => (
-                range,
-                "a range goes upwards within its bounds: write `22-23,0-2`, not `22-2`",
-            ),
+            range if range.starts_with("range") => {
+                (range, "a range goes upwards within its bounds: write `22-23,0-2`, not `22-2`")
+            }
             step if step.starts_with("invalid step") => {
                 ("a step needs a range", "write `*/15` or `5-59/15`, not `5/15`")
             }
@@ -124,9 +117,7 @@ fn explain(line: &str) -> Issue {
         let issue = Issue::new(format!("invalid {name} field: {reason}"));
         return issue.found(format!("`{}`", fields[position])).hint(hint);
     }
-    Issue::new("expected a schedule")
-        .found(format!("`{line}`"))
-        .hint(FORM)
+    Issue::new("expected a schedule").found(format!("`{line}`")).hint(FORM)
 }
 
 #[cfg(test)]
@@ -158,21 +149,14 @@ mod tests {
             runs("0 3 * * 1", "UTC", start, 2),
             ["Mon 2026-06-01 03:00+00:00", "Mon 2026-06-08 03:00+00:00"]
         );
-        assert_eq!(
-            runs("0 3 * * mon", "UTC", start, 1),
-            ["Mon 2026-06-01 03:00+00:00"]
-        );
+        assert_eq!(runs("0 3 * * mon", "UTC", start, 1), ["Mon 2026-06-01 03:00+00:00"]);
     }
 
     #[test]
     fn weekdays_0_and_7_are_sunday() {
         for day in ["0", "7", "SUN", "7-7", "0,7"] {
             let found = runs(&format!("5 4 * * {day}"), "UTC", "2026-06-01T00:00:00Z", 2);
-            assert_eq!(
-                found,
-                ["Sun 2026-06-07 04:05+00:00", "Sun 2026-06-14 04:05+00:00"],
-                "{day}"
-            );
+            assert_eq!(found, ["Sun 2026-06-07 04:05+00:00", "Sun 2026-06-14 04:05+00:00"], "{day}");
         }
         for days in ["fri-sun", "5-7", "Fri-7"] {
             let found = runs(&format!("0 0 * * {days}"), "UTC", "2026-06-01T00:00:00Z", 4);
@@ -186,54 +170,32 @@ mod tests {
         let found = runs("0 3 15 * 1", "UTC", "2026-06-09T00:00:00Z", 3);
         assert_eq!(
             found,
-            [
-                "Mon 2026-06-15 03:00+00:00",
-                "Mon 2026-06-22 03:00+00:00",
-                "Mon 2026-06-29 03:00+00:00"
-            ]
+            ["Mon 2026-06-15 03:00+00:00", "Mon 2026-06-22 03:00+00:00", "Mon 2026-06-29 03:00+00:00"]
         );
         let found = runs("0 3 11 * 1", "UTC", "2026-06-09T00:00:00Z", 2);
-        assert_eq!(
-            found,
-            ["Thu 2026-06-11 03:00+00:00", "Mon 2026-06-15 03:00+00:00"]
-        );
+        assert_eq!(found, ["Thu 2026-06-11 03:00+00:00", "Mon 2026-06-15 03:00+00:00"]);
         // A field that begins with `*` does not restrict: only the odd days that are Mondays.
         let found = runs("0 3 */2 * 1", "UTC", "2026-06-09T00:00:00Z", 2);
-        assert_eq!(
-            found,
-            ["Mon 2026-06-15 03:00+00:00", "Mon 2026-06-29 03:00+00:00"]
-        );
+        assert_eq!(found, ["Mon 2026-06-15 03:00+00:00", "Mon 2026-06-29 03:00+00:00"]);
     }
 
     #[test]
     fn skipped_hour_runs_at_the_next_time() {
         // 2026-03-29: 02:00 to 03:00 do not exist in Berlin.
         let found = runs("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
-        assert_eq!(
-            found,
-            ["Sun 2026-03-29 03:00+02:00", "Mon 2026-03-30 02:30+02:00"]
-        );
+        assert_eq!(found, ["Sun 2026-03-29 03:00+02:00", "Mon 2026-03-30 02:30+02:00"]);
         let found = runs("@hourly", "Europe/Berlin", "2026-03-29T00:30:00Z", 2);
-        assert_eq!(
-            found,
-            ["Sun 2026-03-29 03:00+02:00", "Sun 2026-03-29 04:00+02:00"]
-        );
+        assert_eq!(found, ["Sun 2026-03-29 03:00+02:00", "Sun 2026-03-29 04:00+02:00"]);
     }
 
     #[test]
     fn repeated_hour_runs_fixed_times_once() {
         // 2026-10-25: 02:00 to 03:00 happen twice in Berlin.
         let found = runs("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
-        assert_eq!(
-            found,
-            ["Sun 2026-10-25 02:30+02:00", "Mon 2026-10-26 02:30+01:00"]
-        );
+        assert_eq!(found, ["Sun 2026-10-25 02:30+02:00", "Mon 2026-10-26 02:30+01:00"]);
         let found = runs("@hourly", "Europe/Berlin", "2026-10-24T23:30:00Z", 3);
-        let expected = [
-            "Sun 2026-10-25 02:00+02:00",
-            "Sun 2026-10-25 02:00+01:00",
-            "Sun 2026-10-25 03:00+01:00",
-        ];
+        let expected =
+            ["Sun 2026-10-25 02:00+02:00", "Sun 2026-10-25 02:00+01:00", "Sun 2026-10-25 03:00+01:00"];
         assert_eq!(found, expected);
     }
 
@@ -251,11 +213,7 @@ mod tests {
             ("0 0 29 2 *", "Tue 2028-02-29 00:00"),
         ];
         for (line, expected) in cases {
-            assert_eq!(
-                runs(line, "UTC", "2026-06-01T12:00:00Z", 1),
-                [format!("{expected}+00:00")],
-                "{line}"
-            );
+            assert_eq!(runs(line, "UTC", "2026-06-01T12:00:00Z", 1), [format!("{expected}+00:00")], "{line}");
         }
     }
 
@@ -264,49 +222,19 @@ mod tests {
         let cases = [
             ("", "a schedule has five fields, not 0, found ``"),
             ("0 3 * *", "a schedule has five fields, not 4, found `0 3 * *`"),
-            (
-                "0 0 3 * * 1",
-                "a schedule has five fields, not 6, found `0 0 3 * * 1`",
-            ),
+            ("0 0 3 * * 1", "a schedule has five fields, not 6, found `0 0 3 * * 1`"),
             ("@reboot", "unknown name of a schedule, found `@reboot`"),
             ("@dayly", "unknown name of a schedule, found `@dayly`"),
-            (
-                "60 3 * * *",
-                "invalid minute field: number out of bounds, found `60`",
-            ),
+            ("60 3 * * *", "invalid minute field: number out of bounds, found `60`"),
             ("0 +3 * * *", "invalid hour field: illegal characters, found `+3`"),
-            (
-                "0 3 32 * *",
-                "invalid day of month field: number out of bounds, found `32`",
-            ),
-            (
-                "0 3 * 0 *",
-                "invalid month field: number out of bounds, found `0`",
-            ),
-            (
-                "0 3 * * 8",
-                "invalid day of week field: number out of bounds, found `8`",
-            ),
-            (
-                "5/15 * * * *",
-                "invalid minute field: a step needs a range, found `5/15`",
-            ),
-            (
-                "*/0 * * * *",
-                "invalid minute field: step cannot be zero, found `*/0`",
-            ),
-            (
-                "0 22-2 * * *",
-                "invalid hour field: range out of bounds, found `22-2`",
-            ),
-            (
-                "0 3 , * *",
-                "the schedule names a date that never comes, found `0 3 , * *`",
-            ),
-            (
-                "0 3 30 2 *",
-                "the schedule names a date that never comes, found `0 3 30 2 *`",
-            ),
+            ("0 3 32 * *", "invalid day of month field: number out of bounds, found `32`"),
+            ("0 3 * 0 *", "invalid month field: number out of bounds, found `0`"),
+            ("0 3 * * 8", "invalid day of week field: number out of bounds, found `8`"),
+            ("5/15 * * * *", "invalid minute field: a step needs a range, found `5/15`"),
+            ("*/0 * * * *", "invalid minute field: step cannot be zero, found `*/0`"),
+            ("0 22-2 * * *", "invalid hour field: range out of bounds, found `22-2`"),
+            ("0 3 , * *", "the schedule names a date that never comes, found `0 3 , * *`"),
+            ("0 3 30 2 *", "the schedule names a date that never comes, found `0 3 30 2 *`"),
         ];
         for (line, expected) in cases {
             let issue = Schedule::parse(line, TimeZone::UTC).unwrap_err();
@@ -322,13 +250,7 @@ mod tests {
 
     #[test]
     fn schedule_is_described_in_words() {
-        assert_eq!(
-            schedule("17 3 * * *", "Europe/Berlin").describe(),
-            "at 03:17 (Europe/Berlin)"
-        );
-        assert_eq!(
-            schedule("0 3 * * 1", "UTC").describe(),
-            "at 03:00, on Monday (UTC)"
-        );
+        assert_eq!(schedule("17 3 * * *", "Europe/Berlin").describe(), "at 03:17 (Europe/Berlin)");
+        assert_eq!(schedule("0 3 * * 1", "UTC").describe(), "at 03:00, on Monday (UTC)");
     }
 }

@@ -94,10 +94,8 @@ impl Delivery<'_> {
             }
             // Digests are compared, so that the time does not depend on the secret's length.
             Forge::GitLab => {
-                let (sent, known) = (
-                    Sha256::digest(credential.as_bytes()),
-                    Sha256::digest(secret.as_bytes()),
-                );
+                let (sent, known) =
+                    (Sha256::digest(credential.as_bytes()), Sha256::digest(secret.as_bytes()));
                 sent.0.ct_eq(&known.0).into()
             }
         }
@@ -135,10 +133,7 @@ impl WebhookSignature<'_> {
         for part in [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body] {
             mac.update(part);
         }
-        let signatures = self
-            .signatures
-            .split(' ')
-            .filter_map(|one| one.strip_prefix("v1,"));
+        let signatures = self.signatures.split(' ').filter_map(|one| one.strip_prefix("v1,"));
         let decoded = signatures.filter_map(|one| STANDARD.decode(one).ok());
         decoded.fold(false, |is, one| is | mac.clone().verify_slice(&one).is_ok())
     }
@@ -146,23 +141,12 @@ impl WebhookSignature<'_> {
 
 /// The normalized URLs of the repository that a body names; `None` if it names none.
 pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
-    const KEYS: [&str; 7] = [
-        "clone_url",
-        "html_url",
-        "ssh_url",
-        "git_url",
-        "git_http_url",
-        "git_ssh_url",
-        "web_url",
-    ];
+    const KEYS: [&str; 7] =
+        ["clone_url", "html_url", "ssh_url", "git_url", "git_http_url", "git_ssh_url", "web_url"];
     let body: Value = serde_json::from_slice(body).ok()?;
     let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(normalize_git_url));
     // GitHub says `repository`, GitLab `project`.
-    let found: BTreeSet<_> = ["repository", "project"]
-        .into_iter()
-        .flat_map(of)
-        .flatten()
-        .collect();
+    let found: BTreeSet<_> = ["repository", "project"].into_iter().flat_map(of).flatten().collect();
     (!found.is_empty()).then_some(found)
 }
 
@@ -211,25 +195,13 @@ mod tests {
         assert!(!GITHUB.is_authentic(secret, b"Hello, World.", NOW));
         assert!(!GITHUB.is_authentic("another", b"Hello, World!", NOW));
         assert!(GITLAB.is_authentic("a secret", b"anything", NOW));
-        for credential in [
-            None,
-            Some(""),
-            Some("sha256="),
-            Some("sha256=00"),
-            Some("a secre"),
-        ] {
+        for credential in [None, Some(""), Some("sha256="), Some("sha256=00"), Some("a secre")] {
             assert!(
                 !Delivery { credential, ..GITHUB }.is_authentic(secret, b"Hello, World!", NOW),
                 "{credential:?}"
             );
-            assert!(
-                !Delivery { credential, ..GITLAB }.is_authentic("a secret", b"", NOW),
-                "{credential:?}"
-            );
-            assert!(
-                !Delivery { credential, ..GITLAB }.is_authentic("", b"", NOW),
-                "{credential:?}"
-            );
+            assert!(!Delivery { credential, ..GITLAB }.is_authentic("a secret", b"", NOW), "{credential:?}");
+            assert!(!Delivery { credential, ..GITLAB }.is_authentic("", b"", NOW), "{credential:?}");
         }
     }
 
@@ -244,11 +216,7 @@ mod tests {
             signatures: "v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         };
         fn by(signature: WebhookSignature<'_>) -> Delivery<'_> {
-            Delivery {
-                credential: None,
-                signature: Some(signature),
-                ..GITLAB
-            }
+            Delivery { credential: None, signature: Some(signature), ..GITLAB }
         }
         let sent = Timestamp::from_second(1_614_265_330).unwrap();
         let is_authentic = |signed, secret, body| by(signed).is_authentic(secret, body, sent);
@@ -256,30 +224,19 @@ mod tests {
         assert!(!is_authentic(signed, secret, b"{}"));
         assert!(!is_authentic(signed, &secret[6..], body));
         for timestamp in ["1614265331", "yesterday", ""] {
-            assert!(
-                !is_authentic(WebhookSignature { timestamp, ..signed }, secret, body),
-                "{timestamp}"
-            );
+            assert!(!is_authentic(WebhookSignature { timestamp, ..signed }, secret, body), "{timestamp}");
         }
-        let none = WebhookSignature {
-            signatures: "",
-            ..signed
-        };
+        let none = WebhookSignature { signatures: "", ..signed };
         assert!(!is_authentic(none, secret, body));
         for (seconds, is_recent) in [(300, true), (-300, true), (301, false), (-301, false)] {
             let now = sent + SignedDuration::from_secs(seconds);
             assert_eq!(by(signed).is_authentic(secret, body, now), is_recent, "{seconds}");
         }
         // Signed with an empty key, as anybody can.
-        let forged = WebhookSignature {
-            signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=",
-            ..signed
-        };
+        let forged =
+            WebhookSignature { signatures: "v1,woH/1mJtZGSMCmpFTxRYbStS24eLLD/oXIYr4PYyZ7g=", ..signed };
         assert!(!is_authentic(forged, "whsec_", body));
-        let github = Delivery {
-            forge: Forge::GitHub,
-            ..by(signed)
-        };
+        let github = Delivery { forge: Forge::GitHub, ..by(signed) };
         assert!(!github.is_authentic(secret, body, sent));
     }
 
@@ -293,25 +250,12 @@ mod tests {
             "git://github.com/mage-os/mageos-magento2/",
             "https://token:x@github.com/mage-os/mageos-magento2",
         ] {
-            assert_eq!(
-                normalize_git_url(url),
-                "github.com/mage-os/mageos-magento2",
-                "{url}"
-            );
+            assert_eq!(normalize_git_url(url), "github.com/mage-os/mageos-magento2", "{url}");
         }
-        assert_eq!(
-            normalize_git_url("https://git.example:8443/a/b.git"),
-            "git.example:8443/a/b"
-        );
+        assert_eq!(normalize_git_url("https://git.example:8443/a/b.git"), "git.example:8443/a/b");
         let body = br#"{"ref": "refs/tags/1", "project": {"git_http_url": "https://g.example/a/b.git", "git_ssh_url": "git@g.example:a/b.git", "web_url": "https://g.example/a/b"}}"#;
         assert_eq!(repository_urls(body), Some(["g.example/a/b".to_owned()].into()));
-        for body in [
-            "",
-            "[]",
-            "{}",
-            r#"{"repository": {"clone_url": 1}}"#,
-            r#"{"project": null}"#,
-        ] {
+        for body in ["", "[]", "{}", r#"{"repository": {"clone_url": 1}}"#, r#"{"project": null}"#] {
             assert_eq!(repository_urls(body.as_bytes()), None, "{body}");
         }
     }

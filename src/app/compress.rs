@@ -27,10 +27,7 @@ pub(crate) fn make_variants(
         Ok(0) => {}
         Ok(variants) => tracing::info!(repository, variants, "compressed published files"),
         Err(error) => {
-            tracing::warn!(
-                repository,
-                "failed to compress files, serving uncompressed: {error:#}"
-            );
+            tracing::warn!(repository, "failed to compress files, serving uncompressed: {error:#}");
         }
     }
 }

@@ -40,9 +40,7 @@ impl OpenRepository<'_> {
     ) -> anyhow::Result<CycleResult> {
         // Checked before the record is written: the folder may belong to a renamed repository.
         check_not_renamed(self.app, self.volume, self.repository)?;
-        let result = record_run(self.store, || {
-            self.with_cycle_context(observer, cancel, cycle::run)
-        });
+        let result = record_run(self.store, || self.with_cycle_context(observer, cancel, cycle::run));
         heap::trim();
         let result = result?;
         log_result(&self.repository.name, &result);
@@ -56,9 +54,7 @@ impl OpenRepository<'_> {
         repair: bool,
         cancel: &CancelFlag,
     ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
-        self.with_cycle_context(NO_OBSERVER, cancel, |context| {
-            cycle::rebuild(context, releases, repair)
-        })
+        self.with_cycle_context(NO_OBSERVER, cancel, |context| cycle::rebuild(context, releases, repair))
     }
 
     /// Runs `work` with the context of a cycle. A panic becomes an error, so that the server continues.
@@ -68,12 +64,7 @@ impl OpenRepository<'_> {
         cancel: &CancelFlag,
         work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let Self {
-            app,
-            volume,
-            repository,
-            store,
-        } = *self;
+        let Self { app, volume, repository, store } = *self;
         check_not_renamed(app, volume, repository)?;
         let config = &app.config;
         let fetcher = Fetcher::new(&config.git, config.limits.refs.get())?;
@@ -107,9 +98,7 @@ impl OpenRepository<'_> {
             let message = panic.downcast_ref::<&str>().copied();
             let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             let message = message.unwrap_or("unknown");
-            Err(anyhow!(
-                "the work panicked, which is a bug of this program: {message}"
-            ))
+            Err(anyhow!("the work panicked, which is a bug of this program: {message}"))
         })
     }
 }
@@ -161,10 +150,7 @@ fn record_damage(store: &RepositoryStore, result: Option<&CycleResult>) -> anyho
 }
 
 fn record_failure(store: &RepositoryStore, began: Timestamp, error: &anyhow::Error) -> anyhow::Result<()> {
-    let run = Run {
-        error: Some(store.strip_volume_path(&format!("{error:#}"))),
-        ..empty_run(began)
-    };
+    let run = Run { error: Some(store.strip_volume_path(&format!("{error:#}"))), ..empty_run(began) };
     store.record_run_end(run, store.run_history().report)
 }
 
@@ -173,9 +159,7 @@ fn record_result(store: &RepositoryStore, began: Timestamp, result: &CycleResult
     let stages = result.stages.iter();
     let run = Run {
         published: result.published,
-        stages: stages
-            .map(|(stage, took)| ((*stage).to_owned(), milliseconds(took)))
-            .collect(),
+        stages: stages.map(|(stage, took)| ((*stage).to_owned(), milliseconds(took))).collect(),
         complete: result.report.is_complete() && store.run_history().damaged.is_empty(),
         ..empty_run(began)
     };
@@ -185,14 +169,7 @@ fn record_result(store: &RepositoryStore, began: Timestamp, result: &CycleResult
 
 /// A run that ends now and did nothing.
 fn empty_run(began: Timestamp) -> Run {
-    Run {
-        began,
-        ended: now(),
-        published: 0,
-        stages: BTreeMap::new(),
-        complete: false,
-        error: None,
-    }
+    Run { began, ended: now(), published: 0, stages: BTreeMap::new(), complete: false, error: None }
 }
 
 /// In whole seconds.

@@ -50,24 +50,16 @@ impl App {
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
-        self.repositories
-            .iter()
-            .map(|repository| repository.name.as_str())
+        self.repositories.iter().map(|repository| repository.name.as_str())
     }
 
     /// The repository with this name, or the only one.
     pub(crate) fn repository(&self, name: Option<&str>) -> anyhow::Result<&Repository> {
         let names = || self.names().collect::<Vec<_>>().join(", ");
         match (name, self.repositories.as_slice()) {
-            (Some(name), all) => all
-                .iter()
-                .find(|repository| repository.name == name)
-                .with_context(|| {
-                    format!(
-                        "unknown repository `{name}`\nhint: the repositories are {}",
-                        names()
-                    )
-                }),
+            (Some(name), all) => all.iter().find(|repository| repository.name == name).with_context(|| {
+                format!("unknown repository `{name}`\nhint: the repositories are {}", names())
+            }),
             (None, [only]) => Ok(only),
             (None, _) => bail!(
                 "the configuration has several repositories\nhint: choose one with --repository: {}",
@@ -92,11 +84,7 @@ pub(crate) fn load_and_check(
     path: Option<&Path>,
     check: impl FnOnce(&App, &mut Report),
 ) -> anyhow::Result<App> {
-    let Loaded {
-        config,
-        mut report,
-        file,
-    } = config::load(path)?;
+    let Loaded { config, mut report, file } = config::load(path)?;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
         let at = yaml::Path::default().key("repositories").index(i);
@@ -117,11 +105,7 @@ pub(crate) fn load_and_check(
             recipe,
         });
     }
-    let app = App {
-        config,
-        file,
-        repositories,
-    };
+    let app = App { config, file, repositories };
     check(&app, &mut report);
     Ok(report.finish(Some(app))?)
 }

@@ -39,9 +39,8 @@ impl ProgressBars {
             ProgressEvent::Fetching { source, progress } => {
                 let mut fetching = fetching();
                 fetching.insert(source.to_owned(), progress.bytes);
-                let received = fetching
-                    .iter()
-                    .map(|(source, bytes)| format!("{source} {}", HumanBytes(*bytes)));
+                let received =
+                    fetching.iter().map(|(source, bytes)| format!("{source} {}", HumanBytes(*bytes)));
                 self.sources.set_message(received.collect::<Vec<_>>().join(", "));
             }
             ProgressEvent::Fetched { source } => {

@@ -115,10 +115,5 @@ fn content_kind(path: &str) -> ContentKind {
 }
 
 fn variant(stored: &variants::Variant) -> Variant {
-    Variant {
-        coding: stored.coding,
-        file: stored.file.clone(),
-        size: stored.size,
-        sha256: stored.sha256,
-    }
+    Variant { coding: stored.coding, file: stored.file.clone(), size: stored.size, sha256: stored.sha256 }
 }

@@ -25,12 +25,7 @@ pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let opened = OpenRepository {
-            app,
-            volume: &volume,
-            repository,
-            store: &store,
-        };
+        let opened = OpenRepository { app, volume: &volume, repository, store: &store };
         match build_repository(&opened) {
             Ok(is_complete) => {
                 complete &= is_complete;

@@ -43,10 +43,7 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
         summarize(app, repository)?;
     }
     for prefix in unused_rewrites(app) {
-        writeln!(
-            Stdout,
-            "Warning: `git.rewrite` has `{prefix}`, but no URL of a recipe begins with it."
-        )?;
+        writeln!(Stdout, "Warning: `git.rewrite` has `{prefix}`, but no URL of a recipe begins with it.")?;
     }
     Ok(Exit::Complete)
 }
@@ -77,9 +74,7 @@ fn unused_rewrites(app: &App) -> Vec<&str> {
     let recipes = app.repositories.iter().map(|repository| &repository.recipe);
     let urls: Vec<_> = recipes.flat_map(Recipe::git_urls).collect();
     let prefixes = app.config.git.rewrite.keys().map(String::as_str);
-    prefixes
-        .filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix)))
-        .collect()
+    prefixes.filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix))).collect()
 }
 
 /// Adds an issue for each file that cannot be used, at the key that names it.

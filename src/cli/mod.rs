@@ -106,10 +106,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Runs the program.
-#[expect(
-    clippy::print_stderr,
-    reason = "the log may not be set up when a command fails"
-)]
+#[expect(clippy::print_stderr, reason = "the log may not be set up when a command fails")]
 pub fn main() -> ExitCode {
     let exit = match Arguments::try_parse() {
         Ok(arguments) => run(arguments).unwrap_or_else(|failure| {

@@ -25,12 +25,7 @@ pub(super) fn plan(app: &App) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let opened = OpenRepository {
-            app,
-            volume: &volume,
-            repository,
-            store: &store,
-        };
+        let opened = OpenRepository { app, volume: &volume, repository, store: &store };
         opened.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), |context| {
             for (source, plan) in cycle::plan(context)? {
                 let is_complete = match plan {

@@ -28,9 +28,7 @@ fn table(repository: &str, result: &CycleResult, took: Duration) -> String {
         }
     }
     let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();
-    let widths: Vec<_> = (0..heads.len())
-        .map(|column| width(column).unwrap_or_default())
-        .collect();
+    let widths: Vec<_> = (0..heads.len()).map(|column| width(column).unwrap_or_default()).collect();
     let mut text = String::from("\n");
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -70,10 +68,6 @@ fn row(name: &str, source: &SourceReport) -> [String; 5] {
 
 /// The console crate leaves the colour out for `NO_COLOR` and for terminals without colours.
 fn red_if(condition: bool, text: &str) -> String {
-    let style = if condition {
-        Style::new().red()
-    } else {
-        Style::new()
-    };
+    let style = if condition { Style::new().red() } else { Style::new() };
     style.for_stderr().apply_to(text).to_string()
 }

@@ -64,12 +64,7 @@ pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let verifier = Verifier(OpenRepository {
-            app,
-            volume: &volume,
-            repository,
-            store: &store,
-        });
+        let verifier = Verifier(OpenRepository { app, volume: &volume, repository, store: &store });
         problems += match &arguments.against {
             Some(url) => verifier.compare_with(url)?,
             None => verifier.check_all(arguments)?,
@@ -172,9 +167,7 @@ impl Verifier<'_> {
     }
 
     fn rebuild(&self, releases: &[Release]) -> anyhow::Result<usize> {
-        let packages = releases
-            .iter()
-            .filter(|release| release.kind == ReleaseKind::Package);
+        let packages = releases.iter().filter(|release| release.kind == ReleaseKind::Package);
         let packages: Vec<_> = packages.cloned().collect();
         let (mut equal, mut problems, mut skipped) = (0, 0, 0);
         for (release, outcome) in self.0.rebuild(&packages, false, &CancelFlag::default())? {
@@ -212,10 +205,8 @@ impl Verifier<'_> {
     fn check_urls(&self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<(usize, usize)> {
         let base = &self.0.repository.base_url;
         let site = Site::new([repository_site(self.0.repository, self.0.store)?])?;
-        let sha1: BTreeMap<_, _> = releases
-            .iter()
-            .map(|release| (base.join(&release.path()), release.sha1.to_string()))
-            .collect();
+        let sha1: BTreeMap<_, _> =
+            releases.iter().map(|release| (base.join(&release.path()), release.sha1.to_string())).collect();
         let (root, versions) = read_metadata(snapshot)?;
         let mut urls: Vec<(String, Option<String>)> = Vec::new();
         urls.extend(root.includes.keys().map(|path| (base.join(path), None)));
@@ -236,9 +227,7 @@ impl Verifier<'_> {
                 ))?;
             } else if shasum.is_some() && sha1.get(url) != shasum.as_ref() {
                 wrong += 1;
-                self.print(&format!(
-                    "the checksum of `{url}` differs between the metadata and the ledger"
-                ))?;
+                self.print(&format!("the checksum of `{url}` differs between the metadata and the ledger"))?;
             }
         }
         Ok((urls.len(), wrong))
@@ -252,9 +241,8 @@ impl Verifier<'_> {
         let get = |path: &str| net::download(&format!("{base}{path}").parse()?, git);
         let root: ListedRepository = serde_json::from_slice(&get("packages.json")?)
             .with_context(|| format!("`{base}packages.json` is not a Composer repository"))?;
-        let mut there = root
-            .archives(get)
-            .with_context(|| format!("failed to list the versions of `{base}`"))?;
+        let mut there =
+            root.archives(get).with_context(|| format!("failed to list the versions of `{base}`"))?;
         let (mut equal, mut different, mut only_here) = (0, 0, 0);
         for (version, (_, shasum)) in &here {
             match there.remove(version) {
@@ -263,9 +251,7 @@ impl Verifier<'_> {
                 Some((_, other)) => {
                     different += 1;
                     let (name, version) = version;
-                    self.print(&format!(
-                        "{name} {version}: SHA-1 {shasum} here, {other} at {base}"
-                    ))?;
+                    self.print(&format!("{name} {version}: SHA-1 {shasum} here, {other} at {base}"))?;
                 }
             }
         }

@@ -46,11 +46,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 /// Whether Composer can read the constraint.
 pub fn is_valid_constraint(text: &str) -> bool {
     let split = |pattern: &Regex, text: &str| -> Vec<String> {
-        pattern
-            .split(text)
-            .filter_map(Result::ok)
-            .map(str::to_owned)
-            .collect()
+        pattern.split(text).filter_map(Result::ok).map(str::to_owned).collect()
     };
     split(&PATTERNS.or, text.trim())
         .iter()
@@ -76,17 +72,12 @@ fn is_valid_single(text: &str) -> bool {
     if matches(&p.any, &text) || matches(&p.wildcard, &text) {
         return true;
     }
-    if let Some(version) = text
-        .strip_prefix(['~', '^'])
-        .filter(|version| matches(&p.version, version))
-    {
+    if let Some(version) = text.strip_prefix(['~', '^']).filter(|version| matches(&p.version, version)) {
         // Composer appends `-dev` to a bound without a suffix.
         return normalize(version).is_some() || normalize(&format!("{version}-dev")).is_some();
     }
     if let (Some(from), Some(to)) = (group(&p.range, &text, 1), group(&p.range, &text, 2)) {
-        return [from, to]
-            .iter()
-            .all(|version| matches(&p.version, version) && normalize(version).is_some());
+        return [from, to].iter().all(|version| matches(&p.version, version) && normalize(version).is_some());
     }
     let operator = group(&p.comparison, &text, 1).unwrap_or_default();
     let version = group(&p.comparison, &text, 2).unwrap_or_default();

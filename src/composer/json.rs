@@ -68,10 +68,7 @@ mod tests {
         let text = r#"{"b":[],"2":{},"a":"ü/\u2028\u0001\u007f","10":1.0,"1":[1e21,1e-7,-0,0.1,12345678901234567890],"01":null,"b":[true]}"#;
         let expected = "{\n  \"1\": [\n    1e+21,\n    1e-7,\n    0,\n    0.1,\n    12345678901234567000\n  ],\n  \"2\": {},\n  \"10\": 1,\n  \"b\": [\n    true\n  ],\n  \"a\": \"ü/\u{2028}\\u0001\u{7f}\",\n  \"01\": null\n}";
         assert_eq!(to_js_string(&parse_js(text.as_bytes()).unwrap()), expected);
-        assert_eq!(
-            to_js_string(&parse_js(b"{\"a\":\"\xff\"}").unwrap()),
-            "{\n  \"a\": \"\u{fffd}\"\n}"
-        );
+        assert_eq!(to_js_string(&parse_js(b"{\"a\":\"\xff\"}").unwrap()), "{\n  \"a\": \"\u{fffd}\"\n}");
         assert_eq!(to_js_string(&parse_js(b"[]").unwrap()), "[]");
     }
 }

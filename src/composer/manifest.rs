@@ -86,10 +86,6 @@ impl Manifest {
                 Some(_) => problems.push(format!("`{kind}` is not a map of packages to constraints")),
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidManifest::Problems(problems.join("; ")))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(InvalidManifest::Problems(problems.join("; "))) }
     }
 }

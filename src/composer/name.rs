@@ -26,11 +26,7 @@ impl FromStr for PackageName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if NAME.is_match(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidName(text.to_owned()))
-        }
+        if NAME.is_match(text) { Ok(Self(text.into())) } else { Err(InvalidName(text.to_owned())) }
     }
 }
 
@@ -46,13 +42,9 @@ mod tests {
 
     #[test]
     fn package_names_follow_the_rule_of_composer() {
-        for good in [
-            "magento/module-catalog",
-            "a/b",
-            "mage-os/theme_x.y",
-            "magento/zendframework1",
-            "a.b/c--d",
-        ] {
+        for good in
+            ["magento/module-catalog", "a/b", "mage-os/theme_x.y", "magento/zendframework1", "a.b/c--d"]
+        {
             assert_eq!(good.parse::<PackageName>().unwrap().to_string(), good);
         }
         for bad in [

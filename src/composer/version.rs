@@ -94,10 +94,7 @@ impl FromStr for Version {
             return Err(InvalidVersion::Unsafe(text.to_owned()));
         }
         let normalized = normalize(text).ok_or_else(|| InvalidVersion::Unreadable(text.to_owned()))?;
-        Ok(Self {
-            pretty: text.to_owned(),
-            normalized,
-        })
+        Ok(Self { pretty: text.to_owned(), normalized })
     }
 }
 
@@ -108,30 +105,19 @@ impl fmt::Display for Version {
 }
 
 pub(super) fn normalize(text: &str) -> Option<String> {
-    let text = if ["master", "trunk", "default"].contains(&text) {
-        format!("dev-{text}")
-    } else {
-        text.to_owned()
-    };
-    if text
-        .get(..4)
-        .is_some_and(|head| head.eq_ignore_ascii_case("dev-"))
-    {
+    let text =
+        if ["master", "trunk", "default"].contains(&text) { format!("dev-{text}") } else { text.to_owned() };
+    if text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("dev-")) {
         return Some(format!("dev-{}", &text[4..]));
     }
-    let text = text
-        .split_once('+')
-        .map_or(text.as_str(), |(version, _build)| version);
+    let text = text.split_once('+').map_or(text.as_str(), |(version, _build)| version);
     if let Some(parts) = CLASSICAL.captures(text) {
         let number = |i| parts.get(i).map_or(".0", |m| m.as_str());
         let numbers = format!("{}{}{}{}", &parts[1], number(2), number(3), number(4));
         return Some(numbers + &suffix(&parts, 5));
     }
     if let Some(parts) = DATE.captures(text) {
-        let numbers: String = parts[1]
-            .chars()
-            .map(|c| if c.is_ascii_digit() { c } else { '.' })
-            .collect();
+        let numbers: String = parts[1].chars().map(|c| if c.is_ascii_digit() { c } else { '.' }).collect();
         return Some(numbers + &suffix(&parts, 2));
     }
     let parts = BRANCH.captures(text)?;
@@ -139,13 +125,7 @@ pub(super) fn normalize(text: &str) -> Option<String> {
         None | Some("x" | "X" | "*") => "9999999",
         Some(number) => number,
     };
-    Some(format!(
-        "{}.{}.{}.{}-dev",
-        &parts[1],
-        number(2),
-        number(3),
-        number(4)
-    ))
+    Some(format!("{}.{}.{}.{}-dev", &parts[1], number(2), number(3), number(4)))
 }
 
 /// `-beta2`, `-patch1`, `-dev`: the modifier in its long form.
@@ -159,10 +139,7 @@ fn suffix(parts: &regex::Captures<'_>, at: usize) -> String {
             "rc" => "RC",
             _ => "patch",
         };
-        let number = parts
-            .get(at + 1)
-            .map_or("", |m| m.as_str())
-            .trim_start_matches(['.', '-']);
+        let number = parts.get(at + 1).map_or("", |m| m.as_str()).trim_start_matches(['.', '-']);
         suffix = format!("-{word}{number}");
     }
     if parts.get(at + 2).is_some() {
@@ -249,10 +226,7 @@ fn rank(word: &str) -> i8 {
         ("pl", 5),
         ("p", 5),
     ];
-    WORDS
-        .iter()
-        .find(|(known, _)| word.starts_with(known))
-        .map_or(-1, |(_, rank)| *rank)
+    WORDS.iter().find(|(known, _)| word.starts_with(known)).map_or(-1, |(_, rank)| *rank)
 }
 
 #[cfg(test)]
@@ -279,11 +253,7 @@ mod tests {
             ("2010-01-02.5", "2010.01.02.5"),
             ("master", "dev-master"),
         ] {
-            assert_eq!(
-                pretty.parse::<Version>().unwrap().normalized(),
-                normalized,
-                "{pretty}"
-            );
+            assert_eq!(pretty.parse::<Version>().unwrap().normalized(), normalized, "{pretty}");
         }
         for bad in [
             "2.3.7-p4-p1",

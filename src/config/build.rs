@@ -20,10 +20,7 @@ pub struct Build {
 
 impl Default for Build {
     fn default() -> Self {
-        Self {
-            workers: None,
-            max_removed: Percent(3.0),
-        }
+        Self { workers: None, max_removed: Percent(3.0) }
     }
 }
 
@@ -81,10 +78,7 @@ pub struct Snapshots {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self {
-            keep: count(20),
-            grace: Duration::from_secs(24 * 60 * 60),
-        }
+        Self { keep: count(20), grace: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
@@ -100,9 +94,7 @@ pub struct Verify {
 
 impl Default for Verify {
     fn default() -> Self {
-        Self {
-            scrub: Duration::from_secs(7 * 24 * 60 * 60),
-        }
+        Self { scrub: Duration::from_secs(7 * 24 * 60 * 60) }
     }
 }
 

@@ -110,9 +110,7 @@ impl Git {
             let files = credential.private_key.iter_mut();
             files.chain(&mut credential.known_hosts).for_each(resolve);
             let secrets = credential.username.iter_mut();
-            let secrets = secrets
-                .chain(&mut credential.password)
-                .chain(&mut credential.passphrase);
+            let secrets = secrets.chain(&mut credential.password).chain(&mut credential.passphrase);
             secrets.for_each(|secret| secret.resolve_path(folder));
         }
     }
@@ -138,10 +136,8 @@ impl Git {
     /// The URL to fetch from instead of `url`: the longest matching prefix is replaced, as git does with
     /// `url.<base>.insteadOf`.
     pub fn rewrite(&self, url: &str) -> String {
-        let matching = self
-            .rewrite
-            .iter()
-            .filter_map(|(prefix, to)| Some((prefix, to, url.strip_prefix(prefix)?)));
+        let matching =
+            self.rewrite.iter().filter_map(|(prefix, to)| Some((prefix, to, url.strip_prefix(prefix)?)));
         match matching.max_by_key(|(prefix, ..)| prefix.len()) {
             Some((_, to, rest)) => format!("{to}{rest}"),
             None => url.to_owned(),
@@ -164,10 +160,7 @@ impl Credential {
         }
         for [value, file] in [["username", "username_file"], ["password", "password_file"]] {
             if report.contains(&at.key(value)) && report.contains(&at.key(file)) {
-                report.add(
-                    at,
-                    Issue::new(format!("set either `{value}` or `{file}`, not both")),
-                );
+                report.add(at, Issue::new(format!("set either `{value}` or `{file}`, not both")));
             }
         }
         match (self.password.is_some(), self.private_key.is_some()) {

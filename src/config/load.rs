@@ -47,12 +47,10 @@ pub struct Loaded {
 /// Loads the file `named`, or `mirror.yaml` of that folder. Without a name, the file in [`DEFAULT_DIRECTORY`], and if
 /// there is none, the built-in default: the recipe `magento` on port 8080, with the volume `/data`.
 pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
-    load_from(named, Path::new(DEFAULT_DIRECTORY), &|name| {
-        std::env::var(name).ok()
-    })
+    load_from(named, Path::new(DEFAULT_DIRECTORY), &|name| std::env::var(name).ok())
 }
 
-pub(super) fn load_from(
+pub fn load_from(
     named: Option<&Path>,
     usual: &Path,
     environment: Environment<'_>,
@@ -66,22 +64,12 @@ pub(super) fn load_from(
     };
     let Some(file) = file else {
         let (config, report) = parse(Path::new("built-in"), BUILT_IN, environment)?;
-        return Ok(Loaded {
-            config,
-            report,
-            file: None,
-        });
+        return Ok(Loaded { config, report, file: None });
     };
-    let text = fs::read_to_string(&file).map_err(|error| LoadError::Unreadable {
-        path: file.clone(),
-        error,
-    })?;
+    let text =
+        fs::read_to_string(&file).map_err(|error| LoadError::Unreadable { path: file.clone(), error })?;
     let (config, report) = parse(&file, &text, environment)?;
-    Ok(Loaded {
-        config,
-        report,
-        file: Some(file),
-    })
+    Ok(Loaded { config, report, file: Some(file) })
 }
 
 /// The configuration in the `text` of `file`, whose folder relative paths start at.
@@ -96,11 +84,8 @@ pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(C
 /// A dangling link counts as a file, and so does one in a folder without access: an unreadable file is an error, not a
 /// reason for the built-in default.
 fn in_folder(folder: &Path) -> Option<PathBuf> {
-    NAMES
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| match path.symlink_metadata() {
-            Ok(_) => true,
-            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
-        })
+    NAMES.iter().map(|name| folder.join(name)).find(|path| match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    })
 }

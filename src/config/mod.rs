@@ -19,8 +19,6 @@ mod raw;
 mod repository;
 mod secret;
 mod serve;
-#[cfg(test)]
-mod tests;
 mod units;
 
 pub use build::{Build, Limits, Snapshots, Verify};
@@ -28,7 +26,7 @@ pub use git::{Credential, Git};
 pub use hints::{Hints, Message};
 pub use json_schema::json_schema;
 pub use listen_address::Address;
-pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, parse};
+pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, load_from, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use notify::{Event, Webhook};
 pub use push::Push;

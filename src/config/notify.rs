@@ -55,9 +55,6 @@ impl WebhookEntry {
             let issue = Issue::new("expected the URL of a webhook, `https://…`");
             report.add(&at.key("url"), issue);
         }
-        Some(Webhook {
-            url: url?,
-            on: self.on,
-        })
+        Some(Webhook { url: url?, on: self.on })
     }
 }

@@ -33,9 +33,7 @@ pub(super) fn parse(text: &str) -> Result<Url, Issue> {
         return Err(issue(expected));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Issue::new(
-            "a public URL must not contain a user name or password",
-        ));
+        return Err(Issue::new("a public URL must not contain a user name or password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(issue("a public URL must not contain a query or fragment"));

@@ -39,9 +39,6 @@ impl PushEntry {
         }
         let mut secret = Secret::from_keys(self.secret, self.secret_file)?;
         secret.resolve_path(folder);
-        Some(Push {
-            from: self.from,
-            secret,
-        })
+        Some(Push { from: self.from, secret })
     }
 }

@@ -191,9 +191,7 @@ fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Issue> {
     }
     let names = BUILT_IN_RECIPES.map(quoted).join(", ");
     let rule = format!("expected a built-in recipe ({names}) or the path of a `.yaml` file");
-    Err(Issue::new(rule)
-        .found(quoted(text))
-        .hint_nearest(text, BUILT_IN_RECIPES))
+    Err(Issue::new(rule).found(quoted(text)).hint_nearest(text, BUILT_IN_RECIPES))
 }
 
 fn zone(name: &str) -> Result<TimeZone, Issue> {

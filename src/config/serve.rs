@@ -113,12 +113,7 @@ impl Default for Serve {
 
 impl Default for Tls {
     fn default() -> Self {
-        Self {
-            listen: default_tls_listen(),
-            certificate: PathBuf::new(),
-            key: PathBuf::new(),
-            http2: false,
-        }
+        Self { listen: default_tls_listen(), certificate: PathBuf::new(), key: PathBuf::new(), http2: false }
     }
 }
 
@@ -139,11 +134,7 @@ impl Serve {
                 Some(&self.listen),
                 "plain HTTP is always on; to keep it private, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
             ),
-            (
-                at.key("tls").key("listen"),
-                tls_listen,
-                "remove `serve.tls` to turn TLS off",
-            ),
+            (at.key("tls").key("listen"), tls_listen, "remove `serve.tls` to turn TLS off"),
         ] {
             if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
                 report.add(&path, Issue::new("expected at least one address").hint(hint));

@@ -15,13 +15,7 @@ use crate::yaml::{Issue, Path, Report};
 type Unit = (&'static str, u64);
 
 /// In milliseconds.
-const DURATIONS: [Unit; 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const DURATIONS: [Unit; 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// In bytes. IEC 80000-13: `Ki` is 1024, `k` is 1000.
 const SIZES: [Unit; 7] = [
     ("GiB", 1 << 30),
@@ -69,12 +63,10 @@ pub(crate) mod size {
     use crate::yaml::Issue;
 
     pub(crate) fn parse(text: &str) -> Result<usize, Issue> {
-        super::parse(text, &super::SIZES)
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .ok_or_else(|| {
-                let expected = "expected a size with its unit, such as 64MiB";
-                super::issue(expected, text, "MiB", &super::SIZES)
-            })
+        super::parse(text, &super::SIZES).and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(|| {
+            let expected = "expected a size with its unit, such as 64MiB";
+            super::issue(expected, text, "MiB", &super::SIZES)
+        })
     }
 
     pub(crate) fn serialize<S: Serializer>(bytes: &usize, to: S) -> Result<S::Ok, S::Error> {
@@ -98,9 +90,7 @@ fn issue(expected: &str, text: &str, usual: &str, units: &[Unit]) -> Issue {
 
 /// The largest unit without a remainder.
 fn print(amount: u64, units: &[Unit]) -> String {
-    let whole = units
-        .iter()
-        .find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor));
+    let whole = units.iter().find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor));
     match (whole, units.last()) {
         (Some((unit, factor)), _) => format!("{}{unit}", amount / factor),
         (None, Some((unit, _))) => format!("{amount}{unit}"),
@@ -179,16 +169,7 @@ mod tests {
         assert_eq!(minutes("5 m"), Some(5));
         assert_eq!(parse("64MiB", &SIZES), Some(67_108_864));
         assert_eq!(parse("1kB", &SIZES), Some(1000));
-        for broken in [
-            "",
-            "30",
-            "s",
-            "1.5h",
-            "-3s",
-            "1H",
-            "99999999999999999999s",
-            "999999999999999999d",
-        ] {
+        for broken in ["", "30", "s", "1.5h", "-3s", "1H", "99999999999999999999s", "999999999999999999d"] {
             assert_eq!(parse(broken, &DURATIONS), None, "{broken}");
         }
         assert_eq!(print(90_000, &DURATIONS), "90s");

@@ -38,10 +38,7 @@ pub(super) fn publish(
         };
         ledger.published(&base_url).filter(of_vendor).cloned().collect()
     });
-    let last = packages
-        .last()
-        .map(|release| release.number.to_string())
-        .unwrap_or_default();
+    let last = packages.last().map(|release| release.number.to_string()).unwrap_or_default();
     let refs = BTreeMap::from([(rule.of.clone(), last)]);
     let rules = Sha256::digest(&serde_json::to_vec(rule)?);
     if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
@@ -138,10 +135,7 @@ fn stage(
     writer.add("composer.json", EntryType::File, text.as_bytes())?;
     let bytes = writer.finish()?;
     let sha256 = Sha256::digest(&bytes);
-    if published
-        .as_ref()
-        .is_some_and(|published| published.sha256 == sha256)
-    {
+    if published.as_ref().is_some_and(|published| published.sha256 == sha256) {
         return Ok(None);
     }
     let staged = ctx.store.stage(|mut sink| {

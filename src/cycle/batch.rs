@@ -18,20 +18,11 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(source: &'a str, rows: Vec<OutcomeRow>) -> Self {
-        Self {
-            source,
-            staged: Vec::new(),
-            rows,
-        }
+        Self { source, staged: Vec::new(), rows }
     }
 
     pub(super) fn add_row(&mut self, tag: &str, package: String, outcome: Outcome) {
-        self.rows.push(OutcomeRow {
-            source: self.source.to_owned(),
-            tag: tag.to_owned(),
-            package,
-            outcome,
-        });
+        self.rows.push(OutcomeRow { source: self.source.to_owned(), tag: tag.to_owned(), package, outcome });
     }
 
     /// Adds the result of building one version; `None` is one that is published with the same bytes.

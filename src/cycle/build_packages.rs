@@ -32,11 +32,8 @@ pub(super) fn build_source(
     let mut source_refs = inputs.source_refs(source)?;
     let mut rows = std::mem::take(&mut source_refs.rows);
     let rules = inputs.fingerprint(ctx, source)?;
-    let commits: BTreeMap<_, _> = source_refs
-        .refs
-        .iter()
-        .map(|git_ref| (git_ref.tag.clone(), git_ref.commit.to_string()))
-        .collect();
+    let commits: BTreeMap<_, _> =
+        source_refs.refs.iter().map(|git_ref| (git_ref.tag.clone(), git_ref.commit.to_string())).collect();
     // A ref that cannot be resolved must be reported by every cycle.
     let previous_report = previous.filter(|_| rows.is_empty());
     if let Some(unchanged) = previous_report.filter(|report| report.is_current(rules, &commits)) {
@@ -66,14 +63,7 @@ pub(super) fn build_source(
         report.published += kept.published;
         report.excluded.splice(0..0, kept.excluded.iter().cloned());
     }
-    divergence::detect(
-        ctx,
-        source,
-        &source_refs,
-        &inputs.resources,
-        previous,
-        &mut report,
-    )?;
+    divergence::detect(ctx, source, &source_refs, &inputs.resources, previous, &mut report)?;
     Ok((report, published))
 }
 
@@ -84,10 +74,7 @@ fn build_archives(
     plan: &Plan,
     batch: &mut Batch<'_>,
 ) {
-    (ctx.progress)(ProgressEvent::Building {
-        source: &source.name,
-        packages: plan.builds.len() as u64,
-    });
+    (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: plan.builds.len() as u64 });
     let recent = BlobCache::default();
     // A clone is not shared between threads.
     let folder = &source_refs.folder;
@@ -115,20 +102,13 @@ fn stage(
     clone: &BareClone,
     build: &Build,
 ) -> anyhow::Result<Option<(StagedArchive, Release)>> {
-    let staged = ctx
-        .store
-        .stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
+    let staged = ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = ctx.base_url.to_string();
-    let published = ctx
-        .store
-        .ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
+    let published = ctx.store.ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
     let latest = ctx.store.latest_snapshot()?;
-    let is_withdrawn = |release: &Release| {
-        latest
-            .as_ref()
-            .is_some_and(|latest| latest.manifest.withdraws(release.number))
-    };
+    let is_withdrawn =
+        |release: &Release| latest.as_ref().is_some_and(|latest| latest.manifest.withdraws(release.number));
     if let Some(published) = &published
         && published.sha256 == staged.digests.sha256
         && !is_withdrawn(published)
@@ -140,10 +120,7 @@ fn stage(
         Some(_) => Some(staged.digests.sha256),
         None => build.bound.then(|| Sha256::digest(base_url.as_bytes())),
     };
-    let tree = build
-        .folder
-        .as_ref()
-        .map_or(build.git_ref.tree, |folder| folder.tree);
+    let tree = build.folder.as_ref().map_or(build.git_ref.tree, |folder| folder.tree);
     let release = Release {
         number: 0,
         previous: Sha256([0; 32]),

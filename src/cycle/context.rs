@@ -69,15 +69,22 @@ impl CycleContext<'_> {
 #[derive(Debug, Clone, Copy)]
 pub enum ProgressEvent<'a> {
     /// Fetching begins.
-    Started { clones: u64 },
+    Started {
+        clones: u64,
+    },
     Fetching {
         source: &'a str,
         progress: FetchProgress,
     },
     /// A source is up to date, or could not be fetched.
-    Fetched { source: &'a str },
+    Fetched {
+        source: &'a str,
+    },
     /// Building the package versions of one source begins.
-    Building { source: &'a str, packages: u64 },
+    Building {
+        source: &'a str,
+        packages: u64,
+    },
     /// One package version was built.
     Built,
     /// All sources are built; metadata and pages are being rendered.

@@ -64,10 +64,7 @@ fn moved_refs<'r>(
     source_refs: &'r SourceRefs,
 ) -> Vec<(&'r ResolvedRef, Vec<Release>)> {
     let base_url = ctx.base_url.to_string();
-    let tags = source_refs
-        .refs
-        .iter()
-        .filter(|git_ref| git_ref.nightly.is_none());
+    let tags = source_refs.refs.iter().filter(|git_ref| git_ref.nightly.is_none());
     let mut by_tag: BTreeMap<_, _> = tags
         .map(|git_ref| {
             let commit = git_ref.commit.to_string();

@@ -37,22 +37,14 @@ impl Clones {
             urls.entry(&resource.git).or_insert(name);
         }
         let urls: Vec<_> = urls.into_iter().collect();
-        (ctx.progress)(ProgressEvent::Started {
-            clones: urls.len() as u64,
-        });
-        let fetched = parallel::map(
-            &urls,
-            ctx.fetches,
-            || Ok(()),
-            |(), (url, source)| fetch(ctx, url, source),
-        );
+        (ctx.progress)(ProgressEvent::Started { clones: urls.len() as u64 });
+        let fetched =
+            parallel::map(&urls, ctx.fetches, || Ok(()), |(), (url, source)| fetch(ctx, url, source));
         let by_url = urls.iter().zip(fetched).map(|((url, _), result)| {
             let result = result.map_err(|error| format!("{error:#}"));
             ((*url).to_owned(), result)
         });
-        Self {
-            by_url: by_url.collect(),
-        }
+        Self { by_url: by_url.collect() }
     }
 
     /// The clone of a URL of the recipe, or the error of its fetch.
@@ -66,9 +58,7 @@ fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<Fetc
     let folder = ctx.clones.join(folder_name(url));
     let select = |advertised: &[Ref]| wanted(ctx.recipes, url, advertised);
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
-    let result = ctx
-        .fetcher
-        .fetch(&folder, &(ctx.rewrite)(url), &select, ctx.cancel, &progress);
+    let result = ctx.fetcher.fetch(&folder, &(ctx.rewrite)(url), &select, ctx.cancel, &progress);
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
     log_changes(source, &fetched);
@@ -77,18 +67,10 @@ fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<Fetc
 
 /// The last part of the URL, for people, and a digest that makes the name unique.
 fn folder_name(url: &str) -> String {
-    let last = url
-        .trim_end_matches('/')
-        .rsplit(['/', ':'])
-        .next()
-        .unwrap_or_default();
+    let last = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    let name: String = last
-        .trim_end_matches(".git")
-        .chars()
-        .map(|c| if is_safe(c) { c } else { '_' })
-        .take(100)
-        .collect();
+    let name: String =
+        last.trim_end_matches(".git").chars().map(|c| if is_safe(c) { c } else { '_' }).take(100).collect();
     let digest = &Sha256::digest(url.as_bytes()).to_string()[..8];
     format!("{name}-{digest}.git")
 }
@@ -109,25 +91,14 @@ fn log_changes(source: &str, fetched: &Fetched) {
     }
     for deleted in &fetched.deleted {
         match deleted.name.strip_prefix("refs/tags/") {
-            Some(tag) => tracing::warn!(
-                source,
-                tag,
-                "upstream deleted a tag; keeping what was published from it"
-            ),
-            None => tracing::warn!(
-                source,
-                name = requested_name(&deleted.name),
-                "upstream deleted a branch"
-            ),
+            Some(tag) => {
+                tracing::warn!(source, tag, "upstream deleted a tag; keeping what was published from it")
+            }
+            None => tracing::warn!(source, name = requested_name(&deleted.name), "upstream deleted a branch"),
         }
     }
     if !fetched.new.is_empty() {
-        tracing::info!(
-            source,
-            refs = fetched.new.len(),
-            bytes = fetched.received_bytes,
-            "fetched"
-        );
+        tracing::info!(source, refs = fetched.new.len(), bytes = fetched.received_bytes, "fetched");
     }
 }
 
@@ -148,16 +119,11 @@ fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
         let resources = recipe.resources.values().filter(|resource| resource.git == url);
         extra.extend(resources.map(|resource| resource.reference.clone()));
     }
-    RefSelection {
-        refs: refs.into_iter().collect(),
-        extra_refs: extra.into_iter().collect(),
-    }
+    RefSelection { refs: refs.into_iter().collect(), extra_refs: extra.into_iter().collect() }
 }
 
 fn admitted_tags<'a>(source: &Source, advertised: &'a [Ref]) -> impl Iterator<Item = &'a Ref> {
-    advertised
-        .iter()
-        .filter(|r| r.tag().is_some_and(|tag| source.tags.admits(tag).is_ok()))
+    advertised.iter().filter(|r| r.tag().is_some_and(|tag| source.tags.admits(tag).is_ok()))
 }
 
 /// The full name of a branch.
@@ -192,11 +158,7 @@ mod tests {
             "git@git.example:../..",
         ]
         .map(folder_name);
-        assert!(
-            names[..3]
-                .iter()
-                .all(|name| name.starts_with("shop-") && name.ends_with(".git"))
-        );
+        assert!(names[..3].iter().all(|name| name.starts_with("shop-") && name.ends_with(".git")));
         assert_ne!(names[0], names[1]);
         assert!(names[3].starts_with("__-"), "{}", names[3]);
     }

@@ -34,11 +34,7 @@ impl FetchedInputs {
         let clones = Clones::fetch(ctx);
         let resources = Resources::open(ctx.recipe, &clones);
         let nightly = NightlyBuild::new(ctx, &clones, &resources, previous);
-        Self {
-            clones,
-            resources,
-            nightly,
-        }
+        Self { clones, resources, nightly }
     }
 
     pub(super) fn source_refs(&self, source: &Source) -> anyhow::Result<SourceRefs> {
@@ -48,12 +44,7 @@ impl FetchedInputs {
             Some(_) => (vec![self.nightly.head_of(source, &self.clones)?], Vec::new()),
             None => select_refs::select(source, &clone, fetched)?,
         };
-        Ok(SourceRefs {
-            folder: folder.clone(),
-            clone,
-            refs,
-            rows,
-        })
+        Ok(SourceRefs { folder: folder.clone(), clone, refs, rows })
     }
 
     /// The digest of everything but the refs that decides a source's packages.

@@ -102,9 +102,8 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
         tracing::warn!("the content of snapshot {number} is held: `mirror rollback --end` publishes again");
     }
     let report_in_snapshot = !is_empty && rollback_active.is_none();
-    let is_unchanged = previous
-        .as_ref()
-        .is_some_and(|previous| report == previous_report && is_up_to_date(ctx, previous));
+    let is_unchanged =
+        previous.as_ref().is_some_and(|previous| report == previous_report && is_up_to_date(ctx, previous));
     let (snapshot, damaged) = if is_unchanged || !report_in_snapshot {
         (None, Damaged::new())
     } else {
@@ -132,11 +131,8 @@ fn build_all(
     inputs: &FetchedInputs,
     previous: &Report,
 ) -> anyhow::Result<(Report, usize)> {
-    let mut report = Report {
-        nightly: inputs.nightly.date.clone(),
-        notes: notes_digest(ctx)?,
-        ..Report::default()
-    };
+    let mut report =
+        Report { nightly: inputs.nightly.date.clone(), notes: notes_digest(ctx)?, ..Report::default() };
     let mut published = 0;
     let mut add = |name: &str, result: anyhow::Result<(SourceReport, usize)>| {
         let source_report = result.map_or_else(

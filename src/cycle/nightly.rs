@@ -43,12 +43,7 @@ impl NightlyBuild {
         resources: &Resources,
         previous: &Report,
     ) -> Self {
-        let sources = || {
-            ctx.recipe
-                .sources
-                .iter()
-                .filter(|source| source.nightly.is_some())
-        };
+        let sources = || ctx.recipe.sources.iter().filter(|source| source.nightly.is_some());
         if sources().next().is_none() {
             return Self::default();
         }
@@ -66,19 +61,13 @@ impl NightlyBuild {
             head(source, clones).is_ok_and(|commit| Some(&commit.id.to_string()) != known)
         };
         let any_moved = sources().any(has_moved);
-        let date = previous
-            .nightly
-            .clone()
-            .filter(|_| !any_moved)
-            .unwrap_or_else(today);
+        let date = previous.nightly.clone().filter(|_| !any_moved).unwrap_or_else(today);
         let mut pins = Pins::new();
         for source in sources() {
             match newest_versions(ctx, source, clones, resources) {
                 Ok(versions) => {
                     pins.extend(
-                        versions
-                            .into_iter()
-                            .map(|(name, version)| (name, nightly_version(&version, &date))),
+                        versions.into_iter().map(|(name, version)| (name, nightly_version(&version, &date))),
                     );
                 }
                 Err(error) => tracing::warn!(
@@ -87,11 +76,7 @@ impl NightlyBuild {
                 ),
             }
         }
-        Self {
-            date: Some(date),
-            pins: Arc::new(pins),
-            unavailable: None,
-        }
+        Self { date: Some(date), pins: Arc::new(pins), unavailable: None }
     }
 
     /// The head of a source's branch, as a ref of this build.
@@ -113,10 +98,7 @@ impl NightlyBuild {
 }
 
 fn today() -> String {
-    Zoned::now()
-        .with_time_zone(TimeZone::UTC)
-        .strftime("%Y%m%d")
-        .to_string()
+    Zoned::now().with_time_zone(TimeZone::UTC).strftime("%Y%m%d").to_string()
 }
 
 fn head(source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
@@ -151,9 +133,7 @@ fn newest_versions(
     };
     let plan = plan_unpublished(ctx, source, &clone, &[git_ref], resources);
     let derived = source.packages.iter().filter_map(|rule| rule.derive.as_ref());
-    let mut versions: Pins = derived
-        .map(|derive| (derive.package.clone(), tag.clone()))
-        .collect();
+    let mut versions: Pins = derived.map(|derive| (derive.package.clone(), tag.clone())).collect();
     let version = |build: Build| (build.name.to_string(), build.version.to_string());
     versions.extend(plan.builds.into_iter().map(version));
     Ok(versions)
@@ -233,10 +213,7 @@ mod tests {
             let night = nightly_version(version, "20261124");
             assert_eq!(night, expected);
             let parse = |text: &str| text.parse::<Version>().unwrap();
-            assert!(
-                parse(&night).precedence(&parse(version)).is_gt(),
-                "{night} sorts after {version}"
-            );
+            assert!(parse(&night).precedence(&parse(version)).is_gt(), "{night} sorts after {version}");
         }
     }
 
@@ -278,10 +255,8 @@ mod tests {
             (r#"{"days": 7}"#, vec!["1", "n2", "n3"]),
             (r#"{"versions": 9, "days": 2}"#, vec!["1", "n3"]),
         ] {
-            let recipe = Recipe {
-                retention: Some(serde_json::from_str(retention).unwrap()),
-                ..Recipe::default()
-            };
+            let recipe =
+                Recipe { retention: Some(serde_json::from_str(retention).unwrap()), ..Recipe::default() };
             let kept: Vec<_> = retained(&recipe, all()).into_iter().map(|r| r.version).collect();
             assert_eq!(kept, expected, "{retention}");
         }

@@ -37,9 +37,7 @@ pub(super) fn publish(
     let tag = commit.id.to_string();
     let files = resources.list(&folder.resource, &folder.path)?;
     for file in files.into_iter().filter(|file| file.ends_with(".zip")) {
-        let bytes = resources
-            .read(&folder.resource, &format!("{}/{file}", folder.path))?
-            .unwrap_or_default();
+        let bytes = resources.read(&folder.resource, &format!("{}/{file}", folder.path))?.unwrap_or_default();
         let archive = match prebuilt_archive::check(&bytes, ctx.limits) {
             Ok(archive) => archive,
             Err(error) => {
@@ -68,16 +66,12 @@ fn published_outcome(
     archive: &PrebuiltArchive,
 ) -> Option<Outcome> {
     let source = ctx.store.ledger(|ledger| {
-        ledger
-            .find(&archive.name.to_string(), archive.version.as_str())
-            .map(|release| release.source.clone())
+        ledger.find(&archive.name.to_string(), archive.version.as_str()).map(|release| release.source.clone())
     })?;
     Some(if source == folder.name {
         Outcome::AlreadyPublished
     } else {
-        Outcome::Failed {
-            reason: format!("source `{source}` has published this version"),
-        }
+        Outcome::Failed { reason: format!("source `{source}` has published this version") }
     })
 }
 

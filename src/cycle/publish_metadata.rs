@@ -41,9 +41,7 @@ pub(super) fn publish(
     let (info, releases) = (ctx.repository_info(), published_releases(ctx, previous));
     let renderer = renderer_digest(&info)?;
     let intact = previous.filter(|previous| previous.is_intact);
-    let reusable = intact
-        .zip(renderer)
-        .and_then(|(previous, renderer)| reusable_render(previous, renderer));
+    let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
     let mut by_name = by_name(&releases);
     let changed = changed_releases(&by_name, reusable.as_ref());
     let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report);
@@ -68,9 +66,7 @@ pub(super) fn publish(
         render_cache: render_cache.transpose()?,
         releases: ctx.store.ledger(Ledger::len),
         rollback_to: None,
-        expired: ctx
-            .store
-            .expired_releases(previous, &current, ctx.retention.grace),
+        expired: ctx.store.expired_releases(previous, &current, ctx.retention.grace),
     };
     Ok((ctx.store.commit_snapshot(previous, &contents)?, damaged))
 }
@@ -87,10 +83,8 @@ fn read_changed(
     let mut damaged = Damaged::new();
     for archive in unreadable {
         let (release, path) = (archive.release, archive.release.path());
-        let reason = format!(
-            "could not be read: {}; `mirror verify --repair` builds it again",
-            archive.reason
-        );
+        let reason =
+            format!("could not be read: {}; `mirror verify --repair` builds it again", archive.reason);
         tracing::error!(file = path, "an archive {reason}");
         damaged.insert(path.clone(), reason);
         match previous.and_then(|previous| manifest_from_snapshot(previous, release)) {
@@ -101,9 +95,7 @@ fn read_changed(
             }
         }
     }
-    manifests
-        .values_mut()
-        .for_each(|versions| read_manifests::sort_newest_first(versions));
+    manifests.values_mut().for_each(|versions| read_manifests::sort_newest_first(versions));
     (manifests, damaged)
 }
 
@@ -116,9 +108,7 @@ fn changed_releases<'r>(by_name: &ByName<'r>, previous: Option<&PreviousRender>)
             cached.summary.releases.iter().eq(numbers)
         })
     };
-    let changed = by_name
-        .iter()
-        .filter(|(name, releases)| !is_unchanged(name, releases));
+    let changed = by_name.iter().filter(|(name, releases)| !is_unchanged(name, releases));
     changed.flat_map(|(_, releases)| releases).copied().collect()
 }
 
@@ -131,9 +121,7 @@ fn manifest_from_snapshot(previous: &Snapshot, release: &Release) -> Option<Pack
         let versions = expand(p2["packages"][name.as_str()].as_array()?);
         let is_release = |version: &Map<String, Value>| {
             version.get("version").and_then(Value::as_str) == Some(&release.version)
-                && version
-                    .get("dist")
-                    .is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
+                && version.get("dist").is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
         };
         let data = versions.into_iter().find(is_release)?;
         read_manifests::package_version(release, Manifest(data)).ok()
@@ -157,9 +145,7 @@ fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&Prev
         None => Some(previous?.package(name)?.summary.clone()),
     };
     let names = by_name.keys();
-    names
-        .filter_map(|name| Some(((*name).to_owned(), summary(name)?)))
-        .collect()
+    names.filter_map(|name| Some(((*name).to_owned(), summary(name)?))).collect()
 }
 
 /// Warns of required versions that have become missing since the previous report.
@@ -182,15 +168,11 @@ fn pages(
         let cached = previous.and_then(|previous| previous.package(name));
         cached.is_some_and(|cached| cached.page_context != view.page_context(name))
     };
-    let outdated = by_name
-        .iter()
-        .filter(|(name, _)| !manifests.contains_key(**name) && is_outdated(name));
+    let outdated = by_name.iter().filter(|(name, _)| !manifests.contains_key(**name) && is_outdated(name));
     let releases: Vec<_> = outdated.flat_map(|(_, releases)| releases).copied().collect();
     // If an archive cannot be read, its page is kept from the previous snapshot.
     let (others, _) = read_manifests::read(ctx.store, &releases, ctx.workers);
-    pages::render(view, |name| {
-        manifests.get(name).or(others.get(name)).map(Vec::as_slice)
-    })
+    pages::render(view, |name| manifests.get(name).or(others.get(name)).map(Vec::as_slice))
 }
 
 /// The releases that the snapshot after `previous` publishes.
@@ -200,10 +182,7 @@ fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>) -> Ve
         |release: &Release| previous.is_some_and(|previous| previous.manifest.withdraws(release.number));
     let published = ctx.store.ledger(|ledger| {
         let releases = ledger.published(&base_url);
-        releases
-            .filter(|release| !is_withdrawn(release))
-            .cloned()
-            .collect()
+        releases.filter(|release| !is_withdrawn(release)).cloned().collect()
     });
     nightly::retained(ctx.recipe, published)
 }
@@ -244,17 +223,10 @@ fn render_cache(
     ranges: ByteRanges,
 ) -> serde_json::Result<Vec<u8>> {
     let cached = |(name, summary): (&String, &PackageSummary)| {
-        let cached = CachedPackage {
-            summary: summary.clone(),
-            page_context: view.page_context(name),
-        };
+        let cached = CachedPackage { summary: summary.clone(), page_context: view.page_context(name) };
         (name.clone(), cached)
     };
-    serde_json::to_vec(&RenderCache {
-        renderer,
-        packages: summaries.iter().map(cached).collect(),
-        ranges,
-    })
+    serde_json::to_vec(&RenderCache { renderer, packages: summaries.iter().map(cached).collect(), ranges })
 }
 
 /// Keeps the includes of the last snapshots: a client with one of their packages.json may still request them.
@@ -264,9 +236,7 @@ fn keep_includes(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, files: &mu
     let root: Option<Includes> = root.and_then(|root| serde_json::from_slice(&root).ok());
     let is_named = |path: &str| root.as_ref().is_some_and(|root| root.includes.contains_key(path));
     let published = previous.manifest.files.iter();
-    let mut includes: Vec<_> = published
-        .filter(|(path, _)| path.starts_with("include/"))
-        .collect();
+    let mut includes: Vec<_> = published.filter(|(path, _)| path.starts_with("include/")).collect();
     // The include that packages.json names comes first, then the latest ones.
     includes.sort_by_key(|(path, file)| Reverse((is_named(path), file.last_modified)));
     for (path, _) in includes.into_iter().take(ctx.retention.snapshots) {

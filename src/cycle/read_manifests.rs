@@ -37,15 +37,10 @@ pub(super) fn read<'r>(
     for (&release, version) in releases.iter().zip(results) {
         match version {
             Ok(version) => packages.entry(release.name.clone()).or_default().push(version),
-            Err(error) => unreadable.push(UnreadableArchive {
-                release,
-                reason: format!("{error:#}"),
-            }),
+            Err(error) => unreadable.push(UnreadableArchive { release, reason: format!("{error:#}") }),
         }
     }
-    packages
-        .values_mut()
-        .for_each(|versions| sort_newest_first(versions));
+    packages.values_mut().for_each(|versions| sort_newest_first(versions));
     (packages, unreadable)
 }
 
@@ -84,9 +79,9 @@ pub(super) fn manifest_in_archive(path: &Path) -> anyhow::Result<Manifest> {
     let mut text = Vec::new();
     match compression {
         CompressionMethod::STORE => entry.verifying_reader(entry.reader()).read_to_end(&mut text)?,
-        CompressionMethod::DEFLATE => entry
-            .verifying_reader(DeflateDecoder::new(entry.reader()))
-            .read_to_end(&mut text)?,
+        CompressionMethod::DEFLATE => {
+            entry.verifying_reader(DeflateDecoder::new(entry.reader())).read_to_end(&mut text)?
+        }
         other => bail!("its composer.json has the unsupported compression method {other:?}"),
     };
     Ok(Manifest::parse(&text)?)

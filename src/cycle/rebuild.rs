@@ -63,10 +63,7 @@ fn rebuild_source(
     releases: &[&Release],
     repair: bool,
 ) -> Vec<(Release, RebuildOutcome)> {
-    (ctx.progress)(ProgressEvent::Building {
-        source: &source.name,
-        packages: releases.len() as u64,
-    });
+    (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: releases.len() as u64 });
     let source_refs = inputs.source_refs(source);
     let mut planned = PlannedBuilds::default();
     let mut results = Vec::new();
@@ -91,11 +88,7 @@ fn or_impossible(
 ) -> RebuildOutcome {
     result.unwrap_or_else(|error| {
         let (package, version) = (&release.name, &release.version);
-        tracing::warn!(
-            package,
-            version,
-            "failed to build a published version again: {error:#}"
-        );
+        tracing::warn!(package, version, "failed to build a published version again: {error:#}");
         RebuildOutcome::Impossible(with_recipe_urls(ctx, &format!("{error:#}")))
     })
 }
@@ -152,9 +145,7 @@ fn rebuild_release(
     }
     let clone = &source_refs.clone;
     if repair {
-        let staged = ctx
-            .store
-            .stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
+        let staged = ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
         ctx.store.repair(&staged, release)?;
         return Ok(RebuildOutcome::Repaired);
     }
@@ -190,9 +181,5 @@ fn reread_prebuilt(
 }
 
 fn compare(sha256: Sha256, release: &Release) -> RebuildOutcome {
-    if sha256 == release.sha256 {
-        RebuildOutcome::Equal
-    } else {
-        RebuildOutcome::Different(sha256)
-    }
+    if sha256 == release.sha256 { RebuildOutcome::Equal } else { RebuildOutcome::Different(sha256) }
 }

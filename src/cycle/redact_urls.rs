@@ -10,10 +10,8 @@ use crate::net::redacted;
 /// `error` with the recipe's URLs instead of those that they are rewritten to.
 pub(super) fn with_recipe_urls(ctx: &CycleContext<'_>, error: &str) -> String {
     let urls = ctx.recipe.git_urls();
-    let mut rewritten: Vec<_> = urls
-        .map(|url| ((ctx.rewrite)(url), url))
-        .filter(|(from, url)| from != url)
-        .collect();
+    let mut rewritten: Vec<_> =
+        urls.map(|url| ((ctx.rewrite)(url), url)).filter(|(from, url)| from != url).collect();
     // One URL may be a prefix of another.
     rewritten.sort_by_key(|(from, _)| Reverse(from.len()));
     let mut text = error.to_owned();

@@ -62,11 +62,7 @@ pub struct SourceReport {
 
 impl SourceReport {
     pub(super) fn new(rules: Sha256, refs: BTreeMap<String, String>, rows: Vec<OutcomeRow>) -> Self {
-        let mut report = Self {
-            rules: Some(rules),
-            refs,
-            ..Self::default()
-        };
+        let mut report = Self { rules: Some(rules), refs, ..Self::default() };
         for row in rows {
             match row.outcome {
                 Outcome::Published | Outcome::AlreadyPublished => report.published += 1,
@@ -87,10 +83,7 @@ impl SourceReport {
         self.is_complete()
             && self.rules == Some(rules)
             && self.unused.is_empty()
-            && self
-                .refs
-                .iter()
-                .all(|(tag, commit)| commits.get(tag) == Some(commit))
+            && self.refs.iter().all(|(tag, commit)| commits.get(tag) == Some(commit))
     }
 
     /// Nothing failed.

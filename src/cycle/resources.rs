@@ -20,9 +20,7 @@ impl Resources {
             let resource = open(resource, clones).with_context(|| format!("resource `{name}`"));
             (name.clone(), resource.map_err(|error| format!("{error:#}")))
         });
-        Self {
-            by_name: opened.collect(),
-        }
+        Self { by_name: opened.collect() }
     }
 
     pub(super) fn commit(&self, name: &str) -> anyhow::Result<&Commit> {
@@ -54,23 +52,17 @@ impl Resources {
     /// The names of the files in a folder, in byte order.
     pub(super) fn list(&self, name: &str, path: &str) -> anyhow::Result<Vec<String>> {
         let (clone, commit) = self.get(name)?;
-        let folder = clone
-            .find(commit.tree, path)?
-            .with_context(|| format!("resource `{name}` has no `{path}`"))?;
-        let files = clone
-            .tree(folder.id)?
-            .into_iter()
-            .filter(|e| e.kind == EntryKind::File);
+        let folder =
+            clone.find(commit.tree, path)?.with_context(|| format!("resource `{name}` has no `{path}`"))?;
+        let files = clone.tree(folder.id)?.into_iter().filter(|e| e.kind == EntryKind::File);
         let mut names: Vec<_> = files.map(|entry| entry.name).collect();
         names.sort_unstable();
         Ok(names)
     }
 
     fn get(&self, name: &str) -> anyhow::Result<&(BareClone, Commit)> {
-        let resource = self
-            .by_name
-            .get(name)
-            .with_context(|| format!("the recipe has no resource `{name}`"))?;
+        let resource =
+            self.by_name.get(name).with_context(|| format!("the recipe has no resource `{name}`"))?;
         resource.as_ref().map_err(|error| anyhow!("{error}"))
     }
 }
@@ -82,9 +74,7 @@ fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Comm
         return Err(missing.clone().into());
     }
     let clone = BareClone::open(&clone.folder)?;
-    let reference = clone
-        .extra_ref(&resource.reference)?
-        .context("its ref was not fetched")?;
+    let reference = clone.extra_ref(&resource.reference)?.context("its ref was not fetched")?;
     let commit = clone.commit(&reference)?;
     Ok((clone, commit))
 }

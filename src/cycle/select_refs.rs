@@ -28,11 +28,7 @@ pub(super) fn select(
         .filter(|(tag, _)| source.tags.admits(tag).is_ok())
         .collect();
     for extra in &source.extra_refs {
-        if let Some(missing) = fetched
-            .missing
-            .iter()
-            .find(|missing| missing.requested == extra.reference)
-        {
+        if let Some(missing) = fetched.missing.iter().find(|missing| missing.requested == extra.reference) {
             failed(&extra.version, format!("extra ref: {missing}"));
         } else if refs.iter().any(|(tag, _)| *tag == extra.version) {
             let reason = format!(

@@ -26,9 +26,7 @@ pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summ
     };
     let may_expire = |name: &str, version: &str| {
         ctx.store.ledger(|ledger| {
-            ledger
-                .find(name, version)
-                .is_some_and(|release| release.kind == ReleaseKind::Dev)
+            ledger.find(name, version).is_some_and(|release| release.kind == ReleaseKind::Dev)
         })
     };
     let lost: Vec<_> = published
@@ -63,10 +61,7 @@ fn removed_versions<'v>(versions: &'v [String], now: Option<&PackageSummary>) ->
         return Vec::new();
     }
     let current: BTreeSet<_> = current.iter().collect();
-    versions
-        .iter()
-        .filter(|version| !current.contains(version))
-        .collect()
+    versions.iter().filter(|version| !current.contains(version)).collect()
 }
 
 /// An include, of which only the names and versions are read.

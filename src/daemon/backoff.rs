@@ -6,9 +6,7 @@ use std::time::Duration;
 /// begins short because a container may start before its network.
 pub(super) fn retry_delay(failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
-    Duration::from_secs(10)
-        .saturating_mul(factor)
-        .min(Duration::from_secs(3600))
+    Duration::from_secs(10).saturating_mul(factor).min(Duration::from_secs(3600))
 }
 
 #[cfg(test)]

@@ -84,9 +84,7 @@ impl ConfigWatcher {
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml"));
-        let files = beside
-            .chain(self.recipes.iter().cloned())
-            .chain([path.to_owned()]);
+        let files = beside.chain(self.recipes.iter().cloned()).chain([path.to_owned()]);
         files.map(|path| (path.clone(), digest(&path))).collect()
     }
 }
@@ -106,11 +104,9 @@ fn recipes(app: &App) -> Vec<PathBuf> {
 /// Keeps the volume, the sockets and the log, which exist for the life of the process.
 fn keep_restart_settings(app: &mut App, current: &App) {
     let (new, old) = (&mut app.config, &current.config);
-    for (key, same) in [
-        ("data", new.data == old.data),
-        ("serve", new.serve == old.serve),
-        ("log", new.log == old.log),
-    ] {
+    for (key, same) in
+        [("data", new.data == old.data), ("serve", new.serve == old.serve), ("log", new.log == old.log)]
+    {
         if !same {
             tracing::warn!(key, "this change takes effect at the next start");
         }

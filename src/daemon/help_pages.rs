@@ -20,9 +20,7 @@ pub(super) fn help_pages(public: Option<&str>) -> impl Iterator<Item = StatusFil
     let list = StatusFile {
         path: PATH.to_owned(),
         kind: ContentKind::Page,
-        bytes: pages::plain(&root, "Help of this mirror", &body)
-            .into_string()
-            .into(),
+        bytes: pages::plain(&root, "Help of this mirror", &body).into_string().into(),
     };
     let topics = TOPICS.iter().map(|topic| StatusFile {
         path: format!("{PATH}{}", topic.name),

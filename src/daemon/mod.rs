@@ -67,10 +67,7 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
         let scrub = Scrub::default();
         for_each_configuration(app, stores, path, server, signals, |app, stores, stop| {
             let progress = CycleProgress::default();
-            let build = BuildHandles {
-                scrub: &scrub,
-                progress: &progress,
-            };
+            let build = BuildHandles { scrub: &scrub, progress: &progress };
             let period = app.config.verify.scrub;
             thread::scope(|scope| {
                 let _guard = StopOnPanic(stop);
@@ -188,8 +185,7 @@ fn for_each_configuration(
                 next
             });
             work(&app, &stores, &stop);
-            next.join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         if let Some(next) = next {
             (app, stores) = next;

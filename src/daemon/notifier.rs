@@ -16,12 +16,8 @@ use crate::util::cancel::CancelFlag;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The delays after failed deliveries. After the last one, the notification is dropped.
-const RETRY_DELAYS: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(15),
-    Duration::from_secs(60),
-    Duration::from_secs(600),
-];
+const RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(600)];
 
 /// The last known state of each repository, and what is still to be sent. It outlives a change of the configuration.
 #[derive(Default)]
@@ -103,10 +99,7 @@ fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification)
     let host = url.host_str().unwrap_or_default();
     match RETRY_DELAYS.get(notification.failures) {
         Some(delay) => {
-            tracing::warn!(
-                host,
-                "failed to send a notification, it will be sent again: {error}"
-            );
+            tracing::warn!(host, "failed to send a notification, it will be sent again: {error}");
             notification.failures += 1;
             notification.at = Instant::now() + *delay;
             false

@@ -68,10 +68,7 @@ impl RepairQueue {
 
 impl Attempt {
     fn now() -> Self {
-        Self {
-            at: Instant::now(),
-            failures: 0,
-        }
+        Self { at: Instant::now(), failures: 0 }
     }
 
     fn fail(&mut self) {

@@ -42,22 +42,13 @@ pub(super) fn run_server(
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    let runtime = runtime
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
+    let runtime =
+        runtime.worker_threads(threads).enable_all().build().context("failed to start the runtime")?;
     let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
-    let settings = Settings {
-        serve: config.serve.clone(),
-        log: config.log,
-        local_socket: Some(local_socket),
-    };
+    let settings =
+        Settings { serve: config.serve.clone(), log: config.log, local_socket: Some(local_socket) };
     let server = runtime.block_on(Server::bind(settings, published.clone(), metrics.clone()))?;
-    let handles = ServerHandles {
-        published: &published,
-        metrics: &metrics,
-    };
+    let handles = ServerHandles { published: &published, metrics: &metrics };
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -89,10 +80,7 @@ fn raise_descriptor_limit(connections: usize) {
     let needed = connections.saturating_mul(2) as u64;
     let needed = needed.saturating_add(OTHER_DESCRIPTORS);
     let raise = |limit| {
-        let raised = Rlimit {
-            current: limit,
-            maximum,
-        };
+        let raised = Rlimit { current: limit, maximum };
         setrlimit(Resource::Nofile, raised).map(|()| limit)
     };
     // The kernel refuses an unlimited number, even to root.
@@ -138,10 +126,7 @@ async fn serve_until_signal(
         })
         .await;
     if closed > 0 {
-        tracing::warn!(
-            connections = closed,
-            "closed connections that did not finish in time"
-        );
+        tracing::warn!(connections = closed, "closed connections that did not finish in time");
     }
     Ok(())
 }

@@ -154,9 +154,7 @@ impl Scheduler<'_> {
             if !is_deferred {
                 self.follow();
             }
-            cycle.damaged = damaged_archives(&self.follower.stores[i])
-                .take(REPAIRS_PER_CYCLE)
-                .collect();
+            cycle.damaged = damaged_archives(&self.follower.stores[i]).take(REPAIRS_PER_CYCLE).collect();
             for file in &cycle.damaged {
                 self.follower.published.report_damaged(file);
             }
@@ -181,12 +179,7 @@ impl Scheduler<'_> {
                 record_failed_start(&self.follower.stores[i], error);
             }
         })?;
-        let opened = OpenRepository {
-            app: self.app,
-            volume: &volume,
-            repository,
-            store: &store,
-        };
+        let opened = OpenRepository { app: self.app, volume: &volume, repository, store: &store };
         let observer = |event: ProgressEvent<'_>| self.progress.update(&repository.name, event);
         opened.run_cycle(&observer, self.stop)
     }

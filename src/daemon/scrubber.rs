@@ -41,11 +41,7 @@ pub(super) fn run(
             }
             let result = store.check_archive(&release);
             // The archive of a nightly version may have expired since the list was made.
-            let is_served = || {
-                served_releases(store)
-                    .iter()
-                    .any(|other| other.number == release.number)
-            };
+            let is_served = || served_releases(store).iter().any(|other| other.number == release.number);
             if result.is_err() && !is_served() {
                 continue;
             }

@@ -38,10 +38,7 @@ pub(crate) fn exit_on_signal() -> anyhow::Result<()> {
         .context("failed to start the runtime")?;
     let (mut terminate, mut interrupt) = {
         let _context = runtime.enter();
-        (
-            listen(SignalKind::terminate(), "SIGTERM")?,
-            listen(SignalKind::interrupt(), "SIGINT")?,
-        )
+        (listen(SignalKind::terminate(), "SIGTERM")?, listen(SignalKind::interrupt(), "SIGINT")?)
     };
     std::thread::spawn(move || {
         let kind = runtime.block_on(async {

@@ -65,13 +65,8 @@ impl<'a> StatusPublisher<'a> {
             watch: SnapshotWatch::default(),
             cached: None,
         });
-        let mut publisher = Self {
-            app,
-            server,
-            build,
-            repositories: repositories.collect(),
-            progress: Vec::new(),
-        };
+        let mut publisher =
+            Self { app, server, build, repositories: repositories.collect(), progress: Vec::new() };
         publisher.poll();
         publisher
     }
@@ -101,20 +96,14 @@ impl<'a> StatusPublisher<'a> {
 
     fn publish(&self) {
         let running = self.progress.iter().map(|progress| progress.running.clone());
-        let repositories = self
-            .repositories
-            .iter()
-            .zip(running.chain(std::iter::repeat(None)));
+        let repositories = self.repositories.iter().zip(running.chain(std::iter::repeat(None)));
         let metrics = repositories.filter_map(|(repository, progress)| {
             let metrics = repository.cached.as_ref()?.metrics.clone();
             let name = repository.repository.name.clone();
             Some((name, MetricValues { progress, ..metrics }))
         });
         self.server.metrics.set_repositories(metrics.collect());
-        let cached = self
-            .repositories
-            .iter()
-            .filter_map(|status| status.cached.as_ref());
+        let cached = self.repositories.iter().filter_map(|status| status.cached.as_ref());
         let mut files: Vec<_> = cached.flat_map(|cached| cached.files.iter().cloned()).collect();
         let progress = self.app.repositories.iter().zip(&self.progress);
         files.extend(progress.map(|(repository, progress)| progress_file(repository, progress)));
@@ -126,25 +115,14 @@ impl<'a> StatusPublisher<'a> {
 
     /// The page at the root of the host, unless a repository is there. Private repositories are not listed.
     fn host_index(&self) -> Option<StatusFile> {
-        if self
-            .app
-            .repositories
-            .iter()
-            .any(|repository| repository.base_url.path() == "/")
-        {
+        if self.app.repositories.iter().any(|repository| repository.base_url.path() == "/") {
             return None;
         }
-        let public = self
-            .repositories
-            .iter()
-            .filter(|status| !status.repository.is_private);
+        let public = self.repositories.iter().filter(|status| !status.repository.is_private);
         let entries = public.map(|status| IndexEntry {
             name: &status.repository.name,
             path: status.repository.base_url.path(),
-            state: status
-                .cached
-                .as_ref()
-                .map_or(State::Unknown, |cached| cached.state),
+            state: status.cached.as_ref().map_or(State::Unknown, |cached| cached.state),
         });
         let operator = self.app.config.site.name.as_deref();
         let page = status::host_index(operator, &entries.collect::<Vec<_>>())?;
@@ -167,13 +145,7 @@ impl RepositoryStatus<'_> {
             && !is_new
             && cached.history_changed == history_changed
             && cached.state
-                == status::state(
-                    snapshot.is_some(),
-                    cached.complete,
-                    &cached.history,
-                    schedule,
-                    now(),
-                )
+                == status::state(snapshot.is_some(), cached.complete, &cached.history, schedule, now())
         {
             return false;
         }
@@ -203,10 +175,7 @@ fn releases(repository: &Repository, store: &RepositoryStore, snapshot: Option<&
     let base_url = repository.base_url.to_string();
     store.ledger(|ledger| {
         let published = ledger.published(&base_url);
-        published
-            .filter(|release| release.number <= lines)
-            .cloned()
-            .collect()
+        published.filter(|release| release.number <= lines).cloned().collect()
     })
 }
 
@@ -235,11 +204,9 @@ fn render(repository: &Repository, input: &StatusInput<'_>) -> Vec<StatusFile> {
         files.push(file(path, kind, text.to_owned()));
     }
     let trace = format!("project/trace/{}", repository.base_url.host());
-    for (path, text) in [
-        ("lastupdate", input.last_update()),
-        ("lastsync", input.last_sync()),
-        (&trace, input.trace()),
-    ] {
+    for (path, text) in
+        [("lastupdate", input.last_update()), ("lastsync", input.last_sync()), (&trace, input.trace())]
+    {
         files.extend(text.map(|text| file(path, ContentKind::Text, text)));
     }
     files

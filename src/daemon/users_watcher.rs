@@ -55,10 +55,7 @@ impl<'a> UsersWatcher<'a> {
             loaded: None,
             users: Arc::new(Users::none()),
         });
-        let mut watcher = Self {
-            published,
-            repositories: repositories.collect(),
-        };
+        let mut watcher = Self { published, repositories: repositories.collect() };
         // A file is loaded at the second poll that finds the same content.
         watcher.poll();
         watcher.poll();

@@ -23,8 +23,5 @@ pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
         }
     }
     let secrets = app.config.push.iter();
-    WebhookConfig {
-        secrets: secrets.map(|push| (push.from, push.secret.clone())).collect(),
-        repositories,
-    }
+    WebhookConfig { secrets: secrets.map(|push| (push.from, push.secret.clone())).collect(), repositories }
 }

@@ -34,10 +34,7 @@ impl SourceRepository {
         let flags = RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())
             .map_err(|error| not_a_repository(path, &error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            repository,
-        })
+        Ok(Self { path: path.to_owned(), repository })
     }
 
     /// The refs, symbolic ones resolved.
@@ -56,12 +53,8 @@ impl SourceRepository {
 
 /// The paths in an alternates file (gitrepository-layout(5)).
 pub(super) fn parse_alternates(text: &[u8]) -> Vec<PathBuf> {
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    lines
-        .map(|line| OsString::from_vec(line.to_vec()).into())
-        .collect()
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect()
 }
 
 /// Collects absolute paths, because libgit2 resolves alternates relative to their directory at the first level only.
@@ -83,8 +76,5 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<
 }
 
 fn not_a_repository(path: &Path, error: &(dyn std::error::Error + 'static)) -> FetchErrorKind {
-    FetchErrorKind::NotARepository {
-        path: path.to_owned(),
-        reason: reason(error),
-    }
+    FetchErrorKind::NotARepository { path: path.to_owned(), reason: reason(error) }
 }

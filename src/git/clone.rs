@@ -68,18 +68,9 @@ pub enum ReadError {
     #[error("failed to list the refs of `{}`: {source}", .dir.display())]
     Refs { dir: PathBuf, source: ListRefsError },
     #[error("failed to read {kind} `{id}` in `{}`: {}; the next fetch clones again, at most once a day", .dir.display(), .source.message())]
-    Object {
-        dir: PathBuf,
-        kind: &'static str,
-        id: ObjectId,
-        source: git2::Error,
-    },
+    Object { dir: PathBuf, kind: &'static str, id: ObjectId, source: git2::Error },
     #[error("`{name}` points to a {kind}, not to a commit (object `{id}`)")]
-    NotACommit {
-        name: String,
-        kind: &'static str,
-        id: ObjectId,
-    },
+    NotACommit { name: String, kind: &'static str, id: ObjectId },
     #[error("tree `{tree}` has an entry with the unusable name `{name}`")]
     BadName { tree: ObjectId, name: String },
 }
@@ -89,27 +80,15 @@ impl BareClone {
     pub fn open(dir: &Path) -> Result<Self, ReadError> {
         libgit2::initialize();
         let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
-        let repository = Repository::open_ext(dir, flags, std::iter::empty::<&Path>()).map_err(|source| {
-            ReadError::Open {
-                dir: dir.to_owned(),
-                source,
-            }
-        })?;
-        Ok(Self {
-            repository,
-            dir: dir.to_owned(),
-            allowed: RefCell::default(),
-            blobs: BlobCache::default(),
-        })
+        let repository = Repository::open_ext(dir, flags, std::iter::empty::<&Path>())
+            .map_err(|source| ReadError::Open { dir: dir.to_owned(), source })?;
+        Ok(Self { repository, dir: dir.to_owned(), allowed: RefCell::default(), blobs: BlobCache::default() })
     }
 
     /// Shares a blob cache with other handles of this clone.
     #[must_use]
     pub fn with_blob_cache(self, blobs: &BlobCache) -> Self {
-        Self {
-            blobs: blobs.clone(),
-            ..self
-        }
+        Self { blobs: blobs.clone(), ..self }
     }
 
     pub(super) fn repository(&self) -> &Repository {
@@ -118,10 +97,7 @@ impl BareClone {
 
     /// All refs, in byte order of their names.
     pub(super) fn refs(&self) -> Result<Vec<Ref>, ReadError> {
-        refs::all(&self.repository).map_err(|source| ReadError::Refs {
-            dir: self.dir.clone(),
-            source,
-        })
+        refs::all(&self.repository).map_err(|source| ReadError::Refs { dir: self.dir.clone(), source })
     }
 
     /// The selected tags, in byte order of their names, like `git tag`.
@@ -137,10 +113,7 @@ impl BareClone {
         match self.repository.find_reference(&name) {
             Ok(found) => Ok(found.target().map(|id| Ref { name, id: id.into() })),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(ReadError::Refs {
-                dir: self.dir.clone(),
-                source: error.into(),
-            }),
+            Err(error) => Err(ReadError::Refs { dir: self.dir.clone(), source: error.into() }),
         }
     }
 
@@ -150,19 +123,11 @@ impl BareClone {
         loop {
             let object = self.read("object", id, |oid| self.repository.find_object(oid, None))?;
             if let Some(commit) = object.as_commit() {
-                return Ok(Commit {
-                    id,
-                    tree: commit.tree_id().into(),
-                    time: commit.time().seconds(),
-                });
+                return Ok(Commit { id, tree: commit.tree_id().into(), time: commit.time().seconds() });
             }
             let Some(tag) = object.as_tag() else {
                 let kind = object.kind().map_or("thing", |kind| kind.str());
-                return Err(ReadError::NotACommit {
-                    name: reference.name.clone(),
-                    kind,
-                    id,
-                });
+                return Err(ReadError::NotACommit { name: reference.name.clone(), kind, id });
             };
             id = tag.target_id().into();
         }
@@ -174,35 +139,21 @@ impl BareClone {
         let entry = |entry: git2::TreeEntry<'_>| {
             let name = entry_name(entry.name_bytes()).ok_or_else(|| ReadError::BadName {
                 tree: id,
-                name: String::from_utf8_lossy(entry.name_bytes())
-                    .escape_debug()
-                    .to_string(),
+                name: String::from_utf8_lossy(entry.name_bytes()).escape_debug().to_string(),
             })?;
-            Ok(TreeEntry {
-                name,
-                kind: EntryKind::from_mode(entry.filemode_raw()),
-                id: entry.id().into(),
-            })
+            Ok(TreeEntry { name, kind: EntryKind::from_mode(entry.filemode_raw()), id: entry.id().into() })
         };
         tree.iter().map(entry).collect()
     }
 
     /// The entry at `path` (components joined by `/`) below `tree`, if there is one.
     pub fn find(&self, tree: ObjectId, path: &str) -> Result<Option<TreeEntry>, ReadError> {
-        let mut found = TreeEntry {
-            name: String::new(),
-            kind: EntryKind::Tree,
-            id: tree,
-        };
+        let mut found = TreeEntry { name: String::new(), kind: EntryKind::Tree, id: tree };
         for component in path.split('/').filter(|component| !component.is_empty()) {
             if found.kind != EntryKind::Tree {
                 return Ok(None);
             }
-            match self
-                .tree(found.id)?
-                .into_iter()
-                .find(|entry| entry.name == component)
-            {
+            match self.tree(found.id)?.into_iter().find(|entry| entry.name == component) {
                 Some(entry) => found = entry,
                 None => return Ok(None),
             }
@@ -212,8 +163,7 @@ impl BareClone {
 
     /// The content of a blob.
     pub fn blob(&self, id: ObjectId) -> Result<Blob<'_>, ReadError> {
-        self.read("blob", id, |oid| self.repository.find_blob(oid))
-            .map(Blob)
+        self.read("blob", id, |oid| self.repository.find_blob(oid)).map(Blob)
     }
 
     /// The content of a blob whose size `allow` accepts before it is read. Reading the size costs a look-up in the pack,
@@ -279,12 +229,7 @@ impl BareClone {
     ) -> Result<T, ReadError> {
         let failed = |source: git2::Error| {
             self.mark_damaged(&format!("{kind} {id}: {}", source.message()));
-            ReadError::Object {
-                dir: self.dir.clone(),
-                kind,
-                id,
-                source,
-            }
+            ReadError::Object { dir: self.dir.clone(), kind, id, source }
         };
         id.to_git().and_then(read).map_err(failed)
     }

@@ -50,11 +50,7 @@ impl CloneDir {
             remove_leftovers(dir).map_err(|error| FetchErrorKind::clone_failed("clean up", dir, &error))?;
             match open_intact(dir, objects) {
                 Ok(clone) => {
-                    return Ok(Self {
-                        dir: dir.to_owned(),
-                        clone,
-                        partial: None,
-                    });
+                    return Ok(Self { dir: dir.to_owned(), clone, partial: None });
                 }
                 Err(reason) => tracing::warn!(clone = %dir.display(), "cloning again: {reason}"),
             }
@@ -68,11 +64,7 @@ impl CloneDir {
                     .map_err(|error| FetchErrorKind::clone_failed("create", &mark, &error))?;
             }
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            clone,
-            partial: Some(partial),
-        })
+        Ok(Self { dir: dir.to_owned(), clone, partial: Some(partial) })
     }
 
     pub(super) fn bare(&self) -> &BareClone {
@@ -141,10 +133,8 @@ fn create(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKi
     };
     init(dir).map_err(|error| FetchErrorKind::clone_failed("create", dir, &error))?;
     if let ObjectStorage::Alternates(list) = objects {
-        let lines: Vec<u8> = list
-            .iter()
-            .flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\n"].concat())
-            .collect();
+        let lines: Vec<u8> =
+            list.iter().flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect();
         let info = dir.join("objects/info");
         fs::create_dir_all(&info)
             .and_then(|()| fs::write(info.join("alternates"), lines))
@@ -164,12 +154,8 @@ fn storage(dir: &Path) -> ObjectStorage {
 /// without content, which libgit2 neither lists nor overwrites; unfinished packs.
 fn remove_leftovers(dir: &Path) -> io::Result<()> {
     // No ref can end in `.lock` (git-check-ref-format(1)).
-    remove_files(&dir.join("refs"), &|path| {
-        ends_with(path, ".lock") || !is_ref(path)
-    })?;
-    remove_files(&dir.join("objects/pack"), &|path| {
-        path.to_string_lossy().contains("/pack_git2_")
-    })?;
+    remove_files(&dir.join("refs"), &|path| ends_with(path, ".lock") || !is_ref(path))?;
+    remove_files(&dir.join("objects/pack"), &|path| path.to_string_lossy().contains("/pack_git2_"))?;
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry?.path();
         if ends_with(&path, ".lock") {

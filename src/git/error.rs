@@ -40,17 +40,9 @@ pub enum FetchErrorKind {
         scan: String,
     },
     #[error("the host key of `{host}` is not in `{}`", .file.display())]
-    HostKeyUnknown {
-        host: String,
-        file: PathBuf,
-        line: String,
-    },
+    HostKeyUnknown { host: String, file: PathBuf, line: String },
     #[error("the host key of `{host}` differs from the one in `{}`", .file.display())]
-    HostKeyChanged {
-        host: String,
-        file: PathBuf,
-        line: String,
-    },
+    HostKeyChanged { host: String, file: PathBuf, line: String },
     #[error("the remote git reported: {message}")]
     Remote { message: String },
     #[error("the folder `{}` does not exist", .0.display())]
@@ -58,11 +50,7 @@ pub enum FetchErrorKind {
     #[error("`{}` is not a git repository: {reason}", .path.display())]
     NotARepository { path: PathBuf, reason: String },
     #[error("failed to {verb} `{}`: {reason}", .path.display())]
-    Clone {
-        verb: &'static str,
-        path: PathBuf,
-        reason: String,
-    },
+    Clone { verb: &'static str, path: PathBuf, reason: String },
     #[error("the clone `{}` is damaged: {reason}", .path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("{}", .0.message())]
@@ -80,11 +68,7 @@ impl From<NetworkError> for FetchErrorKind {
 
 impl FetchErrorKind {
     pub(super) fn clone_failed(verb: &'static str, path: &Path, error: &(dyn Error + 'static)) -> Self {
-        Self::Clone {
-            verb,
-            path: path.to_owned(),
-            reason: reason(error),
-        }
+        Self::Clone { verb, path: path.to_owned(), reason: reason(error) }
     }
 
     /// What the operator can do about it.
@@ -117,7 +101,5 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 fn hint_line(kind: &FetchErrorKind) -> String {
-    kind.hint()
-        .map(|hint| format!("\nhint: {hint}"))
-        .unwrap_or_default()
+    kind.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }

@@ -78,11 +78,7 @@ impl Fetcher {
         for credential in &git.credentials {
             GitUrl::parse(&credential.url)?;
         }
-        Ok(Self {
-            git: git.clone(),
-            max_refs,
-            roots: RootCertificates::new(git.ca_file.clone()),
-        })
+        Ok(Self { git: git.clone(), max_refs, roots: RootCertificates::new(git.ca_file.clone()) })
     }
 
     /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses; clones if there is none.
@@ -95,17 +91,8 @@ impl Fetcher {
         cancel: &CancelFlag,
         progress: &dyn Fn(FetchProgress),
     ) -> Result<Fetched, FetchError> {
-        let fetch = Fetch {
-            dir,
-            select,
-            cancel,
-            progress,
-            max_refs: self.max_refs,
-        };
-        self.run(url, &fetch).map_err(|kind| FetchError {
-            url: redacted(url),
-            kind,
-        })
+        let fetch = Fetch { dir, select, cancel, progress, max_refs: self.max_refs };
+        self.run(url, &fetch).map_err(|kind| FetchError { url: redacted(url), kind })
     }
 
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
@@ -127,9 +114,7 @@ impl Fetch<'_> {
         for update in std::mem::take(&mut diff.commits) {
             match clone_dir.bare().has_commit(update.id) {
                 true => diff.updates.push(update),
-                false => diff
-                    .missing
-                    .push(missing(&update, "there is no such commit".into())),
+                false => diff.missing.push(missing(&update, "there is no such commit".into())),
             }
         }
         finish(clone_dir, diff, FetchProgress::default())
@@ -165,15 +150,10 @@ impl Fetch<'_> {
     }
 
     fn diff(&self, advertised: &[Ref], clone: &BareClone) -> Result<RefDiff, FetchErrorKind> {
-        let refs = clone
-            .refs()
-            .map_err(|error| FetchErrorKind::clone_failed("read", self.dir, &error))?;
+        let refs = clone.refs().map_err(|error| FetchErrorKind::clone_failed("read", self.dir, &error))?;
         let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
         if advertised.len() > self.max_refs {
-            return Err(FetchErrorKind::TooManyRefs {
-                refs: advertised.len(),
-                limit: self.max_refs,
-            });
+            return Err(FetchErrorKind::TooManyRefs { refs: advertised.len(), limit: self.max_refs });
         }
         Ok(RefDiff::new(advertised, &(self.select)(advertised), &local))
     }
@@ -214,23 +194,19 @@ impl Download<'_> {
     ) -> Result<T, FetchErrorKind> {
         let scope = TransportScope::new(self.transport.clone(), self.fetch.cancel);
         let clone = self.clone_dir.bare();
-        let result = clone
-            .repository()
-            .remote_anonymous(TransportScope::URL)
-            .map_err(DownloadError::Git)
-            .and_then(|mut remote| {
-                let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
-                work(self, &mut connection)
-            });
+        let result =
+            clone.repository().remote_anonymous(TransportScope::URL).map_err(DownloadError::Git).and_then(
+                |mut remote| {
+                    let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
+                    work(self, &mut connection)
+                },
+            );
         result.map_err(|error| match error {
             _ if self.fetch.cancel.is_set() => FetchErrorKind::Cancelled,
             DownloadError::Git(error) => match scope.error_kind(error) {
                 // Damaged data from the remote gives the same errors, so the clone is checked.
                 FetchErrorKind::Git(error) if is_object_error(&error) && !clone.is_readable() => {
-                    FetchErrorKind::Damaged {
-                        path: self.fetch.dir.to_owned(),
-                        reason: reason(&error),
-                    }
+                    FetchErrorKind::Damaged { path: self.fetch.dir.to_owned(), reason: reason(&error) }
                 }
                 kind => kind,
             },
@@ -251,9 +227,7 @@ impl Download<'_> {
             !fetch.cancel.is_set()
         });
         let mut options = FetchOptions::new();
-        options
-            .remote_callbacks(callbacks)
-            .download_tags(AutotagOption::None);
+        options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
         if self.shallow {
             options.depth(1);
         }
@@ -301,10 +275,7 @@ fn is_object_error(error: &git2::Error) -> bool {
 fn advertised(connection: &RemoteConnection<'_, '_, '_>) -> Result<Vec<Ref>, git2::Error> {
     let valid = |head: &git2::RemoteHead<'_>| {
         let name = head_name(head).filter(|name| git2::Reference::is_valid_name(name))?;
-        name.starts_with("refs/").then(|| Ref {
-            name,
-            id: head.oid().into(),
-        })
+        name.starts_with("refs/").then(|| Ref { name, id: head.oid().into() })
     };
     Ok(connection.list()?.iter().filter_map(valid).collect())
 }
@@ -350,8 +321,5 @@ fn set_refs(clone: &BareClone, diff: &RefDiff) -> Result<(), git2::Error> {
 }
 
 fn missing(update: &RefUpdate, reason: String) -> MissingRef {
-    MissingRef {
-        requested: update.source.clone(),
-        reason,
-    }
+    MissingRef { requested: update.source.clone(), reason }
 }

@@ -81,22 +81,14 @@ impl RefDiff {
             }
         }
         for (name, id) in local.iter().filter(|(name, _)| !targets.contains_key(*name)) {
-            let removed = Ref {
-                name: name.clone(),
-                id: *id,
-            };
+            let removed = Ref { name: name.clone(), id: *id };
             match resolve(&requested_name(name), &remote, advertised).is_some() {
                 true => diff.dropped.push(removed),
                 false => diff.deleted.push(removed),
             }
         }
         for (name, (source, id)) in targets {
-            diff.add(RefUpdate {
-                old: local.get(&name).copied(),
-                name,
-                source,
-                id,
-            });
+            diff.add(RefUpdate { old: local.get(&name).copied(), name, source, id });
         }
         diff
     }
@@ -113,10 +105,7 @@ impl RefDiff {
 
     fn add_missing(&mut self, requested: &str) {
         let reason = "there is no such tag, branch or commit".to_owned();
-        self.missing.push(MissingRef {
-            requested: requested.to_owned(),
-            reason,
-        });
+        self.missing.push(MissingRef { requested: requested.to_owned(), reason });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,14 +122,8 @@ fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) ->
         let tip = advertised.iter().find(|r| r.id == id);
         return Some((tip.map_or_else(|| id.to_string(), |r| r.name.clone()), id));
     }
-    let names = [
-        extra.to_owned(),
-        format!("refs/tags/{extra}"),
-        format!("refs/heads/{extra}"),
-    ];
-    names
-        .into_iter()
-        .find_map(|name| remote.get(&*name).map(|id| (name.clone(), *id)))
+    let names = [extra.to_owned(), format!("refs/tags/{extra}"), format!("refs/heads/{extra}")];
+    names.into_iter().find_map(|name| remote.get(&*name).map(|id| (name.clone(), *id)))
 }
 
 const EXTRA: &str = "refs/mirror/extra/";
@@ -170,26 +153,16 @@ mod tests {
     }
 
     fn refs(list: &[(&str, char)]) -> Vec<Ref> {
-        list.iter()
-            .map(|(name, digit)| Ref {
-                name: (*name).into(),
-                id: id(*digit),
-            })
-            .collect()
+        list.iter().map(|(name, digit)| Ref { name: (*name).into(), id: id(*digit) }).collect()
     }
 
     fn local(list: &[(&str, char)]) -> BTreeMap<String, ObjectId> {
-        list.iter()
-            .map(|(name, digit)| ((*name).into(), id(*digit)))
-            .collect()
+        list.iter().map(|(name, digit)| ((*name).into(), id(*digit))).collect()
     }
 
     fn selection(refs: &[&str], extra: &[&str]) -> RefSelection {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        RefSelection {
-            refs: owned(refs),
-            extra_refs: owned(extra),
-        }
+        RefSelection { refs: owned(refs), extra_refs: owned(extra) }
     }
 
     #[test]
@@ -226,25 +199,13 @@ mod tests {
 
     #[test]
     fn extra_refs_are_tags_then_branches_or_commits() {
-        let remote = refs(&[
-            ("refs/heads/main", '1'),
-            ("refs/tags/main", '2'),
-            ("refs/heads/2.4/x", '3'),
-        ]);
+        let remote = refs(&[("refs/heads/main", '1'), ("refs/tags/main", '2'), ("refs/heads/2.4/x", '3')]);
         let commit = id('8').to_string();
         let tip = id('3').to_string();
-        assert_eq!(
-            requested_name(&extra_ref_name("refs/heads/2.4/x")),
-            "refs/heads/2.4/x"
-        );
+        assert_eq!(requested_name(&extra_ref_name("refs/heads/2.4/x")), "refs/heads/2.4/x");
         let asked = selection(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
         let diff = RefDiff::new(&remote, &asked, &BTreeMap::new());
-        let specs: Vec<_> = diff
-            .updates
-            .iter()
-            .chain(&diff.commits)
-            .map(RefUpdate::refspec)
-            .collect();
+        let specs: Vec<_> = diff.updates.iter().chain(&diff.commits).map(RefUpdate::refspec).collect();
         assert_eq!(
             specs,
             [

@@ -23,10 +23,7 @@ pub enum ListRefsError {
     #[error("{}", .0.message())]
     Git(#[from] git2::Error),
     #[error("failed to read `{}`: {}", .path.display(), without_error_numbers(&.error.to_string()))]
-    File {
-        path: std::path::PathBuf,
-        error: io::Error,
-    },
+    File { path: std::path::PathBuf, error: io::Error },
     #[error("failed to read the ref `{0}`")]
     Missing(String),
 }
@@ -59,10 +56,7 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
         names.insert(name.to_owned());
         // A dangling symbolic ref has no object.
         if let Some(id) = reference.resolve().ok().and_then(|resolved| resolved.target()) {
-            refs.push(Ref {
-                name: name.to_owned(),
-                id: id.into(),
-            });
+            refs.push(Ref { name: name.to_owned(), id: id.into() });
         }
     }
     refs.sort();
@@ -71,10 +65,7 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
 
 /// The names of the refs below a folder, without git's lock files.
 fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), ListRefsError> {
-    let failed = |error| ListRefsError::File {
-        path: folder.to_owned(),
-        error,
-    };
+    let failed = |error| ListRefsError::File { path: folder.to_owned(), error };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Ok(name) = entry.file_name().into_string() else {
@@ -96,15 +87,10 @@ fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            return Err(ListRefsError::File {
-                path: file.to_owned(),
-                error,
-            });
+            return Err(ListRefsError::File { path: file.to_owned(), error });
         }
     };
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| std::str::from_utf8(line).ok());
+    let lines = text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let named = lines.filter(|line| !line.starts_with(['#', '^']));
     found.extend(named.filter_map(|line| Some(line.split_once(' ')?.1.to_owned())));
     Ok(())

@@ -68,10 +68,7 @@ impl GitUrl {
         match url.scheme() {
             "http" | "https" => Ok(Self::Http(url)),
             "ssh" | "git+ssh" | "ssh+git" => SshUrl::from_url(&url).map(Self::Ssh),
-            "file" => url
-                .to_file_path()
-                .map(Self::Local)
-                .map_err(|()| GitUrlError::RemoteFile),
+            "file" => url.to_file_path().map(Self::Local).map_err(|()| GitUrlError::RemoteFile),
             other => Err(GitUrlError::Scheme(other.to_owned())),
         }
     }
@@ -82,11 +79,7 @@ impl fmt::Display for GitUrl {
         match self {
             Self::Http(url) => f.write_str(&redacted(url.as_str())),
             Self::Ssh(ssh) => {
-                let user = ssh
-                    .user
-                    .as_ref()
-                    .map(|user| format!("{user}@"))
-                    .unwrap_or_default();
+                let user = ssh.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
                 let slash = if ssh.path.starts_with('/') { "" } else { "/" };
                 write!(f, "ssh://{user}{}:{}{slash}{}", ssh.host, ssh.port, ssh.path)
             }
@@ -112,17 +105,10 @@ impl SshUrl {
     }
 
     fn from_url(url: &Url) -> Result<Self, GitUrlError> {
-        let host = url
-            .host_str()
-            .filter(|host| !host.is_empty())
-            .ok_or(GitUrlError::Missing("host"))?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(GitUrlError::Missing("host"))?;
         let path = percent_decoded(url.path());
         // git drops the slash before a home directory: ssh://host/~user/x.git names ~user/x.git.
-        let path = if path.starts_with("/~") {
-            path[1..].to_owned()
-        } else {
-            path
-        };
+        let path = if path.starts_with("/~") { path[1..].to_owned() } else { path };
         Ok(Self {
             user: Some(percent_decoded(url.username())).filter(|user| !user.is_empty()),
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -142,12 +128,7 @@ fn scp_like(text: &str) -> Option<SshUrl> {
         Some((user, host)) => (Some(user.to_owned()), host),
         None => (None, before),
     };
-    Some(SshUrl {
-        user,
-        host: host.to_owned(),
-        port: 22,
-        path: path.to_owned(),
-    })
+    Some(SshUrl { user, host: host.to_owned(), port: 22, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -157,26 +138,12 @@ mod tests {
     #[test]
     fn ssh_and_scp_like_urls_are_ssh() {
         for (text, user, host, port, path) in [
-            (
-                "git@github.com:mage-os/x.git",
-                Some("git"),
-                "github.com",
-                22,
-                "mage-os/x.git",
-            ),
+            ("git@github.com:mage-os/x.git", Some("git"), "github.com", 22, "mage-os/x.git"),
             ("host:/srv/x.git", None, "host", 22, "/srv/x.git"),
-            (
-                "ssh://git@[::1]:2222/srv/a%20b.git",
-                Some("git"),
-                "::1",
-                2222,
-                "/srv/a b.git",
-            ),
+            ("ssh://git@[::1]:2222/srv/a%20b.git", Some("git"), "::1", 2222, "/srv/a b.git"),
             ("ssh://host/~joe/x.git", None, "host", 22, "~joe/x.git"),
         ] {
-            let Ok(GitUrl::Ssh(ssh)) = GitUrl::parse(text) else {
-                panic!("{text}")
-            };
+            let Ok(GitUrl::Ssh(ssh)) = GitUrl::parse(text) else { panic!("{text}") };
             let got = (ssh.user.as_deref(), &*ssh.host, ssh.port, &*ssh.path);
             assert_eq!(got, (user, host, port, path), "{text}");
         }
@@ -189,9 +156,7 @@ mod tests {
             ("/srv/a:b", "/srv/a:b"),
             ("file:///srv/a%20b.git", "/srv/a b.git"),
         ] {
-            let Ok(GitUrl::Local(local)) = GitUrl::parse(text) else {
-                panic!("{text}")
-            };
+            let Ok(GitUrl::Local(local)) = GitUrl::parse(text) else { panic!("{text}") };
             assert_eq!(local, PathBuf::from(path));
         }
     }
@@ -215,10 +180,7 @@ mod tests {
     #[test]
     fn printing_a_url_hides_its_password() {
         let url = GitUrl::parse("https://joe:s3cret@host/x.git").expect("parses");
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "https://***@host/x.git https://***@host/x.git"
-        );
+        assert_eq!(format!("{url} {url:?}"), "https://***@host/x.git https://***@host/x.git");
     }
 
     #[test]

@@ -15,11 +15,7 @@ pub struct Topic {
 
 /// All topics, in the order in which they are listed.
 pub const TOPICS: [Topic; 3] = [
-    Topic {
-        name: "config",
-        summary: "every key of mirror.yaml",
-        text: include_str!("config.md"),
-    },
+    Topic { name: "config", summary: "every key of mirror.yaml", text: include_str!("config.md") },
     Topic {
         name: "recipe",
         summary: "your own recipe: packages, corrections, nightly builds",

@@ -14,15 +14,8 @@ pub(super) fn to_keys(hints: &Hints) -> Map<String, Value> {
         let message = |m: &Message| json!({ "message": m.message, "versions": m.versions });
         messages.iter().map(message).collect::<Vec<_>>()
     };
-    let mirrors = hints
-        .mirrors
-        .iter()
-        .map(|m| json!({ "dist-url": m.dist_url, "preferred": m.preferred }));
-    let values = [
-        mirrors.collect(),
-        messages(&hints.warnings),
-        messages(&hints.infos),
-    ];
+    let mirrors = hints.mirrors.iter().map(|m| json!({ "dist-url": m.dist_url, "preferred": m.preferred }));
+    let values = [mirrors.collect(), messages(&hints.warnings), messages(&hints.infos)];
     KEYS.into_iter()
         .zip(values)
         .filter(|(_, value)| !value.is_empty())

@@ -79,9 +79,7 @@ mod tests {
             {"version": "0", "type": "library"}
         ]);
         assert_eq!(
-            serde_json::to_value(minify(&versions.each_ref()))
-                .unwrap()
-                .to_string(),
+            serde_json::to_value(minify(&versions.each_ref())).unwrap().to_string(),
             expected.to_string()
         );
         let expanded = expand(expected.as_array().unwrap());

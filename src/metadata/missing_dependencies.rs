@@ -20,16 +20,8 @@ pub struct MissingDependency {
 
 impl fmt::Display for MissingDependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            package,
-            version,
-            needs,
-            constraint,
-        } = self;
-        write!(
-            f,
-            "{package} {version} needs {needs} {constraint}, which no source provides"
-        )
+        let Self { package, version, needs, constraint } = self;
+        write!(f, "{package} {version} needs {needs} {constraint}, which no source provides")
     }
 }
 

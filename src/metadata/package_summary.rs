@@ -54,11 +54,8 @@ pub struct Pin {
 }
 
 /// The kinds of links that pages show, with their headings.
-pub(super) const SHOWN: [(&str, &str); 3] = [
-    ("require", "Requires"),
-    ("replace", "Replaces"),
-    ("conflict", "Conflicts with"),
-];
+pub(super) const SHOWN: [(&str, &str); 3] =
+    [("require", "Requires"), ("replace", "Replaces"), ("conflict", "Conflicts with")];
 
 impl PackageSummary {
     /// The summary of versions, newest first; `None` without any.
@@ -68,15 +65,10 @@ impl PackageSummary {
         let mut releases: Vec<_> = versions.iter().map(|version| version.number).collect();
         releases.sort_unstable();
         let all = |kind: &'static str| versions.iter().flat_map(move |version| version.links(kind));
-        let provided = versions
-            .iter()
-            .filter_map(|version| version.manifest.0.get("provide")?.as_object());
+        let provided = versions.iter().filter_map(|version| version.manifest.0.get("provide")?.as_object());
         Some(Self {
             releases,
-            versions: versions
-                .iter()
-                .map(|version| version.version.to_string())
-                .collect(),
+            versions: versions.iter().map(|version| version.version.to_string()).collect(),
             newest: Newest::new(newest),
             requires: all("require").map(|(name, _)| name.to_lowercase()).collect(),
             links: SHOWN
@@ -94,9 +86,7 @@ impl Newest {
     fn new(version: &PackageVersion) -> Self {
         let value = |key: &str| {
             let value = version.manifest.0.get(key)?;
-            Some(value)
-                .filter(|value| !matches!(value, Value::Null | Value::Bool(false)))
-                .cloned()
+            Some(value).filter(|value| !matches!(value, Value::Null | Value::Bool(false))).cloned()
         };
         Self {
             version: version.version.to_string(),

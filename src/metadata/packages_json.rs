@@ -27,14 +27,8 @@ impl PackagesJson<'_> {
         let (base, (path, sha1)) = (self.info.base, self.include);
         let mut root = Map::from_iter([
             ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
-            (
-                "metadata-url".to_owned(),
-                base.host_relative("p2/%package%.json").into(),
-            ),
-            (
-                "available-packages".to_owned(),
-                self.packages.keys().cloned().collect(),
-            ),
+            ("metadata-url".to_owned(), base.host_relative("p2/%package%.json").into()),
+            ("available-packages".to_owned(), self.packages.keys().cloned().collect()),
         ]);
         root.extend(extra_keys(self.info));
         if search_files::has_providers(self.packages) {
@@ -73,10 +67,7 @@ fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
 
 /// Whether a published packages.json, its packages aside, is what this program makes with these settings.
 pub fn is_current(root: &[u8], info: &RepositoryInfo<'_>) -> bool {
-    let Ok(PublishedRoot {
-        packages: PackagesForm(metadata),
-        mut rest,
-    }) = serde_json::from_slice(root)
+    let Ok(PublishedRoot { packages: PackagesForm(metadata), mut rest }) = serde_json::from_slice(root)
     else {
         return false;
     };
@@ -130,10 +121,7 @@ mod tests {
     fn root_is_current_until_a_setting_changes() {
         let base = BaseUrl::new("https://mirror.example.com/m/".parse().unwrap());
         let hints = Hints {
-            infos: vec![Message {
-                message: "hello".into(),
-                versions: "*".into(),
-            }],
+            infos: vec![Message { message: "hello".into(), versions: "*".into() }],
             ..Hints::default()
         };
         let info = RepositoryInfo {
@@ -157,14 +145,8 @@ mod tests {
         let other = BaseUrl::new("https://mirror.example.com/n/".parse().unwrap());
         for changed in [
             RepositoryInfo { base: &other, ..info },
-            RepositoryInfo {
-                hints: &Hints::default(),
-                ..info
-            },
-            RepositoryInfo {
-                metadata: Metadata::Inline,
-                ..info
-            },
+            RepositoryInfo { hints: &Hints::default(), ..info },
+            RepositoryInfo { metadata: Metadata::Inline, ..info },
         ] {
             assert!(!is_current(&bytes, &changed));
             assert!(!is_current(&root(&changed), &info));

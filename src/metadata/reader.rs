@@ -61,10 +61,7 @@ impl ListedRepository {
                 .with_context(|| format!("`{path}` is not a list of packages"))?;
             add_archives(include, &mut archives);
         }
-        ensure!(
-            !archives.is_empty(),
-            "its packages.json lists no version, neither itself nor in includes"
-        );
+        ensure!(!archives.is_empty(), "its packages.json lists no version, neither itself nor in includes");
         Ok(archives)
     }
 }
@@ -87,10 +84,7 @@ mod tests {
         let root: ListedRepository = serde_json::from_str(root).unwrap();
         let include = r#"{"packages": {"a/b": {"2": {"dist": {"url": "u2", "shasum": "s2"}}, "3": {}}}}"#;
         match root.archives(|_| Ok(include.into())) {
-            Ok(archives) => archives
-                .into_keys()
-                .map(|(name, version)| format!("{name} {version}"))
-                .collect(),
+            Ok(archives) => archives.into_keys().map(|(name, version)| format!("{name} {version}")).collect(),
             Err(error) => vec![format!("{error:#}")],
         }
     }
@@ -99,10 +93,7 @@ mod tests {
     fn versions_are_listed_in_packages_json_and_in_its_includes() {
         let inline = r#"{"packages": {"a/b": {"1": {"dist": {"url": "u1"}}}}, "includes": {}}"#;
         assert_eq!(versions(inline), ["a/b 1"]);
-        assert_eq!(
-            versions(r#"{"packages": [], "includes": {"include/x.json": {"sha1": "0"}}}"#),
-            ["a/b 2"]
-        );
+        assert_eq!(versions(r#"{"packages": [], "includes": {"include/x.json": {"sha1": "0"}}}"#), ["a/b 2"]);
         let lazy = versions(r#"{"packages": [], "metadata-url": "/p2/%package%.json"}"#);
         assert!(lazy[0].contains("lists no version"), "{lazy:?}");
     }

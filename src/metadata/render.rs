@@ -39,9 +39,7 @@ pub fn render<'v>(
             include.add(name, in_include)?;
             inline.add(name, in_root)?;
         } else {
-            return Err(serde::ser::Error::custom(format_args!(
-                "the versions of {name} are missing"
-            )));
+            return Err(serde::ser::Error::custom(format_args!("the versions of {name} are missing")));
         }
     }
     let (all, in_include) = include.finish();
@@ -49,12 +47,7 @@ pub fn render<'v>(
     let sha1 = Sha1::digest(&include);
     let path = format!("include/all${sha1}.json");
     let (inline, in_root) = inline.finish();
-    let root = PackagesJson {
-        info,
-        packages,
-        inline: &inline,
-        include: (&path, sha1),
-    };
+    let root = PackagesJson { info, packages, inline: &inline, include: (&path, sha1) };
     files.insert("packages.json".into(), Some(root.render()?));
     files.insert(path.clone(), Some(include));
     let search_files = search_files::render(info.base, packages)?;
@@ -91,12 +84,8 @@ impl RenderedPackage {
                 .collect();
             p2_file(name, &selected)
         };
-        let mut rendered = Self {
-            p2: p2(false)?,
-            p2_dev: p2(true)?,
-            in_include: Vec::new(),
-            in_root: Vec::new(),
-        };
+        let mut rendered =
+            Self { p2: p2(false)?, p2_dev: p2(true)?, in_include: Vec::new(), in_root: Vec::new() };
         for (version, data) in versions.iter().zip(&data) {
             let key = serde_json::to_string(&version.version.to_string())?;
             let data = serde_json::to_vec(data)?;
@@ -129,10 +118,7 @@ struct PackageObject {
 
 impl PackageObject {
     fn new() -> Self {
-        Self {
-            text: vec![b'{'],
-            ranges: Ranges::new(),
-        }
+        Self { text: vec![b'{'], ranges: Ranges::new() }
     }
 
     /// Adds a package; `versions` is the inside of the object of its versions.

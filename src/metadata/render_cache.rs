@@ -54,11 +54,7 @@ pub struct PreviousRender {
 impl PreviousRender {
     /// `read` reads a published file.
     pub fn new<E>(cache: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
-        Ok(Self {
-            include: read(&cache.ranges.include)?,
-            root: read("packages.json")?,
-            cache,
-        })
+        Ok(Self { include: read(&cache.ranges.include)?, root: read("packages.json")?, cache })
     }
 
     pub fn package(&self, name: &str) -> Option<&CachedPackage> {

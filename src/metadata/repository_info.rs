@@ -21,13 +21,7 @@ pub struct RepositoryInfo<'a> {
 
 impl RepositoryInfo<'_> {
     pub fn digest(&self) -> serde_json::Result<Sha256> {
-        let Self {
-            base,
-            metadata,
-            hints,
-            notes,
-            is_private,
-        } = self;
+        let Self { base, metadata, hints, notes, is_private } = self;
         let all = json!([base.to_string(), metadata, hints, notes, is_private]);
         Ok(Sha256::digest(&serde_json::to_vec(&all)?))
     }

@@ -20,10 +20,8 @@ pub const LIST: &str = "list.json";
 
 /// The files, by path.
 pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result<BTreeMap<String, Vec<u8>>> {
-    let described: BTreeMap<_, _> = packages
-        .iter()
-        .map(|(name, summary)| (name.as_str(), describe(name, &summary.newest)))
-        .collect();
+    let described: BTreeMap<_, _> =
+        packages.iter().map(|(name, summary)| (name.as_str(), describe(name, &summary.newest))).collect();
     let names: Vec<_> = described.keys().collect();
     let results = described.iter().map(|(name, description)| {
         let mut result = description.clone();
@@ -33,10 +31,7 @@ pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result
     let search = json!({ "results": results.collect::<Vec<_>>(), "total": names.len() });
     let mut files = BTreeMap::from([
         (SEARCH.to_owned(), serde_json::to_vec(&search)?),
-        (
-            LIST.to_owned(),
-            serde_json::to_vec(&json!({ "packageNames": names }))?,
-        ),
+        (LIST.to_owned(), serde_json::to_vec(&json!({ "packageNames": names }))?),
     ]);
     for (target, providers) in providers(packages) {
         let providers: Vec<_> = providers.iter().filter_map(|name| described.get(name)).collect();
@@ -51,10 +46,7 @@ pub(super) fn render(base: &BaseUrl, packages: &Summaries) -> serde_json::Result
 /// The keys of packages.json for these files.
 pub(super) fn urls(base: &BaseUrl) -> [(&'static str, String); 2] {
     [
-        (
-            "search",
-            base.host_relative(&format!("{SEARCH}?q=%query%&type=%type%")),
-        ),
+        ("search", base.host_relative(&format!("{SEARCH}?q=%query%&type=%type%"))),
         ("list", base.host_relative(LIST)),
     ]
 }
@@ -90,10 +82,7 @@ fn providers(packages: &Summaries) -> BTreeMap<PackageName, Vec<&str>> {
 fn describe(name: &str, newest: &Newest) -> Map<String, Value> {
     let mut description = Map::from_iter([
         ("name".to_owned(), name.into()),
-        (
-            "description".to_owned(),
-            newest.description.as_deref().unwrap_or_default().into(),
-        ),
+        ("description".to_owned(), newest.description.as_deref().unwrap_or_default().into()),
         ("type".to_owned(), newest.kind.to_ascii_lowercase().into()),
     ]);
     for (key, value) in [("keywords", &newest.keywords), ("abandoned", &newest.abandoned)] {

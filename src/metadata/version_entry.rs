@@ -96,8 +96,7 @@ impl PackageVersion {
         let manifest = &self.manifest.0;
         if let Some(bin) = manifest.get("bin").filter(|v| !is_empty(v)) {
             let relative = |path: &Value| {
-                path.as_str()
-                    .map_or_else(|| path.clone(), |p| p.trim_start_matches('/').into())
+                path.as_str().map_or_else(|| path.clone(), |p| p.trim_start_matches('/').into())
             };
             let bin = as_list(bin).iter().map(relative).collect();
             data.insert("bin".into(), Value::Array(bin));
@@ -107,11 +106,7 @@ impl PackageVersion {
             .and_then(Value::as_str)
             .map_or("library".to_owned(), str::to_ascii_lowercase);
         data.insert("type".into(), kind.into());
-        copy(
-            manifest,
-            data,
-            &["extra", "autoload", "autoload-dev", "include-path"],
-        );
+        copy(manifest, data, &["extra", "autoload", "autoload-dev", "include-path"]);
         if let Some(Value::Object(archive)) = manifest.get("archive") {
             let mut kept = Map::new();
             copy(archive, &mut kept, &["name", "exclude"]);
@@ -141,11 +136,7 @@ impl PackageVersion {
 
 /// Links by target in lower case, sorted, with unchanged constraints.
 fn links(value: Option<&Value>) -> Option<Value> {
-    let mut links: Vec<_> = value?
-        .as_object()?
-        .iter()
-        .map(|(k, v)| (k.to_lowercase(), v.clone()))
-        .collect();
+    let mut links: Vec<_> = value?.as_object()?.iter().map(|(k, v)| (k.to_lowercase(), v.clone())).collect();
     links.sort_by(|a, b| a.0.cmp(&b.0));
     (!links.is_empty()).then(|| Value::Object(links.into_iter().collect()))
 }
@@ -177,7 +168,5 @@ fn as_list(value: &Value) -> Vec<Value> {
 }
 
 fn rfc3339(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%dT%H:%M:%S+00:00")
-        .to_string()
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
 }

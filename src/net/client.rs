@@ -58,8 +58,7 @@ pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
         let client = HttpClient::new(url, git, &roots, USER_AGENT)?;
         let (url, response) = client.get(url)?;
         let body = response.into_body().into_with_config().limit(MAX_DOWNLOAD);
-        body.read_to_vec()
-            .map_err(|error| client.error(&url, error, true))
+        body.read_to_vec().map_err(|error| client.error(&url, error, true))
     };
     get().map_err(|error| {
         let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
@@ -75,10 +74,7 @@ pub fn post_json(url: &Url, git: &Git, body: &[u8]) -> Result<(), NetworkError> 
     let status = client.post(url, "application/json", body)?.status();
     match status.is_success() {
         true => Ok(()),
-        false => Err(NetworkError::Status {
-            host: host(url),
-            status: status.as_u16(),
-        }),
+        false => Err(NetworkError::Status { host: host(url), status: status.as_u16() }),
     }
 }
 
@@ -116,10 +112,7 @@ impl HttpClient {
         for _ in 0..=MAX_REDIRECTS {
             let authorization = self.authorization(&url)?;
             let request = self.agent.get(url.as_str()).config();
-            let request = request
-                .proxy(proxy::for_url(&url)?)
-                .build()
-                .header("Accept", "*/*");
+            let request = request.proxy(proxy::for_url(&url)?).build().header("Accept", "*/*");
             let result = with_authorization(request, authorization.as_ref()).call();
             let response = self.check_status(&url, result, authorization)?;
             match redirect_target(&url, &response)? {
@@ -143,9 +136,7 @@ impl HttpClient {
         let authorization = self.authorization(url)?;
         let request = self.agent.post(url.as_str()).config();
         let request = request.proxy(proxy::for_url(url)?).build();
-        let request = request
-            .header("Content-Type", content_type)
-            .header("Accept", "*/*");
+        let request = request.header("Content-Type", content_type).header("Accept", "*/*");
         let result = with_authorization(request, authorization.as_ref()).send(body);
         self.check_status(url, result, authorization)
     }
@@ -164,10 +155,7 @@ impl HttpClient {
                 credential: authorization.map(|authorization| authorization.prefix),
             }),
             status @ (404 | 410) => Err(NetworkError::NotFound { status }),
-            status if status >= 400 => Err(NetworkError::Status {
-                host: host(url),
-                status,
-            }),
+            status if status >= 400 => Err(NetworkError::Status { host: host(url), status }),
             _ => Ok(response),
         }
     }
@@ -188,11 +176,7 @@ impl HttpClient {
                 .or_else(|| userinfo.map(|userinfo| userinfo.user.clone()));
             // Hosts that take a token as the password require a user name, but accept any.
             let user = user.unwrap_or_else(|| "git".to_owned());
-            return Ok(Some(Authorization::basic(
-                &user,
-                &password,
-                redacted(&credential.url),
-            )));
+            return Ok(Some(Authorization::basic(&user, &password, redacted(&credential.url))));
         }
         let from_url = |userinfo: &UserInfo| {
             let prefix = format!("{}://***@", url.scheme());
@@ -207,14 +191,10 @@ impl HttpClient {
         let host = host(url);
         let tls = |host, reason: String| NetworkError::Tls { host, reason };
         match error {
-            Error::Timeout(Timeout::Connect | Timeout::Resolve) => NetworkError::Timeout {
-                host,
-                after: self.connect_timeout,
-            },
-            Error::Timeout(_) => NetworkError::Timeout {
-                host,
-                after: self.timeout,
-            },
+            Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                NetworkError::Timeout { host, after: self.connect_timeout }
+            }
+            Error::Timeout(_) => NetworkError::Timeout { host, after: self.timeout },
             Error::HostNotFound => NetworkError::unreachable(host, &"there is no such host"),
             Error::Rustls(error) => tls(host, error.to_string()),
             Error::Tls(reason) => tls(host, reason.into()),
@@ -268,14 +248,8 @@ fn redirect_target(from: &Url, response: &Response<Body>) -> Result<Option<Url>,
         return Ok(None);
     }
     let location = response.headers().get("location");
-    let location = location
-        .and_then(|location| location.to_str().ok())
-        .unwrap_or_default();
-    let refuse = |reason| NetworkError::Redirect {
-        host: host(from),
-        to: redacted(location),
-        reason,
-    };
+    let location = location.and_then(|location| location.to_str().ok()).unwrap_or_default();
+    let refuse = |reason| NetworkError::Redirect { host: host(from), to: redacted(location), reason };
     let mut to = from.join(location).map_err(|_| refuse("it is not a url"))?;
     match (from.scheme(), to.scheme()) {
         (_, "https") | ("http", "http") => {}
@@ -294,17 +268,13 @@ fn rustls_error(error: &std::io::Error) -> Option<&rustls::Error> {
 
 fn is_disconnect(kind: ErrorKind) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        kind,
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// The host and, unless it is the scheme's own, the port.
 pub(crate) fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -317,30 +287,20 @@ mod tests {
             password: Some(crate::config::Secret::Value((*password).to_owned())),
             ..Credential::default()
         };
-        let git = Git {
-            credentials: credentials.iter().map(credential).collect(),
-            ..Git::default()
-        };
+        let git = Git { credentials: credentials.iter().map(credential).collect(), ..Git::default() };
         let url = Url::parse(url).unwrap();
         HttpClient::new(&url, &git, &RootCertificates::default(), USER_AGENT).unwrap()
     }
 
     #[test]
     fn longest_credential_prefix_wins() {
-        let all = [
-            ("https://host/", "a"),
-            ("https://host/org/", "b"),
-            ("git@host:org/", "c"),
-        ];
+        let all = [("https://host/", "a"), ("https://host/org/", "b"), ("git@host:org/", "c")];
         let client = client(&all, "https://host/");
         let chosen = |url: &str| {
             let authorization = client.authorization(&Url::parse(url).unwrap()).unwrap();
             authorization.map(|authorization| authorization.prefix)
         };
-        assert_eq!(
-            chosen("https://host/org/x.git").as_deref(),
-            Some("https://host/org/")
-        );
+        assert_eq!(chosen("https://host/org/x.git").as_deref(), Some("https://host/org/"));
         assert_eq!(chosen("https://host/y.git").as_deref(), Some("https://host/"));
         assert_eq!(chosen("https://other/x.git"), None);
     }

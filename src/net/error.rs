@@ -28,35 +28,22 @@ pub enum NetworkError {
     #[error("`{host}` answered with http status {status}")]
     Status { host: String, status: u16 },
     #[error("`{host}` redirects to `{to}`, which is not followed: {reason}")]
-    Redirect {
-        host: String,
-        to: String,
-        reason: &'static str,
-    },
+    Redirect { host: String, to: String, reason: &'static str },
     #[error("failed to read `{}`: {reason}", .path.display())]
     File { path: PathBuf, reason: String },
 }
 
 impl NetworkError {
     pub(crate) fn unreachable(host: impl Into<String>, error: &impl ToString) -> Self {
-        Self::Unreachable {
-            host: host.into(),
-            reason: without_error_numbers(&error.to_string()),
-        }
+        Self::Unreachable { host: host.into(), reason: without_error_numbers(&error.to_string()) }
     }
 
     pub(crate) fn interrupted(host: impl Into<String>, error: &impl ToString) -> Self {
-        Self::Interrupted {
-            host: host.into(),
-            reason: without_error_numbers(&error.to_string()),
-        }
+        Self::Interrupted { host: host.into(), reason: without_error_numbers(&error.to_string()) }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>, error: &impl ToString) -> Self {
-        Self::File {
-            path: path.into(),
-            reason: without_error_numbers(&error.to_string()),
-        }
+        Self::File { path: path.into(), reason: without_error_numbers(&error.to_string()) }
     }
 
     /// What the operator can do about it.

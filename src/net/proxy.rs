@@ -15,20 +15,15 @@ pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, NetworkError> {
         return Ok(None);
     };
     // The value may contain a password, so the message names the variable only.
-    Proxy::new(&value)
-        .map(Some)
-        .map_err(|_| NetworkError::Unreachable {
-            host: url.host_str().unwrap_or_default().to_owned(),
-            reason: format!("the proxy in `{variable}` is not a url"),
-        })
+    Proxy::new(&value).map(Some).map_err(|_| NetworkError::Unreachable {
+        host: url.host_str().unwrap_or_default().to_owned(),
+        reason: format!("the proxy in `{variable}` is not a url"),
+    })
 }
 
 fn choose(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
-    let set = |name: &&'static str| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(|value| (*name, value))
-    };
+    let set =
+        |name: &&'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (*name, value));
     let host = url.host_str()?;
     if let Some((_, list)) = ["no_proxy", "NO_PROXY"].iter().find_map(set)
         && list.split([',', ' ']).any(|entry| is_exempt(host, entry.trim()))
@@ -61,12 +56,8 @@ mod tests {
 
     fn chosen(url: &str, environment: &[(&str, &str)]) -> Option<String> {
         let url = Url::parse(url).expect(url);
-        let variable = |name: &str| {
-            environment
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| (*v).to_owned())
-        };
+        let variable =
+            |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         choose(&url, variable).map(|(_, value)| value)
     }
 
@@ -76,10 +67,7 @@ mod tests {
         assert_eq!(chosen("https://host/", &environment).as_deref(), Some("s"));
         assert_eq!(chosen("http://host/", &environment).as_deref(), Some("h"));
         assert_eq!(chosen("http://host/", &[("HTTP_PROXY", "h")]), None);
-        assert_eq!(
-            chosen("https://host/", &[("https_proxy", ""), ("ALL_PROXY", "a")]).as_deref(),
-            Some("a")
-        );
+        assert_eq!(chosen("https://host/", &[("https_proxy", ""), ("ALL_PROXY", "a")]).as_deref(), Some("a"));
     }
 
     #[test]
@@ -93,10 +81,7 @@ mod tests {
             ("*", "git.example.com", true),
             ("other", "git.example.com", false),
         ] {
-            let proxy = chosen(
-                &format!("http://{host}/"),
-                &[("http_proxy", "p"), ("no_proxy", list)],
-            );
+            let proxy = chosen(&format!("http://{host}/"), &[("http_proxy", "p"), ("no_proxy", list)]);
             assert_eq!(proxy.is_none(), direct, "{list} {host}");
         }
     }

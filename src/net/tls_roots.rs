@@ -18,10 +18,7 @@ pub(crate) struct RootCertificates {
 
 impl RootCertificates {
     pub(crate) fn new(ca_file: Option<PathBuf>) -> Self {
-        Self {
-            roots: OnceLock::new(),
-            ca_file,
-        }
+        Self { roots: OnceLock::new(), ca_file }
     }
 
     pub(super) fn tls_config(&self) -> Result<TlsConfig, NetworkError> {
@@ -61,10 +58,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ne
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| NetworkError::file(path, &error))?;
     match certificates.is_empty() {
-        true => Err(NetworkError::file(
-            path,
-            &"it contains no certificate in PEM format",
-        )),
+        true => Err(NetworkError::file(path, &"it contains no certificate in PEM format")),
         false => Ok(certificates),
     }
 }

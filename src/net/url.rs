@@ -38,10 +38,7 @@ mod tests {
         for (text, shown) in [
             ("https://joe:s3cret@host/x.git", "https://***@host/x.git"),
             ("https://s3cret@host/x.git", "https://***@host/x.git"),
-            (
-                "https://joe:s3@cret@host:80:90/x.git",
-                "https://***@host:80:90/x.git",
-            ),
+            ("https://joe:s3@cret@host:80:90/x.git", "https://***@host:80:90/x.git"),
             ("https://host/x.git?token=s3cret", "https://host/x.git?***"),
             ("ssh://git:s3cret@host/x.git", "ssh://git:***@host/x.git"),
             ("ssh://git@host/x.git", "ssh://git@host/x.git"),

@@ -47,9 +47,7 @@ fn manifest(build: &Build, source: &Source, clone: &BareClone, limits: &Limits) 
         );
     }
     let manifest = Manifest(map);
-    manifest
-        .validate()
-        .context("its manifest would break Composer's clients")?;
+    manifest.validate().context("its manifest would break Composer's clients")?;
     Ok(manifest)
 }
 
@@ -70,7 +68,8 @@ pub fn archive<W: Write>(
         match content {
             Contents::Nothing => add(b"")?,
             Contents::Blob(blob) => {
-                add(&clone.blob_within(blob, |size| limits::check_file_size(limits, &name, size))?)?
+                let check_size = |size| limits::check_file_size(limits, &name, size);
+                add(&clone.blob_within(blob, check_size)?)?;
             }
             Contents::Bytes(bytes) => add(&bytes)?,
         }
@@ -100,12 +99,7 @@ fn entries(
         }));
         return Ok(entries);
     };
-    let tree = Tree {
-        clone,
-        limits,
-        exclude: &build.exclude,
-        root: &folder.path,
-    };
+    let tree = Tree { clone, limits, exclude: &build.exclude, root: &folder.path };
     tree.collect(folder.tree, &folder.path, &mut 0, &mut entries)?;
     path_checks::check(entries.iter().map(|entry| entry.name.as_str()))?;
     for (path, contents) in &build.files {
@@ -140,10 +134,7 @@ impl Tree<'_> {
         seen: &mut usize,
         files: &mut Vec<ZipEntry<Contents>>,
     ) -> anyhow::Result<()> {
-        let entries = self
-            .clone
-            .tree(tree)
-            .with_context(|| format!("failed to read `{path}/`"))?;
+        let entries = self.clone.tree(tree).with_context(|| format!("failed to read `{path}/`"))?;
         *seen += entries.len();
         limits::check_entries(self.limits, *seen)?;
         for entry in entries {
@@ -162,19 +153,11 @@ impl Tree<'_> {
                 EntryKind::Executable => EntryType::Executable,
                 EntryKind::Symlink | EntryKind::Submodule => continue,
             };
-            let name = if self.root.is_empty() {
-                path.as_str()
-            } else {
-                &path[self.root.len() + 1..]
-            };
+            let name = if self.root.is_empty() { path.as_str() } else { &path[self.root.len() + 1..] };
             let skip =
                 self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
             if !skip && name != "composer.json" {
-                files.push(ZipEntry {
-                    name: name.to_owned(),
-                    kind,
-                    content: Contents::Blob(entry.id),
-                });
+                files.push(ZipEntry { name: name.to_owned(), kind, content: Contents::Blob(entry.id) });
             }
         }
         Ok(())

@@ -19,10 +19,7 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
 }
 
 static ROOT: LazyLock<Collator> = LazyLock::new(|| {
-    #[expect(
-        clippy::expect_used,
-        reason = "the data is compiled in, and a test compares with it"
-    )]
+    #[expect(clippy::expect_used, reason = "the data is compiled in, and a test compares with it")]
     Collator::try_new_unstable(&RootData, Default::default(), CollatorOptions::default())
         .expect("the root collation is built in")
 });

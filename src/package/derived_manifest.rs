@@ -20,9 +20,7 @@ pub(super) fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, b
         manifest.shift_remove(key);
     }
     let fill = |text: &str| {
-        text.replace("{tag}", tag)
-            .replace("{stability}", stability(tag))
-            .replace(BASE_URL, base_url)
+        text.replace("{tag}", tag).replace("{stability}", stability(tag)).replace(BASE_URL, base_url)
     };
     let require = require(rule, &manifest, &part.0, &fill);
     manifest.extend(part.0);
@@ -47,20 +45,15 @@ pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
         None => name.to_owned(),
     };
     let rename = |links: &mut Map<String, Value>| {
-        *links = std::mem::take(links)
-            .into_iter()
-            .map(|(name, value)| (renamed(&name), value))
-            .collect();
+        *links = std::mem::take(links).into_iter().map(|(name, value)| (renamed(&name), value)).collect();
     };
     for kind in ["require", "require-dev", "suggest", "replace"] {
         if let Some(Value::Object(links)) = manifest.0.get_mut(kind) {
             rename(links);
         }
     }
-    if let Some(Value::Object(plugins)) = manifest
-        .0
-        .get_mut("config")
-        .and_then(|c| c.get_mut("allow-plugins"))
+    if let Some(Value::Object(plugins)) =
+        manifest.0.get_mut("config").and_then(|c| c.get_mut("allow-plugins"))
     {
         rename(plugins);
     }
@@ -83,9 +76,7 @@ pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
 
 /// Whether the rule's packages contain the mirror's base URL.
 pub(super) fn is_bound(rule: &Derive) -> bool {
-    rule.set
-        .values()
-        .any(|value| value.to_string().contains(BASE_URL))
+    rule.set.values().any(|value| value.to_string().contains(BASE_URL))
 }
 
 fn require(
@@ -95,11 +86,7 @@ fn require(
     fill: &dyn Fn(&str) -> String,
 ) -> Map<String, Value> {
     let links = |manifest: &Map<String, Value>, kind: &str| {
-        manifest
-            .get(kind)
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default()
+        manifest.get(kind).and_then(Value::as_object).cloned().unwrap_or_default()
     };
     let mut require = Map::new();
     for from in &rule.require {
@@ -109,18 +96,10 @@ fn require(
             RequireFrom::Replaced(vendors) => {
                 let of_vendor =
                     |name: &str| vendors.iter().any(|v| name.split('/').next() == Some(v.as_str()));
-                require.extend(
-                    links(root, "replace")
-                        .into_iter()
-                        .filter(|(name, _)| of_vendor(name)),
-                );
+                require.extend(links(root, "replace").into_iter().filter(|(name, _)| of_vendor(name)));
             }
             RequireFrom::Packages(packages) => {
-                require.extend(
-                    packages
-                        .iter()
-                        .map(|(name, version)| (name.clone(), filled(version, fill))),
-                );
+                require.extend(packages.iter().map(|(name, version)| (name.clone(), filled(version, fill))));
             }
         }
     }
@@ -131,10 +110,7 @@ fn filled(value: &Value, fill: &dyn Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => fill(text).into(),
         Value::Array(items) => items.iter().map(|item| filled(item, fill)).collect(),
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.clone(), filled(value, fill)))
-            .collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), filled(value, fill))).collect(),
         other => other.clone(),
     }
 }

@@ -41,10 +41,7 @@ impl ClaimedVersions {
                 });
             }
         }
-        match self
-            .claimed_by_earlier_ref
-            .insert((name.clone(), version.clone()))
-        {
+        match self.claimed_by_earlier_ref.insert((name.clone(), version.clone())) {
             true => Ok(()),
             false => Err(Outcome::AlreadyPublished),
         }

@@ -86,24 +86,18 @@ fn mark_sample_data(target: &str, text: &mut Value) {
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn version_keeps_its_place_or_comes_last() {
-        let mut manifest = object(json!({"version": "1", "name": "a/b"}));
+        let mut manifest = object(&json!({"version": "1", "name": "a/b"}));
         rewrite(&mut manifest, "a/b", "2", &Pins::new(), &[]);
-        assert_eq!(
-            Value::from(manifest).to_string(),
-            r#"{"version":"2","name":"a/b"}"#
-        );
-        let mut manifest = object(json!({"name": "a/b"}));
+        assert_eq!(Value::from(manifest).to_string(), r#"{"version":"2","name":"a/b"}"#);
+        let mut manifest = object(&json!({"name": "a/b"}));
         rewrite(&mut manifest, "a/b", "2", &Pins::new(), &[]);
-        assert_eq!(
-            Value::from(manifest).to_string(),
-            r#"{"name":"a/b","version":"2"}"#
-        );
+        assert_eq!(Value::from(manifest).to_string(), r#"{"name":"a/b","version":"2"}"#);
     }
 
     #[test]
@@ -113,22 +107,16 @@ mod tests {
             "package": "a/b", "versions": ["2"], "reason": "-", "set": {"require": {"php": "~8.1", "a/d": "*"}, "conflict": {"x/y": "1"}}
         }))
         .unwrap();
-        let mut manifest = object(json!({
+        let mut manifest = object(&json!({
             "name": "a/b", "version": "2", "require": {"php": "*", "a/c": "*"}, "suggest": {"m/module-x-sample-data": "100.4.*"}
         }));
-        rewrite(
-            &mut manifest,
-            "a/b",
-            "2",
-            &pinned,
-            std::slice::from_ref(&correction),
-        );
+        rewrite(&mut manifest, "a/b", "2", &pinned, std::slice::from_ref(&correction));
         let expected = json!({
             "name": "a/b", "version": "2", "require": {"php": "~8.1", "a/c": "1.1", "a/d": "*"},
             "suggest": {"m/module-x-sample-data": "Sample Data version: 100.4.*"}, "conflict": {"x/y": "1"}
         });
         assert_eq!(Value::from(manifest).to_string(), expected.to_string());
-        let mut other = object(json!({"name": "a/b"}));
+        let mut other = object(&json!({"name": "a/b"}));
         rewrite(&mut other, "a/b", "2.0", &Pins::new(), &[correction]);
         assert_eq!(Value::from(other), json!({"name": "a/b", "version": "2.0"}));
     }

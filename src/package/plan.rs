@@ -84,9 +84,7 @@ pub enum Outcome {
 impl Outcome {
     /// A failure with the whole chain of an error as its reason.
     pub fn failed(error: &anyhow::Error) -> Self {
-        Self::Failed {
-            reason: format!("{error:#}"),
-        }
+        Self::Failed { reason: format!("{error:#}") }
     }
 }
 
@@ -143,16 +141,9 @@ impl Build {
     /// Descriptions of what the recipe changes in this package.
     pub fn changes(&self, source: &Source) -> Vec<String> {
         let (name, version) = (self.name.to_string(), self.version.as_str());
-        let pinned = self
-            .git_ref
-            .pins
-            .contains_key(&name)
-            .then(|| "version pinned".to_owned());
+        let pinned = self.git_ref.pins.contains_key(&name).then(|| "version pinned".to_owned());
         let corrected = source.corrections.iter().filter(|c| c.applies(&name, version));
-        let replaced = source
-            .replacements
-            .iter()
-            .filter(|r| r.package == name && r.version == version);
+        let replaced = source.replacements.iter().filter(|r| r.package == name && r.version == version);
         pinned
             .into_iter()
             .chain(corrected.map(|c| format!("corrected: {}", c.reason)))
@@ -163,9 +154,5 @@ impl Build {
 
 /// `dir/name`, or `name` at the root.
 pub(super) fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{dir}/{name}")
-    }
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }

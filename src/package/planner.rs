@@ -123,10 +123,7 @@ impl Planner<'_> {
         }
         let pinned = git_ref.pins.get(&name.to_string());
         let is_tag = only_manifest || rule.tag_is_version;
-        let fallback = git_ref
-            .nightly
-            .clone()
-            .or_else(|| is_tag.then(|| git_ref.tag.clone()));
+        let fallback = git_ref.nightly.clone().or_else(|| is_tag.then(|| git_ref.tag.clone()));
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
             let reason = "its manifest has no version and the recipe pins none for this tag; \
                           set `tag_is_version: true` in the rule to use the tag";
@@ -167,9 +164,7 @@ impl Planner<'_> {
         }
         let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
         let entries = self.clone.tree(folder.tree)?;
-        let entry = entries
-            .iter()
-            .find(|entry| entry.name == "composer.json" && is_file(entry.kind));
+        let entry = entries.iter().find(|entry| entry.name == "composer.json" && is_file(entry.kind));
         Ok(entry.map(|entry| ManifestSource::Blob(entry.id)))
     }
 
@@ -187,10 +182,7 @@ impl Planner<'_> {
             return None;
         }
         let is_prebuilt = |version: Version| {
-            matches!(
-                (self.context.owner)(name, &version),
-                VersionOwner::PrebuiltArchives(_)
-            )
+            matches!((self.context.owner)(name, &version), VersionOwner::PrebuiltArchives(_))
         };
         if version.parse().is_ok_and(is_prebuilt) {
             return None;
@@ -212,18 +204,12 @@ impl Planner<'_> {
         let Some(version) = self.claim_version(git_ref, &name, version) else {
             return Ok(());
         };
-        let root = self
-            .clone
-            .find(git_ref.tree, "composer.json")?
-            .context("no composer.json at the root")?;
+        let root = self.clone.find(git_ref.tree, "composer.json")?.context("no composer.json at the root")?;
         let text = limits::read_manifest(self.context.limits, self.clone, root.id)?;
         let root = Manifest::parse(&text).context("composer.json")?;
         let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
-        let is_intact = file
-            .whole_with
-            .as_ref()
-            .is_some_and(|key| part.0.contains_key(key));
+        let is_intact = file.whole_with.as_ref().is_some_and(|key| part.0.contains_key(key));
         let mut manifest = if is_intact {
             part
         } else {
@@ -311,10 +297,8 @@ impl Planner<'_> {
                 return Ok((file, contents));
             }
         }
-        let tried: Vec<_> = files
-            .iter()
-            .map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource))
-            .collect();
+        let tried: Vec<_> =
+            files.iter().map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource)).collect();
         bail!(
             "there is no {}\nhint: the resource may get it later; the next cycle tries again",
             tried.join(" and no ")
@@ -341,9 +325,7 @@ impl Planner<'_> {
     /// The tree at a path below `tree`; `None` if there is no such folder.
     fn find_tree(&self, tree: ObjectId, path: &str) -> anyhow::Result<Option<ObjectId>> {
         let entry = self.clone.find(tree, path)?;
-        Ok(entry
-            .filter(|entry| entry.kind == EntryKind::Tree)
-            .map(|entry| entry.id))
+        Ok(entry.filter(|entry| entry.kind == EntryKind::Tree).map(|entry| entry.id))
     }
 
     fn exclude(&mut self, git_ref: &ResolvedRef, package: &str, reason: &str) {
@@ -366,10 +348,7 @@ fn identify(text: &[u8]) -> Identity {
 }
 
 fn identify_manifest(manifest: &Manifest) -> Identity {
-    let name = manifest
-        .name()
-        .map_err(|e| e.to_string())?
-        .ok_or("the manifest has no name")?;
+    let name = manifest.name().map_err(|e| e.to_string())?.ok_or("the manifest has no name")?;
     let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
     let version = manifest.version().map_err(|e| e.to_string())?;
     Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))

@@ -32,13 +32,8 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     let (mut manifest, mut left) = (None, limits.package as u64);
     let (mut names, mut extents) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
-        let mut entry = archive
-            .by_index(i)
-            .with_context(|| format!("failed to read entry {i}"))?;
-        let name = entry
-            .name()
-            .context("an entry has a name that is not UTF-8")?
-            .into_owned();
+        let mut entry = archive.by_index(i).with_context(|| format!("failed to read entry {i}"))?;
+        let name = entry.name().context("an entry has a name that is not UTF-8")?.into_owned();
         if entry.enclosed_name().is_none() {
             bail!("its entry `{}` would leave the directory", name.escape_debug());
         }
@@ -73,23 +68,16 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
 
 fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
     let manifest = Manifest::parse(manifest)?;
-    manifest
-        .validate()
-        .context("its manifest would break Composer's clients")?;
+    manifest.validate().context("its manifest would break Composer's clients")?;
     Ok(PrebuiltArchive {
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
-        version: manifest
-            .version()?
-            .context("its manifest has no version")?
-            .parse()?,
+        version: manifest.version()?.context("its manifest has no version")?.parse()?,
     })
 }
 
 /// The number of entries by the end of the central directory, modulo 65536 (APPNOTE.TXT section 4.3.16).
 fn listed_entries(bytes: &[u8]) -> Option<usize> {
-    let end = bytes
-        .windows(4)
-        .rposition(|signature| signature == b"PK\x05\x06")?;
+    let end = bytes.windows(4).rposition(|signature| signature == b"PK\x05\x06")?;
     let count = bytes.get(end + 10..end + 12)?;
     Some(usize::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
 }

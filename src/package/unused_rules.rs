@@ -33,10 +33,7 @@ impl RuleUsage {
 
     pub(super) fn add_manifest(&mut self, git_ref: &ResolvedRef, blob: ObjectId) {
         if !git_ref.pins.is_empty() {
-            self.manifests
-                .entry(git_ref.tag.clone())
-                .or_default()
-                .insert(blob);
+            self.manifests.entry(git_ref.tag.clone()).or_default().insert(blob);
         }
     }
 
@@ -60,9 +57,7 @@ impl RuleUsage {
         let mut unused = Vec::new();
         for (tag, pins) in &source.versions {
             if refs.iter().all(|git_ref| git_ref.tag != *tag) {
-                unused.push(format!(
-                    "versions are pinned for tag {tag}, which is not released"
-                ));
+                unused.push(format!("versions are pinned for tag {tag}, which is not released"));
                 continue;
             }
             let names = self.names_at(tag, clone);
@@ -82,11 +77,7 @@ impl RuleUsage {
             unused.extend(unknown.map(|dir| format!("no ref has the folder `{dir}`")));
         }
         for correction in &source.corrections {
-            if !self
-                .versions
-                .iter()
-                .any(|(name, version)| correction.applies(name, version))
-            {
+            if !self.versions.iter().any(|(name, version)| correction.applies(name, version)) {
                 let (package, reason) = (&correction.package, &correction.reason);
                 unused.push(format!("a correction of {package} matches no version ({reason})"));
             }
@@ -94,10 +85,7 @@ impl RuleUsage {
         for replacement in &source.replacements {
             let version = (replacement.package.clone(), replacement.version.clone());
             if !self.versions.contains(&version) {
-                unused.push(format!(
-                    "files of {} {} are replaced, which is not built",
-                    version.0, version.1
-                ));
+                unused.push(format!("files of {} {} are replaced, which is not built", version.0, version.1));
             }
         }
         unused
@@ -106,10 +94,8 @@ impl RuleUsage {
     fn names_at(&self, tag: &str, clone: &BareClone) -> HashSet<String> {
         let mut names = self.names.get(tag).cloned().unwrap_or_default();
         for blob in self.manifests.get(tag).into_iter().flatten() {
-            if let Ok(manifest) = clone
-                .blob(*blob)
-                .map_err(drop)
-                .and_then(|b| Manifest::parse(&b).map_err(drop))
+            if let Ok(manifest) =
+                clone.blob(*blob).map_err(drop).and_then(|b| Manifest::parse(&b).map_err(drop))
             {
                 names.extend(linked(&manifest).map(str::to_owned));
             }

@@ -99,12 +99,7 @@ pub struct ZipWriter<W: Write> {
 
 impl<W: Write> ZipWriter<W> {
     pub fn new(sink: W) -> Self {
-        Self {
-            sink,
-            offset: 0,
-            count: 0,
-            central: Vec::new(),
-        }
+        Self { sink, offset: 0, count: 0, central: Vec::new() }
     }
 
     /// Writes one entry; a folder has no contents.
@@ -146,9 +141,7 @@ impl<W: Write> ZipWriter<W> {
     /// Writes the central directory and returns the sink.
     pub fn finish(mut self) -> io::Result<W> {
         let count = u16::try_from(self.count).ok().filter(|n| *n != u16::MAX);
-        let count = count
-            .ok_or_else(|| too_large("more than 65,534 entries"))?
-            .to_le_bytes();
+        let count = count.ok_or_else(|| too_large("more than 65,534 entries"))?.to_le_bytes();
         let start = fits(self.offset)?.to_le_bytes();
         let size = fits(self.central.len() as u64)?.to_le_bytes();
         self.sink.write_all(&self.central)?;
@@ -173,17 +166,11 @@ fn unicode_path(name: &str) -> Vec<u8> {
 }
 
 fn fits(size: u64) -> io::Result<u32> {
-    u32::try_from(size)
-        .ok()
-        .filter(|n| *n != u32::MAX)
-        .ok_or_else(|| too_large("4 GiB or more"))
+    u32::try_from(size).ok().filter(|n| *n != u32::MAX).ok_or_else(|| too_large("4 GiB or more"))
 }
 
 fn too_large(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("{what} does not fit in a zip archive without zip64"),
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} does not fit in a zip archive without zip64"))
 }
 
 #[cfg(test)]
@@ -192,11 +179,7 @@ mod tests {
     use std::io::Read;
 
     fn item(name: &str, kind: EntryType) -> ZipEntry<()> {
-        ZipEntry {
-            name: name.into(),
-            kind,
-            content: (),
-        }
+        ZipEntry { name: name.into(), kind, content: () }
     }
 
     fn names(items: &[&str]) -> Vec<String> {
@@ -234,10 +217,7 @@ mod tests {
                 "registration.php"
             ]
         );
-        assert_eq!(
-            names(&["a-b", "a/b", "a.b", "ab", "A"]),
-            ["A", "a-b", "a.b", "a/", "a/b", "ab"]
-        );
+        assert_eq!(names(&["a-b", "a/b", "a.b", "ab", "A"]), ["A", "a-b", "a.b", "a/", "a/b", "ab"]);
     }
 
     #[test]
@@ -265,18 +245,13 @@ mod tests {
         let mut writer = ZipWriter::new(Vec::new());
         writer.add("bin/", EntryType::Folder, b"").unwrap();
         writer.add("bin/x", EntryType::Executable, b"#!/bin/sh").unwrap();
-        writer
-            .add("grüße.txt", EntryType::File, "no newline".as_bytes())
-            .unwrap();
+        writer.add("grüße.txt", EntryType::File, "no newline".as_bytes()).unwrap();
         let bytes = writer.finish().unwrap();
         let mut zip = zip::ZipArchive::new(io::Cursor::new(&bytes)).unwrap();
         assert_eq!(zip.len(), 3);
         assert_eq!(zip.by_index(1).unwrap().unix_mode(), Some(0o755));
         let mut text = String::new();
-        zip.by_name("grüße.txt")
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        zip.by_name("grüße.txt").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "no newline");
     }
 }

@@ -219,10 +219,7 @@ impl Recipe {
     /// The URLs of all git repositories, before `git.rewrite`.
     pub fn git_urls(&self) -> impl Iterator<Item = &str> {
         let resources = self.resources.values().map(|resource| resource.git.as_str());
-        self.sources
-            .iter()
-            .map(|source| source.git.as_str())
-            .chain(resources)
+        self.sources.iter().map(|source| source.git.as_str()).chain(resources)
     }
 
     /// Keeps only these sources and archive folders, and the resources that they refer to.
@@ -230,28 +227,21 @@ impl Recipe {
         self.sources.retain(|source| only.contains(&source.name));
         self.archives.retain(|folder| only.contains(&folder.name));
         let of_sources = self.sources.iter().flat_map(Source::resources);
-        let used: BTreeSet<_> = of_sources
-            .chain(self.archives.iter().map(|folder| folder.resource.as_str()))
-            .collect();
+        let used: BTreeSet<_> =
+            of_sources.chain(self.archives.iter().map(|folder| folder.resource.as_str())).collect();
         self.resources.retain(|name, _| used.contains(name.as_str()));
     }
 
     /// The names of all sources and archive folders.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
-        self.archives
-            .iter()
-            .map(|a| a.name.as_str())
-            .chain(self.sources.iter().map(|s| s.name.as_str()))
+        self.archives.iter().map(|a| a.name.as_str()).chain(self.sources.iter().map(|s| s.name.as_str()))
     }
 }
 
 impl Source {
     /// The names of the resources that its rules refer to.
     pub fn resources(&self) -> impl Iterator<Item = &str> {
-        let replaced = self
-            .replacements
-            .iter()
-            .flat_map(|replacement| replacement.files.values());
+        let replaced = self.replacements.iter().flat_map(|replacement| replacement.files.values());
         let files = self.packages.iter().flat_map(PackageRule::files).chain(replaced);
         files.map(|file| file.resource.as_str())
     }
@@ -265,10 +255,7 @@ impl Source {
     pub fn rename_package(&self, name: &str) -> String {
         match name.split_once('/') {
             Some((vendor, rest)) => {
-                format!(
-                    "{}/{rest}",
-                    self.rename_vendor.get(vendor).map_or(vendor, String::as_str)
-                )
+                format!("{}/{rest}", self.rename_vendor.get(vendor).map_or(vendor, String::as_str))
             }
             None => name.to_owned(),
         }

@@ -99,16 +99,9 @@ amend:
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",
                 "r.yaml:2:8: amend: `amend` requires `extends`\n  hint: it adds to sources of a built-in recipe; change this recipe's own sources in place",
             ),
-            (
-                "resources: {}\n",
-                "r.yaml:1:1: expected `sources`, `archives` or `extends`",
-            ),
+            ("resources: {}\n", "r.yaml:1:1: expected `sources`, `archives` or `extends`"),
         ] {
-            assert_eq!(
-                Recipe::parse("r.yaml", text).unwrap_err().to_string(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Recipe::parse("r.yaml", text).unwrap_err().to_string(), expected, "{text}");
         }
     }
 }

@@ -8,10 +8,8 @@ use super::validate::Validator;
 use crate::yaml::{self, Diagnostics, FromYaml, Issue, Path, Report};
 
 /// The recipes that are part of the binary, by name.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("magento", include_str!("magento.yaml")),
-    ("mage-os", include_str!("mage-os.yaml")),
-];
+const BUILT_IN: &[(&str, &str)] =
+    &[("magento", include_str!("magento.yaml")), ("mage-os", include_str!("mage-os.yaml"))];
 
 impl Recipe {
     /// The names of the built-in recipes.
@@ -76,11 +74,7 @@ impl Document {
         match &base {
             Some(base) => {
                 let names = || base.sources.iter().map(|source| source.name.as_str());
-                for name in self
-                    .amend
-                    .keys()
-                    .filter(|name| names().all(|known| known != **name))
-                {
+                for name in self.amend.keys().filter(|name| names().all(|known| known != **name)) {
                     report.add(&root.key("amend").key(name), unknown(name, names()));
                 }
             }

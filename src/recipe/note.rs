@@ -35,10 +35,7 @@ impl Note {
     /// The versions in words.
     pub fn versions_text(&self) -> String {
         match &self.range {
-            Some(Range {
-                line: Some(line),
-                from,
-            }) => format!("{line} from {from} on"),
+            Some(Range { line: Some(line), from }) => format!("{line} from {from} on"),
             Some(Range { line: None, from }) => format!("{from} and later"),
             None if self.versions.is_empty() => "every version".into(),
             None => self.versions.join(", "),

@@ -168,11 +168,8 @@ impl PackageRule {
 
     /// The path prefixes to leave out of a tag's packages.
     pub fn excluded_prefixes(&self, tag: &str) -> Vec<String> {
-        let except = self
-            .exclude_except
-            .iter()
-            .filter(|e| !e.tags.iter().any(|t| t == tag))
-            .map(|e| &e.prefix);
+        let except =
+            self.exclude_except.iter().filter(|e| !e.tags.iter().any(|t| t == tag)).map(|e| &e.prefix);
         self.exclude.iter().chain(except).cloned().collect()
     }
 }

@@ -19,38 +19,21 @@ impl TagVersion {
     /// Reads `2.4.4`, `v1.0.0-beta2`, `2.4.4-p11`; `None` for what is not a version.
     pub fn parse(tag: &str) -> Option<Self> {
         let text = tag.strip_prefix('v').unwrap_or(tag);
-        let (core, suffix) = text
-            .split_once('-')
-            .map_or((text, None), |(core, suffix)| (core, Some(suffix)));
-        let numbers = core
-            .split('.')
-            .map(|part| part.parse().ok())
-            .collect::<Option<Vec<u64>>>()?;
+        let (core, suffix) = text.split_once('-').map_or((text, None), |(core, suffix)| (core, Some(suffix)));
+        let numbers = core.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
         if numbers.len() > 4 {
             return None;
         }
         let Some(suffix) = suffix else {
-            return Some(Self {
-                numbers,
-                pre_release: Vec::new(),
-                patch: 0,
-            });
+            return Some(Self { numbers, pre_release: Vec::new(), patch: 0 });
         };
         if let Some(patch) = patch_number(suffix) {
-            return Some(Self {
-                numbers,
-                pre_release: Vec::new(),
-                patch,
-            });
+            return Some(Self { numbers, pre_release: Vec::new(), patch });
         }
         let word =
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let parts: Vec<_> = suffix.split('.').map(str::to_owned).collect();
-        parts.iter().all(|part| word(part)).then_some(Self {
-            numbers,
-            pre_release: parts,
-            patch: 0,
-        })
+        parts.iter().all(|part| word(part)).then_some(Self { numbers, pre_release: parts, patch: 0 })
     }
 }
 
@@ -77,10 +60,7 @@ impl PartialOrd for TagVersion {
 
 fn compare_numbers(a: &[u64], b: &[u64]) -> Ordering {
     let at = |numbers: &[u64], i: usize| numbers.get(i).copied().unwrap_or(0);
-    (0..a.len().max(b.len()))
-        .map(|i| at(a, i).cmp(&at(b, i)))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
+    (0..a.len().max(b.len())).map(|i| at(a, i).cmp(&at(b, i))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 fn compare_pre_release(a: &[String], b: &[String]) -> Ordering {
@@ -118,9 +98,7 @@ mod tests {
             assert!(a < b, "{} < {}", pair[0], pair[1]);
         }
         assert_eq!(
-            TagVersion::parse("v1.2")
-                .unwrap()
-                .cmp(&TagVersion::parse("1.2.0").unwrap()),
+            TagVersion::parse("v1.2").unwrap().cmp(&TagVersion::parse("1.2.0").unwrap()),
             Ordering::Equal
         );
     }

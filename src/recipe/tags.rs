@@ -45,10 +45,7 @@ mod tests {
 
     #[test]
     fn tags_that_are_no_versions_are_excluded() {
-        let tags = Tags {
-            from: Some("1.1.0".into()),
-            exclude: vec!["1.2.0".into()],
-        };
+        let tags = Tags { from: Some("1.1.0".into()), exclude: vec!["1.2.0".into()] };
         for (tag, verdict) in [
             ("1.1.0", Ok(())),
             ("v1.1.0-p1", Ok(())),

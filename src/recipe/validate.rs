@@ -31,10 +31,7 @@ impl<'a> Validator<'a> {
         let names = archives
             .map(|(i, name)| (archives_at.index(i), name))
             .chain(sources.map(|(i, name)| (sources_at.index(i), name)));
-        let mut seen: Vec<&str> = self
-            .base
-            .map(|base| base.source_names().collect())
-            .unwrap_or_default();
+        let mut seen: Vec<&str> = self.base.map(|base| base.source_names().collect()).unwrap_or_default();
         for (at, name) in names {
             check_name(name, &at.key("name"), report);
             if seen.contains(&name.as_str()) {
@@ -60,26 +57,14 @@ impl<'a> Validator<'a> {
                 let rule = "a source requires at least one rule";
                 report.add(&at.key("packages"), Issue::new(rule));
             }
-            self.rules(
-                &source.packages,
-                &source.corrections,
-                &source.replacements,
-                &at,
-                report,
-            );
+            self.rules(&source.packages, &source.corrections, &source.replacements, &at, report);
         }
         for (i, note) in document.notes.iter().enumerate() {
             check_note(note, &root.key("notes").index(i), report);
         }
         for (name, amendment) in &document.amend {
             let at = root.key("amend").key(name);
-            self.rules(
-                &amendment.packages,
-                &amendment.corrections,
-                &amendment.replacements,
-                &at,
-                report,
-            );
+            self.rules(&amendment.packages, &amendment.corrections, &amendment.replacements, &at, report);
         }
     }
 
@@ -97,11 +82,7 @@ impl<'a> Validator<'a> {
                 let rule = "a rule requires exactly one of `each`, `one`, `metapackage` and `derive`";
                 report.add(&at, Issue::new(rule));
             }
-            let folders = [
-                ("each", &rule.each),
-                ("one", &rule.one),
-                ("metapackage", &rule.metapackage),
-            ];
+            let folders = [("each", &rule.each), ("one", &rule.one), ("metapackage", &rule.metapackage)];
             for (key, folder) in folders {
                 check_folder(folder.as_deref().unwrap_or_default(), &at.key(key), report);
             }
@@ -156,10 +137,7 @@ fn check_tags(source: &Source, at: &Path, report: &mut Report) {
         source.tags.from.is_some() || !source.tags.exclude.is_empty() || !source.extra_refs.is_empty();
     if source.nightly.is_some() && releases_tags {
         let issue = Issue::new("a source releases either tags or a branch");
-        report.add(
-            &at.key("nightly"),
-            issue.hint("add another source for the branch"),
-        );
+        report.add(&at.key("nightly"), issue.hint("add another source for the branch"));
     }
 }
 
@@ -182,10 +160,7 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
 fn check_folder(folder: &str, at: &Path, report: &mut Report) {
     if folder.split('/').any(|name| matches!(name, "." | "..")) {
         let issue = Issue::new("expected the path of a folder from the root of the repository");
-        report.add(
-            at,
-            issue.found(format!("`{folder}`")).hint("the root itself is `''`"),
-        );
+        report.add(at, issue.found(format!("`{folder}`")).hint("the root itself is `''`"));
     }
 }
 
@@ -207,9 +182,6 @@ fn check_note(note: &Note, at: &Path, report: &mut Report) {
     // It becomes a link.
     let is_page = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if note.see.as_ref().is_some_and(|url| !is_page(url)) {
-        report.add(
-            &at.key("see"),
-            Issue::new("expected the URL of a page, `https://…`"),
-        );
+        report.add(&at.key("see"), Issue::new("expected the URL of a page, `https://…`"));
     }
 }

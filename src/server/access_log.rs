@@ -39,16 +39,8 @@ impl RequestTimer {
     ) {
         let (status, duration) = (response.status(), self.0.elapsed());
         let (bytes, encoding) = (response.body().size_hint().lower(), encoding(response.headers()));
-        let labels = RequestLabels {
-            route,
-            status,
-            encoding,
-        };
-        context.metrics.count_request(&RequestOutcome {
-            labels,
-            bytes,
-            duration,
-        });
+        let labels = RequestLabels { route, status, encoding };
+        context.metrics.count_request(&RequestOutcome { labels, bytes, duration });
         if is_logged(context, status) {
             tracing::info!(
                 target: ACCESS,
@@ -70,16 +62,8 @@ impl RequestTimer {
 
 /// Records input that did not parse as a request.
 pub(super) fn rejected(context: &ServerContext, client: Option<IpAddr>, status: StatusCode) {
-    let labels = RequestLabels {
-        route: "refused",
-        status,
-        encoding: IDENTITY,
-    };
-    context.metrics.count_request(&RequestOutcome {
-        labels,
-        bytes: 0,
-        duration: Duration::ZERO,
-    });
+    let labels = RequestLabels { route: "refused", status, encoding: IDENTITY };
+    context.metrics.count_request(&RequestOutcome { labels, bytes: 0, duration: Duration::ZERO });
     if context.settings.log.access != AccessLog::Off {
         let client = client.map(|ip| ip.to_string());
         tracing::info!(target: ACCESS, client, status = status.as_u16(), route = labels.route, "refused");
@@ -89,9 +73,7 @@ pub(super) fn rejected(context: &ServerContext, client: Option<IpAddr>, status: 
 /// The name of the content coding, as it is counted.
 fn encoding(headers: &HeaderMap) -> &'static str {
     let encoding = headers.get(CONTENT_ENCODING);
-    let coding = Coding::ALL
-        .iter()
-        .find(|coding| encoding.is_some_and(|name| name == coding.name()));
+    let coding = Coding::ALL.iter().find(|coding| encoding.is_some_and(|name| name == coding.name()));
     coding.map_or(IDENTITY, |coding| coding.name())
 }
 
@@ -109,7 +91,5 @@ fn is_logged(context: &ServerContext, status: StatusCode) -> bool {
 }
 
 fn cut(text: &str) -> &str {
-    text.char_indices()
-        .nth(MAX_LENGTH)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(MAX_LENGTH).map_or(text, |(end, _)| &text[..end])
 }

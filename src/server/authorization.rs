@@ -36,10 +36,7 @@ impl AccessRules {
     /// The rules of all repositories.
     pub fn new(mut configured: Vec<AccessRule>) -> Self {
         configured.sort_by_key(|rule| Reverse(rule.base.len()));
-        Self {
-            configured,
-            previous: Vec::new(),
-        }
+        Self { configured, previous: Vec::new() }
     }
 
     /// Adds the rules of `previous` for repositories that have other names.
@@ -130,11 +127,7 @@ mod tests {
                 ("Digest right".to_owned(), false),
                 ("Basic".to_owned(), false),
             ] {
-                let expected = if is_granted {
-                    AuthOutcome::Granted
-                } else {
-                    AuthOutcome::Denied
-                };
+                let expected = if is_granted { AuthOutcome::Granted } else { AuthOutcome::Denied };
                 assert_eq!(outcome(&users, &authorization), expected, "{authorization}");
             }
         }
@@ -163,11 +156,7 @@ mod tests {
             ("/open/shut", true),
             ("/open/shut/x", true),
         ] {
-            assert_eq!(
-                rules.users_of(path, None).count(),
-                usize::from(is_private),
-                "{path}"
-            );
+            assert_eq!(rules.users_of(path, None).count(), usize::from(is_private), "{path}");
         }
         // Another configuration swaps two repositories, and replaces the third by a public one.
         let changed = AccessRules::new(vec![

@@ -85,20 +85,12 @@ impl Body {
                 if is_mapped {
                     file.map(&part)?;
                 }
-                Ok(FileBody {
-                    file: Arc::new(file),
-                    left: part,
-                    verified,
-                    loading: None,
-                    _permit: permit,
-                })
+                Ok(FileBody { file: Arc::new(file), left: part, verified, loading: None, _permit: permit })
             });
             opened.with_context(|| format!("failed to serve `{}`", path.display()))
         });
         let opened = opened.await.map_err(anyhow::Error::from).flatten();
-        opened
-            .map(|body| Self::File(Box::new(body)))
-            .map_err(OpenError::Damaged)
+        opened.map(|body| Self::File(Box::new(body))).map_err(OpenError::Damaged)
     }
 }
 
@@ -110,21 +102,13 @@ impl OpenFile {
             kind.size_matches(published, found),
             "it has {found} bytes, not the {published} that were published"
         );
-        Ok(Self {
-            file,
-            map: None,
-            map_start: 0,
-            integrity,
-        })
+        Ok(Self { file, map: None, map_start: 0, integrity })
     }
 
     /// Maps `part`, and brings its pages into memory, which may block on the disk.
     fn map(&mut self, part: &Range<u64>) -> io::Result<()> {
         let mut options = MmapOptions::new();
-        options
-            .offset(part.start)
-            .len((part.end - part.start) as usize)
-            .populate();
+        options.offset(part.start).len((part.end - part.start) as usize).populate();
         // SAFETY: this program only replaces published files by rename, and appends to a ledger. Should somebody else
         // truncate one, no code here touches the mapped bytes: the kernel copies them to a socket, and answers EFAULT.
         self.map = Some(unsafe { options.map(&self.file)? });
@@ -151,8 +135,7 @@ struct MappedPiece {
 impl AsRef<[u8]> for MappedPiece {
     fn as_ref(&self) -> &[u8] {
         let map = self.file.map.as_deref();
-        map.and_then(|map| map.get(self.range.clone()))
-            .unwrap_or_default()
+        map.and_then(|map| map.get(self.range.clone())).unwrap_or_default()
     }
 }
 
@@ -160,10 +143,7 @@ impl FileBody {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let end = self.left.end.min(self.left.start + MAPPED_PIECE);
         let piece = self.left.start..end;
-        let is_verified = || {
-            self.verified
-                .is_some_and(|verified| verified.is_current(&self.file.file))
-        };
+        let is_verified = || self.verified.is_some_and(|verified| verified.is_current(&self.file.file));
         if self.loading.is_none() && self.file.map.is_some() && is_verified() {
             return Poll::Ready(Ok(self.mapped(piece)));
         }

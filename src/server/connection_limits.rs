@@ -65,11 +65,7 @@ impl ConnectionLimiter {
         let client = ip.map(|ip| self.clients.acquire(Some(ip)));
         let is_over = matches!(client, Some(None));
         if !is_over && let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
-            return Ok(ConnectionPermit {
-                exceeded: None,
-                _permit: permit,
-                _client: client.flatten(),
-            });
+            return Ok(ConnectionPermit { exceeded: None, _permit: permit, _client: client.flatten() });
         }
         let exceeded = if is_over { "client" } else { "all" };
         let permit = Arc::clone(&self.overflow).try_acquire_owned();
@@ -96,10 +92,7 @@ pub(super) struct ClientPermit {
 
 impl PerClientCounter {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            counts: Arc::default(),
-            limit,
-        }
+        Self { counts: Arc::default(), limit }
     }
 
     /// `None` when the client at `ip` has reached the limit. All clients of Unix sockets are one.
@@ -112,10 +105,7 @@ impl PerClientCounter {
         }
         *count += 1;
         drop(counts);
-        Some(ClientPermit {
-            counter: self.clone(),
-            client,
-        })
+        Some(ClientPermit { counter: self.clone(), client })
     }
 }
 
@@ -153,10 +143,7 @@ pub(super) type DownloadPermit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 impl DownloadLimiter {
     /// For one connection, of a server with permits for all.
     pub(super) fn new(server: Arc<Semaphore>) -> Self {
-        Self {
-            server,
-            connection: Arc::new(Semaphore::new(DOWNLOADS_PER_CONNECTION)),
-        }
+        Self { server, connection: Arc::new(Semaphore::new(DOWNLOADS_PER_CONNECTION)) }
     }
 
     /// Waits for the other downloads of the connection; `None` when the server has reached its limit.

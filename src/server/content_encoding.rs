@@ -37,11 +37,7 @@ struct AcceptEncoding<'h> {
 
 impl<'h> AcceptEncoding<'h> {
     fn parse(headers: &'h HeaderMap) -> Self {
-        let mut accepted = Self {
-            listed: Vec::new(),
-            any: 0,
-            identity: 0,
-        };
+        let mut accepted = Self { listed: Vec::new(), any: 0, identity: 0 };
         for item in list(headers, ACCEPT_ENCODING) {
             let mut parts = item.split(';');
             let (name, weight) = (parts.next().unwrap_or_default().trim(), weight(parts));
@@ -60,10 +56,7 @@ impl<'h> AcceptEncoding<'h> {
         let is = |name: &str| {
             name.eq_ignore_ascii_case(coding) || coding == "gzip" && name.eq_ignore_ascii_case("x-gzip")
         };
-        self.listed
-            .iter()
-            .find_map(|(name, weight)| is(name).then_some(*weight))
-            .unwrap_or(self.any)
+        self.listed.iter().find_map(|(name, weight)| is(name).then_some(*weight)).unwrap_or(self.any)
     }
 }
 

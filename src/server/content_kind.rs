@@ -67,19 +67,13 @@ impl ContentKind {
 
     /// JSON, which scripts of other web sites may read.
     pub(super) fn is_json(self) -> bool {
-        matches!(
-            self,
-            Self::Metadata | Self::Search | Self::List | Self::ArchivedMetadata | Self::Ledger
-        )
+        matches!(self, Self::Metadata | Self::Search | Self::List | Self::ArchivedMetadata | Self::Ledger)
     }
 
     /// Whether it is kept in memory: what every Composer run requests. Pages are as large as all of that, and rarely
     /// requested.
     pub(super) fn keep_in_memory(self) -> bool {
-        matches!(
-            self,
-            Self::Metadata | Self::Search | Self::List | Self::Style | Self::Script | Self::Text
-        )
+        matches!(self, Self::Metadata | Self::Search | Self::List | Self::Style | Self::Script | Self::Text)
     }
 
     /// Whether a file on disk of `found` bytes can be the published one of `published` bytes.

@@ -54,11 +54,7 @@ impl FileResponse<'_> {
             Precondition::Proceed => {}
         }
         let is_ranged = method == Method::GET && validators.allow_range(headers);
-        let (status, range) = match if is_ranged {
-            part(headers, *size)
-        } else {
-            Part::Whole
-        } {
+        let (status, range) = match if is_ranged { part(headers, *size) } else { Part::Whole } {
             Part::Whole => (StatusCode::OK, 0..*size),
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Unsatisfiable => return Ok(range_not_satisfiable(*size)),
@@ -75,9 +71,7 @@ impl FileResponse<'_> {
 
     async fn body(&self, range: Range<u64>, access: &FileAccess) -> Result<Body, OpenError> {
         match &self.representation.content {
-            Content::Memory(bytes) => Ok(Body::Memory(
-                bytes.slice(range.start as usize..range.end as usize),
-            )),
+            Content::Memory(bytes) => Ok(Body::Memory(bytes.slice(range.start as usize..range.end as usize))),
             Content::Disk(path) => {
                 // A variant is a file of its own, which never grows.
                 let kind = self.coding.map_or(self.kind, |_| ContentKind::Archive);
@@ -94,10 +88,7 @@ impl FileResponse<'_> {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
-        headers.insert(
-            LAST_MODIFIED,
-            self.representation.validators.last_modified.clone(),
-        );
+        headers.insert(LAST_MODIFIED, self.representation.validators.last_modified.clone());
         headers.insert(REPR_DIGEST, self.representation.repr_digest.clone());
         if let Some(coding) = self.coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -139,6 +130,5 @@ impl FileResponse<'_> {
 
 /// Whether a name can stand in a quoted string; the URL names the file otherwise.
 fn needs_no_escape(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }

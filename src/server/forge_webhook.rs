@@ -93,10 +93,7 @@ pub(super) async fn receive(
         return text(StatusCode::BAD_REQUEST, "expected a webhook of GitHub or GitLab");
     };
     if !delivery.has_credential() {
-        return text(
-            StatusCode::UNAUTHORIZED,
-            "the delivery is not signed: give the webhook its secret",
-        );
+        return text(StatusCode::UNAUTHORIZED, "the delivery is not signed: give the webhook its secret");
     }
     let too_many = || service_unavailable("too many deliveries at once");
     let Ok(_waiting) = WAITING.try_acquire() else {
@@ -123,10 +120,7 @@ async fn read(body: &mut Incoming) -> Result<Bytes, Response<Body>> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(text(
-            StatusCode::BAD_REQUEST,
-            "the body of the delivery is incomplete or malformed",
-        )),
+        Err(_) => Err(text(StatusCode::BAD_REQUEST, "the body of the delivery is incomplete or malformed")),
     }
 }
 
@@ -149,11 +143,7 @@ fn process(
             "expected the JSON of a push: choose the content type application/json",
         );
     };
-    let names: BTreeSet<_> = urls
-        .iter()
-        .filter_map(|url| webhooks.repositories.get(url))
-        .flatten()
-        .collect();
+    let names: BTreeSet<_> = urls.iter().filter_map(|url| webhooks.repositories.get(url)).flatten().collect();
     if names.is_empty() {
         return text(StatusCode::NOT_FOUND, "nothing here is made from this repository");
     }
@@ -171,11 +161,7 @@ fn refuse_unauthentic(
     body: &[u8],
 ) -> Option<Response<Body>> {
     let (mut is_authentic, mut is_unreadable) = (false, false);
-    for (_, secret) in webhooks
-        .secrets
-        .iter()
-        .filter(|(forge, _)| *forge == delivery.forge)
-    {
+    for (_, secret) in webhooks.secrets.iter().filter(|(forge, _)| *forge == delivery.forge) {
         match secret.read() {
             Ok(secret) => is_authentic |= delivery.is_authentic(&secret, body, jiff::Timestamp::now()),
             Err(error) => {
@@ -188,9 +174,7 @@ fn refuse_unauthentic(
         return None;
     }
     if is_unreadable {
-        return Some(service_unavailable(
-            "the secret cannot be read here; the log says why",
-        ));
+        return Some(service_unavailable("the secret cannot be read here; the log says why"));
     }
     tracing::warn!(forge = ?delivery.forge, "refused a webhook with an invalid signature");
     Some(text(StatusCode::FORBIDDEN, "invalid webhook signature"))

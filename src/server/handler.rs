@@ -45,10 +45,7 @@ pub(super) async fn respond(
         return Routed::new("limit", refused).and_close();
     }
     if !has_valid_host(request.version(), request.headers()) {
-        let refused = text(
-            StatusCode::BAD_REQUEST,
-            "exactly one valid Host header is required",
-        );
+        let refused = text(StatusCode::BAD_REQUEST, "exactly one valid Host header is required");
         return Routed::new("limit", refused).and_close();
     }
     if is_delivery {
@@ -191,16 +188,8 @@ async fn respond_with(
 ) -> Routed {
     let (mut coding, mut representation) = select(entry, request.headers());
     loop {
-        let response = FileResponse {
-            kind: entry.kind,
-            coding,
-            representation,
-            path,
-        };
-        let response = match response
-            .respond(request.method(), request.headers(), access)
-            .await
-        {
+        let response = FileResponse { kind: entry.kind, coding, representation, path };
+        let response = match response.respond(request.method(), request.headers(), access).await {
             Ok(response) => response,
             Err(OpenError::TooManyDownloads) => {
                 return Routed::new("limit", service_unavailable("too many downloads"));

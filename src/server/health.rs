@@ -27,9 +27,7 @@ impl HealthEndpoint {
     }
 
     pub(super) fn from_path(path: &str) -> Option<Self> {
-        [Self::Health, Self::Ready]
-            .into_iter()
-            .find(|endpoint| endpoint.path() == path)
+        [Self::Health, Self::Ready].into_iter().find(|endpoint| endpoint.path() == path)
     }
 
     pub(super) fn respond(self, published: &PublishedSite) -> Response<Body> {

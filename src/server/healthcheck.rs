@@ -38,11 +38,7 @@ pub fn check(address: &Address, endpoint: HealthEndpoint, timeout: Duration) -> 
 /// As [`check`].
 pub fn check_local(socket: &LocalSocket, endpoint: HealthEndpoint, timeout: Duration) -> Option<Result<()>> {
     let stream = socket.connect().ok()?;
-    Some(judge(
-        ask(stream, endpoint, timeout),
-        "the running server",
-        endpoint,
-    ))
+    Some(judge(ask(stream, endpoint, timeout), "the running server", endpoint))
 }
 
 /// A server on every address is reached on loopback. `[::]` may mean IPv4 only, where there is no IPv6.
@@ -64,10 +60,7 @@ fn ask(stream: UnixStream, endpoint: HealthEndpoint, timeout: Duration) -> io::R
 
 fn request(mut stream: impl Read + Write, endpoint: HealthEndpoint, timeout: Duration) -> io::Result<String> {
     let path = endpoint.path();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut response = Vec::new();
     match stream.take(MAX_RESPONSE).read_to_end(&mut response) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -69,9 +69,7 @@ impl Stamp {
     /// Whether the next change will show.
     fn is_settled(&self) -> bool {
         let changed = UNIX_EPOCH + Duration::from_secs(self.changed.0.unsigned_abs());
-        SystemTime::now()
-            .duration_since(changed)
-            .is_ok_and(|age| age > SETTLED)
+        SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED)
     }
 }
 
@@ -84,12 +82,7 @@ impl Verified {
 
 impl Integrity {
     pub(super) fn new(size: u64, sha256: Sha256) -> Self {
-        Self(Arc::new(Checksums {
-            size,
-            sha256,
-            chunks: OnceLock::new(),
-            verified: Mutex::default(),
-        }))
+        Self(Arc::new(Checksums { size, sha256, chunks: OnceLock::new(), verified: Mutex::default() }))
     }
 
     /// Whether both are about the same bytes.
@@ -152,10 +145,9 @@ impl Integrity {
         let sum = sums.and_then(|sums| sums.get(usize::try_from(start / CHUNK).ok()?));
         match sum == Some(&crc32fast::hash(buffer)) {
             true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::InvalidData,
-                format!("the bytes from {start} on are damaged"),
-            )),
+            false => {
+                Err(Error::new(ErrorKind::InvalidData, format!("the bytes from {start} on are damaged")))
+            }
         }
     }
 

@@ -41,10 +41,7 @@ impl LingeringClose {
     }
 
     fn with_timeout(timeout: Duration) -> Self {
-        Self {
-            timer: Box::pin(sleep(timeout)),
-            discarded: 0,
-        }
+        Self { timer: Box::pin(sleep(timeout)), discarded: 0 }
     }
 
     /// Discards what the client sends until it closes, or exceeds the time or the number of bytes.
@@ -72,13 +69,9 @@ mod tests {
 
     #[test]
     fn timeout_grows_with_bytes_in_flight_up_to_a_limit() {
-        for (in_flight, elapsed, expected) in [
-            (0, 0, 3),
-            (5_000_000, 0, 8),
-            (5_000_000, 2, 6),
-            (5_000_000, 10, 3),
-            (1 << 40, 0, 19),
-        ] {
+        for (in_flight, elapsed, expected) in
+            [(0, 0, 3), (5_000_000, 0, 8), (5_000_000, 2, 6), (5_000_000, 10, 3), (1 << 40, 0, 19)]
+        {
             assert_eq!(
                 timeout_at_shutdown(in_flight, Duration::from_secs(elapsed)),
                 Duration::from_secs(expected),

@@ -72,9 +72,7 @@ impl PublishedSite {
     /// a repository that is no longer configured stays, because it may still be served.
     pub fn set_access_rules(&self, rules: &AccessRules) {
         let has_private = rules.has_private();
-        self.0
-            .access_rules
-            .rcu(|previous| rules.clone().with_previous(previous));
+        self.0.access_rules.rcu(|previous| rules.clone().with_previous(previous));
         self.0.has_private.fetch_or(has_private, Ordering::Release);
     }
 

@@ -40,11 +40,7 @@ fn parse(value: &str, size: u64) -> Option<Part> {
             first..last.saturating_add(1).min(size)
         }
     };
-    Some(if range.is_empty() {
-        Part::Unsatisfiable
-    } else {
-        Part::Bytes(range)
-    })
+    Some(if range.is_empty() { Part::Unsatisfiable } else { Part::Bytes(range) })
 }
 
 /// Digits only; a number beyond `u64` is as good as its largest.

@@ -49,11 +49,7 @@ impl Routed {
 
 pub(super) fn range_not_satisfiable(size: u64) -> Response<Body> {
     let range = header_value(format!("bytes */{size}"));
-    with_header(
-        text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable"),
-        CONTENT_RANGE,
-        range,
-    )
+    with_header(text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable"), CONTENT_RANGE, range)
 }
 
 pub(super) fn redirect(location: String) -> Response<Body> {
@@ -133,12 +129,7 @@ pub(super) fn bytes(status: StatusCode, media_type: &'static str, body: Bytes) -
 
 fn with_words(status: StatusCode, words: &'static str, cache_control: &'static str) -> Response<Body> {
     let media_type = ContentKind::Text.media_type();
-    with_body(
-        status,
-        media_type,
-        Bytes::from_static(words.as_bytes()),
-        cache_control,
-    )
+    with_body(status, media_type, Bytes::from_static(words.as_bytes()), cache_control)
 }
 
 fn with_body(
@@ -159,11 +150,7 @@ fn with_body(
 fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::EMPTY);
     *response.status_mut() = status;
-    with_header(
-        response,
-        X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    )
+    with_header(response, X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }
 
 fn with_header(mut response: Response<Body>, name: HeaderName, value: HeaderValue) -> Response<Body> {

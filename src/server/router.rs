@@ -17,11 +17,7 @@ pub(super) enum Route<'s> {
 }
 
 /// All but the unreserved characters (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Looks up `path`, still encoded; the repository with the longest base decides.
 pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
@@ -56,9 +52,7 @@ impl Site {
 
 fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
     let found = if rest.is_empty() || rest.ends_with('/') {
-        repository
-            .entries
-            .get_key_value(format!("{rest}index.html").as_str())
+        repository.entries.get_key_value(format!("{rest}index.html").as_str())
     } else {
         repository.entries.get_key_value(rest)
     };
@@ -103,10 +97,7 @@ mod tests {
     #[test]
     fn longest_base_decides_however_path_is_encoded() {
         let site = Site::new([
-            repository(
-                "/",
-                &[("a.zip", 1), ("sub", 2), ("page/a.zip", 3), ("sub/b.zip", 4)],
-            ),
+            repository("/", &[("a.zip", 1), ("sub", 2), ("page/a.zip", 3), ("sub/b.zip", 4)]),
             repository("/sub/", &[("a.zip", 5)]),
             repository("/page/", &[("100%.zip", 6), ("a%24b.zip", 7), ("c$d.zip", 8)]),
         ])
@@ -142,12 +133,9 @@ mod tests {
     #[test]
     fn reused_repository_keeps_its_names() {
         let previous = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
-        let mut site = Site::new([RepositorySite {
-            name: "/".to_owned(),
-            base_path: "/".to_owned(),
-            resources: None,
-        }])
-        .unwrap();
+        let mut site =
+            Site::new([RepositorySite { name: "/".to_owned(), base_path: "/".to_owned(), resources: None }])
+                .unwrap();
         site.reuse_from(&previous);
         for (path, is_there) in [("/a%2524b.zip", true), ("/a%24b.zip", false)] {
             assert_eq!(site.answers(path), is_there, "{path}");

@@ -76,12 +76,7 @@ impl SearchEntry {
         let text_of_all = keywords
             .filter_map(Value::as_str)
             .fold(text("description"), |all, word| all + "\n" + &word.to_lowercase());
-        Self {
-            name: text("name").into(),
-            text: text_of_all.into(),
-            kind: text("type").into(),
-            result,
-        }
+        Self { name: text("name").into(), text: text_of_all.into(), kind: text("type").into(), result }
     }
 
     /// The best first: its name is the query, or has all words; else it has them all somewhere.
@@ -189,10 +184,7 @@ impl<'p> Pattern<'p> {
 
 /// The last value of a parameter, as in PHP.
 fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    form_urlencoded::parse(query.as_bytes())
-        .filter(|(key, _)| key == name)
-        .last()
-        .map(|(_, value)| value)
+    form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name).last().map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -220,15 +212,9 @@ mod tests {
             {"name": "acme/product-community", "type": "metapackage"},
             {"name": "other/catalog", "description": "", "type": "library"},
         ]});
-        let index = SearchIndex::parse(ContentKind::Search, file.to_string().as_bytes())
-            .unwrap()
-            .unwrap();
-        let (module, product, community, other) = (
-            "acme/module-catalog",
-            "acme/product",
-            "acme/product-community",
-            "other/catalog",
-        );
+        let index = SearchIndex::parse(ContentKind::Search, file.to_string().as_bytes()).unwrap().unwrap();
+        let (module, product, community, other) =
+            ("acme/module-catalog", "acme/product", "acme/product-community", "other/catalog");
         for (query, found) in [
             ("q=catalog&type=", &[other, module, product][..]),
             ("q=CATALOG", &[other, module, product]),
@@ -279,9 +265,7 @@ mod tests {
 
     #[test]
     fn filter_does_not_determine_time_of_list() {
-        let names: Vec<_> = (0..5000)
-            .map(|name| format!("acme/module-{name}").into_boxed_str())
-            .collect();
+        let names: Vec<_> = (0..5000).map(|name| format!("acme/module-{name}").into_boxed_str()).collect();
         let begun = Instant::now();
         for (part, found) in [("*", 5000), ("a*", 0), ("ac", 0), ("*acme/module-", 0)] {
             let query = format!("filter={}*", part.repeat(7900 / part.len()));
@@ -294,10 +278,6 @@ mod tests {
     fn malformed_files_are_errors_and_other_kinds_have_no_index() {
         assert!(SearchIndex::parse(ContentKind::Search, b"{}").is_err());
         assert!(SearchIndex::parse(ContentKind::List, b"[]").is_err());
-        assert!(
-            SearchIndex::parse(ContentKind::Metadata, b"{}")
-                .unwrap()
-                .is_none()
-        );
+        assert!(SearchIndex::parse(ContentKind::Metadata, b"{}").unwrap().is_none());
     }
 }

@@ -151,12 +151,7 @@ pub(super) struct CountedBody {
 impl CountedBody {
     pub(super) fn new(body: Body, max_frame: Option<usize>, progress: Arc<SendProgress>) -> Self {
         progress.sending.fetch_add(1, Ordering::Relaxed);
-        Self {
-            body,
-            rest: Bytes::new(),
-            max_frame,
-            progress,
-        }
+        Self { body, rest: Bytes::new(), max_frame, progress }
     }
 }
 

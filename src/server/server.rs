@@ -70,11 +70,7 @@ impl Server {
             (&serve.admin, Role::Admin, None),
         ] {
             for address in addresses {
-                listeners.push(Bound {
-                    listener: Listener::bind(address).await?,
-                    role,
-                    tls: tls.clone(),
-                });
+                listeners.push(Bound { listener: Listener::bind(address).await?, role, tls: tls.clone() });
             }
         }
         let addresses = listeners.iter().map(|bound| bound.listener.address());
@@ -85,9 +81,7 @@ impl Server {
             listeners,
             certificate,
             context: Arc::new(ServerContext {
-                downloads: Arc::new(Semaphore::new(
-                    serve.max_connections.get().min(Semaphore::MAX_PERMITS),
-                )),
+                downloads: Arc::new(Semaphore::new(serve.max_connections.get().min(Semaphore::MAX_PERMITS))),
                 settings,
                 published,
                 metrics,
@@ -108,10 +102,8 @@ impl Server {
         let serve = &self.context.settings.serve;
         let drain_timeout = serve.drain;
         let shutdown = Arc::new(watch::Sender::new(Shutdown::Running));
-        let limiter = ConnectionLimiter::new(
-            serve.max_connections.get(),
-            serve.max_connections_per_client.get(),
-        );
+        let limiter =
+            ConnectionLimiter::new(serve.max_connections.get(), serve.max_connections_per_client.get());
         let admin = ConnectionLimiter::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
         let (accepting, stop_accepting) = watch::channel(());
         let (mut acceptors, mut background) = (JoinSet::new(), JoinSet::new());
@@ -148,14 +140,8 @@ impl Server {
 
 /// Without it `mirror health` uses another address.
 fn bind_local(socket: &LocalSocket) -> Option<Bound> {
-    let bound = Listener::bind_local(socket).map(|listener| Bound {
-        listener,
-        role: Role::Local,
-        tls: None,
-    });
-    bound
-        .map_err(|error| tracing::debug!(%error, "failed to bind the local socket"))
-        .ok()
+    let bound = Listener::bind_local(socket).map(|listener| Bound { listener, role: Role::Local, tls: None });
+    bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
 }
 
 fn remove_socket(socket: &Path) {
@@ -221,11 +207,7 @@ impl Acceptor {
         if let Some(limit) = permit.exceeded {
             metrics.connection_refused(limit);
         }
-        let client = Client {
-            ip,
-            role: self.role,
-            permit,
-        };
+        let client = Client { ip, role: self.role, permit };
         let (context, shutdown) = (Arc::clone(&self.context), self.shutdown.subscribe());
         let tls = self.tls.clone();
         tokio::spawn(async move {

@@ -113,16 +113,10 @@ impl Site {
     /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
     /// HTTP's dates.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
-        let mut repositories = repositories
-            .into_iter()
-            .map(Repository::new)
-            .collect::<Result<Vec<_>>>()?;
+        let mut repositories = repositories.into_iter().map(Repository::new).collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
         if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
-            bail!(
-                "failed to publish `{}`: two repositories are served there",
-                pair[0].base
-            );
+            bail!("failed to publish `{}`: two repositories are served there", pair[0].base);
         }
         Ok(Self { repositories })
     }
@@ -161,11 +155,7 @@ impl Site {
 
 impl Repository {
     fn new(repository: RepositorySite) -> Result<Self> {
-        let RepositorySite {
-            name,
-            base_path,
-            resources,
-        } = repository;
+        let RepositorySite { name, base_path, resources } = repository;
         ensure!(
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
@@ -199,19 +189,8 @@ impl Repository {
 
 impl Entry {
     fn new(resource: Resource) -> Result<Self> {
-        let Resource {
-            file,
-            size,
-            sha256,
-            last_modified,
-            kind,
-            variants,
-            ..
-        } = resource;
-        ensure!(
-            (0..END_OF_DATES).contains(&last_modified),
-            "`{last_modified}` is not a date of HTTP"
-        );
+        let Resource { file, size, sha256, last_modified, kind, variants, .. } = resource;
+        ensure!((0..END_OF_DATES).contains(&last_modified), "`{last_modified}` is not a date of HTTP");
         let representation = |file, size, sha256| {
             let content = Content::load(kind, file, size, sha256);
             Representation::new(content, size, sha256, last_modified)
@@ -224,12 +203,8 @@ impl Entry {
             }),
             Content::Disk(_) => None,
         };
-        let variant = |variant: Variant| {
-            (
-                variant.coding,
-                representation(variant.file, variant.size, variant.sha256),
-            )
-        };
+        let variant =
+            |variant: Variant| (variant.coding, representation(variant.file, variant.size, variant.sha256));
         Ok(Self {
             kind,
             identity,

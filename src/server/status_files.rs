@@ -55,14 +55,9 @@ mod tests {
             StatusFiles::new(vec![file], previous, now)
         };
         let mut all = StatusFiles::default();
-        for (text, now, since) in [
-            ("a", 5, 5),
-            ("a", 7, 5),
-            ("b", 7, 7),
-            ("c", 7, 8),
-            ("a", 7, 9),
-            ("b", 20, 20),
-        ] {
+        for (text, now, since) in
+            [("a", 5, 5), ("a", 7, 5), ("b", 7, 7), ("c", 7, 8), ("a", 7, 9), ("b", 20, 20)]
+        {
             all = files(text, &all, now);
             assert_eq!(all.0["/mirror.json"].1, since, "{text} at {now}");
         }

@@ -182,11 +182,8 @@ impl Users {
 
     /// Unambiguous, since each part is hashed before they are joined. The secret is of this process alone.
     fn cache_key(&self, user: &str, password: &str) -> Sha256 {
-        let parts = [
-            self.cache_secret,
-            Sha256::digest(user.as_bytes()).0,
-            Sha256::digest(password.as_bytes()).0,
-        ];
+        let parts =
+            [self.cache_secret, Sha256::digest(user.as_bytes()).0, Sha256::digest(password.as_bytes()).0];
         Sha256::digest(parts.as_flattened())
     }
 }
@@ -225,10 +222,7 @@ mod tests {
     fn check_continues_alone_after_its_request_is_cancelled() {
         let hash = bcrypt::hash("right", 10).unwrap();
         let users = Users::parse(&format!("ana:{hash}\n")).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let check = |password: &str, seconds: f64| {
             let check = users.check_password("ana", password.to_owned(), None);
             runtime.block_on(async { timeout(Duration::from_secs_f64(seconds), check).await })
@@ -266,10 +260,7 @@ mod tests {
             ),
         ] {
             let error = Users::parse(text).err().unwrap().to_string();
-            assert!(
-                error.starts_with(expected) && !error.contains("secret"),
-                "{error}"
-            );
+            assert!(error.starts_with(expected) && !error.contains("secret"), "{error}");
         }
     }
 }

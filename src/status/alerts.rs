@@ -35,10 +35,7 @@ impl AlertState {
     /// The state to compare the first observation with. What is published already is not news, but an empty mirror whose
     /// first cycle failed is.
     pub fn unknown(now: &Self) -> Self {
-        Self {
-            failing: now.failing && now.state != State::Empty,
-            ..now.clone()
-        }
+        Self { failing: now.failing && now.state != State::Empty, ..now.clone() }
     }
 
     /// The events between `self` and `now`.
@@ -124,36 +121,22 @@ mod tests {
 
     #[test]
     fn events_follow_from_two_states() {
-        let at = |state, diverged| AlertState {
-            state,
-            failing: false,
-            failed: BTreeSet::new(),
-            diverged,
-        };
+        let at = |state, diverged| AlertState { state, failing: false, failed: BTreeSet::new(), diverged };
         let fresh = at(State::Fresh, 0);
         let events = |from: &AlertState, to: &AlertState| from.events_until(to);
         assert_eq!(events(&fresh, &fresh), []);
         assert_eq!(events(&fresh, &at(State::Incomplete, 0)), [Event::Failure]);
-        assert_eq!(
-            events(&at(State::Empty, 0), &at(State::Incomplete, 0)),
-            [Event::Failure]
-        );
+        assert_eq!(events(&at(State::Empty, 0), &at(State::Incomplete, 0)), [Event::Failure]);
         assert_eq!(events(&at(State::Incomplete, 0), &fresh), [Event::Recovery]);
         assert_eq!(events(&at(State::Empty, 0), &fresh), []);
-        let failing = AlertState {
-            failing: true,
-            ..at(State::Empty, 0)
-        };
+        let failing = AlertState { failing: true, ..at(State::Empty, 0) };
         assert_eq!(events(&at(State::Empty, 0), &failing), [Event::Failure]);
         assert_eq!(events(&AlertState::unknown(&failing), &failing), [Event::Failure]);
         assert_eq!(events(&AlertState::unknown(&fresh), &fresh), []);
         assert_eq!(events(&failing, &failing), []);
         assert_eq!(events(&failing, &fresh), [Event::Recovery]);
         assert_eq!(events(&at(State::Unknown, 0), &fresh), []);
-        assert_eq!(
-            events(&at(State::Incomplete, 0), &at(State::Stale, 0)),
-            [Event::Stale]
-        );
+        assert_eq!(events(&at(State::Incomplete, 0), &at(State::Stale, 0)), [Event::Stale]);
         let with = |failed: &[&str]| AlertState {
             failed: failed.iter().map(|&name| name.to_owned()).collect(),
             ..at(State::Incomplete, 0)

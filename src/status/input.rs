@@ -54,18 +54,16 @@ impl StatusInput<'_> {
     /// Everything that failed, the largest first: the cycle, the snapshot, archives, sources, packages of single refs.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let cycle = self.history.last().and_then(|run| run.error.clone());
-        let cycle = cycle.map(|line| Failure {
-            name: "the cycle".to_owned(),
-            line,
-        });
+        let cycle = cycle.map(|line| Failure { name: "the cycle".to_owned(), line });
         let snapshot = self.unserved.map(|reason| Failure {
             name: "the newest snapshot".to_owned(),
             line: format!("the newest snapshot cannot be served: {reason}"),
         });
-        let damaged = self.history.damaged.iter().map(|(path, reason)| Failure {
-            name: path.clone(),
-            line: format!("{path} {reason}"),
-        });
+        let damaged = self
+            .history
+            .damaged
+            .iter()
+            .map(|(path, reason)| Failure { name: path.clone(), line: format!("{path} {reason}") });
         let sources = self.report.sources.iter();
         let sources = sources.flat_map(|(name, source)| source_failures(name, source));
         let whole = cycle.into_iter().chain(snapshot);
@@ -78,13 +76,7 @@ impl StatusInput<'_> {
     }
 
     pub fn state(&self) -> State {
-        state(
-            self.snapshot.is_some(),
-            self.is_complete(),
-            self.history,
-            self.schedule,
-            self.now,
-        )
+        state(self.snapshot.is_some(), self.is_complete(), self.history, self.schedule, self.now)
     }
 
     /// When the last cycle ended, successful or not.
@@ -96,10 +88,7 @@ impl StatusInput<'_> {
     pub(super) fn changed(&self) -> Option<Timestamp> {
         let is_metadata = |path: &str| path == "packages.json" || path.starts_with("p2/");
         let files = self.snapshot?.manifest.files.iter();
-        let last = files
-            .filter(|(path, _)| is_metadata(path))
-            .map(|(_, file)| file.last_modified)
-            .max()?;
+        let last = files.filter(|(path, _)| is_metadata(path)).map(|(_, file)| file.last_modified).max()?;
         Timestamp::from_second(last).ok()
     }
 
@@ -127,10 +116,10 @@ impl StatusInput<'_> {
 }
 
 fn source_failures(name: &str, source: &SourceReport) -> Vec<Failure> {
-    let whole = source.error.as_ref().map(|error| Failure {
-        name: name.to_owned(),
-        line: format!("{name}: {error}"),
-    });
+    let whole = source
+        .error
+        .as_ref()
+        .map(|error| Failure { name: name.to_owned(), line: format!("{name}: {error}") });
     let packages = source.failed.iter().map(|row| {
         let reason = match &row.outcome {
             Outcome::Failed { reason } => format!(": {reason}"),

@@ -59,9 +59,7 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
         duration: last.and_then(|run| run.ended.duration_since(run.began).try_into().ok()),
         stages: last.map_or_else(Vec::new, |run| {
             let stages = run.stages.iter();
-            stages
-                .map(|(name, ms)| (name.clone(), Duration::from_millis(*ms)))
-                .collect()
+            stages.map(|(name, ms)| (name.clone(), Duration::from_millis(*ms))).collect()
         }),
     }
 }

@@ -34,13 +34,7 @@ pub struct RunningCycle {
 
 impl RunningCycle {
     pub fn new(began: Timestamp) -> Self {
-        Self {
-            began,
-            stage: "fetch",
-            sources: (0, 0),
-            packages: (0, 0),
-            bytes: BTreeMap::new(),
-        }
+        Self { began, stage: "fetch", sources: (0, 0), packages: (0, 0), bytes: BTreeMap::new() }
     }
 
     pub fn update(&mut self, event: ProgressEvent<'_>) {
@@ -89,41 +83,20 @@ mod tests {
     #[test]
     fn progress_events_add_up() {
         let mut progress = RunningCycle::new(Timestamp::UNIX_EPOCH);
-        let received = |bytes| git::FetchProgress {
-            bytes,
-            ..git::FetchProgress::default()
-        };
+        let received = |bytes| git::FetchProgress { bytes, ..git::FetchProgress::default() };
         for event in [
             ProgressEvent::Started { clones: 2 },
-            ProgressEvent::Fetching {
-                source: "a",
-                progress: received(10),
-            },
-            ProgressEvent::Fetching {
-                source: "b",
-                progress: received(5),
-            },
-            ProgressEvent::Fetching {
-                source: "a",
-                progress: received(20),
-            },
+            ProgressEvent::Fetching { source: "a", progress: received(10) },
+            ProgressEvent::Fetching { source: "b", progress: received(5) },
+            ProgressEvent::Fetching { source: "a", progress: received(20) },
             ProgressEvent::Fetched { source: "a" },
         ] {
             progress.update(event);
         }
-        assert_eq!(
-            (progress.stage, progress.sources, progress.bytes()),
-            ("fetch", (1, 2), 25)
-        );
-        progress.update(ProgressEvent::Building {
-            source: "a",
-            packages: 3,
-        });
+        assert_eq!((progress.stage, progress.sources, progress.bytes()), ("fetch", (1, 2), 25));
+        progress.update(ProgressEvent::Building { source: "a", packages: 3 });
         progress.update(ProgressEvent::Built);
-        progress.update(ProgressEvent::Building {
-            source: "b",
-            packages: 4,
-        });
+        progress.update(ProgressEvent::Building { source: "b", packages: 4 });
         assert_eq!((progress.stage, progress.packages), ("build", (1, 7)));
         progress.update(ProgressEvent::Publishing);
         let document = progress_json(Some(&progress), None);

@@ -24,13 +24,7 @@ pub enum State {
     Empty,
 }
 
-pub const STATES: [State; 5] = [
-    State::Fresh,
-    State::Incomplete,
-    State::Stale,
-    State::Unknown,
-    State::Empty,
-];
+pub const STATES: [State; 5] = [State::Fresh, State::Incomplete, State::Stale, State::Unknown, State::Empty];
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,27 +109,15 @@ mod tests {
         };
         assert_eq!(at_time(true, true, &good, "2026-01-01T02:59:59Z"), State::Fresh);
         assert_eq!(at_time(true, true, &good, "2026-01-01T03:00:00Z"), State::Stale);
-        assert_eq!(
-            at_time(true, false, &good, "2026-01-01T02:59:59Z"),
-            State::Incomplete
-        );
+        assert_eq!(at_time(true, false, &good, "2026-01-01T02:59:59Z"), State::Incomplete);
         assert_eq!(at_time(false, true, &good, "2026-01-01T00:01:00Z"), State::Empty);
-        assert_eq!(
-            at_time(true, true, &RunHistory::default(), "2026-01-01T00:01:00Z"),
-            State::Unknown
-        );
+        assert_eq!(at_time(true, true, &RunHistory::default(), "2026-01-01T00:01:00Z"), State::Unknown);
         assert_eq!(at_time(true, true, &good, "2025-12-31T23:30:00Z"), State::Fresh);
         assert_eq!(at_time(true, true, &good, "2025-12-31T22:00:00Z"), State::Unknown);
         // A run that failed as a whole is no check, but one with a broken source is.
         let failed = history("2026-01-01T00:00:01Z", false, Some("no room"));
-        assert_eq!(
-            at_time(true, true, &failed, "2026-01-01T00:01:00Z"),
-            State::Unknown
-        );
+        assert_eq!(at_time(true, true, &failed, "2026-01-01T00:01:00Z"), State::Unknown);
         let partly = history("2026-01-01T00:00:01Z", false, None);
-        assert_eq!(
-            at_time(true, false, &partly, "2026-01-01T00:01:00Z"),
-            State::Incomplete
-        );
+        assert_eq!(at_time(true, false, &partly, "2026-01-01T00:01:00Z"), State::Incomplete);
     }
 }

@@ -34,17 +34,13 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
         State::Fresh => ("good", "Fresh and complete".to_owned()),
         State::Incomplete => ("doubt", format!("Checked on schedule; {}", shortfall(input))),
         State::Stale => ("bad", "Stale: scheduled checks were missed".to_owned()),
-        State::Unknown => (
-            "doubt",
-            "The time of the last successful check is not known".to_owned(),
-        ),
+        State::Unknown => ("doubt", "The time of the last successful check is not known".to_owned()),
         State::Empty if input.unserved.is_some() => {
             ("bad", "The newest snapshot cannot be served".to_owned())
         }
-        State::Empty if input.last_failed() => (
-            "bad",
-            "Nothing is published yet: the last cycle had nothing to publish".to_owned(),
-        ),
+        State::Empty if input.last_failed() => {
+            ("bad", "Nothing is published yet: the last cycle had nothing to publish".to_owned())
+        }
         State::Empty => ("bad", "Nothing is published yet".to_owned()),
     };
     html! {

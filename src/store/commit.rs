@@ -48,8 +48,7 @@ impl RepositoryStore {
             return Ok(None);
         }
         self.ensure_writable()?;
-        self.poison_on_error(self.write_and_switch(previous, contents, manifest))
-            .map(Some)
+        self.poison_on_error(self.write_and_switch(previous, contents, manifest)).map(Some)
     }
 
     fn manifest(
@@ -113,18 +112,11 @@ impl RepositoryStore {
         self.write_snapshot(&folder, previous, contents, &manifest)?;
         let target = self.snapshot_folder(manifest.number);
         durable_fs::rename_new(&folder, &target).with_context(|| {
-            format!(
-                "failed to publish `{}`: is another instance writing?",
-                target.display()
-            )
+            format!("failed to publish `{}`: is another instance writing?", target.display())
         })?;
         durable_fs::sync_directory(&self.root().join("snapshots"))?;
         let number = manifest.number;
-        let snapshot = Snapshot {
-            folder: target,
-            manifest,
-            is_intact: true,
-        };
+        let snapshot = Snapshot { folder: target, manifest, is_intact: true };
         let mut cache = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         *cache = SnapshotCache {
             highest: number,
@@ -184,17 +176,11 @@ impl RepositoryStore {
         if let Some(render_cache) = &contents.render_cache {
             durable_fs::write_new(&folder.join("made.json"), render_cache)?;
         }
-        durable_fs::write_new(
-            &folder.join("manifest.json"),
-            &serde_json::to_vec_pretty(manifest)?,
-        )?;
+        durable_fs::write_new(&folder.join("manifest.json"), &serde_json::to_vec_pretty(manifest)?)?;
         // Lets another web server serve `current/` directly.
         std::os::unix::fs::symlink("../../packages", folder.join("packages"))
             .with_context(|| format!("failed to link `packages` into `{}`", folder.display()))?;
-        folders
-            .iter()
-            .rev()
-            .try_for_each(|folder| durable_fs::sync_directory(folder))
+        folders.iter().rev().try_for_each(|folder| durable_fs::sync_directory(folder))
     }
 
     /// Points `current` at a snapshot, for other web servers; this program does not read it.

@@ -57,12 +57,7 @@ pub struct HashingWriter<W> {
 
 impl<W> HashingWriter<W> {
     fn new(sink: W) -> Self {
-        Self {
-            sink,
-            sha1: sha1::Sha1::new(),
-            sha256: sha2::Sha256::new(),
-            size: 0,
-        }
+        Self { sink, sha1: sha1::Sha1::new(), sha256: sha2::Sha256::new(), size: 0 }
     }
 
     /// The digests of everything that was written.
@@ -92,24 +87,17 @@ impl HashingFile {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(|| format!("failed to create `{}`", path.display()))?;
-        Ok(Self {
-            inner: BufWriter::with_capacity(1 << 18, HashingWriter::new(file)),
-            path: path.to_owned(),
-        })
+        Ok(Self { inner: BufWriter::with_capacity(1 << 18, HashingWriter::new(file)), path: path.to_owned() })
     }
 
     /// Flushes the buffer, makes the file read-only and syncs it.
     pub fn finish(self) -> anyhow::Result<Digests> {
         let failed = || format!("failed to write `{}`", self.path.display());
-        let mut hashed = self
-            .inner
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .with_context(failed)?;
+        let mut hashed =
+            self.inner.into_inner().map_err(io::IntoInnerError::into_error).with_context(failed)?;
         hashed.flush().with_context(failed)?;
         let (file, digests) = hashed.into_parts();
-        file.set_permissions(Permissions::from_mode(0o444))
-            .with_context(failed)?;
+        file.set_permissions(Permissions::from_mode(0o444)).with_context(failed)?;
         sync(&file, &self.path)?;
         close(file, &self.path)?;
         Ok(digests)
@@ -143,8 +131,7 @@ impl<W: Write> Write for HashingWriter<W> {
 /// Writes a small file, synced and read-only; fails if it exists.
 pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<Digests> {
     let mut file = HashingFile::create(path)?;
-    file.write_all(bytes)
-        .with_context(|| format!("failed to write `{}`", path.display()))?;
+    file.write_all(bytes).with_context(|| format!("failed to write `{}`", path.display()))?;
     file.finish()
 }
 
@@ -204,10 +191,7 @@ pub fn create_directory(path: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("failed to create `{}`", path.display()))
         }
-        _ => path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .map_or(Ok(()), sync_directory),
+        _ => path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_directory),
     }
 }
 
@@ -235,17 +219,12 @@ pub fn hash(path: &Path) -> anyhow::Result<Sha256> {
 
 /// Unlike `File::sync_all`, does not retry after EINTR.
 fn sync(file: &File, path: &Path) -> Result<(), Unsynced> {
-    rustix::fs::fsync(file).map_err(|error| Unsynced {
-        path: path.to_owned(),
-        error,
-    })
+    rustix::fs::fsync(file).map_err(|error| Unsynced { path: path.to_owned(), error })
 }
 
 /// Closes a file with its error, which dropping would hide: a network file system reports a lost write there.
 fn close(file: File, path: &Path) -> Result<(), Unsynced> {
     // SAFETY: the descriptor is open, and `into_raw_fd` has released the only handle to it.
-    unsafe { rustix::io::try_close(file.into_raw_fd()) }.map_err(|error| Unsynced {
-        path: path.to_owned(),
-        error,
-    })
+    unsafe { rustix::io::try_close(file.into_raw_fd()) }
+        .map_err(|error| Unsynced { path: path.to_owned(), error })
 }

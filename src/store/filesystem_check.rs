@@ -15,36 +15,12 @@ use super::durable_fs;
 const UNRELIABLE: &[(u64, &str, &str)] = &[
     (0x0102_1994, "tmpfs", "its contents are lost on restart"),
     (0x8584_58f6, "ramfs", "its contents are lost on restart"),
-    (
-        0x794c_7630,
-        "overlayfs",
-        "this is probably the container's own layer: mount a volume there",
-    ),
-    (
-        0x6969,
-        "NFS",
-        "let only one instance build, and mount it with `hard` and without `nolock`",
-    ),
-    (
-        0xff53_4d42,
-        "CIFS",
-        "network shares may lose written data when the server restarts",
-    ),
-    (
-        0xfe53_4d42,
-        "SMB2",
-        "network shares may lose written data when the server restarts",
-    ),
-    (
-        0x6573_5546,
-        "FUSE",
-        "whether written data survives a crash depends on its driver",
-    ),
-    (
-        0x0102_1997,
-        "9p",
-        "whether written data survives a crash depends on the host",
-    ),
+    (0x794c_7630, "overlayfs", "this is probably the container's own layer: mount a volume there"),
+    (0x6969, "NFS", "let only one instance build, and mount it with `hard` and without `nolock`"),
+    (0xff53_4d42, "CIFS", "network shares may lose written data when the server restarts"),
+    (0xfe53_4d42, "SMB2", "network shares may lose written data when the server restarts"),
+    (0x6573_5546, "FUSE", "whether written data survives a crash depends on its driver"),
+    (0x0102_1997, "9p", "whether written data survives a crash depends on the host"),
 ];
 
 /// Warning thresholds: a cycle of a complete mirror writes more.
@@ -86,11 +62,7 @@ pub(super) fn warnings(root: &Path) -> anyhow::Result<Vec<String>> {
         .collect();
     let space = space(root)?;
     if space.free < LOW_SPACE {
-        warnings.push(format!(
-            "`{}` has only {} MiB left",
-            root.display(),
-            space.free >> 20
-        ));
+        warnings.push(format!("`{}` has only {} MiB left", root.display(), space.free >> 20));
     }
     if let Some(inodes) = space.free_inodes.filter(|inodes| *inodes < LOW_INODES) {
         warnings.push(format!("`{}` has only {inodes} inodes left", root.display()));

@@ -68,11 +68,7 @@ impl RepositoryStore {
             }
         }
         let (removable, stay): (Vec<_>, Vec<_>) = self.ledger(|ledger| {
-            let nightly = ledger
-                .releases()
-                .iter()
-                .filter(|r| r.kind == ReleaseKind::Dev)
-                .cloned();
+            let nightly = ledger.releases().iter().filter(|r| r.kind == ReleaseKind::Dev).cloned();
             nightly.partition(|r| removable.contains(&r.number))
         });
         // A version that returned to an earlier state shares that state's file.

@@ -164,11 +164,7 @@ impl RepositoryStore {
     /// A path in this writer's staging folder, which is created on the first call.
     pub(super) fn staging_path(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.ensure_writable()?;
-        ensure!(
-            self.register.is_some(),
-            "`{}` was opened for reading only",
-            self.root.display()
-        );
+        ensure!(self.register.is_some(), "`{}` was opened for reading only", self.root.display());
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(staging) = &*staging {
             return Ok(staging.path(name));
@@ -240,9 +236,7 @@ impl RepositoryStore {
             }
             durable_fs::link_new(&staged.path, &target, staged.digests.sha256)?;
         }
-        folders
-            .iter()
-            .try_for_each(|folder| durable_fs::sync_directory(folder))?;
+        folders.iter().try_for_each(|folder| durable_fs::sync_directory(folder))?;
         durable_fs::sync_directory(&self.root.join("packages"))
     }
 
@@ -264,8 +258,7 @@ impl RepositoryStore {
         text.extend_from_slice(&entries.lines);
         let _ = fs::remove_file(&temporary);
         let mut file = durable_fs::HashingFile::create(&temporary)?;
-        file.write_all(&text)
-            .with_context(|| format!("failed to write `{}`", temporary.display()))?;
+        file.write_all(&text).with_context(|| format!("failed to write `{}`", temporary.display()))?;
         file.finish()?;
         durable_fs::replace(&temporary, &path)?;
         known.ledger.append(entries);
@@ -278,11 +271,7 @@ impl RepositoryStore {
     pub fn repair(&self, staged: &StagedArchive, release: &Release) -> anyhow::Result<()> {
         if staged.digests.sha256 != release.sha256 {
             self.discard(staged)?;
-            bail!(
-                "the rebuilt archive has SHA-256 {}, not {}",
-                staged.digests.sha256,
-                release.sha256
-            );
+            bail!("the rebuilt archive has SHA-256 {}, not {}", staged.digests.sha256, release.sha256);
         }
         let target = self.archive(release);
         if let Some(folder) = target.parent() {
@@ -294,9 +283,7 @@ impl RepositoryStore {
 
 impl std::fmt::Debug for RepositoryStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RepositoryStore")
-            .field("root", &self.root)
-            .finish_non_exhaustive()
+        f.debug_struct("RepositoryStore").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
@@ -332,9 +319,5 @@ fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     if whole < text.len() {
         tracing::warn!(file = %path.display(), bytes = text.len() - whole, "ignoring an incomplete last line of the ledger");
     }
-    Ok(LedgerFile {
-        ledger,
-        len: whole as u64,
-        file: Some((found.ino(), found.len())),
-    })
+    Ok(LedgerFile { ledger, len: whole as u64, file: Some((found.ino(), found.len())) })
 }

@@ -20,14 +20,9 @@ impl RepositoryStore {
         let to = match to {
             Some(number) if numbers.contains(&number) => number,
             Some(number) => bail!("there is no snapshot {number}\nhint: existing snapshots: {numbers:?}"),
-            None => numbers
-                .iter()
-                .rev()
-                .copied()
-                .find(|number| *number < content)
-                .with_context(|| {
-                    format!("there is no snapshot before {content}\nhint: existing snapshots: {numbers:?}")
-                })?,
+            None => numbers.iter().rev().copied().find(|number| *number < content).with_context(|| {
+                format!("there is no snapshot before {content}\nhint: existing snapshots: {numbers:?}")
+            })?,
         };
         let target = self.load(to)?;
         target.check_files()?;
@@ -89,7 +84,6 @@ impl RepositoryStore {
             rollback_to,
             expired: target.manifest.expired.clone(),
         };
-        self.commit_snapshot(Some(current), &contents)?
-            .context("this content is already published")
+        self.commit_snapshot(Some(current), &contents)?.context("this content is already published")
     }
 }

@@ -79,9 +79,7 @@ impl RepositoryStore {
     /// When the recorded runs last changed.
     pub fn run_history_modified(&self) -> Option<SystemTime> {
         let file = self.history_file();
-        unwritten_history(&file)
-            .map(|unwritten| unwritten.at)
-            .or_else(|| modified(&file))
+        unwritten_history(&file).map(|unwritten| unwritten.at).or_else(|| modified(&file))
     }
 
     /// Records that a cycle begins.
@@ -165,11 +163,7 @@ struct Unwritten {
 
 impl Unwritten {
     fn new(history: &RunHistory, file: &Path) -> Self {
-        Self {
-            history: history.clone(),
-            at: SystemTime::now(),
-            on_disk: modified(file),
-        }
+        Self { history: history.clone(), at: SystemTime::now(), on_disk: modified(file) }
     }
 }
 
@@ -222,10 +216,7 @@ mod tests {
         store.record_run_end(run, None).unwrap_err();
         let history = volume.reader("acme").run_history();
         assert_eq!(history.running, None);
-        assert_eq!(
-            history.last().and_then(|run| run.error.as_deref()),
-            Some("no room")
-        );
+        assert_eq!(history.last().and_then(|run| run.error.as_deref()), Some("no room"));
         fs::remove_dir(&temporary).unwrap();
         store.record_run_start(began).unwrap();
         let written: RunHistory = serde_json::from_slice(&fs::read(store.history_file()).unwrap()).unwrap();

@@ -54,10 +54,7 @@ impl RepositoryStore {
         let mut missing = self.served_releases()?;
         missing.retain(|release| !is_complete(release));
         let reason = "is missing or cut short; `mirror verify --repair` builds it again";
-        Ok(missing
-            .iter()
-            .map(|release| (release.path(), reason.to_owned()))
-            .collect())
+        Ok(missing.iter().map(|release| (release.path(), reason.to_owned())).collect())
     }
 
     /// Compares an archive with its line of the ledger.
@@ -69,9 +66,8 @@ impl RepositoryStore {
         {
             bail!("`{}` is missing", path.display());
         }
-        let size = found
-            .with_context(|| format!("failed to read the metadata of `{}`", path.display()))?
-            .len();
+        let size =
+            found.with_context(|| format!("failed to read the metadata of `{}`", path.display()))?.len();
         ensure!(
             size == release.size,
             "`{}` is damaged: it has {size} bytes, not {}",

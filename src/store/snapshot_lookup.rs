@@ -43,10 +43,7 @@ impl RepositoryStore {
         if known.ledger_error.is_none() && known.highest == highest {
             return Ok(known.clone());
         }
-        let mut found = SnapshotCache {
-            highest,
-            ..SnapshotCache::default()
-        };
+        let mut found = SnapshotCache { highest, ..SnapshotCache::default() };
         for number in numbers.into_iter().rev() {
             let rolled_back_to = found.readable.as_ref().and_then(|s| s.manifest.rollback_to);
             if rolled_back_to.is_some_and(|to| number > to) {
@@ -89,13 +86,8 @@ impl RepositoryStore {
         };
         let mut numbers = Vec::new();
         for entry in entries {
-            numbers.extend(
-                entry
-                    .with_context(failed)?
-                    .file_name()
-                    .to_str()
-                    .and_then(|n| n.parse::<u64>().ok()),
-            );
+            numbers
+                .extend(entry.with_context(failed)?.file_name().to_str().and_then(|n| n.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -112,30 +104,15 @@ impl RepositoryStore {
         let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         let manifest: SnapshotManifest = serde_json::from_slice(&text)
             .with_context(|| format!("`{}` is not the manifest of a snapshot", path.display()))?;
-        ensure!(
-            manifest.number == number,
-            "`{}` belongs to snapshot {}",
-            path.display(),
-            manifest.number
-        );
-        Ok(Snapshot {
-            folder,
-            manifest,
-            is_intact: false,
-        })
+        ensure!(manifest.number == number, "`{}` belongs to snapshot {}", path.display(), manifest.number);
+        Ok(Snapshot { folder, manifest, is_intact: false })
     }
 
     /// Fails unless the ledger has the lines that a snapshot publishes. Reads the ledger again if it may have grown.
     fn check_ledger(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let SnapshotManifest {
-            number,
-            releases,
-            ledger_head,
-            ..
-        } = snapshot.manifest;
+        let SnapshotManifest { number, releases, ledger_head, .. } = snapshot.manifest;
         if self.ledger(Ledger::len) < releases {
-            self.reload_ledger()
-                .map_err(|error| UnusableLedger(format!("{error:#}")))?;
+            self.reload_ledger().map_err(|error| UnusableLedger(format!("{error:#}")))?;
         }
         match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
             (_, Some(head)) if head == ledger_head => Ok(()),

@@ -33,9 +33,7 @@ impl RepositoryStore {
         if let Some(newest) = &newest {
             self.point_current(newest.manifest.number)?;
         }
-        let named = newest
-            .iter()
-            .flat_map(|s| [Some(s.manifest.number), s.manifest.rollback_to]);
+        let named = newest.iter().flat_map(|s| [Some(s.manifest.number), s.manifest.rollback_to]);
         let named: Vec<_> = named.flatten().collect();
         let kept = numbers.split_off(numbers.len().saturating_sub(retention.snapshots.max(1)));
         let (named, old): (Vec<_>, Vec<_>) = numbers.into_iter().partition(|n| named.contains(n));
@@ -63,10 +61,7 @@ impl RepositoryStore {
         let since = found
             .modified()
             .with_context(|| format!("failed to read the metadata of `{}`", mark.display()))?;
-        if SystemTime::now()
-            .duration_since(since)
-            .is_ok_and(|age| age >= grace)
-        {
+        if SystemTime::now().duration_since(since).is_ok_and(|age| age >= grace) {
             let temporary = self.staging_path(&format!("retired-{number}"))?;
             fs::rename(&folder, &temporary)
                 .with_context(|| format!("failed to move `{}`", folder.display()))?;

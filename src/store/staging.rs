@@ -38,16 +38,9 @@ impl Staging {
             durable_fs::create_directory(&root.join(folder))?;
         }
         let tmp = root.join("tmp");
-        let folder = tmp.join(format!(
-            "{}-{}",
-            std::process::id(),
-            durable_fs::random_name::<8>()?
-        ));
+        let folder = tmp.join(format!("{}-{}", std::process::id(), durable_fs::random_name::<8>()?));
         fs::create_dir(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        let mut staging = Self {
-            folder,
-            taken: Vec::new(),
-        };
+        let mut staging = Self { folder, taken: Vec::new() };
         staging.take_over(&tmp)?;
         filesystem_check::check(&staging.folder)?;
         Ok(staging)
@@ -83,11 +76,8 @@ impl Staging {
             linked_files(path, &mut linked)?;
         }
         if !linked.is_empty() {
-            let published: HashSet<_> = ledger
-                .releases()
-                .iter()
-                .map(|release| root.join(release.path()))
-                .collect();
+            let published: HashSet<_> =
+                ledger.releases().iter().map(|release| root.join(release.path())).collect();
             remove_linked(&root.join("packages"), &linked, &published)?;
         }
         for path in self.taken.drain(..) {
@@ -160,10 +150,7 @@ fn remove_linked(
 
 /// Removes a file or a folder with its contents.
 pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
-    let removed = if path.is_dir() && !path.is_symlink() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let removed =
+        if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.with_context(|| format!("failed to remove `{}`", path.display()))
 }

@@ -104,11 +104,8 @@ impl RepositoryStore {
         let name = sha256.to_string();
         let folder = self.root().join("variants").join(&name[..2]);
         fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        let temporary = folder.join(format!(
-            ".{}-{name}.{}",
-            durable_fs::random_name::<8>()?,
-            coding.extension()
-        ));
+        let temporary =
+            folder.join(format!(".{}-{name}.{}", durable_fs::random_name::<8>()?, coding.extension()));
         let made = encode(original, sha256, coding, effort, &temporary)
             .with_context(|| format!("failed to compress `{}`", original.display()))
             .and_then(|(size, digests)| publish(&temporary, sha256, coding, size, digests));
@@ -173,11 +170,7 @@ fn publish(
     made: durable_fs::Digests,
 ) -> anyhow::Result<()> {
     let is_worth_it = made.size * 100 < original * MAX_SIZE_PERCENT;
-    let own = if is_worth_it {
-        made.sha256.to_string()
-    } else {
-        NONE.to_owned()
-    };
+    let own = if is_worth_it { made.sha256.to_string() } else { NONE.to_owned() };
     let target = temporary.with_file_name(format!("{sha256}-{own}.{}", coding.extension()));
     if !is_worth_it {
         fs::remove_file(temporary).with_context(|| format!("failed to remove `{}`", temporary.display()))?;
@@ -191,9 +184,7 @@ fn publish(
 /// Whether an earlier process left this unfinished variant behind.
 fn is_leftover(file: &Path) -> bool {
     let is_old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > MAX_COMPRESSION_TIME);
-    let is_unfinished = file
-        .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_unfinished = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     is_unfinished && fs::metadata(file).and_then(|m| m.modified()).is_ok_and(is_old)
 }
 
@@ -208,9 +199,7 @@ fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The published digest, the variant's own (unless it saves too little), and the coding.
 fn parse(file: &Path) -> Option<(Sha256, Option<Sha256>, Coding)> {
     let extension = file.extension()?.to_str()?;
-    let coding = Coding::ALL
-        .into_iter()
-        .find(|coding| coding.extension() == extension)?;
+    let coding = Coding::ALL.into_iter().find(|coding| coding.extension() == extension)?;
     let (sha256, own) = file.file_stem()?.to_str()?.split_once('-')?;
     let own = match own {
         NONE => None,
@@ -229,24 +218,12 @@ fn encode(
 ) -> anyhow::Result<(u64, durable_fs::Digests)> {
     let file = File::open(original)?;
     let size = file.metadata()?.len();
-    let mut from = Hashing {
-        file: BufReader::with_capacity(1 << 18, file),
-        hasher: sha2::Sha256::new(),
-        size: 0,
-    };
-    let made = coding
-        .encode(
-            effort,
-            size,
-            &mut from,
-            durable_fs::HashingFile::create(temporary)?,
-        )?
-        .finish()?;
+    let mut from =
+        Hashing { file: BufReader::with_capacity(1 << 18, file), hasher: sha2::Sha256::new(), size: 0 };
+    let made =
+        coding.encode(effort, size, &mut from, durable_fs::HashingFile::create(temporary)?)?.finish()?;
     let found = Sha256(from.hasher.finalize().into());
-    ensure!(
-        found == sha256,
-        "its SHA-256 is {found}, not the published {sha256}"
-    );
+    ensure!(found == sha256, "its SHA-256 is {found}, not the published {sha256}");
     Ok((from.size, made))
 }
 
@@ -280,18 +257,13 @@ mod tests {
         fs::write(&original, &text).unwrap();
         for coding in Coding::ALL {
             assert!(!store.variants().unwrap().is_known(sha256, coding));
-            store
-                .make_variant(&original, sha256, coding, Effort::Thorough)
-                .unwrap();
+            store.make_variant(&original, sha256, coding, Effort::Thorough).unwrap();
         }
         let variants = store.variants().unwrap();
         assert_eq!(variants.get(sha256).len(), 3);
         for variant in variants.get(sha256) {
             let bytes = fs::read(&variant.file).unwrap();
-            assert_eq!(
-                (Sha256::digest(&bytes), bytes.len() as u64),
-                (variant.sha256, variant.size)
-            );
+            assert_eq!((Sha256::digest(&bytes), bytes.len() as u64), (variant.sha256, variant.size));
             let mut decoded = Vec::new();
             match variant.coding {
                 Coding::Brotli => brotli::Decompressor::new(&bytes[..], 4096).read_to_end(&mut decoded),
@@ -302,9 +274,7 @@ mod tests {
             assert_eq!(decoded, text, "{:?}", variant.coding);
         }
 
-        let [gzip, ..] = variants.get(sha256) else {
-            panic!("there are three")
-        };
+        let [gzip, ..] = variants.get(sha256) else { panic!("there are three") };
         assert!(!store.remove_damaged_variant(&gzip.file).unwrap());
         let mut bytes = fs::read(&gzip.file).unwrap();
         bytes[9] ^= 1;
@@ -313,14 +283,10 @@ mod tests {
         assert!(store.remove_damaged_variant(&gzip.file).unwrap());
         assert!(!store.variants().unwrap().is_known(sha256, gzip.coding));
 
-        let random: Vec<u8> = (0..100_u32)
-            .flat_map(|n| Sha256::digest(&n.to_le_bytes()).0)
-            .collect();
+        let random: Vec<u8> = (0..100_u32).flat_map(|n| Sha256::digest(&n.to_le_bytes()).0).collect();
         let (noise, noise256) = (folder.path().join("noise"), Sha256::digest(&random));
         fs::write(&noise, &random).unwrap();
-        store
-            .make_variant(&noise, noise256, Coding::Zstd, Effort::Fast)
-            .unwrap();
+        store.make_variant(&noise, noise256, Coding::Zstd, Effort::Fast).unwrap();
         let variants = store.variants().unwrap();
         assert!(variants.is_known(noise256, Coding::Zstd) && variants.get(noise256).is_empty());
 

@@ -80,11 +80,7 @@ impl Volume {
     }
 
     fn new(root: &Path, marker: VolumeMarker, lock: Option<File>) -> Self {
-        Self {
-            root: root.to_owned(),
-            marker: Arc::new(Mutex::new(marker)),
-            lock,
-        }
+        Self { root: root.to_owned(), marker: Arc::new(Mutex::new(marker)), lock }
     }
 
     /// The random id of this volume.
@@ -210,19 +206,12 @@ fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
         ),
         _ => String::new(),
     };
-    anyhow!(
-        "failed to {verb} the data directory `{}`: {error}{hint}",
-        root.display()
-    )
+    anyhow!("failed to {verb} the data directory `{}`: {error}{hint}", root.display())
 }
 
 fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join("LOCK");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let lock = match lock {
         Err(error) => return Err(unwritable("write to", root, &error)),
         Ok(lock) => lock,

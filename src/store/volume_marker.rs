@@ -97,12 +97,8 @@ impl VolumeMarker {
 fn parse(text: &str) -> Option<VolumeMarker> {
     let mut lines = text.lines();
     let format = lines.next()?.strip_prefix("mirror store ")?.parse().ok()?;
-    let mut marker = VolumeMarker {
-        format,
-        writer: String::new(),
-        id: String::new(),
-        repositories: BTreeSet::new(),
-    };
+    let mut marker =
+        VolumeMarker { format, writer: String::new(), id: String::new(), repositories: BTreeSet::new() };
     for line in lines {
         if let Some(version) = line.strip_prefix("written by mirror ") {
             version.clone_into(&mut marker.writer);

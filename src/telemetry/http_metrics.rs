@@ -8,9 +8,8 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use super::register::{add, counters};
 
 /// In seconds: from a response out of memory to one that waits for a failing disk.
-const LATENCIES: [f64; 12] = [
-    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
-];
+const LATENCIES: [f64; 12] =
+    [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// One answered request.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +60,8 @@ impl HttpMetrics {
                 "Lengths of the bodies of answers.",
                 &["route"],
             )?,
-            durations: add(
-                to,
-                HistogramVec::new(durations.buckets(LATENCIES.to_vec()), &["route"]),
-            )?,
-            sent: counter(
-                "mirror_http_sent_bytes_total",
-                "Bytes sent on connections that are closed.",
-            )?,
+            durations: add(to, HistogramVec::new(durations.buckets(LATENCIES.to_vec()), &["route"]))?,
+            sent: counter("mirror_http_sent_bytes_total", "Bytes sent on connections that are closed.")?,
             received: counter(
                 "mirror_http_received_bytes_total",
                 "Bytes received on connections that are closed.",
@@ -85,11 +78,7 @@ impl HttpMetrics {
     }
 
     pub(super) fn count_request(&self, outcome: &RequestOutcome) {
-        let RequestLabels {
-            route,
-            status,
-            encoding,
-        } = outcome.labels;
+        let RequestLabels { route, status, encoding } = outcome.labels;
         let labels = [encoding, route, status.as_str()];
         self.requests.with_label_values(&labels).inc();
         self.body_bytes.with_label_values(&[route]).inc_by(outcome.bytes);
@@ -115,11 +104,7 @@ mod tests {
             ("metadata", StatusCode::NOT_MODIFIED, "identity", 0, 1),
         ] {
             metrics.count_request(&RequestOutcome {
-                labels: RequestLabels {
-                    route,
-                    status,
-                    encoding,
-                },
+                labels: RequestLabels { route, status, encoding },
                 bytes,
                 duration: Duration::from_micros(microseconds),
             });

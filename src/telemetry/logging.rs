@@ -49,9 +49,7 @@ fn style(format: LogFormat, terminal: bool, colours_wanted: bool) -> Style {
     match format {
         LogFormat::Json => Style::Json,
         LogFormat::Auto if !terminal => Style::Json,
-        LogFormat::Auto | LogFormat::Text => Style::Text {
-            colours: terminal && colours_wanted,
-        },
+        LogFormat::Auto | LogFormat::Text => Style::Text { colours: terminal && colours_wanted },
     }
 }
 
@@ -62,18 +60,11 @@ where
     let events = registry().with(filter(level));
     match style {
         Style::Json => {
-            let lines = fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_writer(writer);
+            let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer);
             Dispatch::new(events.with(lines))
         }
         Style::Text { colours } => {
-            let lines = fmt::layer()
-                .with_target(false)
-                .with_ansi(colours)
-                .with_writer(writer);
+            let lines = fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
             Dispatch::new(events.with(lines))
         }
     }
@@ -135,34 +126,20 @@ mod tests {
     #[test]
     fn format_auto_depends_on_terminal() {
         assert_eq!(style(LogFormat::Auto, true, true), Style::Text { colours: true });
-        assert_eq!(
-            style(LogFormat::Auto, true, false),
-            Style::Text { colours: false }
-        );
+        assert_eq!(style(LogFormat::Auto, true, false), Style::Text { colours: false });
         assert_eq!(style(LogFormat::Auto, false, true), Style::Json);
-        assert_eq!(
-            style(LogFormat::Text, false, true),
-            Style::Text { colours: false }
-        );
+        assert_eq!(style(LogFormat::Text, false, true), Style::Text { colours: false });
         assert_eq!(style(LogFormat::Json, true, true), Style::Json);
     }
 
     #[test]
     fn json_lines_are_valid_json() {
         let log = logged(Style::Json, LogLevel::Info);
-        let lines: Vec<serde_json::Value> = log
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        let messages: Vec<&str> = lines
-            .iter()
-            .map(|line| line["message"].as_str().unwrap())
-            .collect();
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
         assert_eq!(messages, ["built", "warning of a dependency", "GET"]);
-        assert_eq!(
-            (&lines[0]["source"], &lines[0]["packages"]),
-            (&"inventory".into(), &3.into())
-        );
+        assert_eq!((&lines[0]["source"], &lines[0]["packages"]), (&"inventory".into(), &3.into()));
         assert_eq!(lines[0]["level"], "INFO");
         assert_eq!(lines[0]["spans"][0]["repository"], "magento");
     }
@@ -171,16 +148,9 @@ mod tests {
     fn text_without_colours_has_no_escape_sequences() {
         let log = logged(Style::Text { colours: false }, LogLevel::Debug);
         assert!(log.contains("built source=\"inventory\" packages=3"), "{log}");
-        assert!(
-            log.contains("own detail") && !log.contains("detail of a dependency"),
-            "{log}"
-        );
+        assert!(log.contains("own detail") && !log.contains("detail of a dependency"), "{log}");
         assert!(!log.contains('\u{1b}'), "{log}");
         assert!(logged(Style::Text { colours: true }, LogLevel::Info).contains('\u{1b}'));
-        assert_eq!(
-            logged(Style::Json, LogLevel::Error).lines().count(),
-            1,
-            "only the access log"
-        );
+        assert_eq!(logged(Style::Json, LogLevel::Error).lines().count(), 1, "only the access log");
     }
 }

@@ -40,12 +40,8 @@ impl Metrics {
         let to = Registry::new();
         let http = HttpMetrics::new(&to).context("failed to register a metric")?;
         let repositories = RepositoryMetrics::new(&to).context("failed to register a metric")?;
-        let version = gauges(
-            &to,
-            "mirror_build_info",
-            "The program; its version is the label.",
-            &["version"],
-        )?;
+        let version =
+            gauges(&to, "mirror_build_info", "The program; its version is the label.", &["version"])?;
         version.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         to.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self(Arc::new(All {

@@ -33,10 +33,7 @@ impl Write for Output {
         }
         if dropped > 0 {
             DROPPED_LINES.store(0, Ordering::Relaxed);
-            tracing::warn!(
-                lines = dropped,
-                "log lines were dropped because their reader stalled"
-            );
+            tracing::warn!(lines = dropped, "log lines were dropped because their reader stalled");
             return self.write(line);
         }
         stderr.write(&line[..line.len().min(MAX_WRITE)])

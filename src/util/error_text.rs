@@ -20,10 +20,7 @@ mod tests {
     #[test]
     fn error_numbers_are_removed() {
         for (text, plain) in [
-            (
-                "`a`: No such file or directory (os error 2)",
-                "`a`: No such file or directory",
-            ),
+            ("`a`: No such file or directory (os error 2)", "`a`: No such file or directory"),
             ("a (os error 2): b (os error 13)\nhint: c", "a: b\nhint: c"),
             ("a (os error x) b", "a (os error x) b"),
             ("", ""),

@@ -24,11 +24,7 @@ pub struct Issue {
 
 impl Issue {
     pub fn new(rule: impl Into<String>) -> Self {
-        Self {
-            rule: rule.into(),
-            found: None,
-            hint: None,
-        }
+        Self { rule: rule.into(), found: None, hint: None }
     }
 
     /// An error with its causes; a last line `hint: …` becomes the hint.
@@ -133,11 +129,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let similarity = |candidate: &str| {
         strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase())
     };
-    let scored = candidates
-        .into_iter()
-        .map(|candidate| (similarity(candidate), candidate));
-    let best = scored
-        .filter(|(score, _)| *score >= MIN_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let scored = candidates.into_iter().map(|candidate| (similarity(candidate), candidate));
+    let best = scored.filter(|(score, _)| *score >= MIN_SIMILARITY).max_by(|a, b| a.0.total_cmp(&b.0));
     best.map(|(_, candidate)| candidate)
 }

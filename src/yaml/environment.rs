@@ -33,9 +33,7 @@ pub(super) fn expand(text: &str, environment: Environment<'_>) -> Result<(String
 /// Splits `${NAME}rest` into the name and the rest. Names as in POSIX, section 8.1.
 fn split_reference(reference: &str) -> Result<(&str, &str), Issue> {
     let (name, after) = reference[2..].split_once('}').unwrap_or(("", ""));
-    let is_name = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if name.is_empty() || !is_name || name.as_bytes()[0].is_ascii_digit() {
         let issue = Issue::new("expected the name of an environment variable in `${…}`");
         return Err(issue.hint("write `$${` for a literal `${`"));

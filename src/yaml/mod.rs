@@ -14,8 +14,6 @@ mod path;
 mod report;
 mod schema_check;
 mod syntax_hints;
-#[cfg(test)]
-mod tests;
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;

@@ -28,9 +28,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         Err(error) => {
             let error = error.without_snippet();
             let at = error.location().map(location).unwrap_or_default();
-            let message = serde_yaml::UserMessageFormatter
-                .format_message(error)
-                .into_owned();
+            let message = serde_yaml::UserMessageFormatter.format_message(error).into_owned();
             let mut issue = Issue::new(format!("invalid YAML: {message}"));
             issue.hint = syntax_hints::hint(text, at, &message);
             report.add_at(at, &Path::default(), issue);
@@ -59,10 +57,7 @@ pub(super) fn place(node: &Node) -> Location {
 }
 
 fn location(location: serde_yaml::Location) -> Location {
-    Location {
-        line: location.line(),
-        column: location.column(),
-    }
+    Location { line: location.line(), column: location.column() }
 }
 
 /// A key as text: a number or a boolean is taken as it was written, so `2.40` is not `2.4`.

@@ -31,9 +31,7 @@ impl Path {
 
     /// The path itself, its container, and so on up to the root.
     pub(super) fn ancestors(&self) -> impl Iterator<Item = Self> {
-        (0..=self.0.len())
-            .rev()
-            .map(|length| Self(self.0[..length].to_vec()))
+        (0..=self.0.len()).rev().map(|length| Self(self.0[..length].to_vec()))
     }
 
     pub(super) fn starts_with(&self, ancestor: &Self) -> bool {
@@ -57,8 +55,5 @@ impl fmt::Display for Path {
 
 /// Whether a key reads unambiguously without brackets and quotes.
 fn is_plain(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/'))
+    !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/'))
 }

@@ -26,12 +26,7 @@ struct Place {
 
 impl Report {
     pub(super) fn new(file: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            places: HashMap::new(),
-            diagnostics: Vec::new(),
-            rejected: Vec::new(),
-        }
+        Self { file: file.to_owned(), places: HashMap::new(), diagnostics: Vec::new(), rejected: Vec::new() }
     }
 
     /// Adds what a check of the caller found at `path`, unless that follows from an issue already known there.
@@ -41,11 +36,7 @@ impl Report {
         }
         let issue = match self.reference(path) {
             None => issue,
-            Some(reference) => Issue {
-                found: issue.found.and(reference),
-                hint: None,
-                ..issue
-            },
+            Some(reference) => Issue { found: issue.found.and(reference), hint: None, ..issue },
         };
         self.add_at(self.locate(path), path, issue);
     }
@@ -101,9 +92,6 @@ impl Report {
     fn reference(&self, path: &Path) -> Option<Option<String>> {
         let secret = |(at, place): (&Path, &Place)| at.starts_with(path) && place.reference.is_some();
         let own = self.places.get(path).and_then(|place| place.reference.as_deref());
-        self.places
-            .iter()
-            .any(secret)
-            .then(|| own.map(|reference| format!("the value of `{reference}`")))
+        self.places.iter().any(secret).then(|| own.map(|reference| format!("the value of `{reference}`")))
     }
 }

@@ -24,13 +24,7 @@ pub(super) fn check<T: FromYaml>(
         report.add_at(Location { line: 1, column: 1 }, &Path::default(), issue);
         return None;
     }
-    let mut checker = Checker {
-        text,
-        root: schema,
-        environment,
-        check_format: T::check_format,
-        report,
-    };
+    let mut checker = Checker { text, root: schema, environment, check_format: T::check_format, report };
     checker.check(node, schema, &Path::default())
 }
 
@@ -76,8 +70,7 @@ impl<'a> Checker<'a> {
         };
         let expanded = expand(text, environment);
         let is_secret = matches!(expanded, Ok((_, true)));
-        self.report
-            .set_place(path, place(node), is_secret.then(|| text.clone()));
+        self.report.set_place(path, place(node), is_secret.then(|| text.clone()));
         match expanded {
             Ok((expanded, _)) => Some(Cow::Owned(Content::Scalar(expanded.into()))),
             Err(issue) => {
@@ -89,15 +82,11 @@ impl<'a> Checker<'a> {
 
     /// The schemas of which the value has to fit one: an option, the variants of an enum, or just the one.
     fn alternatives(&self, schema: &'a Value) -> Vec<&'a Value> {
-        let definition = schema["$ref"]
-            .as_str()
-            .and_then(|reference| self.root.pointer(reference.strip_prefix('#')?));
+        let definition =
+            schema["$ref"].as_str().and_then(|reference| self.root.pointer(reference.strip_prefix('#')?));
         let schema = definition.unwrap_or(schema);
         match schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
-            Some(schemas) => schemas
-                .iter()
-                .flat_map(|schema| self.alternatives(schema))
-                .collect(),
+            Some(schemas) => schemas.iter().flat_map(|schema| self.alternatives(schema)).collect(),
             None => vec![schema],
         }
     }
@@ -172,19 +161,15 @@ impl<'a> Checker<'a> {
             };
             if let Some((_, first)) = seen.iter().find(|(earlier, _)| earlier == key) {
                 let issue = Issue::new(format!("duplicate key, first set at line {}", first.line));
-                self.report
-                    .add_at(at, &path.key(key), issue.hint("keep one of the two"));
+                self.report.add_at(at, &path.key(key), issue.hint("keep one of the two"));
                 continue;
             }
             let (key, schema) = match properties.and_then(|properties| properties.get_key_value(key)) {
                 Some((key, schema)) => (key.as_str(), schema),
                 None if let Some(others) = others => (key.as_str(), others),
                 None => {
-                    let known: Vec<_> = properties
-                        .into_iter()
-                        .flat_map(Map::keys)
-                        .map(String::as_str)
-                        .collect();
+                    let known: Vec<_> =
+                        properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
                     let near = nearest(key, known.iter().copied());
                     self.report.add_at(at, &path.key(key), unknown_key(near, &known));
                     // The value of a misspelt key is checked, too.
@@ -203,8 +188,7 @@ impl<'a> Checker<'a> {
             if let Some(required) = required.as_str()
                 && seen.iter().all(|(key, _)| *key != required)
             {
-                self.report
-                    .add(path, Issue::new(format!("the key `{required}` is missing")));
+                self.report.add(path, Issue::new(format!("the key `{required}` is missing")));
                 self.report.reject(&path.key(required));
             }
         }
@@ -236,16 +220,11 @@ impl<'a> Checker<'a> {
             .iter()
             .filter(|schema| types(schema).contains(&"string"))
             .filter_map(|schema| schema["format"].as_str());
-        let format = formats
-            .map(|format| (self.check_format)(format, &text, &text))
-            .find_map(Result::err);
+        let format = formats.map(|format| (self.check_format)(format, &text, &text)).find_map(Result::err);
         let expected: Vec<String> = schemas.iter().flat_map(|schema| expected(schema)).collect();
         let mut issue = format.unwrap_or_else(|| {
             let issue = Issue::new(format!("expected {}", expected.join(" or "))).found("");
-            Issue {
-                hint: hint(content, &text, &expected),
-                ..issue
-            }
+            Issue { hint: hint(content, &text, &expected), ..issue }
         });
         if matches!(content, Content::Scalar(Value::Null)) {
             issue.hint = Some("give it a value or remove the key".into());
@@ -307,10 +286,7 @@ fn types(schema: &Value) -> Vec<&str> {
 /// The words that a schema allows.
 fn scalar_names(schema: &Value) -> Vec<&str> {
     let several = schema["enum"].as_array().into_iter().flatten();
-    several
-        .chain(schema.get("const"))
-        .filter_map(Value::as_str)
-        .collect()
+    several.chain(schema.get("const")).filter_map(Value::as_str).collect()
 }
 
 /// The name of an enum's variant that has a value: schemars writes it as a mapping with one key, which is required.

@@ -8,9 +8,8 @@ const INDICATORS: &str = "*&@`%!|>";
 /// What to do about the line that could not be read; `message` is the parser's.
 pub(super) fn hint(text: &str, at: Location, message: &str) -> Option<String> {
     line_hint(text, at).or_else(|| {
-        let is_indentation = ["'-' indicator", "expected key", "block", "indent"]
-            .iter()
-            .any(|word| message.contains(word));
+        let is_indentation =
+            ["'-' indicator", "expected key", "block", "indent"].iter().any(|word| message.contains(word));
         is_indentation.then(|| {
             "check the indentation: the entries of one list or mapping begin in the same column".into()
         })
@@ -46,19 +45,13 @@ fn quoted_at(line: &str, at: Location) -> Option<String> {
     let column = usize::try_from(at.column).ok()?;
     // An alias begins one character before its name, which is what is missing.
     let near = [column.checked_sub(1)?, column.saturating_sub(2)];
-    let character = near
-        .into_iter()
-        .find_map(|at| line.chars().nth(at).filter(|c| INDICATORS.contains(*c)))?;
-    Some(format!(
-        "put the value in quotes: `{character}` at its beginning means something else"
-    ))
+    let character =
+        near.into_iter().find_map(|at| line.chars().nth(at).filter(|c| INDICATORS.contains(*c)))?;
+    Some(format!("put the value in quotes: `{character}` at its beginning means something else"))
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 #[cfg(test)]
@@ -70,18 +63,9 @@ mod tests {
         let hint = |line: &str, column| {
             line_hint(&format!("a: 1\n{line}\n"), Location { line: 2, column }).unwrap_or_default()
         };
-        assert_eq!(
-            hint("  schedule: */5 * * * *", 13),
-            "put the value in quotes: `schedule: '*/5 * * * *'`"
-        );
-        assert_eq!(
-            hint("  - name: it's: so", 9),
-            "put the value in quotes: `name: 'it''s: so'`"
-        );
-        assert_eq!(
-            hint("  recipe:magento", 3),
-            "put a space after the colon: `recipe: magento`"
-        );
+        assert_eq!(hint("  schedule: */5 * * * *", 13), "put the value in quotes: `schedule: '*/5 * * * *'`");
+        assert_eq!(hint("  - name: it's: so", 9), "put the value in quotes: `name: 'it''s: so'`");
+        assert_eq!(hint("  recipe:magento", 3), "put a space after the colon: `recipe: magento`");
         assert_eq!(hint("\t- name: a", 2), "indent with spaces instead of tabs");
         assert_eq!(
             hint("  - {name: a, schedule: * * * * *}", 28),

@@ -41,18 +41,10 @@ fn main() {
 }
 
 fn options() -> Options {
-    let mut options = Options {
-        upstreams: None,
-        runs: 3,
-        growth: false,
-    };
+    let mut options = Options { upstreams: None, runs: 3, growth: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .unwrap_or_else(|| panic!("{argument} needs a value"))
-        };
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
             "--upstreams" => options.upstreams = Some(value().into()),
             "--runs" => options.runs = value().parse().expect("--runs needs a number"),
@@ -79,16 +71,8 @@ fn whole(world: &World, options: &Options, table: &Table) {
     table.row("no-op cycle", &world.again(options.runs), None);
     table.row("start to ready", &starts(world, options.runs), None);
     table.row("metadata alone", &metadata(world, options.runs), None);
-    table.row(
-        "one new tag",
-        &releases(world, options.runs, upstreams::World::tag_small),
-        None,
-    );
-    table.row(
-        "new large release",
-        &releases(world, options.runs, upstreams::World::tag_large),
-        None,
-    );
+    table.row("one new tag", &releases(world, options.runs, upstreams::World::tag_small), None);
+    table.row("new large release", &releases(world, options.runs, upstreams::World::tag_large), None);
     table.row("first fetch (http), cold", &[fetch(world)], None);
     println!(
         "{} package versions, {:.2} GB of archives",
@@ -98,9 +82,7 @@ fn whole(world: &World, options: &Options, table: &Table) {
 }
 
 fn starts(world: &World, runs: usize) -> Vec<Measured> {
-    (0..runs)
-        .map(|_| ready(&mut world.mirror("serve"), world.port))
-        .collect()
+    (0..runs).map(|_| ready(&mut world.mirror("serve"), world.port)).collect()
 }
 
 /// A cycle that has to generate all metadata, because there is no snapshot.
@@ -137,10 +119,7 @@ fn fetch(world: &World) -> Measured {
 /// The same cycles over more and more releases.
 fn growth(table: &Table) {
     for times in [1, 4, 16] {
-        let world = World::synthetic(&synthetic::Scale {
-            tags: 10 * times,
-            ..synthetic::Scale::SMALL
-        });
+        let world = World::synthetic(&synthetic::Scale { tags: 10 * times, ..synthetic::Scale::SMALL });
         let cold = measure(&mut world.mirror("build"));
         let name = |what: &str| format!("{} releases: {what}", world.releases());
         table.row(&name("cold build"), &[cold], None);
@@ -148,15 +127,8 @@ fn growth(table: &Table) {
         table.row(&name("one new tag"), &releases(&world, 3, World::tag_small), None);
         table.row(&name("start to ready"), &starts(&world, 3), None);
     }
-    let world = World::synthetic(&synthetic::Scale {
-        tags: 400,
-        ..synthetic::Scale::SMALL
-    });
-    table.row(
-        "100,000 releases: cold build",
-        &[measure(&mut world.mirror("build"))],
-        None,
-    );
+    let world = World::synthetic(&synthetic::Scale { tags: 400, ..synthetic::Scale::SMALL });
+    table.row("100,000 releases: cold build", &[measure(&mut world.mirror("build"))], None);
     table.row("100,000 releases: start to ready", &starts(&world, 3), None);
     table.row("100,000 releases: no-op cycle", &world.again(3), None);
 }

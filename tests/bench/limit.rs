@@ -33,14 +33,7 @@ impl Limit {
             ("limit: SHA-1 and SHA-256", self.hash),
             ("limit: write and sync", self.write),
         ] {
-            table.row(
-                what,
-                &[Measured {
-                    wall,
-                    ..Measured::default()
-                }],
-                None,
-            );
+            table.row(what, &[Measured { wall, ..Measured::default() }], None);
         }
     }
 }
@@ -77,16 +70,9 @@ pub fn of(world: &World) -> Limit {
 fn read_blobs(repository: &Path, commits: &BTreeSet<String>) -> Duration {
     let mut blobs = BTreeSet::new();
     for commit in commits {
-        let listed = run(Command::new("git")
-            .current_dir(repository)
-            .args(["ls-tree", "-r", commit]));
+        let listed = run(Command::new("git").current_dir(repository).args(["ls-tree", "-r", commit]));
         let blob = |line: &str| line.split_whitespace().nth(2).map(str::to_owned);
-        blobs.extend(
-            listed
-                .lines()
-                .filter(|line| line.contains(" blob "))
-                .filter_map(blob),
-        );
+        blobs.extend(listed.lines().filter(|line| line.contains(" blob ")).filter_map(blob));
     }
     let mut ids = String::new();
     for blob in &blobs {

@@ -23,21 +23,12 @@ pub struct Measured {
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn measure(command: &mut Command) -> Measured {
     let started = Instant::now();
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = child.spawn().expect("the command starts");
     let (status, usage) = wait(child.id());
     let code = libc::WEXITSTATUS(status);
-    assert!(
-        libc::WIFEXITED(status) && code <= 1,
-        "{command:?} ended with {status}"
-    );
-    Measured {
-        wall: started.elapsed(),
-        ..usage
-    }
+    assert!(libc::WIFEXITED(status) && code <= 1, "{command:?} ended with {status}");
+    Measured { wall: started.elapsed(), ..usage }
 }
 
 /// Starts a server and stops it when it is ready, where the wall time ends.
@@ -97,9 +88,8 @@ impl Table {
         runs.sort_by_key(|run| run.wall);
         let (middle, least, most) = (runs[runs.len() / 2], runs[0], runs[runs.len() - 1]);
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        let ratio = limit.map_or(String::new(), |limit| {
-            format!("{:.2}", middle.wall.as_secs_f64() / limit.as_secs_f64())
-        });
+        let ratio = limit
+            .map_or(String::new(), |limit| format!("{:.2}", middle.wall.as_secs_f64() / limit.as_secs_f64()));
         let spread = format!("({:.3}…{:.3})", least.wall.as_secs_f64(), most.wall.as_secs_f64());
         println!(
             "{what:<34} {:>9.3} {spread:>17} {:>8.2} {:>8.0} {:>9.0} {:>9.0} {ratio:>8}",

@@ -18,26 +18,14 @@ pub struct Scale {
 
 impl Scale {
     /// 250 modules, 40 tags, 40,000 files.
-    pub const MAGENTO: Self = Self {
-        modules: 250,
-        tags: 40,
-        files: 160,
-        changes: 8,
-    };
+    pub const MAGENTO: Self = Self { modules: 250, tags: 40, files: 160, changes: 8 };
     /// 250 modules of a few files.
-    pub const SMALL: Self = Self {
-        modules: 250,
-        tags: 10,
-        files: 3,
-        changes: 1,
-    };
+    pub const SMALL: Self = Self { modules: 250, tags: 10, files: 3, changes: 1 };
 }
 
 /// Makes a bare repository with the tags `1.0.0` to `1.<tags - 1>.0`.
 pub fn make(folder: &Path, scale: &Scale) {
-    run(Command::new("git")
-        .args(["init", "-q", "--bare", "-b", "main"])
-        .arg(folder));
+    run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(folder));
     import(folder, |to| {
         let mut random = fastrand::Rng::with_seed(1);
         for tag in 0..scale.tags {
@@ -48,19 +36,13 @@ pub fn make(folder: &Path, scale: &Scale) {
                 for n in 0..changed {
                     let n = if tag == 0 { n } else { random.usize(0..scale.files) };
                     let text = source(&mut random);
-                    file(
-                        to,
-                        &format!("app/code/Acme/Module{module}/Model/File{n}.php"),
-                        text.as_bytes(),
-                    )?;
+                    file(to, &format!("app/code/Acme/Module{module}/Model/File{n}.php"), text.as_bytes())?;
                 }
             }
         }
         Ok(())
     });
-    run(Command::new("git")
-        .current_dir(folder)
-        .args(["repack", "-q", "-a", "-d", "--threads=2"]));
+    run(Command::new("git").current_dir(folder).args(["repack", "-q", "-a", "-d", "--threads=2"]));
 }
 
 /// Adds a tag in which the first `modules` modules have another version.
@@ -79,11 +61,7 @@ fn module_files(to: &mut dyn Write, module: usize, version: &str) -> std::io::Re
         r#"{{"name": "acme/module-{module}", "version": "{version}", "type": "magento2-module", "require": {{"php": "~8.1.0", "acme/module-{}": "*"}}, "autoload": {{"files": ["registration.php"]}}}}"#,
         module / 2
     );
-    file(
-        to,
-        &format!("app/code/Acme/Module{module}/composer.json"),
-        manifest.as_bytes(),
-    )
+    file(to, &format!("app/code/Acme/Module{module}/composer.json"), manifest.as_bytes())
 }
 
 /// Text that compresses like source code, 1 to 8 kB.
@@ -113,11 +91,7 @@ fn source(random: &mut fastrand::Rng) -> String {
 
 /// Begins a commit with a tag of its own, on `main` or after another tag.
 pub fn commit(to: &mut dyn Write, tag: &str, after: Option<&str>) -> std::io::Result<()> {
-    writeln!(
-        to,
-        "commit refs/tags/{tag}\ncommitter a <a@b> 1700000000 +0000\ndata {}\n{tag}",
-        tag.len()
-    )?;
+    writeln!(to, "commit refs/tags/{tag}\ncommitter a <a@b> 1700000000 +0000\ndata {}\n{tag}", tag.len())?;
     let from = match after {
         Some(after) => Some(format!("refs/tags/{after}")),
         None => previous(tag),

@@ -56,11 +56,7 @@ impl World {
     }
 
     fn new(kind: Kind) -> Self {
-        Self {
-            env: TestEnv::new(),
-            port: free_port(),
-            kind,
-        }
+        Self { env: TestEnv::new(), port: free_port(), kind }
     }
 
     /// The folder of the upstreams.
@@ -96,10 +92,7 @@ impl World {
 
     pub fn mirror(&self, command: &str) -> Command {
         let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-        mirror
-            .arg(command)
-            .arg("--config")
-            .arg(self.env.path("mirror.yaml"));
+        mirror.arg(command).arg("--config").arg(self.env.path("mirror.yaml"));
         mirror.env_remove("RUST_LOG");
         mirror
     }
@@ -125,9 +118,7 @@ impl World {
 
     fn ledger(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.repository().join("ledger.jsonl")).expect("a ledger");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("a release"))
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).expect("a release")).collect()
     }
 
     /// How many package versions are published.
@@ -137,10 +128,7 @@ impl World {
 
     /// Bytes of all archives.
     pub fn archive_bytes(&self) -> u64 {
-        self.ledger()
-            .iter()
-            .filter_map(|release| release["size"].as_u64())
-            .sum()
+        self.ledger().iter().filter_map(|release| release["size"].as_u64()).sum()
     }
 
     /// The published commits of each upstream; a commit of one that is not there belongs to a resource.
@@ -195,23 +183,13 @@ impl World {
 fn retag(folder: &Path, n: usize) {
     let git = |arguments: &[&str]| run(Command::new("git").current_dir(folder).args(arguments));
     let tags = git(&["tag", "--sort=version:refname"]);
-    let stable = |tag: &&str| {
-        tag.split(['.', '-'])
-            .all(|part| part.parse::<u32>().is_ok() || part.starts_with('p'))
-    };
-    let newest = tags
-        .lines()
-        .filter(stable)
-        .rfind(|tag| !tag.contains("-p9"))
-        .expect("a tag")
-        .to_owned();
+    let stable =
+        |tag: &&str| tag.split(['.', '-']).all(|part| part.parse::<u32>().is_ok() || part.starts_with('p'));
+    let newest = tags.lines().filter(stable).rfind(|tag| !tag.contains("-p9")).expect("a tag").to_owned();
     let suffix = format!("-p9{n}");
     let tag = format!("{}{suffix}", newest.split('-').next().expect("a version"));
     let listed = git(&["ls-tree", "-r", "--name-only", &newest]);
-    let manifests: Vec<_> = listed
-        .lines()
-        .filter(|path| path.ends_with("composer.json"))
-        .collect();
+    let manifests: Vec<_> = listed.lines().filter(|path| path.ends_with("composer.json")).collect();
     synthetic::import(folder, |to| {
         synthetic::commit(to, &tag, Some(&newest))?;
         for path in manifests {

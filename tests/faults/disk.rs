@@ -38,11 +38,7 @@ pub struct Disk(Arc<Mutex<Contents>>);
 
 impl Disk {
     pub fn new(size: usize) -> Self {
-        Self(Arc::new(Mutex::new(Contents {
-            base: vec![0; size],
-            overlay: None,
-            log: Vec::new(),
-        })))
+        Self(Arc::new(Mutex::new(Contents { base: vec![0; size], overlay: None, log: Vec::new() })))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Contents> {
@@ -109,11 +105,7 @@ struct Server(Disk);
 impl Server {
     fn attributes(&self, ino: INodeNo) -> FileAttr {
         let is_file = ino == FILE;
-        let size = if is_file {
-            self.0.lock().base.len() as u64
-        } else {
-            0
-        };
+        let size = if is_file { self.0.lock().base.len() as u64 } else { 0 };
         FileAttr {
             ino,
             size,
@@ -122,11 +114,7 @@ impl Server {
             mtime: UNIX_EPOCH,
             ctime: UNIX_EPOCH,
             crtime: UNIX_EPOCH,
-            kind: if is_file {
-                FileType::RegularFile
-            } else {
-                FileType::Directory
-            },
+            kind: if is_file { FileType::RegularFile } else { FileType::Directory },
             perm: 0o755,
             nlink: 1,
             uid: 0,

@@ -14,17 +14,10 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
     fixture.release("1.2.0");
     let whole = Fixture::published(binary, &["1.0.0", "1.1.0", "1.2.0"]);
-    let expected = whole
-        .observe()?
-        .lasting
-        .keys()
-        .filter(|p| p.ends_with(".zip"))
-        .count();
+    let expected = whole.observe()?.lasting.keys().filter(|p| p.ends_with(".zip")).count();
     let short = most / 10;
-    let mut open: Vec<_> = trace::MUTATING
-        .iter()
-        .flat_map(|call| ERRORS.iter().map(move |error| (*call, *error, 1)))
-        .collect();
+    let mut open: Vec<_> =
+        trace::MUTATING.iter().flat_map(|call| ERRORS.iter().map(move |error| (*call, *error, 1))).collect();
     while !open.is_empty() && figures.faults < most - short {
         let mut next = Vec::new();
         for (call, error, n) in open {
@@ -54,10 +47,7 @@ pub fn at_each_call(binary: &Path, most: usize) -> Verdict<Figures> {
                     of("") && !of("variants") && !of("status")
                 });
             if must_tell && complete {
-                return Err(format!(
-                    "unreported: exit code 0 although a sync failed\n{}",
-                    at()
-                ));
+                return Err(format!("unreported: exit code 0 although a sync failed\n{}", at()));
             }
             judge(&mut fixture, &output, expected).map_err(|e| format!("{e}\n{}", at()))?;
         }
@@ -75,11 +65,7 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
     match output.status.code() {
         Some(0) => {
             let answers = fixture.observe()?;
-            let zips = answers
-                .lasting
-                .keys()
-                .filter(|path| path.ends_with(".zip"))
-                .count();
+            let zips = answers.lasting.keys().filter(|path| path.ends_with(".zip")).count();
             if zips != expected {
                 return Err(format!(
                     "unreported: exit code 0, but {zips} of {expected} archives are published"
@@ -98,32 +84,21 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
 pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
     let mut figures = Figures::default();
     let mut fixture = Fixture::new(binary);
-    ["1.0.0", "1.1.0", "1.2.0"]
-        .iter()
-        .for_each(|tag| fixture.release(tag));
+    ["1.0.0", "1.1.0", "1.2.0"].iter().for_each(|tag| fixture.release(tag));
     std::fs::create_dir(fixture.data()).expect("a folder");
     fixture.save();
     let (mut limit, step) = (1, 12_000 / most.max(1) + 1);
     for _ in 0..most {
         fixture.restore();
         let mut shell = std::process::Command::new("sh");
-        shell.args([
-            "-c",
-            "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"",
-            &limit.to_string(),
-        ]);
+        shell.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &limit.to_string()]);
         let output = fixture.mirror_below(shell, "build").output().expect("sh starts");
         if output.status.code() != Some(0) {
             figures.faults += 1;
             if !String::from_utf8_lossy(&output.stderr).contains("rror") {
-                return Err(format!(
-                    "unreported: file size limited to {limit}: {}",
-                    told(&output)
-                ));
+                return Err(format!("unreported: file size limited to {limit}: {}", told(&output)));
             }
-            fixture
-                .complete()
-                .map_err(|e| format!("after a file size limit of {limit}: {e}"))?;
+            fixture.complete().map_err(|e| format!("after a file size limit of {limit}: {e}"))?;
             fixture.oracle = crate::oracle::Oracle::default();
         }
         limit += step;

@@ -83,10 +83,7 @@ impl Fixture {
         for name in ["a", "b"] {
             self.modules
                 .write(&format!("app/{name}/composer.json"), &manifest(name))
-                .write(
-                    &format!("app/{name}/code.php"),
-                    &format!("<?php // {name} {tag}\n"),
-                );
+                .write(&format!("app/{name}/code.php"), &format!("<?php // {name} {tag}\n"));
         }
         self.modules.release(tag);
         self.tool
@@ -115,10 +112,7 @@ impl Fixture {
     }
 
     fn arguments(&self, mut program: Command, command: &str) -> Command {
-        program
-            .arg(command)
-            .arg("--config")
-            .arg(self.env.path("mirror.yaml"));
+        program.arg(command).arg("--config").arg(self.env.path("mirror.yaml"));
         program.env_remove("RUST_LOG").stdin(Stdio::null());
         program
     }
@@ -138,9 +132,7 @@ impl Fixture {
     pub fn recover(&mut self) -> Verdict {
         if !self.oracle.is_empty() {
             let answers = self.observe().map_err(|e| format!("before recovery: {e}"))?;
-            self.oracle
-                .require(&answers)
-                .map_err(|e| format!("before recovery: {e}"))?;
+            self.oracle.require(&answers).map_err(|e| format!("before recovery: {e}"))?;
             self.oracle.admit(&answers)?;
         }
         self.complete().map_err(|e| format!("after recovery: {e}"))
@@ -157,22 +149,14 @@ impl Fixture {
     /// Starts `mirror serve`, and waits until it is ready.
     pub fn serve(&self) -> Verdict<Server> {
         let (server, ready) = self.serve_at_all()?;
-        if ready {
-            Ok(server)
-        } else {
-            Err(format!("not ready: {}", server.stop()))
-        }
+        if ready { Ok(server) } else { Err(format!("not ready: {}", server.stop())) }
     }
 
     /// Starts `mirror serve`, which may have nothing to serve.
     pub fn serve_at_all(&self) -> Verdict<(Server, bool)> {
         let started = Instant::now();
-        let mut child = self
-            .mirror("serve")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mirror starts");
+        let mut child =
+            self.mirror("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mirror starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let mut text = String::new();
         while !text.contains("listening") {
@@ -185,11 +169,7 @@ impl Fixture {
             let _ = std::io::Read::read_to_string(&mut log, &mut text);
             text
         });
-        let mut server = Server {
-            child,
-            log: Some(log),
-            ready_after: Duration::ZERO,
-        };
+        let mut server = Server { child, log: Some(log), ready_after: Duration::ZERO };
         // The server reads the volume at its start, and again only after a change.
         let grace = Duration::from_secs(2);
         loop {
@@ -215,10 +195,7 @@ impl Server {
     pub fn stop(mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.log
-            .take()
-            .and_then(|log| log.join().ok())
-            .unwrap_or_default()
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 }
 

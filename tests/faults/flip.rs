@@ -33,17 +33,9 @@ pub fn everywhere(binary: &Path, most: usize) -> Verdict<Figures> {
         // Every fourth time a cycle runs first, which must not make it worse.
         if n.is_multiple_of(4) {
             let output = fixture.mirror("build").output().expect("mirror starts");
-            figures.count(
-                "refused by a writer",
-                usize::from(output.status.code() != Some(0)),
-            );
+            figures.count("refused by a writer", usize::from(output.status.code() != Some(0)));
         }
-        let at = || {
-            format!(
-                "{what} of {}",
-                file.strip_prefix(fixture.data()).unwrap_or(file).display()
-            )
-        };
+        let at = || format!("{what} of {}", file.strip_prefix(fixture.data()).unwrap_or(file).display());
         match fixture.serve_at_all() {
             Err(_) => figures.count("refused by a server", 1),
             Ok((server, _)) => {

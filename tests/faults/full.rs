@@ -24,13 +24,9 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
     let (template, mount) = (fixture.path("template"), fixture.path("small"));
     std::fs::create_dir(&mount).expect("a folder");
     let mut tmpfs = Command::new("mount");
-    tmpfs
-        .args(["-t", "tmpfs", "-o", "size=64m,nr_inodes=100000", "none"])
-        .arg(&mount);
+    tmpfs.args(["-t", "tmpfs", "-o", "size=64m,nr_inodes=100000", "none"]).arg(&mount);
     if !tmpfs.output().is_ok_and(|o| o.status.success()) {
-        return Ok(Figures::skipped(
-            "a file system cannot be mounted here (no root?)",
-        ));
+        return Ok(Figures::skipped("a file system cannot be mounted here (no root?)"));
     }
     let mounted = Mounted(mount.clone());
     fixture.move_data(mount.clone());
@@ -38,15 +34,10 @@ pub fn at_each_size(binary: &Path, most: usize) -> Verdict<Figures> {
     (0..most.div_ceil(16)).for_each(|patch| fixture.release(&format!("1.2.{patch}")));
     copy(&template, &mount);
     let used = run(Command::new("stat").args(["-f", "-c", "%b %f %c %d"]).arg(&mount));
-    let used: Vec<u64> = used
-        .split_whitespace()
-        .map(|n| n.parse().expect("a number"))
-        .collect();
+    let used: Vec<u64> = used.split_whitespace().map(|n| n.parse().expect("a number")).collect();
     let (pages, inodes) = (used[0] - used[1], used[2] - used[3]);
     let remount = |options: String| {
-        run(Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(&mount));
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&mount));
     };
     for n in 0..most as u64 {
         copy(&template, &mount);

@@ -52,10 +52,7 @@ const SITUATIONS: [fn(&Path) -> Fixture; 4] = [
     // Upstream rewrote a release and deleted one.
     |binary| {
         let fixture = Fixture::published(binary, &["1.0.0", "1.1.0"]);
-        fixture
-            .modules
-            .write("app/a/code.php", "other bytes")
-            .release("1.1.0");
+        fixture.modules.write("app/a/code.php", "other bytes").release("1.1.0");
         fixture.tool.git(&["tag", "-d", "1.0.0"]);
         fixture.release("2.0.0");
         fixture
@@ -83,9 +80,7 @@ fn kill(fixture: &mut Fixture, call: &str, n: usize, figures: &mut Figures) -> V
         let output = trace::cycle(fixture, again, "signal=KILL", n / 2 + 1);
         figures.count("twice in a row", usize::from(trace::was_killed(&output)));
     }
-    fixture
-        .recover()
-        .map_err(|e| format!("killed at {call} number {n}: {e}"))?;
+    fixture.recover().map_err(|e| format!("killed at {call} number {n}: {e}"))?;
     // The next kill starts from the template, where later releases are not published yet.
     fixture.oracle = before;
     Ok(true)

@@ -47,10 +47,7 @@ impl Figures {
     }
 
     pub fn skipped(why: impl Into<String>) -> Self {
-        Self {
-            skipped: Some(why.into()),
-            ..Self::default()
-        }
+        Self { skipped: Some(why.into()), ..Self::default() }
     }
 }
 
@@ -63,18 +60,8 @@ struct Class {
 }
 
 const CLASSES: &[Class] = &[
-    Class {
-        name: "kill-at-each-call",
-        run: kill::at_each_call,
-        short: 12,
-        long: 2000,
-    },
-    Class {
-        name: "kill-at-random",
-        run: kill::at_random,
-        short: 10,
-        long: 500,
-    },
+    Class { name: "kill-at-each-call", run: kill::at_each_call, short: 12, long: 2000 },
+    Class { name: "kill-at-random", run: kill::at_random, short: 10, long: 500 },
     Class {
         name: "error-at-each-call",
         run: error::at_each_call,
@@ -82,36 +69,11 @@ const CLASSES: &[Class] = &[
         // Some of the short writes have enough space.
         long: 2200,
     },
-    Class {
-        name: "full-volume",
-        run: full::at_each_size,
-        short: 12,
-        long: 400,
-    },
-    Class {
-        name: "power-loss",
-        run: power::states,
-        short: 8,
-        long: 2000,
-    },
-    Class {
-        name: "flip",
-        run: flip::everywhere,
-        short: 24,
-        long: 2000,
-    },
-    Class {
-        name: "race",
-        run: race::writers,
-        short: 8,
-        long: 200,
-    },
-    Class {
-        name: "sequences",
-        run: property::sequences,
-        short: 40,
-        long: 20_000,
-    },
+    Class { name: "full-volume", run: full::at_each_size, short: 12, long: 400 },
+    Class { name: "power-loss", run: power::states, short: 8, long: 2000 },
+    Class { name: "flip", run: flip::everywhere, short: 24, long: 2000 },
+    Class { name: "race", run: race::writers, short: 8, long: 200 },
+    Class { name: "sequences", run: property::sequences, short: 40, long: 20_000 },
     Class {
         name: "seeded-bugs",
         run: seeded::bugs,
@@ -141,31 +103,18 @@ fn main() -> ExitCode {
             continue;
         }
         let started = Instant::now();
-        let verdict = (class.run)(
-            &binary,
-            count.unwrap_or(if long { class.long } else { class.short }),
-        );
+        let verdict = (class.run)(&binary, count.unwrap_or(if long { class.long } else { class.short }));
         failed |= verdict.is_err();
         print(class.name, &verdict, started.elapsed().as_secs());
     }
-    if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn print(name: &str, verdict: &Verdict<Figures>, seconds: u64) {
     match verdict {
-        Ok(Figures {
-            skipped: Some(why), ..
-        }) => println!("{name:<20} skipped: {why}"),
+        Ok(Figures { skipped: Some(why), .. }) => println!("{name:<20} skipped: {why}"),
         Ok(figures) => {
-            let more: Vec<_> = figures
-                .more
-                .iter()
-                .map(|(what, n)| format!("{n} {what}"))
-                .collect();
+            let more: Vec<_> = figures.more.iter().map(|(what, n)| format!("{n} {what}")).collect();
             println!(
                 "{name:<20} {:>6} faults, 0 lost, changed or torn; {} ({seconds} s)",
                 figures.faults,

@@ -22,17 +22,9 @@ struct FileSystem {
 }
 
 const FILE_SYSTEMS: [FileSystem; 2] = [
-    FileSystem {
-        name: "ext4",
-        make: &["mkfs.ext4", "-q", "-F"],
-        size: 48 << 20,
-    },
+    FileSystem { name: "ext4", make: &["mkfs.ext4", "-q", "-F"], size: 48 << 20 },
     // xfsprogs refuses less than 300 MB.
-    FileSystem {
-        name: "xfs",
-        make: &["mkfs.xfs", "-q", "-f"],
-        size: 320 << 20,
-    },
+    FileSystem { name: "xfs", make: &["mkfs.xfs", "-q", "-f"], size: 320 << 20 },
 ];
 
 pub fn states(binary: &Path, most: usize) -> Verdict<Figures> {
@@ -66,19 +58,12 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
     std::fs::create_dir(&fuse).expect("a folder");
     std::fs::create_dir(&mount).expect("a folder");
     let disk = Disk::new(fs.size);
-    let session = disk
-        .mount(&fuse)
-        .map_err(|e| Stop::Cannot(format!("no FUSE here: {e}")))?;
+    let session = disk.mount(&fuse).map_err(|e| Stop::Cannot(format!("no FUSE here: {e}")))?;
     let image = fuse.join("disk");
     let mut make = Command::new(fs.make[0]);
-    make.args(&fs.make[1..])
-        .arg(&image)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    make.args(&fs.make[1..]).arg(&image).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     if !make.output().is_ok_and(|o| o.status.success()) {
-        return Err(Stop::Cannot(format!(
-            "{} is not installed, or failed",
-            fs.make[0]
-        )));
+        return Err(Stop::Cannot(format!("{} is not installed, or failed", fs.make[0])));
     }
     attach(&image, &mount).map_err(Stop::Cannot)?;
     fixture.move_data(mount.join("data"));
@@ -110,10 +95,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
     let mut durable = start;
     disk.lock().base = base;
     for cut in cuts {
-        let flushed = (start..cut)
-            .rev()
-            .find(|i| matches!(log[*i], Event::Flush))
-            .map_or(start, |i| i + 1);
+        let flushed = (start..cut).rev().find(|i| matches!(log[*i], Event::Flush)).map_or(start, |i| i + 1);
         {
             let mut contents = disk.lock();
             contents.overlay = None;
@@ -124,11 +106,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
             contents.overlay = Some(HashMap::new());
             scatter(&mut contents, &log[flushed..cut]);
         }
-        let oracle = acknowledged
-            .iter()
-            .rev()
-            .find(|(at, _)| *at <= cut)
-            .map(|(_, oracle)| oracle.clone());
+        let oracle = acknowledged.iter().rev().find(|(at, _)| *at <= cut).map(|(_, oracle)| oracle.clone());
         fixture.oracle = oracle.unwrap_or_default();
         attach(&image, &mount).map_err(|e| Stop::Wrong(format!("the file system did not recover: {e}")))?;
         let mounted = Mounted(mount.clone());
@@ -137,14 +115,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
         detach(&mount);
         verdict.map_err(|e| format!("power lost at write {cut} of {last}, flushed until {flushed}: {e}"))?;
         figures.faults += 1;
-        figures.count(
-            if fs.name == "xfs" {
-                "states of xfs"
-            } else {
-                "states of ext4"
-            },
-            1,
-        );
+        figures.count(if fs.name == "xfs" { "states of xfs" } else { "states of ext4" }, 1);
     }
     drop(session);
     Ok(())
@@ -164,11 +135,8 @@ fn scatter(contents: &mut crate::disk::Contents, since: &[Event]) {
     }
     let count = kept.len();
     for (i, event) in kept.into_iter().enumerate() {
-        let sectors = if i + 1 == count && fastrand::bool() {
-            fastrand::usize(0..16)
-        } else {
-            usize::MAX / 1024
-        };
+        let sectors =
+            if i + 1 == count && fastrand::bool() { fastrand::usize(0..16) } else { usize::MAX / 1024 };
         apply(contents, event, sectors);
     }
 }
@@ -183,11 +151,7 @@ fn attach(image: &Path, mount: &Path) -> Result<(), String> {
     let mut command = Command::new("mount");
     command.args(["-o", "loop,noatime"]).arg(image).arg(mount);
     let output = command.output().map_err(|e| e.to_string())?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(told(&output))
-    }
+    if output.status.success() { Ok(()) } else { Err(told(&output)) }
 }
 
 /// Waits until the loop device is gone, so that the next state does not see the cache of this one.
@@ -196,11 +160,7 @@ fn detach(mount: &Path) {
     let image = mount.with_file_name("fuse").join("disk");
     for _ in 0..1000 {
         let mut losetup = Command::new("losetup");
-        let output = losetup
-            .arg("-j")
-            .arg(&image)
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .output();
+        let output = losetup.arg("-j").arg(&image).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
         if output.is_ok_and(|o| o.stdout.is_empty()) {
             return;
         }
@@ -216,23 +176,9 @@ fn names_are_synced(binary: &Path) -> Verdict {
     let mut strace = Command::new("strace");
     let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat";
     strace
-        .args([
-            "-f",
-            "-qq",
-            "-y",
-            "-s",
-            "1000",
-            "-e",
-            "signal=none",
-            "-e",
-            calls,
-            "-o",
-        ])
+        .args(["-f", "-qq", "-y", "-s", "1000", "-e", "signal=none", "-e", calls, "-o"])
         .arg(fixture.path("trace"));
-    let output = fixture
-        .mirror_below(strace, "build")
-        .output()
-        .expect("strace starts");
+    let output = fixture.mirror_below(strace, "build").output().expect("strace starts");
     if output.status.code() != Some(0) {
         return Err(told(&output));
     }
@@ -244,9 +190,7 @@ fn names_are_synced(binary: &Path) -> Verdict {
             open.retain(|folder: &String, _| !line.contains(&format!("<{folder}>")));
         } else if let Some(name) = line.rsplit('"').nth(1) {
             let public = ["packages", "snapshots", "ledger.jsonl"];
-            let is_public = public
-                .iter()
-                .any(|top| Path::new(name).starts_with(repository.join(top)));
+            let is_public = public.iter().any(|top| Path::new(name).starts_with(repository.join(top)));
             if let (true, Some(folder)) = (is_public, Path::new(name).parent()) {
                 open.insert(folder.display().to_string(), line.to_owned());
             }

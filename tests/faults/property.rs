@@ -17,17 +17,12 @@ use crate::Figures;
 use crate::fixture::{Fixture, Verdict, told};
 
 pub fn sequences(binary: &Path, most: usize) -> Verdict<Figures> {
-    let first = std::env::var("FAULTS_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1);
+    let first = std::env::var("FAULTS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let mut figures = Figures::default();
     let fixture = Fixture::new(binary);
     for seed in first..first + most as u64 {
         let mut sequence = Sequence::new(&fixture, seed);
-        sequence
-            .run()
-            .map_err(|e| format!("seed {seed}, after {:?}: {e}", sequence.done))?;
+        sequence.run().map_err(|e| format!("seed {seed}, after {:?}: {e}", sequence.done))?;
         figures.faults += 1;
         figures.count("cycles", sequence.cycles);
         figures.count("kills", sequence.kills);
@@ -119,11 +114,7 @@ impl<'a> Sequence<'a> {
     fn killed_cycle(&mut self) -> Verdict {
         self.done.push("killed cycle".into());
         let mut mirror = self.fixture.mirror("build");
-        let mut child = mirror
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("mirror starts");
+        let mut child = mirror.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mirror starts");
         std::thread::sleep(Duration::from_micros(self.rng.u64(0..25_000)));
         self.kills += usize::from(child.try_wait().expect("a child").is_none());
         child.kill().expect("killed");
@@ -149,13 +140,8 @@ impl<'a> Sequence<'a> {
 /// The archives that the newest snapshot names, read from the files as any web server would.
 fn shelf(repository: &Path) -> Verdict<BTreeMap<String, Sha256>> {
     let mut archives = BTreeMap::new();
-    let snapshots = std::fs::read_dir(repository.join("snapshots"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let newest = snapshots
-        .filter_map(|e| e.file_name().to_str()?.parse::<u64>().ok())
-        .max();
+    let snapshots = std::fs::read_dir(repository.join("snapshots")).into_iter().flatten().flatten();
+    let newest = snapshots.filter_map(|e| e.file_name().to_str()?.parse::<u64>().ok()).max();
     let Some(newest) = newest else {
         return Ok(archives);
     };
@@ -165,19 +151,11 @@ fn shelf(repository: &Path) -> Verdict<BTreeMap<String, Sha256>> {
         serde_json::from_slice(&text).map_err(|e| format!("torn: {}: {e}", path.display()))
     };
     let root = json(snapshot.join("packages.json"))?;
-    for name in root["available-packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    for name in root["available-packages"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let file = json(snapshot.join(format!("p2/{name}.json")))?;
         for version in file["packages"][name].as_array().into_iter().flatten() {
             let url = version["dist"]["url"].as_str().unwrap_or_default();
-            let path = url
-                .split_once("/mirror/")
-                .map(|(_, path)| path)
-                .unwrap_or_default();
+            let path = url.split_once("/mirror/").map(|(_, path)| path).unwrap_or_default();
             let bytes = std::fs::read(repository.join(path)).map_err(|e| format!("lost: {path}: {e}"))?;
             if version["dist"]["shasum"].as_str() != Some(&Sha1::digest(&bytes).to_string()) {
                 return Err(format!("wrong bytes: {path}"));
@@ -201,12 +179,7 @@ fn tree(folder: &Path) -> BTreeSet<String> {
         if about.is_dir() {
             all.extend(tree(&path));
         } else {
-            all.insert(format!(
-                "{} {} {:?}",
-                path.display(),
-                about.len(),
-                about.modified().ok()
-            ));
+            all.insert(format!("{} {} {:?}", path.display(), about.len(), about.modified().ok()));
         }
     }
     all
@@ -224,19 +197,12 @@ impl Upstreams {
             let _ = std::fs::remove_dir_all(folder);
             Repository::init(folder).expect("a repository")
         };
-        Self {
-            repositories: [make(modules), make(tool)],
-            content: 0,
-        }
+        Self { repositories: [make(modules), make(tool)], content: 0 }
     }
 
     fn tags(repository: &Repository) -> Vec<String> {
         let names = repository.tag_names(None).expect("tags");
-        names
-            .iter()
-            .filter_map(|name| name.ok().flatten())
-            .map(str::to_owned)
-            .collect()
+        names.iter().filter_map(|name| name.ok().flatten()).map(str::to_owned).collect()
     }
 
     /// Sets a new, existing or earlier tag to a commit of its own.
@@ -271,12 +237,8 @@ impl Upstreams {
         let tree = repository.find_tree(tree).expect("a tree");
         let person =
             Signature::new("a", "a@b", &Time::new(1_700_000_000 + self.content as i64, 0)).expect("a name");
-        let commit = repository
-            .commit(None, &person, &person, "m", &tree, &[])
-            .expect("a commit");
-        repository
-            .reference(&format!("refs/tags/{name}"), commit, true, "")
-            .expect("a tag");
+        let commit = repository.commit(None, &person, &person, "m", &tree, &[]).expect("a commit");
+        repository.reference(&format!("refs/tags/{name}"), commit, true, "").expect("a tag");
     }
 
     fn delete(&mut self, rng: &mut Rng) {

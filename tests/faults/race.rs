@@ -16,13 +16,7 @@ pub fn writers(binary: &Path, most: usize) -> Verdict<Figures> {
         }
         fixture.release(&format!("2.{round}.0"));
         let writers: Vec<_> = (0..3)
-            .map(|_| {
-                fixture
-                    .mirror("build")
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .expect("mirror starts")
-            })
+            .map(|_| fixture.mirror("build").stderr(Stdio::piped()).spawn().expect("mirror starts"))
             .collect();
         let mut won = 0;
         for writer in writers {
@@ -61,15 +55,8 @@ fn start(fixture: &Fixture, call: &str, nth: usize) -> Child {
         .args(["-f", "-qq", "-e", "signal=none", "-o"])
         .arg(fixture.path("trace"))
         .args(["-e", &format!("trace={call}"), "-e"])
-        .arg(format!(
-            "inject={call}:delay_enter={}:when={nth}",
-            STANDS.as_micros()
-        ));
-    fixture
-        .mirror_below(strace, "build")
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("strace starts")
+        .arg(format!("inject={call}:delay_enter={}:when={nth}", STANDS.as_micros()));
+    fixture.mirror_below(strace, "build").stderr(Stdio::piped()).spawn().expect("strace starts")
 }
 
 const STANDS: Duration = Duration::from_secs(2);

@@ -44,14 +44,7 @@ const BUGS: &[Bug] = &[
         )],
         class: power::states,
         faults: 400,
-        says: &[
-            "lost",
-            "torn",
-            "wrong bytes",
-            "changed",
-            "not ready",
-            "did not start",
-        ],
+        says: &["lost", "torn", "wrong bytes", "changed", "not ready", "did not start"],
     },
     Bug {
         name: "no fsync of folders",
@@ -77,11 +70,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a short write counts as whole",
-        edits: &[(
-            "store/durable_fs.rs",
-            "        Ok(written)\n",
-            "        Ok(bytes.len())\n",
-        )],
+        edits: &[("store/durable_fs.rs", "        Ok(written)\n", "        Ok(bytes.len())\n")],
         class: error::short_writes,
         faults: 60,
         says: &["unreported", "after a file size limit"],
@@ -110,11 +99,7 @@ const BUGS: &[Bug] = &[
                 "Some(_) => fs::read(&path).with_context",
                 "Some(_) => fs::read(if temporary.exists() { &temporary } else { &path }).with_context",
             ),
-            (
-                "store/repository.rs",
-                "        durable_fs::replace(&temporary, &path)?;\n",
-                "",
-            ),
+            ("store/repository.rs", "        durable_fs::replace(&temporary, &path)?;\n", ""),
             (
                 "store/commit.rs",
                 "        let number = manifest.number;\n        let snapshot",
@@ -128,11 +113,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "left-overs are removed with what is published",
         edits: &[
-            (
-                "store/staging.rs",
-                " && !published.contains(&path) {",
-                " && path != root_of(published) {",
-            ),
+            ("store/staging.rs", " && !published.contains(&path) {", " && path != root_of(published) {"),
             (
                 "store/staging.rs",
                 "fn remove_linked(",
@@ -212,25 +193,15 @@ pub fn bugs(_: &Path, most: usize) -> Verdict<Figures> {
             Err(why) if bug.says.iter().any(|word| why.contains(word)) => {
                 figures.faults += 1;
                 let first = why.lines().next().unwrap_or_default();
-                println!(
-                    "  caught: {}: {}",
-                    bug.name,
-                    first.chars().take(150).collect::<String>()
-                );
+                println!("  caught: {}: {}", bug.name, first.chars().take(150).collect::<String>());
             }
             Err(why) => missed.push(format!("{}: caught for another reason: {why}", bug.name)),
-            Ok(Figures {
-                skipped: Some(why), ..
-            }) => println!("  skipped: {}: {why}", bug.name),
+            Ok(Figures { skipped: Some(why), .. }) => println!("  skipped: {}: {why}", bug.name),
             Ok(found) => missed.push(format!("{}: not caught by {} faults", bug.name, found.faults)),
         }
     }
     figures.count("bugs known", all);
-    if missed.is_empty() {
-        Ok(figures)
-    } else {
-        Err(missed.join("\n"))
-    }
+    if missed.is_empty() { Ok(figures) } else { Err(missed.join("\n")) }
 }
 
 /// The files that a bug changes, with it in them.
@@ -258,11 +229,7 @@ fn build(bug: &Bug) -> Verdict<PathBuf> {
     for entry in std::fs::read_dir(root).expect("the project") {
         let entry = entry.expect("an entry");
         let link = copy.join(entry.file_name());
-        if !["src", "target", ".git"]
-            .iter()
-            .any(|name| entry.file_name() == *name)
-            && !link.exists()
-        {
+        if !["src", "target", ".git"].iter().any(|name| entry.file_name() == *name) && !link.exists() {
             symlink(entry.path(), link).expect("a link");
         }
     }

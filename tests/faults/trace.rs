@@ -36,10 +36,7 @@ pub const MUTATING: [&str; 26] = [
 ];
 
 pub fn is_there() -> bool {
-    Command::new("strace")
-        .arg("-V")
-        .output()
-        .is_ok_and(|o| o.status.success())
+    Command::new("strace").arg("-V").output().is_ok_and(|o| o.status.success())
 }
 
 /// A cycle in which each thread's `n`-th `call` gets `what`.
@@ -53,10 +50,7 @@ pub fn cycle(fixture: &Fixture, call: &str, what: &str, n: usize) -> Output {
         .arg(format!("inject={call}:{what}:when={n}"))
         .arg("-o")
         .arg(fixture.path("trace"));
-    fixture
-        .mirror_below(strace, "build")
-        .output()
-        .expect("strace starts")
+    fixture.mirror_below(strace, "build").output().expect("strace starts")
 }
 
 /// strace exits like its child.
@@ -68,9 +62,5 @@ pub fn was_killed(output: &Output) -> bool {
 pub fn injected(fixture: &Fixture) -> Vec<String> {
     let trace = std::fs::read(fixture.path("trace")).unwrap_or_default();
     let lines = String::from_utf8_lossy(&trace).into_owned();
-    lines
-        .lines()
-        .filter(|line| line.contains("(INJECTED)"))
-        .map(str::to_owned)
-        .collect()
+    lines.lines().filter(|line| line.contains("(INJECTED)")).map(str::to_owned).collect()
 }

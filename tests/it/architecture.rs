@@ -29,10 +29,7 @@ fn imports_go_down_only() {
         for (number, line) in production(&text) {
             let code = line.split("//").next().unwrap();
             for word in code.split("crate::").skip(1) {
-                let target: String = word
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
+                let target: String = word.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 match FLOORS.iter().position(|rooms| rooms.contains(&&*target)) {
                     Some(other) if other < floor => {
                         errors.push(format!(
@@ -44,19 +41,14 @@ fn imports_go_down_only() {
                         neighbours.insert((room.clone(), target));
                     }
                     Some(_) => {}
-                    None => errors.push(format!(
-                        "{}:{number}: `crate::{target}` is no room",
-                        path.display()
-                    )),
+                    None => errors.push(format!("{}:{number}: `crate::{target}` is no room", path.display())),
                 }
             }
         }
     }
     for (from, to) in &neighbours {
         if is_reachable(&neighbours, to, from) {
-            errors.push(format!(
-                "{from} imports {to}, which imports {from}, perhaps by others of its floor"
-            ));
+            errors.push(format!("{from} imports {to}, which imports {from}, perhaps by others of its floor"));
         }
     }
     assert!(errors.is_empty(), "{}", errors.join("\n"));
@@ -66,11 +58,7 @@ fn imports_go_down_only() {
 fn files_are_short() {
     for (path, text) in sources() {
         let lines = production(&text).count();
-        assert!(
-            lines <= MAX_LINES,
-            "{}: {lines} lines, more than {MAX_LINES}",
-            path.display()
-        );
+        assert!(lines <= MAX_LINES, "{}: {lines} lines, more than {MAX_LINES}", path.display());
     }
 }
 
@@ -79,12 +67,7 @@ fn is_reachable(edges: &BTreeSet<(String, String)>, from: &str, to: &str) -> boo
     let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(room) = open.pop() {
         if seen.insert(room) {
-            open.extend(
-                edges
-                    .iter()
-                    .filter(|(start, _)| start == room)
-                    .map(|(_, end)| &**end),
-            );
+            open.extend(edges.iter().filter(|(start, _)| start == room).map(|(_, end)| &**end));
         }
     }
     seen.contains(to)
@@ -95,10 +78,7 @@ fn room(path: &Path) -> Option<(String, usize)> {
     let name = path.iter().nth(1).unwrap().to_str().unwrap();
     let room = name.strip_suffix(".rs").unwrap_or(name);
     let floor = FLOORS.iter().position(|rooms| rooms.contains(&room));
-    assert!(
-        floor.is_some() || ["lib", "main", "docs"].contains(&room),
-        "the room `{room}` has no floor"
-    );
+    assert!(floor.is_some() || ["lib", "main", "docs"].contains(&room), "the room `{room}` has no floor");
     floor.map(|floor| (room.to_owned(), floor))
 }
 

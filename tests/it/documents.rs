@@ -51,9 +51,7 @@ fn sections(root: &Value, text: &mut String) {
 /// The description of a section: that of its type, which says more, or else that of the key.
 fn description(root: &Value, property: &Value) -> String {
     let inner = resolve(root, property.get("items").unwrap_or(property));
-    let text = [inner, property]
-        .into_iter()
-        .find_map(|schema| schema["description"].as_str());
+    let text = [inner, property].into_iter().find_map(|schema| schema["description"].as_str());
     text.unwrap_or_default().replace('\n', " ")
 }
 
@@ -65,17 +63,13 @@ fn keys(root: &Value, schema: &Value, parent: &str, default: &Value, text: &mut 
         let inner = resolve(root, list.unwrap_or(property));
         let is_list = list.is_some_and(|_| inner.get("properties").is_some());
         let name = format!("{parent}{key}{}", if is_list { "[]" } else { "" });
-        let default = property
-            .get("default")
-            .or_else(|| default.get(key))
-            .unwrap_or(&Value::Null);
+        let default = property.get("default").or_else(|| default.get(key)).unwrap_or(&Value::Null);
         if inner.get("properties").is_some() {
             keys(root, inner, &format!("{name}."), default, text);
             continue;
         }
-        let is_required = schema["required"]
-            .as_array()
-            .is_some_and(|keys| keys.iter().any(|required| required == key));
+        let is_required =
+            schema["required"].as_array().is_some_and(|keys| keys.iter().any(|required| required == key));
         let default = match default {
             Value::Null if is_required => " Required.".to_owned(),
             Value::Null => String::new(),
@@ -84,9 +78,7 @@ fn keys(root: &Value, schema: &Value, parent: &str, default: &Value, text: &mut 
             Value::String(value) => format!(" Default: `{value}`."),
             value => format!(" Default: `{value}`."),
         };
-        let about = [property, inner]
-            .into_iter()
-            .find_map(|schema| schema["description"].as_str());
+        let about = [property, inner].into_iter().find_map(|schema| schema["description"].as_str());
         let about = about.unwrap_or_default().replace('\n', " ");
         let _ = writeln!(text, "- `{name}`: {about}{}{default}", values(property));
     }
@@ -113,14 +105,9 @@ fn values(property: &Value) -> String {
 
 /// What a reference stands for, also one that may be null.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let any = schema["anyOf"]
-        .as_array()
-        .and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
+    let any = schema["anyOf"].as_array().and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
     let schema = any.unwrap_or(schema);
-    match schema["$ref"]
-        .as_str()
-        .and_then(|path| path.strip_prefix("#/$defs/"))
-    {
+    match schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         Some(name) => &root["$defs"][name],
         None => schema,
     }
@@ -191,10 +178,7 @@ fn help_prints_topics_and_commands() {
         (output.status.code(), texts)
     };
     for topic in &mirror::help::TOPICS {
-        assert_eq!(
-            help(&[topic.name]),
-            (Some(0), [topic.text.to_owned(), String::new()])
-        );
+        assert_eq!(help(&[topic.name]), (Some(0), [topic.text.to_owned(), String::new()]));
         let (_, [all, _]) = help(&[]);
         assert!(all.contains(&format!("mirror help {}", topic.name)), "{all}");
     }
@@ -215,16 +199,9 @@ fn running_mirror_serves_help() {
     let mirror = ServedMirror::start();
     let port = mirror.port;
     let list = get(port, "/-/help/");
-    assert_eq!(
-        (list.status, list.header("content-type")),
-        (200, Some("text/html; charset=utf-8"))
-    );
+    assert_eq!((list.status, list.header("content-type")), (200, Some("text/html; charset=utf-8")));
     for topic in &mirror::help::TOPICS {
-        assert!(
-            list.text().contains(&format!("<a href=\"{}\">", topic.name)),
-            "{}",
-            list.text()
-        );
+        assert!(list.text().contains(&format!("<a href=\"{}\">", topic.name)), "{}", list.text());
         let page = get(port, &format!("/-/help/{}", topic.name));
         assert_eq!((page.status, page.text()), (200, topic.text));
         for (header, value) in [

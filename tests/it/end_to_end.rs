@@ -28,10 +28,7 @@ fn cycle_without_news_changes_no_file() {
     let dates = paths.map(date);
     assert_eq!(server.stop(), Some(0));
     upstream
-        .write(
-            "Catalog/composer.json",
-            r#"{"name": "acme/catalog", "version": "1.2.0"}"#,
-        )
+        .write("Catalog/composer.json", r#"{"name": "acme/catalog", "version": "1.2.0"}"#)
         .release("1.2.0");
     env.build(0);
     let _server = env.serve("run", port);
@@ -49,33 +46,18 @@ fn responses_have_status_and_headers_of_their_kind() {
     let _server = env.serve("run", port);
     let zip = "/mirror/packages/acme/sales-1.0.0.zip";
     let answer = get(port, zip);
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some("application/zip"))
-    );
-    assert_eq!(
-        answer.header("content-length").unwrap(),
-        answer.body.len().to_string()
-    );
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/zip")));
+    assert_eq!(answer.header("content-length").unwrap(), answer.body.len().to_string());
     assert!(answer.header("cache-control").unwrap().contains("immutable"));
-    let (etag, date) = (
-        answer.header("etag").unwrap(),
-        answer.header("last-modified").unwrap(),
-    );
+    let (etag, date) = (answer.header("etag").unwrap(), answer.header("last-modified").unwrap());
     for (headers, status) in [
         (format!("If-None-Match: {etag}\r\n"), 304),
         (format!("If-None-Match: \"x\", W/{etag}\r\n"), 304),
         ("If-None-Match: *\r\n".to_owned(), 304),
         ("If-None-Match: \"x\"\r\n".to_owned(), 200),
         (format!("If-Modified-Since: {date}\r\n"), 304),
-        (
-            "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(),
-            200,
-        ),
-        (
-            format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"),
-            200,
-        ),
+        ("If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n".to_owned(), 200),
+        (format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"), 200),
     ] {
         let answer = request(port, "GET", zip, &headers);
         assert_eq!(answer.status, status, "{headers}");
@@ -104,13 +86,7 @@ fn responses_have_status_and_headers_of_their_kind() {
         assert_eq!(request(port, method, path, "").status, status, "{method} {path}");
     }
     let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
-    let include = root["includes"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .next()
-        .unwrap()
-        .replace('$', "%24");
+    let include = root["includes"].as_object().unwrap().keys().next().unwrap().replace('$', "%24");
     assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
 }
 
@@ -155,18 +131,11 @@ fn metrics_report_cycles_and_log_reports_requests() {
     assert!(!log.contains("c2VjcmV0") && !log.contains("hidden"), "{log}");
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<serde_json::Value> = lines.collect();
-    let line = lines
-        .iter()
-        .find(|line| line["path"] == "/mirror/packages.json")
-        .unwrap_or_else(|| panic!("{log}"));
+    let line =
+        lines.iter().find(|line| line["path"] == "/mirror/packages.json").unwrap_or_else(|| panic!("{log}"));
     assert_eq!(
         (&line["status"], &line["route"], &line["client"], &line["method"]),
-        (
-            &200.into(),
-            &"metadata".into(),
-            &"127.0.0.1".into(),
-            &"GET".into()
-        )
+        (&200.into(), &"metadata".into(), &"127.0.0.1".into(), &"GET".into())
     );
     assert_eq!(line["bytes"], answer.body.len());
 }

@@ -5,7 +5,9 @@ mod support;
 
 mod architecture;
 mod config {
+    mod configuration;
     mod misconfiguration;
+    mod yaml_documents;
 }
 mod cycle {
     mod base_url_and_nightly_changes;

@@ -34,17 +34,9 @@ fn reused_metadata_equals_newly_rendered_metadata() {
         let manifest = format!(r#"{{"name": "acme/{name}", "version": "{version}"{more}}}"#);
         upstream.write(&format!("{name}/composer.json"), &manifest);
     };
-    write(
-        "a",
-        "1.0.0",
-        r#", "provide": {"acme/virtual": "1"}, "description": "The <first>""#,
-    );
+    write("a", "1.0.0", r#", "provide": {"acme/virtual": "1"}, "description": "The <first>""#);
     write("b", "1.0.0", r#", "require": {"acme/a": "^1", "acme/c": "*"}"#);
-    write(
-        "all",
-        "1.0.0",
-        r#", "type": "metapackage", "require": {"acme/a": "1.0.0", "acme/z": "1.0.0"}"#,
-    );
+    write("all", "1.0.0", r#", "type": "metapackage", "require": {"acme/a": "1.0.0", "acme/z": "1.0.0"}"#);
     upstream.release("1.0.0");
     env.configure(
         free_port(),
@@ -68,19 +60,9 @@ fn reused_metadata_equals_newly_rendered_metadata() {
             "",
             Some("a"),
         ),
-        (
-            "a message",
-            &|| (),
-            ", hints: {infos: [{message: hello, versions: '*'}]}",
-            None,
-        ),
+        ("a message", &|| (), ", hints: {infos: [{message: hello, versions: '*'}]}", None),
         ("lazy", &|| (), ", metadata: lazy", None),
-        (
-            "a version, lazily",
-            &|| write("a", "1.3.0", ""),
-            ", metadata: lazy",
-            Some("b"),
-        ),
+        ("a version, lazily", &|| write("a", "1.3.0", ""), ", metadata: lazy", Some("b")),
         ("private", &|| (), ", users: ./users", None),
         (
             "a version older than another",
@@ -101,11 +83,7 @@ fn reused_metadata_equals_newly_rendered_metadata() {
         let hide = |hidden: bool| {
             if let Some(archive) = &archives {
                 let away = archive.with_extension("away");
-                let (from, to) = if hidden {
-                    (archive, &away)
-                } else {
-                    (&away, archive)
-                };
+                let (from, to) = if hidden { (archive, &away) } else { (&away, archive) };
                 std::fs::rename(from, to).unwrap();
             }
         };
@@ -115,26 +93,16 @@ fn reused_metadata_equals_newly_rendered_metadata() {
         hide(false);
         let (number, files) = newest(&env.path("data"));
         assert_eq!(number, before + 1, "{what}");
-        run(Command::new("cp")
-            .arg("-a")
-            .arg(env.path("data"))
-            .arg(env.path("anew")));
+        run(Command::new("cp").arg("-a").arg(env.path("data")).arg(env.path("anew")));
         let snapshot = |number: u64| env.path(&format!("anew/acme/snapshots/{number}"));
         std::fs::remove_dir_all(snapshot(number)).unwrap();
         std::fs::remove_file(snapshot(before).join("made.json")).unwrap();
         let data = |name: &str| env.path(name).display().to_string();
-        env.write(
-            "mirror.yaml",
-            &configuration.replace(&data("data"), &data("anew")),
-        );
+        env.write("mirror.yaml", &configuration.replace(&data("data"), &data("anew")));
         env.build(0);
         let (again, anew) = newest(&env.path("anew"));
         assert_eq!(again, number, "{what}");
-        assert_eq!(
-            files.keys().collect::<Vec<_>>(),
-            anew.keys().collect::<Vec<_>>(),
-            "{what}"
-        );
+        assert_eq!(files.keys().collect::<Vec<_>>(), anew.keys().collect::<Vec<_>>(), "{what}");
         for (path, text) in &files {
             let [text, other] = [text, &anew[path]].map(|text| String::from_utf8_lossy(text));
             assert_eq!(text, other, "{what}: {path}");
@@ -149,8 +117,5 @@ fn reused_metadata_equals_newly_rendered_metadata() {
     assert!(page("b").contains(r#"<a href="../../package/acme/c.html">"#));
     assert!(page("c").contains("Required by"), "{}", page("c"));
     let main = String::from_utf8_lossy(&files["index.html"]).into_owned();
-    assert!(
-        main.contains("composer config --global --auth http-basic.127.0.0.1:"),
-        "{main}"
-    );
+    assert!(main.contains("composer config --global --auth http-basic.127.0.0.1:"), "{main}");
 }

@@ -28,10 +28,7 @@ impl CertificateAuthority {
         server.use_authority_key_identifier_extension = true;
         let server_key = KeyPair::generate().unwrap();
         let issuer = Issuer::new(ca, ca_key);
-        write(
-            "server.pem",
-            server.signed_by(&server_key, &issuer).unwrap().pem(),
-        );
+        write("server.pem", server.signed_by(&server_key, &issuer).unwrap().pem());
         write("server.key", server_key.serialize_pem());
         Self { dir }
     }
@@ -61,18 +58,13 @@ impl CertificateAuthority {
     }
 
     fn server_config(&self, name: &str) -> Arc<rustls::ServerConfig> {
-        let chain = CertificateDer::pem_file_iter(self.file(&format!("{name}.pem")))
-            .unwrap()
-            .map(Result::unwrap);
+        let chain =
+            CertificateDer::pem_file_iter(self.file(&format!("{name}.pem"))).unwrap().map(Result::unwrap);
         let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(chain.collect(), key)
-            });
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain.collect(), key));
         Arc::new(config.unwrap())
     }
 }

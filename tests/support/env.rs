@@ -16,9 +16,7 @@ pub struct TestEnv {
 
 impl TestEnv {
     pub fn new() -> Self {
-        let env = Self {
-            folder: TempDir::new().unwrap(),
-        };
+        let env = Self { folder: TempDir::new().unwrap() };
         std::fs::create_dir(env.path("git")).unwrap();
         env
     }
@@ -62,10 +60,7 @@ impl TestEnv {
     /// The program with these arguments and this configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-        mirror
-            .args(arguments)
-            .arg("--config")
-            .arg(self.path("mirror.yaml"));
+        mirror.args(arguments).arg("--config").arg(self.path("mirror.yaml"));
         mirror.env_remove("RUST_LOG");
         mirror
     }
@@ -97,11 +92,7 @@ impl TestEnv {
         let mut line = String::new();
         while !line.contains("listening") {
             line.clear();
-            assert_ne!(
-                log.read_line(&mut line).unwrap(),
-                0,
-                "mirror ended before it listened"
-            );
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "mirror ended before it listened");
         }
         let mut file = File::create(self.path("log")).unwrap();
         std::thread::spawn(move || std::io::copy(&mut log, &mut file));
@@ -142,9 +133,7 @@ impl MirrorProcess {
             let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
             threads.map(|thread| thread.unwrap().path()).all(|thread| {
                 let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
-                stat.rsplit(") ")
-                    .next()
-                    .is_some_and(|state| state.starts_with('T'))
+                stat.rsplit(") ").next().is_some_and(|state| state.starts_with('T'))
             })
         });
     }

@@ -27,11 +27,7 @@ pub fn git_with_input(dir: &Path, args: &[&str], input: &[u8]) -> String {
         .unwrap_or_else(|error| panic!("{}", super::missing("git", &error)));
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
@@ -92,13 +88,8 @@ pub type File<'a> = (&'a str, &'a str, &'a str);
 
 impl BareRepository {
     pub fn new() -> Self {
-        let repository = Self {
-            root: tempfile::tempdir().unwrap(),
-        };
-        git(
-            repository.root(),
-            &["init", "--quiet", "--bare", "--initial-branch=main", "x.git"],
-        );
+        let repository = Self { root: tempfile::tempdir().unwrap() };
+        git(repository.root(), &["init", "--quiet", "--bare", "--initial-branch=main", "x.git"]);
         repository
     }
 
@@ -134,11 +125,7 @@ impl BareRepository {
             tree.push_str(&format!("{mode} {id}\t{path}\n"));
         }
         self.git(&["read-tree", "--empty"]);
-        git_with_input(
-            &self.path(),
-            &["update-index", "--add", "--index-info"],
-            tree.as_bytes(),
-        );
+        git_with_input(&self.path(), &["update-index", "--add", "--index-info"], tree.as_bytes());
         self.commit_tree(&self.git(&["write-tree"]))
     }
 
@@ -167,10 +154,6 @@ impl BareRepository {
 
     /// Writes an object of any content, even one that git would not make.
     pub fn write_object(&self, kind: &str, content: &[u8]) -> String {
-        git_with_input(
-            &self.path(),
-            &["hash-object", "-t", kind, "-w", "--stdin", "--literally"],
-            content,
-        )
+        git_with_input(&self.path(), &["hash-object", "-t", kind, "-w", "--stdin", "--literally"], content)
     }
 }

@@ -125,11 +125,7 @@ impl Shared {
         let Some(request) = read_request(&mut stream)? else {
             return Ok(());
         };
-        let length = request
-            .headers
-            .get("content-length")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
+        let length = request.headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         stream.read_exact(&mut body)?;
         self.requests.lock().expect("no panic").push(request.clone());
@@ -157,12 +153,7 @@ impl Shared {
         if behaviour.authorization.is_some()
             && behaviour.authorization.as_ref() != request.headers.get("authorization")
         {
-            return simple(
-                to,
-                401,
-                "WWW-Authenticate: Basic realm=\"git\"\r\n",
-                "who are you?",
-            );
+            return simple(to, 401, "WWW-Authenticate: Basic realm=\"git\"\r\n", "who are you?");
         }
         if behaviour.web_page {
             return simple(to, 200, "Content-Type: text/html\r\n", "<h1>Welcome</h1>");
@@ -190,10 +181,7 @@ impl Shared {
             .env("PATH_INFO", path)
             .env("QUERY_STRING", query)
             .env("CONTENT_LENGTH", body.len().to_string())
-            .env(
-                "CONTENT_TYPE",
-                request.headers.get("content-type").map_or("", String::as_str),
-            )
+            .env("CONTENT_TYPE", request.headers.get("content-type").map_or("", String::as_str))
             .env("REMOTE_ADDR", "127.0.0.1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -230,13 +218,8 @@ fn read_request(stream: &mut impl BufRead) -> std::io::Result<Option<Request>> {
         }
     }
     let headers = lines.iter().skip(1).filter_map(|line| line.split_once(':'));
-    let headers = headers
-        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-        .collect();
-    Ok(lines.first().map(|line| Request {
-        line: line.clone(),
-        headers,
-    }))
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
+    Ok(lines.first().map(|line| Request { line: line.clone(), headers }))
 }
 
 /// Sends the backend's answer in chunks, all of it or the first `limit` bytes of its body.
@@ -252,10 +235,7 @@ fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>)
             None => break,
         }
     }
-    write!(
-        to,
-        "HTTP/1.1 {status}\r\n{headers}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(to, "HTTP/1.1 {status}\r\n{headers}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n")?;
     let mut left = limit.unwrap_or(usize::MAX);
     let mut buffer = [0; 16384];
     loop {

@@ -37,9 +37,7 @@ pub struct Client(pub BufReader<TcpStream>);
 impl Client {
     pub fn connect(address: SocketAddr, read_timeout: Duration) -> Self {
         let stream = TcpStream::connect(address).expect("a listening server");
-        stream
-            .set_read_timeout(Some(read_timeout))
-            .expect("a socket option");
+        stream.set_read_timeout(Some(read_timeout)).expect("a socket option");
         Self(BufReader::new(stream))
     }
 
@@ -50,10 +48,7 @@ impl Client {
 
     /// To a port of this machine, from another of its addresses: the server takes it for another client.
     pub fn from_address(address: [u8; 4], port: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
             socket.bind((address, 0).into()).unwrap();
@@ -79,13 +74,8 @@ impl Client {
 
     /// Sends a request without a body and reads the response.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-        let headers: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        self.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: mirror.example.com\r\n{headers}\r\n"
-        ));
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.send(format!("{method} {path} HTTP/1.1\r\nHost: mirror.example.com\r\n{headers}\r\n"));
         let mut response = self.read_head();
         if method != "HEAD" {
             let length = response.header("content-length");
@@ -111,11 +101,7 @@ impl Client {
                 .or_insert_with(|| value.to_owned());
         }
         let body = Vec::new();
-        Some(Response {
-            status,
-            headers,
-            body,
-        })
+        Some(Response { status, headers, body })
     }
 
     pub fn read_line(&mut self) -> std::io::Result<String> {
@@ -158,9 +144,7 @@ pub fn post(port: u16, path: &str, headers: &str, body: &str) -> Response {
 
 fn send_request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Response {
     let mut client = Client::local(port);
-    client.send(format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n{body}"
-    ));
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n{body}"));
     let mut response = client.read_head();
     response.body = client.read_to_end();
     response
@@ -171,11 +155,7 @@ pub fn try_get(port: u16, path: &str) -> Option<Response> {
     let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let mut client = Client(BufReader::new(stream));
-    client
-        .try_send(format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        ))
-        .ok()?;
+    client.try_send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).ok()?;
     let mut response = client.try_read_head()?;
     client.0.read_to_end(&mut response.body).ok()?;
     let length = response.header("content-length").map(str::parse::<usize>);

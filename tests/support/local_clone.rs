@@ -21,10 +21,7 @@ impl LocalClone {
             timeout: Duration::from_secs(20),
             ..Git::default()
         };
-        Self {
-            dir: tempfile::tempdir().expect("a temporary folder"),
-            git,
-        }
+        Self { dir: tempfile::tempdir().expect("a temporary folder"), git }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -45,8 +42,7 @@ impl LocalClone {
         url: &str,
         select: &dyn Fn(&[Ref]) -> RefSelection,
     ) -> Result<Fetched, FetchError> {
-        self.fetcher()
-            .fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
+        self.fetcher().fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
     }
 
     pub fn fails(&self, url: &str) -> FetchError {
@@ -66,10 +62,7 @@ impl LocalClone {
         let clone = self.clone();
         let version = |tag: &Ref| {
             let commit = clone.commit(tag).expect("a commit");
-            let manifest = clone
-                .find(commit.tree, "composer.json")
-                .expect("a tree")
-                .expect("a manifest");
+            let manifest = clone.find(commit.tree, "composer.json").expect("a tree").expect("a manifest");
             assert!(
                 clone
                     .find(commit.tree, "src/Same.php")
@@ -80,18 +73,13 @@ impl LocalClone {
             text.split('"').nth(3).expect("a version").to_owned()
         };
         let tags = clone.tags().expect("tags");
-        tags.iter()
-            .map(|tag| (tag.tag().expect("a tag").to_owned(), version(tag)))
-            .collect()
+        tags.iter().map(|tag| (tag.tag().expect("a tag").to_owned(), version(tag))).collect()
     }
 }
 
 pub fn all_tags(refs: &[Ref]) -> RefSelection {
     let tags = refs.iter().filter(|r| r.tag().is_some());
-    RefSelection {
-        refs: tags.map(|r| r.name.clone()).collect(),
-        extra_refs: Vec::new(),
-    }
+    RefSelection { refs: tags.map(|r| r.name.clone()).collect(), extra_refs: Vec::new() }
 }
 
 pub fn names(refs: &[Ref]) -> Vec<&str> {
@@ -100,7 +88,5 @@ pub fn names(refs: &[Ref]) -> Vec<&str> {
 
 /// `("1.0", "1.0")` for each tag: what [`LocalClone::versions`] gives when nothing is mixed up.
 pub fn unmixed(tags: &[&str]) -> Vec<(String, String)> {
-    tags.iter()
-        .map(|tag| ((*tag).to_owned(), (*tag).to_owned()))
-        .collect()
+    tags.iter().map(|tag| ((*tag).to_owned(), (*tag).to_owned())).collect()
 }

@@ -29,9 +29,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Runs a program that must succeed and returns what it printed.
 pub fn run(command: &mut Command) -> String {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{}", missing(&program, &error)));
+    let output = command.output().unwrap_or_else(|error| panic!("{}", missing(&program, &error)));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),

@@ -15,20 +15,14 @@ impl ServedMirror {
     pub fn start() -> Self {
         let (env, port) = Self::built();
         let running = env.serve("serve", port);
-        Self {
-            _env: env,
-            port,
-            _running: running,
-        }
+        Self { _env: env, port, _running: running }
     }
 
     pub fn built() -> (TestEnv, u16) {
         let (env, port) = (TestEnv::new(), free_port());
         let upstream = env.upstream("modules");
         upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
-        upstream
-            .write("a/Code.php", &"<?php // a\n".repeat(400))
-            .release("1.0.0");
+        upstream.write("a/Code.php", &"<?php // a\n".repeat(400)).release("1.0.0");
         env.configure(port, SOURCE);
         env.build(0);
         (env, port)

@@ -35,15 +35,7 @@ impl PublishedFiles {
         let (file, body) = (self.path(path), body.as_ref());
         std::fs::write(&file, body).expect("a file to publish");
         let (size, sha256) = (body.len() as u64, Sha256::digest(body));
-        Resource {
-            path: path.to_owned(),
-            file,
-            size,
-            sha256,
-            last_modified: SECONDS,
-            kind,
-            variants: vec![],
-        }
+        Resource { path: path.to_owned(), file, size, sha256, last_modified: SECONDS, kind, variants: vec![] }
     }
 
     /// A repository with each kind of content at `/`, another at `/mirror/`, and one without a snapshot at `/new/`.
@@ -62,21 +54,13 @@ impl PublishedFiles {
             self.publish("packages.json", ContentKind::Metadata, PACKAGES),
             self.publish("index.html", ContentKind::Page, "<p>root"),
         ];
-        Site::new([
-            repository("/", root),
-            repository("/mirror/", mirror),
-            repository("/new/", vec![]),
-        ])
-        .expect("a valid site")
+        Site::new([repository("/", root), repository("/mirror/", mirror), repository("/new/", vec![])])
+            .expect("a valid site")
     }
 }
 
 pub fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
-    RepositorySite {
-        name: base_path.to_owned(),
-        base_path: base_path.to_owned(),
-        resources: Some(resources),
-    }
+    RepositorySite { name: base_path.to_owned(), base_path: base_path.to_owned(), resources: Some(resources) }
 }
 
 /// A running server.
@@ -100,9 +84,7 @@ impl TestServer {
         if let Some(site) = site {
             published.replace(site);
         }
-        let server = runtime
-            .block_on(bind(serve, published.clone()))
-            .expect("a free port");
+        let server = runtime.block_on(bind(serve, published.clone())).expect("a free port");
         let addresses = server.addresses().iter().map(|address| match address {
             Address::Tcp(address) => *address,
             Address::Unix(path) => panic!("{} is no TCP address", path.display()),
@@ -114,22 +96,11 @@ impl TestServer {
             let cut = server.run(async move { stopped.await.unwrap_or_default() }).await;
             end.send(cut).unwrap_or_default();
         });
-        Self {
-            address: addresses[0],
-            addresses,
-            published,
-            stop: Some(stop),
-            ended,
-            _runtime: runtime,
-        }
+        Self { address: addresses[0], addresses, published, stop: Some(stop), ended, _runtime: runtime }
     }
 
     pub fn stop(&mut self) {
-        self.stop
-            .take()
-            .expect("stopped once")
-            .send(())
-            .expect("a running server");
+        self.stop.take().expect("stopped once").send(()).expect("a running server");
     }
 
     pub fn client(&self) -> Client {
@@ -142,10 +113,7 @@ impl TestServer {
 }
 
 pub async fn bind(serve: Serve, published: PublishedSite) -> anyhow::Result<Server> {
-    let settings = Settings {
-        serve,
-        ..Settings::default()
-    };
+    let settings = Settings { serve, ..Settings::default() };
     Server::bind(settings, published, metrics()).await
 }
 
@@ -154,18 +122,12 @@ pub fn metrics() -> Metrics {
 }
 
 pub fn settings() -> Serve {
-    Serve {
-        listen: vec![([127, 0, 0, 1], 0).into()],
-        drain: SOON,
-        ..Serve::default()
-    }
+    Serve { listen: vec![([127, 0, 0, 1], 0).into()], drain: SOON, ..Serve::default() }
 }
 
 /// Bytes that differ at every position.
 pub fn noise(len: usize) -> Vec<u8> {
-    (0..len as u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect()
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
 /// More than the sockets' buffers hold, so that the server must wait for its reader.
@@ -175,8 +137,7 @@ pub fn large() -> Vec<u8> {
 
 pub fn cut_short(file: &Path, len: usize) {
     let file = std::fs::File::options().write(true).open(file);
-    file.and_then(|file| file.set_len(len as u64))
-        .expect("a truncated file");
+    file.and_then(|file| file.set_len(len as u64)).expect("a truncated file");
 }
 
 /// A server with one large zip, and a client that has read only the head of the response.

@@ -16,10 +16,7 @@ pub fn shop(env: &TestEnv) -> WorkTree {
         };
         upstream.write("Catalog/composer.json", &module("catalog", r#""php": ">=7""#));
         upstream.write("Catalog/Model/Product.php", &format!("<?php // {version}"));
-        upstream.write(
-            "Sales/composer.json",
-            &module("sales", &format!(r#""acme/catalog": "{version}""#)),
-        );
+        upstream.write("Sales/composer.json", &module("sales", &format!(r#""acme/catalog": "{version}""#)));
         upstream.write("dev/composer.json", &module("dev", ""));
         let all = format!(
             r#"{{"name": "acme/shop", "type": "metapackage", "require": {{"acme/sales": "{version}", "acme/catalog": "{version}"}}}}"#
@@ -34,8 +31,5 @@ pub fn shop(env: &TestEnv) -> WorkTree {
 pub fn configure_repository(env: &TestEnv, keys: &str) {
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let recipe = "recipe: ./recipe.yaml";
-    env.write(
-        "mirror.yaml",
-        &config.replace(recipe, &format!("{recipe}, {keys}")),
-    );
+    env.write("mirror.yaml", &config.replace(recipe, &format!("{recipe}, {keys}")));
 }

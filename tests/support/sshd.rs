@@ -22,21 +22,14 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start() -> Self {
-        assert!(
-            Path::new(SSHD).exists(),
-            "there is no {SSHD} (is the package `openssh-server` installed?)"
-        );
+        assert!(Path::new(SSHD).exists(), "there is no {SSHD} (is the package `openssh-server` installed?)");
         // sshd requires this folder when it runs as root; only root can create it.
         let _ = std::fs::create_dir_all("/run/sshd");
         let dir = tempfile::tempdir().expect("a temporary folder");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stopped = Arc::new(AtomicBool::new(false));
-        let server = Self {
-            dir,
-            address,
-            stopped: stopped.clone(),
-        };
+        let server = Self { dir, address, stopped: stopped.clone() };
         server.key("host", "ed25519", "");
         server.key("client", "ed25519", "");
         server.key("stranger", "ed25519", "");

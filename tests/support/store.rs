@@ -12,10 +12,7 @@ pub const GOOD: &str = "  - name: good\n    git: https://git.example/good\n    p
 
 pub fn release(upstream: &WorkTree, version: &str, text: &str) {
     upstream
-        .write(
-            "composer.json",
-            &format!(r#"{{"name": "acme/good", "version": "{version}"}}"#),
-        )
+        .write("composer.json", &format!(r#"{{"name": "acme/good", "version": "{version}"}}"#))
         .write("text", text)
         .release(version);
 }
@@ -37,18 +34,13 @@ pub fn read(env: &TestEnv, path: &str) -> String {
 
 pub fn names(env: &TestEnv, folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(env.path(folder)).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 pub fn ledger(env: &TestEnv) -> Vec<Value> {
-    read(env, "data/acme/ledger.jsonl")
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    read(env, "data/acme/ledger.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Requests every archive in the ledger and checks its bytes. Returns their number.

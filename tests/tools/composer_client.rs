@@ -33,29 +33,18 @@ fn composer_installs_updates_and_reinstalls_after_restart() {
 
     // Nothing is sent twice: every response to an update is 304.
     let log = composer.composer(&["update", "-vvv"]);
-    let statuses: Vec<_> = log
-        .lines()
-        .filter(|l| l.contains("/mirror/") && l.contains('['))
-        .collect();
-    assert!(
-        statuses.iter().filter(|l| l.contains("[304]")).count() >= 4,
-        "{log}"
-    );
+    let statuses: Vec<_> = log.lines().filter(|l| l.contains("/mirror/") && l.contains('[')).collect();
+    assert!(statuses.iter().filter(|l| l.contains("[304]")).count() >= 4, "{log}");
     assert!(!statuses.iter().any(|l| l.contains("[200]")), "{log}");
 
     assert_eq!(server.stop(), Some(0));
     upstream
         .write("Catalog/Model/Product.php", "<?php // 1.1.0")
-        .write(
-            "Catalog/composer.json",
-            r#"{"name": "acme/catalog", "version": "1.1.0"}"#,
-        );
+        .write("Catalog/composer.json", r#"{"name": "acme/catalog", "version": "1.1.0"}"#);
     upstream.release("1.1.0");
     env.build(0);
     let _server = env.serve("serve", port);
-    run(Command::new("rm")
-        .args(["-r", "vendor", ".home"])
-        .current_dir(&project));
+    run(Command::new("rm").args(["-r", "vendor", ".home"]).current_dir(&project));
     composer.composer(&["install"]);
     assert_eq!(std::fs::read_to_string(&product).unwrap(), "<?php // 1.0.0-p1");
 }
@@ -107,13 +96,9 @@ fn composer_gets_all_metadata_with_one_request() {
     // Every response in Composer's log, such as "[200] http://...".
     let answers = |arguments: &[&str]| {
         let said = composer.composer(&[arguments, &["-vvv"]].concat());
-        let answers = said
-            .lines()
-            .filter(|l| l.starts_with("[") && l.contains("/mirror/"));
+        let answers = said.lines().filter(|l| l.starts_with("[") && l.contains("/mirror/"));
         let answers = answers.map(|line| line.split("/mirror/").collect::<Vec<_>>());
-        let answers: Vec<_> = answers
-            .map(|parts| (parts[0][..5].to_owned(), parts[1].to_owned()))
-            .collect();
+        let answers: Vec<_> = answers.map(|parts| (parts[0][..5].to_owned(), parts[1].to_owned())).collect();
         (answers, said)
     };
     let root = |status: &str| vec![(status.to_owned(), "packages.json".to_owned())];
@@ -129,12 +114,7 @@ fn composer_gets_all_metadata_with_one_request() {
         &["outdated"],
         &["prohibits", "acme/catalog", "1.0.0-p1"],
         &["update", "--lock"],
-        &[
-            "require",
-            "acme/shop:^1.0",
-            "--with-all-dependencies",
-            "--no-install",
-        ],
+        &["require", "acme/shop:^1.0", "--with-all-dependencies", "--no-install"],
     ] {
         let (answers, said) = answers(arguments);
         assert_eq!(answers, root("[304]"), "{said}");
@@ -169,10 +149,7 @@ fn composer_gets_all_metadata_with_one_request() {
 fn composer_creates_project_below_sub_path() {
     let (env, port) = (TestEnv::new(), free_port());
     env.upstream("modules")
-        .write(
-            "composer.json",
-            r#"{"name": "acme/project", "type": "project", "version": "2.0.0"}"#,
-        )
+        .write("composer.json", r#"{"name": "acme/project", "type": "project", "version": "2.0.0"}"#)
         .write("bin/run", "#!/bin/sh\n")
         .release("2.0.0");
     env.configure(
@@ -205,10 +182,7 @@ fn composer_searches_and_finds_providers() {
             &format!(r#"{{"name": "acme/{name}", "version": "1.0.0", {more}}}"#),
         );
     };
-    module(
-        "catalog",
-        r#""type": "magento2-module", "description": "Sells Things", "keywords": ["Product"]"#,
-    );
+    module("catalog", r#""type": "magento2-module", "description": "Sells Things", "keywords": ["Product"]"#);
     module(
         "log",
         r#""description": "Notes what is sold", "provide": {"acme/log-implementation": "1.0.0", "ext-log": "*"}, "abandoned": "acme/new-log""#,
@@ -250,20 +224,14 @@ fn composer_searches_and_finds_providers() {
     let said = composer.composer(&["search", "notes"]);
     assert!(said.contains("! Abandoned ! Notes what is sold"), "{said}");
     let said = composer.composer(&["show", "--available", "acme/*"]);
-    assert!(
-        said.contains("acme/catalog") && said.contains("acme/log"),
-        "{said}"
-    );
+    assert!(said.contains("acme/catalog") && said.contains("acme/log"), "{said}");
 
     // Composer accepts a name without versions because the mirror lists its providers.
     composer.composer(&["update"]);
     let said = composer.composer(&["require", "acme/log-implementation"]);
     assert!(said.contains("acme/log-implementation"), "{said}");
     let required = std::fs::read_to_string(project.join("composer.json")).unwrap();
-    assert!(
-        required.contains(r#""acme/log-implementation": "*""#),
-        "{required}"
-    );
+    assert!(required.contains(r#""acme/log-implementation": "*""#), "{required}");
     let providers = get(port, "/mirror/providers/acme/log-implementation.json");
     let providers: serde_json::Value = serde_json::from_slice(&providers.body).unwrap();
     assert_eq!(providers["providers"][0]["name"], "acme/log");
@@ -276,10 +244,7 @@ fn composer_downloads_are_compressed() {
     let upstream = env.upstream("modules");
     let code = "    public function getProduct(): Product { return $this->product; }\n".repeat(2000);
     upstream
-        .write(
-            "A/composer.json",
-            r#"{"name": "acme/a", "version": "1.0.0", "description": "compressed"}"#,
-        )
+        .write("A/composer.json", r#"{"name": "acme/a", "version": "1.0.0", "description": "compressed"}"#)
         .write("A/Model/Product.php", &format!("<?php\n{code}"))
         .release("1.0.0");
     env.configure(
@@ -289,10 +254,8 @@ fn composer_downloads_are_compressed() {
     env.build(0);
     let _server = env.serve("serve", port);
     let zip = "/mirror/packages/acme/a-1.0.0.zip";
-    let (stored, sent) = (
-        get(port, zip),
-        request(port, "GET", zip, "Accept-Encoding: deflate, gzip, br, zstd\r\n"),
-    );
+    let (stored, sent) =
+        (get(port, zip), request(port, "GET", zip, "Accept-Encoding: deflate, gzip, br, zstd\r\n"));
     assert_eq!(stored.header("content-encoding"), None);
     assert_eq!(sent.header("content-encoding"), Some("zstd"));
     assert!(sent.body.len() * 10 < stored.body.len() * 3);
@@ -348,10 +311,7 @@ fn private_repository_requires_password_or_token() {
     let read = request(port, "GET", paths[1], &basic("ana:first"));
     assert_eq!(read.status, 200);
     assert_eq!(
-        (
-            read.header("cache-control"),
-            read.header("access-control-allow-origin")
-        ),
+        (read.header("cache-control"), read.header("access-control-allow-origin")),
         (Some("private, max-age=31536000, immutable"), None)
     );
 
@@ -361,10 +321,7 @@ fn private_repository_requires_password_or_token() {
     ));
     let project = env.path("project");
     let auth = |kind: &str, value: &str| {
-        env.write(
-            "project/auth.json",
-            &format!(r#"{{"{kind}": {{"127.0.0.1:{port}": {value}}}}}"#),
-        );
+        env.write("project/auth.json", &format!(r#"{{"{kind}": {{"127.0.0.1:{port}": {value}}}}}"#));
     };
     auth("http-basic", r#"{"username": "ana", "password": "first"}"#);
     ComposerProject { folder: &project }.composer(&["update"]);
@@ -387,10 +344,7 @@ fn private_repository_requires_password_or_token() {
 
     // An unreadable users file is reported and changes nothing.
     env.write("users", "ana:second\n");
-    while !std::fs::read_to_string(env.path("log"))
-        .unwrap()
-        .contains("keeping the previous users")
-    {
+    while !std::fs::read_to_string(env.path("log")).unwrap().contains("keeping the previous users") {
         assert!(Instant::now() < deadline, "it is named");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -409,15 +363,10 @@ fn elsewhere(bytes: Vec<u8>) -> u16 {
             while stream.read_line(&mut line).is_ok_and(|count| count > 2) {
                 line.clear();
             }
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                bytes.len()
-            );
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
             let stream = stream.get_mut();
-            stream
-                .write_all(head.as_bytes())
-                .and_then(|()| stream.write_all(&bytes))
-                .ok();
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes)).ok();
         }
     });
     port
@@ -466,12 +415,6 @@ fn composer_shows_configured_hints() {
     );
     let refused = env.mirror("check");
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        refused.contains("hints.mirrors[0].dist_url: expected the URL of an archive"),
-        "{refused}"
-    );
-    assert!(
-        refused.contains("hints.infos[0].versions: expected a constraint"),
-        "{refused}"
-    );
+    assert!(refused.contains("hints.mirrors[0].dist_url: expected the URL of an archive"), "{refused}");
+    assert!(refused.contains("hints.infos[0].versions: expected a constraint"), "{refused}");
 }

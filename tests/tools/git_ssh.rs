@@ -27,11 +27,7 @@ fn setup() -> Setup {
         ..Credential::default()
     };
     local.git.credentials = vec![credential];
-    Setup {
-        upstream,
-        server,
-        local,
-    }
+    Setup { upstream, server, local }
 }
 
 impl Setup {
@@ -85,10 +81,7 @@ fn encrypted_rsa_key_needs_its_passphrase() {
     assert!(text.contains("needs a passphrase"), "{text}");
     s.credential().passphrase = Some(Secret::File(s.server.write("passphrase", "sesame\n")));
     let text = s.cause().to_string();
-    assert!(
-        text.contains("is the passphrase correct?") && !text.contains("sesame"),
-        "{text}"
-    );
+    assert!(text.contains("is the passphrase correct?") && !text.contains("sesame"), "{text}");
     s.server.write("passphrase", "open sesame\n");
     s.local.fetch(&s.url()).expect("a fetch");
 }
@@ -100,13 +93,7 @@ fn unauthorized_key_is_refused() {
     s.credential().password = Some(Secret::File(s.server.write("password", "wr0ng\n")));
     let error = s.local.fails(&s.url());
     assert!(
-        matches!(
-            error.kind,
-            FetchErrorKind::Network(NetworkError::Denied {
-                credential: Some(_),
-                ..
-            })
-        ),
+        matches!(error.kind, FetchErrorKind::Network(NetworkError::Denied { credential: Some(_), .. })),
         "{error:?}"
     );
     assert!(!format!("{error:?}").contains("wr0ng"));
@@ -118,24 +105,12 @@ fn unknown_or_changed_host_key_is_refused_with_line_to_add() {
     let line = s.server.known_hosts_line("host.pub");
     s.server.write("known_hosts", "other.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\n");
     let error = s.local.fails(&s.url());
-    assert!(
-        matches!(error.kind, FetchErrorKind::HostKeyUnknown { .. }),
-        "{error:?}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("add the line: {}", line.trim_end())),
-        "{error}"
-    );
+    assert!(matches!(error.kind, FetchErrorKind::HostKeyUnknown { .. }), "{error:?}");
+    assert!(error.to_string().contains(&format!("add the line: {}", line.trim_end())), "{error}");
 
-    s.server
-        .write("known_hosts", &s.server.known_hosts_line("client.pub"));
+    s.server.write("known_hosts", &s.server.known_hosts_line("client.pub"));
     let error = s.local.fails(&s.url());
-    assert!(
-        matches!(error.kind, FetchErrorKind::HostKeyChanged { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error.kind, FetchErrorKind::HostKeyChanged { .. }), "{error:?}");
 
     // Following the hint helps.
     s.server.write("known_hosts", &line);
@@ -146,10 +121,7 @@ fn unknown_or_changed_host_key_is_refused_with_line_to_add() {
 fn known_hosts_must_be_configured_and_readable() {
     let mut s = setup();
     s.credential().known_hosts = Some("/no/such/file".into());
-    assert!(matches!(
-        s.cause(),
-        FetchErrorKind::Network(NetworkError::File { .. })
-    ));
+    assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::File { .. })));
     s.credential().known_hosts = None;
     let error = s.local.fails(&s.url());
     assert!(matches!(error.kind, FetchErrorKind::NoKnownHosts { .. }));
@@ -163,12 +135,7 @@ fn message_of_remote_git_is_reported() {
     let s = setup();
     let cause = s.local.cause(&s.server.url("/no/such/repo.git".as_ref()));
     assert!(matches!(cause, FetchErrorKind::Remote { .. }), "{cause:?}");
-    assert!(
-        cause
-            .to_string()
-            .contains("does not appear to be a git repository"),
-        "{cause}"
-    );
+    assert!(cause.to_string().contains("does not appear to be a git repository"), "{cause}");
 }
 
 #[test]
@@ -183,13 +150,7 @@ fn missing_or_silent_ssh_server_is_reported() {
     });
     s.local.git.timeout = std::time::Duration::from_millis(300);
     let url = format!("ssh://git@{address}/x.git");
-    assert!(matches!(
-        s.local.cause(&url),
-        FetchErrorKind::Network(NetworkError::Timeout { .. })
-    ));
+    assert!(matches!(s.local.cause(&url), FetchErrorKind::Network(NetworkError::Timeout { .. })));
     drop(silent);
-    assert!(matches!(
-        s.local.cause(&url),
-        FetchErrorKind::Network(NetworkError::Unreachable { .. })
-    ));
+    assert!(matches!(s.local.cause(&url), FetchErrorKind::Network(NetworkError::Unreachable { .. })));
 }

@@ -48,23 +48,8 @@ fn hostile_paths() -> Vec<String> {
             }
         }
     }
-    for host in [
-        "evil.example",
-        "evil.example/..",
-        "evil.example/%2e%2e",
-        "evil.example%2f",
-    ] {
-        for start in [
-            "//",
-            "/\\",
-            "/%2f",
-            "/%5c",
-            "///",
-            "/mirror//",
-            "http:",
-            "http://x//",
-            "/http://",
-        ] {
+    for host in ["evil.example", "evil.example/..", "evil.example/%2e%2e", "evil.example%2f"] {
+        for start in ["//", "/\\", "/%2f", "/%5c", "///", "/mirror//", "http:", "http://x//", "/http://"] {
             paths.push(format!("{start}{host}"));
         }
     }
@@ -109,14 +94,8 @@ fn malformed_requests() -> Vec<Vec<u8>> {
             ("G", "ET /mirror/packages.json HTTP/1.1\r\nHost: x\r\n\r\n"),
             ("GET /mirror/", "packages.json HTTP/1.1\r\nHost: x\r\n\r\n"),
             ("GET /mirror/packages.json HTT", "P/1.1\r\nHost: x\r\n\r\n"),
-            (
-                "GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA",
-                "B: 1\r\n\r\n",
-            ),
-            (
-                "GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA: 1",
-                "2\r\n\r\n",
-            ),
+            ("GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA", "B: 1\r\n\r\n"),
+            ("GET /mirror/packages.json HTTP/1.1\r\nHost: x\r\nA: 1", "2\r\n\r\n"),
         ] {
             // A tab within a value is valid.
             if !(byte == b'\t' && before.ends_with(": 1")) {
@@ -163,11 +142,7 @@ fn send_raw(port: u16, bytes: &[u8], is_all: bool) -> Vec<u8> {
 
 fn status_of(answer: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(answer);
-    text.strip_prefix("HTTP/1.1 ")
-        .or(text.strip_prefix("HTTP/1.0 "))?
-        .get(..3)?
-        .parse()
-        .ok()
+    text.strip_prefix("HTTP/1.1 ").or(text.strip_prefix("HTTP/1.0 "))?.get(..3)?.parse().ok()
 }
 
 #[test]
@@ -182,11 +157,7 @@ fn hostile_requests_open_no_file_outside_the_volume() {
         .args(["serve", "--config"])
         .arg(env.path("mirror.yaml"))
         .stderr(Stdio::null());
-    let running = Traced(
-        strace
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}", missing("strace", &error))),
-    );
+    let running = Traced(strace.spawn().unwrap_or_else(|error| panic!("{}", missing("strace", &error))));
     until("it is ready", || is_ready(port));
     let before = std::fs::read_to_string(&trace).unwrap().lines().count();
 
@@ -204,29 +175,19 @@ fn hostile_requests_open_no_file_outside_the_volume() {
         let answer = send_raw(port, bytes, true);
         let shown = String::from_utf8_lossy(bytes);
         if let Some(status) = status_of(&answer) {
-            assert!(
-                (400..500).contains(&status) || status == 505,
-                "{status} to {shown:?}"
-            );
+            assert!((400..500).contains(&status) || status == 505, "{status} to {shown:?}");
         }
     }
     assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
 
     let opened = std::fs::read_to_string(&trace).unwrap();
-    let opened: Vec<_> = opened
-        .lines()
-        .skip(before)
-        .filter(|line| line.contains('"'))
-        .collect();
+    let opened: Vec<_> = opened.lines().skip(before).filter(|line| line.contains('"')).collect();
     let inside = env.path("x").parent().unwrap().display().to_string();
     for line in &opened {
         let path = line.split('"').nth(1).unwrap();
         assert!(path.starts_with(&inside), "{line}");
         assert!(!path.contains("..") && !path.contains("passwd"), "{line}");
     }
-    assert!(
-        opened.iter().any(|line| line.contains("a-1.0.0.zip")),
-        "the trace sees what is opened"
-    );
+    assert!(opened.iter().any(|line| line.contains("a-1.0.0.zip")), "the trace sees what is opened");
     drop(running);
 }

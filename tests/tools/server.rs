@@ -16,26 +16,18 @@ use crate::support::server::*;
 #[test]
 fn tls_and_http2_downloads_of_truncated_file_are_aborted() {
     let authority = CertificateAuthority::new();
-    for (scheme, protocol) in [
-        ("https", "--http1.1"),
-        ("https", "--http2"),
-        ("http", "--http2-prior-knowledge"),
-    ] {
+    for (scheme, protocol) in
+        [("https", "--http1.1"), ("https", "--http2"), ("http", "--http2-prior-knowledge")]
+    {
         let files = PublishedFiles::new();
         let large_zip = files.publish("large.zip", ContentKind::Archive, large());
         let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
         let (certificate, key) = authority.server_files();
-        let tls = Some(Tls {
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            certificate,
-            key,
-            http2: true,
-        });
+        let tls = Some(Tls { listen: vec![([127, 0, 0, 1], 0).into()], certificate, key, http2: true });
         let mirror = TestServer::with(Some(site), Serve { tls, ..settings() });
         let address = mirror.addresses[usize::from(scheme == "https")];
         let mut curl = Command::new("curl");
-        curl.args(["-ksS", "--max-time", "60", protocol])
-            .arg(format!("{scheme}://{address}/large.zip"));
+        curl.args(["-ksS", "--max-time", "60", protocol]).arg(format!("{scheme}://{address}/large.zip"));
         let whole = curl.output().expect("curl");
         assert!(whole.stdout == large(), "{scheme} {protocol}");
         let curl = curl.stdout(Stdio::piped()).stderr(Stdio::null());
@@ -61,20 +53,11 @@ fn shutdown_answers_connected_clients() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let authority = CertificateAuthority::new();
     let (certificate, key) = authority.server_files();
-    let tls = Some(Tls {
-        listen: vec![([127, 0, 0, 1], 0).into()],
-        certificate,
-        key,
-        http2: false,
-    });
+    let tls = Some(Tls { listen: vec![([127, 0, 0, 1], 0).into()], certificate, key, http2: false });
     const REQUEST: &[u8] = b"GET /packages.json HTTP/1.1\r\nHost: x\r\n\r\n";
     let (mut late, mut client, secret) = runtime.expect("a runtime").block_on(async {
-        let server = bind(Serve { tls, ..settings() }, published)
-            .await
-            .expect("a server");
-        let &[Address::Tcp(address), Address::Tcp(with_tls)] = server.addresses() else {
-            panic!("not TCP")
-        };
+        let server = bind(Serve { tls, ..settings() }, published).await.expect("a server");
+        let &[Address::Tcp(address), Address::Tcp(with_tls)] = server.addresses() else { panic!("not TCP") };
         // The connections are not accepted yet. One sends its request at once, the others a moment later.
         let (client, late) = (Client::connect(address, SOON), Client::connect(address, SOON));
         let mut secret = Command::new("openssl")
@@ -156,11 +139,7 @@ fn lint(metrics: &[u8]) {
     drop(input);
     let output = promtool.wait_with_output().expect("promtool ends");
     let complaints = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success() && complaints.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&complaints)
-    );
+    assert!(output.status.success() && complaints.is_empty(), "{}", String::from_utf8_lossy(&complaints));
 }
 
 #[test]

@@ -27,21 +27,11 @@ fn unlinkable_files_are_copied() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     let style = env.path("data/acme/snapshots/1/pages/style.css");
-    let output = traced(&env, "linkat:error=EPERM", &style)
-        .wait_with_output()
-        .unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = traced(&env, "linkat:error=EPERM", &style).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let links = |path: &str| std::fs::metadata(env.path(path)).unwrap().nlink();
     assert_eq!(links("data/acme/snapshots/2/pages/style.css"), 1);
-    assert!(
-        links("data/acme/snapshots/2/pages/script.js") > 1,
-        "all else is linked"
-    );
+    assert!(links("data/acme/snapshots/2/pages/script.js") > 1, "all else is linked");
     let _server = env.serve("serve", port);
     assert_eq!(get(port, "/mirror/pages/style.css").status, 200);
     assert_eq!(all_archives_answer(&env, port), 3);
@@ -53,13 +43,9 @@ fn leftovers_of_a_killed_cycle_are_removed() {
     env.write("data/acme/packages/acme/by-hand.zip", "an operator's file");
     release(&upstream, "1.2.0", "first");
     // Killed when the archive is linked, but not in the ledger.
-    let killed = traced(
-        &env,
-        "openat:signal=KILL:when=2",
-        &env.path("data/acme/ledger.jsonl"),
-    )
-    .wait_with_output()
-    .unwrap();
+    let killed = traced(&env, "openat:signal=KILL:when=2", &env.path("data/acme/ledger.jsonl"))
+        .wait_with_output()
+        .unwrap();
     assert!(!killed.status.success());
     let zip = env.path("data/acme/packages/acme/good-1.2.0.zip");
     assert!(zip.exists() && ledger(&env).len() == 2 && names(&env, "data/acme/tmp").len() == 1);
@@ -77,18 +63,11 @@ fn paused_writer_without_lock_damages_nothing() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     // It stops when its archive is linked and it has opened the ledger to copy it.
-    let first = traced(
-        &env,
-        "openat:signal=STOP:when=2",
-        &env.path("data/acme/ledger.jsonl"),
-    );
+    let first = traced(&env, "openat:signal=STOP:when=2", &env.path("data/acme/ledger.jsonl"));
     let children = format!("/proc/{0}/task/{0}/children", first.id());
     let mut pid = String::new();
     until("the stop", || {
-        pid = std::fs::read_to_string(&children)
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        pid = std::fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.contains("State:\tT")
             || status.contains("State:\tt (tracing stop)") && {
@@ -134,10 +113,7 @@ fn read_only_volume_is_served_but_not_built() {
         return;
     }
     assert_eq!(output.status.code(), Some(2), "{log}");
-    assert!(
-        log.contains("is read-only\nhint: mount it writable to build"),
-        "{log}"
-    );
+    assert!(log.contains("is read-only\nhint: mount it writable to build"), "{log}");
     let run = |mode: &str| {
         let mirror = mounted(mode, "run").stderr(Stdio::null()).spawn().unwrap();
         let id = mirror.id();
@@ -170,14 +146,9 @@ fn read_only_volume_is_served_but_not_built() {
 #[test]
 fn failed_sync_ends_the_cycle_without_retry() {
     let (env, upstream, port) = mirror();
-    for (number, folder) in ["data/acme", "data/acme/packages", "data/acme/snapshots"]
-        .iter()
-        .enumerate()
-    {
+    for (number, folder) in ["data/acme", "data/acme/packages", "data/acme/snapshots"].iter().enumerate() {
         release(&upstream, &format!("1.{}.0", number + 2), "first");
-        let failed = traced(&env, "fsync:error=EIO:when=1", &env.path(folder))
-            .wait_with_output()
-            .unwrap();
+        let failed = traced(&env, "fsync:error=EIO:when=1", &env.path(folder)).wait_with_output().unwrap();
         let log = String::from_utf8_lossy(&failed.stderr);
         assert_eq!(failed.status.code(), Some(2), "{folder}: {log}");
         assert!(log.contains("failed to sync"), "{folder}: {log}");
@@ -192,15 +163,10 @@ fn failed_sync_ends_the_cycle_without_retry() {
 fn unlockable_volume_is_built_with_a_warning() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
-    let built = traced(&env, "flock:error=ENOLCK", &env.path("data/LOCK"))
-        .wait_with_output()
-        .unwrap();
+    let built = traced(&env, "flock:error=ENOLCK", &env.path("data/LOCK")).wait_with_output().unwrap();
     let log = String::from_utf8_lossy(&built.stderr);
     assert_eq!(built.status.code(), Some(0), "{log}");
-    assert!(
-        log.contains("cannot be locked: make sure that only one instance builds"),
-        "{log}"
-    );
+    assert!(log.contains("cannot be locked: make sure that only one instance builds"), "{log}");
     let _server = env.serve("serve", port);
     assert_eq!(all_archives_answer(&env, port), 3);
 }

@@ -38,10 +38,7 @@ fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Re
         header_timeout: Duration::from_secs(2),
         ..Serve::default()
     };
-    let settings = Settings {
-        serve,
-        ..Settings::default()
-    };
+    let settings = Settings { serve, ..Settings::default() };
     let metrics = Metrics::new(Path::new("/"))?;
     runtime.block_on(Server::bind(settings, PublishedSite::default(), metrics))
 }
@@ -56,11 +53,7 @@ impl Mirror {
         });
         let addresses: Vec<_> = addresses.collect();
         runtime.spawn(server.run(std::future::pending()));
-        Self {
-            plain: addresses[0],
-            tls: addresses[1..].to_vec(),
-            _runtime: runtime,
-        }
+        Self { plain: addresses[0], tls: addresses[1..].to_vec(), _runtime: runtime }
     }
 
     /// The status and the HTTP version that curl gets when it trusts `authority`.
@@ -71,15 +64,7 @@ impl Mirror {
         arguments: &[&str],
     ) -> Result<String, String> {
         let output = Command::new("curl")
-            .args([
-                "-sS",
-                "--max-time",
-                "20",
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code} %{http_version}",
-            ])
+            .args(["-sS", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"])
             .arg("--cacert")
             .arg(authority.ca_file())
             .args(arguments)
@@ -100,21 +85,12 @@ fn https_and_http_are_served_side_by_side() {
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), false);
     for address in &mirror.tls {
-        for arguments in [
-            &["--http1.1"][..],
-            &["--http2"],
-            &["--tlsv1.2", "--tls-max", "1.2"],
-        ] {
+        for arguments in [&["--http1.1"][..], &["--http2"], &["--tlsv1.2", "--tls-max", "1.2"]] {
             assert_eq!(mirror.curl(*address, &authority, arguments).unwrap(), "200 1.1");
         }
     }
     let stranger = CertificateAuthority::new();
-    assert!(
-        mirror
-            .curl(mirror.tls[0], &stranger, &[])
-            .unwrap_err()
-            .contains("certificate")
-    );
+    assert!(mirror.curl(mirror.tls[0], &stranger, &[]).unwrap_err().contains("certificate"));
     check(&mirror.plain.into(), HealthEndpoint::Health, LONG).unwrap();
     assert!(
         check(&mirror.tls[0].into(), HealthEndpoint::Health, LONG).is_err(),
@@ -126,14 +102,8 @@ fn https_and_http_are_served_side_by_side() {
 fn http2_is_negotiated_only_when_offered_by_client() {
     let authority = CertificateAuthority::new();
     let mirror = Mirror::start(authority.server_files(), true);
-    assert_eq!(
-        mirror.curl(mirror.tls[0], &authority, &["--http2"]).unwrap(),
-        "200 2"
-    );
-    assert_eq!(
-        mirror.curl(mirror.tls[0], &authority, &["--http1.1"]).unwrap(),
-        "200 1.1"
-    );
+    assert_eq!(mirror.curl(mirror.tls[0], &authority, &["--http2"]).unwrap(), "200 2");
+    assert_eq!(mirror.curl(mirror.tls[0], &authority, &["--http1.1"]).unwrap(), "200 1.1");
 }
 
 /// Without ALPN, and with ALPN that selected HTTP/1.1.
@@ -152,14 +122,9 @@ fn http2_without_alpn_is_refused() {
                 .spawn()
                 .unwrap();
             let mut asks = client.stdin.take().unwrap();
-            asks.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-                .unwrap();
+            asks.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
             let answer = client.wait_with_output().unwrap().stdout;
-            assert!(
-                answer.is_empty(),
-                "{http2} {offered:?}: {}",
-                String::from_utf8_lossy(&answer)
-            );
+            assert!(answer.is_empty(), "{http2} {offered:?}: {}", String::from_utf8_lossy(&answer));
         }
     }
 }
@@ -173,10 +138,7 @@ fn renewed_certificate_is_loaded_and_broken_one_is_rejected() {
     assert_eq!(ask(&first).unwrap(), "200 1.1");
 
     // A certificate of another key, then an invalid file, for longer than the interval of the checks.
-    for broken in [
-        std::fs::read(second.server_files().0).unwrap(),
-        b"nonsense".to_vec(),
-    ] {
+    for broken in [std::fs::read(second.server_files().0).unwrap(), b"nonsense".to_vec()] {
         std::fs::write(&certificate, broken).unwrap();
         let until = Instant::now() + Duration::from_secs(5);
         while Instant::now() < until {
@@ -204,10 +166,7 @@ fn unusable_certificate_pair_is_reported_at_start() {
     for (refusal, expected) in [
         (refused(missing, key.clone()), "is it mounted"),
         (refused(key.clone(), key.clone()), "has no certificate"),
-        (
-            refused(certificate.clone(), certificate.clone()),
-            "has no private key",
-        ),
+        (refused(certificate.clone(), certificate.clone()), "has no private key"),
         (refused(certificate, others), "does not match the certificate"),
     ] {
         assert!(refusal.contains(expected), "{refusal}");
@@ -231,12 +190,8 @@ fn missing_tls_handshake_is_disconnected() {
 #[test]
 fn composer_installs_over_https_with_private_authority() {
     for (keys, protocol) in [("", "HTTP/1.1"), (", http2: true", "HTTP/2.0")] {
-        let (env, plain, port, authority) = (
-            TestEnv::new(),
-            free_port(),
-            free_port(),
-            CertificateAuthority::new(),
-        );
+        let (env, plain, port, authority) =
+            (TestEnv::new(), free_port(), free_port(), CertificateAuthority::new());
         env.upstream("modules")
             .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
             .write("a/Code.php", "<?php // over TLS")
@@ -254,10 +209,7 @@ fn composer_installs_over_https_with_private_authority() {
             &format!("http://127.0.0.1:{plain}/mirror/"),
             &format!("https://127.0.0.1:{port}/mirror/"),
         );
-        env.write(
-            "mirror.yaml",
-            &format!("{config}log: {{access: full, format: json}}\n"),
-        );
+        env.write("mirror.yaml", &format!("{config}log: {{access: full, format: json}}\n"));
         env.build(0);
         let server = env.serve("serve", plain);
 
@@ -271,10 +223,7 @@ fn composer_installs_over_https_with_private_authority() {
             );
             env.path(name)
         };
-        let trusting = project(
-            "project",
-            &format!(r#""cafile": "{}""#, authority.ca_file().display()),
-        );
+        let trusting = project("project", &format!(r#""cafile": "{}""#, authority.ca_file().display()));
         ComposerProject { folder: &trusting }.composer(&["update"]);
         let code = std::fs::read_to_string(trusting.join("vendor/acme/a/Code.php")).unwrap();
         assert_eq!(code, "<?php // over TLS");

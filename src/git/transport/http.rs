@@ -37,10 +37,7 @@ impl HttpTransport {
         // These fail for URLs without a host only, and http URLs have one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
         base.set_path(base.path().trim_end_matches('/').to_owned().as_str());
-        Ok(Self {
-            client: HttpClient::new(url, git, roots, USER_AGENT)?,
-            base: Mutex::new(base),
-        })
+        Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT)?, base: Mutex::new(base) })
     }
 
     /// Requests the refs and remembers where redirects led.
@@ -87,12 +84,7 @@ impl SmartTransport for HttpTransport {
         }
         let mut url = self.base();
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
-        Ok(Box::new(RpcStream {
-            client: self.client.clone(),
-            url,
-            request: Vec::new(),
-            response: None,
-        }))
+        Ok(Box::new(RpcStream { client: self.client.clone(), url, request: Vec::new(), response: None }))
     }
 }
 
@@ -124,11 +116,7 @@ impl ResponseStream {
                 reason: format!("its content type is {header}, not `{content_type}`"),
             });
         }
-        Ok(Self {
-            client: client.clone(),
-            url: url.clone(),
-            body: response.into_body().into_reader(),
-        })
+        Ok(Self { client: client.clone(), url: url.clone(), body: response.into_body().into_reader() })
     }
 }
 
@@ -139,9 +127,7 @@ impl RemoteStream for ResponseStream {
     }
 
     fn write(&mut self, _: &[u8]) -> Result<(), FetchErrorKind> {
-        Err(FetchErrorKind::NotGit {
-            reason: "the advertisement takes no requests".into(),
-        })
+        Err(FetchErrorKind::NotGit { reason: "the advertisement takes no requests".into() })
     }
 }
 

@@ -68,11 +68,7 @@ impl TransportScope {
 
     pub(crate) fn new(transport: Arc<dyn SmartTransport>, cancel: &CancelFlag) -> Self {
         let error = ErrorSlot::default();
-        let current = CurrentFetch {
-            transport,
-            error: error.clone(),
-            cancel: cancel.clone(),
-        };
+        let current = CurrentFetch { transport, error: error.clone(), cancel: cancel.clone() };
         CURRENT.with_borrow_mut(|slot| *slot = Some(current));
         Self { error }
     }
@@ -108,11 +104,7 @@ struct Subtransport(CurrentFetch);
 
 impl SmartSubtransport for Subtransport {
     fn action(&self, _: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let CurrentFetch {
-            transport,
-            error,
-            cancel,
-        } = &self.0;
+        let CurrentFetch { transport, error, cancel } = &self.0;
         error.take();
         match transport.open(service) {
             Ok(stream) => Ok(Box::new(CancellableStream {

@@ -53,9 +53,7 @@ impl SshTransport {
     async fn connect(&self) -> Result<(Handle<HostKeyCheck>, Channel<client::Msg>), FetchErrorKind> {
         let known_hosts = self.known_hosts()?;
         let stream = self.within(self.connect_timeout, self.tcp()).await??;
-        let mut session = self
-            .within(self.timeout, self.handshake(stream, known_hosts))
-            .await??;
+        let mut session = self.within(self.timeout, self.handshake(stream, known_hosts)).await??;
         self.within(self.timeout, self.log_in(&mut session)).await??;
         let channel = self.within(self.timeout, self.start_git(&session)).await??;
         Ok((session, channel))
@@ -87,21 +85,14 @@ impl SshTransport {
         known: KnownHosts,
     ) -> Result<Handle<HostKeyCheck>, FetchErrorKind> {
         let config = client::Config {
-            preferred: Preferred {
-                key: Cow::Owned(known.algorithms()),
-                ..Preferred::DEFAULT
-            },
+            preferred: Preferred { key: Cow::Owned(known.algorithms()), ..Preferred::DEFAULT },
             window_size: WINDOW,
             nodelay: true,
             ..client::Config::default()
         };
         let check = HostKeyCheck::new(known);
         let session = client::connect_stream(Arc::new(config), stream, check.clone()).await;
-        session.map_err(|error| {
-            check
-                .take_refusal()
-                .unwrap_or_else(|| self.interrupted(&error).into())
-        })
+        session.map_err(|error| check.take_refusal().unwrap_or_else(|| self.interrupted(&error).into()))
     }
 
     async fn log_in(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), NetworkError> {
@@ -151,10 +142,7 @@ impl SshTransport {
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, NetworkError> {
-        timeout(limit, work).await.map_err(|_| NetworkError::Timeout {
-            host: self.host(),
-            after: limit,
-        })
+        timeout(limit, work).await.map_err(|_| NetworkError::Timeout { host: self.host(), after: limit })
     }
 
     fn is_accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, NetworkError> {
@@ -224,10 +212,7 @@ struct SshStream {
 
 impl SshStream {
     fn timed_out(&self) -> NetworkError {
-        NetworkError::Timeout {
-            host: self.host.clone(),
-            after: self.timeout,
-        }
+        NetworkError::Timeout { host: self.host.clone(), after: self.timeout }
     }
 
     /// The next message, or `None` at the end.
@@ -300,9 +285,6 @@ mod tests {
 
     #[test]
     fn path_stays_one_word_in_the_remote_shell() {
-        assert_eq!(
-            shell_quoted("/srv/it's; rm -rf/x.git"),
-            r"'/srv/it'\''s; rm -rf/x.git'"
-        );
+        assert_eq!(shell_quoted("/srv/it's; rm -rf/x.git"), r"'/srv/it'\''s; rm -rf/x.git'");
     }
 }

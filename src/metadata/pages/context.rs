@@ -35,12 +35,7 @@ impl<'a> View<'a> {
             let mut versions = package.iter().flat_map(|summary| &summary.versions);
             versions.any(|version| note.applies_to(&note.package, version))
         };
-        Self {
-            info,
-            packages,
-            required_by,
-            notes: info.notes.iter().filter(applies).collect(),
-        }
+        Self { info, packages, required_by, notes: info.notes.iter().filter(applies).collect() }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -54,11 +49,7 @@ impl<'a> View<'a> {
     /// The digest of what the page of a package shows beside its own versions.
     pub fn page_context(&self, name: &str) -> Sha256 {
         let links = self.packages.get(name).map(|summary| &summary.links);
-        let links: Vec<_> = links
-            .into_iter()
-            .flatten()
-            .filter(|link| self.has(link))
-            .collect();
+        let links: Vec<_> = links.into_iter().flatten().filter(|link| self.has(link)).collect();
         let notes = self.notes.iter().filter(|note| note.package == name);
         let context = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
         Sha256::digest(context.to_string().as_bytes())
@@ -84,9 +75,7 @@ impl<'a> View<'a> {
 
 /// `2024-05-06 07:08 UTC`.
 pub fn instant(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%d %H:%M UTC")
-        .to_string()
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// `2024-05-06`, in UTC.

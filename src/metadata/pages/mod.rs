@@ -20,18 +20,14 @@ use super::version_entry::PackageVersion;
 use crate::util::digest::Sha256;
 
 /// The files that all pages use, by path below the base URL.
-pub const ASSETS: [(&str, &str); 2] = [
-    ("pages/style.css", include_str!("style.css")),
-    ("pages/script.js", include_str!("script.js")),
-];
+pub const ASSETS: [(&str, &str); 2] =
+    [("pages/style.css", include_str!("style.css")), ("pages/script.js", include_str!("script.js"))];
 
 /// Renders all pages. `versions` returns the versions of a package, newest first, or `None` if its page has not changed.
 pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [PackageVersion]>) -> Files {
     let bytes = |page: Markup| page.into_string().into_bytes();
-    let mut files: Files = ASSETS
-        .iter()
-        .map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec())))
-        .collect();
+    let mut files: Files =
+        ASSETS.iter().map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec()))).collect();
     files.insert("index.html".into(), Some(bytes(index::render(view))));
     for (name, package) in view.packages {
         let page = versions(name).map(|versions| bytes(package::render(view, name, package, versions)));
@@ -42,7 +38,5 @@ pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [Packag
 
 /// Whether the published pages use this program's assets; `digest` returns the digest of a published file.
 pub fn are_current(digest: impl Fn(&str) -> Option<Sha256>) -> bool {
-    ASSETS
-        .iter()
-        .all(|(path, text)| digest(path) == Some(Sha256::digest(text.as_bytes())))
+    ASSETS.iter().all(|(path, text)| digest(path) == Some(Sha256::digest(text.as_bytes())))
 }

@@ -25,10 +25,7 @@ fn fails(env: &TestEnv, sources: &str, message: &str) {
     env.configure(free_port(), &format!("{sources}{GOOD}"));
     let log = env.build(1);
     assert!(log.contains(message), "`{message}` in\n{log}");
-    assert!(
-        env.path("data/acme/packages/acme/good-1.0.0.zip").exists(),
-        "{log}"
-    );
+    assert!(env.path("data/acme/packages/acme/good-1.0.0.zip").exists(), "{log}");
 }
 
 #[test]
@@ -37,15 +34,9 @@ fn unreachable_source_is_reported_and_others_are_built() {
     good(&env);
     let port = free_port();
     for (url, message) in [
-        (
-            "http://no-such-host.invalid/x.git".to_owned(),
-            "failed to reach `no-such-host.invalid`",
-        ),
+        ("http://no-such-host.invalid/x.git".to_owned(), "failed to reach `no-such-host.invalid`"),
         (format!("http://127.0.0.1:{port}/x.git"), "Connection refused"),
-        (
-            "https://git.example/missing".to_owned(),
-            "missing` does not exist",
-        ),
+        ("https://git.example/missing".to_owned(), "missing` does not exist"),
     ] {
         fails(&env, &one("bad", &url, ""), message);
     }
@@ -70,19 +61,13 @@ fn check_names_unusable_files() {
     env.write("mirror.yaml", &unused);
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        said.contains("Warning: `git.rewrite` has `https://else.example/`"),
-        "{said}"
-    );
+    assert!(said.contains("Warning: `git.rewrite` has `https://else.example/`"), "{said}");
 
     let broken = fine
         .replace("drain: 5s", "tls: {listen: '127.0.0.1:0', certificate: c.pem, key: k.pem}")
         .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users")
         .replace("git:\n", "git:\n  ca_file: ca.pem\n  credentials: [{url: 'https://a.example/', username_file: u, password_file: p}]\n");
-    env.write(
-        "mirror.yaml",
-        &format!("{broken}push: [{{from: github, secret_file: s}}]\n"),
-    );
+    env.write("mirror.yaml", &format!("{broken}push: [{{from: github, secret_file: s}}]\n"));
     env.write("ca.pem", "no certificate");
     env.write("u", "\n");
     let (code, said) = check();
@@ -98,11 +83,7 @@ fn check_names_unusable_files() {
         "git.credentials[0].password_file: failed to read",
         "push[0].secret_file: failed to read",
     ] {
-        assert!(
-            said.contains(expected),
-            "`{expected}` in\n{said}\n{}",
-            folder.display()
-        );
+        assert!(said.contains(expected), "`{expected}` in\n{said}\n{}", folder.display());
     }
 
     for (sources, expected) in [
@@ -110,10 +91,7 @@ fn check_names_unusable_files() {
             one("b", "gitea.example/b", ""),
             "cannot fetch from `gitea.example/b`: expected a url with a scheme, or an absolute path",
         ),
-        (
-            one("b", "git://git.example/b", ""),
-            "git over `git` is not supported",
-        ),
+        (one("b", "git://git.example/b", ""), "git over `git` is not supported"),
         (
             one("b", "https://git.example/b", "") + &one("c", "https://git.example/c", ""),
             "git/c` does not exist",
@@ -145,10 +123,7 @@ fn check_names_unusable_files() {
     env.write("mirror.yaml", &fine.replace("./recipe.yaml", "./gone.yaml"));
     let (code, said) = check();
     assert_eq!(code, Some(64), "{said}");
-    assert!(
-        said.contains("repositories[0].recipe: failed to read the recipe `"),
-        "{said}"
-    );
+    assert!(said.contains("repositories[0].recipe: failed to read the recipe `"), "{said}");
 }
 
 #[test]
@@ -157,10 +132,8 @@ fn check_opens_the_files_of_a_build() {
     good(&env);
     // Only root can change the owner. libgit2 refuses repositories of other owners unless configured otherwise.
     let _ = std::os::unix::fs::chown(env.path("git/good"), Some(12345), None);
-    let other = one("other", "https://git.example/good", "").replace(
-        "packages: [{one: ''}]",
-        "packages: [{one: '', manifest: [{resource: gone, path: x}]}]",
-    );
+    let other = one("other", "https://git.example/good", "")
+        .replace("packages: [{one: ''}]", "packages: [{one: '', manifest: [{resource: gone, path: x}]}]");
     env.configure(
         free_port(),
         &format!("{GOOD}{other}resources: {{gone: {{git: 'https://git.example/gone'}}}}\n"),
@@ -168,10 +141,7 @@ fn check_opens_the_files_of_a_build() {
     let check = || env.mirror("check").status.code();
     assert_eq!(check(), Some(64));
     let all = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    env.write(
-        "mirror.yaml",
-        &all.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, only: [good]"),
-    );
+    env.write("mirror.yaml", &all.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, only: [good]"));
     assert_eq!(check(), Some(0));
     env.build(0);
 }
@@ -181,9 +151,7 @@ fn extra_ref_that_is_missing_or_tagged_is_reported() {
     let env = TestEnv::new();
     good(&env);
     let upstream = env.upstream("extra");
-    upstream
-        .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.0"}"#)
-        .release("1.0.0");
+    upstream.write("composer.json", r#"{"name": "acme/extra", "version": "1.0.0"}"#).release("1.0.0");
     let extra = |reference: &str, version: &str| {
         format!("    extra_refs: [{{ref: {reference}, version: {version}, reason: forgotten}}]\n")
     };
@@ -193,15 +161,9 @@ fn extra_ref_that_is_missing_or_tagged_is_reported() {
         &one("bad", url, &extra("refs/heads/gone", "1.1.0")),
         "failed to find `refs/heads/gone` in the repository",
     );
-    fails(
-        &env,
-        &one("bad", url, &extra("refs/heads/main", "1.0.0")),
-        "the repository now has that tag",
-    );
+    fails(&env, &one("bad", url, &extra("refs/heads/main", "1.0.0")), "the repository now has that tag");
 
-    upstream
-        .write("composer.json", r#"{"name": "acme/extra", "version": "1.0.1"}"#)
-        .release("x");
+    upstream.write("composer.json", r#"{"name": "acme/extra", "version": "1.0.1"}"#).release("x");
     upstream.git(&["tag", "-d", "x"]);
     env.configure(free_port(), &one("bad", url, &extra("refs/heads/main", "1.0.1")));
     env.build(0);
@@ -215,40 +177,20 @@ fn manifest_refused_by_composer_fails_only_its_package() {
         ("[]", "not a JSON object"),
         (r#"{"version": "1.0.0"}"#, "the manifest has no name"),
         (r#"{"name": 5, "version": "1.0.0"}"#, "`name` is not a string"),
-        (
-            r#"{"name": "../x", "version": "1.0.0"}"#,
-            "`../x` is not a package name",
-        ),
-        (
-            r#"{"name": "a/b/c", "version": "1.0.0"}"#,
-            "`a/b/c` is not a package name",
-        ),
-        (
-            r#"{"name": "Acme/x", "version": "1.0.0"}"#,
-            "`Acme/x` is not a package name",
-        ),
+        (r#"{"name": "../x", "version": "1.0.0"}"#, "`../x` is not a package name"),
+        (r#"{"name": "a/b/c", "version": "1.0.0"}"#, "`a/b/c` is not a package name"),
+        (r#"{"name": "Acme/x", "version": "1.0.0"}"#, "`Acme/x` is not a package name"),
         (
             r#"{"name": "acme/x", "version": "1.0/../../x"}"#,
             "version `1.0/../../x` cannot be part of a file name",
         ),
-        (
-            r#"{"name": "acme/x", "version": "nonsense"}"#,
-            "`nonsense` is not a version",
-        ),
-        (
-            r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#,
-            "the constraint of `a/b`",
-        ),
-        (
-            r#"{"name": "acme/x", "version": "1.0.0", "require": "a/b"}"#,
-            "`require` is not a map",
-        ),
+        (r#"{"name": "acme/x", "version": "nonsense"}"#, "`nonsense` is not a version"),
+        (r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#, "the constraint of `a/b`"),
+        (r#"{"name": "acme/x", "version": "1.0.0", "require": "a/b"}"#, "`require` is not a map"),
     ] {
         let env = TestEnv::new();
         good(&env);
-        env.upstream("bad")
-            .write("composer.json", manifest)
-            .release("1.0.0");
+        env.upstream("bad").write("composer.json", manifest).release("1.0.0");
         fails(&env, &one("bad", "https://git.example/bad", ""), message);
     }
 }
@@ -260,10 +202,7 @@ fn package_of_two_sources_names_both() {
     env.upstream("twin")
         .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
         .release("1.0.0");
-    env.configure(
-        free_port(),
-        &format!("{GOOD}{}", one("twin", "https://git.example/twin", "")),
-    );
+    env.configure(free_port(), &format!("{GOOD}{}", one("twin", "https://git.example/twin", "")));
     let log = env.build(1);
     assert!(log.contains("source `good` has published this version"), "{log}");
 }
@@ -273,10 +212,7 @@ fn unusual_tags_and_trees_are_tolerated() {
     let env = TestEnv::new();
     let upstream = env.upstream("odd");
     upstream.write("A/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
-    upstream
-        .write("A/Über.txt", "no newline")
-        .write("A/run", "#!/bin/sh")
-        .write("B/readme", "no manifest");
+    upstream.write("A/Über.txt", "no newline").write("A/run", "#!/bin/sh").write("B/readme", "no manifest");
     std::os::unix::fs::symlink("/etc/passwd", upstream.path.join("A/link")).unwrap();
     upstream.git(&["add", "-A"]);
     upstream.git(&["update-index", "--chmod=+x", "A/run"]);
@@ -295,24 +231,14 @@ fn unusual_tags_and_trees_are_tolerated() {
         "  - name: odd\n    git: https://git.example/odd\n    packages: [{each: ''}]\n",
     );
     let log = env.build(1);
-    assert!(
-        log.contains("`refs/tags/1.0.2` points to a tree, not to a commit"),
-        "{log}"
-    );
+    assert!(log.contains("`refs/tags/1.0.2` points to a tree, not to a commit"), "{log}");
     let file = std::fs::File::open(env.path("data/acme/packages/acme/a-1.0.0.zip")).unwrap();
     let mut zip = zip::ZipArchive::new(file).unwrap();
     let entries: Vec<_> = (0..zip.len())
-        .map(|i| {
-            zip.by_index(i)
-                .map(|e| (e.name().unwrap().into_owned(), e.unix_mode()))
-                .unwrap()
-        })
+        .map(|i| zip.by_index(i).map(|e| (e.name().unwrap().into_owned(), e.unix_mode())).unwrap())
         .collect();
     let expected = [("composer.json", 0o644), ("run", 0o755), ("Über.txt", 0o644)];
-    assert_eq!(
-        entries,
-        expected.map(|(name, mode)| (name.to_owned(), Some(mode)))
-    );
+    assert_eq!(entries, expected.map(|(name, mode)| (name.to_owned(), Some(mode))));
 }
 
 #[test]
@@ -320,10 +246,7 @@ fn empty_upstream_publishes_nothing() {
     let env = TestEnv::new();
     good(&env);
     env.upstream("empty");
-    env.configure(
-        free_port(),
-        &format!("{}{GOOD}", one("empty", "https://git.example/empty", "")),
-    );
+    env.configure(free_port(), &format!("{}{GOOD}", one("empty", "https://git.example/empty", "")));
     env.build(0);
 }
 
@@ -343,10 +266,7 @@ fn moved_and_deleted_tags_keep_published_versions() {
     good_release(&upstream, "1.0.0", "moved");
     upstream.git(&["tag", "-d", "1.1.0"]);
     let log = env.build(0);
-    assert!(
-        log.contains("upstream moved a tag") && log.contains("upstream deleted a tag"),
-        "{log}"
-    );
+    assert!(log.contains("upstream moved a tag") && log.contains("upstream deleted a tag"), "{log}");
     assert!(zips() == before);
     let p2 = std::fs::read_to_string(env.path("data/acme/current/p2/acme/good.json")).unwrap();
     assert!(p2.contains("1.0.0") && p2.contains("1.1.0"), "{p2}");
@@ -354,10 +274,7 @@ fn moved_and_deleted_tags_keep_published_versions() {
 
 fn good_release(upstream: &WorkTree, version: &str, text: &str) {
     let manifest = format!(r#"{{"name": "acme/good", "version": "{version}"}}"#);
-    upstream
-        .write("composer.json", &manifest)
-        .write("text", text)
-        .release(version);
+    upstream.write("composer.json", &manifest).write("text", text).release(version);
 }
 
 #[test]
@@ -372,16 +289,9 @@ fn published_bytes_are_never_overwritten() {
         run(std::process::Command::new("rm").arg("-r").arg(env.path(gone)));
     }
     let before = std::fs::read(&zip).unwrap();
-    assert!(
-        env.build(2)
-            .contains("the repository `acme` was published on this volume")
-    );
+    assert!(env.build(2).contains("the repository `acme` was published on this volume"));
     env.write("data/STORE", "mirror store 2\nid 1\n");
-    WorkTree {
-        path: env.path("git/good"),
-    }
-    .write("more", "bytes")
-    .release("1.0.0");
+    WorkTree { path: env.path("git/good") }.write("more", "bytes").release("1.0.0");
     let log = env.build(2);
     assert!(log.contains("already exists with different bytes"), "{log}");
     assert_eq!(std::fs::read(&zip).unwrap(), before);
@@ -398,10 +308,7 @@ fn unusable_data_directory_is_reported() {
     assert!(!log.contains("chown"), "another owner could do no more: {log}");
     std::fs::remove_file(env.path("data")).unwrap();
     env.write("data/holiday.jpg", "somebody else's");
-    assert!(
-        env.build(2)
-            .contains("is not a data volume: it has no STORE file, but contains `holiday.jpg`")
-    );
+    assert!(env.build(2).contains("is not a data volume: it has no STORE file, but contains `holiday.jpg`"));
     std::fs::remove_file(env.path("data/holiday.jpg")).unwrap();
     env.write("data/STORE", "mirror store 99\n");
     assert!(env.build(2).contains("says `mirror store 99`"));
@@ -421,10 +328,7 @@ fn rollback_and_verify_create_no_store() {
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {log}");
-        assert!(
-            log.contains("is not a data volume: it has no STORE file"),
-            "{log}"
-        );
+        assert!(log.contains("is not a data volume: it has no STORE file"), "{log}");
         assert!(log.contains("hint: check that the volume is mounted"), "{log}");
         assert!(!env.path("data").exists(), "{arguments:?}");
     }
@@ -469,20 +373,12 @@ fn full_volume_fails_packages_and_keeps_published_files() {
     let big = env.upstream("big");
     big.write("composer.json", r#"{"name": "acme/big", "version": "1.0.0"}"#);
     big.write("blob", &"x".repeat(2 << 20)).release("1.0.0");
-    env.configure(
-        free_port(),
-        &format!("{GOOD}{}", one("big", "https://git.example/big", "")),
-    );
+    env.configure(free_port(), &format!("{GOOD}{}", one("big", "https://git.example/big", "")));
     // A limit on the size of a file, in units of 512 bytes, stands for the volume's: EFBIG where a full one gives ENOSPC.
-    let output = with_limits("trap '' XFSZ; ulimit -f 1024", &env, "build")
-        .output()
-        .unwrap();
+    let output = with_limits("trap '' XFSZ; ulimit -f 1024", &env, "build").output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(
-        log.contains("failed to write") || log.contains("File too large"),
-        "{log}"
-    );
+    assert!(log.contains("failed to write") || log.contains("File too large"), "{log}");
     assert!(env.path("data/acme/packages/acme/good-1.0.0.zip").exists());
     env.build(0);
     assert!(env.path("data/acme/packages/acme/big-1.0.0.zip").exists());
@@ -499,16 +395,10 @@ fn port_in_use_and_second_writer_are_refused() {
     let output = env.mirror("run");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        log.contains(&format!("failed to listen on `127.0.0.1:{port}`")),
-        "{log}"
-    );
+    assert!(log.contains(&format!("failed to listen on `127.0.0.1:{port}`")), "{log}");
     drop(taken);
     let server = env.serve("run", port);
-    let lock = std::fs::File::options()
-        .write(true)
-        .open(env.path("data/LOCK"))
-        .unwrap();
+    let lock = std::fs::File::options().write(true).open(env.path("data/LOCK")).unwrap();
     lock.lock().unwrap();
     assert!(env.build(2).contains("another instance is writing to"));
     drop(lock);
@@ -527,14 +417,8 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
     let output = env.mirror("check");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
-    assert!(
-        log.contains("sources[0].packages[0]: a rule requires exactly one of"),
-        "{log}"
-    );
-    env.configure(
-        free_port(),
-        "  - {name: x, git: 'https://git.example/x', packages: [{one: .}]}\n",
-    );
+    assert!(log.contains("sources[0].packages[0]: a rule requires exactly one of"), "{log}");
+    env.configure(free_port(), "  - {name: x, git: 'https://git.example/x', packages: [{one: .}]}\n");
     let output = env.mirror("check");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64));
@@ -556,10 +440,8 @@ fn descriptor_limit_is_raised_to_the_hard_limit() {
         env.build(0);
         let log = env.path("log");
         let limits = format!("ulimit -S -n 256; ulimit -H -n {hard}");
-        let child = with_limits(&limits, &env, "serve")
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let child =
+            with_limits(&limits, &env, "serve").stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let limits = format!("/proc/{}/limits", child.id());
         let server = MirrorProcess::new(child);
         until("it is ready", || {
@@ -567,10 +449,7 @@ fn descriptor_limit_is_raised_to_the_hard_limit() {
                 && get(port, "/-/readyz").status == 200
         });
         let limits = std::fs::read_to_string(limits).unwrap();
-        let limit = limits
-            .lines()
-            .find(|line| line.starts_with("Max open files"))
-            .unwrap();
+        let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         let soft = limit.split_whitespace().nth(3).unwrap();
         assert_eq!(soft, hard.to_string());
         assert_eq!(server.stop(), Some(0));

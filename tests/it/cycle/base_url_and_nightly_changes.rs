@@ -18,9 +18,7 @@ fn bound(env: &TestEnv) -> WorkTree {
             r#"{"name": "acme/shop", "version": "1.0.0", "require": {"acme/x": "1.0.0"}}"#,
         )
         .release("1.0.0");
-    env.upstream("parts")
-        .write("part.json", r#"{"name": "acme/project"}"#)
-        .release("1.0.0");
+    env.upstream("parts").write("part.json", r#"{"name": "acme/project"}"#).release("1.0.0");
     upstream
 }
 
@@ -41,10 +39,7 @@ fn other(env: &TestEnv) -> WorkTree {
         &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
     );
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    env.write(
-        "mirror.yaml",
-        &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"),
-    );
+    env.write("mirror.yaml", &format!("{config}snapshots: {{keep: 2, grace: 1s}}\n"));
     env.upstream("other")
 }
 
@@ -57,9 +52,7 @@ fn release_other(env: &TestEnv, upstream: &WorkTree, version: &str, code: i32) {
 
 fn ledger(env: &TestEnv) -> Vec<Value> {
     let text = std::fs::read_to_string(env.path("data/acme/ledger.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Requests every archive that the metadata names, checks its digest, and returns the names.
@@ -92,10 +85,7 @@ fn base_url_that_returns_reuses_its_packages() {
     env.configure(port, "");
     recipe(&env, "");
     let home = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    let away = home.replace(
-        &format!("http://127.0.0.1:{port}/mirror/"),
-        "http://away.example/",
-    );
+    let away = home.replace(&format!("http://127.0.0.1:{port}/mirror/"), "http://away.example/");
     for config in [&home, &away, &home] {
         env.write("mirror.yaml", config);
         env.build(0);
@@ -125,17 +115,11 @@ fn branch_that_returns_to_a_commit_reuses_its_archive() {
         upstream.git(&["reset", "-q", "--hard", head]);
         release(&format!("1.0.{turn}"));
     }
-    let nights: Vec<_> = ledger(&env)
-        .into_iter()
-        .filter(|line| line["kind"] == "dev")
-        .collect();
+    let nights: Vec<_> = ledger(&env).into_iter().filter(|line| line["kind"] == "dev").collect();
     // After midnight the last versions belong to the next night.
     let is_one_night = nights.iter().all(|line| line["version"] == nights[0]["version"]);
     if is_one_night {
-        assert_eq!(
-            nights[1]["file"], nights[3]["file"],
-            "the same bytes are the same file"
-        );
+        assert_eq!(nights[1]["file"], nights[3]["file"], "the same bytes are the same file");
     }
     // Withdraw unreferenced versions and remove their archives.
     for turn in 4..9 {
@@ -144,10 +128,8 @@ fn branch_that_returns_to_a_commit_reuses_its_archive() {
     let served = assert_served(&env, port);
     assert_eq!(served.len(), 9 + if is_one_night { 1 } else { 2 });
     if is_one_night {
-        let first = env.path(&format!(
-            "data/acme/packages/acme/shop-{}.zip",
-            nights[0]["version"].as_str().unwrap()
-        ));
+        let first =
+            env.path(&format!("data/acme/packages/acme/shop-{}.zip", nights[0]["version"].as_str().unwrap()));
         assert!(!first.exists(), "what nothing names goes");
     }
 }
@@ -158,9 +140,7 @@ fn nightly_build_requires_every_source() {
     let [a, b] = ["a", "b"].map(|name| {
         let upstream = env.upstream(name);
         let manifest = r#"{"name": "acme/NAME", "version": "1.0.0", "require": {"acme/b": "1.0.0"}}"#;
-        upstream
-            .write("composer.json", &manifest.replace("NAME", name))
-            .release("1.0.0");
+        upstream.write("composer.json", &manifest.replace("NAME", name)).release("1.0.0");
         upstream
     });
     let port = free_port();
@@ -183,10 +163,7 @@ fn nightly_build_requires_every_source() {
     let lines = ledger(&env);
     assert_eq!(lines.last().map(|line| &line["name"]), Some(&"acme/a".into()));
     let metadata = std::fs::read_to_string(env.path("data/acme/current/p2/acme/a.json")).unwrap();
-    assert!(
-        metadata.contains("1.0.0.1-a") && !metadata.contains(r#""acme/b":"1.0.0""#),
-        "{metadata}"
-    );
+    assert!(metadata.contains("1.0.0.1-a") && !metadata.contains(r#""acme/b":"1.0.0""#), "{metadata}");
     assert_served(&env, port);
 }
 
@@ -223,10 +200,7 @@ fn withdrawn_nightly_version_returns_with_its_url() {
     recipe(&env, "    nightly: main\n");
     let other = other(&env);
     let home = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    let away = home.replace(
-        &format!("http://127.0.0.1:{port}/mirror/"),
-        "http://away.example/",
-    );
+    let away = home.replace(&format!("http://127.0.0.1:{port}/mirror/"), "http://away.example/");
     release_other(&env, &other, "1.0.0", 0);
     env.write("mirror.yaml", &away);
     for version in ["1.0.1", "1.0.2", "1.0.3"] {
@@ -235,10 +209,7 @@ fn withdrawn_nightly_version_returns_with_its_url() {
     env.write("mirror.yaml", &home);
     env.build(0);
     let served = assert_served(&env, port);
-    assert!(
-        served.iter().any(|path| path.contains("acme/project-")),
-        "{served:?}"
-    );
+    assert!(served.iter().any(|path| path.contains("acme/project-")), "{served:?}");
 }
 
 #[test]

@@ -59,11 +59,7 @@ impl Hostile {
             content.push(b' ');
             content.extend(*name);
             content.push(0);
-            content.extend(
-                (0..40)
-                    .step_by(2)
-                    .map(|i| u8::from_str_radix(&id[i..i + 2], 16).unwrap()),
-            );
+            content.extend((0..40).step_by(2).map(|i| u8::from_str_radix(&id[i..i + 2], 16).unwrap()));
         }
         self.object("tree", &content)
     }
@@ -94,27 +90,16 @@ impl Hostile {
         let base = self.env.path("data/acme");
         let ledger = fs::read_to_string(base.join("ledger.jsonl")).unwrap();
         for version in published {
-            assert!(
-                ledger.contains(&format!(r#""version":"{version}""#)),
-                "{version} is lost: {log}"
-            );
+            assert!(ledger.contains(&format!(r#""version":"{version}""#)), "{version} is lost: {log}");
         }
         assert!(ledger.contains("acme/good"), "{log}");
         let outside = fs::read_dir(self.env.path("data")).unwrap().count();
-        assert!(
-            outside <= 5,
-            "something was written where nothing belongs: {}",
-            self.env.volume()
-        );
+        assert!(outside <= 5, "something was written where nothing belongs: {}", self.env.volume());
         let report = fs::read(base.join("current/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();
         let bad = &report["sources"]["bad"];
         let mut failures = vec![];
-        failures.extend(
-            bad["error"]
-                .as_str()
-                .map(|error| ("source".to_owned(), error.to_owned())),
-        );
+        failures.extend(bad["error"].as_str().map(|error| ("source".to_owned(), error.to_owned())));
         for line in bad["failed"].as_array().unwrap_or(&Vec::new()) {
             let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
             failures.push((text("ref"), text("because")));
@@ -148,22 +133,13 @@ fn tree_entries_with_unsafe_names_fail() {
     file("2.0.5", b"..\\windows");
     hostile.package("2.0.6", &[("40000", b"..", &folder)]);
     hostile.package("2.0.7", &[("40000", b".GIT", &folder)]);
-    hostile.package(
-        "2.0.8",
-        &[("100644", b"A.php", &blob), ("100644", b"a.php", &blob)],
-    );
+    hostile.package("2.0.8", &[("100644", b"A.php", &blob), ("100644", b"a.php", &blob)]);
     hostile.package("2.0.9", &[("100644", b"Lib", &blob), ("40000", b"lib", &folder)]);
-    hostile.package(
-        "2.0.10",
-        &[("100644", b"same", &blob), ("100644", b"same", &blob)],
-    );
+    hostile.package("2.0.10", &[("100644", b"same", &blob), ("100644", b"same", &blob)]);
     // Neither becomes a file of a package.
     let link = hostile.object("blob", b"../../../../etc/passwd");
     hostile.package("2.1.0", &[("120000", b"link", &link)]);
-    hostile.package(
-        "2.1.1",
-        &[("160000", b"module", "0123456789012345678901234567890123456789")],
-    );
+    hostile.package("2.1.1", &[("160000", b"module", "0123456789012345678901234567890123456789")]);
     let failures = hostile.failures(&["1.0.0", "2.1.0", "2.1.1"]);
     assert_failed(
         &failures,
@@ -193,17 +169,11 @@ fn packages_beyond_limits_fail() {
     hostile.package("2.0.1", &[("100644", b"large", &large)]);
     let some = hostile.object("blob", &vec![b'x'; 60_000]);
     let names: Vec<_> = (0..5).map(|i| format!("part{i}")).collect();
-    let parts: Vec<_> = names
-        .iter()
-        .map(|n| ("100644", n.as_bytes(), some.as_str()))
-        .collect();
+    let parts: Vec<_> = names.iter().map(|n| ("100644", n.as_bytes(), some.as_str())).collect();
     hostile.package("2.0.2", &parts);
     let empty = hostile.object("blob", b"");
     let names: Vec<_> = (0..6000).map(|i| format!("f{i:05}")).collect();
-    let many: Vec<_> = names
-        .iter()
-        .map(|n| ("100644", n.as_bytes(), empty.as_str()))
-        .collect();
+    let many: Vec<_> = names.iter().map(|n| ("100644", n.as_bytes(), empty.as_str())).collect();
     hostile.package("2.0.3", &many);
     let mut deep = hostile.tree(&[("100644", b"x", &empty)]);
     for _ in 0..300 {
@@ -214,10 +184,7 @@ fn packages_beyond_limits_fail() {
     let mut bomb = hostile.tree(&[("100644", b"x", &empty)]);
     let names: Vec<_> = (0..10).map(|i| format!("d{i}")).collect();
     for _ in 0..12 {
-        let entries: Vec<_> = names
-            .iter()
-            .map(|n| ("40000", n.as_bytes(), bomb.as_str()))
-            .collect();
+        let entries: Vec<_> = names.iter().map(|n| ("40000", n.as_bytes(), bomb.as_str())).collect();
         bomb = hostile.tree(&entries);
     }
     hostile.package("2.0.5", &[("40000", b"d", &bomb)]);
@@ -245,27 +212,17 @@ fn manifests_that_are_huge_deep_or_mistyped_fail() {
     huge.resize(100_000_000, b'x');
     huge.extend(b"\"}");
     manifest("2.0.1", &huge);
-    let deep = format!(
-        "{{\"name\": \"acme/bad\", \"x\": {}{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!("{{\"name\": \"acme/bad\", \"x\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     manifest("2.0.2", deep.as_bytes());
     manifest("2.0.3", br#"{"name": ["acme/bad"], "version": "2.0.3"}"#);
     manifest("2.0.4", br#"{"name": "acme/bad", "version": 2}"#);
-    manifest(
-        "2.0.5",
-        br#"{"name": "acme/bad", "version": "2.0.5", "require": {"a/b": 1}}"#,
-    );
+    manifest("2.0.5", br#"{"name": "acme/bad", "version": "2.0.5", "require": {"a/b": 1}}"#);
     manifest("2.0.6", br#"[1, 2]"#);
     manifest("2.0.7", br#"{"name": "../../bad", "version": "2.0.7"}"#);
     manifest("2.0.8", br#"{"name": "acme/bad", "version": "../../2.0.8"}"#);
     manifest("2.0.9", b"\xff\xfe\0\0");
     // Of duplicate keys JavaScript takes the last one, and so does Composer.
-    manifest(
-        "2.1.0",
-        br#"{"name": "acme/other", "name": "acme/bad", "version": "9", "version": "2.1.0"}"#,
-    );
+    manifest("2.1.0", br#"{"name": "acme/other", "name": "acme/bad", "version": "9", "version": "2.1.0"}"#);
     let failures = hostile.failures(&["1.0.0", "2.1.0"]);
     assert_failed(
         &failures,
@@ -308,15 +265,10 @@ fn million_tags_are_refused() {
     let hostile = Hostile::new("");
     let head = hostile.bad.git(&["rev-parse", "HEAD"]);
     let packed = hostile.bad.path.join(".git/packed-refs");
-    let many: String = (0..1_000_000)
-        .map(|i| format!("{} refs/tags/x-{i:07}\n", head.trim()))
-        .collect();
+    let many: String = (0..1_000_000).map(|i| format!("{} refs/tags/x-{i:07}\n", head.trim())).collect();
     fs::write(&packed, many).unwrap();
     let failures = hostile.failures(&[]);
-    assert_failed(
-        &failures,
-        &[("source", "has 1000002 branches and tags, more than 100000")],
-    );
+    assert_failed(&failures, &[("source", "has 1000002 branches and tags, more than 100000")]);
 }
 
 #[test]
@@ -358,10 +310,7 @@ fn write_archives(folder: &Path) {
     let good = archive("good", &[("a.php", b"<?php")]);
     write("good", &good);
     write("torn", &good[..good.len() / 2]);
-    write(
-        "twice",
-        &archive("twice", &[("a.php", b"one"), ("a.php", b"two")]),
-    );
+    write("twice", &archive("twice", &[("a.php", b"one"), ("a.php", b"two")]));
     write("leaves", &archive("leaves", &[("../../a.php", b"x")]));
     write("bomb", &archive("bomb", &[("zeros", &vec![0; 80_000_000])]));
     write("case", &archive("case", &[("a.php", b"x"), ("A.php", b"x")]));
@@ -395,16 +344,7 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         zip.extend([b"PK\x03\x04", &*header, name.as_bytes(), &data].concat());
         // Made on Unix, no comment, first disk, the mode of a regular file.
         let attributes = b"\0\0\0\0\0\0\0\0\xa4\x81";
-        directory.extend(
-            [
-                b"PK\x01\x02\x14\x03",
-                &*header,
-                attributes,
-                &offset,
-                name.as_bytes(),
-            ]
-            .concat(),
-        );
+        directory.extend([b"PK\x01\x02\x14\x03", &*header, attributes, &offset, name.as_bytes()].concat());
     }
     let size = u32::try_from(directory.len()).unwrap().to_le_bytes();
     let offset = u32::try_from(zip.len()).unwrap().to_le_bytes();

@@ -18,9 +18,7 @@ fn published(env: &TestEnv, repository: &str, file: &str) -> Value {
 fn versions(env: &TestEnv, repository: &str, package: &str) -> Vec<String> {
     let file = published(env, repository, &format!("p2/{package}.json"));
     let list = file["packages"][package].as_array().cloned().unwrap_or_default();
-    list.iter()
-        .map(|v| v["version"].as_str().unwrap().to_owned())
-        .collect()
+    list.iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -29,10 +27,7 @@ fn plan_lists_builds_corrections_and_outdated_entries() {
     let upstream = env.upstream("shop");
     upstream
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
-        .write(
-            "b/composer.json",
-            r#"{"name": "acme/b", "require": {"acme/a": "*", "acme/c": "*"}}"#,
-        )
+        .write("b/composer.json", r#"{"name": "acme/b", "require": {"acme/a": "*", "acme/c": "*"}}"#)
         .release("1.0.0");
     upstream.git(&["rm", "-q", "-r", "b"]);
     upstream.release("1.0.1");
@@ -64,10 +59,7 @@ fn plan_lists_builds_corrections_and_outdated_entries() {
         assert!(said.lines().any(|l| l == line), "`{line}` in\n{said}");
     }
     assert_eq!(said.matches("warning").count(), 4, "{said}");
-    assert!(
-        !env.path("data/acme/packages/acme").exists(),
-        "a plan builds nothing"
-    );
+    assert!(!env.path("data/acme/packages/acme").exists(), "a plan builds nothing");
     let log = env.build(0);
     assert!(log.contains("the recipe is out of date"), "{log}");
 }
@@ -82,10 +74,8 @@ fn repositories_share_a_clone_independently() {
     }
     env.configure(free_port(), "");
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    let config = config.replace(
-        "\ngit:",
-        "\n  - {name: new, url: 'http://127.0.0.1:1/new/', recipe: ./new.yaml}\ngit:",
-    );
+    let config = config
+        .replace("\ngit:", "\n  - {name: new, url: 'http://127.0.0.1:1/new/', recipe: ./new.yaml}\ngit:");
     env.write("mirror.yaml", &config);
     let recipe = |from: &str| {
         format!(
@@ -110,17 +100,11 @@ fn nightly_version_follows_the_newest_tag() {
     let upstream = env.upstream("shop");
     upstream
         .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0-p1"}"#)
-        .write(
-            "b/composer.json",
-            r#"{"name": "acme/b", "version": "2.0.0", "require": {"acme/a": "1.0.0"}}"#,
-        )
+        .write("b/composer.json", r#"{"name": "acme/b", "version": "2.0.0", "require": {"acme/a": "1.0.0"}}"#)
         .release("1.0.0");
     upstream
         .write("a/composer.json", r#"{"name": "acme/a"}"#)
-        .write(
-            "b/composer.json",
-            r#"{"name": "acme/b", "require": {"acme/a": "*"}}"#,
-        )
+        .write("b/composer.json", r#"{"name": "acme/b", "require": {"acme/a": "*"}}"#)
         .write("c/composer.json", r#"{"name": "acme/c"}"#);
     upstream.git(&["add", "-A"]);
     upstream.git(&["commit", "-q", "-m", "later"]);
@@ -135,11 +119,7 @@ fn nightly_version_follows_the_newest_tag() {
     assert_eq!(versions(&env, "acme", "acme/a"), [format!("1.0.0.1-a{date}+p1")]);
     assert_eq!(versions(&env, "acme", "acme/c"), [format!("0.0.1.1-a{date}")]);
     let b = &published(&env, "acme", "p2/acme/b.json")["packages"]["acme/b"][0];
-    assert_eq!(
-        b["require"]["acme/a"],
-        format!("1.0.0.1-a{date}+p1"),
-        "a night pins its own"
-    );
+    assert_eq!(b["require"]["acme/a"], format!("1.0.0.1-a{date}+p1"), "a night pins its own");
 
     let before = env.volume();
     env.build(0);
@@ -158,19 +138,10 @@ fn nightly_version_follows_the_newest_tag() {
     let last: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
     // After midnight it is another nightly version; before, the version moves to another file and the first file stays.
     if last["version"] == format!("0.0.1.1-a{date}") {
-        assert_eq!(
-            ledger.lines().count(),
-            4,
-            "only what changed is published again\n{ledger}"
-        );
+        assert_eq!(ledger.lines().count(), 4, "only what changed is published again\n{ledger}");
         assert_eq!((&last["name"], &last["kind"]), (&"acme/c".into(), &"dev".into()));
         let c = &published(&env, "acme", "p2/acme/c.json")["packages"]["acme/c"][0];
-        assert!(
-            c["dist"]["url"]
-                .as_str()
-                .unwrap()
-                .ends_with(last["file"].as_str().unwrap())
-        );
+        assert!(c["dist"]["url"].as_str().unwrap().ends_with(last["file"].as_str().unwrap()));
         let first = format!("data/acme/packages/acme/c-0.0.1.1-a{date}.zip");
         assert!(env.path(&first).exists(), "what was published stays");
     }
@@ -192,10 +163,7 @@ fn metapackage_with_missing_pinned_version_is_reported() {
         "  - {name: shop, git: https://git.example/shop, packages: [{each: '', exclude: [meta]}, {metapackage: meta}]}\n",
     );
     let log = env.build(0);
-    assert!(
-        log.contains("acme/product 1.0.0 needs acme/gone 1.2.3, which no source provides"),
-        "{log}"
-    );
+    assert!(log.contains("acme/product 1.0.0 needs acme/gone 1.2.3, which no source provides"), "{log}");
     let report = published(&env, "acme", "report.json");
     assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{report}");
 }
@@ -211,17 +179,10 @@ fn extending_recipe_includes_sources_of_its_base() {
         .release("1.0.0");
     env.configure(free_port(), "");
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
-    let config = config
-        .replace(
-            "recipe: ./recipe.yaml",
-            "recipe: ./recipe.yaml, only: [composer, own]",
-        )
-        .replace(
+    let config =
+        config.replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, only: [composer, own]").replace(
             "rewrite: {",
-            &format!(
-                "rewrite: {{'https://github.com/mage-os/': 'file://{}/', ",
-                env.path("git").display()
-            ),
+            &format!("rewrite: {{'https://github.com/mage-os/': 'file://{}/', ", env.path("git").display()),
         );
     env.write("mirror.yaml", &config);
     env.write(
@@ -239,10 +200,7 @@ amend:
     let log = env.build(0);
     assert_eq!(versions(&env, "acme", "acme/own"), ["1.0.0"], "{log}");
     let composer = &published(&env, "acme", "p2/magento/composer.json")["packages"]["magento/composer"][0];
-    assert_eq!(
-        (&composer["version"], &composer["require"]["php"]),
-        (&"1.0.0".into(), &"*".into())
-    );
+    assert_eq!((&composer["version"], &composer["require"]["php"]), (&"1.0.0".into(), &"*".into()));
 }
 
 #[test]
@@ -251,15 +209,7 @@ fn recipe_schema_covers_built_in_recipes() {
     let output = mirror.args(["schema", "recipe"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for key in [
-        "extends",
-        "amend",
-        "sources",
-        "archives",
-        "resources",
-        "aliases",
-        "retention",
-    ] {
+    for key in ["extends", "amend", "sources", "archives", "resources", "aliases", "retention"] {
         assert!(schema["properties"][key].is_object(), "{key} in\n{schema:#}");
     }
     assert_eq!(schema["additionalProperties"], false);

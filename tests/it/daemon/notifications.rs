@@ -36,11 +36,8 @@ fn receiver() -> (u16, Receiver<Value>) {
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
             let status = if n == 0 { "503 Later" } else { "200 OK" };
-            write!(
-                stream.get_mut(),
-                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
-            .unwrap();
+            write!(stream.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .unwrap();
             if n > 0 {
                 sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
             }
@@ -53,19 +50,13 @@ fn receiver() -> (u16, Receiver<Value>) {
 fn failed_first_cycle_reports_its_reason() {
     let (env, port) = (TestEnv::new(), free_port());
     let (hook, messages) = receiver();
-    env.configure(
-        port,
-        "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
-    );
+    env.configure(port, "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n");
     let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/\n");
     env.write("mirror.yaml", &configuration);
     let _server = env.start("run");
     let failure = messages.recv_timeout(Duration::from_secs(120)).unwrap();
-    assert_eq!(
-        (&failure["event"], &failure["state"]),
-        (&"failure".into(), &"empty".into())
-    );
+    assert_eq!((&failure["event"], &failure["state"]), (&"failure".into(), &"empty".into()));
     let text = failure["text"].as_str().unwrap();
     assert!(text.contains("failed: modules: "), "{failure:#}");
 
@@ -76,20 +67,14 @@ fn failed_first_cycle_reports_its_reason() {
         let page = get(port, path);
         assert_eq!(page.status, 200);
         let page = page.text();
-        assert!(
-            page.contains("Nothing is published yet: the last cycle"),
-            "{page}"
-        );
+        assert!(page.contains("Nothing is published yet: the last cycle"), "{page}");
         assert!(page.contains("modules` does not exist"), "{page}");
         assert!(!page.contains(env.path("git").to_str().unwrap()), "{page}");
     }
     let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();
     assert_eq!(state["repository"]["counts"]["failed_sources"], 1);
     let metrics = get(port, "/-/metrics").into_text();
-    assert!(
-        metrics.contains(r#"mirror_failed_sources{repository="acme"} 1"#),
-        "{metrics}"
-    );
+    assert!(metrics.contains(r#"mirror_failed_sources{repository="acme"} 1"#), "{metrics}");
     let overview = get(port, "/").into_text();
     assert!(overview.contains(r#"<a href="./mirror/">acme</a>"#), "{overview}");
 
@@ -99,16 +84,9 @@ fn failed_first_cycle_reports_its_reason() {
     env.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
     let recovery = messages.recv_timeout(Duration::from_secs(120)).unwrap();
     assert_eq!(recovery["event"], "recovery");
-    assert!(
-        !get(port, "/mirror/status.html")
-            .text()
-            .contains("not a git repository")
-    );
+    assert!(!get(port, "/mirror/status.html").text().contains("not a git repository"));
     let cycles = std::fs::read_to_string(env.path("data/acme/status/cycles.json")).unwrap();
-    assert!(
-        !cycles.contains("\"report\""),
-        "the snapshot has it now: {cycles}"
-    );
+    assert!(!cycles.contains("\"report\""), "the snapshot has it now: {cycles}");
 }
 
 #[test]
@@ -118,10 +96,7 @@ fn webhook_receives_failure_divergence_and_recovery() {
     let modules = env.upstream("modules");
     modules.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     modules.release("1.0.0");
-    env.configure(
-        port,
-        "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n",
-    );
+    env.configure(port, "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n");
     let configuration = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     let configuration = format!("{configuration}notify:\n  - url: http://127.0.0.1:{hook}/secret\n");
     env.write("mirror.yaml", &configuration);
@@ -129,12 +104,7 @@ fn webhook_receives_failure_divergence_and_recovery() {
     let next = || {
         messages
             .recv_timeout(Duration::from_secs(120))
-            .unwrap_or_else(|_| {
-                panic!(
-                    "no message; {}",
-                    std::fs::read_to_string(env.path("log")).unwrap()
-                )
-            })
+            .unwrap_or_else(|_| panic!("no message; {}", std::fs::read_to_string(env.path("log")).unwrap()))
     };
     // The state at the start is not reported. Each new configuration starts a cycle.
     std::thread::sleep(Duration::from_secs(3));
@@ -142,33 +112,19 @@ fn webhook_receives_failure_divergence_and_recovery() {
     std::fs::rename(&modules.path, &away).unwrap();
     env.write("mirror.yaml", &format!("{configuration}site: {{name: one}}\n"));
     let failure = next();
-    assert_eq!(
-        (&failure["event"], &failure["state"]),
-        (&"failure".into(), &"incomplete".into())
-    );
+    assert_eq!((&failure["event"], &failure["state"]), (&"failure".into(), &"incomplete".into()));
+    assert!(failure["failures"][0].as_str().unwrap().starts_with("modules: "), "{failure:#}");
     assert!(
-        failure["failures"][0].as_str().unwrap().starts_with("modules: "),
-        "{failure:#}"
-    );
-    assert!(
-        failure["text"]
-            .as_str()
-            .unwrap()
-            .contains("Mirror acme (incomplete): failed: modules: "),
+        failure["text"].as_str().unwrap().contains("Mirror acme (incomplete): failed: modules: "),
         "{failure:#}"
     );
 
     std::fs::rename(&away, &modules.path).unwrap();
-    modules
-        .write("a/code.php", "<?php // other bytes")
-        .release("1.0.0");
+    modules.write("a/code.php", "<?php // other bytes").release("1.0.0");
     env.write("mirror.yaml", &format!("{configuration}site: {{name: two}}\n"));
     let mut events = [next(), next()];
     events.sort_by_key(|message| message["event"].to_string());
-    assert_eq!(
-        (&events[0]["event"], &events[0]["diverged"]),
-        (&"divergence".into(), &1.into())
-    );
+    assert_eq!((&events[0]["event"], &events[0]["diverged"]), (&"divergence".into(), &1.into()));
     assert_eq!(events[1]["event"], "recovery");
     let log = std::fs::read_to_string(env.path("log")).unwrap();
     assert!(log.contains("sent again") && !log.contains("/secret"), "{log}");

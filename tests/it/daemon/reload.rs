@@ -41,15 +41,10 @@ fn changed_configuration_is_loaded_and_broken_one_is_rejected() {
     assert_eq!(get(port, "/second/packages.json").status, 404);
 
     env.write("mirror.yaml", &before.replace("drain: 5s", "drian: 5s"));
-    until("a broken file is reported", || {
-        log(&env).contains("new configuration rejected")
-    });
+    until("a broken file is reported", || log(&env).contains("new configuration rejected"));
     assert!(log(&env).contains("did you mean `drain`?"), "{}", log(&env));
-    let refused = |is: u8| {
-        get(port, "/-/metrics")
-            .text()
-            .contains(&format!("mirror_configuration_refused {is}\n"))
-    };
+    let refused =
+        |is: u8| get(port, "/-/metrics").text().contains(&format!("mirror_configuration_refused {is}\n"));
     assert!(refused(1));
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
 
@@ -61,16 +56,11 @@ fn changed_configuration_is_loaded_and_broken_one_is_rejected() {
     assert!(refused(0));
 
     env.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
-    until("the first moves and the second goes", || {
-        get(port, "/elsewhere/packages.json").status == 200
-    });
+    until("the first moves and the second goes", || get(port, "/elsewhere/packages.json").status == 200);
     assert_eq!(get(port, "/second/packages.json").status, 404);
     assert_eq!(get(port, "/mirror/packages.json").status, 404);
     let metadata = String::from_utf8(get(port, "/elsewhere/p2/acme/a.json").body).unwrap();
-    assert!(
-        metadata.contains("/elsewhere/packages/acme/a-1.0.0.zip"),
-        "{metadata}"
-    );
+    assert!(metadata.contains("/elsewhere/packages/acme/a-1.0.0.zip"), "{metadata}");
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -111,9 +101,7 @@ fn changed_recipe_is_loaded() {
     more.write("b/composer.json", r#"{"name": "acme/b", "version": "2.0.0"}"#);
     more.release("2.0.0");
     env.write("recipe.yaml", with_b);
-    until("the new source is built", || {
-        get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200
-    });
+    until("the new source is built", || get(port, "/mirror/packages/acme/b-2.0.0.zip").status == 200);
     // Settings that only the pages show take effect without a new snapshot.
     let noted = format!("{with_b}notes: [{{package: acme/b, note: Mind the gap}}]\n");
     env.write("recipe.yaml", &noted);
@@ -128,10 +116,7 @@ fn changed_recipe_is_loaded() {
 fn config_map_symlink_swap_is_noticed() {
     let port = free_port();
     let env = env(port);
-    let (config, recipe) = (
-        config(&env),
-        std::fs::read_to_string(env.path("recipe.yaml")).unwrap(),
-    );
+    let (config, recipe) = (config(&env), std::fs::read_to_string(env.path("recipe.yaml")).unwrap());
     std::fs::remove_file(env.path("mirror.yaml")).unwrap();
     env.write("v1/mirror.yaml", &config);
     env.write("v1/recipe.yaml", &recipe);
@@ -144,9 +129,7 @@ fn config_map_symlink_swap_is_noticed() {
     env.write("v2/recipe.yaml", &recipe);
     link("v2", "..new");
     std::fs::rename(env.path("..new"), env.path("..data")).unwrap();
-    until("the second repository is served", || {
-        get(port, "/second/packages.json").status == 200
-    });
+    until("the second repository is served", || get(port, "/second/packages.json").status == 200);
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -157,14 +140,10 @@ fn sighup_reloads_configuration_and_logs_it() {
     env.build(0);
     let server = env.serve("serve", port);
     server.signal("HUP");
-    until("the configuration is loaded", || {
-        log(&env).contains("configuration reloaded")
-    });
+    until("the configuration is loaded", || log(&env).contains("configuration reloaded"));
     assert_eq!(get(port, "/mirror/packages.json").status, 200);
     env.write("mirror.yaml", &config(&env).replace("drain: 5s", "drain: 6s"));
-    until("what needs a restart is named", || {
-        log(&env).contains("takes effect at the next start")
-    });
+    until("what needs a restart is named", || log(&env).contains("takes effect at the next start"));
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -176,9 +155,7 @@ fn broken_configuration_keeps_the_mirror_healthy() {
     let server = env.serve("run", port);
     assert!(env.mirror("health").status.success());
     env.write("mirror.yaml", "repositories: 1\n");
-    until("the broken file is reported", || {
-        log(&env).contains("new configuration rejected")
-    });
+    until("the broken file is reported", || log(&env).contains("new configuration rejected"));
     let output = env.mirror("health");
     assert!(output.status.success(), "{output:?}");
     // Nor because of new addresses, which take effect at the next start.
@@ -215,8 +192,7 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
     let port = free_port();
     let env = env(port);
     let open = env.upstream("open");
-    open.write("composer.json", r#"{"name": "acme/b", "version": "1.0.0"}"#)
-        .release("1.0.0");
+    open.write("composer.json", r#"{"name": "acme/b", "version": "1.0.0"}"#).release("1.0.0");
     env.write(
         "open.yaml",
         "sources: [{name: open, git: 'https://git.example/open', packages: [{one: ''}]}]\n",
@@ -229,8 +205,7 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
             "{first}  - {{name: open, url: 'http://127.0.0.1:{port}/{open}/', recipe: ./open.yaml}}\n"
         );
         let all = std::fs::read_to_string(env.path("plain.yaml")).unwrap();
-        all.replace("/mirror/'", &format!("/{private}/', users: ./users"))
-            .replace(first, &open)
+        all.replace("/mirror/'", &format!("/{private}/', users: ./users")).replace(first, &open)
     };
     env.write("plain.yaml", &config(&env));
     env.write("mirror.yaml", &at("mirror", "second"));
@@ -255,9 +230,7 @@ fn private_repository_stays_private_when_repositories_swap_urls() {
     env.write("users", "ana:second\n");
     until("it is named", || log(&env).contains("keeping the previous users"));
     env.write("mirror.yaml", &format!("{}# again\n", at("second", "mirror")));
-    until("the configuration is refused", || {
-        log(&env).contains("new configuration rejected")
-    });
+    until("the configuration is refused", || log(&env).contains("new configuration rejected"));
 }
 
 #[test]

@@ -17,10 +17,7 @@ fn failed_first_cycle_is_retried_soon() {
     env.configure(port, SOURCE);
     let log = std::fs::File::create(env.path("log")).unwrap();
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-    mirror
-        .args(["run", "--config"])
-        .arg(env.path("mirror.yaml"))
-        .stderr(Stdio::from(log));
+    mirror.args(["run", "--config"]).arg(env.path("mirror.yaml")).stderr(Stdio::from(log));
     let server = MirrorProcess::new(mirror.spawn().unwrap());
     let said = || std::fs::read_to_string(env.path("log")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(180);
@@ -30,9 +27,7 @@ fn failed_first_cycle_is_retried_soon() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    until("the first cycle fails", &|| {
-        said().contains("waiting for the next cycle")
-    });
+    until("the first cycle fails", &|| said().contains("waiting for the next cycle"));
     assert_eq!(get(port, "/-/readyz").status, 503);
 
     let upstream = env.upstream("modules");
@@ -50,10 +45,7 @@ fn interrupted_cycle_resumes_at_start() {
     let env = TestEnv::new();
     let upstream = env.upstream("modules");
     let release = |version: &str| {
-        upstream.write(
-            "a/composer.json",
-            &format!(r#"{{"name": "acme/a", "version": "{version}"}}"#),
-        );
+        upstream.write("a/composer.json", &format!(r#"{{"name": "acme/a", "version": "{version}"}}"#));
         upstream.release(version);
     };
     release("1.0.0");
@@ -63,16 +55,8 @@ fn interrupted_cycle_resumes_at_start() {
     let (recipe, config) = (read("recipe.yaml"), read("mirror.yaml"));
     // A server that accepts connections and never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let slow = format!(
-        "'https://slow.example/': 'http://{}/', 'https://git",
-        silent.local_addr().unwrap()
-    );
-    env.write(
-        "mirror.yaml",
-        &config
-            .replace("'https://git", &slow)
-            .replace("timeout: 2s", "timeout: 60s"),
-    );
+    let slow = format!("'https://slow.example/': 'http://{}/', 'https://git", silent.local_addr().unwrap());
+    env.write("mirror.yaml", &config.replace("'https://git", &slow).replace("timeout: 2s", "timeout: 60s"));
     env.write(
         "recipe.yaml",
         &format!("{recipe}  - {{name: slow, git: 'https://slow.example/x', packages: [{{one: ''}}]}}\n"),
@@ -117,10 +101,7 @@ fn unreachable_source_is_retried_before_the_next_schedule() {
     let deadline = Instant::now() + Duration::from_secs(60);
     let waits = loop {
         let log = std::fs::read_to_string(env.path("log")).unwrap();
-        if let Some(line) = log
-            .lines()
-            .find(|line| line.contains("waiting for the next cycle"))
-        {
+        if let Some(line) = log.lines().find(|line| line.contains("waiting for the next cycle")) {
             break serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         assert!(Instant::now() < deadline, "{log}");

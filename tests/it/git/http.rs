@@ -27,11 +27,7 @@ fn setup(behaviour: Behaviour) -> Setup {
     let upstream = BareRepository::with_tags(&["1.0", "1.1"]);
     let server = GitServer::start(upstream.root());
     server.behave(behaviour);
-    Setup {
-        upstream,
-        server,
-        local: LocalClone::new(),
-    }
+    Setup { upstream, server, local: LocalClone::new() }
 }
 
 impl Setup {
@@ -45,10 +41,7 @@ impl Setup {
 }
 
 fn with_login() -> Behaviour {
-    Behaviour {
-        authorization: Some(JOE.into()),
-        ..Behaviour::default()
-    }
+    Behaviour { authorization: Some(JOE.into()), ..Behaviour::default() }
 }
 
 /// A credential for `joe` with this password, in a file with a line end.
@@ -76,10 +69,7 @@ fn credential_or_url_userinfo_authenticates() {
 fn denied_access_names_the_credential_but_no_secret() {
     let mut s = setup(with_login());
     let error = s.local.fails(&s.url());
-    assert!(matches!(
-        error.kind,
-        FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })
-    ));
+    assert!(matches!(error.kind, FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })));
     assert!(error.to_string().contains("without a credential"), "{error}");
 
     let prefix = s.server.url("");
@@ -93,10 +83,7 @@ fn denied_access_names_the_credential_but_no_secret() {
     assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
 
     s.local.git.credentials[0].password = Some(Secret::File("/no/such/file".into()));
-    assert!(matches!(
-        s.cause(),
-        FetchErrorKind::Network(NetworkError::File { .. })
-    ));
+    assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::File { .. })));
 }
 
 #[test]
@@ -106,16 +93,8 @@ fn credential_is_sent_only_below_its_prefix() {
         credential(&s.local, "http://127.0.0.1:1/", "s3cret"),
         credential(&s.local, &s.server.url("other"), "s3cret"),
     ];
-    assert!(matches!(
-        s.cause(),
-        FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })
-    ));
-    assert!(
-        s.server
-            .requests()
-            .iter()
-            .all(|request| !request.headers.contains_key("authorization"))
-    );
+    assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })));
+    assert!(s.server.requests().iter().all(|request| !request.headers.contains_key("authorization")));
 }
 
 #[test]
@@ -131,16 +110,8 @@ fn redirects_are_followed_without_the_credential() {
     s.local.fetch(&url).expect("a fetch");
     assert_eq!(gate.requests()[0].headers["authorization"], JOE);
     let behind = s.server.requests();
-    assert!(
-        behind
-            .iter()
-            .any(|request| request.line.starts_with("POST /x.git/git-upload-pack"))
-    );
-    assert!(
-        behind
-            .iter()
-            .all(|request| !request.headers.contains_key("authorization"))
-    );
+    assert!(behind.iter().any(|request| request.line.starts_with("POST /x.git/git-upload-pack")));
+    assert!(behind.iter().all(|request| !request.headers.contains_key("authorization")));
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
 }
 
@@ -148,14 +119,8 @@ fn redirects_are_followed_without_the_credential() {
 fn redirect_loop_or_redirect_out_of_http_fails() {
     let s = setup(Behaviour::default());
     for to in [s.server.url("").trim_end_matches('/'), "file:///etc"] {
-        s.server.behave(Behaviour {
-            redirect: Some(to.into()),
-            ..Behaviour::default()
-        });
-        assert!(
-            matches!(s.cause(), FetchErrorKind::Network(NetworkError::Redirect { .. })),
-            "{to}"
-        );
+        s.server.behave(Behaviour { redirect: Some(to.into()), ..Behaviour::default() });
+        assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::Redirect { .. })), "{to}");
     }
 }
 
@@ -168,40 +133,22 @@ fn private_certificate_authority_is_trusted_when_configured() {
     let url = format!("https://127.0.0.1:{}/x.git", server.port());
 
     let error = local.fails(&url);
-    assert!(
-        matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })),
-        "{error:?}"
-    );
-    assert!(
-        error.to_string().contains("hint: name the certificate authority"),
-        "{error}"
-    );
+    assert!(matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })), "{error:?}");
+    assert!(error.to_string().contains("hint: name the certificate authority"), "{error}");
 
     local.git.ca_file = Some(authority.ca_file());
     local.fetch(&url).expect("a fetch");
     assert_eq!(local.versions(), unmixed(&["1.0"]));
 
     local.git.ca_file = Some("/no/such/file.pem".into());
-    assert!(matches!(
-        local.cause(&url),
-        FetchErrorKind::Network(NetworkError::File { .. })
-    ));
+    assert!(matches!(local.cause(&url), FetchErrorKind::Network(NetworkError::File { .. })));
 
     let gate = GitServer::start_tls(upstream.root(), authority.server());
-    gate.behave(Behaviour {
-        redirect: Some("http://127.0.0.1:1".into()),
-        ..Behaviour::default()
-    });
+    gate.behave(Behaviour { redirect: Some("http://127.0.0.1:1".into()), ..Behaviour::default() });
     local.git.ca_file = Some(authority.ca_file());
     let cause = local.cause(&format!("https://localhost:{}/x.git", gate.port()));
     assert!(
-        matches!(
-            cause,
-            FetchErrorKind::Network(NetworkError::Redirect {
-                reason: "it leaves https",
-                ..
-            })
-        ),
+        matches!(cause, FetchErrorKind::Network(NetworkError::Redirect { reason: "it leaves https", .. })),
         "{cause}"
     );
 }
@@ -223,15 +170,11 @@ fn tls_errors_have_specific_hints() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         let _ = stream.read(&mut [0; 16384]);
     });
-    for (port, hint) in [
-        (own.port(), "basicConstraints=CA:FALSE"),
-        (port, "hint: does this port speak plain http?"),
-    ] {
+    for (port, hint) in
+        [(own.port(), "basicConstraints=CA:FALSE"), (port, "hint: does this port speak plain http?")]
+    {
         let error = local.fails(&format!("https://127.0.0.1:{port}/x.git"));
-        assert!(
-            matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error.kind, FetchErrorKind::Network(NetworkError::Tls { .. })), "{error:?}");
         assert!(error.to_string().contains(hint), "{error}");
     }
 }
@@ -239,22 +182,13 @@ fn tls_errors_have_specific_hints() {
 #[test]
 fn missing_server_is_unreachable() {
     let local = LocalClone::new();
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let cause = local.cause(&format!("http://{free}/x.git"));
-    assert!(
-        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
-        "{cause:?}"
-    );
+    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })), "{cause:?}");
     assert!(cause.to_string().contains("refused"), "{cause}");
     // RFC 2606 reserves the name, so it never resolves.
     let cause = local.cause("http://no-such-host.invalid/x.git");
-    assert!(
-        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
-        "{cause:?}"
-    );
+    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })), "{cause:?}");
     assert!(!local.path().exists() && !local.path().with_extension("git.partial").exists());
 }
 
@@ -263,46 +197,24 @@ fn missing_repository_and_web_page_are_distinguished() {
     let s = setup(Behaviour::default());
     let error = s.local.fails(&s.server.url("none.git"));
     assert!(matches!(error.kind, FetchErrorKind::NotFound), "{error:?}");
-    s.server.behave(Behaviour {
-        web_page: true,
-        ..Behaviour::default()
-    });
+    s.server.behave(Behaviour { web_page: true, ..Behaviour::default() });
     let cause = s.cause();
     assert!(matches!(cause, FetchErrorKind::NotGit { .. }), "{cause:?}");
     assert!(cause.to_string().contains("text/html"), "{cause}");
-    s.server.behave(Behaviour {
-        status: Some(503),
-        ..Behaviour::default()
-    });
-    assert!(matches!(
-        s.cause(),
-        FetchErrorKind::Network(NetworkError::Status { status: 503, .. })
-    ));
-    s.server.behave(Behaviour {
-        status: Some(403),
-        ..Behaviour::default()
-    });
-    assert!(matches!(
-        s.cause(),
-        FetchErrorKind::Network(NetworkError::Denied { .. })
-    ));
+    s.server.behave(Behaviour { status: Some(503), ..Behaviour::default() });
+    assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::Status { status: 503, .. })));
+    s.server.behave(Behaviour { status: Some(403), ..Behaviour::default() });
+    assert!(matches!(s.cause(), FetchErrorKind::Network(NetworkError::Denied { .. })));
 }
 
 #[test]
 fn silent_server_times_out() {
     for limit in [None, Some(100)] {
-        let mut s = setup(Behaviour {
-            stall: true,
-            limit,
-            ..Behaviour::default()
-        });
+        let mut s = setup(Behaviour { stall: true, limit, ..Behaviour::default() });
         s.local.git.timeout = Duration::from_millis(300);
         let start = Instant::now();
         let cause = s.cause();
-        assert!(
-            matches!(cause, FetchErrorKind::Network(NetworkError::Timeout { .. })),
-            "{cause:?}"
-        );
+        assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Timeout { .. })), "{cause:?}");
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
@@ -312,15 +224,9 @@ fn interrupted_fetch_changes_nothing_and_next_one_succeeds() {
     let s = setup(Behaviour::default());
     s.local.fetch(&s.url()).expect("a fetch");
     s.upstream.release("1.2");
-    s.server.behave(Behaviour {
-        limit: Some(150),
-        ..Behaviour::default()
-    });
+    s.server.behave(Behaviour { limit: Some(150), ..Behaviour::default() });
     let cause = s.cause();
-    assert!(
-        matches!(cause, FetchErrorKind::Network(NetworkError::Interrupted { .. })),
-        "{cause:?}"
-    );
+    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Interrupted { .. })), "{cause:?}");
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
     let temporary = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
     assert_eq!(temporary.count(), 2, "one pack and its index");
@@ -338,9 +244,7 @@ fn cancelled_fetch_returns_cancelled() {
         all_tags(refs)
     };
     let fetcher = s.local.fetcher();
-    let error = fetcher
-        .fetch(&s.local.path(), &s.url(), &select, &cancel, &|_| {})
-        .expect_err("cancelled");
+    let error = fetcher.fetch(&s.local.path(), &s.url(), &select, &cancel, &|_| {}).expect_err("cancelled");
     assert!(matches!(error.kind, FetchErrorKind::Cancelled));
     assert!(!s.local.path().exists());
 }
@@ -351,13 +255,9 @@ fn fetch_reports_progress() {
     let seen = std::cell::Cell::new(None);
     let fetcher = s.local.fetcher();
     let fetched = fetcher
-        .fetch(
-            &s.local.path(),
-            &s.url(),
-            &all_tags,
-            &CancelFlag::default(),
-            &|progress| seen.set(Some(progress)),
-        )
+        .fetch(&s.local.path(), &s.url(), &all_tags, &CancelFlag::default(), &|progress| {
+            seen.set(Some(progress))
+        })
         .expect("a fetch");
     let last = seen.get().expect("progress");
     assert_eq!((last.objects, last.total), (fetched.objects, fetched.objects));
@@ -373,9 +273,7 @@ fn proxy_from_environment_is_used() {
         use std::io::{BufRead as _, BufReader, Write as _};
         let (mut stream, _) = proxy.accept().expect("a connection");
         // Read the whole request: closing a socket with unread input resets the connection.
-        let lines = BufReader::new(&stream)
-            .lines()
-            .map(|line| line.expect("a request"));
+        let lines = BufReader::new(&stream).lines().map(|line| line.expect("a request"));
         let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
         let _ = stream.write_all(b"HTTP/1.1 502 No\r\n\r\n");
         lines[0].clone()
@@ -388,11 +286,7 @@ fn proxy_from_environment_is_used() {
         .env_remove("NO_PROXY")
         .output()
         .expect("the test runs");
-    assert!(
-        status.status.success(),
-        "{}",
-        String::from_utf8_lossy(&status.stdout)
-    );
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
     assert_eq!(asked.join().expect("asked"), "CONNECT git.invalid:443 HTTP/1.1");
 }
 
@@ -400,8 +294,5 @@ fn proxy_from_environment_is_used() {
 #[ignore = "run by proxy_from_environment_is_used"]
 fn fetch_through_proxy() {
     let cause = LocalClone::new().cause("https://git.invalid/x.git");
-    assert!(
-        matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })),
-        "{cause:?}"
-    );
+    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })), "{cause:?}");
 }

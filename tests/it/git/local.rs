@@ -14,12 +14,7 @@ fn local_fetch_copies_no_objects() {
     let url = format!("file://{}", upstream.path().display());
     let fetched = local.fetch(&url).expect("a fetch");
     assert_eq!((names(&fetched.new).len(), fetched.received_bytes), (2, 0));
-    assert_eq!(
-        std::fs::read_dir(local.path().join("objects/pack"))
-            .expect("a folder")
-            .count(),
-        0
-    );
+    assert_eq!(std::fs::read_dir(local.path().join("objects/pack")).expect("a folder").count(), 0);
     assert_eq!(local.versions(), unmixed(&["1.0", "1.1"]));
     upstream.release("1.2");
     upstream.git(&["tag", "-d", "1.0"]);
@@ -38,20 +33,12 @@ fn local_fetch_copies_no_objects() {
 fn local_fetch_follows_work_trees_and_relative_alternates() {
     let upstream = BareRepository::with_tags(&["1.0"]);
     let root = upstream.root();
-    git(
-        root,
-        &["clone", "--quiet", "--shared", "--bare", "x.git", "shared.git"],
-    );
-    std::fs::write(
-        root.join("shared.git/objects/info/alternates"),
-        "../../x.git/objects\n",
-    )
-    .expect("written");
+    git(root, &["clone", "--quiet", "--shared", "--bare", "x.git", "shared.git"]);
+    std::fs::write(root.join("shared.git/objects/info/alternates"), "../../x.git/objects\n")
+        .expect("written");
     git(root, &["clone", "--quiet", "--shared", "shared.git", "work"]);
     let local = LocalClone::new();
-    local
-        .fetch(&root.join("work").to_string_lossy())
-        .expect("a fetch");
+    local.fetch(&root.join("work").to_string_lossy()).expect("a fetch");
     assert_eq!(local.versions(), unmixed(&["1.0"]));
 }
 
@@ -63,17 +50,9 @@ fn local_fetch_takes_extra_branches_and_commits() {
     let nowhere = "0123456789012345678901234567890123456789".to_owned();
     let extra = vec!["main".to_owned(), commit.clone(), nowhere.clone()];
     let local = LocalClone::new();
-    let select = |_: &[_]| RefSelection {
-        refs: vec![],
-        extra_refs: extra.clone(),
-    };
-    let fetched = local
-        .fetch_with(&upstream.path().to_string_lossy(), &select)
-        .expect("a fetch");
-    assert_eq!(
-        (fetched.new.len(), &*fetched.missing[0].requested),
-        (2, &*nowhere)
-    );
+    let select = |_: &[_]| RefSelection { refs: vec![], extra_refs: extra.clone() };
+    let fetched = local.fetch_with(&upstream.path().to_string_lossy(), &select).expect("a fetch");
+    assert_eq!((fetched.new.len(), &*fetched.missing[0].requested), (2, &*nowhere));
     assert!(local.clone().extra_ref(&commit).expect("refs").is_some());
 }
 
@@ -85,10 +64,7 @@ fn path_without_repository_keeps_the_clone() {
     let empty = tempfile::tempdir().expect("a temporary folder");
     for (path, message) in [
         (empty.path(), "is not a git repository"),
-        (
-            std::path::Path::new("/no/such/path"),
-            "the folder `/no/such/path` does not exist",
-        ),
+        (std::path::Path::new("/no/such/path"), "the folder `/no/such/path` does not exist"),
     ] {
         let error = local.fails(&path.to_string_lossy()).to_string();
         assert!(error.contains(message), "{error}");
@@ -109,14 +85,7 @@ fn clone_switches_between_alternates_and_own_objects() {
     }
     // After a source has moved, the clone uses the objects of the new location.
     let moved = upstream.root().join("moved.git");
-    assert!(
-        Command::new("mv")
-            .arg(upstream.path())
-            .arg(&moved)
-            .status()
-            .expect("mv")
-            .success()
-    );
+    assert!(Command::new("mv").arg(upstream.path()).arg(&moved).status().expect("mv").success());
     local.fetch(&moved.to_string_lossy()).expect("a fetch");
     assert_eq!(local.versions(), unmixed(&["1.0"]));
 }

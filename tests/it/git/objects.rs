@@ -32,10 +32,7 @@ fn tree_entries_have_kinds_in_git_order() {
     let local = clone_of(&upstream);
     let clone = local.clone();
     let commit = clone.commit(&tag(&local, "1.0")).expect("a commit");
-    assert_eq!(
-        commit.tree.to_string(),
-        upstream.git(&["rev-parse", "main^{tree}"])
-    );
+    assert_eq!(commit.tree.to_string(), upstream.git(&["rev-parse", "main^{tree}"]));
     assert_eq!(commit.time, COMMIT_TIME);
     let root = clone.tree(commit.tree).expect("a tree");
     let kinds: Vec<_> = root.iter().map(|entry| (&*entry.name, entry.kind)).collect();
@@ -51,16 +48,10 @@ fn tree_entries_have_kinds_in_git_order() {
         ]
     );
     assert_eq!(root[4].id.to_string(), submodule);
-    let run = clone
-        .find(commit.tree, "bin/run")
-        .expect("a tree")
-        .expect("a file");
+    let run = clone.find(commit.tree, "bin/run").expect("a tree").expect("a file");
     assert_eq!(run.kind, EntryKind::Executable);
     assert_eq!(
-        (
-            &*clone.blob(run.id).expect("a blob"),
-            clone.blob_size(run.id).expect("a size")
-        ),
+        (&*clone.blob(run.id).expect("a blob"), clone.blob_size(run.id).expect("a size")),
         (&b"#!/bin/sh\n"[..], 10)
     );
     assert_eq!(&*clone.blob(root[3].id).expect("a blob"), b"bin/run");
@@ -78,10 +69,7 @@ fn nested_tags_resolve_to_the_commit() {
     let local = clone_of(&upstream);
     let commit = local.clone().commit(&tag(&local, "twice")).expect("a commit");
     assert_eq!(commit.id.to_string(), upstream.git(&["rev-parse", "1.0"]));
-    assert_eq!(
-        tag(&local, "twice").id.to_string(),
-        upstream.git(&["rev-parse", "refs/tags/twice"])
-    );
+    assert_eq!(tag(&local, "twice").id.to_string(), upstream.git(&["rev-parse", "refs/tags/twice"]));
 }
 
 #[test]
@@ -115,9 +103,7 @@ fn tree_entry_with_unsafe_name_is_an_error() {
     let local = clone_of(&upstream);
     let clone = local.clone();
     for version in 0..4 {
-        let commit = clone
-            .commit(&tag(&local, &format!("bad-{version}")))
-            .expect("a commit");
+        let commit = clone.commit(&tag(&local, &format!("bad-{version}"))).expect("a commit");
         let error = clone.tree(commit.tree).expect_err("a bad name");
         assert!(matches!(error, ReadError::BadName { .. }), "{error}");
     }

@@ -15,11 +15,7 @@ struct Setup {
 fn setup(tags: &[&str]) -> Setup {
     let upstream = BareRepository::with_tags(tags);
     let server = GitServer::start(upstream.root());
-    Setup {
-        server,
-        upstream,
-        local: LocalClone::new(),
-    }
+    Setup { server, upstream, local: LocalClone::new() }
 }
 
 impl Setup {
@@ -29,13 +25,8 @@ impl Setup {
 
     fn fetch_extra(&self, extra: &[&str]) -> Fetched {
         let extra: Vec<_> = extra.iter().map(|e| (*e).to_owned()).collect();
-        let select = |_: &[_]| RefSelection {
-            refs: Vec::new(),
-            extra_refs: extra.clone(),
-        };
-        self.local
-            .fetch_with(&self.server.url("x.git"), &select)
-            .expect("a fetch")
+        let select = |_: &[_]| RefSelection { refs: Vec::new(), extra_refs: extra.clone() };
+        self.local.fetch_with(&self.server.url("x.git"), &select).expect("a fetch")
     }
 }
 
@@ -45,12 +36,7 @@ fn new_tags_are_fetched_and_listed_in_byte_order() {
     let fetched = s.fetch();
     assert_eq!(
         names(&fetched.new),
-        [
-            "refs/tags/1.10",
-            "refs/tags/1.10-p1",
-            "refs/tags/1.9",
-            "refs/tags/v1.0"
-        ]
+        ["refs/tags/1.10", "refs/tags/1.10-p1", "refs/tags/1.9", "refs/tags/v1.0"]
     );
     assert!(fetched.received_bytes > 0 && fetched.objects > 0);
     assert_eq!(s.local.versions(), unmixed(&["1.10", "1.10-p1", "1.9", "v1.0"]));
@@ -64,23 +50,9 @@ fn fetch_without_news_downloads_and_writes_nothing() {
     s.fetch();
     s.server.requests();
     let before = listing(&s.local.path());
-    assert_eq!(
-        s.fetch(),
-        Fetched {
-            unchanged: 2,
-            ..Fetched::default()
-        }
-    );
-    let requests: Vec<_> = s
-        .server
-        .requests()
-        .into_iter()
-        .map(|request| request.line)
-        .collect();
-    assert_eq!(
-        requests,
-        ["GET /x.git/info/refs?service=git-upload-pack HTTP/1.1"]
-    );
+    assert_eq!(s.fetch(), Fetched { unchanged: 2, ..Fetched::default() });
+    let requests: Vec<_> = s.server.requests().into_iter().map(|request| request.line).collect();
+    assert_eq!(requests, ["GET /x.git/info/refs?service=git-upload-pack HTTP/1.1"]);
     assert_eq!(listing(&s.local.path()), before);
 }
 
@@ -93,19 +65,11 @@ fn shallow_clone_grows_by_new_tags_only() {
     assert!(s.local.path().join("shallow").exists());
     s.upstream.release("2.0");
     s.upstream.git(&["tag", "2.0-again", "2.0"]);
-    s.upstream
-        .git(&["tag", "-m", "annotated", "1.05-annotated", "1.05"]);
+    s.upstream.git(&["tag", "-m", "annotated", "1.05-annotated", "1.05"]);
     let fetched = s.fetch();
-    assert_eq!(
-        names(&fetched.new),
-        ["refs/tags/1.05-annotated", "refs/tags/2.0", "refs/tags/2.0-again"]
-    );
+    assert_eq!(names(&fetched.new), ["refs/tags/1.05-annotated", "refs/tags/2.0", "refs/tags/2.0-again"]);
     assert_eq!(fetched.unchanged, 60);
-    assert!(
-        fetched.objects <= 5,
-        "commit, tree, manifest, tag; got {}",
-        fetched.objects
-    );
+    assert!(fetched.objects <= 5, "commit, tree, manifest, tag; got {}", fetched.objects);
     let versions = s.local.versions();
     assert_eq!(versions.len(), 63);
     assert!(versions.contains(&("1.05-annotated".into(), "1.05".into())));
@@ -132,8 +96,7 @@ fn tags_on_trees_and_blobs_do_not_fail_the_fetch() {
         let mut s = setup(&["1.0"]);
         s.local.git.shallow = shallow;
         s.upstream.git(&["tag", "tree", "1.0^{tree}"]);
-        s.upstream
-            .git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
+        s.upstream.git(&["tag", "-m", "a blob", "blob", "1.0:composer.json"]);
         assert_eq!(s.fetch().new.len(), 3);
         s.upstream.release("1.1");
         assert_eq!(names(&s.fetch().new), ["refs/tags/1.1"]);
@@ -151,21 +114,11 @@ fn moved_and_deleted_tags_are_reported() {
     s.upstream.git(&["tag", "-d", "1.1-fixed"]);
     s.upstream.git(&["tag", "-d", "1.0"]);
     let fetched = s.fetch();
-    assert_eq!(
-        fetched.moved,
-        [MovedRef {
-            name: "refs/tags/1.1".into(),
-            old,
-            new
-        }]
-    );
+    assert_eq!(fetched.moved, [MovedRef { name: "refs/tags/1.1".into(), old, new }]);
     assert_eq!(names(&fetched.deleted), ["refs/tags/1.0"]);
     assert_eq!((fetched.new.len(), fetched.unchanged), (0, 1));
     let versions = s.local.versions();
-    assert_eq!(
-        versions,
-        [("1.1".into(), "1.1-fixed".into()), ("1.2".into(), "1.2".into())]
-    );
+    assert_eq!(versions, [("1.1".into(), "1.1-fixed".into()), ("1.2".into(), "1.2".into())]);
 }
 
 #[test]
@@ -183,14 +136,8 @@ fn deleted_tag_allows_a_tag_below_its_name() {
 fn unselected_tag_is_removed_but_not_reported_as_deleted() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
-    let only = |_: &[_]| RefSelection {
-        refs: vec!["refs/tags/1.1".into()],
-        extra_refs: vec![],
-    };
-    let fetched = s
-        .local
-        .fetch_with(&s.server.url("x.git"), &only)
-        .expect("a fetch");
+    let only = |_: &[_]| RefSelection { refs: vec!["refs/tags/1.1".into()], extra_refs: vec![] };
+    let fetched = s.local.fetch_with(&s.server.url("x.git"), &only).expect("a fetch");
     assert_eq!((fetched.deleted.len(), fetched.unchanged), (0, 1));
     assert_eq!(s.local.versions(), unmixed(&["1.1"]));
 }
@@ -233,8 +180,7 @@ fn commit_without_ref_is_fetched_if_the_server_allows_it() {
     assert_eq!(refused.missing[0].requested, commit);
     assert_eq!(refused.new.len(), 1, "the other one is there all the same");
 
-    s.upstream
-        .git(&["config", "uploadpack.allowReachableSHA1InWant", "true"]);
+    s.upstream.git(&["config", "uploadpack.allowReachableSHA1InWant", "true"]);
     let given = s.fetch_extra(&[&commit]);
     assert_eq!((given.missing.len(), given.new.len()), (0, 1));
     let clone = s.local.clone();
@@ -246,8 +192,7 @@ fn commit_without_ref_is_fetched_if_the_server_allows_it() {
 #[test]
 fn missing_extra_ref_is_reported_and_others_are_fetched() {
     let s = setup(&["1.0"]);
-    s.upstream
-        .git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    s.upstream.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
     let nowhere = "0123456789012345678901234567890123456789";
     let fetched = s.fetch_extra(&["no-such-branch", nowhere, "main"]);
     let missing: Vec<_> = fetched.missing.iter().map(|m| &*m.requested).collect();
@@ -265,11 +210,7 @@ fn tag_with_non_utf8_name_is_skipped() {
     let s = setup(&["1.0"]);
     let refs = s.upstream.path().join("refs/tags");
     use std::os::unix::ffi::OsStrExt as _;
-    std::fs::copy(
-        refs.join("1.0"),
-        refs.join(std::ffi::OsStr::from_bytes(b"1.\xff")),
-    )
-    .expect("a ref");
+    std::fs::copy(refs.join("1.0"), refs.join(std::ffi::OsStr::from_bytes(b"1.\xff"))).expect("a ref");
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0"]);
 }
 
@@ -305,11 +246,7 @@ fn damaged_clone_is_cloned_again() {
         make(&clone);
         assert!(!s.fetch().new.is_empty(), "{damage}");
         assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]), "{damage}");
-        assert_eq!(
-            std::fs::read_dir(s.local.dir.path()).expect("a folder").count(),
-            1,
-            "{damage}"
-        );
+        assert_eq!(std::fs::read_dir(s.local.dir.path()).expect("a folder").count(), 1, "{damage}");
     }
 }
 
@@ -318,9 +255,7 @@ fn damaged_clone_is_cloned_again() {
 fn damage_pack(s: &Setup, damage: impl FnOnce(&mut [u8])) {
     let packs = std::fs::read_dir(s.local.path().join("objects/pack")).expect("a folder");
     let mut packs = packs.map(|entry| entry.expect("an entry").path());
-    let pack = packs
-        .find(|path| path.extension().is_some_and(|end| end == "pack"))
-        .expect("a pack");
+    let pack = packs.find(|path| path.extension().is_some_and(|end| end == "pack")).expect("a pack");
     let mut bytes = std::fs::read(&pack).expect("read");
     damage(&mut bytes);
     std::fs::remove_file(&pack).expect("removed");
@@ -337,8 +272,7 @@ fn damage_last_blob(pack: &mut [u8]) {
 fn set_back(s: &Setup, file: &str, hours: u64) {
     let file = std::fs::File::open(s.local.path().join(file)).expect("opened");
     let hours = std::time::Duration::from_secs(hours * 60 * 60);
-    file.set_modified(std::time::SystemTime::now() - hours)
-        .expect("set back");
+    file.set_modified(std::time::SystemTime::now() - hours).expect("set back");
 }
 
 /// Whether the only tag's files can be read.
@@ -350,20 +284,15 @@ fn reads_files(s: &Setup) -> bool {
         let entry = clone.find(root, path)?.expect("a file");
         clone.blob(entry.id).map(drop)
     };
-    [read("composer.json"), read("src/Same.php")]
-        .into_iter()
-        .all(|read| match read {
-            Ok(()) => true,
-            Err(error @ ReadError::Object { .. }) => {
-                let said = error.to_string();
-                assert!(
-                    said.ends_with("; the next fetch clones again, at most once a day"),
-                    "{said}"
-                );
-                false
-            }
-            Err(error) => panic!("{error}"),
-        })
+    [read("composer.json"), read("src/Same.php")].into_iter().all(|read| match read {
+        Ok(()) => true,
+        Err(error @ ReadError::Object { .. }) => {
+            let said = error.to_string();
+            assert!(said.ends_with("; the next fetch clones again, at most once a day"), "{said}");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    })
 }
 
 #[test]
@@ -390,14 +319,9 @@ fn fetch_into_damaged_clone_fails_and_next_one_repairs_it() {
     damage_pack(&s, |bytes| bytes[14..30].fill(0));
     s.upstream.release("1.1");
     let error = s.local.fails(&s.server.url("x.git"));
-    let FetchErrorKind::Damaged { path, .. } = &error.kind else {
-        panic!("{error:?}")
-    };
+    let FetchErrorKind::Damaged { path, .. } = &error.kind else { panic!("{error:?}") };
     assert_eq!(*path, s.local.path());
-    assert!(
-        error.to_string().contains("hint: the next fetch clones again"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("hint: the next fetch clones again"), "{error}");
     assert_eq!(names(&s.fetch().new), ["refs/tags/1.0", "refs/tags/1.1"]);
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
 }
@@ -435,10 +359,7 @@ fn selected_ref_that_is_not_advertised_is_reported() {
         wanted.refs.push("refs/tags/9.9".into());
         wanted
     };
-    let fetched = s
-        .local
-        .fetch_with(&s.server.url("x.git"), &select)
-        .expect("a fetch");
+    let fetched = s.local.fetch_with(&s.server.url("x.git"), &select).expect("a fetch");
     assert_eq!(fetched.missing[0].requested, "refs/tags/9.9");
 }
 
@@ -448,12 +369,7 @@ fn listing(dir: &std::path::Path) -> Vec<String> {
     for entry in std::fs::read_dir(dir).expect("a folder") {
         let entry = entry.expect("an entry");
         let meta = entry.metadata().expect("metadata");
-        all.push(format!(
-            "{} {} {:?}",
-            entry.path().display(),
-            meta.len(),
-            meta.modified()
-        ));
+        all.push(format!("{} {} {:?}", entry.path().display(), meta.len(), meta.modified()));
         if meta.is_dir() {
             all.extend(listing(&entry.path()));
         }

@@ -32,9 +32,7 @@ fn env(port: u16, push: &str) -> TestEnv {
 }
 
 fn release(env: &TestEnv, version: &str) {
-    let upstream = WorkTree {
-        path: env.path("git/modules"),
-    };
+    let upstream = WorkTree { path: env.path("git/modules") };
     let manifest = format!(r#"{{"name": "acme/a", "version": "{version}"}}"#);
     upstream.write("a/composer.json", &manifest).release(version);
 }
@@ -47,10 +45,7 @@ fn signature(secret: &str, body: &str) -> String {
 }
 
 fn github(event: &str, secret: &str, body: &str) -> String {
-    format!(
-        "X-GitHub-Event: {event}\r\nX-Hub-Signature-256: sha256={}\r\n",
-        signature(secret, body)
-    )
+    format!("X-GitHub-Event: {event}\r\nX-Hub-Signature-256: sha256={}\r\n", signature(secret, body))
 }
 
 fn gitlab(token: &str) -> String {
@@ -84,10 +79,7 @@ fn push_starts_a_cycle_and_several_pushes_share_one() {
     assert_eq!(status("X-GitHub-Event: push\r\n", GITHUB_BODY), 401);
     assert_eq!(status(&github("push", "guessed", GITHUB_BODY), GITHUB_BODY), 403);
     assert_eq!(status(&github("push", GITHUB_SECRET, &other), GITHUB_BODY), 403);
-    assert_eq!(
-        status(&github("push", GITLAB_TOKEN, GITHUB_BODY), GITHUB_BODY),
-        403
-    );
+    assert_eq!(status(&github("push", GITLAB_TOKEN, GITHUB_BODY), GITHUB_BODY), 403);
     assert_eq!(status(&gitlab(GITHUB_SECRET), GITLAB_BODY), 403);
     let away = env.path("github").with_extension("away");
     std::fs::rename(env.path("github"), &away).unwrap();
@@ -95,24 +87,14 @@ fn push_starts_a_cycle_and_several_pushes_share_one() {
     std::fs::rename(&away, env.path("github")).unwrap();
     assert_eq!(unchecked, 503, "the secret cannot be read");
     assert_eq!(status(&github("push", GITHUB_SECRET, &other), &other), 404);
-    assert_eq!(
-        status(&github("ping", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY),
-        200
-    );
-    assert_eq!(
-        status(&github("push", GITHUB_SECRET, "payload=1"), "payload=1"),
-        400
-    );
+    assert_eq!(status(&github("ping", GITHUB_SECRET, GITHUB_BODY), GITHUB_BODY), 200);
+    assert_eq!(status(&github("push", GITHUB_SECRET, "payload=1"), "payload=1"), 400);
     // The connection ends before all of it is sent.
     let declared = format!("Content-Length: {}\r\n", large.len());
     assert_eq!(request(port, "POST", "/-/push", &declared).status, 413);
     for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
         let answer = request(port, method, "/-/push", "");
-        assert_eq!(
-            (answer.status, answer.header("allow")),
-            (405, Some("POST")),
-            "{method}"
-        );
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method}");
     }
     assert!(!log().contains("asks for a cycle"), "{}", log());
     assert!(!is_there("1.1.0"));
@@ -150,9 +132,7 @@ fn deliveries_are_read_with_every_body_framing() {
         for is_asked in [false, true] {
             let mut client = Client::local(port);
             let expect = if is_asked { "Expect: 100-continue\r\n" } else { "" };
-            client.send(format!(
-                "POST /-/push HTTP/1.1\r\nHost: x\r\n{framing}\r\n{expect}{signed}\r\n"
-            ));
+            client.send(format!("POST /-/push HTTP/1.1\r\nHost: x\r\n{framing}\r\n{expect}{signed}\r\n"));
             if is_asked {
                 assert_eq!(client.read_head().status, 100, "{framing}");
             }
@@ -169,9 +149,7 @@ fn deliveries_are_read_with_every_body_framing() {
         ("Content-Length: 5", "hel"),
     ] {
         let mut client = Client::local(port);
-        client.send(format!(
-            "POST /-/push HTTP/1.1\r\nHost: x\r\n{PROOF}{header}\r\n\r\n{body}"
-        ));
+        client.send(format!("POST /-/push HTTP/1.1\r\nHost: x\r\n{PROOF}{header}\r\n\r\n{body}"));
         client.shutdown_write();
         assert_eq!(client.read_head().status, 400, "{header} {body:?}");
     }
@@ -185,9 +163,7 @@ fn clients_that_send_no_body_do_not_block_deliveries() {
     let server = env.serve("run", port);
     let announce = |headers: &str| {
         let mut client = Client::local(port);
-        client.send(format!(
-            "POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n"
-        ));
+        client.send(format!("POST /-/push HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n{headers}\r\n"));
         client
     };
     let began = Instant::now();
@@ -204,11 +180,7 @@ fn clients_that_send_no_body_do_not_block_deliveries() {
     assert!(began.elapsed() < Duration::from_secs(3), "nobody was waited for");
     drop(silent);
     let mut silent = announce(PROOF);
-    assert_eq!(
-        post(port, "/-/push", &signed, GITHUB_BODY).status,
-        200,
-        "it waits for its turn"
-    );
+    assert_eq!(post(port, "/-/push", &signed, GITHUB_BODY).status, 200, "it waits for its turn");
     assert_eq!(silent.read_head().status, 408);
     assert_eq!(server.stop(), Some(0));
 }
@@ -229,9 +201,6 @@ fn serve_command_rejects_webhooks() {
     let port = free_port();
     let env = env(port, "push:\n  - {from: gitlab, secret_file: gitlab}\n");
     let server = env.serve("serve", port);
-    assert_eq!(
-        post(port, "/-/push", &gitlab(GITLAB_TOKEN), GITLAB_BODY).status,
-        404
-    );
+    assert_eq!(post(port, "/-/push", &gitlab(GITLAB_TOKEN), GITLAB_BODY).status, 404);
     assert_eq!(server.stop(), Some(0));
 }

@@ -32,79 +32,16 @@ fn content_kinds_have_their_headers() {
     let (always, checked) = ("max-age=31536000, immutable", "max-age=0, must-revalidate");
     let disposition = "attachment; filename=\"x-1.0.zip\"";
     for (path, body, media, cache, cors, disposition) in [
-        (
-            "/packages.json",
-            PACKAGES,
-            "application/json",
-            checked,
-            Some("*"),
-            None,
-        ),
-        (
-            "/mirror/packages.json",
-            PACKAGES,
-            "application/json",
-            checked,
-            Some("*"),
-            None,
-        ),
-        (
-            "/p2/magento/x.json",
-            "{}",
-            "application/json",
-            checked,
-            Some("*"),
-            None,
-        ),
-        (
-            "/include/all%24ab.json",
-            "{\"a\":1}",
-            "application/json",
-            always,
-            Some("*"),
-            None,
-        ),
-        (
-            "/include/all$ab.json",
-            "{\"a\":1}",
-            "application/json",
-            always,
-            Some("*"),
-            None,
-        ),
-        (
-            "/packages/magento/x-1.0.zip",
-            "0123456789",
-            "application/zip",
-            always,
-            None,
-            Some(disposition),
-        ),
-        (
-            "/ledger.jsonl",
-            "{\"n\":1}\n",
-            "application/jsonl",
-            checked,
-            Some("*"),
-            None,
-        ),
-        (
-            "/lastupdate",
-            "now",
-            "text/plain; charset=utf-8",
-            checked,
-            None,
-            None,
-        ),
+        ("/packages.json", PACKAGES, "application/json", checked, Some("*"), None),
+        ("/mirror/packages.json", PACKAGES, "application/json", checked, Some("*"), None),
+        ("/p2/magento/x.json", "{}", "application/json", checked, Some("*"), None),
+        ("/include/all%24ab.json", "{\"a\":1}", "application/json", always, Some("*"), None),
+        ("/include/all$ab.json", "{\"a\":1}", "application/json", always, Some("*"), None),
+        ("/packages/magento/x-1.0.zip", "0123456789", "application/zip", always, None, Some(disposition)),
+        ("/ledger.jsonl", "{\"n\":1}\n", "application/jsonl", checked, Some("*"), None),
+        ("/lastupdate", "now", "text/plain; charset=utf-8", checked, None, None),
         ("/", "<p>root", "text/html; charset=utf-8", checked, None, None),
-        (
-            "/mirror/",
-            "<p>root",
-            "text/html; charset=utf-8",
-            checked,
-            None,
-            None,
-        ),
+        ("/mirror/", "<p>root", "text/html; charset=utf-8", checked, None, None),
     ] {
         let answer = mirror.get(path);
         assert_eq!(answer.status, 200, "{path}");
@@ -119,10 +56,7 @@ fn content_kinds_have_their_headers() {
             ("vary", Some("accept-encoding")),
             ("content-encoding", None),
             ("repr-digest", Some(&repr_digest(body.as_bytes()))),
-            (
-                "content-security-policy",
-                media.starts_with("text/html").then_some(PAGE_POLICY),
-            ),
+            ("content-security-policy", media.starts_with("text/html").then_some(PAGE_POLICY)),
             ("last-modified", Some(DATE)),
             ("accept-ranges", Some("bytes")),
             ("x-content-type-options", Some("nosniff")),
@@ -145,12 +79,7 @@ fn variant(files: &PublishedFiles, path: &str, coding: Coding, body: &str) -> Va
     let file = files.path(&format!("{path}.{}", coding.extension()));
     std::fs::write(&file, body).expect("a variant");
     let (size, sha256) = (body.len() as u64, Sha256::digest(body.as_bytes()));
-    Variant {
-        coding,
-        file,
-        size,
-        sha256,
-    }
+    Variant { coding, file, size, sha256 }
 }
 
 /// Metadata and a zip, each with variants.
@@ -212,11 +141,7 @@ fn content_encoding_follows_client_preference() {
     assert_eq!((part.status, part.text()), (206, "zip"));
     assert_eq!(part.header("content-range"), Some("bytes 5-7/9"));
     assert_eq!(part.header("content-encoding"), Some("gzip"));
-    let whole = client.request(
-        "GET",
-        "/a.zip",
-        &[gzip, ("Range", "bytes=5-7"), ("If-Range", &identity_tag)],
-    );
+    let whole = client.request("GET", "/a.zip", &[gzip, ("Range", "bytes=5-7"), ("If-Range", &identity_tag)]);
     assert_eq!((whole.status, whole.text()), (200, "gzip zip!"));
 }
 
@@ -224,11 +149,7 @@ fn content_encoding_follows_client_preference() {
 fn lost_or_damaged_variant_falls_back_to_identity() {
     let files = PublishedFiles::new();
     let mirror = TestServer::start(Some(compressed(&files)));
-    let ask = || {
-        mirror
-            .client()
-            .request("GET", "/a.zip", &[("Accept-Encoding", "zstd")])
-    };
+    let ask = || mirror.client().request("GET", "/a.zip", &[("Accept-Encoding", "zstd")]);
     assert_eq!(ask().text(), "zstd zip");
     let file = files.path("a.zip.zst");
     std::fs::write(&file, "zstd zap").expect("a damaged variant");
@@ -237,20 +158,12 @@ fn lost_or_damaged_variant_falls_back_to_identity() {
     assert_eq!(answer.header("content-encoding"), None);
     std::fs::remove_file(&file).expect("a lost variant");
     assert_eq!(ask().text(), "0123456789");
-    assert_eq!(
-        mirror.published.take_damaged(),
-        [file].into(),
-        "of what was published nothing is damaged"
-    );
+    assert_eq!(mirror.published.take_damaged(), [file].into(), "of what was published nothing is damaged");
     let mut json = files.publish("b.json", ContentKind::Metadata, "identity");
     json.variants = vec![variant(&files, "b.json", Coding::Gzip, "gzip")];
     std::fs::write(files.path("b.json.gz"), "gzap").expect("a damaged variant");
-    mirror
-        .published
-        .replace(Site::new([repository("/", vec![json])]).expect("a valid site"));
-    let answer = mirror
-        .client()
-        .request("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
+    mirror.published.replace(Site::new([repository("/", vec![json])]).expect("a valid site"));
+    let answer = mirror.client().request("GET", "/b.json", &[("Accept-Encoding", "gzip")]);
     assert_eq!(answer.text(), "identity");
 }
 
@@ -263,87 +176,27 @@ fn status_depends_on_method_path_and_condition() {
     let zip_tag = mirror.get(zip).headers["etag"].clone();
     let mut client = mirror.client();
     for (method, path, headers, status, body) in [
-        (
-            "GET",
-            "/packages.json",
-            &[("If-Modified-Since", DATE)][..],
-            304,
-            "",
-        ),
+        ("GET", "/packages.json", &[("If-Modified-Since", DATE)][..], 304, ""),
         ("HEAD", "/packages.json", &[("If-Modified-Since", DATE)], 304, ""),
-        (
-            "GET",
-            "/packages.json",
-            &[("If-Modified-Since", "Wed, 23 Feb 2022 22:02:22 GMT")],
-            200,
-            PACKAGES,
-        ),
+        ("GET", "/packages.json", &[("If-Modified-Since", "Wed, 23 Feb 2022 22:02:22 GMT")], 200, PACKAGES),
         ("GET", "/packages.json", &[("If-None-Match", &etag)], 304, ""),
-        (
-            "GET",
-            "/packages.json",
-            &[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)],
-            200,
-            PACKAGES,
-        ),
-        (
-            "GET",
-            "/packages.json",
-            &[("If-Match", "\"x\"")],
-            412,
-            "precondition failed",
-        ),
+        ("GET", "/packages.json", &[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)], 200, PACKAGES),
+        ("GET", "/packages.json", &[("If-Match", "\"x\"")], 412, "precondition failed"),
         ("GET", zip, &[("Range", "bytes=2-4")], 206, "234"),
         ("GET", zip, &[("Range", "bytes=-1")], 206, "9"),
         ("GET", zip, &[("Range", "bytes=0-1,3-4")], 200, "0123456789"),
-        (
-            "GET",
-            zip,
-            &[("Range", "bytes=10-")],
-            416,
-            "range not satisfiable",
-        ),
-        (
-            "GET",
-            zip,
-            &[("Range", "bytes=2-4"), ("If-Range", &zip_tag)],
-            206,
-            "234",
-        ),
-        (
-            "GET",
-            zip,
-            &[("Range", "bytes=2-4"), ("If-Range", DATE)],
-            200,
-            "0123456789",
-        ),
-        (
-            "GET",
-            zip,
-            &[("Range", "bytes=2-4"), ("If-Range", "\"x\"")],
-            200,
-            "0123456789",
-        ),
-        (
-            "GET",
-            zip,
-            &[("Range", "bytes=2-4"), ("If-None-Match", &zip_tag)],
-            304,
-            "",
-        ),
+        ("GET", zip, &[("Range", "bytes=10-")], 416, "range not satisfiable"),
+        ("GET", zip, &[("Range", "bytes=2-4"), ("If-Range", &zip_tag)], 206, "234"),
+        ("GET", zip, &[("Range", "bytes=2-4"), ("If-Range", DATE)], 200, "0123456789"),
+        ("GET", zip, &[("Range", "bytes=2-4"), ("If-Range", "\"x\"")], 200, "0123456789"),
+        ("GET", zip, &[("Range", "bytes=2-4"), ("If-None-Match", &zip_tag)], 304, ""),
         ("GET", "/packages.json", &[("Range", "bytes=2-4")], 206, "pac"),
         ("HEAD", zip, &[("Range", "bytes=2-4")], 200, ""),
         ("GET", "/packages/magento/empty-1.0.zip", &[], 200, ""),
         ("GET", "/nothing", &[], 404, "not found"),
         ("HEAD", "/nothing", &[], 404, ""),
         ("GET", "/mirror/p2/magento/x.json", &[], 404, "not found"),
-        (
-            "GET",
-            "/new/packages.json",
-            &[],
-            503,
-            "nothing is published here yet; status.html says why",
-        ),
+        ("GET", "/new/packages.json", &[], 503, "nothing is published here yet; status.html says why"),
         ("GET", "/packages.json?x=1", &[], 200, PACKAGES),
         ("GET", "//mirror///packages.json", &[], 200, PACKAGES),
         ("GET", "/packages.json/", &[], 404, "not found"),
@@ -352,33 +205,13 @@ fn status_depends_on_method_path_and_condition() {
         ("GET", "/-/else", &[], 404, "not found"),
         ("OPTIONS", "/packages.json", &[], 204, ""),
         ("OPTIONS", "*", &[], 204, ""),
-        (
-            "DELETE",
-            "/packages.json",
-            &[],
-            405,
-            "this server only answers GET and HEAD",
-        ),
-        (
-            "POST",
-            "/nothing",
-            &[("Content-Length", "0")],
-            405,
-            "this server only answers GET and HEAD",
-        ),
+        ("DELETE", "/packages.json", &[], 405, "this server only answers GET and HEAD"),
+        ("POST", "/nothing", &[("Content-Length", "0")], 405, "this server only answers GET and HEAD"),
     ] {
         let answer = client.request(method, path, headers);
-        assert_eq!(
-            (answer.status, answer.text()),
-            (status, body),
-            "{method} {path} {headers:?}"
-        );
+        assert_eq!((answer.status, answer.text()), (status, body), "{method} {path} {headers:?}");
         let has_length = answer.header("content-length").is_some();
-        assert_eq!(
-            has_length,
-            !matches!(status, 204 | 304),
-            "{method} {path} {headers:?}"
-        );
+        assert_eq!(has_length, !matches!(status, 204 | 304), "{method} {path} {headers:?}");
     }
     let part = client.request("GET", zip, &[("Range", "bytes=2-4")]);
     assert_eq!(part.header("content-range"), Some("bytes 2-4/10"));
@@ -388,18 +221,9 @@ fn status_depends_on_method_path_and_condition() {
     assert_eq!(fresh.header("etag"), Some(zip_tag.as_str()));
     assert_eq!(fresh.header("last-modified"), None);
     assert_eq!(fresh.header("cache-control"), Some("max-age=31536000, immutable"));
-    assert_eq!(
-        client.request("PUT", "/", &[]).header("allow"),
-        Some("GET, HEAD, OPTIONS")
-    );
-    assert_eq!(
-        client.request("GET", "/new/", &[]).header("retry-after"),
-        Some("10")
-    );
-    assert_eq!(
-        client.request("GET", "/no", &[]).header("cache-control"),
-        Some("max-age=10")
-    );
+    assert_eq!(client.request("PUT", "/", &[]).header("allow"), Some("GET, HEAD, OPTIONS"));
+    assert_eq!(client.request("GET", "/new/", &[]).header("retry-after"), Some("10"));
+    assert_eq!(client.request("GET", "/no", &[]).header("cache-control"), Some("max-age=10"));
 }
 
 #[test]
@@ -431,10 +255,7 @@ fn base_path_without_slash_redirects_to_same_host() {
     let files = PublishedFiles::new();
     let page = files.publish("index.html", ContentKind::Page, "page");
     let odd = files.publish("index.html", ContentKind::Page, "page");
-    let site = Site::new([
-        repository("/a/mirror/", vec![page]),
-        repository("/x:y z/", vec![odd]),
-    ]);
+    let site = Site::new([repository("/a/mirror/", vec![page]), repository("/x:y z/", vec![odd])]);
     let mirror = TestServer::start(Some(site.expect("a valid site")));
     for (path, location) in [
         ("/a/mirror", "./mirror/"),
@@ -443,11 +264,7 @@ fn base_path_without_slash_redirects_to_same_host() {
         ("/x:y%20z", "./x%3Ay%20z/"),
     ] {
         let answer = mirror.get(path);
-        assert_eq!(
-            (answer.status, answer.header("location")),
-            (308, Some(location)),
-            "{path}"
-        );
+        assert_eq!((answer.status, answer.header("location")), (308, Some(location)), "{path}");
     }
     assert_eq!(mirror.get("/a").status, 404);
     assert_eq!(mirror.get("/a/mirrors").status, 404);
@@ -506,21 +323,11 @@ fn hostile_paths_are_refused() {
         if client.0.read_line(&mut status).is_err() {
             continue;
         }
-        let code = status
-            .split(' ')
-            .nth(1)
-            .unwrap_or_else(|| panic!("{shown}: {status:?}"));
-        assert!(
-            matches!(code, "400" | "404" | "414" | "431"),
-            "{shown}: {status:?}"
-        );
+        let code = status.split(' ').nth(1).unwrap_or_else(|| panic!("{shown}: {status:?}"));
+        assert!(matches!(code, "400" | "404" | "414" | "431"), "{shown}: {status:?}");
     }
     assert_eq!(mirror.get("/packages.json").status, 200, "the server is well");
-    assert_eq!(
-        mirror.get("http://other.example/packages.json").status,
-        200,
-        "RFC 9112 section 3.2.2"
-    );
+    assert_eq!(mirror.get("http://other.example/packages.json").status, 200, "RFC 9112 section 3.2.2");
 }
 
 #[test]
@@ -529,10 +336,7 @@ fn connection_serves_many_requests() {
     let mirror = TestServer::start(Some(files.site()));
     let mut client = mirror.client();
     for _ in 0..3 {
-        assert_eq!(
-            client.request("GET", "/packages/magento/x-1.0.zip", &[]).text(),
-            "0123456789"
-        );
+        assert_eq!(client.request("GET", "/packages/magento/x-1.0.zip", &[]).text(), "0123456789");
         assert_eq!(client.request("GET", "/nothing", &[]).status, 404);
     }
     let request = "GET /lastupdate HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -559,20 +363,14 @@ fn requests_are_answered_at_every_buffer_boundary() {
     for size in [4095, 4096, 4097, 8192] {
         let start = "GET /lastupdate HTTP/1.1\r\nHost: x\r\nX-Pad: ";
         let padded = format!("{start}{}\r\n\r\n", "p".repeat(size - start.len() - 4));
-        for (requests, answers) in [
-            (padded.clone(), 1),
-            (format!("{padded}{plain}"), 2),
-            (format!("{padded}{padded}{plain}"), 3),
-        ] {
+        for (requests, answers) in
+            [(padded.clone(), 1), (format!("{padded}{plain}"), 2), (format!("{padded}{padded}{plain}"), 3)]
+        {
             for closes in [false, true] {
                 let mut client = mirror.client();
                 client.send(&requests);
                 if closes {
-                    client
-                        .0
-                        .get_ref()
-                        .shutdown(Shutdown::Write)
-                        .expect("a connection");
+                    client.0.get_ref().shutdown(Shutdown::Write).expect("a connection");
                 }
                 for answer in 0..answers {
                     let at = format!("{answer} of {answers}, {size} bytes, closes: {closes}");
@@ -592,15 +390,10 @@ fn requests_are_answered_at_every_buffer_boundary() {
 fn large_file_is_served_whole_and_in_ranges() {
     let files = PublishedFiles::new();
     let body = noise(5 << 20);
-    let site = Site::new([repository(
-        "/",
-        vec![files.publish("a.zip", ContentKind::Archive, &body)],
-    )]);
+    let site = Site::new([repository("/", vec![files.publish("a.zip", ContentKind::Archive, &body)])]);
     let mirror = TestServer::start(Some(site.expect("a valid site")));
     assert!(mirror.get("/a.zip").body == body);
-    let part = mirror
-        .client()
-        .request("GET", "/a.zip", &[("Range", "bytes=1000001-3500000")]);
+    let part = mirror.client().request("GET", "/a.zip", &[("Range", "bytes=1000001-3500000")]);
     assert_eq!(part.status, 206);
     assert!(part.body == body[1_000_001..=3_500_000]);
 }
@@ -614,11 +407,7 @@ fn changed_file_is_not_served() {
     std::fs::write(files.path(zip), "01234").expect("a truncated file");
     for method in ["GET", "HEAD"] {
         let answer = mirror.client().request(method, &url, &[]);
-        assert_eq!(
-            (answer.status, answer.header("retry-after")),
-            (503, Some("1")),
-            "{method}"
-        );
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{method}");
     }
     std::fs::remove_file(files.path(zip)).expect("a removed file");
     assert_eq!(mirror.get(&url).status, 503);
@@ -632,18 +421,11 @@ fn changed_file_is_not_served() {
     }
     assert!(mirror.published.take_damaged().is_empty());
     append(&files.path("ledger.jsonl"), "{\"n\":2}\n");
-    assert_eq!(
-        mirror.get("/ledger.jsonl").text(),
-        "{\"n\":1}\n",
-        "the ledger as of the snapshot"
-    );
+    assert_eq!(mirror.get("/ledger.jsonl").text(), "{\"n\":1}\n", "the ledger as of the snapshot");
 }
 
 fn append(file: &Path, text: &str) {
-    let mut file = std::fs::File::options()
-        .append(true)
-        .open(file)
-        .expect("a file to append to");
+    let mut file = std::fs::File::options().append(true).open(file).expect("a file to append to");
     file.write_all(text.as_bytes()).expect("an appended line");
 }
 
@@ -655,13 +437,8 @@ fn unpublished_site_is_unavailable_and_not_ready() {
     assert_eq!(mirror.get("/-/healthz").status, 200);
     assert_eq!(mirror.get("/-/readyz").text(), "no snapshot is published yet");
     let refused = check(&mirror.address.into(), HealthEndpoint::Ready, SOON).expect_err("not ready");
-    assert_eq!(
-        refused.to_string(),
-        "`/-/readyz` answers 503: no snapshot is published yet"
-    );
-    mirror
-        .published
-        .replace(Site::new([repository("/", vec![])]).expect("a site without snapshots"));
+    assert_eq!(refused.to_string(), "`/-/readyz` answers 503: no snapshot is published yet");
+    mirror.published.replace(Site::new([repository("/", vec![])]).expect("a site without snapshots"));
     assert_eq!(mirror.published.readiness(), Readiness::Unpublished);
     mirror.published.replace(files.site());
     assert_eq!(mirror.published.readiness(), Readiness::Ready);
@@ -679,10 +456,7 @@ fn healthcheck_reaches_wildcard_address() {
     let address = silent.local_addr().expect("an address");
     let error =
         check(&address.into(), HealthEndpoint::Health, Duration::from_millis(50)).expect_err("silence");
-    assert!(
-        format!("{error:#}").contains("no answer within 50ms"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("no answer within 50ms"), "{error:#}");
 }
 
 #[test]
@@ -690,19 +464,13 @@ fn download_continues_on_the_site_it_started_on() {
     let (files, mirror, mut client) = slow_download(settings());
     std::fs::remove_file(files.path("large.zip")).expect("a removed file");
     let next = files.publish("packages.json", ContentKind::Metadata, PACKAGES);
-    mirror
-        .published
-        .replace(Site::new([repository("/", vec![next])]).expect("a valid site"));
+    mirror.published.replace(Site::new([repository("/", vec![next])]).expect("a valid site"));
     assert_eq!(mirror.get("/large.zip").status, 404);
     assert_eq!(mirror.get("/packages.json").status, 200);
     let mut body = vec![0; large().len()];
     client.0.read_exact(&mut body).expect("the whole old file");
     assert!(body == large());
-    assert_eq!(
-        client.request("GET", "/large.zip", &[]).status,
-        404,
-        "the next request sees the new site"
-    );
+    assert_eq!(client.request("GET", "/large.zip", &[]).status, 404, "the next request sees the new site");
 }
 
 #[test]
@@ -721,9 +489,7 @@ fn repeated_downloads_of_a_large_file_are_identical() {
     let files = PublishedFiles::new();
     let body = noise((5 << 20) + 1);
     let zip = files.publish("a.zip", ContentKind::Archive, &body);
-    let mirror = TestServer::start(Some(
-        Site::new([repository("/", vec![zip])]).expect("a valid site"),
-    ));
+    let mirror = TestServer::start(Some(Site::new([repository("/", vec![zip])]).expect("a valid site")));
     let mut client = mirror.client();
     // Enough downloads to use every way of sending a file.
     for _ in 0..70 {
@@ -735,9 +501,7 @@ fn repeated_downloads_of_a_large_file_are_identical() {
 fn flipped_bit_in_large_file_is_never_sent() {
     let (files, body) = (PublishedFiles::new(), large());
     let zip = files.publish("large.zip", ContentKind::Archive, &body);
-    let mirror = TestServer::start(Some(
-        Site::new([repository("/", vec![zip])]).expect("a valid site"),
-    ));
+    let mirror = TestServer::start(Some(Site::new([repository("/", vec![zip])]).expect("a valid site")));
     let ask = |range: &str| mirror.client().request("GET", "/large.zip", &[("range", range)]);
     for place in [0, body.len() / 2, body.len() - 1] {
         let mut damaged = body.clone();
@@ -758,15 +522,9 @@ fn draining_finishes_downloads_and_refuses_connections() {
     let mut silent = mirror.client();
     mirror.stop();
     assert_eq!(idle.rest() + silent.rest(), 0, "idle connections end at once");
-    assert!(
-        TcpStream::connect(mirror.address).is_err(),
-        "new connections are refused"
-    );
+    assert!(TcpStream::connect(mirror.address).is_err(), "new connections are refused");
     assert_eq!(mirror.published.readiness(), Readiness::Draining);
-    assert!(
-        mirror.ended.try_recv().is_err(),
-        "the server waits for the download"
-    );
+    assert!(mirror.ended.try_recv().is_err(), "the server waits for the download");
     assert_eq!(client.rest(), large().len());
     assert_eq!(
         mirror.ended.recv_timeout(Duration::from_secs(5)),
@@ -802,11 +560,7 @@ fn requests_on_open_connections_are_answered_while_the_server_drains() {
     let requests = [("/-/readyz", 503), ("/-/healthz", 200), ("/packages.json", 200)];
     for (client, (path, status)) in clients.iter_mut().zip(requests) {
         let response = client.request("GET", path, &[]);
-        assert_eq!(
-            (response.status, response.header("connection")),
-            (status, Some("close")),
-            "{path}"
-        );
+        assert_eq!((response.status, response.header("connection")), (status, Some("close")), "{path}");
         assert_eq!(client.rest(), 0);
     }
     assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
@@ -817,37 +571,22 @@ fn connections_over_the_limit_get_retry_after() {
     let files = PublishedFiles::new();
     let mirror = TestServer::with(
         Some(files.site()),
-        Serve {
-            max_connections: NonZero::new(1).unwrap(),
-            ..settings()
-        },
+        Serve { max_connections: NonZero::new(1).unwrap(), ..settings() },
     );
     let mut first = mirror.client();
     assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
     let mut second = mirror.client();
-    assert_eq!(
-        second.request("GET", "/-/healthz", &[]).status,
-        200,
-        "probes are always answered"
-    );
+    assert_eq!(second.request("GET", "/-/healthz", &[]).status, 200, "probes are always answered");
     // A body after the head would be read as the next response.
     for _ in 0..2 {
         assert_eq!(second.request("HEAD", "/-/healthz", &[]).status, 200);
     }
     let turned_away = second.request("GET", "/packages.json", &[]);
-    assert_eq!(
-        (turned_away.status, turned_away.header("connection")),
-        (503, Some("close"))
-    );
+    assert_eq!((turned_away.status, turned_away.header("connection")), (503, Some("close")));
     assert_eq!(turned_away.header("retry-after"), Some("10"));
     assert_eq!(second.rest(), 0);
     assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
-    assert_eq!(
-        first
-            .request("GET", "/packages.json", &[("Connection", "close")])
-            .status,
-        200
-    );
+    assert_eq!(first.request("GET", "/packages.json", &[("Connection", "close")]).status, 200);
     assert_eq!(first.rest(), 0);
     let began = Instant::now();
     while mirror.get("/packages.json").status != 200 {
@@ -858,11 +597,7 @@ fn connections_over_the_limit_get_retry_after() {
 #[test]
 fn silent_and_stalled_clients_are_disconnected() {
     let short = Duration::from_secs(1);
-    let quick = Serve {
-        idle_timeout: short,
-        header_timeout: short,
-        ..settings()
-    };
+    let quick = Serve { idle_timeout: short, header_timeout: short, ..settings() };
     let (_files, mirror, mut stalled) = slow_download(quick);
     let mut silent = mirror.client();
     let mut slow = mirror.client();
@@ -873,11 +608,7 @@ fn silent_and_stalled_clients_are_disconnected() {
         assert_eq!(client.rest(), 0, "{name}");
     }
     assert_eq!(slow.rest(), 0);
-    assert_eq!(
-        mirror.client().rest(),
-        0,
-        "another such silence, in which nothing is read"
-    );
+    assert_eq!(mirror.client().rest(), 0, "another such silence, in which nothing is read");
     assert!(stalled.rest() < large().len());
 }
 
@@ -885,10 +616,7 @@ fn silent_and_stalled_clients_are_disconnected() {
 fn idle_connection_outlives_header_timeout() {
     let files = PublishedFiles::new();
     let header_timeout = Duration::from_secs(1);
-    let impatient = Serve {
-        header_timeout,
-        ..settings()
-    };
+    let impatient = Serve { header_timeout, ..settings() };
     let mirror = TestServer::with(Some(files.site()), impatient);
     let (mut client, mut dripping) = (mirror.client(), mirror.client());
     for client in [&mut client, &mut dripping] {
@@ -919,11 +647,7 @@ fn idle_timeout_applies_after_large_input() {
     let files = PublishedFiles::new();
     let large_zip = files.publish("large.zip", ContentKind::Archive, large());
     let site = Site::new([repository("/", vec![large_zip])]).expect("a valid site");
-    let quick = Serve {
-        idle_timeout: short,
-        header_timeout: 2 * short,
-        ..settings()
-    };
+    let quick = Serve { idle_timeout: short, header_timeout: 2 * short, ..settings() };
     let mirror = TestServer::with(Some(site), quick);
     let (mut stalled, mut idle, mut slow) = (mirror.client(), mirror.client(), mirror.client());
     say_much(&mut stalled);
@@ -944,13 +668,7 @@ fn idle_timeout_applies_after_large_input() {
 #[test]
 fn http2_idle_timeout_applies_after_a_request() {
     let idle_timeout = Duration::from_secs(1);
-    let mirror = TestServer::with(
-        None,
-        Serve {
-            idle_timeout,
-            ..settings()
-        },
-    );
+    let mirror = TestServer::with(None, Serve { idle_timeout, ..settings() });
     for requests in [0, 1] {
         let mut client = mirror.client();
         let began = Instant::now();
@@ -993,12 +711,8 @@ fn say_by_http_2(mirror: &TestServer, first: &[u8], then: &[u8], time: Duration)
     let mut client = TcpStream::connect(mirror.address).expect("a listening server");
     let pause = Duration::from_millis(50);
     client.set_read_timeout(Some(pause)).expect("a socket option");
-    client
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .expect("a server");
-    client
-        .write_all(&[frame(4, 0, b""), first.to_vec()].concat())
-        .expect("a server");
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("a server");
+    client.write_all(&[frame(4, 0, b""), first.to_vec()].concat()).expect("a server");
     let (began, mut said, mut piece) = (Instant::now(), Vec::new(), [0; 1 << 16]);
     while began.elapsed() < time {
         match client.read(&mut piece) {
@@ -1029,11 +743,7 @@ fn http2_pings_do_not_count_as_progress() {
         ];
         Site::new([repository("/", site)]).expect("a valid site")
     };
-    let quick = |min_pace| Serve {
-        idle_timeout: Duration::from_secs(1),
-        min_pace,
-        ..settings()
-    };
+    let quick = |min_pace| Serve { idle_timeout: Duration::from_secs(1), min_pace, ..settings() };
     let mirror = TestServer::with(Some(site()), quick(1024));
     let ping = frame(PING, 0, &[0; 8]);
     for first in [vec![], by_http_2(GET, "/-/healthz")] {
@@ -1051,29 +761,19 @@ fn http2_pings_do_not_count_as_progress() {
         assert_eq!(taking, None, "{path} is taken piece by piece");
         let demanding = TestServer::with(Some(site()), quick(16 << 20));
         let slow = say_by_http_2(&demanding, &get, &take, SOON);
-        assert!(
-            slow.is_some_and(|(_, bytes)| bytes < 1 << 20),
-            "{path} is taken too slowly"
-        );
+        assert!(slow.is_some_and(|(_, bytes)| bytes < 1 << 20), "{path} is taken too slowly");
     }
 }
 
 #[test]
 fn http2_connections_end_over_the_limit_and_after_last_response() {
     let files = PublishedFiles::new();
-    let one = Serve {
-        max_connections: NonZero::new(1).unwrap(),
-        ..settings()
-    };
+    let one = Serve { max_connections: NonZero::new(1).unwrap(), ..settings() };
     let mirror = TestServer::with(Some(files.site()), one);
     let mut first = mirror.client();
     assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
     let ping = frame(PING, 0, &[0; 8]);
-    for (path, is_answered) in [
-        (Some("/packages.json"), true),
-        (Some("/-/healthz"), true),
-        (None, false),
-    ] {
+    for (path, is_answered) in [(Some("/packages.json"), true), (Some("/-/healthz"), true), (None, false)] {
         let asked = path.map(|path| by_http_2(GET, path)).unwrap_or_default();
         let (kinds, _) = say_by_http_2(&mirror, &asked, &ping, SOON / 2).expect("an end");
         assert!(kinds.contains(&GOAWAY), "{path:?}: {kinds:?}");
@@ -1090,19 +790,12 @@ fn http2_connections_end_over_the_limit_and_after_last_response() {
 
 #[test]
 fn shutdown_reaches_connection_after_large_input() {
-    let patient = Serve {
-        header_timeout: 100 * SOON,
-        idle_timeout: 100 * SOON,
-        ..settings()
-    };
+    let patient = Serve { header_timeout: 100 * SOON, idle_timeout: 100 * SOON, ..settings() };
     let mut mirror = TestServer::with(None, patient);
     let mut client = mirror.client();
     say_much(&mut client);
     for _ in 0..400 {
-        let length = client
-            .read_head()
-            .header("content-length")
-            .map_or(0, |n| n.parse().unwrap());
+        let length = client.read_head().header("content-length").map_or(0, |n| n.parse().unwrap());
         client.0.read_exact(&mut vec![0; length]).expect("a body");
     }
     mirror.stop();
@@ -1147,13 +840,7 @@ fn contradictory_site_is_refused() {
             "failed to publish `/a.zip`: the snapshot names it twice",
         ),
         (
-            vec![repository(
-                "/",
-                vec![Resource {
-                    last_modified: -1,
-                    ..zip()
-                }],
-            )],
+            vec![repository("/", vec![Resource { last_modified: -1, ..zip() }])],
             "failed to publish `/a.zip`: `-1` is not a date of HTTP",
         ),
     ] {
@@ -1167,14 +854,8 @@ fn contradictory_site_is_refused() {
 fn damaged_file_does_not_block_other_files() {
     let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
-    let missing = Resource {
-        file: files.path("missing"),
-        ..root()
-    };
-    let other = Resource {
-        sha256: Sha256::digest(b"other"),
-        ..root()
-    };
+    let missing = Resource { file: files.path("missing"), ..root() };
+    let other = Resource { sha256: Sha256::digest(b"other"), ..root() };
     let longer = Resource { size: 5, ..root() };
     for damaged in [missing, other, longer] {
         let file = damaged.file.clone();
@@ -1246,19 +927,11 @@ fn metrics_count_responses() {
     let zip = "/packages/magento/x-1.0.zip";
     assert_eq!(client.request("GET", zip, &[]).status, 200);
     assert_eq!(client.request("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
-    assert_eq!(
-        client
-            .request("GET", "/packages.json", &[("If-Modified-Since", DATE)])
-            .status,
-        304
-    );
+    assert_eq!(client.request("GET", "/packages.json", &[("If-Modified-Since", DATE)]).status, 304);
     assert_eq!(client.request("GET", "/secret-4711", &[]).status, 404);
     assert_eq!(client.request("GET", "/new/packages.json", &[]).status, 503);
     let answer = client.request("GET", "/-/metrics", &[]);
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let text = answer.text();
     for line in [
@@ -1298,23 +971,14 @@ fn admin_address_serves_only_probes_and_metrics() {
     );
     let mut only = mirror.client();
     assert_eq!(only.request("GET", "/packages.json", &[]).status, 200);
-    let admin = |path: &str| {
-        Client::connect(mirror.addresses[1], SOON)
-            .request("GET", path, &[])
-            .status
-    };
+    let admin = |path: &str| Client::connect(mirror.addresses[1], SOON).request("GET", path, &[]).status;
     assert_eq!(admin("/-/metrics"), 200, "whatever the load on the other address");
     assert_eq!(admin("/-/healthz"), 200);
     assert_eq!(admin("/-/readyz"), 200);
     assert_eq!(admin("/packages.json"), 404);
     assert_eq!(mirror.get("/-/readyz").status, 200);
-    let public = TestServer::with(
-        Some(files.site()),
-        Serve {
-            admin: vec![([127, 0, 0, 1], 0).into()],
-            ..settings()
-        },
-    );
+    let public =
+        TestServer::with(Some(files.site()), Serve { admin: vec![([127, 0, 0, 1], 0).into()], ..settings() });
     assert_eq!(public.get("/-/metrics").status, 404);
     assert_eq!(public.get("/packages.json").status, 200);
 }
@@ -1334,10 +998,7 @@ fn unix_socket_is_served_replaced_and_removed() {
     ];
     published.replace(Site::new([repository("/", site)]).expect("a valid site"));
     let bind = |listen: &[Address]| {
-        let serve = Serve {
-            listen: listen.to_vec(),
-            ..settings()
-        };
+        let serve = Serve { listen: listen.to_vec(), ..settings() };
         runtime.block_on(bind(serve, published.clone()))
     };
     let server = bind(&listen).expect("both addresses");
@@ -1351,16 +1012,11 @@ fn unix_socket_is_served_replaced_and_removed() {
         .expect("a connection");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(PACKAGES),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(PACKAGES), "{answer}");
     let busy = bind(&[socket]).err().expect("a socket in use").to_string();
     assert!(busy.ends_with("another process is listening there"), "{busy}");
     let mut begun = std::os::unix::net::UnixStream::connect(&path).expect("a server");
-    begun
-        .write_all(b"GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n")
-        .expect("a connection");
+    begun.write_all(b"GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n").expect("a connection");
     begun.read_exact(&mut [0]).expect("an answer");
     stop.send(()).expect("a running server");
     let began = Instant::now();
@@ -1381,12 +1037,7 @@ fn unix_socket_is_served_replaced_and_removed() {
     assert!(!path.exists(), "the socket is removed");
     std::fs::write(&path, "").expect("a file in its place");
     let refused = bind(&[Address::Unix(path.clone())]).err().expect("no socket");
-    assert!(
-        refused
-            .to_string()
-            .contains("the file exists and is not a socket"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("the file exists and is not a socket"), "{refused}");
     assert!(path.exists());
 }
 
@@ -1402,23 +1053,12 @@ fn oversized_requests_have_their_own_status() {
         (format!("GET /?{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 414),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
         (format!("GET / HTTP/1.1\r\nHost: x\r\nx: {huge}\r\n\r\n"), 431),
-        (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".to_owned(),
-            413,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
-            405,
-        ),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".to_owned(), 413),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".to_owned(), 405),
     ] {
         let mut client = mirror.client();
         client.send(&request);
-        assert_eq!(
-            client.read_head().status,
-            status,
-            "{}",
-            &request[..60.min(request.len())]
-        );
+        assert_eq!(client.read_head().status, status, "{}", &request[..60.min(request.len())]);
     }
     let mut client = mirror.client();
     client.send(format!("HEAD /{long} HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -1433,10 +1073,7 @@ fn connections_per_client_are_limited() {
     let files = PublishedFiles::new();
     let mirror = TestServer::with(
         Some(files.site()),
-        Serve {
-            max_connections_per_client: NonZero::new(2).unwrap(),
-            ..settings()
-        },
+        Serve { max_connections_per_client: NonZero::new(2).unwrap(), ..settings() },
     );
     let (mut first, mut second) = (mirror.client(), mirror.client());
     assert_eq!(first.request("GET", "/packages.json", &[]).status, 200);
@@ -1456,11 +1093,7 @@ fn slow_reader_below_minimum_rate_is_disconnected() {
     site.push(files.publish("packages.json", ContentKind::Metadata, PACKAGES));
     let mirror = TestServer::with(
         Some(Site::new([repository("/", site)]).expect("a valid site")),
-        Serve {
-            idle_timeout: Duration::from_secs(1),
-            min_pace: 64 << 20,
-            ..settings()
-        },
+        Serve { idle_timeout: Duration::from_secs(1), min_pace: 64 << 20, ..settings() },
     );
     let mut client = mirror.client();
     client.send("GET /large.zip HTTP/1.1\r\nHost: x\r\n\r\n");

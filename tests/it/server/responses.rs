@@ -123,9 +123,7 @@ fn assert_described(answer: &Response, whole: &Response, cache: &str, at: &str) 
 }
 
 fn assert_answer(answer: &Response, whole: &Response, head: bool, cache: &str, at: &str) {
-    let length = answer
-        .header("content-length")
-        .map(|length| length.parse::<usize>().unwrap());
+    let length = answer.header("content-length").map(|length| length.parse::<usize>().unwrap());
     let size = whole.body.len();
     match answer.status {
         200 | 206 => {
@@ -140,37 +138,21 @@ fn assert_answer(answer: &Response, whole: &Response, head: bool, cache: &str, a
             assert_described(answer, whole, cache, at);
             assert!(answer.body.is_empty() && length.is_none(), "{at}");
             // The client has them already (RFC 9110 section 15.4.5).
-            for name in [
-                "content-type",
-                "last-modified",
-                "repr-digest",
-                "x-content-type-options",
-            ] {
+            for name in ["content-type", "last-modified", "repr-digest", "x-content-type-options"] {
                 assert_eq!(answer.header(name), None, "{name} of {at}");
             }
         }
-        416 => assert_eq!(
-            answer.header("content-range"),
-            Some(&*format!("bytes */{size}")),
-            "{at}"
-        ),
+        416 => assert_eq!(answer.header("content-range"), Some(&*format!("bytes */{size}")), "{at}"),
         _ => assert_eq!(answer.header("etag"), None, "{at}"),
     }
     match answer.status {
         200 => {
             assert_eq!(length, Some(size), "{at}");
-            assert!(
-                head && answer.body.is_empty() || answer.body == whole.body,
-                "{at}"
-            );
+            assert!(head && answer.body.is_empty() || answer.body == whole.body, "{at}");
             assert_eq!(answer.header("content-range"), None, "{at}");
         }
         206 => {
-            let range = answer
-                .header("content-range")
-                .unwrap()
-                .strip_prefix("bytes ")
-                .unwrap();
+            let range = answer.header("content-range").unwrap().strip_prefix("bytes ").unwrap();
             let (range, of) = range.split_once('/').unwrap();
             let (first, last) = range.split_once('-').unwrap();
             let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
@@ -190,10 +172,7 @@ fn assert_conditions(port: u16, path: &str, coding: &str, cache: &str) {
     let accept = format!("Accept-Encoding: {coding}\r\n");
     let whole = request(port, "GET", path, &accept);
     assert_eq!(whole.status, 200, "{path}");
-    let (etag, date) = (
-        whole.header("etag").unwrap(),
-        whole.header("last-modified").unwrap(),
-    );
+    let (etag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
     for (condition, for_get, for_head) in CONDITIONS {
         let headers = condition
             .replace("ETAG", etag)
@@ -201,11 +180,7 @@ fn assert_conditions(port: u16, path: &str, coding: &str, cache: &str) {
             .replace("EARLIER", EARLIER)
             .replace("LATER", LATER)
             .replace('\n', "\r\n");
-        let headers = if headers.is_empty() {
-            accept.clone()
-        } else {
-            format!("{accept}{headers}\r\n")
-        };
+        let headers = if headers.is_empty() { accept.clone() } else { format!("{accept}{headers}\r\n") };
         for (method, status) in [("GET", for_get), ("HEAD", for_head)] {
             let answer = request(port, method, path, &headers);
             let at = format!("{method} {path} in {coding} with {condition:?}");
@@ -241,16 +216,10 @@ fn every_route_answers_every_condition() {
         }
         for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "CONNECTED"] {
             let answer = request(mirror.port, method, path, "");
-            assert_eq!(
-                (answer.status, answer.header("allow")),
-                (405, Some("GET, HEAD, OPTIONS"))
-            );
+            assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
         }
         let options = request(mirror.port, "OPTIONS", path, "");
-        assert_eq!(
-            (options.status, options.header("allow")),
-            (204, Some("GET, HEAD, OPTIONS"))
-        );
+        assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
     }
 }
 
@@ -368,10 +337,7 @@ fn blocked_log_does_not_block_responses() {
         asked.send(longest)
     });
     let longest = longest.recv_timeout(Duration::from_secs(60)).expect("answers");
-    assert!(
-        longest > Duration::from_millis(900),
-        "the log was not full: {longest:?}"
-    );
+    assert!(longest > Duration::from_millis(900), "the log was not full: {longest:?}");
     assert!(longest < Duration::from_secs(5), "{longest:?}");
     // Continue to read: the buffered lines, then the number of dropped ones.
     let reader = std::thread::spawn(move || {

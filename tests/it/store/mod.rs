@@ -25,10 +25,7 @@ fn format_1_store_is_migrated_and_keeps_its_bytes() {
     let log = env.build(0);
     assert!(log.contains("migrated the data volume"), "{log}");
     let marker = read(&env, "data/STORE");
-    assert!(
-        marker.starts_with("mirror store 2\nwritten by mirror "),
-        "{marker}"
-    );
+    assert!(marker.starts_with("mirror store 2\nwritten by mirror "), "{marker}");
     assert!(marker.ends_with("repository acme\n"), "{marker}");
     assert!(read(&env, "data/acme/ledger.jsonl").starts_with(&before));
     assert_eq!(names(&env, "data/acme/snapshots"), ["1", "2"]);
@@ -45,10 +42,7 @@ fn newer_format_is_refused_naming_its_version() {
         let output = env.mirror(command);
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{log}");
-        assert!(
-            log.contains("hint: use image version 7.8.9, which wrote this volume"),
-            "{log}"
-        );
+        assert!(log.contains("hint: use image version 7.8.9, which wrote this volume"), "{log}");
     }
     assert_eq!(env.volume(), before);
 }
@@ -57,10 +51,7 @@ fn newer_format_is_refused_naming_its_version() {
 fn missing_or_partial_volume_is_refused() {
     let (env, ..) = mirror();
     std::fs::rename(env.path("data/acme"), env.path("elsewhere")).unwrap();
-    assert!(
-        env.build(2)
-            .contains("the repository `acme` was published on this volume")
-    );
+    assert!(env.build(2).contains("the repository `acme` was published on this volume"));
     assert!(!env.path("data/acme").exists());
     std::fs::rename(env.path("elsewhere"), env.path("data/acme")).unwrap();
     env.build(0);
@@ -86,10 +77,7 @@ fn torn_ledger_line_is_skipped_unless_a_snapshot_needs_it() {
     env.write("data/acme/ledger.jsonl", &first);
     let before = env.volume();
     let log = env.build(2);
-    assert!(
-        log.contains("has lost lines: it has 1, and snapshot 2 needs 3"),
-        "{log}"
-    );
+    assert!(log.contains("has lost lines: it has 1, and snapshot 2 needs 3"), "{log}");
     assert_eq!(env.volume(), before);
     env.write("data/acme/ledger.jsonl", &text);
     env.build(0);
@@ -102,12 +90,7 @@ fn newest_intact_snapshot_is_served() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");
     env.build(0);
-    for damage in [
-        "packages.json",
-        "p2/acme/good.json",
-        "manifest.json",
-        "report.json",
-    ] {
+    for damage in ["packages.json", "p2/acme/good.json", "manifest.json", "report.json"] {
         let newest = names(&env, "data/acme/snapshots").pop().unwrap();
         let file = env.path(&format!("data/acme/snapshots/{newest}/{damage}"));
         // Write a new file, because equal files of several snapshots are hard links to one.
@@ -125,10 +108,7 @@ fn newest_intact_snapshot_is_served() {
         };
         assert!(log.contains(words), "{damage}: {log}");
         let next: u64 = newest.parse::<u64>().unwrap() + 1;
-        assert!(
-            env.path(&format!("data/acme/snapshots/{next}")).exists(),
-            "{damage}"
-        );
+        assert!(env.path(&format!("data/acme/snapshots/{next}")).exists(), "{damage}");
     }
     let _server = env.serve("serve", port);
     assert_eq!(all_archives_answer(&env, port), 7);
@@ -168,10 +148,7 @@ fn damage_shared_by_all_snapshots_is_repaired() {
     std::fs::write(&style, [b"y", &text[1..]].concat()).unwrap();
     command(&env, &["rollback", "--end"], 0);
     env.build(0);
-    assert_eq!(
-        std::fs::read(env.path("data/acme/current/pages/style.css")).unwrap(),
-        text
-    );
+    assert_eq!(std::fs::read(env.path("data/acme/current/pages/style.css")).unwrap(), text);
 }
 
 #[test]
@@ -181,9 +158,7 @@ fn running_mirror_repairs_damaged_metadata() {
     let text = std::fs::read(&file).unwrap();
     std::fs::write(&file, [b"x", &text[1..]].concat()).unwrap();
     let _server = env.serve("run", port);
-    until("it is mended", || {
-        get(port, "/mirror/packages.json").status == 200
-    });
+    until("it is mended", || get(port, "/mirror/packages.json").status == 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
 }
 
@@ -202,9 +177,7 @@ fn running_mirror_publishes_after_a_repair() {
         &format!("{recipe}  - {{name: other, git: https://git.example/other, packages: [{{one: ''}}]}}\n"),
     );
     let _server = env.serve("run", port);
-    until("the new version", || {
-        get(port, "/mirror/p2/acme/good.json").text().contains("1.2.0")
-    });
+    until("the new version", || get(port, "/mirror/p2/acme/good.json").text().contains("1.2.0"));
     let zip = "/mirror/packages/acme/good-1.0.0.zip";
     until("the repair", || get(port, zip).status == 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
@@ -239,10 +212,7 @@ fn unreadable_archive_does_not_block_publishing() {
     release(&upstream, "1.2.0", "first");
     other_release("1.1.0");
     let log = env.build(1);
-    assert!(
-        log.contains("packages/acme/good-0.9.0.zip") && log.contains("could not be read"),
-        "{log}"
-    );
+    assert!(log.contains("packages/acme/good-0.9.0.zip") && log.contains("could not be read"), "{log}");
     let text = |package: &str| read(&env, &format!("data/acme/current/p2/acme/{package}.json"));
     let versions = |package: &str| {
         let metadata: Value = serde_json::from_str(&text(package)).unwrap();
@@ -253,11 +223,7 @@ fn unreadable_archive_does_not_block_publishing() {
     let recalled = text("good");
     let before = env.volume();
     env.build(1);
-    assert_eq!(
-        env.volume(),
-        before,
-        "it is damaged still, and there is nothing new"
-    );
+    assert_eq!(env.volume(), before, "it is damaged still, and there is nothing new");
     // With the archive, and without reusing the previous snapshot, the metadata is the same.
     std::fs::write(&zip, whole).unwrap();
     std::fs::remove_file(env.path("data/acme/current/made.json")).unwrap();
@@ -299,26 +265,20 @@ fn cycle_without_news_reports_missing_archive() {
     let (env, _, port) = mirror();
     std::fs::remove_file(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
     let log = env.build(1);
-    assert!(
-        log.contains("good-1.0.0.zip") && log.contains("is missing"),
-        "{log}"
-    );
+    assert!(log.contains("good-1.0.0.zip") && log.contains("is missing"), "{log}");
     let server = env.serve("serve", port);
     assert_eq!(told(port, "/mirror/")["state"], "incomplete");
     assert_eq!(server.stop(), Some(0));
     let _server = env.serve("run", port);
-    until("the repair", || {
-        get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200
-    });
+    until("the repair", || get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
 }
 
 #[test]
 fn damaged_variant_is_compressed_again() {
     let (env, _, port) = mirror();
-    let listed = run(Command::new("find")
-        .arg(env.path("data/acme/variants"))
-        .args(["-name", "*.gz", "-size", "+0"]));
+    let listed =
+        run(Command::new("find").arg(env.path("data/acme/variants")).args(["-name", "*.gz", "-size", "+0"]));
     let variants: Vec<_> = listed.lines().collect();
     assert!(!variants.is_empty());
     for variant in variants {
@@ -328,19 +288,10 @@ fn damaged_variant_is_compressed_again() {
         std::fs::write(variant, bytes).unwrap();
     }
     let _server = env.serve("run", port);
-    let ask = || {
-        request(
-            port,
-            "GET",
-            "/mirror/pages/style.css",
-            "Accept-Encoding: gzip\r\n",
-        )
-    };
+    let ask = || request(port, "GET", "/mirror/pages/style.css", "Accept-Encoding: gzip\r\n");
     let first = ask();
     assert_eq!((first.status, first.header("content-encoding")), (200, None));
-    until("it is compressed again", || {
-        ask().header("content-encoding") == Some("gzip")
-    });
+    until("it is compressed again", || ask().header("content-encoding") == Some("gzip"));
     let log = read(&env, "log");
     assert!(log.contains("removed a damaged compressed file"), "{log}");
 }
@@ -369,9 +320,7 @@ fn renamed_repository_is_refused_without_its_folder() {
     env.write("mirror.yaml", &config);
     let _server = env.serve("run", port);
     env.write("mirror.yaml", &renamed);
-    until("it is refused", || {
-        read(&env, "log").contains("`other` would start empty")
-    });
+    until("it is refused", || read(&env, "log").contains("`other` would start empty"));
     assert_eq!(all_archives_answer(&env, port), 2);
 }
 
@@ -386,10 +335,7 @@ fn renamed_repository_continues_with_its_folder() {
     env.write("mirror.yaml", &config);
     assert!(!env.build(0).contains("no configured repository has that name"));
     let after = read(&env, "data/other/ledger.jsonl");
-    let after: Vec<Value> = after
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let after: Vec<Value> = after.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(after, before);
 }
 
@@ -398,14 +344,8 @@ fn package_version_in_two_folders_is_ambiguous() {
     let env = TestEnv::new();
     let upstream = env.upstream("good");
     let manifest = r#"{"name": "acme/good", "version": "1.0.0"}"#;
-    upstream
-        .write("a/composer.json", manifest)
-        .write("b/composer.json", manifest)
-        .release("1.0.0");
-    env.configure(
-        free_port(),
-        "  - {name: good, git: https://git.example/good, packages: [{each: ''}]}\n",
-    );
+    upstream.write("a/composer.json", manifest).write("b/composer.json", manifest).release("1.0.0");
+    env.configure(free_port(), "  - {name: good, git: https://git.example/good, packages: [{each: ''}]}\n");
     // Versions that are equal in both folders are accepted.
     env.build(0);
     upstream.write("b/text", "and more").release("1.0.1");
@@ -454,10 +394,7 @@ fn other_instances_follow_published_snapshots() {
     env.write(
         "other/mirror.yaml",
         &yaml
-            .replace(
-                &format!("['127.0.0.1:{port}']"),
-                &format!("['127.0.0.1:{other}']"),
-            )
+            .replace(&format!("['127.0.0.1:{port}']"), &format!("['127.0.0.1:{other}']"))
             .replace("./recipe.yaml", "../recipe.yaml"),
     );
     let serving = Command::new(env!("CARGO_BIN_EXE_mirror"))
@@ -481,18 +418,14 @@ fn other_instances_follow_published_snapshots() {
 #[test]
 fn upstream_deletion_removes_no_version() {
     let (env, upstream, port) = mirror();
-    let before: BTreeMap<_, _> = ledger(&env)
-        .into_iter()
-        .map(|r| (r["version"].to_string(), r["sha256"].to_string()))
-        .collect();
+    let before: BTreeMap<_, _> =
+        ledger(&env).into_iter().map(|r| (r["version"].to_string(), r["sha256"].to_string())).collect();
     upstream.git(&["tag", "-d", "1.0.0", "1.1.0"]);
     env.build(0);
     env.configure(port, &GOOD.replace("good", "other"));
     env.build(1);
-    let after: BTreeMap<_, _> = ledger(&env)
-        .into_iter()
-        .map(|r| (r["version"].to_string(), r["sha256"].to_string()))
-        .collect();
+    let after: BTreeMap<_, _> =
+        ledger(&env).into_iter().map(|r| (r["version"].to_string(), r["sha256"].to_string())).collect();
     assert_eq!(before, after);
     let _server = env.serve("serve", port);
     assert_eq!(all_archives_answer(&env, port), 2);
@@ -519,10 +452,7 @@ fn moved_tag_is_recorded_once_per_commit() {
     release(&upstream, "1.0.0", "moved");
     let moved = upstream.git(&["rev-parse", "HEAD"]).trim().to_owned();
     let log = env.build(0);
-    assert!(
-        log.contains("diverged: upstream moved this tag; keeping the published version"),
-        "{log}"
-    );
+    assert!(log.contains("diverged: upstream moved this tag; keeping the published version"), "{log}");
     assert!(log.contains(r#""diverged":1"#), "{log}");
     let lines = read(&env, "data/acme/diverged.jsonl");
     let line: Value = serde_json::from_str(&lines).unwrap();
@@ -534,10 +464,7 @@ fn moved_tag_is_recorded_once_per_commit() {
     assert_eq!(line["published"]["sha1"], first["sha1"]);
     assert_eq!(line["attempted"]["commit"], moved.as_str());
     assert_ne!(line["attempted"]["sha256"], line["published"]["sha256"]);
-    assert_eq!(
-        report(&env)["sources"]["good"]["diverged"],
-        serde_json::json!([line])
-    );
+    assert_eq!(report(&env)["sources"]["good"]["diverged"], serde_json::json!([line]));
 
     // It is not recorded again when nothing changes, when another tag appears, or when the report is lost.
     let before = env.volume();
@@ -585,20 +512,12 @@ fn shrink_guard_keeps_versions_published() {
     env.write(&path, &more);
     let mut manifest: Value = serde_json::from_str(&read(&env, &format!("{folder}/manifest.json"))).unwrap();
     let file = &mut manifest["files"][format!("include/{include}")];
-    file["sha256"] = mirror::util::digest::Sha256::digest(more.as_bytes())
-        .to_string()
-        .into();
+    file["sha256"] = mirror::util::digest::Sha256::digest(more.as_bytes()).to_string().into();
     file["size"] = more.len().into();
     std::fs::remove_file(env.path(&format!("{folder}/manifest.json"))).unwrap();
     env.write(&format!("{folder}/manifest.json"), &manifest.to_string());
 
-    release(
-        &WorkTree {
-            path: env.path("git/good"),
-        },
-        "1.2.0",
-        "first",
-    );
+    release(&WorkTree { path: env.path("git/good") }, "1.2.0", "first");
     let log = env.build(2);
     assert!(
         log.contains("the metadata would lose 2 of 4 versions (50.0 %, allowed are 3 %), such as acme/good 0.8.0, acme/good 0.9.0"),
@@ -616,12 +535,7 @@ fn shrink_guard_keeps_versions_published() {
 /// Runs `mirror` with these arguments, which must exit with `code`, and returns what it printed.
 fn command(env: &TestEnv, arguments: &[&str], code: i32) -> String {
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-    let output = mirror
-        .args(arguments)
-        .arg("--config")
-        .arg(env.path("mirror.yaml"))
-        .output()
-        .unwrap();
+    let output = mirror.args(arguments).arg("--config").arg(env.path("mirror.yaml")).output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{text}");
     text
@@ -638,28 +552,14 @@ fn rollback_restores_metadata_until_ended() {
         let p2: Value = serde_json::from_slice(&get(port, "/mirror/p2/acme/good.json").body).unwrap();
         p2["packages"]["acme/good"].as_array().unwrap().len()
     };
-    let date = || {
-        get(port, "/mirror/p2/acme/good.json")
-            .header("last-modified")
-            .unwrap()
-            .to_owned()
-    };
+    let date = || get(port, "/mirror/p2/acme/good.json").header("last-modified").unwrap().to_owned();
     let parse = |date: &str| httpdate(date);
     let root: Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
-    let include = root["includes"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .next()
-        .unwrap()
-        .replace('$', "%24");
+    let include = root["includes"].as_object().unwrap().keys().next().unwrap().replace('$', "%24");
     let (before, new) = (date(), versions());
     assert_eq!(new, 3);
     let text = command(&env, &["rollback"], 0);
-    assert!(
-        text.contains("snapshot 3 has the content of snapshot 1"),
-        "{text}"
-    );
+    assert!(text.contains("snapshot 3 has the content of snapshot 1"), "{text}");
     until("the rollback is served", || versions() == 2);
     assert!(parse(&date()) > parse(&before), "{} > {before}", date());
     assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
@@ -675,10 +575,7 @@ fn rollback_restores_metadata_until_ended() {
             .contains("there is no snapshot 9\nhint: existing snapshots: [1, 2, 3]")
     );
     let text = command(&env, &["rollback", "--to", "2"], 0);
-    assert!(
-        text.contains("snapshot 4 has the content of snapshot 2"),
-        "{text}"
-    );
+    assert!(text.contains("snapshot 4 has the content of snapshot 2"), "{text}");
     until("the other one is served", || versions() == 3);
     command(&env, &["rollback", "--end"], 0);
     assert!(command(&env, &["rollback", "--end"], 0).contains("no rollback to end"));
@@ -698,9 +595,7 @@ fn unservable_newer_snapshot_is_reported() {
     let whole = read(&env, "data/acme/ledger.jsonl");
     env.write("data/acme/ledger.jsonl", &whole[..whole.len() - 100]);
     server.signal("CONT");
-    until("it is told of", || {
-        told(port, "/mirror/")["state"] == "incomplete"
-    });
+    until("it is told of", || told(port, "/mirror/")["state"] == "incomplete");
     let because = told(port, "/mirror/")["unserved"].to_string();
     assert!(because.contains("acme/ledger.jsonl"), "{because}");
     assert!(!because.contains(&*env.path("").to_string_lossy()), "{because}");
@@ -720,17 +615,12 @@ fn rollback_sends_no_old_notifications() {
     let _server = env.serve("serve", port);
     assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
     command(&env, &["rollback", "--to", "2"], 0);
-    until("the rollback is told of", || {
-        told(port, "/mirror/")["held_at"] == 2
-    });
+    until("the rollback is told of", || told(port, "/mirror/")["held_at"] == 2);
     assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
 }
 
 fn httpdate(date: &str) -> i64 {
-    run(Command::new("date").args(["+%s", "-d", date]))
-        .trim()
-        .parse()
-        .unwrap()
+    run(Command::new("date").args(["+%s", "-d", date])).trim().parse().unwrap()
 }
 
 #[test]
@@ -738,10 +628,7 @@ fn old_snapshots_are_removed_in_two_steps() {
     let (env, upstream, port) = mirror();
     let yaml = read(&env, "mirror.yaml");
     let keep = |grace: &str| {
-        env.write(
-            "mirror.yaml",
-            &format!("{yaml}snapshots: {{keep: 2, grace: {grace}}}\n"),
-        );
+        env.write("mirror.yaml", &format!("{yaml}snapshots: {{keep: 2, grace: {grace}}}\n"));
     };
     keep("1h");
     for version in ["1.2.0", "1.3.0", "1.4.0"] {
@@ -749,9 +636,8 @@ fn old_snapshots_are_removed_in_two_steps() {
         env.build(0);
     }
     assert_eq!(names(&env, "data/acme/snapshots"), ["1", "2", "3", "4"]);
-    let marked: Vec<_> = ["1", "2", "3", "4"]
-        .map(|n| env.path(&format!("data/acme/snapshots/{n}/retired")).exists())
-        .into();
+    let marked: Vec<_> =
+        ["1", "2", "3", "4"].map(|n| env.path(&format!("data/acme/snapshots/{n}/retired")).exists()).into();
     assert_eq!(marked, [true, true, false, false]);
     let includes = names(&env, "data/acme/snapshots/4/include");
     assert_eq!(includes.len(), 3, "its own, and those of the two before");
@@ -764,10 +650,7 @@ fn old_snapshots_are_removed_in_two_steps() {
     let _server = env.serve("serve", port);
     assert_eq!(all_archives_answer(&env, port), 5);
     let answer = get(port, "/mirror/ledger.jsonl");
-    assert_eq!(
-        (answer.status, answer.body),
-        (200, read(&env, "data/acme/ledger.jsonl").into_bytes())
-    );
+    assert_eq!((answer.status, answer.body), (200, read(&env, "data/acme/ledger.jsonl").into_bytes()));
     for include in includes {
         let url = format!("/mirror/include/{}", include.replace('$', "%24"));
         assert_eq!(get(port, &url).status, 200, "{url}");
@@ -784,11 +667,7 @@ fn includes_of_recent_snapshots_are_kept() {
         release(&upstream, version, version);
         env.build(0);
         let now = names(&env, "data/acme/current/include");
-        let new: Vec<_> = now
-            .iter()
-            .filter(|name| !published.contains(name))
-            .cloned()
-            .collect();
+        let new: Vec<_> = now.iter().filter(|name| !published.contains(name)).cloned().collect();
         assert_eq!(new.len(), 1, "{now:?}");
         let before = published.last().expect("one before");
         assert!(now.contains(before), "the include of the snapshot before is gone");
@@ -827,16 +706,10 @@ fn verify_finds_damage_and_repairs_from_git() {
     std::fs::remove_file(zip("1.1.0")).unwrap();
     let server = env.serve("serve", port);
     for version in ["1.0.0", "1.1.0"] {
-        assert_eq!(
-            get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status,
-            503
-        );
+        assert_eq!(get(port, &format!("/mirror/packages/acme/good-{version}.zip")).status, 503);
     }
     let text = command(&env, &["verify"], 1);
-    assert!(
-        text.contains("good-1.0.0.zip` is damaged: its SHA-256 is"),
-        "{text}"
-    );
+    assert!(text.contains("good-1.0.0.zip` is damaged: its SHA-256 is"), "{text}");
     assert!(text.contains("good-1.1.0.zip` is missing"), "{text}");
     assert!(text.contains(": 2 problems"), "{text}");
 
@@ -844,19 +717,13 @@ fn verify_finds_damage_and_repairs_from_git() {
     release(&upstream, "1.1.0", "moved");
     let text = command(&env, &["verify", "--repair"], 1);
     assert!(text.contains("acme/good 1.0.0: repaired"), "{text}");
-    assert!(
-        text.contains("acme/good 1.1.0: not repaired: upstream moved `1.1.0` to commit"),
-        "{text}"
-    );
+    assert!(text.contains("acme/good 1.1.0: not repaired: upstream moved `1.1.0` to commit"), "{text}");
     assert!(std::fs::read(zip("1.0.0")).unwrap() == whole && !zip("1.1.0").exists());
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 200);
     assert_eq!(get(port, "/mirror/packages/acme/good-1.1.0.zip").status, 503);
     upstream.git(&["tag", "-f", "1.1.0", "HEAD^{tree}"]);
     let text = command(&env, &["verify", "--repair"], 1);
-    assert!(
-        text.contains("not repaired: `refs/tags/1.1.0` points to a tree, not to a commit"),
-        "{text}"
-    );
+    assert!(text.contains("not repaired: `refs/tags/1.1.0` points to a tree, not to a commit"), "{text}");
     upstream.git(&["tag", "-f", "1.1.0", "HEAD~1"]);
     command(&env, &["verify", "--repair"], 0);
     assert_eq!(all_archives_answer(&env, port), 2);
@@ -865,10 +732,7 @@ fn verify_finds_damage_and_repairs_from_git() {
     flip(&env.path("data/acme/snapshots/1/p2/acme/good.json"));
     assert!(command(&env, &["verify"], 1).contains("snapshot 1: `"));
     let ledger = read(&env, "data/acme/ledger.jsonl");
-    env.write(
-        "data/acme/ledger.jsonl",
-        &ledger.replacen("\"size\":260", "\"size\":261", 1),
-    );
+    env.write("data/acme/ledger.jsonl", &ledger.replacen("\"size\":260", "\"size\":261", 1));
     assert!(command(&env, &["verify"], 2).contains("line 2 does not follow line 1"));
 }
 
@@ -881,9 +745,7 @@ fn running_mirror_repairs_damaged_archives() {
     let server = env.serve("run", port);
     flip(&zip("1.0.0"));
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 503);
-    until("the repair", || {
-        get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200
-    });
+    until("the repair", || get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200);
     assert_eq!(all_archives_answer(&env, port), 2);
     server.stop();
     // The scrub finds it without a request.
@@ -923,18 +785,11 @@ fn irreparable_archive_is_reported_until_restored() {
     assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 1);
     let page = get(port, "/mirror/status.html").into_text();
     let sha256 = ledger(&env)[0]["sha256"].as_str().unwrap().to_owned();
-    for words in [
-        "good-1.0.0.zip is missing",
-        "upstream no longer has `1.0.0`",
-        &sha256,
-    ] {
+    for words in ["good-1.0.0.zip is missing", "upstream no longer has `1.0.0`", &sha256] {
         assert!(page.contains(words), "{words}: {page}");
     }
     let metrics = get(port, "/-/metrics").into_text();
-    assert!(
-        metrics.contains("mirror_damaged_archives{repository=\"acme\"} 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("mirror_damaged_archives{repository=\"acme\"} 1"), "{metrics}");
     std::fs::rename(env.path("aside.zip"), zip("1.0.0")).unwrap();
     assert_eq!(status("1.0.0"), 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
@@ -951,10 +806,7 @@ fn damage_reports_hide_internal_urls() {
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 503);
     until("word of it", || told(port, "/mirror/")["counts"]["damaged"] == 1);
     let page = get(port, "/mirror/status.html").into_text();
-    assert!(
-        page.contains("good-1.0.0.zip is missing and could not be built again"),
-        "{page}"
-    );
+    assert!(page.contains("good-1.0.0.zip is missing and could not be built again"), "{page}");
     let inner = env.path("git").display().to_string();
     assert!(!page.contains(&inner), "{page}");
 }
@@ -971,25 +823,18 @@ fn repository_with_damaged_ledger_stops_alone_and_recovers() {
     let whole = read(&env, "data/acme/ledger.jsonl");
     let cut = whole.lines().next().unwrap().to_owned() + "\n";
     let changed = whole.replacen("\"size\":", "\"size\":1", 1);
-    for (ledger, words) in [
-        (cut, "has lost lines"),
-        (changed, "line 2 does not follow line 1"),
-    ] {
+    for (ledger, words) in [(cut, "has lost lines"), (changed, "line 2 does not follow line 1")] {
         env.write("data/acme/ledger.jsonl", &ledger);
         let log = env.build(1);
         assert!(log.contains(words), "{log}");
         let server = env.serve("run", port);
         assert_eq!(get(port, "/second/p2/acme/good.json").status, 200);
         assert_eq!(get(port, "/mirror/p2/acme/good.json").status, 503);
-        until("word of it", || {
-            told(port, "/mirror/")["error"].to_string().contains(words)
-        });
+        until("word of it", || told(port, "/mirror/")["error"].to_string().contains(words));
         assert_eq!(told(port, "/second/")["state"], "fresh");
         assert!(get(port, "/mirror/status.html").text().contains(words));
         env.write("data/acme/ledger.jsonl", &whole);
-        until("it is back", || {
-            get(port, "/mirror/p2/acme/good.json").status == 200
-        });
+        until("it is back", || get(port, "/mirror/p2/acme/good.json").status == 200);
         until("word of it", || told(port, "/mirror/")["state"] == "fresh");
         server.stop();
     }
@@ -1009,25 +854,11 @@ fn verify_compares_with_another_mirror() {
     let _server = one.serve("serve", port);
     let url = format!("http://127.0.0.1:{port}/mirror");
     let text = command(&one, &["verify", "--against", &url], 0);
-    assert!(
-        text.contains("acme: 2 versions are equal, 0 differ, 0 are only here, 0 only at"),
-        "{text}"
-    );
+    assert!(text.contains("acme: 2 versions are equal, 0 differ, 0 are only here, 0 only at"), "{text}");
     let text = command(&other, &["verify", "--against", &url], 1);
     assert!(text.contains("acme/good 1.1.0: SHA-1 "), "{text}");
-    assert!(
-        text.contains("acme: 1 versions are equal, 1 differ, 1 are only here, 0 only at"),
-        "{text}"
-    );
-    let text = command(
-        &other,
-        &[
-            "verify",
-            "--against",
-            &format!("http://127.0.0.1:{}/", free_port()),
-        ],
-        2,
-    );
+    assert!(text.contains("acme: 1 versions are equal, 1 differ, 1 are only here, 0 only at"), "{text}");
+    let text = command(&other, &["verify", "--against", &format!("http://127.0.0.1:{}/", free_port())], 2);
     assert!(text.contains("Connection refused"), "{text}");
     for nonsense in ["nonsense", "127.0.0.1:8080", "localhost:8080", "file:///mirror/"] {
         let text = command(&other, &["verify", "--against", nonsense], 64);
@@ -1042,15 +873,9 @@ fn unsuitable_file_system_is_reported() {
     let data = tempfile::TempDir::new_in(tmpfs).unwrap();
     let yaml = read(&env, "mirror.yaml");
     let here = env.path("data").display().to_string();
-    env.write(
-        "mirror.yaml",
-        &yaml.replace(&here, &data.path().display().to_string()),
-    );
+    env.write("mirror.yaml", &yaml.replace(&here, &data.path().display().to_string()));
     let log = env.build(0);
-    assert!(
-        log.contains("is on tmpfs: its contents are lost on restart"),
-        "{log}"
-    );
+    assert!(log.contains("is on tmpfs: its contents are lost on restart"), "{log}");
 }
 
 #[test]
@@ -1063,10 +888,7 @@ fn expired_nightly_archive_is_removed_when_no_snapshot_needs_it() {
         &format!("{GOOD}  - {{name: night, git: https://git.example/good, nightly: main, packages: [{{one: ''}}]}}\nretention: {{versions: 1}}\n"),
     );
     let configuration = read(&env, "mirror.yaml");
-    env.write(
-        "mirror.yaml",
-        &format!("{configuration}snapshots: {{keep: 1, grace: 0s}}\n"),
-    );
+    env.write("mirror.yaml", &format!("{configuration}snapshots: {{keep: 1, grace: 0s}}\n"));
     let night = |number: u32| {
         upstream.write("text", &number.to_string());
         upstream.git(&["commit", "-q", "-a", "-m", "later"]);
@@ -1079,19 +901,13 @@ fn expired_nightly_archive_is_removed_when_no_snapshot_needs_it() {
     let there = || -> Vec<bool> {
         let lines = ledger(&env);
         let lines = lines.iter().filter(|line| line["kind"] == "dev");
-        lines
-            .map(|line| env.path("data/acme").join(file(line)).exists())
-            .collect()
+        lines.map(|line| env.path("data/acme").join(file(line)).exists()).collect()
     };
     night(1);
     night(2);
     assert_eq!(there(), [true, true], "it has just become unnamed");
     night(3);
-    assert_eq!(
-        there(),
-        [true, true, true],
-        "the snapshot before could still be served"
-    );
+    assert_eq!(there(), [true, true, true], "the snapshot before could still be served");
     night(4);
     assert_eq!(there(), [false, true, true, true], "the first, and no other");
     night(5);
@@ -1100,18 +916,9 @@ fn expired_nightly_archive_is_removed_when_no_snapshot_needs_it() {
     let verified = env.mirror("verify");
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert_eq!(verified.status.code(), Some(0), "{said}");
-    assert!(
-        said.contains("3 archives") && said.contains("6 lines of the ledger"),
-        "{said}"
-    );
+    assert!(said.contains("3 archives") && said.contains("6 lines of the ledger"), "{said}");
     let _server = env.serve("serve", port);
-    let answers: Vec<_> = ledger(&env)
-        .iter()
-        .map(|line| get(port, &format!("/mirror/{}", file(line))).status)
-        .collect();
-    assert_eq!(
-        answers,
-        [200, 404, 404, 404, 200, 200],
-        "withdrawn ones are not answered"
-    );
+    let answers: Vec<_> =
+        ledger(&env).iter().map(|line| get(port, &format!("/mirror/{}", file(line))).status).collect();
+    assert_eq!(answers, [200, 404, 404, 404, 200, 200], "withdrawn ones are not answered");
 }

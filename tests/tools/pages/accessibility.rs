@@ -18,29 +18,16 @@ fn axe() -> Option<String> {
     let file = folder.join("axe_playwright_python/axe.min.js");
     if !file.exists() {
         let python = folder.join("venv/bin/python");
-        run(Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(folder.join("venv")));
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "--quiet", "download", "--no-deps", "--dest"]);
-        if !pip
-            .arg(&folder)
-            .arg(PACKAGE)
-            .status()
-            .is_ok_and(|status| status.success())
-        {
+        if !pip.arg(&folder).arg(PACKAGE).status().is_ok_and(|status| status.success()) {
             return None;
         }
         let wheel = |file: &Path| file.extension().is_some_and(|end| end == "whl");
         let files = std::fs::read_dir(&folder).unwrap();
-        let wheel = files
-            .map(|file| file.unwrap().path())
-            .find(|file| wheel(file))
-            .unwrap();
-        run(Command::new(&python)
-            .args(["-m", "zipfile", "-e"])
-            .arg(wheel)
-            .arg(&folder));
+        let wheel = files.map(|file| file.unwrap().path()).find(|file| wheel(file)).unwrap();
+        run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&folder));
     }
     Some(std::fs::read_to_string(file).unwrap())
 }
@@ -50,9 +37,7 @@ fn violations(browser: &Browser, axe: &str) -> Vec<String> {
     browser.post("/execute/sync", &json!({"script": axe, "args": []}));
     let script = "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(done, (error) => done({failed: `${error}`}))";
     let found = browser.post("/execute/async", &json!({"script": script, "args": []}));
-    let list = found["violations"]
-        .as_array()
-        .unwrap_or_else(|| panic!("axe: {found:#}"));
+    let list = found["violations"].as_array().unwrap_or_else(|| panic!("axe: {found:#}"));
     assert_eq!(found["testEngine"]["name"], "axe-core");
     let line =
         |rule: &Value, node: &Value| format!("{}: {} {}", rule["id"], node["html"], node["failureSummary"]);
@@ -75,19 +60,14 @@ fn pages_pass_accessibility_rules() {
     let upstream = env.upstream("good");
     for version in ["1.0.0", "1.1.0"] {
         let manifest = json!({"name": "acme/good", "version": version, "description": "Something good", "type": "project", "require": {"php": ">=8.1", "acme/other": "1.0.0"}});
-        upstream
-            .write("composer.json", &manifest.to_string())
-            .release(version);
+        upstream.write("composer.json", &manifest.to_string()).release(version);
     }
     env.configure(port, SOURCE);
     env.build(1);
     let server = env.serve("serve", port);
     let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     let emulate = |command: &str, parameters: Value| {
-        browser.post(
-            "/goog/cdp/execute",
-            &json!({"cmd": command, "params": parameters}),
-        );
+        browser.post("/goog/cdp/execute", &json!({"cmd": command, "params": parameters}));
     };
     let mut wrong = Vec::new();
     for (width, mobile) in [(1280, false), (360, true)] {

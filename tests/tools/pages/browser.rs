@@ -31,11 +31,7 @@ impl Browser {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| {
-                line.split("successfully on port ")
-                    .nth(1)?
-                    .trim_end_matches('.')
-                    .parse::<u16>()
-                    .ok()
+                line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok()
             })
             .expect("chromedriver names its port");
         std::thread::spawn(move || lines.for_each(drop));
@@ -59,12 +55,8 @@ impl Browser {
             &data,
         ];
         flags.extend(more);
-        let mut browser = Self {
-            driver,
-            session: format!("http://127.0.0.1:{started}/session"),
-            agent,
-            _profile: profile,
-        };
+        let mut browser =
+            Self { driver, session: format!("http://127.0.0.1:{started}/session"), agent, _profile: profile };
         let options = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags, "prefs": preferences}}}});
         let session = browser.post("", &options);
         browser.session += &format!("/{}", session["sessionId"].as_str().unwrap());
@@ -72,11 +64,8 @@ impl Browser {
     }
 
     pub fn post(&self, command: &str, body: &Value) -> Value {
-        let mut answer = self
-            .agent
-            .post(format!("{}{command}", self.session))
-            .send(body.to_string())
-            .unwrap();
+        let mut answer =
+            self.agent.post(format!("{}{command}", self.session)).send(body.to_string()).unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         assert_eq!(answer.status(), 200, "{command}: {text}");
         serde_json::from_str::<Value>(&text).unwrap()["value"].take()
@@ -88,10 +77,7 @@ impl Browser {
 
     /// The value of a JavaScript expression in the page.
     pub fn value(&self, expression: &str) -> Value {
-        self.post(
-            "/execute/sync",
-            &json!({"script": format!("return {expression}"), "args": []}),
-        )
+        self.post("/execute/sync", &json!({"script": format!("return {expression}"), "args": []}))
     }
 
     pub fn text(&self, expression: &str) -> String {
@@ -113,10 +99,7 @@ impl Browser {
             .chars()
             .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})))
             .collect();
-        self.post(
-            "/actions",
-            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}),
-        );
+        self.post("/actions", &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
     }
 
     /// Saves a screenshot in the folder `MIRROR_SCREENSHOTS`, if it is set.
@@ -136,9 +119,8 @@ impl Browser {
             .read_to_string()
             .unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(answer["value"].as_str().unwrap())
-            .unwrap();
+        let bytes =
+            base64::engine::general_purpose::STANDARD.decode(answer["value"].as_str().unwrap()).unwrap();
         std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
     }
 }

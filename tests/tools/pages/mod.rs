@@ -50,10 +50,7 @@ fn notes() -> Vec<Note> {
         serde_json::from_value(json!({"package": "acme/framework", "versions": [versions], "note": text, "see": "https://upstream.example/1"}))
             .unwrap()
     };
-    vec![
-        note("1.0.0", "Install it <b>twice</b>."),
-        note("9.9.9", "Nobody has it."),
-    ]
+    vec![note("1.0.0", "Install it <b>twice</b>."), note("9.9.9", "Nobody has it.")]
 }
 
 /// A server with the pages of `packages` packages, among them a project and one with a hostile description.
@@ -68,10 +65,7 @@ impl Mirror {
     fn of(packages: usize) -> Self {
         let mut all = BTreeMap::new();
         for i in 0..packages {
-            let name = format!(
-                "acme/module-{}-{i:04}",
-                ["catalog", "sales", "checkout", "store"][i % 4]
-            );
+            let name = format!("acme/module-{}-{i:04}", ["catalog", "sales", "checkout", "store"][i % 4]);
             let text = json!({"type": "magento2-module", "description": format!("Part {i} of the shop"), "require": {"acme/framework": "1.0.0"}});
             all.insert(name.clone(), vec![version(&name, "1.0.0", text)]);
         }
@@ -135,26 +129,14 @@ impl Mirror {
         );
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let settings = Settings {
-            serve: Serve {
-                listen: vec![([127, 0, 0, 1], port).into()],
-                ..Serve::default()
-            },
+            serve: Serve { listen: vec![([127, 0, 0, 1], port).into()], ..Serve::default() },
             ..Settings::default()
         };
         let server = runtime
-            .block_on(Server::bind(
-                settings,
-                published,
-                Metrics::new(Path::new("/")).unwrap(),
-            ))
+            .block_on(Server::bind(settings, published, Metrics::new(Path::new("/")).unwrap()))
             .unwrap();
         runtime.spawn(server.run(std::future::pending()));
-        Self {
-            port,
-            files,
-            _folder: folder,
-            _runtime: runtime,
-        }
+        Self { port, files, _folder: folder, _runtime: runtime }
     }
 
     fn url(&self, path: &str) -> String {
@@ -175,17 +157,11 @@ fn search_works_with_typing_and_keyboard() {
     assert_eq!(browser.text("document.activeElement.id"), "query");
     browser.keys("SALES 0001");
     browser.wait(&format!("{SHOWN} === 1"));
-    assert_eq!(
-        browser.text("document.getElementById('found').textContent"),
-        "1 of 5002 packages"
-    );
+    assert_eq!(browser.text("document.getElementById('found').textContent"), "1 of 5002 packages");
     browser.picture("search.png");
     // Arrow down, then escape (WebDriver's codes).
     browser.keys("\u{e015}");
-    assert_eq!(
-        browser.text("document.activeElement.textContent"),
-        "acme/module-sales-0001"
-    );
+    assert_eq!(browser.text("document.activeElement.textContent"), "acme/module-sales-0001");
     browser.keys("\u{e00c}");
     browser.wait(&format!("{SHOWN} === 5002"));
     // By type, and by description.
@@ -206,20 +182,12 @@ fn copy_button_copies_commands() {
         "/goog/cdp/execute",
         &json!({"cmd": "Browser.grantPermissions", "params": {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}}),
     );
-    let command = format!(
-        "composer create-project --repository={} acme/project=2.4.8 shop",
-        mirror.url("")
-    );
+    let command = format!("composer create-project --repository={} acme/project=2.4.8 shop", mirror.url(""));
     let block = "[...document.querySelectorAll('.copy')].find(b => b.textContent.includes('create-project'))";
-    assert_eq!(
-        browser.text(&format!("{block}.querySelector('code').textContent")),
-        command
-    );
+    assert_eq!(browser.text(&format!("{block}.querySelector('code').textContent")), command);
     browser.value(&format!("{block}.querySelector('button').focus()"));
     browser.keys("\u{e007}");
-    browser.wait(&format!(
-        "{block}.querySelector('button').textContent === 'Copied'"
-    ));
+    browser.wait(&format!("{block}.querySelector('button').textContent === 'Copied'"));
     let read = json!({"script": "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(String(e)))", "args": []});
     assert_eq!(browser.post("/execute/async", &read), command);
 }
@@ -231,14 +199,9 @@ fn upstream_text_is_escaped() {
     for path in ["", "package/acme/framework.html"] {
         browser.open(&mirror.url(path));
         browser.wait("document.readyState === 'complete'");
-        assert_eq!(
-            browser.value("document.querySelectorAll('main script, main img').length"),
-            0
-        );
+        assert_eq!(browser.value("document.querySelectorAll('main script, main img').length"), 0);
         assert!(
-            browser
-                .text("document.body.textContent")
-                .contains("<script>document.title='pwned'"),
+            browser.text("document.body.textContent").contains("<script>document.title='pwned'"),
             "{path}"
         );
         assert_ne!(browser.text("document.title"), "pwned", "{path}");
@@ -265,10 +228,7 @@ fn pages_fit_phones_and_dark_mode() {
     let mirror = Mirror::of(30);
     let browser = Browser::start(&["--window-size=500,800"], &json!({}));
     let emulate = |command: &str, parameters: Value| {
-        browser.post(
-            "/goog/cdp/execute",
-            &json!({"cmd": command, "params": parameters}),
-        );
+        browser.post("/goog/cdp/execute", &json!({"cmd": command, "params": parameters}));
     };
     emulate(
         "Emulation.setDeviceMetricsOverride",
@@ -297,16 +257,10 @@ fn pages_fit_phones_and_dark_mode() {
 #[test]
 fn pages_work_without_javascript() {
     let mirror = Mirror::of(30);
-    let browser = Browser::start(
-        &[],
-        &json!({"profile.managed_default_content_settings.javascript": 2}),
-    );
+    let browser = Browser::start(&[], &json!({"profile.managed_default_content_settings.javascript": 2}));
     browser.open(&mirror.url(""));
     // WebDriver's own script still runs. The script of the page did not run, or its buttons would exist.
-    assert_eq!(
-        browser.value("document.querySelectorAll('.copy button:not([hidden])').length"),
-        0
-    );
+    assert_eq!(browser.value("document.querySelectorAll('.copy button:not([hidden])').length"), 0);
     assert_eq!(browser.value("document.getElementById('search').hidden"), true);
     assert_eq!(browser.value("document.querySelectorAll('#list a').length"), 32);
     browser.open(&mirror.url("package/acme/framework.html"));
@@ -319,12 +273,7 @@ fn main_page_of_five_thousand_packages_is_small() {
     for coding in Coding::ALL {
         let packed = |path: &str| {
             let text = &mirror.files[path];
-            let packed = coding.encode(
-                Effort::Thorough,
-                text.len() as u64,
-                &mut text.as_slice(),
-                Vec::new(),
-            );
+            let packed = coding.encode(Effort::Thorough, text.len() as u64, &mut text.as_slice(), Vec::new());
             packed.unwrap().len()
         };
         let wire = packed("index.html") + packed("pages/style.css") + packed("pages/script.js");
@@ -338,16 +287,11 @@ fn versions_with_notes_show_them() {
     let mirror = Mirror::of(1);
     let page = |path: &str| String::from_utf8(mirror.files[path].clone()).unwrap();
     let (main, package) = (page("index.html"), page("package/acme/framework.html"));
-    assert!(
-        main.contains("acme/framework</a> 1.0.0: Install it &lt;b&gt;twice&lt;/b&gt;."),
-        "{main}"
-    );
+    assert!(main.contains("acme/framework</a> 1.0.0: Install it &lt;b&gt;twice&lt;/b&gt;."), "{main}");
     assert!(main.contains(r#"href="https://upstream.example/1""#), "{main}");
     assert!(!main.contains("Nobody has it"), "{main}");
     assert_eq!(package.matches("Install it &lt;b&gt;twice&lt;/b&gt;.").count(), 1);
-    let (_, old) = package
-        .split_once(r#"id="v1.0.0""#)
-        .expect("the older version is the last");
+    let (_, old) = package.split_once(r#"id="v1.0.0""#).expect("the older version is the last");
     assert!(old.contains("Install it"), "{package}");
 }
 
@@ -357,9 +301,7 @@ const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    pac
 fn mirror_json_and_status_page_report_the_state() {
     let (env, port) = (TestEnv::new(), free_port());
     let upstream = env.upstream("good");
-    upstream
-        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
-        .release("1.0.0");
+    upstream.write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#).release("1.0.0");
     env.configure(port, SOURCE);
     env.build(1);
     let server = env.serve("serve", port);
@@ -398,16 +340,8 @@ fn mirror_json_and_status_page_report_the_state() {
 
     let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
-    assert!(
-        browser
-            .text("document.querySelector('.verdict').textContent")
-            .contains("1 source failed")
-    );
-    assert!(
-        browser
-            .text("document.querySelector('tbody').textContent")
-            .contains("gone")
-    );
+    assert!(browser.text("document.querySelector('.verdict').textContent").contains("1 source failed"));
+    assert!(browser.text("document.querySelector('tbody').textContent").contains("gone"));
     browser.wait("document.querySelector('dd').textContent.includes(' ago')");
     browser.picture("status.png");
 
@@ -425,18 +359,8 @@ fn mirror_json_and_status_page_report_the_state() {
         assert!(Instant::now() < until, "{state:#}");
         std::thread::sleep(Duration::from_millis(20));
     };
-    let seconds = |path: &str| {
-        String::from_utf8(told(path).body)
-            .unwrap()
-            .trim()
-            .parse::<i64>()
-            .unwrap()
-    };
-    let succeeded: Timestamp = fresh["repository"]["succeeded"]
-        .as_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let seconds = |path: &str| String::from_utf8(told(path).body).unwrap().trim().parse::<i64>().unwrap();
+    let succeeded: Timestamp = fresh["repository"]["succeeded"].as_str().unwrap().parse().unwrap();
     assert_eq!(seconds("/mirror/lastsync"), succeeded.as_second());
     assert!(seconds("/mirror/lastupdate") > 0);
     let trace = String::from_utf8(told("/mirror/project/trace/127.0.0.1").body).unwrap();
@@ -450,12 +374,8 @@ fn mirror_json_and_status_page_report_the_state() {
     let before = (dated(), env.volume());
     env.build(0);
     assert_eq!((dated(), env.volume()), before);
-    let conditional = request(
-        port,
-        "GET",
-        "/mirror/p2/acme/good.json",
-        &format!("If-Modified-Since: {}\r\n", before.0),
-    );
+    let conditional =
+        request(port, "GET", "/mirror/p2/acme/good.json", &format!("If-Modified-Since: {}\r\n", before.0));
     assert_eq!(conditional.status, 304);
     assert_eq!(server.stop(), Some(0));
 }
@@ -466,24 +386,15 @@ fn status_page_shows_progress_of_running_cycle() {
     let (env, port) = (TestEnv::new(), free_port());
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = env.upstream("good");
-    upstream
-        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
-        .release("1.0.0");
+    upstream.write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#).release("1.0.0");
     env.configure(
         port,
-        &SOURCE.replace(
-            "https://git.example/gone",
-            &format!("http://{}/gone", silent.local_addr().unwrap()),
-        ),
+        &SOURCE.replace("https://git.example/gone", &format!("http://{}/gone", silent.local_addr().unwrap())),
     );
     let config = std::fs::read_to_string(env.path("mirror.yaml")).unwrap();
     env.write("mirror.yaml", &config.replace("timeout: 2s", "timeout: 60s"));
     let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
-    mirror
-        .arg("run")
-        .arg("--config")
-        .arg(env.path("mirror.yaml"))
-        .stderr(Stdio::null());
+    mirror.arg("run").arg("--config").arg(env.path("mirror.yaml")).stderr(Stdio::null());
     let server = MirrorProcess::new(mirror.spawn().unwrap());
     let until = Instant::now() + LONG;
     let said = loop {
@@ -498,23 +409,15 @@ fn status_page_shows_progress_of_running_cycle() {
             break said;
         }
     };
-    assert_eq!(
-        (&said["schema"], &said["running"]["stage"]),
-        (&json!(1), &json!("fetch"))
-    );
+    assert_eq!((&said["schema"], &said["running"]["stage"]), (&json!(1), &json!("fetch")));
     assert_eq!(said["running"]["sources"]["all"], 2);
     let metrics = String::from_utf8(get(port, "/-/metrics").body).unwrap();
-    assert!(
-        metrics.contains(r#"mirror_cycle_fetched_sources{repository="acme"} 1"#),
-        "{metrics}"
-    );
+    assert!(metrics.contains(r#"mirror_cycle_fetched_sources{repository="acme"} 1"#), "{metrics}");
 
     let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
     browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
     let place = "document.getElementById('progress')";
-    browser.wait(&format!(
-        "{place}.textContent.startsWith('Fetching: 1 of 2 sources')"
-    ));
+    browser.wait(&format!("{place}.textContent.startsWith('Fetching: 1 of 2 sources')"));
     assert_eq!(browser.value(&format!("{place}.hidden")), false);
     // The connection ends, so the source fails and the cycle ends.
     drop(silent.accept().unwrap());

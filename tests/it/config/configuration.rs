@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::load::{load_from, parse};
-use super::{Config, LoadError, LogFormat, RecipeRef, Secret, json_schema};
+use mirror::config::{Config, LoadError, LogFormat, RecipeRef, Secret, json_schema, load_from, parse};
 
 fn environment(name: &str) -> Option<String> {
     match name {
@@ -24,9 +23,7 @@ fn config(text: &str) -> Config {
 }
 
 fn problems(text: &str) -> String {
-    parse(Path::new("mirror.yaml"), text, &environment)
-        .expect_err("a broken configuration")
-        .to_string()
+    parse(Path::new("mirror.yaml"), text, &environment).expect_err("a broken configuration").to_string()
 }
 
 const MAGENTO: &str = "repositories: [{name: magento, url: 'https://example.com/', recipe: magento}]\n";
@@ -52,7 +49,7 @@ fn examples_are_valid() {
 
 #[test]
 fn commented_values_of_the_example_are_the_defaults() {
-    let text = include_str!("../../examples/mirror.yaml");
+    let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
     assert_eq!(commented.find_iter(text).count(), 22);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
@@ -89,9 +86,7 @@ fn relative_paths_units_and_defaults_are_resolved() {
     assert_eq!(config.serve.listen.len(), 2);
     assert_eq!(config.serve.drain, Duration::from_secs(90));
     assert_eq!(config.serve.max_header_size, 65536);
-    let [one, two] = config.repositories.as_slice() else {
-        panic!("two repositories")
-    };
+    let [one, two] = config.repositories.as_slice() else { panic!("two repositories") };
     assert_eq!(one.base_url.as_str(), "https://mirror.example.org/sub/");
     assert_eq!(one.recipe, RecipeRef::File("/etc/mirror/./my.yaml".into()));
     assert_eq!(one.only.as_deref(), Some(&["inventory".to_owned()][..]));
@@ -106,14 +101,8 @@ fn longest_prefix_is_rewritten() {
         "git: {rewrite: {'https://github.com/': 'https://git.local/', 'https://github.com/mage-os/': 'file:///srv/git/'}}",
     ))
     .git;
-    assert_eq!(
-        git.rewrite("https://github.com/mage-os/inventory.git"),
-        "file:///srv/git/inventory.git"
-    );
-    assert_eq!(
-        git.rewrite("https://github.com/composer/composer"),
-        "https://git.local/composer/composer"
-    );
+    assert_eq!(git.rewrite("https://github.com/mage-os/inventory.git"), "file:///srv/git/inventory.git");
+    assert_eq!(git.rewrite("https://github.com/composer/composer"), "https://git.local/composer/composer");
     assert_eq!(git.rewrite("https://gitlab.com/a/b"), "https://gitlab.com/a/b");
 }
 
@@ -125,9 +114,7 @@ fn credentials_are_references_and_never_printed() {
          - {url: 'https://git.local/team/', password_file: token}\n  \
          - {url: 'git@git.local:', private_key_file: /run/key}\n",
     ));
-    let [named, team, key] = &config.git.credentials[..] else {
-        panic!("three")
-    };
+    let [named, team, key] = &config.git.credentials[..] else { panic!("three") };
     assert_eq!(named.password.as_ref().unwrap().read().unwrap(), "t0psecret");
     assert!(matches!(&team.password, Some(Secret::File(file)) if file == Path::new("/etc/mirror/token")));
     assert_eq!(key.private_key.as_deref(), Some(Path::new("/run/key")));
@@ -136,9 +123,8 @@ fn credentials_are_references_and_never_printed() {
 
 #[test]
 fn webhook_secrets_are_references() {
-    let config = config(&with(
-        "push: [{from: github, secret: '${GIT_TOKEN}'}, {from: gitlab, secret_file: token}]\n",
-    ));
+    let config =
+        config(&with("push: [{from: github, secret: '${GIT_TOKEN}'}, {from: gitlab, secret_file: token}]\n"));
     assert_eq!(config.push[0].secret.read().unwrap(), "t0psecret");
     assert!(matches!(&config.push[1].secret, Secret::File(file) if file == Path::new("/etc/mirror/token")));
     assert!(!format!("{config:?}").contains("t0psecret"));
@@ -150,10 +136,7 @@ fn webhook_secrets_are_references() {
     );
     for keys in ["", ", secret: '${GIT_TOKEN}', secret_file: token"] {
         let problem = problems(&with(&format!("push: [{{from: gitlab{keys}}}]\n")));
-        assert!(
-            problem.contains("push[0]: expected one of `secret` and `secret_file`"),
-            "{problem}"
-        );
+        assert!(problem.contains("push[0]: expected one of `secret` and `secret_file`"), "{problem}");
     }
 }
 
@@ -175,26 +158,14 @@ fn configuration_file_is_found() {
 
     let built_in = load(None, &nowhere).unwrap();
     assert_eq!(built_in.file, None);
-    assert_eq!(
-        built_in.config.repositories[0].base_url.as_str(),
-        "http://localhost:8080/"
-    );
-    assert!(matches!(
-        load(Some(&nowhere), folder.path()),
-        Err(LoadError::Unreadable { .. })
-    ));
-    assert!(matches!(
-        load(Some(folder.path()), &nowhere),
-        Err(LoadError::Missing { .. })
-    ));
+    assert_eq!(built_in.config.repositories[0].base_url.as_str(), "http://localhost:8080/");
+    assert!(matches!(load(Some(&nowhere), folder.path()), Err(LoadError::Unreadable { .. })));
+    assert!(matches!(load(Some(folder.path()), &nowhere), Err(LoadError::Missing { .. })));
 
     let yml = folder.path().join("mirror.yml");
     fs::write(&yml, MAGENTO).unwrap();
     assert_eq!(load(None, folder.path()).unwrap().file, Some(yml.clone()));
-    assert_eq!(
-        load(Some(folder.path()), &nowhere).unwrap().file,
-        Some(yml.clone())
-    );
+    assert_eq!(load(Some(folder.path()), &nowhere).unwrap().file, Some(yml.clone()));
     assert_eq!(load(Some(&yml), &nowhere).unwrap().file, Some(yml));
 
     std::os::unix::fs::symlink(&nowhere, folder.path().join("mirror.yaml")).unwrap();
@@ -214,10 +185,7 @@ fn assert_reports<const N: usize>(cases: [(String, &str); N]) {
 #[test]
 fn mistakes_in_keys_have_messages() {
     assert_reports([
-        (
-            with("serv: {drain: 30s}\n"),
-            "mirror.yaml:2:1: serv: unknown key\n  hint: did you mean `serve`?",
-        ),
+        (with("serv: {drain: 30s}\n"), "mirror.yaml:2:1: serv: unknown key\n  hint: did you mean `serve`?"),
         (
             repository("  shedule: '@daily'\n"),
             "mirror.yaml:5:3: repositories[0].shedule: unknown key\n  hint: did you mean `schedule`?",
@@ -230,14 +198,8 @@ fn mistakes_in_keys_have_messages() {
             "# nothing yet\n".into(),
             "mirror.yaml:1:1: the document is empty\n  hint: begin with `repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]`",
         ),
-        (
-            "data: /data\n".into(),
-            "mirror.yaml:1:1: the key `repositories` is missing",
-        ),
-        (
-            "repositories: []\n".into(),
-            "mirror.yaml:1:15: repositories: expected at least one repository",
-        ),
+        ("data: /data\n".into(), "mirror.yaml:1:1: the key `repositories` is missing"),
+        ("repositories: []\n".into(), "mirror.yaml:1:15: repositories: expected at least one repository"),
         (
             "repositories:\n- url: https://example.com/\n".into(),
             "mirror.yaml:2:3: repositories[0]: the key `name` is missing\nmirror.yaml:2:3: repositories[0]: the key `recipe` is missing",
@@ -481,21 +443,10 @@ mirror.yaml:13:16: git.timeout: expected a duration with its unit, such as 30s o
 
 #[test]
 fn checks_after_parsing_report_locations() {
-    let (_, mut report) = parse(
-        Path::new("mirror.yaml"),
-        &repository("  only: [invntory]\n"),
-        &environment,
-    )
-    .unwrap();
-    let source = crate::yaml::Path::default()
-        .key("repositories")
-        .index(0)
-        .key("only")
-        .index(0);
-    report.add(
-        &source,
-        crate::yaml::Issue::new("the recipe has no such source").found("`invntory`"),
-    );
+    let (_, mut report) =
+        parse(Path::new("mirror.yaml"), &repository("  only: [invntory]\n"), &environment).unwrap();
+    let source = mirror::yaml::Path::default().key("repositories").index(0).key("only").index(0);
+    report.add(&source, mirror::yaml::Issue::new("the recipe has no such source").found("`invntory`"));
     let problems = report.finish(Some(())).unwrap_err().to_string();
     assert_eq!(
         problems,
@@ -524,9 +475,6 @@ fn assert_described(path: &str, schema: &serde_json::Value) {
         assert_described(name, definition);
     }
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        assert!(
-            property["description"].is_string(),
-            "{path}.{key} has no description"
-        );
+        assert!(property["description"].is_string(), "{path}.{key} has no description");
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use mirror::yaml::{FromYaml, Issue, Path, nearest, read};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use super::{FromYaml, Issue, Path, nearest, read};
 
 #[derive(Debug, Default, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -73,13 +72,7 @@ fn valid_document_is_read() {
 #[test]
 fn anchors_and_merge_keys_are_resolved() {
     let inn = inn("name: &n Bear\nrooms: 1\nguests:\n- &g {name: ab, country: *n}\n- {<<: *g, name: cd}\n");
-    assert_eq!(
-        inn.guests[1],
-        Guest {
-            name: "cd".into(),
-            country: "Bear".into()
-        }
-    );
+    assert_eq!(inn.guests[1], Guest { name: "cd".into(), country: "Bear".into() });
 }
 
 #[test]
@@ -118,19 +111,10 @@ fn each_kind_of_mistake_has_a_message() {
             "name: Bear\nrooms: 3\nsign: no-vacansy\n",
             "inn.yaml:3:7: sign: expected one of `no-vacancy`, `painted`, found `no-vacansy`\n  hint: did you mean `no-vacancy`?",
         ),
-        (
-            "name: Bear\nrooms: 3\nsign: painted\n",
-            "inn.yaml:3:7: sign: `painted` needs a value",
-        ),
+        ("name: Bear\nrooms: 3\nsign: painted\n", "inn.yaml:3:7: sign: `painted` needs a value"),
         ("- Bear\n", "inn.yaml:1:1: expected a mapping, found a list"),
-        (
-            "",
-            "inn.yaml:1:1: the document is empty\n  hint: begin with `name: Bear`",
-        ),
-        (
-            "{}\n",
-            "inn.yaml:1:1: the key `name` is missing\ninn.yaml:1:1: the key `rooms` is missing",
-        ),
+        ("", "inn.yaml:1:1: the document is empty\n  hint: begin with `name: Bear`"),
+        ("{}\n", "inn.yaml:1:1: the key `name` is missing\ninn.yaml:1:1: the key `rooms` is missing"),
         (
             "name: Bear\nrooms: 3\nmenu: {beer.small: 3.5, soup: cheap}\n",
             "inn.yaml:3:31: menu.soup: expected a number, found `cheap`",
@@ -198,10 +182,7 @@ fn alias_bomb_is_refused() {
 fn references_are_expanded_and_never_printed() {
     let lookup = |name: &str| (name == "INN").then(|| "s3cret".to_owned());
     let (inn, mut report) = read::<Inn>("inn.yaml", "name: the ${INN} $${INN}\nrooms: 1\n", Some(&lookup));
-    assert_eq!(
-        report.finish(inn).expect("a valid document").name,
-        "the s3cret ${INN}"
-    );
+    assert_eq!(report.finish(inn).expect("a valid document").name, "the s3cret ${INN}");
 
     let text = "name: ${OUT}\nrooms: ${INN}\nsign: ${INN}\nguests: [{name: '${INN}', country: '${'}]\n";
     let (inn, mut report) = read::<Inn>("inn.yaml", text, Some(&lookup));
@@ -213,10 +194,7 @@ inn.yaml:3:7: sign: expected one of `no-vacancy`, `painted`, found the value of 
 inn.yaml:4:17: guests[0].name: expected two initials, found the value of `${INN}`
 inn.yaml:4:36: guests[0].country: expected the name of an environment variable in `${…}`
   hint: write `$${` for a literal `${`";
-    assert_eq!(
-        report.finish(inn).expect_err("a broken document").to_string(),
-        expected
-    );
+    assert_eq!(report.finish(inn).expect_err("a broken document").to_string(), expected);
 }
 
 #[test]
@@ -225,33 +203,18 @@ fn issues_of_the_caller_join_the_report() {
     let (inn, mut report) = read::<Inn>("inn.yaml", text, None);
     assert!(inn.is_some(), "the rest can be checked");
     let country = Path::default().key("guests").index(0).key("country");
-    report.add(
-        &country,
-        Issue::new("expected a country")
-            .found("`Narnia`")
-            .hint("look at a map"),
-    );
-    report.add(
-        &Path::default().key("rooms"),
-        Issue::new("follows from the wrong type"),
-    );
+    report.add(&country, Issue::new("expected a country").found("`Narnia`").hint("look at a map"));
+    report.add(&Path::default().key("rooms"), Issue::new("follows from the wrong type"));
     let expected = "\
 inn.yaml:2:8: rooms: expected a whole number up to 65535, found `x`
 inn.yaml:3:30: guests[0].country: expected a country, found `Narnia`
   hint: look at a map";
-    assert_eq!(
-        report.finish(inn).expect_err("a broken document").to_string(),
-        expected
-    );
+    assert_eq!(report.finish(inn).expect_err("a broken document").to_string(), expected);
 }
 
 #[test]
 fn paths_are_printed_unambiguously() {
-    let path = Path::default()
-        .key("git")
-        .key("rewrite")
-        .key("https://a.b/")
-        .index(2);
+    let path = Path::default().key("git").key("rewrite").key("https://a.b/").index(2);
     assert_eq!(path.to_string(), "git.rewrite[\"https://a.b/\"][2]");
 }
 
