@@ -64,10 +64,6 @@ impl Body {
     pub(super) const EMPTY: Self = Self::Memory(Bytes::new());
 
     /// Opens the file at `path` and compares `part` of it with what was published.
-    ///
-    /// # Errors
-    ///
-    /// When there are too many downloads, or the file is not the published one.
     pub(super) async fn open(
         path: &Arc<Path>,
         kind: ContentKind,

@@ -57,10 +57,6 @@ impl ConnectionLimiter {
     }
 
     /// A permit for a connection from `ip`.
-    ///
-    /// # Errors
-    ///
-    /// With the exceeded limit, when the connection is to be closed at once.
     pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Result<ConnectionPermit, &'static str> {
         let client = ip.map(|ip| self.clients.acquire(Some(ip)));
         let is_over = matches!(client, Some(None));

@@ -35,10 +35,6 @@ pub(super) struct FileResponse<'e> {
 
 impl FileResponse<'_> {
     /// Answers GET and HEAD. A range means something to GET only (RFC 9110 section 14.2).
-    ///
-    /// # Errors
-    ///
-    /// When a file on disk cannot be sent.
     pub(super) async fn respond(
         &self,
         method: &Method,

@@ -124,10 +124,6 @@ async fn get(
 }
 
 /// Answers whether the path is private.
-///
-/// # Errors
-///
-/// With the response to a client that may not read it.
 async fn authorize(
     rules: &AccessRules,
     site: Option<&Site>,

@@ -96,10 +96,6 @@ impl Integrity {
 
     /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Answers for how long
     /// that counts, if for longer than this instant.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or does not have the published bytes.
     pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
         let mut verified = *self.verified();
         if !verified.is_some_and(|verified| verified.is_current(file)) {
@@ -122,10 +118,6 @@ impl Integrity {
     }
 
     /// Compares the chunks that `part` touches with what was hashed before.
-    ///
-    /// # Errors
-    ///
-    /// As [`Integrity::verify`].
     pub(super) fn compare(&self, file: &File, part: &Range<u64>) -> io::Result<()> {
         let mut buffer = Vec::new();
         let first = part.start - part.start % CHUNK;
@@ -135,10 +127,6 @@ impl Integrity {
     }
 
     /// Reads the chunk at `start` and compares it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Integrity::verify`].
     pub(super) fn read_chunk(&self, file: &File, start: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
         self.fill(file, start, buffer)?;
         let sums = self.0.chunks.get();

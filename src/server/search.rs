@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use anyhow::Context as _;
+use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -126,60 +127,23 @@ fn list<'n>(names: &'n [Box<str>], query: &str) -> Option<Vec<&'n str>> {
         return None;
     }
     let has_vendor = |name: &str| vendor.is_none() || name.split('/').next() == vendor.as_deref();
-    let pattern = filter.as_deref().map(Pattern::new);
-    let matches = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let parts = filter.as_deref().map(|filter| filter.split('*').collect::<Vec<_>>());
+    // A filter longer than every name matches none, and is not compiled: it would take as long as its client likes.
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or_default();
+    if parts.iter().flatten().map(|part| part.len()).sum::<usize>() > longest {
+        return Some(Vec::new());
+    }
+    let pattern = parts.and_then(|parts| Regex::new(&format!("^{}$", join(&parts))).ok());
+    let matches = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
     let names = names.iter().map(|name| &**name);
     Some(names.filter(|name| has_vendor(name) && matches(name)).collect())
 }
 
-/// The parts of a filter before, between and after its stars.
-struct Pattern<'p> {
-    first: &'p str,
-    /// Without empty parts: several stars mean what one means.
-    middle: Vec<&'p str>,
-    /// `None` in a filter without a star.
-    last: Option<&'p str>,
-    /// Bytes of all of them.
-    length: usize,
-}
-
-impl<'p> Pattern<'p> {
-    fn new(filter: &'p str) -> Self {
-        let (first, rest) = match filter.split_once('*') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (filter, None),
-        };
-        let parts = rest.map(|rest| rest.rsplit_once('*').unwrap_or(("", rest)));
-        let (middle, last) = parts.unzip();
-        let middle = middle.unwrap_or_default().split('*');
-        Self {
-            first,
-            middle: middle.filter(|part| !part.is_empty()).collect(),
-            last,
-            length: filter.bytes().filter(|byte| *byte != b'*').count(),
-        }
-    }
-
-    /// Matches each part in the middle where it comes first. All parts together are no longer than the name, so that the
-    /// time depends on the name alone.
-    fn matches(&self, name: &str) -> bool {
-        if self.length > name.len() {
-            return false;
-        }
-        let Some(last) = self.last else {
-            return name == self.first;
-        };
-        let Some(mut rest) = name.strip_prefix(self.first) else {
-            return false;
-        };
-        for part in &self.middle {
-            let Some((_, after)) = rest.split_once(part) else {
-                return false;
-            };
-            rest = after;
-        }
-        rest.ends_with(last)
-    }
+/// A regular expression for the parts between stars; several stars mean what one means.
+fn join(parts: &[&str]) -> String {
+    let escaped =
+        parts.iter().enumerate().filter(|(i, part)| !part.is_empty() || *i == 0 || *i + 1 == parts.len());
+    escaped.map(|(_, part)| regex::escape(part)).collect::<Vec<_>>().join(".*")
 }
 
 /// The last value of a parameter, as in PHP.

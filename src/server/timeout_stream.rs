@@ -88,10 +88,6 @@ impl TimeoutStream {
     }
 
     /// What the client speaks. For HTTP/2 the header timeout ends here, since its frames do not show where a head begins.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks, or the client sends nothing for too long.
     pub(super) async fn detect_protocol(&mut self) -> io::Result<Protocol> {
         let protocol = match self.stream.negotiated() {
             Some(protocol) => protocol,
