@@ -422,7 +422,7 @@ fn status_page_shows_progress_of_running_cycle() {
     // The connection ends, so the source fails and the cycle ends.
     drop(silent.accept().unwrap());
     drop(silent);
-    browser.wait(&format!("{place}.textContent.startsWith('The cycle has ended')"));
+    browser.wait(&format!("{place}.textContent.startsWith('The cycle has finished')"));
     let said: Value = serde_json::from_slice(&get(port, "/mirror/progress.json").body).unwrap();
     assert_eq!(said["running"], Value::Null);
     let next: Timestamp = said["next"].as_str().unwrap().parse().unwrap();
