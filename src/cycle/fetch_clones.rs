@@ -92,7 +92,7 @@ fn log_changes(source: &str, fetched: &Fetched) {
     for deleted in &fetched.deleted {
         match deleted.name.strip_prefix("refs/tags/") {
             Some(tag) => {
-                tracing::warn!(source, tag, "upstream deleted a tag; keeping what was published from it")
+                tracing::warn!(source, tag, "upstream deleted a tag; keeping what was published from it");
             }
             None => tracing::warn!(source, name = requested_name(&deleted.name), "upstream deleted a branch"),
         }

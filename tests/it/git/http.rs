@@ -256,7 +256,7 @@ fn fetch_reports_progress() {
     let fetcher = s.local.fetcher();
     let fetched = fetcher
         .fetch(&s.local.path(), &s.url(), &all_tags, &CancelFlag::default(), &|progress| {
-            seen.set(Some(progress))
+            seen.set(Some(progress));
         })
         .expect("a fetch");
     let last = seen.get().expect("progress");
