@@ -51,7 +51,7 @@ fn after_answer(said: &[u8]) -> &[u8] {
     let end = said.windows(4).position(|end| end == b"\r\n\r\n").expect("the end of a head") + 4;
     let head = std::str::from_utf8(&said[..end]).expect("a head is text");
     let mut lines = head.trim_end().split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
+    let status = lines.next().and_then(without_version).expect("a status line");
     let status: u16 = status[..3].parse().expect("a status");
     let mut length = 0;
     for line in lines {
@@ -63,9 +63,14 @@ fn after_answer(said: &[u8]) -> &[u8] {
     let rest = &said[end..];
     match status {
         100 | 204 | 304 => rest,
-        _ if rest.is_empty() || rest.starts_with(b"HTTP/1.1 ") => rest,
+        _ if rest.is_empty() || rest.starts_with(b"HTTP/1.") => rest,
         _ => &rest[length..],
     }
+}
+
+/// hyper answers a request of HTTP/1.0 in that version.
+fn without_version(line: &str) -> Option<&str> {
+    line.strip_prefix("HTTP/1.1 ").or(line.strip_prefix("HTTP/1.0 "))
 }
 
 fuzz_target!(|bytes: &[u8]| {
