@@ -72,12 +72,18 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
                 ));
             }
         }
-        Some(1 | 2) if String::from_utf8_lossy(&output.stderr).contains("rror") => {}
+        Some(1 | 2) if reports_error(output) => {}
         _ => return Err("unreported: no exit code or no message".into()),
     }
     fixture.recover()?;
     fixture.oracle = before;
     Ok(())
+}
+
+/// Whether the log has an error, or the last line says what failed.
+fn reports_error(output: &std::process::Output) -> bool {
+    let log = String::from_utf8_lossy(&output.stderr);
+    log.contains("ERROR") || log.contains("failed to ")
 }
 
 /// A limit on file sizes makes the kernel write a part and then refuse, which no tracer can do.
@@ -95,7 +101,7 @@ pub fn short_writes(binary: &Path, most: usize) -> Verdict<Figures> {
         let output = fixture.mirror_below(shell, "build").output().expect("sh starts");
         if output.status.code() != Some(0) {
             figures.faults += 1;
-            if !String::from_utf8_lossy(&output.stderr).contains("rror") {
+            if !reports_error(&output) {
                 return Err(format!("unreported: file size limited to {limit}: {}", told(&output)));
             }
             fixture.complete().map_err(|e| format!("after a file size limit of {limit}: {e}"))?;
