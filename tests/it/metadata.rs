@@ -93,21 +93,21 @@ fn reused_metadata_equals_newly_rendered_metadata() {
         hide(false);
         let (number, files) = newest(&env.path("data"));
         assert_eq!(number, before + 1, "{what}");
-        run(Command::new("cp").arg("-a").arg(env.path("data")).arg(env.path("anew")));
-        let snapshot = |number: u64| env.path(&format!("anew/acme/snapshots/{number}"));
+        run(Command::new("cp").arg("-a").arg(env.path("data")).arg(env.path("rebuilt")));
+        let snapshot = |number: u64| env.path(&format!("rebuilt/acme/snapshots/{number}"));
         std::fs::remove_dir_all(snapshot(number)).unwrap();
         std::fs::remove_file(snapshot(before).join("made.json")).unwrap();
         let data = |name: &str| env.path(name).display().to_string();
-        env.write("mirror.yaml", &configuration.replace(&data("data"), &data("anew")));
+        env.write("mirror.yaml", &configuration.replace(&data("data"), &data("rebuilt")));
         env.build(0);
-        let (again, anew) = newest(&env.path("anew"));
+        let (again, rebuilt) = newest(&env.path("rebuilt"));
         assert_eq!(again, number, "{what}");
-        assert_eq!(files.keys().collect::<Vec<_>>(), anew.keys().collect::<Vec<_>>(), "{what}");
+        assert_eq!(files.keys().collect::<Vec<_>>(), rebuilt.keys().collect::<Vec<_>>(), "{what}");
         for (path, text) in &files {
-            let [text, other] = [text, &anew[path]].map(|text| String::from_utf8_lossy(text));
+            let [text, other] = [text, &rebuilt[path]].map(|text| String::from_utf8_lossy(text));
             assert_eq!(text, other, "{what}: {path}");
         }
-        std::fs::remove_dir_all(env.path("anew")).unwrap();
+        std::fs::remove_dir_all(env.path("rebuilt")).unwrap();
         env.write("mirror.yaml", &configuration);
         before = number;
     }

@@ -137,8 +137,8 @@ fn damage_shared_by_all_snapshots_is_repaired() {
     env.build(0);
     assert_eq!(includes(), before, "what is out there keeps answering");
     let _server = env.serve("serve", port);
-    let mended = get(port, "/mirror/pages/style.css");
-    assert_eq!((mended.status, &mended.body), (200, &text));
+    let repaired = get(port, "/mirror/pages/style.css");
+    assert_eq!((repaired.status, &repaired.body), (200, &text));
     assert_eq!(all_archives_answer(&env, port), 4);
     // A rollback can still be ended.
     release(&upstream, "1.4.0", "first");
@@ -158,7 +158,7 @@ fn running_mirror_repairs_damaged_metadata() {
     let text = std::fs::read(&file).unwrap();
     std::fs::write(&file, [b"x", &text[1..]].concat()).unwrap();
     let _server = env.serve("run", port);
-    until("it is mended", || get(port, "/mirror/packages.json").status == 200);
+    until("it is repaired", || get(port, "/mirror/packages.json").status == 200);
     until("word of it", || told(port, "/mirror/")["state"] == "fresh");
 }
 
@@ -595,13 +595,13 @@ fn unservable_newer_snapshot_is_reported() {
     let whole = read(&env, "data/acme/ledger.jsonl");
     env.write("data/acme/ledger.jsonl", &whole[..whole.len() - 100]);
     server.signal("CONT");
-    until("it is told of", || told(port, "/mirror/")["state"] == "incomplete");
+    until("it is reported", || told(port, "/mirror/")["state"] == "incomplete");
     let because = told(port, "/mirror/")["unserved"].to_string();
     assert!(because.contains("acme/ledger.jsonl"), "{because}");
     assert!(!because.contains(&*env.path("").to_string_lossy()), "{because}");
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 200);
     env.write("data/acme/ledger.jsonl", &whole);
-    until("all is well", || told(port, "/mirror/")["state"] == "fresh");
+    until("everything is fresh", || told(port, "/mirror/")["state"] == "fresh");
 }
 
 #[test]
