@@ -2,7 +2,7 @@
 
 mod build;
 mod check;
-mod healthcheck;
+pub mod healthcheck;
 mod help;
 mod plan;
 mod rollback;

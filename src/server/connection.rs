@@ -39,9 +39,6 @@ const HTTP2_RECEIVE_WINDOW: u32 = 64 << 10;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// The smallest buffer that hyper accepts.
-const MIN_BUFFER: usize = 8 << 10;
-
 /// Where the server is between start and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shutdown {
@@ -154,7 +151,7 @@ fn http1_builder(max_header_size: usize) -> http1::Builder {
         // The stream has its own.
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(max_header_size.max(MIN_BUFFER));
+        .max_buf_size(max_header_size);
     builder
 }
 

@@ -15,8 +15,7 @@ pub(super) fn single_text(headers: &HeaderMap, name: impl AsHeaderName) -> Optio
 
 /// The members of a list, however many lines it takes (RFC 9110 section 5.3).
 pub(super) fn list(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).iter();
-    let values = values.filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 

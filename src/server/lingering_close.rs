@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 use super::transport::Transport;
 
 /// Time for a few round trips.
-const LINGER: Duration = Duration::from_secs(3);
+pub(super) const LINGER: Duration = Duration::from_secs(3);
 
 /// Additional time at the end of the server for each byte in flight. What the kernel and a proxy at the container's
 /// port hold is lost when the container ends.
@@ -31,16 +31,7 @@ pub(super) struct LingeringClose {
 }
 
 impl LingeringClose {
-    pub(super) fn new() -> Self {
-        Self::with_timeout(LINGER)
-    }
-
-    /// At the end of the server, with up to `in_flight` bytes sent but not received, the last of them `elapsed` ago.
-    pub(super) fn at_shutdown(in_flight: u64, elapsed: Duration) -> Self {
-        Self::with_timeout(timeout_at_shutdown(in_flight, elapsed))
-    }
-
-    fn with_timeout(timeout: Duration) -> Self {
+    pub(super) fn new(timeout: Duration) -> Self {
         Self { timer: Box::pin(sleep(timeout)), discarded: 0 }
     }
 
@@ -58,7 +49,8 @@ impl LingeringClose {
     }
 }
 
-fn timeout_at_shutdown(in_flight: u64, elapsed: Duration) -> Duration {
+/// The time at the end of the server, with up to `in_flight` bytes sent but not received, the last of them `elapsed` ago.
+pub(super) fn timeout_at_shutdown(in_flight: u64, elapsed: Duration) -> Duration {
     let bytes = u32::try_from(in_flight.min(MAX_IN_FLIGHT)).unwrap_or(u32::MAX);
     LINGER + (LINGER_PER_BYTE * bytes).saturating_sub(elapsed)
 }
@@ -72,11 +64,8 @@ mod tests {
         for (in_flight, elapsed, expected) in
             [(0, 0, 3), (5_000_000, 0, 8), (5_000_000, 2, 6), (5_000_000, 10, 3), (1 << 40, 0, 19)]
         {
-            assert_eq!(
-                timeout_at_shutdown(in_flight, Duration::from_secs(elapsed)),
-                Duration::from_secs(expected),
-                "{in_flight} bytes, {elapsed} s ago"
-            );
+            let timeout = timeout_at_shutdown(in_flight, Duration::from_secs(elapsed));
+            assert_eq!(timeout.as_secs(), expected, "{in_flight} bytes, {elapsed} s ago");
         }
     }
 }

@@ -28,7 +28,7 @@ impl LocalSocket {
         Ok(listener)
     }
 
-    pub(super) fn connect(&self) -> io::Result<UnixStream> {
+    pub fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect_addr(&self.address()?)
     }
 

@@ -50,10 +50,7 @@ struct Bound {
 
 impl Server {
     /// Binds every address of the settings.
-    ///
-    /// # Errors
-    ///
-    /// When an address cannot be bound, or the certificate or its key cannot be used.
+    /// Fails when an address cannot be bound, or the certificate or its key cannot be used.
     pub async fn bind(settings: Settings, published: PublishedSite, metrics: Metrics) -> Result<Self> {
         let serve = &settings.serve;
         let public = match serve.admin.is_empty() {

@@ -107,10 +107,7 @@ pub(super) enum Content {
 
 impl Site {
     /// Builds the table, and reads into memory what is asked for often; blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// When a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
+    /// Fails when a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
     /// HTTP's dates.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
         let mut repositories = repositories.into_iter().map(Repository::new).collect::<Result<Vec<_>>>()?;
@@ -132,9 +129,7 @@ impl Site {
         let owner = repositories.find(|repository| is_below(&repository.base, path))?;
         Some(&owner.name)
     }
-}
 
-impl Site {
     /// Keeps what the previous site knows of files that are still published.
     pub(super) fn reuse_from(&mut self, before: &Site) {
         for repository in &mut self.repositories {
@@ -236,9 +231,7 @@ impl Entry {
             search: None,
         }
     }
-}
 
-impl Entry {
     fn reuse_from(&mut self, before: &Entry) {
         self.identity.reuse_from(&before.identity);
         for (coding, variant) in &mut self.variants {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 use super::context::ServerContext;
-use super::lingering_close::LingeringClose;
+use super::lingering_close::{LINGER, LingeringClose, timeout_at_shutdown};
 use super::send_progress::SendProgress;
 use super::transport::{Protocol, Transport};
 
@@ -165,8 +165,11 @@ impl TimeoutStream {
 
     fn close(&self) -> LingeringClose {
         match self.context.published.is_draining() {
-            true => LingeringClose::at_shutdown(self.sent - self.sent_before_read, self.last_sent.elapsed()),
-            false => LingeringClose::new(),
+            true => LingeringClose::new(timeout_at_shutdown(
+                self.sent - self.sent_before_read,
+                self.last_sent.elapsed(),
+            )),
+            false => LingeringClose::new(LINGER),
         }
     }
 }

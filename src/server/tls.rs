@@ -25,10 +25,7 @@ use crate::config::Tls;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whether the certificate and its key can be used.
-///
-/// # Errors
-///
-/// When a file cannot be read, is not PEM, or does not belong to the other.
+/// Fails when a file cannot be read, is not PEM, or does not belong to the other.
 pub fn check_certificate(tls: &Tls) -> Result<()> {
     Certificate::load(tls.clone()).map(drop)
 }

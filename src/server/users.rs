@@ -64,10 +64,7 @@ struct CredentialCache {
 impl Users {
     /// Reads lines of `name:hash`, where the hash is bcrypt's (`htpasswd -B`) or, for a token, `sha256:` and its SHA-256
     /// in hexadecimal. Empty lines and those that begin with `#` are skipped.
-    ///
-    /// # Errors
-    ///
-    /// With the number of the first invalid line, and nothing of its text.
+    /// Fails with the number of the first invalid line, and nothing of its text.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut passwords, mut tokens) = (BTreeMap::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::http::Client;
 use crate::support::server::*;
+use mirror::cli::healthcheck::check;
 use mirror::config::{Address, Serve};
-use mirror::server::healthcheck::{HealthEndpoint, check};
+use mirror::server::HealthEndpoint;
 use mirror::server::{ContentKind, PublishedSite, Readiness, RepositorySite, Resource, Site, Variant};
 use mirror::util::compression::Coding;
 use mirror::util::digest::Sha256;
