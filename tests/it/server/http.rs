@@ -327,7 +327,7 @@ fn hostile_paths_are_refused() {
         let code = status.split(' ').nth(1).unwrap_or_else(|| panic!("{shown}: {status:?}"));
         assert!(matches!(code, "400" | "404" | "414" | "431"), "{shown}: {status:?}");
     }
-    assert_eq!(mirror.get("/packages.json").status, 200, "the server is well");
+    assert_eq!(mirror.get("/packages.json").status, 200, "the server answers");
     assert_eq!(mirror.get("http://other.example/packages.json").status, 200, "RFC 9112 section 3.2.2");
 }
 

@@ -615,7 +615,7 @@ fn rollback_sends_no_old_notifications() {
     let _server = env.serve("serve", port);
     assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
     command(&env, &["rollback", "--to", "2"], 0);
-    until("the rollback is told of", || told(port, "/mirror/")["held_at"] == 2);
+    until("the rollback is reported", || told(port, "/mirror/")["held_at"] == 2);
     assert_eq!(told(port, "/mirror/")["counts"]["failed"], 0);
 }
 
