@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The oracle is the same for all: what was ever served with 200, or acknowledged by exit code 0, keeps its bytes and
-//! does not disappear ([`oracle`]). A class that cannot run on a machine is reported as skipped, with the reason.
+//! does not disappear ([`oracle`]). A class that cannot run on a machine fails with the reason.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,16 +38,11 @@ pub struct Figures {
     /// Faults that really happened.
     pub faults: usize,
     more: BTreeMap<&'static str, usize>,
-    skipped: Option<String>,
 }
 
 impl Figures {
     pub fn count(&mut self, what: &'static str, by: usize) {
         *self.more.entry(what).or_default() += by;
-    }
-
-    pub fn skipped(why: impl Into<String>) -> Self {
-        Self { skipped: Some(why.into()), ..Self::default() }
     }
 }
 
@@ -112,7 +107,6 @@ fn main() -> ExitCode {
 
 fn print(name: &str, verdict: &Verdict<Figures>, seconds: u64) {
     match verdict {
-        Ok(Figures { skipped: Some(why), .. }) => println!("{name:<20} skipped: {why}"),
         Ok(figures) => {
             let more: Vec<_> = figures.more.iter().map(|(what, n)| format!("{n} {what}")).collect();
             println!(

@@ -32,40 +32,25 @@ pub fn states(binary: &Path, most: usize) -> Verdict<Figures> {
     names_are_synced(binary)?;
     for (n, fs) in FILE_SYSTEMS.iter().enumerate() {
         let share = (most - figures.faults).div_ceil(FILE_SYSTEMS.len() - n);
-        match on(binary, fs, share, &mut figures) {
-            Ok(()) => {}
-            Err(Stop::Cannot(why)) => return Ok(Figures::skipped(format!("{}: {why}", fs.name))),
-            Err(Stop::Wrong(why)) => return Err(format!("{}: {why}", fs.name)),
-        }
+        on(binary, fs, share, &mut figures).map_err(|why| format!("{}: {why}", fs.name))?;
     }
     Ok(figures)
 }
 
-enum Stop {
-    Cannot(String),
-    Wrong(String),
-}
-
-impl From<String> for Stop {
-    fn from(why: String) -> Self {
-        Self::Wrong(why)
-    }
-}
-
-fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Result<(), Stop> {
+fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Verdict {
     let mut fixture = Fixture::new(binary);
     let (fuse, mount) = (fixture.path("fuse"), fixture.path("mount"));
     std::fs::create_dir(&fuse).expect("a folder");
     std::fs::create_dir(&mount).expect("a folder");
     let disk = Disk::new(fs.size);
-    let session = disk.mount(&fuse).map_err(|e| Stop::Cannot(format!("no FUSE here: {e}")))?;
+    let session = disk.mount(&fuse).map_err(|e| format!("no FUSE here: {e}"))?;
     let image = fuse.join("disk");
     let mut make = Command::new(fs.make[0]);
     make.args(&fs.make[1..]).arg(&image).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     if !make.output().is_ok_and(|o| o.status.success()) {
-        return Err(Stop::Cannot(format!("{} is not installed, or failed", fs.make[0])));
+        return Err(format!("{} is not installed, or failed", fs.make[0]));
     }
-    attach(&image, &mount).map_err(Stop::Cannot)?;
+    attach(&image, &mount)?;
     fixture.move_data(mount.join("data"));
     let mounted = Mounted(mount.clone());
     run(&mut Command::new("sync"));
@@ -78,7 +63,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
         fixture.release(tag);
         let output = fixture.mirror("build").output().expect("mirror starts");
         if output.status.code() != Some(0) {
-            return Err(Stop::Wrong(told(&output)));
+            return Err(told(&output));
         }
         let at = disk.lock().log.len();
         let answers = fixture.observe()?;
@@ -108,7 +93,7 @@ fn on(binary: &Path, fs: &FileSystem, most: usize, figures: &mut Figures) -> Res
         }
         let oracle = acknowledged.iter().rev().find(|(at, _)| *at <= cut).map(|(_, oracle)| oracle.clone());
         fixture.oracle = oracle.unwrap_or_default();
-        attach(&image, &mount).map_err(|e| Stop::Wrong(format!("the file system did not recover: {e}")))?;
+        attach(&image, &mount).map_err(|e| format!("the file system did not recover: {e}"))?;
         let mounted = Mounted(mount.clone());
         let verdict = fixture.recover();
         drop(mounted);

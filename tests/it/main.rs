@@ -11,8 +11,11 @@ mod config {
 }
 mod cycle {
     mod base_url_and_nightly_changes;
+    mod divergence;
     mod hostile_upstreams;
+    mod planner;
     mod recipes;
+    mod shrink_guard;
 }
 mod daemon {
     mod notifications;
@@ -29,8 +32,28 @@ mod git {
 }
 mod metadata;
 mod server {
+    mod connection;
+    mod connection_limits;
+    mod content_encoding;
+    mod downloads;
+    mod file_response;
     mod forge_webhook;
-    mod http;
+    mod handler;
+    mod health;
+    mod http2;
+    mod listener;
     mod responses;
+    mod router;
+    mod shutdown;
+    mod site;
+    mod timeouts;
 }
-mod store;
+mod store {
+    mod ledger;
+    mod repair;
+    mod retention;
+    mod rollback;
+    mod snapshots;
+    mod verify;
+    mod volume;
+}

@@ -135,6 +135,18 @@ pub fn large() -> Vec<u8> {
     noise((1 << 20) + 7).repeat(48)
 }
 
+/// The header `Repr-Digest` of a representation (RFC 9530).
+pub fn repr_digest(body: &[u8]) -> String {
+    use base64::Engine as _;
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(body).0);
+    format!("sha-256=:{digest}:")
+}
+
+/// Sends so many requests at once that the connection's task yields among them.
+pub fn send_many_requests(client: &mut Client) {
+    client.send("GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400));
+}
+
 pub fn cut_short(file: &Path, len: usize) {
     let file = std::fs::File::options().write(true).open(file);
     file.and_then(|file| file.set_len(len as u64)).expect("a truncated file");

@@ -1,5 +1,8 @@
 //! A mirror that has published two versions of a package, and what its volume holds.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::env::TestEnv;
@@ -63,4 +66,24 @@ pub fn all_archives_answer(env: &TestEnv, port: u16) -> usize {
 pub fn told(port: u16, base: &str) -> Value {
     let answer = get(port, &format!("{base}mirror.json"));
     serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["repository"].take()
+}
+
+/// Runs `mirror` with these arguments, which must exit with `code`, and returns what it printed.
+pub fn command(env: &TestEnv, arguments: &[&str], code: i32) -> String {
+    let mut mirror = Command::new(env!("CARGO_BIN_EXE_mirror"));
+    let output = mirror.args(arguments).arg("--config").arg(env.path("mirror.yaml")).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+/// Flips one bit of a file in place and keeps its date.
+pub fn flip(path: &Path) {
+    let found = std::fs::metadata(path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(found.modified().unwrap()).unwrap();
 }

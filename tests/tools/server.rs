@@ -10,6 +10,7 @@ use mirror::server::{ContentKind, PublishedSite, Site};
 
 use crate::support::certificates::CertificateAuthority;
 use crate::support::http::Client;
+use crate::support::run;
 use crate::support::server::*;
 
 /// TLS and HTTP/2 read the bytes that they send, unlike `sendfile`.
@@ -97,13 +98,10 @@ fn shutdown_answers_connected_clients() {
     }
 }
 
-/// HTTP/2 with prior knowledge.
 #[test]
 fn http2_with_prior_knowledge_on_the_same_port() {
-    let version = Command::new("curl").arg("--version").output();
-    if !version.is_ok_and(|curl| String::from_utf8_lossy(&curl.stdout).contains("HTTP2")) {
-        return;
-    }
+    let version = run(Command::new("curl").arg("--version"));
+    assert!(version.contains("HTTP2"), "this curl has no HTTP/2; the one of Debian has: {version}");
     let files = PublishedFiles::new();
     let site = vec![
         files.publish("packages.json", ContentKind::Metadata, PACKAGES),
