@@ -11,7 +11,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`cli`] | arguments in, exit code out; one file for each command |
-//! | `daemon` | what `mirror run` and `mirror serve` do beside answering: scheduler, reload, repair, notifications |
+//! | `daemon` | what `mirror run` and `mirror serve` do besides serving: scheduler, reload, repair, notifications |
 //! | `app` | a configuration with its recipes, and one cycle under it |
 //! | [`server`] | HTTP from a table in memory |
 //! | [`cycle`] | fetch, plan, build, publish: where these stages meet |

@@ -41,7 +41,7 @@ pub struct Delivery<'a> {
     pub signature: Option<WebhookSignature<'a>>,
 }
 
-/// The headers of Standard Webhooks: the signatures, and what is signed beside the body.
+/// The headers of Standard Webhooks: the signatures, and what they cover besides the body.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookSignature<'a> {
     pub id: &'a str,
@@ -159,7 +159,7 @@ pub fn normalize_git_url(url: &str) -> String {
     let path = after_scheme.find('/').unwrap_or(after_scheme.len());
     let (host, path) = after_scheme.split_at(path);
     let host = host.rsplit('@').next().unwrap_or(host);
-    // `git@host:path`, where a colon is no port.
+    // `git@host:path`, where the colon does not begin a port.
     let host = match has_scheme {
         true => host.to_owned(),
         false => host.replacen(':', "/", 1),

@@ -15,6 +15,7 @@ use crate::ledger::Release;
 use crate::package::plan::Outcome;
 use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume};
 use crate::util::cancel::CancelFlag;
+use crate::util::clock::now;
 use crate::util::heap;
 
 /// Receives the progress events of a cycle, from any thread.
@@ -109,7 +110,7 @@ pub(crate) fn check_not_renamed(app: &App, volume: &Volume, repository: &Reposit
     volume.check_not_renamed(&repository.name, &repository.base_url.to_string(), names)
 }
 
-/// Records a cycle that failed before it could start. Without a folder of the repository there is no record.
+/// Records a cycle that failed before it could start. Nothing is recorded if the repository has no folder.
 pub(crate) fn record_failed_start(store: &RepositoryStore, error: &anyhow::Error) {
     if store.root().exists() {
         warn_unrecorded(record_failure(store, now(), error));
@@ -170,11 +171,6 @@ fn record_result(store: &RepositoryStore, began: Timestamp, result: &CycleResult
 /// A run that ends now and did nothing.
 fn empty_run(began: Timestamp) -> Run {
     Run { began, ended: now(), published: 0, stages: BTreeMap::new(), complete: false, error: None }
-}
-
-/// In whole seconds.
-fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
 fn log_result(repository: &str, result: &CycleResult) {

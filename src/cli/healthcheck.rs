@@ -34,10 +34,7 @@ pub(super) fn check_configured(app: &App) -> anyhow::Result<Exit> {
 }
 
 /// Asks the server that listens on `address`.
-///
-/// # Errors
-///
-/// When nothing comes within `timeout`, or the status is not 200; then with the text of the response.
+/// Fails when no response comes within `timeout`, or if its status is not 200; then with its text.
 pub fn check(address: &Address, endpoint: HealthEndpoint, timeout: Duration) -> Result<()> {
     let response = match address {
         Address::Tcp(address) => connect(*address, timeout).and_then(|stream| {
@@ -45,15 +42,18 @@ pub fn check(address: &Address, endpoint: HealthEndpoint, timeout: Duration) -> 
             stream.set_write_timeout(Some(timeout))?;
             request(stream, endpoint, timeout)
         }),
-        Address::Unix(path) => UnixStream::connect(path).and_then(|stream| ask(stream, endpoint, timeout)),
+        Address::Unix(path) => {
+            UnixStream::connect(path).and_then(|stream| request_from_unix(stream, endpoint, timeout))
+        }
     };
-    judge(response, &format!("`{address}`"), endpoint)
+    check_response(response, &format!("`{address}`"), endpoint)
 }
 
 /// Asks the server with this local socket; `None` when there is none.
 fn check_socket(socket: &LocalSocket, endpoint: HealthEndpoint, timeout: Duration) -> Option<Result<()>> {
     let stream = socket.connect().ok()?;
-    Some(judge(ask(stream, endpoint, timeout), "the running server", endpoint))
+    let response = request_from_unix(stream, endpoint, timeout);
+    Some(check_response(response, "the running server", endpoint))
 }
 
 /// A server on every address is reached on loopback. `[::]` may mean IPv4 only, where there is no IPv6.
@@ -67,7 +67,7 @@ fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     }
 }
 
-fn ask(stream: UnixStream, endpoint: HealthEndpoint, timeout: Duration) -> io::Result<String> {
+fn request_from_unix(stream: UnixStream, endpoint: HealthEndpoint, timeout: Duration) -> io::Result<String> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     request(stream, endpoint, timeout)
@@ -85,7 +85,7 @@ fn request(mut stream: impl Read + Write, endpoint: HealthEndpoint, timeout: Dur
     }
 }
 
-fn judge(response: io::Result<String>, server: &str, endpoint: HealthEndpoint) -> Result<()> {
+fn check_response(response: io::Result<String>, server: &str, endpoint: HealthEndpoint) -> Result<()> {
     let path = endpoint.path();
     let response = response.with_context(|| format!("failed to ask {server} for `{path}`"))?;
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));

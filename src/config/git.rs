@@ -102,7 +102,7 @@ impl Default for Git {
 }
 
 impl Git {
-    /// Lets relative paths start at `folder`.
+    /// Resolves relative paths against `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &FilePath) {
         let resolve = |path: &mut PathBuf| *path = folder.join(&path);
         self.ca_file.iter_mut().for_each(resolve);

@@ -1,4 +1,4 @@
-//! The key `hints` of a repository: what packages.json tells Composer beside the packages.
+//! The key `hints` of a repository: what packages.json tells Composer in addition to the packages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use url::Url;
 use crate::composer::is_valid_constraint;
 use crate::yaml::{Issue, Path, Report};
 
-/// What packages.json tells Composer beside the packages.
+/// What packages.json tells Composer in addition to the packages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hints {

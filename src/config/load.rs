@@ -34,11 +34,11 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// A configuration, and where everything in it stands.
+/// A configuration, and the places of its values.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// Takes what checks find that need more than the file, such as source names that a recipe does not have.
+    /// Collects the issues of checks that need more than the file, such as unknown names of sources.
     pub report: Report,
     /// `None` for the built-in default.
     pub file: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub fn load_from(
     Ok(Loaded { config, report, file: Some(file) })
 }
 
-/// The configuration in the `text` of `file`, whose folder relative paths start at.
+/// The configuration in the `text` of `file`, against whose folder relative paths are resolved.
 pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Diagnostics> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));

@@ -30,7 +30,7 @@ pub enum AccessLog {
     Full,
 }
 
-/// The size of the group of which one is logged.
+/// One request out of this many is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]

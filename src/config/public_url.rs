@@ -1,4 +1,4 @@
-//! The public URLs of repositories: which ones are possible, and which can stand beside each other.
+//! The public URLs of repositories: which ones are valid, and which ones can coexist.
 
 use url::Url;
 
@@ -52,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Url, Issue> {
     Ok(url)
 }
 
-/// Why `url` cannot stand beside the `earlier` ones.
+/// Why `url` cannot coexist with the `earlier` ones.
 pub(super) fn collision(url: &Url, earlier: &[Url]) -> Option<Issue> {
     let hides_files = |above: &str, below: &str| {
         let segment = below.strip_prefix(above).and_then(|rest| rest.split('/').next());

@@ -123,7 +123,7 @@ impl FromYaml for Document {
 impl Document {
     /// The configuration, unless an issue was added to the report. Relative paths start at `folder`.
     ///
-    /// Here is what a type alone cannot say; each section checks itself. Rules never quote a value, see [`Issue`].
+    /// Each section checks what its type cannot express. Rules never quote a value, see [`Issue`].
     pub(super) fn resolve(mut self, folder: &FilePath, report: &mut Report) -> Option<Config> {
         let root = Path::default();
         self.serve.check(&root.key("serve"), report);

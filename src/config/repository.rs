@@ -76,7 +76,7 @@ pub(super) struct RepositoryEntry {
     /// How Composer gets package versions: all in packages.json (`inline`), or with one request per package (`lazy`).
     #[serde(default)]
     metadata: Metadata,
-    /// What packages.json tells Composer beside the packages.
+    /// What packages.json tells Composer in addition to the packages.
     #[serde(default)]
     hints: Hints,
     /// File with the users who may read the repository, as `name:hash` lines. Without it, everybody may.

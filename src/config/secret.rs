@@ -21,12 +21,12 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// The secret of a pair of keys, of which one has the value and the other one names a file.
+    /// The secret of two keys: one for the value, one for the name of a file.
     pub(super) fn from_keys(value: Option<String>, file: Option<PathBuf>) -> Option<Self> {
         value.map(Self::Value).or(file.map(Self::File))
     }
 
-    /// Lets a relative path start at `folder`.
+    /// Resolves a relative path against `folder`.
     pub(super) fn resolve_path(&mut self, folder: &Path) {
         if let Self::File(path) = self {
             *path = folder.join(&path);
@@ -61,8 +61,7 @@ impl Serialize for Secret {
     }
 }
 
-/// Whether a secret as it was `written` is one reference to the environment and nothing else. The issue never has
-/// what was found.
+/// Fails unless a secret, as it was `written`, is exactly one reference to the environment. The issue never quotes it.
 pub(super) fn check_reference(written: &str) -> Result<(), Issue> {
     if written.starts_with("${") && written.find('}') == Some(written.len() - 1) {
         return Ok(());

@@ -118,7 +118,7 @@ impl Default for Tls {
 }
 
 impl Serve {
-    /// Lets relative paths start at `folder`.
+    /// Resolves relative paths against `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &FilePath) {
         if let Some(tls) = &mut self.tls {
             tls.certificate = folder.join(&tls.certificate);

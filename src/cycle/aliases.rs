@@ -4,13 +4,11 @@
 //! versions replace the same one, the highest wins, so a new release may move an alias.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::batch::Batch;
-use super::context::{CycleContext, now};
+use super::context::CycleContext;
 use super::read_manifests::manifest_in_archive;
 use super::report::{ALIASES, SourceReport};
 use crate::composer::{Manifest, PackageName, Version, to_js_string};
@@ -20,6 +18,7 @@ use crate::package::zip_writer::{EntryType, ZipWriter};
 use crate::recipe::Aliases;
 use crate::recipe::tag_version::TagVersion;
 use crate::store::StagedArchive;
+use crate::util::clock::now;
 use crate::util::digest::Sha256;
 
 /// The package that stands for each replaced (name, version).
@@ -138,10 +137,7 @@ fn stage(
     if published.as_ref().is_some_and(|published| published.sha256 == sha256) {
         return Ok(None);
     }
-    let staged = ctx.store.stage(|mut sink| {
-        sink.write_all(&bytes).context("failed to write the alias")?;
-        Ok(sink)
-    })?;
+    let staged = ctx.store.stage_bytes(&bytes)?;
     // The first state has the usual path; a moved alias needs another file.
     let file = published.map(|_| format!("packages/{name}-{version}-{}.zip", &sha256.to_string()[..8]));
     let release = Release {

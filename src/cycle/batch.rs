@@ -1,4 +1,4 @@
-//! Collects what one source stages and reports, then publishes it at once.
+//! Collects what one source stages and reports, then publishes it in one step.
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::context::{CycleContext, ProgressEvent, now};
+use super::context::{CycleContext, ProgressEvent};
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::planning::plan_refs;
 use super::report::SourceReport;
@@ -17,12 +17,13 @@ use crate::package::build;
 use crate::package::plan::{Build, Plan};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
+use crate::util::clock::now;
 use crate::util::digest::Sha256;
 
 /// Plans and builds one source; returns its report and the number of new versions.
 ///
-/// A source whose rules and refs are those of its previous complete report is not planned again; with only new refs
-/// beside them, only those are planned.
+/// A source whose rules and refs are those of its previous complete report is not planned again. If refs were only
+/// added, only these are planned.
 pub(super) fn build_source(
     ctx: &CycleContext<'_>,
     source: &Source,

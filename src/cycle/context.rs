@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use jiff::Timestamp;
 
 use crate::config::{Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
@@ -95,8 +94,3 @@ pub enum ProgressEvent<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("the cycle was cancelled")]
 pub struct Cancelled;
-
-/// The current time in whole seconds, the resolution of HTTP dates.
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
-}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{CycleContext, now};
+use super::context::CycleContext;
 use super::inputs::SourceRefs;
 use super::planning::plan_unpublished;
 use super::report::SourceReport;
@@ -16,6 +16,7 @@ use crate::package::plan::ResolvedRef;
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
 use crate::store::{Divergence, VersionContent};
+use crate::util::clock::now;
 
 /// Records, in the store and in `report`, the published versions that the source's moved tags would change.
 pub(super) fn detect(

@@ -1,6 +1,6 @@
 //! The clones that a recipe needs, each fetched once, shared by all that name the same URL.
 //!
-//! A clone holds what all recipes of this mirror want of its URL. Two repositories with a common source download it once,
+//! A clone holds what all recipes of this mirror need from its URL. Two repositories with a common source download it once,
 //! and neither deletes what the other needs.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -183,7 +183,7 @@ fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
         && previous.manifest.ledger_head == ctx.store.ledger(Ledger::head)
 }
 
-/// The digest of what the pages say beside the packages: they are rendered again when it changes.
+/// The digest of what the pages show in addition to the packages: they are rendered again when it changes.
 fn notes_digest(ctx: &CycleContext<'_>) -> anyhow::Result<Option<Sha256>> {
     let notes = &ctx.recipe.notes;
     let text = match (notes.is_empty(), ctx.is_private) {

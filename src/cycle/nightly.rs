@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-use super::context::{CycleContext, now};
+use super::context::CycleContext;
 use super::fetch_clones::{Clones, branch_ref, newest_tag};
 use super::planning::plan_unpublished;
 use super::report::{Report, SourceReport};
@@ -20,6 +20,7 @@ use crate::git::{BareClone, Commit};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{Build, Outcome, OutcomeRow, Pins, Plan, ResolvedRef};
 use crate::recipe::{Recipe, Retention, Source};
+use crate::util::clock::now;
 
 /// The version that a package without any tag follows.
 const UNRELEASED: &str = "0.0.1";

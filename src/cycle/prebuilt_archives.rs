@@ -1,13 +1,12 @@
 //! Folders of prebuilt archives: each new one is checked and published with its own bytes.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::context::{CycleContext, now};
+use super::context::CycleContext;
 use super::report::SourceReport;
 use super::resources::Resources;
 use crate::git::Commit;
@@ -16,6 +15,7 @@ use crate::package::plan::Outcome;
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::StagedArchive;
+use crate::util::clock::now;
 use crate::util::digest::Sha256;
 
 /// Publishes the new archives of a folder; returns its report and how many are new.
@@ -83,10 +83,7 @@ fn stage(
     bytes: &[u8],
     commit: &Commit,
 ) -> anyhow::Result<(StagedArchive, Release)> {
-    let staged = ctx.store.stage(|mut sink| {
-        sink.write_all(bytes).context("failed to write the archive")?;
-        Ok(sink)
-    })?;
+    let staged = ctx.store.stage_bytes(bytes)?;
     let release = Release {
         number: 0,
         kind: ReleaseKind::Package,

@@ -3,7 +3,6 @@
 //! A version is built only from the commit that it was published from: another commit says nothing about its bytes.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use anyhow::{Context as _, anyhow, bail};
 
@@ -80,7 +79,7 @@ fn rebuild_source(
     results
 }
 
-/// The reason is shown to everybody; the log has the fetched URLs, too.
+/// The reason is public; only the log has the fetched URLs.
 fn or_impossible(
     ctx: &CycleContext<'_>,
     release: &Release,
@@ -172,10 +171,7 @@ fn reread_prebuilt(
     if !repair {
         return Ok(compare(Sha256::digest(&bytes), release));
     }
-    let staged = ctx.store.stage(|mut sink| {
-        sink.write_all(&bytes).context("failed to write the archive")?;
-        Ok(sink)
-    })?;
+    let staged = ctx.store.stage_bytes(&bytes)?;
     ctx.store.repair(&staged, release)?;
     Ok(RebuildOutcome::Repaired)
 }

@@ -24,7 +24,7 @@ pub struct Report {
     /// The date of the nightly build, `20261124`, in a recipe with branches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nightly: Option<String>,
-    /// The digest of what the pages say beside the packages: the recipe's notes, and whether the repository is private.
+    /// The digest of what the pages show in addition to the packages: the recipe's notes, and whether the repository is private.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<Sha256>,
     /// Versions that published metapackages require and the repository lacks.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::cycle::ProgressEvent;
 use crate::status::RunningCycle;
+use crate::util::clock::now;
 
 /// Progress by the name of the repository.
 #[derive(Default)]
@@ -25,9 +26,8 @@ impl CycleProgress {
     }
 
     pub(super) fn set_running(&self, repository: &str) {
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         self.with(repository, |progress| {
-            progress.running = Some(RunningCycle::new(now));
+            progress.running = Some(RunningCycle::new(now()));
         });
     }
 

@@ -1,4 +1,4 @@
-//! The daemon: what `mirror run` and `mirror serve` do beside answering requests.
+//! The daemon: what `mirror run` and `mirror serve` do besides answering requests.
 //!
 //! Each task has a thread of its own. All of them run under one configuration; when it changes, they end and start again
 //! under the new one, while the server keeps running.
@@ -152,7 +152,7 @@ fn spawn<'scope>(
     });
 }
 
-/// Sets the flag when its thread panics, so that the threads beside it end, and the process with them.
+/// Sets the flag when its thread panics, so that the other threads end, and the process with them.
 struct StopOnPanic<'a>(&'a CancelFlag);
 
 impl Drop for StopOnPanic<'_> {

@@ -8,6 +8,7 @@ use crate::ledger::Release;
 use crate::status::StatusInput;
 use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Space};
+use crate::util::clock::now;
 
 /// The newest snapshot that could be read, and the error of a newer one.
 #[derive(Default)]
@@ -88,9 +89,4 @@ impl<'a> Observation<'a> {
             now: self.now,
         }
     }
-}
-
-/// In whole seconds.
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }

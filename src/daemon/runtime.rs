@@ -1,4 +1,4 @@
-//! The life of a serving process: the server and the work beside it, from the start to the last response.
+//! The life of a serving process: the server and the work alongside it, from the start to the last response.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -22,14 +22,14 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 /// Descriptors for listeners, surplus connections and a cycle.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// What the work beside the server controls.
+/// What the work alongside the server controls.
 #[derive(Clone, Copy)]
 pub(super) struct ServerHandles<'a> {
     pub(super) published: &'a PublishedSite,
     pub(super) metrics: &'a Metrics,
 }
 
-/// Runs the server, and `work` on a thread beside it, until SIGTERM or SIGINT.
+/// Runs the server, and `work` on a thread alongside it, until SIGTERM or SIGINT.
 pub(super) fn run_server(
     config: &Config,
     local_socket: LocalSocket,
@@ -98,7 +98,7 @@ fn serving_threads() -> usize {
     (processors / 2).max(1)
 }
 
-/// Serves until a signal, or until the work beside the server ends: without it, the status would never change again.
+/// Serves until a signal, or until the work alongside the server ends: without it, the status would never change again.
 async fn serve_until_signal(
     server: Server,
     signals: &Signals,

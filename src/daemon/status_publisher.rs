@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
-use super::repository_view::{Observation, SnapshotWatch, now};
+use super::repository_view::{Observation, SnapshotWatch};
 use super::runtime::ServerHandles;
 use crate::app::{App, Repository};
 use crate::ledger::Release;
@@ -15,10 +15,11 @@ use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
 use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
 use crate::util::cancel::CancelFlag;
+use crate::util::clock::now;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a process that builds shows beside the repositories.
+/// What only a process that builds can show.
 #[derive(Clone, Copy)]
 pub(super) struct BuildHandles<'a> {
     pub(super) scrub: &'a Scrub,

@@ -45,7 +45,7 @@ impl RefUpdate {
 pub(super) struct RefDiff {
     /// New and moved refs.
     pub updates: Vec<RefUpdate>,
-    /// RefSelection commits at which no advertised ref points; the clone may have them all the same.
+    /// Selected commits that no advertised ref points to. The clone may already have them.
     pub commits: Vec<RefUpdate>,
     /// Local refs that the remote no longer has.
     pub deleted: Vec<Ref>,

@@ -81,7 +81,7 @@ fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), Lis
     Ok(())
 }
 
-/// The names in `packed-refs`: lines of `<object> <name>`, beside comments (`#`) and peeled tags (`^`).
+/// The names in `packed-refs`: lines of `<object> <name>`. Comments (`#`) and peeled tags (`^`) are skipped.
 fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     let text = match fs::read(file) {
         Ok(text) => text,

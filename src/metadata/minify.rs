@@ -17,7 +17,7 @@ pub(super) fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>
     minified
 }
 
-/// The complete versions of a minified list; items that are no objects are skipped.
+/// The complete versions of a minified list; items that are not objects are skipped.
 pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
     let mut version = Map::new();
     let versions = minified.iter().filter_map(Value::as_object);

@@ -1,8 +1,8 @@
 //! The Composer repository as files: releases in, (path, bytes) out. Pure.
 //!
 //! `version_entry` makes the data of one version, `minify` shrinks the list of a package's versions, `render` puts
-//! them into `p2/` and `include/`, `packages_json` makes `packages.json`, and [`search_files`] what Composer asks for
-//! beside the versions. The shared files need only a [`PackageSummary`] of each package and texts of the
+//! them into `p2/` and `include/`, `packages_json` makes `packages.json`, and [`search_files`] what else Composer
+//! requests. The shared files need only a [`PackageSummary`] of each package and texts of the
 //! [`PreviousRender`], so only changed packages are read and rendered.
 //!
 //! There is no `source` and no `dist.reference`: with them, a lock file would be bound to the mirror that it was made

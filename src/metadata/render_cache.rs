@@ -18,7 +18,7 @@ pub(super) type Ranges = BTreeMap<String, Range<usize>>;
 /// How the metadata and the pages of a snapshot were rendered.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RenderCache {
-    /// The digest of what decides the files beside the packages, including the program.
+    /// The digest of what decides the files apart from the packages, including the program.
     #[serde(rename = "by")]
     pub renderer: Sha256,
     pub packages: BTreeMap<String, CachedPackage>,
@@ -44,7 +44,7 @@ pub struct ByteRanges {
     pub(super) in_root: Ranges,
 }
 
-/// The previous publication, as far as it can be reused.
+/// The reusable part of the previous publication.
 pub struct PreviousRender {
     cache: RenderCache,
     include: Vec<u8>,

@@ -122,7 +122,7 @@ pub enum VersionOwner {
 /// Reads the file of a resource at a path; `None` if there is none.
 pub type ReadResource<'a> = dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>> + 'a;
 
-/// What planning depends on beside the source.
+/// What planning depends on besides the source.
 pub struct PlanContext<'a> {
     /// Looks up who has published a name and version.
     pub owner: &'a dyn Fn(&PackageName, &Version) -> VersionOwner,

@@ -1,6 +1,6 @@
 //! A recipe document laid over the recipe that it extends.
 //!
-//! Additions come last: own sources are built after the extended ones, and an own correction wins over an extended one.
+//! Additions come last: sources of the document are built after the extended ones, and its corrections override them.
 //! Nothing can be removed from the extended recipe; `only` in the configuration selects sources.
 
 use super::document::{Amendment, Document, Recipe, Source};

@@ -105,8 +105,8 @@ impl OpenFile {
     fn map(&mut self, part: &Range<u64>) -> io::Result<()> {
         let mut options = MmapOptions::new();
         options.offset(part.start).len((part.end - part.start) as usize).populate();
-        // SAFETY: this program only replaces published files by rename, and appends to a ledger. Should somebody else
-        // truncate one, no code here touches the mapped bytes: the kernel copies them to a socket, and answers EFAULT.
+        // SAFETY: this program only replaces published files by rename, and appends to a ledger. If another
+        // process truncates one, no code here touches the mapped bytes: the kernel copies them to a socket, and reports EFAULT.
         self.map = Some(unsafe { options.map(&self.file)? });
         self.map_start = part.start;
         Ok(())

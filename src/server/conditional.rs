@@ -1,8 +1,8 @@
 //! Preconditions (RFC 9110 section 13) of GET and HEAD.
 //!
 //! Composer sends only `If-Modified-Since`, with the `Last-Modified` that it got, verbatim
-//! (`ComposerRepository::asyncFetchFile`). So the date is compared as text: "not modified since" would also answer
-//! 304 to the holder of a newer file after a roll-back.
+//! (`ComposerRepository::asyncFetchFile`). So the date is compared as text: a comparison of times would also
+//! answer 304 to a client that has a newer file after a rollback.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -77,7 +77,7 @@ impl Validators {
             .any(|value| value.trim() == "*" || tags(value).any(|tag| comparison.holds(tag, own)))
     }
 
-    /// A value that is no date is ignored (RFC 9110 section 13.1.4).
+    /// A value that is not a date is ignored (RFC 9110 section 13.1.4).
     fn fails_if_unmodified_since(&self, headers: &HeaderMap) -> bool {
         let date = |text: &str| httpdate::parse_http_date(text).ok();
         let since = single_text(headers, IF_UNMODIFIED_SINCE).and_then(date);
@@ -107,7 +107,7 @@ impl Comparison {
     }
 }
 
-/// The entity tags of a list, each with its quotes and its `W/`, up to the first thing that is none.
+/// The entity tags of a list, each with its quotes and its `W/`, up to the first malformed one.
 fn tags(mut list: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         list = list.trim_start_matches([',', ' ', '\t']);

@@ -25,16 +25,16 @@ use super::send_progress::{CountedBody, SendProgress, Stall};
 use super::timeout_stream::TimeoutStream;
 use super::transport::{Protocol, Transport};
 
-/// How long a draining server waits for requests that may have been sent already: no client sends them again.
+/// How long a draining server waits for requests that may have been sent already: clients do not resend them.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a connection that was idle, or is over the limit, has to end.
 const IDLE_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of a body at a time, and as many as a client can have buffered on one stream without reading them.
+/// Bytes of a frame of a body, and the most that is buffered for a stream that its client does not read.
 const HTTP2_FRAME: usize = 16 << 10;
 
-/// Bytes of request bodies that are received before they are read: of each stream, and of all.
+/// Bytes of request bodies that are buffered, per stream and per connection.
 const HTTP2_RECEIVE_WINDOW: u32 = 64 << 10;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");

@@ -1,4 +1,4 @@
-//! How many connections and downloads there are at once, in all and for one client, and what happens to the others.
+//! Limits of concurrent connections and downloads, in total and per client.
 //!
 //! A connection over a limit is still answered: health checks as usual, so that a busy server is not taken for a dead
 //! one, and everything else with 503, which makes Composer try again. Connections beyond these are closed at once.
@@ -25,10 +25,10 @@ pub(super) const MAX_UNREAD_BODY: u64 = 64 << 10;
 /// Connections over the limit that are answered with 503.
 const OVERFLOW_CONNECTIONS: usize = 256;
 
-/// How long one of these may take to send a request, or do nothing.
+/// How long such a connection may take to send a request, or stay idle.
 pub(super) const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Files that one HTTP/2 connection downloads at once; its other downloads wait.
+/// Files that one HTTP/2 connection downloads concurrently; its other downloads wait.
 const DOWNLOADS_PER_CONNECTION: usize = 8;
 
 /// Hands out permits for connections.

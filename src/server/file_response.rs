@@ -108,7 +108,7 @@ impl FileResponse<'_> {
     /// The headers of a 304 (RFC 9110 section 15.4.5), which a 200 has, too.
     fn insert_common_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.kind.cache_control()));
-        // Also without variants: a cache must not keep for everybody what it got for one client.
+        // Even without variants, so that no cache reuses one client's encoding for all.
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         if self.kind.is_json() {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -124,7 +124,7 @@ impl FileResponse<'_> {
     }
 }
 
-/// Whether a name can stand in a quoted string; the URL names the file otherwise.
+/// Whether a quoted string can contain a name unescaped. For other names, clients use the last segment of the URL.
 fn needs_no_escape(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }

@@ -1,7 +1,7 @@
 //! `POST /-/push`: webhook deliveries of GitHub and GitLab, checked, and passed on as the names of repositories to build.
 //!
-//! A sender is unknown until the whole body is read, so bodies are bounded in size, in time, and in how many are read at
-//! once, in all and of each client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
+//! A sender is unknown until the whole body is read. So bodies are limited in size, in time, and in how many are read
+//! concurrently, in total and per client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Deliveries that wait or are read.
 const MAX_WAITING: usize = 64;
 
-/// Bodies that are read at once, one of each client.
+/// Bodies that are read concurrently, one per client.
 const MAX_READING: usize = 4;
 
 static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);

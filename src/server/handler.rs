@@ -106,7 +106,7 @@ async fn get(
     if matches!(client.role, Role::Admin | Role::Local) {
         return Routed::new("not_found", not_found());
     }
-    // The site before the rules: whatever it has, there are rules for by then.
+    // The site first: the rules for a site are set before it is published.
     let site = published.site();
     let site = site.as_deref();
     let is_private = match published.access_rules() {
@@ -123,7 +123,7 @@ async fn get(
     routed
 }
 
-/// Answers whether the path is private.
+/// Checks the credentials of a request for a private path. Returns whether the path is private.
 async fn authorize(
     rules: &AccessRules,
     site: Option<&Site>,
@@ -148,7 +148,7 @@ async fn authorize(
     Ok(is_private)
 }
 
-/// Answers from the site, or else from the status files, which there are also before anything is published.
+/// Answers from the site, or else from the status files, which exist even before anything is published.
 async fn respond_from(
     published: &PublishedSite,
     site: Option<&Site>,

@@ -8,7 +8,7 @@ pub(super) fn single(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&He
     values.next().filter(|_| values.next().is_none())
 }
 
-/// The same, if it is visible ASCII.
+/// Like [`single`], if the value is visible ASCII.
 pub(super) fn single_text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     single(headers, name)?.to_str().ok()
 }

@@ -19,10 +19,10 @@ use crate::util::digest::Sha256;
 /// How much is read and compared at a time.
 pub(super) const CHUNK: u64 = 64 << 10;
 
-/// How long a comparison counts.
+/// How long a comparison is trusted.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// A file that changed more recently may change again without a new date: clocks of file systems are coarse.
+/// A file that changed more recently may change again without a new date: file-system clocks are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What is known of the bytes of one published file. Clones share it, and the next site takes it over.
@@ -45,7 +45,7 @@ pub(super) struct Verified {
     at: Instant,
 }
 
-/// What the file system says of a file: it differs for another file, and for the same one after a change.
+/// Metadata that differs between two files, and for one file before and after a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -94,8 +94,8 @@ impl Integrity {
         self.0.size
     }
 
-    /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Answers for how long
-    /// that counts, if for longer than this instant.
+    /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Returns
+    /// the comparison if it can be reused: `None` for a file that has just changed.
     pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
         let mut verified = *self.verified();
         if !verified.is_some_and(|verified| verified.is_current(file)) {

@@ -18,11 +18,11 @@ pub(super) const LINGER: Duration = Duration::from_secs(3);
 /// port hold is lost when the container ends.
 const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
 
-/// As much as these hold for a slow client.
+/// The most that the kernel and a proxy are assumed to hold for a slow client.
 const MAX_IN_FLIGHT: u64 = 16_000_000;
 
-/// Bytes to read from the client meanwhile: more than a client has sent when it reads its last response, but too few
-/// for a flood.
+/// Bytes to read from the client meanwhile: more than a client sends before it reads its last response, but too few for
+/// a flood.
 const MAX_DISCARDED: usize = 64 << 10;
 
 pub(super) struct LingeringClose {

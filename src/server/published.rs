@@ -105,7 +105,7 @@ impl PublishedSite {
         std::mem::take(&mut *lock(&self.0.damaged))
     }
 
-    /// Reports a file that is not the published one; answers whether this is its first report.
+    /// Reports a file that is not the published one; returns whether this is its first report.
     pub fn report_damaged(&self, file: &Path) -> bool {
         lock(&self.0.damaged).insert(file.to_owned())
     }

@@ -1,7 +1,7 @@
 //! `Range` (RFC 9110 section 14), one range at a time; pure.
 //!
-//! Several ranges are answered with the whole: a server may always do that, and nobody who installs packages asks
-//! for them. Whether the range may be taken at all (`If-Range`) is decided in `conditional`.
+//! A request for several ranges gets the whole: a server may always do that, and no package manager sends such
+//! requests. Whether the range may be taken at all (`If-Range`) is decided in `conditional`.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! Queries on `search.json` and `list.json` (`ComposerRepository::{search, loadPackageList}`).
 //!
-//! Without a query that selects something, the whole resource is answered. Unknown parameters are ignored.
+//! An empty query gets the whole resource. Unknown parameters are ignored.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,8 @@ impl SearchEntry {
         Self { name: text("name").into(), text: text_of_all.into(), kind: text("type").into(), result }
     }
 
-    /// The best first: its name is the query, or has all words; else it has them all somewhere.
+    /// How well the package matches, 0 is best: its name is the only word, its name has all words, or they are found in
+    /// its name and texts; `None` if a word is missing.
     fn rank(&self, words: &[&str]) -> Option<u8> {
         let is_named = |name: &str| {
             self.name.ends_with(name) && {

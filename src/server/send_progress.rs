@@ -1,8 +1,8 @@
 //! Whether the client of a connection makes progress: whether it sends requests, and reads the responses.
 //!
-//! In HTTP/2 bytes do not tell: PINGs may come and go for ever (RFC 9113 section 6.7). What counts are requests, and
-//! the bytes of bodies that flow control and the network take. The counts are sampled a few times in each idle
-//! timeout, so that no request reads a clock or sets a timer.
+//! In HTTP/2, bytes on the wire prove nothing: a client may send PINGs for ever (RFC 9113 section 6.7). Only requests
+//! count, and the bytes of bodies that flow control and the network accept. The counts are sampled a few times in each
+//! idle timeout, so that no request reads a clock or sets a timer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::body::Body;
 
-/// How often the counts are sampled in an idle timeout, which may last longer by one interval.
+/// How often the counts are sampled in an idle timeout, which may therefore last one interval longer.
 const SAMPLES_PER_TIMEOUT: u32 = 4;
 
 /// The counts of one connection.
@@ -82,7 +82,7 @@ impl SendProgress {
         self.watch(timeout, min_rate, no_requests).await
     }
 
-    /// The same for a connection that is closing: more requests are no progress.
+    /// The same for a connection that is closing: further requests do not count.
     pub(super) async fn stall_while_closing(&self, timeout: Duration, min_rate: u64) -> Stall {
         self.watch(timeout, min_rate, |_, _| true).await
     }

@@ -27,10 +27,10 @@ use crate::telemetry::Metrics;
 /// Pause after `accept` fails, usually because descriptors ran out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long clients are accepted that had connected when the server ended.
+/// How long a draining server still accepts: clients in the queue had connected before.
 const ACCEPT_SWEEP: Duration = Duration::from_millis(20);
 
-/// Monitors are few, and have connections of their own: a flood of clients does not keep them out.
+/// Monitors are few and have a limit of their own, so that a flood of clients does not lock them out.
 const ADMIN_CONNECTIONS: usize = 64;
 
 /// A server that has its addresses and does not answer yet.
@@ -41,7 +41,7 @@ pub struct Server {
     context: Arc<ServerContext>,
 }
 
-/// A listener, and what is spoken there.
+/// A listener, and how its connections are served.
 struct Bound {
     listener: Listener,
     role: Role,
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-/// Without it `mirror health` uses another address.
+/// Binds the local socket if possible. Without it, `mirror health` uses a configured address.
 fn bind_local(socket: &LocalSocket) -> Option<Bound> {
     let bound = Listener::bind_local(socket).map(|listener| Bound { listener, role: Role::Local, tls: None });
     bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
@@ -147,7 +147,7 @@ fn remove_socket(socket: &Path) {
     }
 }
 
-/// Every connection holds a receiver while it is open.
+/// Waits for the open connections, each of which holds a receiver, then closes the rest. Returns how many were closed.
 async fn drain(shutdown: &watch::Sender<Shutdown>, drain_timeout: Duration) -> usize {
     if timeout(drain_timeout, shutdown.closed()).await.is_ok() {
         return 0;

@@ -31,12 +31,12 @@ const END_OF_DATES: i64 = 253_402_300_800;
 
 /// One repository to publish.
 pub struct RepositorySite {
-    /// What it is, wherever it is served: it says who may read it.
+    /// Identifies the repository, whatever its URL: the name decides who may read it.
     pub name: String,
     /// Where it is served: `/`, or a path such as `/mirror/`, decoded, with both slashes.
     pub base_path: String,
-    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` for what was
-    /// published there before of the same repository.
+    /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` keeps what
+    /// the same repository published there before.
     pub resources: Option<Vec<Resource>>,
 }
 
@@ -54,7 +54,7 @@ pub struct Resource {
     /// In Unix seconds.
     pub last_modified: i64,
     pub kind: ContentKind,
-    /// The same in other codings, as far as they exist.
+    /// The existing copies in other codings.
     pub variants: Vec<Variant>,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct Entry {
     /// The published bytes themselves.
     pub(super) identity: Representation,
     pub(super) variants: Box<[(Coding, Representation)]>,
-    /// What `search.json` and `list.json` are searched in, with the date of the whole.
+    /// The index for queries on `search.json` and `list.json`, and the date of the whole file.
     pub(super) search: Option<Box<(SearchIndex, i64)>>,
 }
 
@@ -106,9 +106,9 @@ pub(super) enum Content {
 }
 
 impl Site {
-    /// Builds the table, and reads into memory what is asked for often; blocks on the disk.
-    /// Fails when a base path is not one, when two repositories or two resources claim one URL, when a date is beyond
-    /// HTTP's dates.
+    /// Builds the table, and reads frequently requested files into memory; blocks on the disk.
+    /// Fails when a base path is malformed, when two repositories or two resources claim one URL, or when HTTP cannot
+    /// express a date.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
         let mut repositories = repositories.into_iter().map(Repository::new).collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
@@ -266,8 +266,8 @@ impl Representation {
 }
 
 impl Content {
-    /// Reads files into memory that are often requested, unless they are large or damaged: then every request finds that
-    /// out again.
+    /// Reads frequently requested files into memory, unless they are large or damaged. A damaged file stays on the disk,
+    /// where each request checks it again.
     fn load(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
         if !kind.keep_in_memory() || size > MAX_IN_MEMORY {
             return Self::Disk(file.into());

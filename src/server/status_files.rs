@@ -1,5 +1,5 @@
 //! Files about the mirror itself, such as `mirror.json`. They change without a new snapshot, so they are kept in memory
-//! beside the [`Site`](super::Site), and served where that has nothing.
+//! apart from the [`Site`](super::Site), and served for paths that it does not have.
 
 use std::collections::HashMap;
 

@@ -49,7 +49,7 @@ struct HeadDeadline {
 enum HeadState {
     /// No byte of it was received.
     Awaited,
-    /// Some was received while the response before was sent: its time has not begun.
+    /// A part arrived while the previous response was being sent: its time has not begun.
     Early,
     Begun(Instant),
 }

@@ -83,7 +83,7 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Uses new pairs as they appear. A pair of which only one file was replaced yet is logged once.
+    /// Switches to new pairs as they appear. A pair of which only one file has been replaced is logged once.
     pub(super) async fn follow(mut self) {
         loop {
             sleep(POLL_INTERVAL).await;

@@ -1,8 +1,8 @@
-//! The users of a private repository: passwords hashed by bcrypt, and tokens, of which only the SHA-256 is known.
+//! The users of a private repository: passwords hashed by bcrypt, and tokens, stored as SHA-256.
 //!
 //! bcrypt takes tens of milliseconds. Results are cached under a keyed hash, accepted and rejected apart, so that guesses
 //! cannot evict valid credentials. One check runs at a time, even if its request was cancelled; the queue is bounded, in
-//! all and per client. A token is long and random, so a plain SHA-256 suffices. Comparisons take constant time.
+//! total and per client. A token is long and random, so a plain SHA-256 suffices. Comparisons take constant time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ const CACHE_SIZE: usize = 4096;
 /// A check with a higher cost takes longer than a second.
 const MAX_COST: u32 = 14;
 
-/// What the hash of a token begins with.
+/// The prefix of a token's hash.
 const TOKEN_PREFIX: &str = "sha256:";
 
 pub struct Users {
@@ -147,7 +147,7 @@ impl Users {
         if let Some(is_granted) = CredentialCache::lock(&self.cache).get(&key) {
             return is_granted.into();
         }
-        // For an unknown name somebody else's hash is checked, so that the time does not reveal who exists.
+        // For an unknown name another user's hash is checked, so that the time does not reveal who exists.
         let (own, any) = (self.passwords.get(user), self.passwords.values().next());
         let Some(hash) = own.or(any).map(Arc::clone) else {
             return AuthOutcome::Denied;

@@ -51,7 +51,7 @@ impl StatusInput<'_> {
         self.history.last().is_some_and(|run| !run.complete)
     }
 
-    /// Everything that failed, the largest first: the cycle, the snapshot, archives, sources, packages of single refs.
+    /// Everything that failed, the most general first: the cycle, the snapshot, archives, sources, packages of single refs.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let cycle = self.history.last().and_then(|run| run.error.clone());
         let cycle = cycle.map(|line| Failure { name: "the cycle".to_owned(), line });

@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(at_time(true, true, &RunHistory::default(), "2026-01-01T00:01:00Z"), State::Unknown);
         assert_eq!(at_time(true, true, &good, "2025-12-31T23:30:00Z"), State::Fresh);
         assert_eq!(at_time(true, true, &good, "2025-12-31T22:00:00Z"), State::Unknown);
-        // A run that failed as a whole is no check, but one with a broken source is.
+        // A run that failed as a whole does not count as a check, but one with a broken source does.
         let failed = history("2026-01-01T00:00:01Z", false, Some("no room"));
         assert_eq!(at_time(true, true, &failed, "2026-01-01T00:01:00Z"), State::Unknown);
         let partly = history("2026-01-01T00:00:01Z", false, None);

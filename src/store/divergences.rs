@@ -67,7 +67,7 @@ impl RepositoryStore {
         text.lines().enumerate().map(line).collect()
     }
 
-    /// Adds to the record. On an error it has none of the new ones.
+    /// Records new divergences. On an error, none of them is recorded.
     pub fn record_divergences(&self, new: &[Divergence]) -> anyhow::Result<()> {
         let path = self.root().join("diverged.jsonl");
         let write = || {

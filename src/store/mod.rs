@@ -23,7 +23,7 @@
 //! 3. The snapshot, written to the staging folder, synced, and renamed to its number, which must be free; then the folder
 //!    is synced. That rename is the commit: a reader takes the highest snapshot that is intact and follows from the ledger.
 //!
-//! Each step happens completely or not at all, so there is nothing to repair after a crash, only left-overs to remove. The
+//! Each step happens completely or not at all, so there is nothing to repair after a crash, only leftovers to remove. The
 //! ledger is copied instead of appended to for that reason: a publication writes all of it once, and neither a reader nor
 //! a crash ever sees half a line.
 //!

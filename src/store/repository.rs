@@ -198,6 +198,14 @@ impl RepositoryStore {
         }
     }
 
+    /// Stages an archive that is in memory.
+    pub fn stage_bytes(&self, bytes: &[u8]) -> anyhow::Result<StagedArchive> {
+        self.stage(|mut file| {
+            file.write_all(bytes).context("failed to write the archive")?;
+            Ok(file)
+        })
+    }
+
     /// Removes a staged archive.
     pub fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
         fs::remove_file(&staged.path).with_context(|| format!("failed to remove `{}`", staged.path.display()))

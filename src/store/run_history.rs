@@ -1,6 +1,6 @@
 //! When cycles ran and how they ended: `status/cycles.json`, the only file that a cycle with nothing new writes.
 //!
-//! It is not published: without it only the status page knows less. It is replaced as a whole and not synced; after a
+//! It is not published, and only the status page depends on it. It is replaced as a whole and not synced; after a
 //! power cut it may be empty, which is read as an empty history. A record that cannot be written, usually because the disk
 //! is full, is kept in memory for this process's own status page, metrics and notifications.
 

@@ -1,4 +1,4 @@
-//! Compares archives with the ledger: all at once for `mirror verify`, slowly for a server.
+//! Compares archives with the ledger, and counts what the scrub of a running mirror found.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::repository::RepositoryStore;
 use super::staging;
 
-/// The mark in a snapshot's folder; its modification time says since when it is retired.
+/// A file in the folder of a retired snapshot. Its modification time is when the snapshot was retired.
 const MARK: &str = "retired";
 
 /// Which snapshots are kept.

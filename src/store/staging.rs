@@ -5,7 +5,7 @@
 //! publish and nowhere to write, at whatever instruction it stopped.
 //!
 //! An archive keeps its name in this folder until its ledger line is durable. So a file in `packages/` that is the same
-//! file as one in a dead writer's folder, and is not in the ledger, was never published and is a left-over, too.
+//! file as one in a dead writer's folder, and is not in the ledger, was never published and is a leftover, too.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::ledger::Ledger;
 #[derive(Debug)]
 pub(super) struct Staging {
     folder: PathBuf,
-    /// The left-overs of dead writers, moved into `folder`.
+    /// The leftovers of dead writers, moved into `folder`.
     taken: Vec<PathBuf>,
 }
 
@@ -66,7 +66,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the left-overs of dead writers, including archives that they linked but did not add to the ledger.
+    /// Removes the leftovers of dead writers, including archives that they linked but did not add to the ledger.
     pub(super) fn clean(&mut self, root: &Path, ledger: &Ledger) -> anyhow::Result<()> {
         if self.taken.is_empty() {
             return Ok(());
@@ -81,7 +81,7 @@ impl Staging {
             remove_linked(&root.join("packages"), &linked, &published)?;
         }
         for path in self.taken.drain(..) {
-            tracing::info!(folder = %root.display(), "removing the left-overs of an interrupted cycle");
+            tracing::info!(folder = %root.display(), "removing the leftovers of an interrupted cycle");
             remove(&path)?;
         }
         Ok(())
@@ -100,12 +100,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // The next writer needs these left-overs to find archives that were never published.
+        // The next writer needs these leftovers to find archives that were never published.
         for (i, taken) in self.taken.iter().enumerate() {
             let mut name = self.folder.clone().into_os_string();
             name.push(format!("-{i}"));
             if let Err(error) = fs::rename(taken, name) {
-                tracing::debug!(%error, "failed to return the left-overs of another writer");
+                tracing::debug!(%error, "failed to return the leftovers of another writer");
                 return;
             }
         }

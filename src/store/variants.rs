@@ -26,7 +26,7 @@ use crate::util::digest::Sha256;
 /// A variant that is not smaller than this share of the original is not worth decompressing.
 const MAX_SIZE_PERCENT: u64 = 95;
 
-/// An unfinished variant of this age is a left-over.
+/// An unfinished variant of this age is a leftover.
 const MAX_COMPRESSION_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Replaces the digest in the name if a coding saves too little.

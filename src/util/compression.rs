@@ -1,7 +1,7 @@
 //! Content codings (RFC 9110 section 8.4.1): their names in HTTP, and their compressors.
 //!
 //! Metadata is small and requested by every client, so it is compressed as far as possible. Archives are many and large,
-//! so they need fast compressors, and brotli is not one.
+//! so they need fast compressors, which brotli is not.
 
 use std::io::{self, Read, Write};
 

@@ -1,6 +1,7 @@
 //! Small helpers that several modules use and that depend on none of them.
 
 pub mod cancel;
+pub(crate) mod clock;
 pub mod compression;
 pub mod digest;
 pub(crate) mod error_text;

@@ -36,7 +36,7 @@ impl Issue {
         }
     }
 
-    /// What stands there instead of what the rule asks for.
+    /// What was found instead of what the rule requires.
     pub fn found(mut self, found: impl Into<String>) -> Self {
         self.found = Some(found.into());
         self

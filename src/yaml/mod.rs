@@ -38,9 +38,9 @@ pub trait FromYaml: DeserializeOwned + JsonSchema {
 
 /// Reads the document `text` of `file` into a `T`.
 ///
-/// The value is there even when the report holds problems, unless the text is no YAML or no mapping: the caller can run
-/// its own checks and add what they find. It must be used only after [`Report::finish`]. `environment` switches the
-/// expansion of `${NAME}` in string values on.
+/// A value is returned even if the report has issues, unless the text is not YAML or not a mapping: the caller can run
+/// its own checks and add what they find. It must be used only after [`Report::finish`]. With an `environment`, `${NAME}`
+/// is expanded in string values.
 pub fn read<T: FromYaml>(
     file: &str,
     text: &str,

@@ -7,7 +7,7 @@ use super::{Diagnostic, Diagnostics, Issue, Location, Path};
 /// More mistakes than a person wants to read at once.
 const MAX_DIAGNOSTICS: usize = 200;
 
-/// A document that has been read: where everything stands in it, and what is wrong with it.
+/// The places of all values of a document, and what is wrong with them.
 #[derive(Debug)]
 pub struct Report {
     file: String,
@@ -41,7 +41,7 @@ impl Report {
         self.add_at(self.locate(path), path, issue);
     }
 
-    /// Whether something at or below `path` is already known to be wrong, so that what it lacks proves nothing.
+    /// Whether something at or below `path` is already known to be wrong: then a missing value there is not another mistake.
     pub fn is_broken(&self, path: &Path) -> bool {
         self.rejected.iter().any(|rejected| rejected.starts_with(path))
     }

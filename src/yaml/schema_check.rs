@@ -80,7 +80,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The schemas of which the value has to fit one: an option, the variants of an enum, or just the one.
+    /// The schemas one of which the value has to fit: those of an option, of an enum's variants, or just this one.
     fn alternatives(&self, schema: &'a Value) -> Vec<&'a Value> {
         let definition =
             schema["$ref"].as_str().and_then(|reference| self.root.pointer(reference.strip_prefix('#')?));
@@ -91,7 +91,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether the value has the type of the schema. What is inside of lists and mappings is another question.
+    /// Whether the value has the type of the schema. The contents of lists and mappings are not checked.
     fn fits(&self, content: &Content, schema: &Value) -> bool {
         let types = types(schema);
         let is_type = |name: &str| types.is_empty() || types.contains(&name);
@@ -312,7 +312,7 @@ fn range(schema: &Value) -> (Option<i64>, Option<u64>) {
     (schema["minimum"].as_i64(), maximum)
 }
 
-/// The types of a schema in the words of somebody who writes YAML.
+/// The types of a schema, in the terms of YAML.
 fn expected(schema: &Value) -> Vec<String> {
     let word = |name: &str| {
         Some(match name {

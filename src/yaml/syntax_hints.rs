@@ -1,8 +1,8 @@
-//! What was probably meant where a text is not YAML: the mistakes of people who write it seldom.
+//! Hints for a text that is not YAML: the usual mistakes of people who rarely write it.
 
 use super::Location;
 
-/// What may begin no plain value, as it has a meaning of its own; `-` and `?` may.
+/// Characters that cannot begin a plain value, because they have a meaning of their own.
 const INDICATORS: &str = "*&@`%!|>";
 
 /// What to do about the line that could not be read; `message` is the parser's.

@@ -1,8 +1,8 @@
 //! The bridge between libgit2's smart protocol and our own transports.
 //!
 //! libgit2 looks up transports by URL scheme in a process-wide table, and returns errors as text only. So one scheme is
-//! registered once, a [`TransportScope`] sets the transport of the current thread's fetch, and typed errors are kept
-//! beside libgit2. It never sees a URL or a password.
+//! registered once, a [`TransportScope`] sets the transport of the current thread's fetch, and typed errors
+//! bypass libgit2. It never sees a URL or a password.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

@@ -46,7 +46,7 @@ impl<'a> View<'a> {
         self.packages.values().map(|summary| summary.versions.len()).sum()
     }
 
-    /// The digest of what the page of a package shows beside its own versions.
+    /// The digest of what the page of a package shows apart from its own versions.
     pub fn page_context(&self, name: &str) -> Sha256 {
         let links = self.packages.get(name).map(|summary| &summary.links);
         let links: Vec<_> = links.into_iter().flatten().filter(|link| self.has(link)).collect();
