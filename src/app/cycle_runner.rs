@@ -68,7 +68,7 @@ impl OpenRepository<'_> {
         let Self { app, volume, repository, store } = *self;
         check_not_renamed(app, volume, repository)?;
         let config = &app.config;
-        let fetcher = Fetcher::new(&config.git, config.limits.refs.get())?;
+        let fetcher = Fetcher::new(&config.git, &config.limits)?;
         let bars = ProgressBars::new();
         let context = CycleContext {
             store,

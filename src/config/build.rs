@@ -47,6 +47,35 @@ pub struct Limits {
     pub depth: NonZeroUsize,
     /// Maximum number of branches and tags of a source.
     pub refs: NonZeroUsize,
+    /// Maximum size of a prebuilt archive.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub archive: usize,
+    /// Maximum size of the metadata of one package: of the manifests of all its versions.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub package_metadata: usize,
+    /// Maximum size of the metadata of a repository.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub metadata: usize,
+    /// Maximum size of a commit, an annotated tag, or the listing of one folder in git.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub tree: usize,
+    /// Maximum size of an object in git that is sent as a difference to another one, and of that other one.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub object: usize,
+    /// Maximum memory for one download: for the list of branches and tags, and for unpacking. It grows with the number of
+    /// objects, so a whole history (`git.shallow: false`) may need more than the default.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub fetch_memory: usize,
+    /// Maximum size of one download.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub pack: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +87,13 @@ impl Default for Limits {
             entries: count(200_000),
             depth: count(64),
             refs: count(100_000),
+            archive: 64 << 20,
+            package_metadata: 4 << 20,
+            metadata: 16 << 20,
+            tree: 4 << 20,
+            object: 64 << 20,
+            fetch_memory: 128 << 20,
+            pack: 2 << 30,
         }
     }
 }

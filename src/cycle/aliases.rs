@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::batch::Batch;
 use super::context::CycleContext;
+use super::metadata_budget::MetadataBudget;
 use super::read_manifests::manifest_in_archive;
 use super::report::{ALIASES, SourceReport};
 use crate::composer::{Manifest, PackageName, Version, to_js_string};
@@ -29,6 +30,7 @@ pub(super) fn publish(
     ctx: &CycleContext<'_>,
     rule: &Aliases,
     previous: Option<&SourceReport>,
+    budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let base_url = ctx.base_url.to_string();
     let packages: Vec<_> = ctx.store.ledger(|ledger| {
@@ -46,7 +48,7 @@ pub(super) fn publish(
     let (replacements, unreadable) = replacements(ctx, rule, &packages);
     // An unreadable archive may be what an alias stands for, so no alias may move away from it.
     let may_move = unreadable.is_empty();
-    let mut batch = Batch::new(ALIASES, unreadable);
+    let mut batch = Batch::new(ALIASES, unreadable, budget);
     for ((name, version), package) in replacements {
         let result = stage(ctx, rule, &name, &version, &package, may_move);
         let tag = format!("{} {}", package.name, package.version);

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
+
 use super::context::CycleContext;
+use super::metadata_budget::MetadataBudget;
+use super::read_manifests;
 use super::report::SourceReport;
 use crate::ledger::Release;
 use crate::package::plan::{Outcome, OutcomeRow};
@@ -12,13 +16,14 @@ use crate::util::digest::Sha256;
 /// The staged archives of one source, and a row for each (ref, package) that was looked at.
 pub(super) struct Batch<'a> {
     source: &'a str,
+    budget: &'a MetadataBudget<'a>,
     staged: Vec<(StagedArchive, Release)>,
     rows: Vec<OutcomeRow>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(source: &'a str, rows: Vec<OutcomeRow>) -> Self {
-        Self { source, staged: Vec::new(), rows }
+    pub(super) fn new(source: &'a str, rows: Vec<OutcomeRow>, budget: &'a MetadataBudget<'a>) -> Self {
+        Self { source, budget, staged: Vec::new(), rows }
     }
 
     pub(super) fn add_row(&mut self, tag: &str, package: String, outcome: Outcome) {
@@ -33,14 +38,22 @@ impl<'a> Batch<'a> {
         result: anyhow::Result<Option<(StagedArchive, Release)>>,
     ) {
         let outcome = match result {
-            Ok(Some(staged)) => {
-                self.staged.push(staged);
-                Outcome::Published
-            }
+            Ok(Some((archive, release))) => match self.claim_metadata(&archive, &release) {
+                Ok(()) => {
+                    self.staged.push((archive, release));
+                    Outcome::Published
+                }
+                Err(error) => Outcome::failed(&error),
+            },
             Ok(None) => Outcome::AlreadyPublished,
             Err(error) => Outcome::failed(&error),
         };
         self.add_row(tag, package, outcome);
+    }
+
+    fn claim_metadata(&self, archive: &StagedArchive, release: &Release) -> anyhow::Result<()> {
+        let size = read_manifests::manifest_size(archive.path()).context("failed to read the new archive")?;
+        self.budget.claim(&release.name, size)
     }
 
     /// Publishes the archives; returns the source's report and the number of new versions.

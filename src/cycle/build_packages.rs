@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::batch::Batch;
 use super::context::{CycleContext, ProgressEvent};
 use super::inputs::{FetchedInputs, SourceRefs};
+use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::SourceReport;
 use super::{divergence, parallel};
@@ -29,8 +30,9 @@ pub(super) fn build_source(
     source: &Source,
     inputs: &FetchedInputs,
     previous: Option<&SourceReport>,
+    budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(SourceReport, usize)> {
-    let mut source_refs = inputs.source_refs(source)?;
+    let mut source_refs = inputs.source_refs(ctx, source)?;
     let mut rows = std::mem::take(&mut source_refs.rows);
     let rules = inputs.fingerprint(ctx, source)?;
     let commits: BTreeMap<_, _> =
@@ -56,7 +58,7 @@ pub(super) fn build_source(
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
     rows.append(&mut plan.rows);
-    let mut batch = Batch::new(&source.name, rows);
+    let mut batch = Batch::new(&source.name, rows, budget);
     build_archives(ctx, source, &source_refs, &plan, &mut batch);
     let (mut report, published) = batch.publish(ctx, rules, commits)?;
     report.unused = plan.unused;
@@ -79,7 +81,7 @@ fn build_archives(
     let recent = BlobCache::default();
     // A clone is not shared between threads.
     let folder = &source_refs.folder;
-    let open = || Ok(BareClone::open(folder)?.with_blob_cache(&recent));
+    let open = || Ok(BareClone::open(folder, ctx.limits.tree)?.with_blob_cache(&recent));
     // Build the versions of one package after each other: they share blobs.
     let mut order: Vec<_> = (0..plan.builds.len()).collect();
     order.sort_by_key(|&index| &plan.builds[index].name);

@@ -32,16 +32,16 @@ impl FetchedInputs {
     /// Fetches all that the recipe names. What cannot be fetched fails the sources that need it, and nothing else.
     pub(super) fn fetch(ctx: &CycleContext<'_>, previous: &Report) -> Self {
         let clones = Clones::fetch(ctx);
-        let resources = Resources::open(ctx.recipe, &clones);
+        let resources = Resources::open(ctx, &clones);
         let nightly = NightlyBuild::new(ctx, &clones, &resources, previous);
         Self { clones, resources, nightly }
     }
 
-    pub(super) fn source_refs(&self, source: &Source) -> anyhow::Result<SourceRefs> {
+    pub(super) fn source_refs(&self, ctx: &CycleContext<'_>, source: &Source) -> anyhow::Result<SourceRefs> {
         let FetchedClone { folder, fetched } = self.clones.get(&source.git)?;
-        let clone = BareClone::open(folder)?;
+        let clone = BareClone::open(folder, ctx.limits.tree)?;
         let (refs, rows) = match source.nightly {
-            Some(_) => (vec![self.nightly.head_of(source, &self.clones)?], Vec::new()),
+            Some(_) => (vec![self.nightly.head_of(ctx, source, &self.clones)?], Vec::new()),
             None => select_refs::select(source, &clone, fetched)?,
         };
         Ok(SourceRefs { folder: folder.clone(), clone, refs, rows })

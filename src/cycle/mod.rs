@@ -10,6 +10,7 @@ mod context;
 mod divergence;
 mod fetch_clones;
 mod inputs;
+mod metadata_budget;
 mod nightly;
 mod parallel;
 mod planning;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use self::inputs::FetchedInputs;
+use self::metadata_budget::MetadataBudget;
 use self::publish_metadata::Damaged;
 use self::redact_urls::with_recipe_urls;
 use self::report::ALIASES;
@@ -63,7 +65,7 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
     let previous = Report::last(ctx.store.latest_snapshot()?.as_ref(), &ctx.store.run_history());
     let inputs = FetchedInputs::fetch(ctx, &previous);
     let plan_source = |source: &'r Source| {
-        let refs = inputs.source_refs(source)?;
+        let refs = inputs.source_refs(ctx, source)?;
         let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
         plan.rows.splice(0..0, refs.rows);
         let rules = inputs.fingerprint(ctx, source)?;
@@ -91,7 +93,8 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     // A cancelled fetch must not be reported as a failed source.
     ctx.ensure_can_continue()?;
     let build_began = Instant::now();
-    let (mut report, published) = build_all(ctx, &inputs, &previous_report)?;
+    let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
+    let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
     drop(inputs);
     let publish_began = Instant::now();
     report.gaps.clone_from(&previous_report.gaps);
@@ -130,6 +133,7 @@ fn build_all(
     ctx: &CycleContext<'_>,
     inputs: &FetchedInputs,
     previous: &Report,
+    budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(Report, usize)> {
     let mut report =
         Report { nightly: inputs.nightly.date.clone(), notes: notes_digest(ctx)?, ..Report::default() };
@@ -154,18 +158,18 @@ fn build_all(
     // Prebuilt archives come first: the versions that they hold are not built.
     for folder in &ctx.recipe.archives {
         let known = previous.sources.get(&folder.name);
-        let result = prebuilt_archives::publish(ctx, folder, &inputs.resources, known);
+        let result = prebuilt_archives::publish(ctx, folder, &inputs.resources, known, budget);
         add(&folder.name, result)?;
     }
     for source in &ctx.recipe.sources {
         let known = previous.sources.get(&source.name);
-        let result = build_packages::build_source(ctx, source, inputs, known);
+        let result = build_packages::build_source(ctx, source, inputs, known, budget);
         heap::trim();
         add(&source.name, result)?;
     }
     if let Some(rule) = &ctx.recipe.aliases {
         let known = previous.sources.get(ALIASES);
-        add(ALIASES, aliases::publish(ctx, rule, known))?;
+        add(ALIASES, aliases::publish(ctx, rule, known, budget))?;
     }
     Ok((report, published))
 }

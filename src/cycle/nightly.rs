@@ -48,7 +48,7 @@ impl NightlyBuild {
         if sources().next().is_none() {
             return Self::default();
         }
-        let failed = sources().find_map(|source| Some((&source.name, head(source, clones).err()?)));
+        let failed = sources().find_map(|source| Some((&source.name, head(ctx, source, clones).err()?)));
         if let Some((name, error)) = failed {
             return Self {
                 date: previous.nightly.clone(),
@@ -59,7 +59,7 @@ impl NightlyBuild {
         let has_moved = |source: &Source| {
             let report = previous.sources.get(&source.name);
             let known = report.and_then(|report| report.refs.values().next());
-            head(source, clones).is_ok_and(|commit| Some(&commit.id.to_string()) != known)
+            head(ctx, source, clones).is_ok_and(|commit| Some(&commit.id.to_string()) != known)
         };
         let any_moved = sources().any(has_moved);
         let date = previous.nightly.clone().filter(|_| !any_moved).unwrap_or_else(today);
@@ -81,8 +81,13 @@ impl NightlyBuild {
     }
 
     /// The head of a source's branch, as a ref of this build.
-    pub(super) fn head_of(&self, source: &Source, clones: &Clones) -> anyhow::Result<ResolvedRef> {
-        let commit = head(source, clones)?;
+    pub(super) fn head_of(
+        &self,
+        ctx: &CycleContext<'_>,
+        source: &Source,
+        clones: &Clones,
+    ) -> anyhow::Result<ResolvedRef> {
+        let commit = head(ctx, source, clones)?;
         if let Some(reason) = &self.unavailable {
             bail!("{reason}");
         }
@@ -102,9 +107,9 @@ fn today() -> String {
     Zoned::now().with_time_zone(TimeZone::UTC).strftime("%Y%m%d").to_string()
 }
 
-fn head(source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
+fn head(ctx: &CycleContext<'_>, source: &Source, clones: &Clones) -> anyhow::Result<Commit> {
     let branch = source.nightly.as_deref().unwrap_or_default();
-    let clone = BareClone::open(&clones.get(&source.git)?.folder)?;
+    let clone = BareClone::open(&clones.get(&source.git)?.folder, ctx.limits.tree)?;
     let Some(reference) = clone.extra_ref(&branch_ref(branch))? else {
         bail!("there is no branch `{branch}`");
     };
@@ -118,7 +123,7 @@ fn newest_versions(
     clones: &Clones,
     resources: &Resources,
 ) -> anyhow::Result<Pins> {
-    let clone = BareClone::open(&clones.get(&source.git)?.folder)?;
+    let clone = BareClone::open(&clones.get(&source.git)?.folder, ctx.limits.tree)?;
     let tags = clone.tags()?;
     let newest = newest_tag(tags.iter()).context("it has no tag that is a version")?;
     let tag = newest.tag().unwrap_or_default().to_owned();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::context::CycleContext;
+use super::metadata_budget::MetadataBudget;
 use super::report::SourceReport;
 use super::resources::Resources;
 use crate::git::Commit;
@@ -24,6 +25,7 @@ pub(super) fn publish(
     folder: &ArchiveFolder,
     resources: &Resources,
     previous: Option<&SourceReport>,
+    budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let commit = resources.commit(&folder.resource)?;
     let reference = &ctx.recipe.resources[&folder.resource].reference;
@@ -32,14 +34,13 @@ pub(super) fn publish(
     if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
         return Ok((unchanged.clone(), 0));
     }
-    let mut batch = Batch::new(&folder.name, Vec::new());
+    let mut batch = Batch::new(&folder.name, Vec::new(), budget);
     let mut first_files = BTreeMap::new();
     let tag = commit.id.to_string();
     let files = resources.list(&folder.resource, &folder.path)?;
     for file in files.into_iter().filter(|file| file.ends_with(".zip")) {
-        let bytes = resources.read(&folder.resource, &format!("{}/{file}", folder.path))?.unwrap_or_default();
-        let archive = match prebuilt_archive::check(&bytes, ctx.limits) {
-            Ok(archive) => archive,
+        let (bytes, archive) = match read(ctx, folder, resources, &file) {
+            Ok(read) => read,
             Err(error) => {
                 batch.add_row(&tag, file, Outcome::failed(&error));
                 continue;
@@ -57,6 +58,19 @@ pub(super) fn publish(
         }
     }
     batch.publish(ctx, rules, refs)
+}
+
+/// The bytes of an archive, its name and its version.
+fn read(
+    ctx: &CycleContext<'_>,
+    folder: &ArchiveFolder,
+    resources: &Resources,
+    file: &str,
+) -> anyhow::Result<(Vec<u8>, PrebuiltArchive)> {
+    let path = format!("{}/{file}", folder.path);
+    let bytes = resources.read_archive(&folder.resource, &path)?.unwrap_or_default();
+    let archive = prebuilt_archive::check(&bytes, ctx.limits)?;
+    Ok((bytes, archive))
 }
 
 /// The outcome of a version that is already published.

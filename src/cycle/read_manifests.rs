@@ -64,6 +64,19 @@ pub(super) fn package_version(release: &Release, manifest: Manifest) -> anyhow::
     })
 }
 
+/// The size of the manifest in an archive, as its central directory gives it.
+pub(super) fn manifest_size(path: &Path) -> anyhow::Result<u64> {
+    let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
+    let archive = rawzip::ZipArchive::from_file(File::open(path)?, &mut buffer)?;
+    let mut entries = archive.entries(&mut buffer);
+    loop {
+        let entry = entries.next_entry()?.context("it has no composer.json")?;
+        if entry.file_path().as_ref() == b"composer.json" {
+            return Ok(entry.uncompressed_size_hint());
+        }
+    }
+}
+
 /// The manifest in an archive. Its central directory is walked without being kept in memory.
 pub(super) fn manifest_in_archive(path: &Path) -> anyhow::Result<Manifest> {
     let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];

@@ -63,7 +63,7 @@ fn rebuild_source(
     repair: bool,
 ) -> Vec<(Release, RebuildOutcome)> {
     (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: releases.len() as u64 });
-    let source_refs = inputs.source_refs(source);
+    let source_refs = inputs.source_refs(ctx, source);
     let mut planned = PlannedBuilds::default();
     let mut results = Vec::new();
     for &release in releases {
@@ -166,7 +166,7 @@ fn reread_prebuilt(
     let file = path.rsplit('/').next().unwrap_or_default();
     let bytes = inputs
         .resources
-        .read(&folder.resource, &format!("{}/{file}", folder.path))?
+        .read_archive(&folder.resource, &format!("{}/{file}", folder.path))?
         .with_context(|| format!("its folder no longer has `{file}`"))?;
     if !repair {
         return Ok(compare(Sha256::digest(&bytes), release));

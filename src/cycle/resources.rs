@@ -4,23 +4,27 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
 
+use super::context::CycleContext;
 use super::fetch_clones::Clones;
+use crate::config::Limits;
 use crate::git::{BareClone, Commit, EntryKind, MissingRef};
-use crate::recipe::{Recipe, Resource};
+use crate::package::limits;
+use crate::recipe::Resource;
 
 /// The resources, each at its ref's current commit, or with the reason why it is unavailable.
 pub(super) struct Resources {
     by_name: BTreeMap<String, Result<(BareClone, Commit), String>>,
+    limits: Limits,
 }
 
 impl Resources {
     /// Opens all resources of the recipe. A resource that could not be fetched fails what needs it, and nothing else.
-    pub(super) fn open(recipe: &Recipe, clones: &Clones) -> Self {
-        let opened = recipe.resources.iter().map(|(name, resource)| {
-            let resource = open(resource, clones).with_context(|| format!("resource `{name}`"));
+    pub(super) fn open(ctx: &CycleContext<'_>, clones: &Clones) -> Self {
+        let opened = ctx.recipe.resources.iter().map(|(name, resource)| {
+            let resource = open(ctx, resource, clones).with_context(|| format!("resource `{name}`"));
             (name.clone(), resource.map_err(|error| format!("{error:#}")))
         });
-        Self { by_name: opened.collect() }
+        Self { by_name: opened.collect(), limits: ctx.limits.clone() }
     }
 
     pub(super) fn commit(&self, name: &str) -> anyhow::Result<&Commit> {
@@ -38,11 +42,26 @@ impl Resources {
             .collect()
     }
 
-    /// The contents of a file, if it exists.
+    /// The contents of a manifest or another file that becomes part of a package, if it exists.
     pub(super) fn read(&self, name: &str, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        self.read_within(name, path, |size| limits::check_file_size(&self.limits, path, size))
+    }
+
+    /// The contents of a prebuilt archive, if it exists.
+    pub(super) fn read_archive(&self, name: &str, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        self.read_within(name, path, |size| limits::check_archive_size(&self.limits, path, size))
+    }
+
+    fn read_within(
+        &self,
+        name: &str,
+        path: &str,
+        allow: impl FnOnce(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<Vec<u8>>> {
         let (clone, commit) = self.get(name)?;
         match clone.find(commit.tree, path)? {
             Some(entry) if matches!(entry.kind, EntryKind::File | EntryKind::Executable) => {
+                allow(clone.blob_size(entry.id)?)?;
                 Ok(Some(clone.blob(entry.id)?.to_vec()))
             }
             _ => Ok(None),
@@ -67,13 +86,13 @@ impl Resources {
     }
 }
 
-fn open(resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
+fn open(ctx: &CycleContext<'_>, resource: &Resource, clones: &Clones) -> anyhow::Result<(BareClone, Commit)> {
     let clone = clones.get(&resource.git)?;
     let is_wanted = |missing: &&MissingRef| missing.requested == resource.reference;
     if let Some(missing) = clone.fetched.missing.iter().find(is_wanted) {
         return Err(missing.clone().into());
     }
-    let clone = BareClone::open(&clone.folder)?;
+    let clone = BareClone::open(&clone.folder, ctx.limits.tree)?;
     let reference = clone.extra_ref(&resource.reference)?.context("its ref was not fetched")?;
     let commit = clone.commit(&reference)?;
     Ok((clone, commit))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
 use super::blob_cache::BlobCache;
+use super::dot_git::is_dot_git;
 use super::libgit2;
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::extra_ref_name;
@@ -24,6 +25,8 @@ pub(super) const DAMAGED: &str = "damaged";
 pub struct BareClone {
     repository: Repository,
     dir: PathBuf,
+    /// Maximum size of a commit, a tag or a tree.
+    max_tree: usize,
     /// Blobs whose size is allowed, see [`Self::blob_within`].
     allowed: RefCell<HashSet<ObjectId>>,
     blobs: BlobCache,
@@ -69,6 +72,8 @@ pub enum ReadError {
     Refs { dir: PathBuf, source: ListRefsError },
     #[error("failed to read {kind} `{id}` in `{}`: {}; the next fetch clones again, at most once a day", .dir.display(), .source.message())]
     Object { dir: PathBuf, kind: &'static str, id: ObjectId, source: git2::Error },
+    #[error("{kind} `{id}` has {size} bytes, more than {limit}\nhint: `limits.tree` in the configuration")]
+    TooLarge { kind: &'static str, id: ObjectId, size: usize, limit: usize },
     #[error("`{name}` points to a {kind}, not to a commit (object `{id}`)")]
     NotACommit { name: String, kind: &'static str, id: ObjectId },
     #[error("tree `{tree}` has an entry with the unusable name `{name}`")]
@@ -76,13 +81,19 @@ pub enum ReadError {
 }
 
 impl BareClone {
-    /// Opens the clone in `dir`.
-    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+    /// Opens the clone in `dir`. Commits, tags and trees of more than `max_tree` bytes are not read.
+    pub fn open(dir: &Path, max_tree: usize) -> Result<Self, ReadError> {
         libgit2::initialize();
         let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
         let repository = Repository::open_ext(dir, flags, std::iter::empty::<&Path>())
             .map_err(|source| ReadError::Open { dir: dir.to_owned(), source })?;
-        Ok(Self { repository, dir: dir.to_owned(), allowed: RefCell::default(), blobs: BlobCache::default() })
+        Ok(Self {
+            repository,
+            dir: dir.to_owned(),
+            max_tree,
+            allowed: RefCell::default(),
+            blobs: BlobCache::default(),
+        })
     }
 
     /// Shares a blob cache with other handles of this clone.
@@ -121,20 +132,25 @@ impl BareClone {
     pub fn commit(&self, reference: &Ref) -> Result<Commit, ReadError> {
         let mut id = reference.id;
         loop {
-            let object = self.read("object", id, |oid| self.repository.find_object(oid, None))?;
-            if let Some(commit) = object.as_commit() {
-                return Ok(Commit { id, tree: commit.tree_id().into(), time: commit.time().seconds() });
+            match self.checked_kind("object", id)? {
+                ObjectType::Commit => {
+                    let commit = self.read("commit", id, |oid| self.repository.find_commit(oid))?;
+                    return Ok(Commit { id, tree: commit.tree_id().into(), time: commit.time().seconds() });
+                }
+                ObjectType::Tag => {
+                    id = self.read("tag", id, |oid| self.repository.find_tag(oid))?.target_id().into();
+                }
+                other => {
+                    let (name, kind) = (reference.name.clone(), other.str());
+                    return Err(ReadError::NotACommit { name, kind, id });
+                }
             }
-            let Some(tag) = object.as_tag() else {
-                let kind = object.kind().map_or("thing", |kind| kind.str());
-                return Err(ReadError::NotACommit { name: reference.name.clone(), kind, id });
-            };
-            id = tag.target_id().into();
         }
     }
 
     /// The entries of a tree, in git's order.
     pub fn tree(&self, id: ObjectId) -> Result<Vec<TreeEntry>, ReadError> {
+        self.checked_kind("tree", id)?;
         let tree = self.read("tree", id, |oid| self.repository.find_tree(oid))?;
         let entry = |entry: git2::TreeEntry<'_>| {
             let name = entry_name(entry.name_bytes()).ok_or_else(|| ReadError::BadName {
@@ -189,6 +205,15 @@ impl BareClone {
     pub fn blob_size(&self, id: ObjectId) -> Result<u64, ReadError> {
         let (size, _) = self.read("blob", id, |_| self.header(id))?;
         Ok(size as u64)
+    }
+
+    /// The type of an object that is not a file, if it is small enough to be read.
+    fn checked_kind(&self, kind: &'static str, id: ObjectId) -> Result<ObjectType, ReadError> {
+        let (size, found) = self.read(kind, id, |_| self.header(id))?;
+        match size > self.max_tree && found != ObjectType::Blob {
+            true => Err(ReadError::TooLarge { kind: found.str(), id, size, limit: self.max_tree }),
+            false => Ok(found),
+        }
     }
 
     /// Whether the object exists and its header can be read.
@@ -263,8 +288,7 @@ impl EntryKind {
 /// be git.
 fn entry_name(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
-    let unusable =
-        matches!(name, "" | "." | "..") || name.eq_ignore_ascii_case(".git") || name.contains(['/', '\0']);
+    let unusable = matches!(name, "" | "." | "..") || is_dot_git(name) || name.contains(['/', '\0']);
     (!unusable).then(|| name.to_owned())
 }
 
@@ -274,7 +298,9 @@ mod tests {
 
     #[test]
     fn names_that_lead_out_of_their_folder_are_refused() {
-        for name in [&b""[..], b".", b"..", b".git", b".GIT", b"a/b", b"a\0b", b"\xff"] {
+        for name in
+            [&b""[..], b".", b"..", b".git", b".GIT", b"git~1", b".git::$DATA", b"a/b", b"a\0b", b"\xff"]
+        {
             assert_eq!(entry_name(name), None, "{name:?}");
         }
         for name in ["...", ".gitignore", "a b", "ä", "\\"] {

@@ -45,10 +45,14 @@ pub(super) struct CloneDir {
 
 impl CloneDir {
     /// The clone in `dir` if it is intact and its objects are where `objects` says, otherwise a new one.
-    pub(super) fn open_or_create(dir: &Path, objects: &ObjectStorage) -> Result<Self, FetchErrorKind> {
+    pub(super) fn open_or_create(
+        dir: &Path,
+        objects: &ObjectStorage,
+        max_tree: usize,
+    ) -> Result<Self, FetchErrorKind> {
         if dir.exists() {
             remove_leftovers(dir).map_err(|error| FetchErrorKind::clone_failed("clean up", dir, &error))?;
-            match open_intact(dir, objects) {
+            match open_intact(dir, objects, max_tree) {
                 Ok(clone) => {
                     return Ok(Self { dir: dir.to_owned(), clone, partial: None });
                 }
@@ -57,7 +61,7 @@ impl CloneDir {
         }
         let partial = partial_path(dir);
         remove(&partial)?;
-        let clone = create(&partial, objects)?;
+        let clone = create(&partial, objects, max_tree)?;
         if dir.join(DAMAGED).exists() {
             for mark in [dir.join(TRIED), partial.join(REMADE)] {
                 fs::write(&mark, "")
@@ -99,8 +103,8 @@ impl Drop for CloneDir {
 }
 
 /// The clone, or why it has to be replaced.
-fn open_intact(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, String> {
-    let clone = BareClone::open(dir).map_err(|error| reason(&error))?;
+fn open_intact(dir: &Path, objects: &ObjectStorage, max_tree: usize) -> Result<BareClone, String> {
+    let clone = BareClone::open(dir, max_tree).map_err(|error| reason(&error))?;
     let refs = clone.refs().map_err(|error| reason(&error))?;
     if storage(dir) != *objects {
         return Err("the source's location changed".into());
@@ -123,7 +127,7 @@ fn needs_replacement(dir: &Path) -> bool {
     dir.join(DAMAGED).exists() && !is_within(REMADE, REPLACE_INTERVAL) && !is_within(TRIED, RETRY_INTERVAL)
 }
 
-fn create(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKind> {
+fn create(dir: &Path, objects: &ObjectStorage, max_tree: usize) -> Result<BareClone, FetchErrorKind> {
     let init = |dir: &Path| -> Result<(), git2::Error> {
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false);
@@ -140,7 +144,7 @@ fn create(dir: &Path, objects: &ObjectStorage) -> Result<BareClone, FetchErrorKi
             .and_then(|()| fs::write(info.join("alternates"), lines))
             .map_err(|error| FetchErrorKind::clone_failed("create", &info, &error))?;
     }
-    BareClone::open(dir).map_err(|error| FetchErrorKind::clone_failed("open", dir, &error))
+    BareClone::open(dir, max_tree).map_err(|error| FetchErrorKind::clone_failed("open", dir, &error))
 }
 
 fn storage(dir: &Path) -> ObjectStorage {

@@ -29,6 +29,14 @@ pub enum FetchErrorKind {
     Cancelled,
     #[error("it has {refs} branches and tags, more than {limit}")]
     TooManyRefs { refs: usize, limit: usize },
+    #[error("its list of branches and tags has more than {limit} bytes")]
+    RefsTooLong { limit: usize },
+    #[error("its download has more than {limit} bytes")]
+    PackTooLarge { limit: usize },
+    #[error("it has an object of {size} bytes, more than {limit}")]
+    ObjectTooLarge { size: usize, limit: usize },
+    #[error("its objects need more than {limit} bytes of memory")]
+    TooMuchMemory { limit: usize },
     #[error("the repository was not found")]
     NotFound,
     #[error("the response is not git's smart protocol: {reason}")]
@@ -86,7 +94,12 @@ impl FetchErrorKind {
                 "this may be an attack; if the host's key was renewed, replace its line by: {line}"
             )),
             Self::Damaged { .. } => Some("the next fetch clones again, at most once a day".into()),
-            Self::TooManyRefs { .. } => Some("raise `limits.refs` in the configuration".into()),
+            Self::TooManyRefs { .. } | Self::RefsTooLong { .. } => {
+                Some("raise `limits.refs` in the configuration".into())
+            }
+            Self::PackTooLarge { .. } => Some("raise `limits.pack` in the configuration".into()),
+            Self::ObjectTooLarge { .. } => Some("raise `limits.object` in the configuration".into()),
+            Self::TooMuchMemory { .. } => Some("raise `limits.fetch_memory` in the configuration".into()),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 //! The refs are set last and only after every download succeeded, so readers see nothing of a failed fetch. Refs that
 //! the clone already has are not requested: libgit2 would download a shallow tag again each time.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,19 +14,23 @@ use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, RemoteConnec
 use super::clone::BareClone;
 use super::clone_dir::{CloneDir, ObjectStorage};
 use super::error::{FetchError, FetchErrorKind, reason};
+use super::memory_limit::{Allowance, MemoryLimit, Refused};
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::{MissingRef, RefDiff, RefSelection, RefUpdate};
 use super::transport::{self, SmartTransport, TransportScope};
 use super::url::{GitUrl, GitUrlError};
 use super::{alternates, libgit2};
-use crate::config::Git;
+use crate::config::{Git, Limits};
 use crate::net::{NetworkError, RootCertificates, redacted};
 use crate::util::cancel::CancelFlag;
+
+/// How long a line of the list of refs may be on average: refs have 40 digits, and names of 40 characters.
+const BYTES_PER_REF: usize = 256;
 
 /// Fetches from remotes. Many threads may use it, each for its own clone.
 pub struct Fetcher {
     git: Git,
-    max_refs: usize,
+    limits: Limits,
     roots: RootCertificates,
 }
 
@@ -65,20 +70,24 @@ struct Fetch<'a> {
     select: &'a dyn Fn(&[Ref]) -> RefSelection,
     cancel: &'a CancelFlag,
     progress: &'a dyn Fn(FetchProgress),
-    max_refs: usize,
+    limits: &'a Limits,
 }
 
 impl Fetcher {
-    /// A fetcher for remotes with at most `max_refs` refs.
+    /// A fetcher that holds remotes to these limits.
     ///
     /// # Errors
     /// A credential's URL cannot be fetched from.
-    pub fn new(git: &Git, max_refs: usize) -> Result<Self, GitUrlError> {
+    pub fn new(git: &Git, limits: &Limits) -> Result<Self, GitUrlError> {
         libgit2::initialize();
         for credential in &git.credentials {
             GitUrl::parse(&credential.url)?;
         }
-        Ok(Self { git: git.clone(), max_refs, roots: RootCertificates::new(git.ca_file.clone()) })
+        Ok(Self {
+            git: git.clone(),
+            limits: limits.clone(),
+            roots: RootCertificates::new(git.ca_file.clone()),
+        })
     }
 
     /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses; clones if there is none.
@@ -91,7 +100,7 @@ impl Fetcher {
         cancel: &CancelFlag,
         progress: &dyn Fn(FetchProgress),
     ) -> Result<Fetched, FetchError> {
-        let fetch = Fetch { dir, select, cancel, progress, max_refs: self.max_refs };
+        let fetch = Fetch { dir, select, cancel, progress, limits: &self.limits };
         self.run(url, &fetch).map_err(|kind| FetchError { url: redacted(url), kind })
     }
 
@@ -109,7 +118,11 @@ impl Fetch<'_> {
     fn local(&self, path: &Path) -> Result<Fetched, FetchErrorKind> {
         let source = alternates::SourceRepository::open(path)?;
         let advertised = source.refs()?;
-        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Alternates(source.objects()?))?;
+        let clone_dir = CloneDir::open_or_create(
+            self.dir,
+            &ObjectStorage::Alternates(source.objects()?),
+            self.limits.tree,
+        )?;
         let mut diff = self.diff(&advertised, clone_dir.bare())?;
         for update in std::mem::take(&mut diff.commits) {
             match clone_dir.bare().has_commit(update.id) {
@@ -121,7 +134,7 @@ impl Fetch<'_> {
     }
 
     fn remote(&self, transport: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
-        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Own)?;
+        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Own, self.limits.tree)?;
         let clone = clone_dir.bare();
         // A shallow clone stays shallow: the server must know that the history of its commits is missing.
         let shallow = clone.repository().is_shallow() || (shallow && clone_dir.is_new());
@@ -152,8 +165,9 @@ impl Fetch<'_> {
     fn diff(&self, advertised: &[Ref], clone: &BareClone) -> Result<RefDiff, FetchErrorKind> {
         let refs = clone.refs().map_err(|error| FetchErrorKind::clone_failed("read", self.dir, &error))?;
         let local: BTreeMap<_, _> = refs.into_iter().map(|r| (r.name, r.id)).collect();
-        if advertised.len() > self.max_refs {
-            return Err(FetchErrorKind::TooManyRefs { refs: advertised.len(), limit: self.max_refs });
+        let limit = self.limits.refs.get();
+        if advertised.len() > limit {
+            return Err(FetchErrorKind::TooManyRefs { refs: advertised.len(), limit });
         }
         Ok(RefDiff::new(advertised, &(self.select)(advertised), &local))
     }
@@ -192,7 +206,10 @@ impl Download<'_> {
         &mut self,
         work: impl FnOnce(&mut Self, &mut RemoteConnection<'_, '_, '_>) -> Result<T, DownloadError>,
     ) -> Result<T, FetchErrorKind> {
-        let scope = TransportScope::new(self.transport.clone(), self.fetch.cancel);
+        let Limits { object, fetch_memory, refs, .. } = *self.fetch.limits;
+        let max_advertisement = refs.get().saturating_mul(BYTES_PER_REF);
+        let scope = TransportScope::new(self.transport.clone(), self.fetch.cancel, max_advertisement);
+        let memory = MemoryLimit::new(Allowance { object, total: fetch_memory });
         let clone = self.clone_dir.bare();
         let result =
             clone.repository().remote_anonymous(TransportScope::URL).map_err(DownloadError::Git).and_then(
@@ -203,14 +220,25 @@ impl Download<'_> {
             );
         result.map_err(|error| match error {
             _ if self.fetch.cancel.is_set() => FetchErrorKind::Cancelled,
-            DownloadError::Git(error) => match scope.error_kind(error) {
-                // Damaged data from the remote gives the same errors, so the clone is checked.
-                FetchErrorKind::Git(error) if is_object_error(&error) && !clone.is_readable() => {
-                    FetchErrorKind::Damaged { path: self.fetch.dir.to_owned(), reason: reason(&error) }
-                }
-                kind => kind,
-            },
             DownloadError::Kind(kind) => kind,
+            DownloadError::Git(error) => {
+                match self.limit_error(&memory).unwrap_or_else(|| scope.error_kind(error)) {
+                    // Damaged data from the remote gives the same errors, so the clone is checked.
+                    FetchErrorKind::Git(error) if is_object_error(&error) && !clone.is_readable() => {
+                        FetchErrorKind::Damaged { path: self.fetch.dir.to_owned(), reason: reason(&error) }
+                    }
+                    kind => kind,
+                }
+            }
+        })
+    }
+
+    /// The limit that the download went beyond.
+    fn limit_error(&self, memory: &MemoryLimit) -> Option<FetchErrorKind> {
+        let Limits { object, fetch_memory, .. } = *self.fetch.limits;
+        memory.take_refused().map(|refused| match refused {
+            Refused::Object(size) => FetchErrorKind::ObjectTooLarge { size, limit: object },
+            Refused::Total => FetchErrorKind::TooMuchMemory { limit: fetch_memory },
         })
     }
 
@@ -221,10 +249,14 @@ impl Download<'_> {
     ) -> Result<(), DownloadError> {
         let before = self.received;
         let fetch = self.fetch;
+        let limit = fetch.limits.pack;
+        let is_too_large = Cell::new(false);
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|stats| {
-            (fetch.progress)(before.plus(&stats));
-            !fetch.cancel.is_set()
+            let received = before.plus(&stats);
+            (fetch.progress)(received);
+            is_too_large.set(received.bytes > limit as u64);
+            !fetch.cancel.is_set() && !is_too_large.get()
         });
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
@@ -232,7 +264,12 @@ impl Download<'_> {
             options.depth(1);
         }
         let specs: Vec<_> = updates.iter().map(RefUpdate::refspec).collect();
-        connection.remote().download(&specs, Some(&mut options))?;
+        let downloaded = connection.remote().download(&specs, Some(&mut options));
+        drop(options);
+        if is_too_large.get() {
+            return Err(FetchErrorKind::PackTooLarge { limit }.into());
+        }
+        downloaded?;
         self.received = before.plus(&connection.remote().stats());
         Ok(())
     }

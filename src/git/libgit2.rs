@@ -2,10 +2,14 @@
 
 use std::sync::Once;
 
+use super::memory_limit;
 use super::transport::register_transport;
 
 /// How much of the packs libgit2 may keep mapped. Its default is 8 GiB, and mapped pages count against a container's limit.
 const MAPPED_LIMIT: usize = 64 << 20;
+
+/// How much of a pack is mapped at once. Its default is 1 GiB, whatever the limit.
+const WINDOW: usize = 16 << 20;
 
 /// Sets libgit2's options and registers our transport, once. Everything in this module that opens a repository calls it
 /// first.
@@ -16,7 +20,9 @@ pub(super) fn initialize() {
         git2::opts::strict_hash_verification(false);
         // SAFETY: the options are not synchronised; this runs once, before any other use of libgit2.
         let result = unsafe {
-            git2::opts::set_mwindow_mapped_limit(MAPPED_LIMIT)
+            memory_limit::install()
+                .and_then(|()| git2::opts::set_mwindow_mapped_limit(MAPPED_LIMIT))
+                .and_then(|()| git2::opts::set_mwindow_size(WINDOW))
                 // The volume often belongs to another user than the one in the container.
                 .and_then(|()| git2::opts::set_verify_owner_validation(false))
                 .and_then(|()| ignore_machine_configuration())

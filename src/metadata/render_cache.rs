@@ -44,6 +44,14 @@ pub struct ByteRanges {
     pub(super) in_root: Ranges,
 }
 
+impl ByteRanges {
+    /// The bytes that each package takes in a shared file.
+    pub fn package_sizes(&self) -> BTreeMap<String, u64> {
+        let sizes = self.in_include.iter();
+        sizes.map(|(name, range)| (name.clone(), (range.end - range.start) as u64)).collect()
+    }
+}
+
 /// The reusable part of the previous publication.
 pub struct PreviousRender {
     cache: RenderCache,

@@ -101,7 +101,9 @@ fn entries(
     };
     let tree = Tree { clone, limits, exclude: &build.exclude, root: &folder.path };
     tree.collect(folder.tree, &folder.path, &mut 0, &mut entries)?;
-    path_checks::check(entries.iter().map(|entry| entry.name.as_str()))?;
+    let names = || entries.iter().map(|entry| entry.name.as_str());
+    path_checks::check(names())?;
+    path_checks::warn_of_unportable(&build.name, &build.version, names());
     for (path, contents) in &build.files {
         let Some(entry) = entries.iter_mut().find(|entry| entry.name == *path) else {
             bail!("the recipe replaces `{path}`, which this version does not have");

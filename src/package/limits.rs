@@ -22,11 +22,20 @@ pub(super) fn read_manifest<'c>(
     Ok(clone.blob(id)?)
 }
 
-pub(super) fn check_file_size(limits: &Limits, path: &str, size: u64) -> anyhow::Result<()> {
+pub(crate) fn check_file_size(limits: &Limits, path: &str, size: u64) -> anyhow::Result<()> {
     ensure!(
         size <= limits.file as u64,
         "`{path}` has {size} bytes, more than {}\nhint: `limits.file` in the configuration",
         limits.file
+    );
+    Ok(())
+}
+
+pub(crate) fn check_archive_size(limits: &Limits, path: &str, size: u64) -> anyhow::Result<()> {
+    ensure!(
+        size <= limits.archive as u64,
+        "`{path}` has {size} bytes, more than {}\nhint: `limits.archive` in the configuration",
+        limits.archive
     );
     Ok(())
 }

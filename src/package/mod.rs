@@ -8,7 +8,7 @@ pub mod build;
 mod collation;
 mod derived_manifest;
 mod first_ref_wins;
-mod limits;
+pub(crate) mod limits;
 mod manifest;
 mod path_checks;
 pub mod plan;

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read as _, copy, sink};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use zip::ZipArchive;
 
 use super::{limits, path_checks};
@@ -20,7 +20,8 @@ pub struct PrebuiltArchive {
 ///
 /// # Errors
 /// An archive that is damaged or beyond the limits, that has no manifest at its root or one that Composer would reject, or
-/// whose entries overlap, share a name, or would be extracted outside of the package's folder.
+/// whose entries overlap, share a name, are links, have another name beside their data, or have paths that our own archives
+/// cannot have.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
     let entries = archive.len();
@@ -33,10 +34,11 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
     let (mut names, mut extents) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).with_context(|| format!("failed to read entry {i}"))?;
-        let name = entry.name().context("an entry has a name that is not UTF-8")?.into_owned();
-        if entry.enclosed_name().is_none() {
-            bail!("its entry `{}` would leave the directory", name.escape_debug());
-        }
+        let name = std::str::from_utf8(entry.name_raw()).context("an entry has a name that is not UTF-8")?;
+        let name = name.to_owned();
+        let central = header(bytes, entry.central_header_start(), CENTRAL).context("a header is cut off")?;
+        let local = header(bytes, entry.header_start(), LOCAL).context("a header is cut off")?;
+        check_headers(&name, &central, &local)?;
         let start = entry.data_start().context("an entry has no data")?;
         extents.push((entry.header_start(), start + entry.compressed_size()));
         let max = match name.as_str() {
@@ -55,15 +57,78 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
         if name == "composer.json" {
             manifest = Some(text);
         }
-        if !name.ends_with('/') {
-            names.push(name);
-        }
+        names.push(name);
     }
-    path_checks::check(names.iter().map(String::as_str))?;
+    let names = || names.iter().map(String::as_str);
+    path_checks::check(names())?;
     extents.sort_unstable();
     let overlap = extents.windows(2).any(|pair| pair[1].0 < pair[0].1);
     ensure!(!overlap, "its entries overlap");
-    identify(&manifest.context("it has no composer.json at its root")?)
+    let identity = identify(&manifest.context("it has no composer.json at its root")?)?;
+    path_checks::warn_of_unportable(&identity.name, &identity.version, names());
+    Ok(identity)
+}
+
+/// Where the fields of a header are (APPNOTE.TXT sections 4.3.7 and 4.3.12): the two lengths, the end of the fixed part, and
+/// the attributes, which only the central directory has.
+#[derive(Clone, Copy)]
+struct Layout {
+    lengths: usize,
+    fixed: usize,
+    attributes: Option<usize>,
+}
+
+const LOCAL: Layout = Layout { lengths: 26, fixed: 30, attributes: None };
+const CENTRAL: Layout = Layout { lengths: 28, fixed: 46, attributes: Some(38) };
+
+/// The extra field with another name of the entry, the "Info-ZIP Unicode Path" (APPNOTE.TXT section 4.6.9).
+const UNICODE_PATH: u16 = 0x7075;
+
+struct Header<'a> {
+    name: &'a [u8],
+    extra: &'a [u8],
+    /// The type of the file by its mode on Unix; 0 if there is none.
+    file_type: u16,
+}
+
+fn header(bytes: &[u8], start: u64, layout: Layout) -> Option<Header<'_>> {
+    let header = bytes.get(usize::try_from(start).ok()?..)?;
+    let number = |at: usize| Some(u16::from_le_bytes([*header.get(at)?, *header.get(at + 1)?]));
+    let name_end = layout.fixed + usize::from(number(layout.lengths)?);
+    let extra_end = name_end + usize::from(number(layout.lengths + 2)?);
+    Some(Header {
+        name: header.get(layout.fixed..name_end)?,
+        extra: header.get(name_end..extra_end)?,
+        file_type: layout.attributes.map_or(Some(0), |at| number(at + 2))? & 0xf000,
+    })
+}
+
+/// Programs differ in which of an entry's names they use, so all must be the same; and in what they make of a link.
+fn check_headers(name: &str, central: &Header<'_>, local: &Header<'_>) -> anyhow::Result<()> {
+    let shown = name.escape_debug();
+    ensure!(local.name == name.as_bytes(), "its entry `{shown}` has another name beside its data");
+    let mut others = [central.extra, local.extra].into_iter().flat_map(unicode_paths);
+    ensure!(others.all(|other| other == name.as_bytes()), "its entry `{shown}` has another name in Unicode");
+    // None, a regular file, a folder.
+    ensure!(
+        matches!(central.file_type, 0 | 0x8000 | 0x4000),
+        "its entry `{shown}` is a link or another special file"
+    );
+    Ok(())
+}
+
+fn unicode_paths(mut extra: &[u8]) -> Vec<&[u8]> {
+    let mut paths = Vec::new();
+    while let [a, b, c, d, rest @ ..] = extra {
+        let (id, length) = (u16::from_le_bytes([*a, *b]), usize::from(u16::from_le_bytes([*c, *d])));
+        let (field, next) = rest.split_at(length.min(rest.len()));
+        if id == UNICODE_PATH {
+            // The version and a checksum come first.
+            paths.push(field.get(5..).unwrap_or_default());
+        }
+        extra = next;
+    }
+    paths
 }
 
 fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {

@@ -50,6 +50,13 @@ pub struct StagedArchive {
     pub digests: durable_fs::Digests,
 }
 
+impl StagedArchive {
+    /// Where it is until it is published.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl RepositoryStore {
     pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
         let mut staging = None;

@@ -26,6 +26,7 @@ mod documents;
 mod end_to_end;
 mod git {
     mod http;
+    mod limits;
     mod local;
     mod objects;
     mod refs;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirror::config::Git;
+use mirror::config::{Git, Limits};
 use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, RefSelection};
 use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 pub struct LocalClone {
     pub dir: TempDir,
     pub git: Git,
+    pub limits: Limits,
 }
 
 impl LocalClone {
@@ -21,7 +22,7 @@ impl LocalClone {
             timeout: Duration::from_secs(20),
             ..Git::default()
         };
-        Self { dir: tempfile::tempdir().expect("a temporary folder"), git }
+        Self { dir: tempfile::tempdir().expect("a temporary folder"), git, limits: Limits::default() }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -29,7 +30,7 @@ impl LocalClone {
     }
 
     pub fn fetcher(&self) -> Fetcher {
-        Fetcher::new(&self.git, 100_000).expect("a fetcher")
+        Fetcher::new(&self.git, &self.limits).expect("a fetcher")
     }
 
     /// Fetches all tags.
@@ -54,7 +55,7 @@ impl LocalClone {
     }
 
     pub fn clone(&self) -> BareClone {
-        BareClone::open(&self.path()).expect("a clone")
+        BareClone::open(&self.path(), self.limits.tree).expect("a clone")
     }
 
     /// The local tags with the version in their manifest, which proves that their blobs are there.

@@ -51,6 +51,8 @@ struct CurrentFetch {
     transport: Arc<dyn SmartTransport>,
     error: ErrorSlot,
     cancel: CancelFlag,
+    /// Maximum size of the list of refs in bytes.
+    max_advertisement: usize,
 }
 
 thread_local! {
@@ -66,9 +68,14 @@ pub(crate) struct TransportScope {
 impl TransportScope {
     pub(crate) const URL: &str = "mirror://remote";
 
-    pub(crate) fn new(transport: Arc<dyn SmartTransport>, cancel: &CancelFlag) -> Self {
+    pub(crate) fn new(
+        transport: Arc<dyn SmartTransport>,
+        cancel: &CancelFlag,
+        max_advertisement: usize,
+    ) -> Self {
         let error = ErrorSlot::default();
-        let current = CurrentFetch { transport, error: error.clone(), cancel: cancel.clone() };
+        let current =
+            CurrentFetch { transport, error: error.clone(), cancel: cancel.clone(), max_advertisement };
         CURRENT.with_borrow_mut(|slot| *slot = Some(current));
         Self { error }
     }
@@ -104,7 +111,7 @@ struct Subtransport(CurrentFetch);
 
 impl SmartSubtransport for Subtransport {
     fn action(&self, _: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let CurrentFetch { transport, error, cancel } = &self.0;
+        let CurrentFetch { transport, error, cancel, max_advertisement } = &self.0;
         error.take();
         match transport.open(service) {
             Ok(stream) => Ok(Box::new(CancellableStream {
@@ -112,6 +119,8 @@ impl SmartSubtransport for Subtransport {
                 host: transport.host(),
                 error: error.clone(),
                 cancel: cancel.clone(),
+                max_advertisement: *max_advertisement,
+                advertised: Some(0),
             })),
             Err(kind) => {
                 let text = git2::Error::from_str(&kind.to_string());
@@ -132,6 +141,9 @@ struct CancellableStream {
     host: String,
     error: ErrorSlot,
     cancel: CancelFlag,
+    max_advertisement: usize,
+    /// How much was read; `None` from the first request on, when the list of refs is complete.
+    advertised: Option<usize>,
 }
 
 impl CancellableStream {
@@ -153,7 +165,16 @@ impl CancellableStream {
 
 impl Read for CancellableStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.run(|stream| stream.read(into))?;
+        let limit = self.max_advertisement;
+        let advertised = self.advertised;
+        let count = self.run(|stream| {
+            let count = stream.read(into)?;
+            match advertised {
+                Some(before) if before + count > limit => Err(FetchErrorKind::RefsTooLong { limit }),
+                _ => Ok(count),
+            }
+        })?;
+        self.advertised = advertised.map(|before| before + count);
         if count == 0 {
             // The protocol tells libgit2 when to stop reading. If it still reports an error, this is the reason.
             let early = NetworkError::interrupted(&*self.host, &"the response ended too early");
@@ -165,6 +186,7 @@ impl Read for CancellableStream {
 
 impl Write for CancellableStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.advertised = None;
         self.run(|stream| stream.write(bytes)).map(|()| bytes.len())
     }
 

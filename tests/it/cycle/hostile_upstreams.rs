@@ -202,6 +202,36 @@ fn packages_beyond_limits_fail() {
 }
 
 #[test]
+fn versions_that_would_bloat_the_metadata_fail() {
+    let hostile = Hostile::new("limits: {package_metadata: 20KiB, metadata: 50KiB}\n");
+    let manifest = |tag: &str, name: &str, version: &str, length: usize| {
+        let text =
+            format!(r#"{{"name": "acme/{name}", "version": "{version}", "x": "{}"}}"#, "x".repeat(length));
+        let blob = hostile.object("blob", text.as_bytes());
+        hostile.tag(tag, &hostile.tree(&[("100644", b"composer.json", &blob)]));
+    };
+    manifest("2.0.1", "bad", "2.0.1", 12_000);
+    manifest("2.0.2", "bad", "2.0.2", 12_000);
+    manifest("2.1.0", "other", "1", 18_000);
+    manifest("2.2.0", "third", "1", 18_000);
+    manifest("2.3.0", "fourth", "1", 18_000);
+    let failures = hostile.failures(&["1.0.0", "2.0.1"]);
+    assert_failed(
+        &failures,
+        &[
+            ("2.0.2", "the metadata of acme/bad would have"),
+            ("2.3.0", "the metadata of the repository would have"),
+        ],
+    );
+    // What is published counts in the next cycle.
+    manifest("2.4.0", "bad", "2.4.0", 12_000);
+    let failures = hostile.failures(&[]);
+    assert!(
+        failures.iter().any(|(tag, because)| tag == "2.4.0" && because.contains("limits.package_metadata"))
+    );
+}
+
+#[test]
 fn manifests_that_are_huge_deep_or_mistyped_fail() {
     let hostile = Hostile::new("");
     let manifest = |version: &str, text: &[u8]| {
@@ -275,6 +305,7 @@ fn million_tags_are_refused() {
 fn malformed_prebuilt_archives_are_refused() {
     let env = TestEnv::new();
     env.configure(free_port(), "");
+    env.write("mirror.yaml", &format!("{}limits: {{archive: 2MiB}}\n", env.read("mirror.yaml")));
     env.write(
         "recipe.yaml",
         "resources:\n  extra: {git: 'https://git.example/extra', ref: main}\narchives:\n  - {name: extra, resource: extra, path: zips}\n",
@@ -295,6 +326,12 @@ fn malformed_prebuilt_archives_are_refused() {
         ("case", "upper and lower case"),
         ("bare", "no composer.json"),
         ("torn", "not a readable zip archive"),
+        ("link", "is a link"),
+        ("local", "has another name beside its data"),
+        ("dotgit", "is `.git` on some file systems"),
+        ("folder", "is `.git` on some file systems"),
+        ("absolute", "is absolute"),
+        ("large", "more than 2097152"),
     ] {
         let line = log.lines().find(|line| line.contains(&format!("{file}.zip")));
         assert!(line.is_some_and(|line| line.contains(because)), "{file}: {log}");
@@ -315,6 +352,20 @@ fn write_archives(folder: &Path) {
     write("bomb", &archive("bomb", &[("zeros", &vec![0; 80_000_000])]));
     write("case", &archive("case", &[("a.php", b"x"), ("A.php", b"x")]));
     write("bare", &zip(&[("a.php", b"x")]));
+
+    write("dotgit", &archive("dotgit", &[("git~1/config", b"x")]));
+    write("folder", &archive("folder", &[("a/.git::$INDEX_ALLOCATION/", b"")]));
+    write("absolute", &archive("absolute", &[("/a.php", b"x")]));
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3 << 20).collect();
+    write("large", &archive("large", &[("noise", &noise)]));
+    let mut link = archive("link", &[("a", b"../../../etc/passwd")]);
+    let entry = link.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
+    link[entry + 40..entry + 42].copy_from_slice(&0o120_777_u16.to_le_bytes());
+    write("link", &link);
+    let mut local = archive("local", &[("a.php", b"x")]);
+    let name = local.windows(5).position(|bytes| bytes == b"a.php").unwrap();
+    local[name] = b'b';
+    write("local", &local);
 
     // Two entries of the central directory lead to the same data.
     let mut overlap = archive("overlap", &[("aaa", &[b'x'; 99]), ("bbb", &[b'x'; 99])]);
