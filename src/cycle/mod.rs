@@ -33,7 +33,7 @@ use self::publish_metadata::Damaged;
 use self::redact_urls::with_recipe_urls;
 use self::report::ALIASES;
 use crate::ledger::Ledger;
-use crate::metadata::{is_current, pages};
+use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
 use crate::recipe::Source;
 use crate::store::snapshot::Snapshot;
@@ -184,6 +184,7 @@ fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
         && previous.manifest.base_url == ctx.base_url.to_string()
         && std::fs::read(previous.folder.join("packages.json")).is_ok_and(is_current_root)
         && pages::are_current(digest)
+        && claims_names(previous.manifest.files.values().map(|file| file.sha256))
         && previous.manifest.ledger_head == ctx.store.ledger(Ledger::head)
 }
 

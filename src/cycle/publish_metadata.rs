@@ -4,7 +4,7 @@
 //! archives are not read. That holds only while program and configuration are the same; otherwise everything is rendered.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -53,7 +53,8 @@ pub(super) fn publish(
     let view = View::new(&info, &summaries);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
-    let (texts, ranges) = render(&info, &summaries, versions, reusable.as_ref())?;
+    let claims = claimed_names(ctx, report, &summaries);
+    let (texts, ranges) = render(&info, &summaries, &claims, versions, reusable.as_ref())?;
     files.extend(texts);
     keep_includes(ctx, previous, &mut files);
     drop((manifests, reusable));
@@ -146,6 +147,19 @@ fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&Prev
     };
     let names = by_name.keys();
     names.filter_map(|name| Some(((*name).to_owned(), summary(name)?))).collect()
+}
+
+/// The names without a version that are this repository's nevertheless, so that Composer takes them from no other one: those
+/// that it has published, whose versions were withdrawn or have expired, and those of which every version failed.
+fn claimed_names(ctx: &CycleContext<'_>, report: &Report, summaries: &Summaries) -> BTreeSet<String> {
+    let base_url = ctx.base_url.to_string();
+    let mut names: BTreeSet<_> = ctx.store.ledger(|ledger| {
+        let releases = ledger.releases().iter().filter(|release| release.is_for(&base_url));
+        releases.map(|release| release.name.clone()).collect()
+    });
+    names.extend(report.failed_packages().map(|name| name.to_string()));
+    names.retain(|name| !summaries.contains_key(name));
+    names
 }
 
 /// Warns of required versions that have become missing since the previous report.

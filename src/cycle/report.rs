@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::composer::PackageName;
 use crate::metadata::MissingDependency;
 use crate::package::plan::{Outcome, OutcomeRow};
 use crate::recipe::Recipe;
@@ -117,6 +118,12 @@ impl Report {
             tracing::error!("failed to read the report of snapshot {number}: {error:#}");
             Self::default()
         })
+    }
+
+    /// The names of the packages of which a version failed; not of folders whose package is unknown.
+    pub(super) fn failed_packages(&self) -> impl Iterator<Item = PackageName> {
+        let failed = self.sources.values().flat_map(|source| &source.failed);
+        failed.filter_map(|row| row.package.split_once(' ')?.0.parse().ok())
     }
 
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {

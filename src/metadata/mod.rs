@@ -27,7 +27,7 @@ pub use minify::expand;
 pub use missing_dependencies::{MissingDependency, missing_dependencies};
 pub use package_summary::{Newest, PackageSummary, Summaries};
 pub use packages_json::is_current;
-pub use render::render;
+pub use render::{claims_names, render};
 pub use render_cache::{ByteRanges, CachedPackage, Files, PreviousRender, RenderCache};
 pub use repository_info::RepositoryInfo;
 pub use version_entry::PackageVersion;

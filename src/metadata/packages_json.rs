@@ -1,9 +1,12 @@
-//! packages.json: the names of all packages, where their metadata is, and the operator's hints.
+//! packages.json: where the metadata of the packages is, their names, and the operator's hints.
+//!
+//! A repository claims a name if Composer asks no repository of lower priority for it. With `metadata-url` it does so by a
+//! document that names the package, however few versions it has (`ComposerRepository::loadAsyncPackages`); without it, by any
+//! version, whatever its stability (`ArrayRepository::loadPackages`). Versions in packages.json beside a `metadata-url` claim
+//! a name only as long as one of them is acceptable and not loaded yet, so the two are never combined.
 
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::package_summary::Summaries;
@@ -16,8 +19,8 @@ use crate::util::digest::Sha1;
 pub(super) struct PackagesJson<'a> {
     pub info: &'a RepositoryInfo<'a>,
     pub packages: &'a Summaries,
-    /// The object of all versions, each [`with_uid`]; empty if the metadata is lazy.
-    pub inline: &'a [u8],
+    /// Names without a version that are claimed nevertheless.
+    pub claims: &'a BTreeSet<String>,
     /// The path of the include, and its SHA-1.
     pub include: (&'a str, Sha1),
 }
@@ -25,38 +28,48 @@ pub(super) struct PackagesJson<'a> {
 impl PackagesJson<'_> {
     pub(super) fn render(&self) -> serde_json::Result<Vec<u8>> {
         let (base, (path, sha1)) = (self.info.base, self.include);
+        let names: BTreeSet<_> = self.packages.keys().chain(self.claims).collect();
         let mut root = Map::from_iter([
+            ("packages".to_owned(), json!([])),
             ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
-            ("metadata-url".to_owned(), base.host_relative("p2/%package%.json").into()),
-            ("available-packages".to_owned(), self.packages.keys().cloned().collect()),
         ]);
+        match self.info.metadata {
+            Metadata::Lazy => {
+                root.insert(METADATA_URL.into(), base.host_relative("p2/%package%.json").into());
+            }
+            Metadata::Inline if self.claims.is_empty() => (),
+            Metadata::Inline => {
+                let claims: BTreeMap<_, _> =
+                    self.claims.iter().map(|name| (name, placeholder(name))).collect();
+                root["packages"] = json!(claims);
+            }
+        }
+        root.insert("available-packages".into(), json!(names));
         root.extend(extra_keys(self.info));
         if search_files::has_providers(self.packages) {
             root.insert("providers-api".into(), search_files::providers_api(base).into());
         }
-        match self.info.metadata {
-            Metadata::Lazy => {
-                root.shift_insert(0, "packages".into(), json!([]));
-                serde_json::to_vec_pretty(&root)
-            }
-            Metadata::Inline => {
-                let rest = serde_json::to_vec(&root)?;
-                Ok([PACKAGES, self.inline, b",", &rest[1..]].concat())
-            }
-        }
+        serde_json::to_vec_pretty(&root)
     }
 }
 
-/// The beginning of packages.json and of an include, followed by the object of all versions.
-pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
+const METADATA_URL: &str = "metadata-url";
 
-/// Adds the `uid` by which `ComposerRepository::whatProvides` distinguishes versions in packages.json. It is the number in
-/// the ledger, so a new version does not change the others.
-pub(super) fn with_uid(mut data: Vec<u8>, number: u64) -> Vec<u8> {
-    data.pop();
-    data.extend(format!(",\"uid\":{number}}}").into_bytes());
-    data
+/// The versions that claim a name without `metadata-url`: a development version that no PHP can run.
+fn placeholder(name: &str) -> Value {
+    const VERSION: &str = "dev-unpublished";
+    json!({ VERSION: {
+        "name": name,
+        "version": VERSION,
+        "version_normalized": VERSION,
+        "type": "metapackage",
+        "description": "This repository has no version of the package, and reserves its name.",
+        "require": { "php": "<0" },
+    }})
 }
+
+/// The beginning of an include, followed by the object of all versions.
+pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
 
 /// The keys that do not depend on the packages.
 fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
@@ -67,48 +80,13 @@ fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
 
 /// Whether a published packages.json, its packages aside, is what this program makes with these settings.
 pub fn is_current(root: &[u8], info: &RepositoryInfo<'_>) -> bool {
-    let Ok(PublishedRoot { packages: PackagesForm(metadata), mut rest }) = serde_json::from_slice(root)
-    else {
+    let Ok(mut root) = serde_json::from_slice::<Map<String, Value>>(root) else {
         return false;
     };
+    let is_lazy = root.contains_key(METADATA_URL);
     let expected = extra_keys(info);
-    rest.retain(|key, _| expected.contains_key(key) || composer_hints::KEYS.contains(&key.as_str()));
-    metadata == info.metadata && rest == expected
-}
-
-/// A packages.json without its versions, which may be megabytes.
-#[derive(Deserialize)]
-struct PublishedRoot {
-    packages: PackagesForm,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-/// Whether the metadata is inline: then `packages` is an object of versions, else an empty list.
-struct PackagesForm(Metadata);
-
-impl<'de> Deserialize<'de> for PackagesForm {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct FormVisitor;
-        impl<'de> Visitor<'de> for FormVisitor {
-            type Value = PackagesForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("packages")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PackagesForm, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(PackagesForm(Metadata::Inline))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PackagesForm, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(PackagesForm(Metadata::Lazy))
-            }
-        }
-        from.deserialize_any(FormVisitor)
-    }
+    root.retain(|key, _| expected.contains_key(key) || composer_hints::KEYS.contains(&key.as_str()));
+    is_lazy == (info.metadata == Metadata::Lazy) && root == expected
 }
 
 #[cfg(test)]
@@ -135,7 +113,7 @@ mod tests {
             let root = PackagesJson {
                 info,
                 packages: &Summaries::new(),
-                inline: b"{}",
+                claims: &BTreeSet::new(),
                 include: ("include/x.json", Sha1::digest(b"x")),
             };
             root.render().unwrap()

@@ -1,5 +1,7 @@
 //! Renders `p2/`, `include/`, packages.json and the search files of a repository.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::minify::minify;
@@ -10,66 +12,56 @@ use super::repository_info::RepositoryInfo;
 use super::search_files;
 use super::version_entry::PackageVersion;
 use crate::composer::Stability;
-use crate::config::Metadata;
-use crate::util::digest::Sha1;
+use crate::util::digest::{Sha1, Sha256};
 
-/// Renders all metadata; returns the files and the positions of the packages in the shared ones.
+/// Renders all metadata; returns the files and the positions of the packages in the include.
 ///
 /// `versions` returns the versions of a package, newest first. It may return `None` for a package that has the same releases
-/// in `previous`.
+/// in `previous`. `claims` are names without a version that no other repository shall have.
 pub fn render<'v>(
     info: &RepositoryInfo<'_>,
     packages: &Summaries,
+    claims: &BTreeSet<String>,
     versions: impl Fn(&str) -> Option<&'v [PackageVersion]>,
     previous: Option<&PreviousRender>,
 ) -> serde_json::Result<(Files, ByteRanges)> {
     let mut files = Files::new();
-    let (mut include, mut inline) = (PackageObject::new(), PackageObject::new());
+    let mut include = PackageObject::new();
     for name in packages.keys() {
-        let [stable, dev] = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
+        let [stable, dev] = p2_paths(name);
         if let Some(versions) = versions(name) {
             let rendered = RenderedPackage::new(info, name, versions)?;
             files.insert(stable, Some(rendered.p2));
             files.insert(dev, Some(rendered.p2_dev));
             include.add(name, &rendered.in_include)?;
-            inline.add(name, &rendered.in_root)?;
-        } else if let Some((in_include, in_root)) = previous.and_then(|previous| previous.versions(name)) {
+        } else if let Some(in_include) = previous.and_then(|previous| previous.versions(name)) {
             files.insert(stable, None);
             files.insert(dev, None);
             include.add(name, in_include)?;
-            inline.add(name, in_root)?;
         } else {
             return Err(serde::ser::Error::custom(format_args!("the versions of {name} are missing")));
         }
+    }
+    for name in claims {
+        files.extend(p2_paths(name).map(|path| (path, Some(p2_file(name, &[])))));
     }
     let (all, in_include) = include.finish();
     let include = [packages_json::PACKAGES, &all, b"}"].concat();
     let sha1 = Sha1::digest(&include);
     let path = format!("include/all${sha1}.json");
-    let (inline, in_root) = inline.finish();
-    let root = PackagesJson { info, packages, inline: &inline, include: (&path, sha1) };
+    let root = PackagesJson { info, packages, claims, include: (&path, sha1) };
     files.insert("packages.json".into(), Some(root.render()?));
     files.insert(path.clone(), Some(include));
     let search_files = search_files::render(info.base, packages)?;
     files.extend(search_files.into_iter().map(|(path, text)| (path, Some(text))));
-    let ranges = ByteRanges {
-        include: path,
-        in_include,
-        in_root: match info.metadata {
-            Metadata::Inline => in_root,
-            Metadata::Lazy => Ranges::new(),
-        },
-    };
-    Ok((files, ranges))
+    Ok((files, ByteRanges { include: path, in_include }))
 }
 
-/// A package's own files, and its versions in the shared files.
+/// A package's own files, and its versions in the include.
 struct RenderedPackage {
     p2: Vec<u8>,
     p2_dev: Vec<u8>,
     in_include: Vec<u8>,
-    /// Empty if the metadata is lazy.
-    in_root: Vec<u8>,
 }
 
 impl RenderedPackage {
@@ -84,16 +76,10 @@ impl RenderedPackage {
                 .collect();
             p2_file(name, &selected)
         };
-        let mut rendered =
-            Self { p2: p2(false)?, p2_dev: p2(true)?, in_include: Vec::new(), in_root: Vec::new() };
+        let mut rendered = Self { p2: p2(false), p2_dev: p2(true), in_include: Vec::new() };
         for (version, data) in versions.iter().zip(&data) {
             let key = serde_json::to_string(&version.version.to_string())?;
-            let data = serde_json::to_vec(data)?;
-            add_member(&mut rendered.in_include, &key, &data);
-            if info.metadata == Metadata::Inline {
-                let data = packages_json::with_uid(data, version.number);
-                add_member(&mut rendered.in_root, &key, &data);
-            }
+            add_member(&mut rendered.in_include, &key, &serde_json::to_vec(data)?);
         }
         Ok(rendered)
     }
@@ -142,10 +128,18 @@ impl PackageObject {
     }
 }
 
-/// A package's file. Without versions it reads as "not here", so that Composer asks repositories of lower priority.
-fn p2_file(name: &str, versions: &[&Map<String, Value>]) -> serde_json::Result<Vec<u8>> {
-    if versions.is_empty() {
-        return serde_json::to_vec(&json!({ "packages": [] }));
-    }
-    serde_json::to_vec(&json!({ "packages": { name: minify(versions) }, "minified": "composer/2.0" }))
+/// The paths of a package's files: of its versions, and of its development versions.
+fn p2_paths(name: &str) -> [String; 2] {
+    [format!("p2/{name}.json"), format!("p2/{name}~dev.json")]
+}
+
+/// A package's file. It names the package also without versions, and so claims it.
+fn p2_file(name: &str, versions: &[&Map<String, Value>]) -> Vec<u8> {
+    json!({ "packages": { name: minify(versions) }, "minified": "composer/2.0" }).to_string().into_bytes()
+}
+
+/// Whether files with these digests claim their names. Before 2026-11-30 the file of a package without versions named nothing.
+pub fn claims_names(mut files: impl Iterator<Item = Sha256>) -> bool {
+    let unclaimed = Sha256::digest(br#"{"packages":[]}"#);
+    files.all(|digest| digest != unclaimed)
 }

@@ -34,14 +34,12 @@ pub struct CachedPackage {
     pub page_context: Sha256,
 }
 
-/// Positions of each package's versions in the shared files.
+/// Positions of each package's versions in the include.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ByteRanges {
     /// The path of the include.
     pub include: String,
     pub(super) in_include: Ranges,
-    /// Positions in packages.json; empty if the metadata is lazy.
-    pub(super) in_root: Ranges,
 }
 
 impl ByteRanges {
@@ -56,27 +54,21 @@ impl ByteRanges {
 pub struct PreviousRender {
     cache: RenderCache,
     include: Vec<u8>,
-    root: Vec<u8>,
 }
 
 impl PreviousRender {
     /// `read` reads a published file.
     pub fn new<E>(cache: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
-        Ok(Self { include: read(&cache.ranges.include)?, root: read("packages.json")?, cache })
+        Ok(Self { include: read(&cache.ranges.include)?, cache })
     }
 
     pub fn package(&self, name: &str) -> Option<&CachedPackage> {
         self.cache.packages.get(name)
     }
 
-    /// The text of a package's versions in the include and in packages.json.
-    pub(super) fn versions(&self, name: &str) -> Option<(&[u8], &[u8])> {
+    /// The text of a package's versions in the include.
+    pub(super) fn versions(&self, name: &str) -> Option<&[u8]> {
         let ranges = &self.cache.ranges;
-        let in_include = self.include.get(ranges.in_include.get(name)?.clone())?;
-        let in_root = match ranges.in_root.get(name) {
-            Some(range) => self.root.get(range.clone())?,
-            None => &[],
-        };
-        Some((in_include, in_root))
+        self.include.get(ranges.in_include.get(name)?.clone())
     }
 }

@@ -1,5 +1,5 @@
 //! The data of one package version, as satis publishes it: the archive's manifest as Composer's `ArrayLoader` reads and
-//! `ArrayDumper` writes it, in the same order, with the commit's `time` and without `source`.
+//! `ArrayDumper` writes it, in the same order, with the commit's `time`, the ledger's `published-time` and without `source`.
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
@@ -88,6 +88,8 @@ impl PackageVersion {
             data.insert("suggest".into(), Value::Object(suggest.into_iter().collect()));
         }
         data.insert("time".into(), rfc3339(self.committed).into());
+        // Composer 2.11 measures a cooldown by it, because no package can set it.
+        data.insert("published-time".into(), rfc3339(self.published).into());
         self.describe(&mut data);
         data
     }

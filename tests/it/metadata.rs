@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::env::TestEnv;
+use crate::support::shop::configure_repository;
 use crate::support::{free_port, run};
+use mirror::util::digest::Sha256;
 use serde_json::Value;
 
 /// The public files of the newest snapshot in a data folder, and its number.
@@ -118,4 +120,139 @@ fn reused_metadata_equals_newly_rendered_metadata() {
     assert!(page("c").contains("Required by"), "{}", page("c"));
     let main = String::from_utf8_lossy(&files["index.html"]).into_owned();
     assert!(main.contains("composer config --global --auth http-basic.127.0.0.1:"), "{main}");
+}
+
+/// A JSON file of what is published.
+fn published(env: &TestEnv, path: &str) -> Value {
+    serde_json::from_str(&env.read(&format!("data/acme/current/{path}"))).unwrap()
+}
+
+#[test]
+fn packages_without_versions_are_claimed() {
+    let (env, port) = (TestEnv::new(), free_port());
+    let upstream = env.upstream("modules");
+    upstream.write("good/composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#);
+    upstream.write("bad/composer.json", r#"{"name": "acme/bad", "version": "first"}"#);
+    upstream.write("lib/internal/composer.json", "no manifest").release("1.0.0");
+    env.upstream("night")
+        .write("composer.json", r#"{"name": "acme/night", "version": "1.0.0"}"#)
+        .release("1");
+    env.configure(
+        port,
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}, {each: lib}]}
+  - {name: night, git: 'https://git.example/night', nightly: main, packages: [{one: ''}]}
+",
+    );
+    env.build(1);
+    let names = |names: &[&str]| Value::from(names.iter().map(|name| (*name).into()).collect::<Vec<Value>>());
+    let empty = |name: &str| format!(r#"{{"packages":{{"{name}":[]}},"minified":"composer/2.0"}}"#);
+    let root = published(&env, "packages.json");
+    assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night"]));
+    assert_eq!(env.read("data/acme/current/p2/acme/good~dev.json"), empty("acme/good"));
+
+    // The nightly version is a year old, and expires.
+    let ledger = env.read("data/acme/ledger.jsonl");
+    let night = ledger.lines().find(|line| line.contains(r#""kind":"dev""#)).unwrap();
+    let mut night: Value = serde_json::from_str(night).unwrap();
+    (night["number"], night["previous"], night["time"]) =
+        (1.into(), "0".repeat(64).into(), "2025-01-01T00:00:00Z".into());
+    env.write("data/acme/ledger.jsonl", &format!("{night}\n"));
+    std::fs::remove_dir_all(env.path("data/acme/snapshots")).unwrap();
+    let recipe = env.read("recipe.yaml");
+    env.write("recipe.yaml", &format!("{recipe}retention: {{days: 30}}\n"));
+    env.build(1);
+    let configuration = env.read("mirror.yaml");
+    for metadata in ["lazy", "inline"] {
+        env.write("mirror.yaml", &configuration);
+        configure_repository(&env, &format!("metadata: {metadata}"));
+        env.build(1);
+        for name in ["acme/bad", "acme/night"] {
+            for suffix in ["", "~dev"] {
+                assert_eq!(env.read(&format!("data/acme/current/p2/{name}{suffix}.json")), empty(name));
+            }
+        }
+        let root = published(&env, "packages.json");
+        assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night"]));
+        let claimed = root["packages"].as_object().map(|packages| packages.keys().collect::<Vec<_>>());
+        let is_lazy = metadata == "lazy";
+        assert_eq!(root.get("metadata-url").is_some(), is_lazy);
+        assert_eq!(claimed, (!is_lazy).then_some(vec![&"acme/bad".to_owned(), &"acme/night".to_owned()]));
+        let include = root["includes"].as_object().unwrap().keys().next().unwrap();
+        let packages =
+            published(&env, include)["packages"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(packages, ["acme/good"]);
+    }
+}
+
+/// The bytes of a package's file without versions, as this program wrote them before it claimed names.
+const UNCLAIMED: &str = r#"{"packages":[]}"#;
+
+#[test]
+fn metadata_of_older_versions_is_rendered_again() {
+    let env = TestEnv::new();
+    env.upstream("modules")
+        .write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    env.configure(
+        free_port(),
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
+    );
+    configure_repository(&env, "metadata: lazy");
+    env.build(0);
+    let (first, _) = newest(&env.path("data"));
+    env.build(0);
+    assert_eq!(newest(&env.path("data")).0, first);
+    let path = format!("data/acme/snapshots/{first}/p2/acme/a~dev.json");
+    let manifest_path = format!("data/acme/snapshots/{first}/manifest.json");
+    std::fs::remove_file(env.path(&path)).unwrap();
+    env.write(&path, UNCLAIMED);
+    let mut manifest: Value = serde_json::from_str(&env.read(&manifest_path)).unwrap();
+    let file = &mut manifest["files"]["p2/acme/a~dev.json"];
+    (file["sha256"], file["size"]) =
+        (Sha256::digest(UNCLAIMED.as_bytes()).to_string().into(), UNCLAIMED.len().into());
+    std::fs::remove_file(env.path(&manifest_path)).unwrap();
+    env.write(&manifest_path, &manifest.to_string());
+    // What another program has rendered is not reused.
+    std::fs::remove_file(env.path(&format!("data/acme/snapshots/{first}/made.json"))).unwrap();
+    env.build(0);
+    let (number, files) = newest(&env.path("data"));
+    assert_eq!(number, first + 1);
+    assert_ne!(files["p2/acme/a~dev.json"], UNCLAIMED.as_bytes());
+}
+
+#[test]
+fn published_time_is_that_of_the_ledger() {
+    let env = TestEnv::new();
+    let upstream = env.upstream("modules");
+    for version in ["1.0.0", "1.1.0"] {
+        upstream.write("composer.json", &format!(r#"{{"name": "acme/a", "version": "{version}"}}"#));
+        upstream.release(version);
+    }
+    env.configure(
+        free_port(),
+        "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n",
+    );
+    env.build(0);
+    let times: BTreeMap<String, Value> = env
+        .read("data/acme/ledger.jsonl")
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["version"].as_str().unwrap().to_owned(), line["time"].clone())
+        })
+        .collect();
+    let versions = || {
+        let document = published(&env, "p2/acme/a.json");
+        // Both versions were published by one cycle, so the minified form may have the time once.
+        mirror::metadata::expand(document["packages"]["acme/a"].as_array().unwrap())
+    };
+    for version in versions() {
+        let second = times[version["version"].as_str().unwrap()].as_str().unwrap()[..19].to_owned();
+        assert_eq!(version["published-time"], format!("{second}+00:00"));
+        assert_ne!(version["published-time"], version["time"]);
+    }
+    let before = versions();
+    upstream.write("composer.json", r#"{"name": "acme/a", "version": "1.2.0"}"#).release("1.2.0");
+    env.build(0);
+    assert_eq!(versions()[1..], before);
 }

@@ -8,6 +8,7 @@ mod composer_client;
 mod git_ssh;
 mod hostile_requests;
 mod metadata;
+mod package_claims;
 mod pages;
 mod server;
 mod store;

@@ -9,6 +9,7 @@ require '/usr/share/php/Composer/autoload.php';
 use Composer\MetadataMinifier\MetadataMinifier;
 use Composer\Package\Dumper\ArrayDumper;
 use Composer\Package\Loader\ArrayLoader;
+use Composer\Package\Package;
 
 $root = $argv[1];
 $compared = $different = 0;
@@ -23,6 +24,11 @@ foreach (json_decode(file_get_contents("$root/current/packages.json"), true)['av
             $config = json_decode($zip->getFromName('composer.json'), true);
             $config['dist'] = ['type' => 'zip', 'url' => $ours['dist']['url'], 'shasum' => sha1_file($archive)];
             $config['time'] = $ours['time'];
+            if (method_exists(Package::class, 'getPublishedDate')) {
+                $config['published-time'] = $ours['published-time'];
+            } else {
+                unset($ours['published-time']);
+            }
             $theirs = (new ArrayDumper())->dump((new ArrayLoader())->load($config));
             $compared++;
             // A key that comes back after a version without it stands last in the expanded form.
