@@ -19,7 +19,7 @@ use crate::git::check_url;
 use crate::net::{read_certificates, redacted};
 use crate::recipe::Recipe;
 use crate::server;
-use crate::status::plural;
+use crate::util::text::plural;
 use crate::yaml::{self, Issue, Report};
 
 /// Broken URLs that an issue names; it counts the rest.

@@ -23,7 +23,7 @@ use crate::config::{self, LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
 use crate::telemetry::{OnBlocked, init_logging};
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 use crate::yaml::Report;
 
 /// A mirror for Composer packages: builds a repository from git on a schedule and serves it.

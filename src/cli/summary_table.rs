@@ -7,7 +7,7 @@ use console::{Style, Term, measure_text_width, style};
 use indicatif::HumanDuration;
 
 use crate::cycle::{CycleResult, SourceReport};
-use crate::status::plural;
+use crate::util::text::plural;
 
 #[expect(clippy::print_stderr, reason = "the table is for people, not for the log")]
 pub(super) fn print(repository: &str, result: &CycleResult, took: Duration) {

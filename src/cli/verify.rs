@@ -17,10 +17,10 @@ use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::metadata::reader::{ArchiveUrls, ListedRepository};
 use crate::net;
 use crate::server::Site;
-use crate::status::plural;
 use crate::store::Volume;
 use crate::store::snapshot::Snapshot;
 use crate::util::cancel::CancelFlag;
+use crate::util::text::plural;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::raw::{BUILT_IN, Config, Document};
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 use crate::yaml::{self, Diagnostics, Environment, Report};
 
 /// The folder of the file when none is named.

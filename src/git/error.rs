@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::url::GitUrlError;
 use crate::net::NetworkError;
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 
 /// A failed fetch. The clone is unchanged.
 #[derive(Debug, thiserror::Error)]

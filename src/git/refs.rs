@@ -12,7 +12,7 @@ use std::path::Path;
 use git2::Repository;
 
 use super::object_id::Ref;
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 
 /// How often the refs are listed when libgit2 lacks some.
 const ATTEMPTS: usize = 3;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 
 /// A failed connection or request. Messages name hosts, files and URL prefixes, never a secret.
 #[derive(Debug, thiserror::Error)]

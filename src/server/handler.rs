@@ -36,17 +36,15 @@ pub(super) async fn respond(
         return over_capacity(context, path);
     }
     if path.len() + query.map_or(0, str::len) > MAX_URI {
-        return Routed::new("limit", text(StatusCode::URI_TOO_LONG, "the URL is too long")).and_close();
+        return refuse(StatusCode::URI_TOO_LONG, "the URL is too long");
     }
     let is_webhook = path == PUSH && matches!(client.role, Role::Everything | Role::Public);
     let is_delivery = is_webhook && request.method() == Method::POST;
     if !is_delivery && request.body().size_hint().lower() > MAX_UNREAD_BODY {
-        let refused = text(StatusCode::PAYLOAD_TOO_LARGE, "request bodies are not accepted");
-        return Routed::new("limit", refused).and_close();
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "request bodies are not accepted");
     }
     if !has_valid_host(request.version(), request.headers()) {
-        let refused = text(StatusCode::BAD_REQUEST, "exactly one valid Host header is required");
-        return Routed::new("limit", refused).and_close();
+        return refuse(StatusCode::BAD_REQUEST, "exactly one valid Host header is required");
     }
     if is_delivery {
         let response = forge_webhook::receive(&context.published, client.ip, request).await;
@@ -65,6 +63,11 @@ pub(super) async fn respond(
         true => routed,
         false => routed.and_close(),
     }
+}
+
+/// Refuses a request for its form, and ends the connection.
+fn refuse(status: StatusCode, reason: &'static str) -> Routed {
+    Routed::new("limit", text(status, reason)).and_close()
 }
 
 /// RFC 9112 section 3.2. Its value does not matter here. HTTP/1.0 needs none, and HTTP/2 has `:authority`.

@@ -40,14 +40,6 @@ impl Site {
     pub fn answers(&self, path: &str) -> bool {
         matches!(route(self, path), Route::Found(..))
     }
-
-    /// The file name of the URL that the path of a request leads to, if it leads to one.
-    pub fn file_name(&self, path: &str) -> Option<&str> {
-        match route(self, path) {
-            Route::Found(_, path) => Some(file_name(path)),
-            _ => None,
-        }
-    }
 }
 
 fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {

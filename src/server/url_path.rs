@@ -41,7 +41,7 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Whether decoding changes nothing: there are no escapes and no empty segments.
-pub(super) fn is_canonical(path: &str) -> bool {
+fn is_canonical(path: &str) -> bool {
     let mut previous = 0;
     for &byte in path.as_bytes() {
         if byte == b'%' || byte == b'/' && previous == b'/' {

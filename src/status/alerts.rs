@@ -107,14 +107,6 @@ fn failure_message(input: &StatusInput<'_>, failures: &[Failure]) -> String {
     }
 }
 
-/// A count with its noun: `1 source`, `2 sources`.
-pub fn plural(number: usize, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ mod state;
 mod status_page;
 mod text_files;
 
-pub use alerts::{AlertState, notification, plural};
+pub use alerts::{AlertState, notification};
 pub use host_index::{IndexEntry, host_index};
 pub use input::StatusInput;
 pub use metric_values::{MetricValues, metric_values};

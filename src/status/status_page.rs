@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::alerts::plural;
 use super::charts;
 use super::input::StatusInput;
 use super::state::State;
@@ -11,6 +10,7 @@ use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
 use crate::package::plan::Outcome;
+use crate::util::text::plural;
 
 /// Entries that a list of failures, damaged archives or gaps shows; it counts the rest.
 const MAX_LISTED: usize = 50;

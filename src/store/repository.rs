@@ -15,7 +15,7 @@ use super::snapshot::SnapshotCache;
 use super::staging::Staging;
 use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 
 /// Adds the repository to the volume's marker once it has published something.
 pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
@@ -214,7 +214,7 @@ impl RepositoryStore {
     }
 
     /// Removes a staged archive.
-    pub fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
+    fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
         fs::remove_file(&staged.path).with_context(|| format!("failed to remove `{}`", staged.path.display()))
     }
 

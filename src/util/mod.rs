@@ -4,5 +4,5 @@ pub mod cancel;
 pub(crate) mod clock;
 pub mod compression;
 pub mod digest;
-pub(crate) mod error_text;
 pub mod heap;
+pub(crate) mod text;

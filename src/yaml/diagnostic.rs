@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::util::error_text::without_error_numbers;
+use crate::util::text::without_error_numbers;
 
 /// A place in a file; both numbers count from 1, columns in characters. Zero means "somewhere in the file".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -214,3 +214,30 @@ fn running_mirror_serves_help() {
     }
     assert_eq!(get(port, "/-/help/other").status, 404);
 }
+
+#[test]
+fn contributing_names_existing_files_and_items() {
+    let text = std::fs::read_to_string(root().join(".github/CONTRIBUTING.md")).unwrap();
+    for path in quoted(&text).filter(|word| word.starts_with("src/") || word.starts_with("tests/")) {
+        let path = path.split(' ').next().unwrap();
+        assert!(root().join(path).exists(), "`{path}`");
+    }
+    let (_, table) = text.split_once("## Where is").expect("the table");
+    for row in table.lines().filter(|line| line.contains(".rs` | `")) {
+        let (question, answer) = row.trim_matches('|').split_once('|').unwrap();
+        let (files, items) = answer.rsplit_once('|').unwrap();
+        let sources: Vec<_> =
+            quoted(files).map(|file| std::fs::read_to_string(root().join(file)).unwrap()).collect();
+        for item in quoted(items) {
+            let name = item.rsplit("::").next().unwrap();
+            let defined = ["fn ", "struct ", "const "].map(|kind| format!("{kind}{name}"));
+            let is_there = sources.iter().any(|source| defined.iter().any(|item| source.contains(item)));
+            assert!(is_there, "{question}: `{item}`");
+        }
+    }
+}
+
+/// The words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::metadata::package_summary::{Newest, PackageSummary, Summaries};
@@ -70,25 +68,5 @@ impl<'a> View<'a> {
         all.sort_by(|(a, v), (b, w)| w.committed.cmp(&v.committed).then_with(|| a.cmp(b)));
         all.truncate(count);
         all
-    }
-}
-
-/// `2024-05-06 07:08 UTC`.
-pub fn instant(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// `2024-05-06`, in UTC.
-pub(super) fn day(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
-}
-
-/// A human-readable size.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

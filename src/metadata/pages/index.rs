@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::context::{View, day};
+use super::context::View;
+use super::format::day;
 use super::layout::{package_path, page};
 use super::usage;
 use crate::metadata::package_summary::PackageSummary;

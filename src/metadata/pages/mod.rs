@@ -5,6 +5,7 @@
 //! of cycles; those are on the status page.
 
 mod context;
+mod format;
 mod index;
 mod layout;
 mod package;
@@ -12,7 +13,8 @@ mod usage;
 
 use maud::Markup;
 
-pub use context::{View, instant, size};
+pub use context::View;
+pub use format::{instant, size};
 pub use layout::{package_path, page, plain};
 
 use super::render_cache::Files;

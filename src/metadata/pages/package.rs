@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::context::{View, day, instant, size};
+use super::context::View;
+use super::format::{day, instant, size};
 use super::layout::{copyable, package_path, page};
 use super::usage;
 use crate::metadata::package_summary::{PackageSummary, SHOWN};

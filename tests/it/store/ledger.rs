@@ -60,12 +60,12 @@ fn repository_with_damaged_ledger_stops_alone_and_recovers() {
         let server = env.serve("run", port);
         assert_eq!(get(port, "/second/p2/acme/good.json").status, 200);
         assert_eq!(get(port, "/mirror/p2/acme/good.json").status, 503);
-        until("word of it", || told(port, "/mirror/")["error"].to_string().contains(words));
+        until("the status reports it", || told(port, "/mirror/")["error"].to_string().contains(words));
         assert_eq!(told(port, "/second/")["state"], "fresh");
         assert!(get(port, "/mirror/status.html").text().contains(words));
         env.write("data/acme/ledger.jsonl", &whole);
-        until("it is back", || get(port, "/mirror/p2/acme/good.json").status == 200);
-        until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+        until("it is served again", || get(port, "/mirror/p2/acme/good.json").status == 200);
+        until("the status reports it", || told(port, "/mirror/")["state"] == "fresh");
         server.stop();
     }
     assert_eq!(read(&env, "data/acme/ledger.jsonl"), whole);

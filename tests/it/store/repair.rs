@@ -25,7 +25,7 @@ fn running_mirror_publishes_after_a_repair() {
     until("the new version", || get(port, "/mirror/p2/acme/good.json").text().contains("1.2.0"));
     let zip = "/mirror/packages/acme/good-1.0.0.zip";
     until("the repair", || get(port, zip).status == 200);
-    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+    until("the status reports it", || told(port, "/mirror/")["state"] == "fresh");
     assert_eq!(all_archives_answer(&env, port), 4);
 }
 
@@ -90,7 +90,7 @@ fn cycle_without_news_reports_missing_archive() {
     assert_eq!(server.stop(), Some(0));
     let _server = env.serve("run", port);
     until("the repair", || get(port, "/mirror/packages/acme/good-1.0.0.zip").status == 200);
-    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+    until("the status reports it", || told(port, "/mirror/")["state"] == "fresh");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn irreparable_archive_is_reported_until_restored() {
     upstream.git(&["tag", "-d", "1.0.0"]);
     std::fs::rename(zip("1.0.0"), env.path("aside.zip")).unwrap();
     assert_eq!(status("1.0.0"), 503);
-    until("word of it", || told(port, "/mirror/")["state"] == "incomplete");
+    until("the status reports it", || told(port, "/mirror/")["state"] == "incomplete");
     assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 1);
     let page = get(port, "/mirror/status.html").into_text();
     let sha256 = ledger(&env)[0]["sha256"].as_str().unwrap().to_owned();
@@ -171,7 +171,7 @@ fn irreparable_archive_is_reported_until_restored() {
     assert!(metrics.contains("mirror_damaged_archives{repository=\"acme\"} 1"), "{metrics}");
     std::fs::rename(env.path("aside.zip"), zip("1.0.0")).unwrap();
     assert_eq!(status("1.0.0"), 200);
-    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+    until("the status reports it", || told(port, "/mirror/")["state"] == "fresh");
     assert_eq!(told(port, "/mirror/")["counts"]["damaged"], 0);
 }
 
@@ -183,7 +183,7 @@ fn damage_reports_hide_internal_urls() {
     std::fs::remove_file(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap();
     let _server = env.serve("run", port);
     assert_eq!(get(port, "/mirror/packages/acme/good-1.0.0.zip").status, 503);
-    until("word of it", || told(port, "/mirror/")["counts"]["damaged"] == 1);
+    until("the status reports it", || told(port, "/mirror/")["counts"]["damaged"] == 1);
     let page = get(port, "/mirror/status.html").into_text();
     assert!(page.contains("good-1.0.0.zip is missing and could not be built again"), "{page}");
     let inner = env.path("git").display().to_string();

@@ -82,7 +82,7 @@ fn running_mirror_repairs_damaged_metadata() {
     std::fs::write(&file, [b"x", &text[1..]].concat()).unwrap();
     let _server = env.serve("run", port);
     until("it is repaired", || get(port, "/mirror/packages.json").status == 200);
-    until("word of it", || told(port, "/mirror/")["state"] == "fresh");
+    until("the status reports it", || told(port, "/mirror/")["state"] == "fresh");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Error texts for people.
+//! Texts for people.
 
 /// The text without ` (os error 2)` and the like, which `io::Error` appends to the description.
 pub(crate) fn without_error_numbers(text: &str) -> String {
@@ -11,6 +11,14 @@ pub(crate) fn without_error_numbers(text: &str) -> String {
         }
     }
     plain
+}
+
+/// A count with its noun: `1 source`, `2 sources`.
+pub(crate) fn plural(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
 }
 
 #[cfg(test)]
