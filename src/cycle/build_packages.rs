@@ -50,6 +50,7 @@ pub(super) fn build_source(
         .cloned()
         .collect();
     let mut plan = plan_refs(ctx, source, &source_refs.clone, &new_refs, &inputs.resources);
+    inputs.nightly.refuse_unreadable(source, &mut plan);
     if kept.is_some() {
         // The rules that match nothing in the new refs still match the old ones.
         plan.unused.clear();

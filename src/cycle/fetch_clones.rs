@@ -141,7 +141,7 @@ pub(super) fn newest_tag<'a>(refs: impl Iterator<Item = &'a Ref>) -> Option<&'a 
         let tag = r.tag().filter(|tag| !tag.starts_with('v'))?;
         Some((TagVersion::parse(tag)?, r))
     })
-    .max_by(|a, b| a.0.cmp(&b.0))
+    .max_by(|a, b| a.0.order(&b.0))
     .map(|(_, r)| r)
 }
 

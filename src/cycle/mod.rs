@@ -68,6 +68,7 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
         let refs = inputs.source_refs(ctx, source)?;
         let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
         plan.rows.splice(0..0, refs.rows);
+        inputs.nightly.refuse_unreadable(source, &mut plan);
         let rules = inputs.fingerprint(ctx, source)?;
         let report = previous.sources.get(&source.name);
         if let Some(report) = report.filter(|report| report.rules == Some(rules)) {

@@ -16,6 +16,7 @@ use super::fetch_clones::{Clones, branch_ref, newest_tag};
 use super::planning::plan_unpublished;
 use super::report::{Report, SourceReport};
 use super::resources::Resources;
+use crate::composer::{Stability, Version};
 use crate::git::{BareClone, Commit};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{Build, Outcome, OutcomeRow, Pins, Plan, ResolvedRef};
@@ -32,6 +33,8 @@ pub(super) struct NightlyBuild {
     pub date: Option<String>,
     /// The nightly version of each package that the newest tags have.
     pub pins: Arc<Pins>,
+    /// Why a package of the newest tags has no nightly version, by name.
+    refused: BTreeMap<String, String>,
     /// Why nothing can be built: without one source, the others would pin versions that do not exist.
     unavailable: Option<String>,
 }
@@ -63,13 +66,16 @@ impl NightlyBuild {
         };
         let any_moved = sources().any(has_moved);
         let date = previous.nightly.clone().filter(|_| !any_moved).unwrap_or_else(today);
-        let mut pins = Pins::new();
+        let (mut pins, mut refused) = (Pins::new(), BTreeMap::new());
         for source in sources() {
             match newest_versions(ctx, source, clones, resources) {
                 Ok(versions) => {
-                    pins.extend(
-                        versions.into_iter().map(|(name, version)| (name, nightly_version(&version, &date))),
-                    );
+                    for (name, version) in versions {
+                        match nightly_version(&version, &date) {
+                            Ok(version) => drop(pins.insert(name, version)),
+                            Err(error) => drop(refused.insert(name, error.to_string())),
+                        }
+                    }
                 }
                 Err(error) => tracing::warn!(
                     source = source.name,
@@ -77,7 +83,22 @@ impl NightlyBuild {
                 ),
             }
         }
-        Self { date: Some(date), pins: Arc::new(pins), unavailable: None }
+        Self { date: Some(date), pins: Arc::new(pins), refused, unavailable: None }
+    }
+
+    /// Moves the builds of packages without a nightly version to the failed rows.
+    pub(super) fn refuse_unreadable(&self, source: &Source, plan: &mut Plan) {
+        let reason = |build: &Build| {
+            build.git_ref.nightly.as_ref().and_then(|_| self.refused.get(&build.name.to_string()))
+        };
+        for build in plan.builds.extract_if(.., |build| reason(build).is_some()) {
+            plan.rows.push(OutcomeRow {
+                source: source.name.clone(),
+                package: build.name.to_string(),
+                outcome: Outcome::Failed { reason: reason(&build).cloned().unwrap_or_default() },
+                tag: build.git_ref.tag,
+            });
+        }
     }
 
     /// The head of a source's branch, as a ref of this build.
@@ -98,7 +119,7 @@ impl NightlyBuild {
             tree: commit.tree,
             time: commit.time,
             pins: Arc::clone(&self.pins),
-            nightly: Some(nightly_version(UNRELEASED, date)),
+            nightly: Some(nightly_version(UNRELEASED, date)?),
         })
     }
 }
@@ -146,20 +167,31 @@ fn newest_versions(
 }
 
 /// The nightly version that follows `version`: `103.0.7-p1` is followed by `103.0.7.1-a20261124+p1`.
-fn nightly_version(version: &str, date: &str) -> String {
+///
+/// Fails if Composer would not read it as an alpha version after `version`, as after `1.0.0+5`, where the date would be build
+/// metadata of the released version.
+fn nightly_version(version: &str, date: &str) -> anyhow::Result<String> {
     let (numbers, suffix) = match version.split_once('-') {
         Some((numbers, suffix)) => (numbers, format!("+{suffix}")),
         None => (version, String::new()),
     };
     let parts: Vec<&str> = numbers.split('.').collect();
-    let numbers = match parts.as_slice() {
-        [first @ .., last] if parts.len() >= 4 => match last.parse::<u64>() {
-            Ok(last) => format!("{}.{}", first.join("."), last + 1),
-            Err(_) => numbers.to_owned(),
-        },
-        _ => format!("{numbers}.1"),
+    let last = parts.last().filter(|_| parts.len() >= 4).and_then(|last| last.parse::<u64>().ok()?.checked_add(1));
+    let numbers = match last {
+        Some(last) => format!("{}.{last}", parts[..parts.len() - 1].join(".")),
+        None => format!("{numbers}.1"),
     };
-    format!("{numbers}-a{date}{suffix}")
+    let nightly = format!("{numbers}-a{date}{suffix}");
+    let is_alpha_after = |followed: &Version, nightly: &Version| {
+        nightly.stability() == Stability::Alpha && nightly.precedence(followed).is_gt()
+    };
+    match (version.parse(), nightly.parse()) {
+        (Ok(followed), Ok(read)) if suffix != "+" && is_alpha_after(&followed, &read) => Ok(nightly),
+        _ => bail!(
+            "version `{version}` of the newest tag has no nightly version: Composer would not read `{nightly}` as an alpha version after it\n\
+             hint: tag a commit whose version is plain, such as 2.4.6"
+        ),
+    }
 }
 
 /// Moves the builds of unmoved branches to the rows of what is published. The planner plans every nightly version, since
@@ -204,7 +236,6 @@ pub(super) fn retained(recipe: &Recipe, mut releases: Vec<Release>) -> Vec<Relea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::composer::Version;
     use crate::util::digest::{Sha1, Sha256};
 
     #[test]
@@ -216,10 +247,18 @@ mod tests {
             ("1.2.3.4", "1.2.3.5-a20261124"),
             ("v1.0.0-beta2", "v1.0.0.1-a20261124+beta2"),
         ] {
-            let night = nightly_version(version, "20261124");
+            let night = nightly_version(version, "20261124").unwrap();
             assert_eq!(night, expected);
             let parse = |text: &str| text.parse::<Version>().unwrap();
             assert!(parse(&night).precedence(&parse(version)).is_gt(), "{night} sorts after {version}");
+        }
+    }
+
+    #[test]
+    fn nightly_version_that_is_no_alpha_version_is_refused() {
+        for version in ["2.4.5+build.123", "2.4.5-", "2.4.5-p1+5", "1.2.3.4+5", "main", "1.x", "1.2.3.4.5", "1.2.3.x", ""] {
+            let error = nightly_version(version, "20261124").unwrap_err().to_string();
+            assert!(error.contains(&format!("`{version}`")), "{error}");
         }
     }
 

@@ -1,75 +1,96 @@
 //! Magento's order of tags, and which tags a source releases.
 //!
 //! The numbers count first, then `-alpha…`, `-beta…`, `-RC…` before the plain version, then `-p1`, `-p2`, … after it:
-//! the rule of the reference generator's `src/utils.js`, which rests on the compare-versions package.
+//! the rule of the reference generator's `src/utils.js`, which rests on the compare-versions package. Build metadata
+//! (`+5`) does not count.
 
 use std::cmp::Ordering;
 
-/// A tag read as a version in Magento's order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tag read as a version in Magento's order. A patch such as `-p1.2.3`, which is no decimal number, is neither before,
+/// equal to nor after another patch of the same version, as in the reference.
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
 pub struct TagVersion {
+    /// Without zeros at the end.
     numbers: Vec<u64>,
-    /// The identifiers of `-alpha.1`, `-RC2`; empty for a plain or patched version.
-    pre_release: Vec<String>,
-    /// The number of `-p1`; 0 for the plain version.
-    patch: u64,
+    stage: Stage,
+    /// The decimal number of `-p1` or `-p1.5`; `None` for the plain version.
+    patch: Option<f64>,
+}
+
+/// Versions before a release come first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The identifiers of `-alpha.1` or `-RC2`.
+    PreRelease(Vec<Identifier>),
+    Release,
+}
+
+/// A part of a pre-release. Numbers come before words, and a part that begins with a number is that number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identifier {
+    Number(u64),
+    Word(String),
 }
 
 impl TagVersion {
-    /// Reads `2.4.4`, `v1.0.0-beta2`, `2.4.4-p11`; `None` for what is not a version.
+    /// Reads `2.4.4`, `v1.0.0-beta2`, `2.4.4-p11`, `1.0.0+5`; `None` for what is not a version.
     pub fn parse(tag: &str) -> Option<Self> {
         let text = tag.strip_prefix('v').unwrap_or(tag);
+        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+        if build.is_some_and(|build| !has_identifiers(build)) {
+            return None;
+        }
         let (core, suffix) = text.split_once('-').map_or((text, None), |(core, suffix)| (core, Some(suffix)));
-        let numbers = core.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let mut numbers = core
+            .split('.')
+            .map(|part| Some(part).filter(is_number)?.parse().ok())
+            .collect::<Option<Vec<u64>>>()?;
         if numbers.len() > 4 {
             return None;
         }
-        let Some(suffix) = suffix else {
-            return Some(Self { numbers, pre_release: Vec::new(), patch: 0 });
-        };
-        if let Some(patch) = patch_number(suffix) {
-            return Some(Self { numbers, pre_release: Vec::new(), patch });
+        while numbers.last() == Some(&0) {
+            numbers.pop();
         }
-        let word =
-            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        let parts: Vec<_> = suffix.split('.').map(str::to_owned).collect();
-        parts.iter().all(|part| word(part)).then_some(Self { numbers, pre_release: parts, patch: 0 })
+        let (stage, patch) = match suffix {
+            None => (Stage::Release, None),
+            Some(suffix) => match patch_number(suffix) {
+                Some(patch) => (Stage::Release, Some(patch)),
+                None => (Stage::PreRelease(identifiers(suffix)?), None),
+            },
+        };
+        Some(Self { numbers, stage, patch })
+    }
+
+    /// The order; versions that the reference cannot compare count as equal.
+    pub fn order(&self, other: &Self) -> Ordering {
+        self.partial_cmp(other).unwrap_or(Ordering::Equal)
     }
 }
 
-/// The number of a suffix such as `p11`; anything after the digits is not looked at, as in the reference.
-fn patch_number(suffix: &str) -> Option<u64> {
-    let digits = suffix.strip_prefix('p')?;
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
+/// The number of a suffix such as `p11` or `p1.5`; anything after it is not looked at. Like the reference's, it is decimal:
+/// `p1.10` is `p1.1`, and `p1.2.3` is not a number.
+fn patch_number(suffix: &str) -> Option<f64> {
+    let rest = suffix.strip_prefix('p')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    (end > 0).then(|| rest[..end].parse().unwrap_or(f64::NAN))
 }
 
-impl Ord for TagVersion {
-    fn cmp(&self, other: &Self) -> Ordering {
-        compare_numbers(&self.numbers, &other.numbers)
-            .then_with(|| compare_pre_release(&self.pre_release, &other.pre_release))
-            .then_with(|| self.patch.cmp(&other.patch))
-    }
+fn identifiers(suffix: &str) -> Option<Vec<Identifier>> {
+    let identifier = |part: &str| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[..digits].parse() {
+            Ok(number) => Identifier::Number(number),
+            Err(_) => Identifier::Word(part.to_owned()),
+        }
+    };
+    has_identifiers(suffix).then(|| suffix.split('.').map(identifier).collect())
 }
 
-impl PartialOrd for TagVersion {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-fn compare_numbers(a: &[u64], b: &[u64]) -> Ordering {
-    let at = |numbers: &[u64], i: usize| numbers.get(i).copied().unwrap_or(0);
-    (0..a.len().max(b.len())).map(|i| at(a, i).cmp(&at(b, i))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-}
-
-fn compare_pre_release(a: &[String], b: &[String]) -> Ordering {
-    match (a.is_empty(), b.is_empty()) {
-        (true, true) => Ordering::Equal,
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        (false, false) => a.cmp(b),
-    }
+/// Whether it consists of parts of letters, digits and hyphens, separated by dots.
+fn has_identifiers(text: &str) -> bool {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.split('.').all(|part| !part.is_empty() && part.chars().all(is_safe))
 }
 
 #[cfg(test)]
@@ -92,14 +113,39 @@ mod tests {
             "2.4.0-alpha1",
             "2.4.0",
             "2.4.10",
+            "3.0.0-1",
+            "3.0.0-2rc",
+            "3.0.0-10",
+            "3.0.0-beta",
+            "3.0.0-beta.2",
+            "3.0.0-beta.10",
+            "3.0.0-p1",
+            "3.0.0-p1.10",
+            "3.0.0-p1.5",
+            "3.0.0-p2+5",
         ];
         for pair in ascending.windows(2) {
             let [a, b] = [0, 1].map(|i| TagVersion::parse(pair[i]).unwrap());
             assert!(a < b, "{} < {}", pair[0], pair[1]);
         }
-        assert_eq!(
-            TagVersion::parse("v1.2").unwrap().cmp(&TagVersion::parse("1.2.0").unwrap()),
-            Ordering::Equal
-        );
+        for (a, b) in
+            [("v1.2", "1.2.0"), ("1.0.0+5", "1.0.0"), ("1.0.0-p1.50", "1.0.0-p1.5"), ("0.0", "0")]
+        {
+            assert_eq!(TagVersion::parse(a), TagVersion::parse(b), "{a} = {b}");
+        }
+    }
+
+    #[test]
+    fn patch_that_is_no_decimal_number_has_no_order() {
+        let [a, b, plain] = ["1.0.0-p1.2.3", "1.0.0-p1", "1.0.0"].map(|tag| TagVersion::parse(tag).unwrap());
+        assert!(a.partial_cmp(&b).is_none() && a.partial_cmp(&a).is_none());
+        assert!(a > plain);
+    }
+
+    #[test]
+    fn other_names_are_no_versions() {
+        for tag in ["", "v", "latest", "1..2", "1.2.3.4.5", "1.0.0+", "1.0.0-", "1.0.0+a_b", "1.0.0-a/b", "+1.0"] {
+            assert_eq!(TagVersion::parse(tag), None, "{tag}");
+        }
     }
 }

@@ -33,8 +33,9 @@ impl Tags {
             return Err(Excluded::Listed);
         }
         match self.from.as_deref().and_then(TagVersion::parse) {
-            Some(from) if version < from => Err(Excluded::BeforeFirst),
-            _ => Ok(()),
+            Some(from) if version >= from => Ok(()),
+            Some(_) => Err(Excluded::BeforeFirst),
+            None => Ok(()),
         }
     }
 }
@@ -42,6 +43,23 @@ impl Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimal_patches_are_in_the_order_of_the_reference() {
+        let tags = Tags { from: Some("1.0.0-p1.5".into()), exclude: Vec::new() };
+        for (tag, is_released) in [
+            ("1.0.0-p1.5", true),
+            ("1.0.0-p1.50", true),
+            ("1.0.0-p2", true),
+            ("1.0.1", true),
+            ("1.0.0-p1.10", false),
+            ("1.0.0-p1.6.1", false),
+            ("1.0.0-p1", false),
+            ("1.0.0", false),
+        ] {
+            assert_eq!(tags.admits(tag).is_ok(), is_released, "{tag}");
+        }
+    }
 
     #[test]
     fn tags_that_are_no_versions_are_excluded() {
