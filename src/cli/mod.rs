@@ -4,6 +4,7 @@ mod build;
 mod check;
 pub mod healthcheck;
 mod help;
+mod passed_over;
 mod plan;
 mod rollback;
 mod schema;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use super::passed_over;
 use super::stdout::Stdout;
 use crate::app::App;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
 use crate::app::exit::Exit;
 use crate::cycle;
-use crate::package::plan::{Outcome, Plan};
+use crate::package::plan::{Notice, Outcome, Plan};
 use crate::recipe::Source;
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
@@ -69,7 +70,7 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
                 }
                 continue;
             }
-            Outcome::Excluded { reason } => {
+            Outcome::Excluded { reason, .. } => {
                 excluded += 1;
                 format!("excluded: {reason}")
             }
@@ -79,6 +80,10 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
             }
         };
         writeln!(out, "{repository} {name} {}: {} {outcome}", row.tag, row.package)?;
+    }
+    passed_over::write(out, &format!("{repository} {name}"), &plan.passed_over)?;
+    for Notice { tag, package, reason } in &plan.notices {
+        writeln!(out, "{repository} {name} {tag}: {package} warning: {reason}")?;
     }
     for unused in &plan.unused {
         writeln!(out, "{repository} {name}: warning: {unused}")?;

@@ -10,4 +10,4 @@ pub use constraint::is_valid_constraint;
 pub use json::{array_index, parse_js, to_js_string};
 pub use manifest::{InvalidManifest, Manifest};
 pub use name::PackageName;
-pub use version::{Stability, Version};
+pub use version::{Stability, Version, normalize as normalize_version};

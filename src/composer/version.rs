@@ -63,6 +63,11 @@ impl Version {
         &self.normalized
     }
 
+    /// What follows a `+`. Composer does not compare it.
+    pub fn build_metadata(&self) -> Option<&str> {
+        self.pretty.split_once('+').map(|(_, metadata)| metadata)
+    }
+
     /// By `VersionParser::parseStability`.
     pub fn stability(&self) -> Stability {
         let text = self.normalized.as_str();
@@ -104,7 +109,8 @@ impl fmt::Display for Version {
     }
 }
 
-pub(super) fn normalize(text: &str) -> Option<String> {
+/// The form that Composer compares; `None` for what it cannot read.
+pub fn normalize(text: &str) -> Option<String> {
     let text =
         if ["master", "trunk", "default"].contains(&text) { format!("dev-{text}") } else { text.to_owned() };
     if text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("dev-")) {

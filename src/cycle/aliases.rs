@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::batch::Batch;
 use super::context::CycleContext;
+use super::file_names;
 use super::metadata_budget::MetadataBudget;
 use super::read_manifests::manifest_in_archive;
 use super::report::{ALIASES, SourceReport};
@@ -142,7 +143,7 @@ fn stage(
     let staged = ctx.store.stage_bytes(&bytes)?;
     // The first state has the usual path; a moved alias needs another file.
     let file = published.map(|_| format!("packages/{name}-{version}-{}.zip", &sha256.to_string()[..8]));
-    let release = Release {
+    let mut release = Release {
         number: 0,
         previous: Sha256([0; 32]),
         kind: ReleaseKind::Alias,
@@ -157,6 +158,7 @@ fn stage(
         time: now(),
         ..package.clone()
     };
+    file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;
     Ok(Some((staged, release)))
 }

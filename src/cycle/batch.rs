@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 
 use super::context::CycleContext;
+use super::file_names;
 use super::metadata_budget::MetadataBudget;
 use super::read_manifests;
 use super::report::SourceReport;
@@ -58,13 +59,14 @@ impl<'a> Batch<'a> {
 
     /// Publishes the archives; returns the source's report and the number of new versions.
     pub(super) fn publish(
-        self,
+        mut self,
         ctx: &CycleContext<'_>,
         rules: Sha256,
         refs: BTreeMap<String, String>,
     ) -> anyhow::Result<(SourceReport, usize)> {
         let published = self.staged.len();
         if published > 0 {
+            file_names::separate(&mut self.staged);
             ctx.store.publish(self.staged)?;
         }
         Ok((SourceReport::new(rules, refs, self.rows), published))

@@ -11,11 +11,12 @@ use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::SourceReport;
-use super::{divergence, parallel};
+use super::{divergence, file_names, parallel};
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
-use crate::package::plan::{Build, Plan};
+use crate::package::checkout_differences::CheckoutDifferences;
+use crate::package::plan::{Build, Notice, Plan};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
@@ -34,13 +35,14 @@ pub(super) fn build_source(
 ) -> anyhow::Result<(SourceReport, usize)> {
     let mut source_refs = inputs.source_refs(ctx, source)?;
     let mut rows = std::mem::take(&mut source_refs.rows);
+    let passed_over = std::mem::take(&mut source_refs.passed_over);
     let rules = inputs.fingerprint(ctx, source)?;
     let commits: BTreeMap<_, _> =
         source_refs.refs.iter().map(|git_ref| (git_ref.tag.clone(), git_ref.commit.to_string())).collect();
     // A ref that cannot be resolved must be reported by every cycle.
     let previous_report = previous.filter(|_| rows.is_empty());
     if let Some(unchanged) = previous_report.filter(|report| report.is_current(rules, &commits)) {
-        return Ok((unchanged.clone(), 0));
+        return Ok((SourceReport { passed_over, ..unchanged.clone() }, 0));
     }
     let kept = previous_report.filter(|report| report.is_part_of(rules, &commits));
     let new_refs: Vec<_> = source_refs
@@ -60,8 +62,12 @@ pub(super) fn build_source(
     }
     rows.append(&mut plan.rows);
     let mut batch = Batch::new(&source.name, rows, budget);
-    build_archives(ctx, source, &source_refs, &plan, &mut batch);
+    let mut notices = std::mem::take(&mut plan.notices);
+    notices.extend(build_archives(ctx, source, &source_refs, &plan, &mut batch));
     let (mut report, published) = batch.publish(ctx, rules, commits)?;
+    let built: Vec<_> = plan.builds.iter().map(|b| (b.git_ref.tag.clone(), b.name.to_string())).collect();
+    report.add_notices(notices, previous, &built);
+    report.passed_over = passed_over;
     report.unused = plan.unused;
     if let Some(kept) = kept {
         report.published += kept.published;
@@ -71,13 +77,14 @@ pub(super) fn build_source(
     Ok((report, published))
 }
 
+/// Stages the archives of a plan; returns in what they differ from a checkout.
 fn build_archives(
     ctx: &CycleContext<'_>,
     source: &Source,
     source_refs: &SourceRefs,
     plan: &Plan,
     batch: &mut Batch<'_>,
-) {
+) -> Vec<Notice> {
     (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: plan.builds.len() as u64 });
     let recent = BlobCache::default();
     // A clone is not shared between threads.
@@ -93,20 +100,36 @@ fn build_archives(
     });
     // Publish in the order of the plan.
     let built: BTreeMap<_, _> = order.into_iter().zip(built).collect();
+    let mut notices = Vec::new();
     for (build, result) in plan.builds.iter().zip(built.into_values()) {
+        let result = result.map(|(staged, differences)| {
+            notices.extend(differences.map(|reason| Notice {
+                tag: build.git_ref.tag.clone(),
+                package: build.package(),
+                reason,
+            }));
+            staged
+        });
         batch.add(&build.git_ref.tag, build.package(), result);
     }
+    notices
 }
 
-/// Writes one archive to the staging folder; `None` if it is a nightly version that is published with the same bytes and
-/// was not withdrawn.
+/// A staged archive with its release; `None` if it is a nightly version that is published with the same bytes and was not
+/// withdrawn. Beside it, in what the archive differs from a checkout.
+type Staged = (Option<(StagedArchive, Release)>, Option<String>);
+
+/// Writes one archive to the staging folder.
 fn stage(
     ctx: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
     build: &Build,
-) -> anyhow::Result<Option<(StagedArchive, Release)>> {
-    let staged = ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
+) -> anyhow::Result<Staged> {
+    let mut differences = CheckoutDifferences::default();
+    let staged =
+        ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, &mut differences, sink))?;
+    let differences = differences.describe();
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = ctx.base_url.to_string();
     let published = ctx.store.ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
@@ -117,7 +140,7 @@ fn stage(
         && published.sha256 == staged.digests.sha256
         && !is_withdrawn(published)
     {
-        return Ok(None);
+        return Ok((None, differences));
     }
     // A version has one file for each URL that it was bound to, and a nightly version has one for each state.
     let suffix = match published {
@@ -125,7 +148,7 @@ fn stage(
         None => build.bound.then(|| Sha256::digest(base_url.as_bytes())),
     };
     let tree = build.folder.as_ref().map_or(build.git_ref.tree, |folder| folder.tree);
-    let release = Release {
+    let mut release = Release {
         number: 0,
         previous: Sha256([0; 32]),
         kind: match build.git_ref.nightly {
@@ -146,6 +169,7 @@ fn stage(
         committed: Timestamp::from_second(build.git_ref.time).context("the commit has an impossible date")?,
         time: now(),
     };
+    file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;
-    Ok(Some((staged, release)))
+    Ok((Some((staged, release)), differences))
 }

@@ -12,6 +12,7 @@ use super::report::SourceReport;
 use super::resources::Resources;
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
+use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::ResolvedRef;
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
@@ -107,18 +108,20 @@ fn compare(
         let Some(published) = published.iter().find(|p| p.name == name && p.version == version) else {
             continue;
         };
-        let digests = match build::archive(build, source, clone, ctx.limits, HashingWriter::sink()) {
-            Ok(sink) => sink.digests(),
-            Err(error) => {
-                tracing::warn!(
-                    source = source.name,
-                    tag = git_ref.tag,
-                    package = name,
-                    "upstream moved this tag, and the package can no longer be built from it: {error:#}"
-                );
-                continue;
-            }
-        };
+        let differences = &mut CheckoutDifferences::default();
+        let digests =
+            match build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink()) {
+                Ok(sink) => sink.digests(),
+                Err(error) => {
+                    tracing::warn!(
+                        source = source.name,
+                        tag = git_ref.tag,
+                        package = name,
+                        "upstream moved this tag, and the package can no longer be built from it: {error:#}"
+                    );
+                    continue;
+                }
+            };
         if digests.sha256 != published.sha256 {
             diverged.push(Divergence {
                 source: source.name.clone(),

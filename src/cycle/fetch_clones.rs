@@ -3,6 +3,7 @@
 //! A clone holds what all recipes of this mirror need from its URL. Two repositories with a common source download it once,
 //! and neither deletes what the other needs.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ use crate::util::digest::Sha256;
 pub(super) struct FetchedClone {
     pub folder: PathBuf,
     pub fetched: Fetched,
+    /// The names of all tags that upstream has, in byte order.
+    pub tags: BTreeSet<String>,
 }
 
 /// The clones of one recipe by URL, each up to date or with the error of its fetch.
@@ -56,13 +59,17 @@ impl Clones {
 
 fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<FetchedClone> {
     let folder = ctx.clones.join(folder_name(url));
-    let select = |advertised: &[Ref]| wanted(ctx.recipes, url, advertised);
+    let tags = RefCell::new(BTreeSet::new());
+    let select = |advertised: &[Ref]| {
+        tags.replace(advertised.iter().filter_map(|r| r.tag().map(str::to_owned)).collect());
+        wanted(ctx.recipes, url, advertised)
+    };
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
     let result = ctx.fetcher.fetch(&folder, &(ctx.rewrite)(url), &select, ctx.cancel, &progress);
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
     log_changes(source, &fetched);
-    Ok(FetchedClone { folder, fetched })
+    Ok(FetchedClone { folder, fetched, tags: tags.into_inner() })
 }
 
 /// The last part of the URL, for people, and a digest that makes the name unique.

@@ -13,6 +13,9 @@ use crate::package::plan::{OutcomeRow, ResolvedRef};
 use crate::recipe::Source;
 use crate::util::digest::Sha256;
 
+/// Changes with what a report says, so that an update of the program plans all sources again.
+const REPORT_FORMAT: &str = "report 2";
+
 /// The inputs of a cycle, as of its fetch.
 pub(super) struct FetchedInputs {
     clones: Clones,
@@ -26,6 +29,8 @@ pub(super) struct SourceRefs {
     pub clone: BareClone,
     pub refs: Vec<ResolvedRef>,
     pub rows: Vec<OutcomeRow>,
+    /// A row for each tag that the recipe does not release.
+    pub passed_over: Vec<OutcomeRow>,
 }
 
 impl FetchedInputs {
@@ -38,18 +43,18 @@ impl FetchedInputs {
     }
 
     pub(super) fn source_refs(&self, ctx: &CycleContext<'_>, source: &Source) -> anyhow::Result<SourceRefs> {
-        let FetchedClone { folder, fetched } = self.clones.get(&source.git)?;
+        let FetchedClone { folder, fetched, tags } = self.clones.get(&source.git)?;
         let clone = BareClone::open(folder, ctx.limits.tree)?;
-        let (refs, rows) = match source.nightly {
-            Some(_) => (vec![self.nightly.head_of(ctx, source, &self.clones)?], Vec::new()),
-            None => select_refs::select(source, &clone, fetched)?,
+        let ((refs, rows), passed_over) = match source.nightly {
+            Some(_) => ((vec![self.nightly.head_of(ctx, source, &self.clones)?], Vec::new()), Vec::new()),
+            None => (select_refs::select(source, &clone, fetched)?, select_refs::passed_over(source, tags)),
         };
-        Ok(SourceRefs { folder: folder.clone(), clone, refs, rows })
+        Ok(SourceRefs { folder: folder.clone(), clone, refs, rows, passed_over })
     }
 
     /// The digest of everything but the refs that decides a source's packages.
     pub(super) fn fingerprint(&self, ctx: &CycleContext<'_>, source: &Source) -> anyhow::Result<Sha256> {
-        let mut depends = vec![ctx.base_url.to_string()];
+        let mut depends = vec![REPORT_FORMAT.to_owned(), ctx.base_url.to_string()];
         if source.resources().next().is_some() {
             depends.extend(self.resources.commits());
         }

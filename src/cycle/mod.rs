@@ -9,7 +9,9 @@ mod build_packages;
 mod context;
 mod divergence;
 mod fetch_clones;
+mod file_names;
 mod inputs;
+mod log_findings;
 mod metadata_budget;
 mod nightly;
 mod parallel;
@@ -68,6 +70,7 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
         let refs = inputs.source_refs(ctx, source)?;
         let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
         plan.rows.splice(0..0, refs.rows);
+        plan.passed_over = refs.passed_over;
         inputs.nightly.refuse_unreadable(source, &mut plan);
         let rules = inputs.fingerprint(ctx, source)?;
         let report = previous.sources.get(&source.name);
@@ -96,6 +99,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     let build_began = Instant::now();
     let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
     let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
+    log_findings::log_new(&report, &last_report);
     drop(inputs);
     let publish_began = Instant::now();
     report.gaps.clone_from(&previous_report.gaps);

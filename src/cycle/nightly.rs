@@ -176,7 +176,8 @@ fn nightly_version(version: &str, date: &str) -> anyhow::Result<String> {
         None => (version, String::new()),
     };
     let parts: Vec<&str> = numbers.split('.').collect();
-    let last = parts.last().filter(|_| parts.len() >= 4).and_then(|last| last.parse::<u64>().ok()?.checked_add(1));
+    let last =
+        parts.last().filter(|_| parts.len() >= 4).and_then(|last| last.parse::<u64>().ok()?.checked_add(1));
     let numbers = match last {
         Some(last) => format!("{}.{last}", parts[..parts.len() - 1].join(".")),
         None => format!("{numbers}.1"),
@@ -256,7 +257,17 @@ mod tests {
 
     #[test]
     fn nightly_version_that_is_no_alpha_version_is_refused() {
-        for version in ["2.4.5+build.123", "2.4.5-", "2.4.5-p1+5", "1.2.3.4+5", "main", "1.x", "1.2.3.4.5", "1.2.3.x", ""] {
+        for version in [
+            "2.4.5+build.123",
+            "2.4.5-",
+            "2.4.5-p1+5",
+            "1.2.3.4+5",
+            "main",
+            "1.x",
+            "1.2.3.4.5",
+            "1.2.3.x",
+            "",
+        ] {
             let error = nightly_version(version, "20261124").unwrap_err().to_string();
             assert!(error.contains(&format!("`{version}`")), "{error}");
         }

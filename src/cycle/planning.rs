@@ -1,10 +1,13 @@
 //! Plans refs of a source against the ledger, or as if nothing were published.
 
+use std::collections::HashMap;
+
 use super::context::CycleContext;
 use super::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::git::BareClone;
-use crate::package::plan::{Plan, PlanContext, ResolvedRef, VersionOwner};
+use crate::ledger::Release;
+use crate::package::plan::{Plan, PlanContext, PublishedVersion, ResolvedRef, VersionOwner};
 use crate::package::planner;
 use crate::recipe::Source;
 
@@ -16,7 +19,8 @@ pub(super) fn plan_refs(
     refs: &[ResolvedRef],
     resources: &Resources,
 ) -> Plan {
-    let owner = |name: &_, version: &_| version_owner(ctx, source, name, version);
+    let published = PublishedVersions::new(ctx);
+    let owner = |name: &_, version: &_| published.owner(ctx, source, name, version);
     plan_with(ctx, source, clone, refs, resources, &owner)
 }
 
@@ -28,7 +32,7 @@ pub(super) fn plan_unpublished(
     refs: &[ResolvedRef],
     resources: &Resources,
 ) -> Plan {
-    plan_with(ctx, source, clone, refs, resources, &|_, _| VersionOwner::Nobody)
+    plan_with(ctx, source, clone, refs, resources, &|_, _| VersionOwner::Nobody { twin: None })
 }
 
 fn plan_with(
@@ -48,23 +52,51 @@ fn plan_with(
     planner::plan(source, refs, clone, &context)
 }
 
-fn version_owner(
-    ctx: &CycleContext<'_>,
-    source: &Source,
-    name: &PackageName,
-    version: &Version,
-) -> VersionOwner {
-    let base_url = ctx.base_url.to_string();
-    let owner = ctx.store.ledger(|ledger| {
-        let release = ledger.find_for(&name.to_string(), version.as_str(), &base_url);
-        release.map(|release| release.source.clone())
-    });
-    match owner {
-        None => VersionOwner::Nobody,
-        Some(by) if by == source.name => VersionOwner::ThisSource,
-        Some(by) if ctx.recipe.archives.iter().any(|folder| folder.name == by) => {
-            VersionOwner::PrebuiltArchives(by)
+/// The releases of the ledger by name and normalized version, since tags may write one version in several ways.
+struct PublishedVersions(HashMap<(String, String), Vec<(Version, Release)>>);
+
+impl PublishedVersions {
+    fn new(ctx: &CycleContext<'_>) -> Self {
+        let base_url = ctx.base_url.to_string();
+        let mut by_version = HashMap::<_, Vec<_>>::new();
+        ctx.store.ledger(|ledger| {
+            for release in ledger.releases().iter().rev().filter(|release| release.is_for(&base_url)) {
+                let Ok(version) = release.version.parse::<Version>() else { continue };
+                let key = (release.name.clone(), version.normalized().to_owned());
+                by_version.entry(key).or_default().push((version, release.clone()));
+            }
+        });
+        Self(by_version)
+    }
+
+    fn owner(
+        &self,
+        ctx: &CycleContext<'_>,
+        source: &Source,
+        name: &PackageName,
+        version: &Version,
+    ) -> VersionOwner {
+        let key = (name.to_string(), version.normalized().to_owned());
+        let releases = self.0.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let same = releases.iter().find(|(published, _)| published == version).or_else(|| {
+            releases.iter().find(|(published, _)| published.build_metadata() == version.build_metadata())
+        });
+        let Some((_, release)) = same else {
+            return VersionOwner::Nobody {
+                twin: releases.first().map(|(published, _)| published.to_string()),
+            };
+        };
+        let by = &release.source;
+        if *by == source.name {
+            VersionOwner::ThisSource(PublishedVersion {
+                version: release.version.clone(),
+                tag: release.tag.clone(),
+                tree: release.tree.parse().ok(),
+            })
+        } else if ctx.recipe.archives.iter().any(|folder| folder.name == *by) {
+            VersionOwner::PrebuiltArchives(by.clone())
+        } else {
+            VersionOwner::OtherSource(by.clone())
         }
-        Some(by) => VersionOwner::OtherSource(by),
     }
 }

@@ -12,7 +12,7 @@ use super::report::SourceReport;
 use super::resources::Resources;
 use crate::git::Commit;
 use crate::ledger::{Release, ReleaseKind};
-use crate::package::plan::Outcome;
+use crate::package::plan::{ExclusionRule, Outcome};
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::StagedArchive;
@@ -49,7 +49,7 @@ pub(super) fn publish(
         let package = format!("{} {}", archive.name, archive.version);
         if let Some(first) = first_files.insert(package.clone(), file.clone()) {
             let reason = format!("{file} is the same version as {first}");
-            batch.add_row(&tag, package, Outcome::Excluded { reason });
+            batch.add_row(&tag, package, Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason });
         } else if let Some(outcome) = published_outcome(ctx, folder, &archive) {
             batch.add_row(&tag, package, outcome);
         } else {

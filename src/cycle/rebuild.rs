@@ -13,6 +13,7 @@ use super::redact_urls::with_recipe_urls;
 use super::report::Report;
 use crate::ledger::Release;
 use crate::package::build;
+use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::{Build, Outcome};
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
@@ -143,12 +144,14 @@ fn rebuild_release(
         bail!("it was published for another base URL");
     }
     let clone = &source_refs.clone;
+    let differences = &mut CheckoutDifferences::default();
     if repair {
-        let staged = ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, sink))?;
+        let staged =
+            ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, differences, sink))?;
         ctx.store.repair(&staged, release)?;
         return Ok(RebuildOutcome::Repaired);
     }
-    let sink = build::archive(build, source, clone, ctx.limits, HashingWriter::sink())?;
+    let sink = build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink())?;
     Ok(compare(sink.digests().sha256, release))
 }
 

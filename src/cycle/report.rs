@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::composer::PackageName;
 use crate::metadata::MissingDependency;
-use crate::package::plan::{Outcome, OutcomeRow};
+use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::recipe::Recipe;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Divergence, RunHistory};
@@ -50,6 +50,12 @@ pub struct SourceReport {
     /// The pairs that a rule excludes.
     pub excluded: Vec<OutcomeRow>,
     pub failed: Vec<OutcomeRow>,
+    /// The tags that the recipe does not release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<OutcomeRow>,
+    /// What users of published versions should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
     /// The rules of the recipe for this source that match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
@@ -72,6 +78,26 @@ impl SourceReport {
             }
         }
         report
+    }
+
+    /// The excluded rows whose contents upstream has tagged in vain: another tag has published the version.
+    pub fn lost(&self) -> impl Iterator<Item = &OutcomeRow> {
+        self.excluded.iter().filter(|row| row.is_lost())
+    }
+
+    /// Adds the notices of a cycle. Those of `previous` stay for versions that this cycle did not build.
+    pub(super) fn add_notices(
+        &mut self,
+        new: Vec<Notice>,
+        previous: Option<&Self>,
+        built: &[(String, String)],
+    ) {
+        let is_kept = |notice: &&Notice| {
+            self.refs.contains_key(&notice.tag)
+                && !built.iter().any(|(tag, name)| *tag == notice.tag && notice.name() == name)
+        };
+        let previous = previous.into_iter().flat_map(|report| &report.notices);
+        self.notices = previous.filter(is_kept).cloned().chain(new).collect();
     }
 
     /// Whether it is complete and of exactly these rules and refs.

@@ -1,10 +1,12 @@
-//! Selects the refs of a source that the recipe releases, and resolves them to commits.
+//! Selects the refs of a source that the recipe releases, and resolves them to commits; says why other tags are passed over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::composer::normalize_version;
 use crate::git::{BareClone, Fetched};
-use crate::package::plan::{Outcome, OutcomeRow, ResolvedRef};
-use crate::recipe::Source;
+use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow, ResolvedRef};
+use crate::recipe::{Excluded, Source};
 
 /// The refs to release, in byte order of their tags, and a row for each ref that could not be resolved.
 pub(super) fn select(
@@ -58,4 +60,36 @@ pub(super) fn select(
         }
     }
     Ok((resolved, rows))
+}
+
+/// A row for each tag that the recipe does not release.
+pub(super) fn passed_over(source: &Source, tags: &BTreeSet<String>) -> Vec<OutcomeRow> {
+    let row = |tag: &String| {
+        let (rule, reason) = match source.tags.admits(tag).err()? {
+            Excluded::NotAVersion => (ExclusionRule::NotAVersion, unusual(tag)),
+            Excluded::Listed => (ExclusionRule::Recipe, "named in `tags.exclude`".to_owned()),
+            Excluded::BeforeFirst => {
+                let from = source.tags.from.as_deref().unwrap_or_default();
+                (ExclusionRule::BeforeFirst, format!("before `tags.from`, {from}"))
+            }
+        };
+        Some(OutcomeRow {
+            source: source.name.clone(),
+            tag: tag.clone(),
+            package: String::new(),
+            outcome: Outcome::Excluded { rule, reason },
+        })
+    };
+    tags.iter().filter_map(row).collect()
+}
+
+/// What Composer makes of a tag that is not released because it is no version to us.
+fn unusual(tag: &str) -> String {
+    match normalize_version(tag) {
+        Some(normalized) => format!(
+            "not in a form such as 1.2.3, 1.2.3-p1 or 1.2.3-beta1, although Composer reads it as {normalized}; \
+             `extra_refs` can release it"
+        ),
+        None => "no version, neither here nor to Composer".to_owned(),
+    }
 }

@@ -217,7 +217,7 @@ impl BareClone {
     }
 
     /// Whether the object exists and its header can be read.
-    pub(super) fn has(&self, id: ObjectId) -> bool {
+    pub fn has(&self, id: ObjectId) -> bool {
         self.header(id).is_ok()
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::checkout_differences::{ATTRIBUTES_FILE, CheckoutDifferences};
 use super::limits;
 use super::manifest::rewrite;
 use super::path_checks;
-use super::plan::{Build, ManifestSource, join};
+use super::plan::{Build, Folder, ManifestSource, join};
 use super::zip_writer::{EntryType, ZipEntry, ZipWriter, order_entries};
 use crate::composer::{Manifest, to_js_string};
 use crate::config::Limits;
@@ -51,16 +52,18 @@ fn manifest(build: &Build, source: &Source, clone: &BareClone, limits: &Limits) 
     Ok(manifest)
 }
 
-/// Writes the archive of `build` and returns the sink.
+/// Writes the archive of `build` and returns the sink. In what the archive differs from a checkout is added to `differences`.
 pub fn archive<W: Write>(
     build: &Build,
     source: &Source,
     clone: &BareClone,
     limits: &Limits,
+    differences: &mut CheckoutDifferences,
     sink: W,
 ) -> anyhow::Result<W> {
     let (mut writer, mut left) = (ZipWriter::new(sink), limits.package as u64);
-    for ZipEntry { name, kind, content } in entries(build, source, clone, limits)? {
+    let folder = build.folder.as_ref().map(|folder| folder.path.as_str()).unwrap_or_default();
+    for ZipEntry { name, kind, content } in entries(build, source, clone, limits, differences)? {
         let mut add = |bytes: &[u8]| {
             left = limits::spend(limits, left, bytes.len() as u64)?;
             anyhow::Ok(writer.add(&name, kind, bytes)?)
@@ -69,7 +72,9 @@ pub fn archive<W: Write>(
             Contents::Nothing => add(b"")?,
             Contents::Blob(blob) => {
                 let check_size = |size| limits::check_file_size(limits, &name, size);
-                add(&clone.blob_within(blob, check_size)?)?;
+                let bytes = clone.blob_within(blob, check_size)?;
+                differences.inspect(&join(folder, &name), &bytes);
+                add(&bytes)?;
             }
             Contents::Bytes(bytes) => add(&bytes)?,
         }
@@ -83,6 +88,7 @@ fn entries(
     source: &Source,
     clone: &BareClone,
     limits: &Limits,
+    differences: &mut CheckoutDifferences,
 ) -> anyhow::Result<Vec<ZipEntry<Contents>>> {
     let manifest = to_js_string(&Value::Object(manifest(build, source, clone, limits)?.0));
     let mut entries = vec![ZipEntry {
@@ -100,7 +106,11 @@ fn entries(
         return Ok(entries);
     };
     let tree = Tree { clone, limits, exclude: &build.exclude, root: &folder.path };
-    tree.collect(folder.tree, &folder.path, &mut 0, &mut entries)?;
+    let mut listing = Listing { files: entries, ..Listing::default() };
+    tree.collect(folder.tree, &folder.path, &mut listing)?;
+    let Listing { files: mut entries, submodules, attributes, .. } = listing;
+    submodules.iter().for_each(|path| differences.add_submodule(path));
+    differences.read_attributes(build, clone, attributes)?;
     let names = || entries.iter().map(|entry| entry.name.as_str());
     path_checks::check(names())?;
     path_checks::warn_of_unportable(&build.name, &build.version, names());
@@ -118,6 +128,23 @@ fn entries(
     Ok(order_entries(entries))
 }
 
+/// Whether the files that are packaged of `folder` are those of another `tree` in its place. If one cannot be read, they are not.
+pub(super) fn has_same_files(clone: &BareClone, folder: &Folder, tree: ObjectId, exclude: &[String]) -> bool {
+    let limits = Limits::default();
+    let walk = Tree { clone, limits: &limits, exclude, root: &folder.path };
+    let files = |tree| {
+        let mut listing = Listing::default();
+        let manifest = clone.find(tree, "composer.json").ok()?;
+        walk.collect(tree, &folder.path, &mut listing).ok()?;
+        let blob = |file: ZipEntry<Contents>| match file.content {
+            Contents::Blob(id) => Some((file.name, file.kind, id)),
+            _ => None,
+        };
+        Some((manifest, listing.files.into_iter().map(blob).collect::<Vec<_>>()))
+    };
+    files(tree).is_some_and(|first| files(folder.tree) == Some(first))
+}
+
 /// The folder of a source that a package is made from.
 struct Tree<'a> {
     clone: &'a BareClone,
@@ -127,39 +154,53 @@ struct Tree<'a> {
     root: &'a str,
 }
 
+/// What a walk through a folder has found.
+#[derive(Default)]
+struct Listing {
+    /// The number of entries.
+    seen: usize,
+    files: Vec<ZipEntry<Contents>>,
+    /// Their paths in the source.
+    submodules: Vec<String>,
+    /// The attributes files, also those that are not packaged, each with the path of its folder.
+    attributes: Vec<(String, ObjectId)>,
+}
+
 impl Tree<'_> {
     /// Lists the regular files below `tree`, which is at `path`. Symbolic links and submodules are not packaged.
-    fn collect(
-        &self,
-        tree: ObjectId,
-        path: &str,
-        seen: &mut usize,
-        files: &mut Vec<ZipEntry<Contents>>,
-    ) -> anyhow::Result<()> {
+    fn collect(&self, tree: ObjectId, path: &str, found: &mut Listing) -> anyhow::Result<()> {
         let entries = self.clone.tree(tree).with_context(|| format!("failed to read `{path}/`"))?;
-        *seen += entries.len();
-        limits::check_entries(self.limits, *seen)?;
+        found.seen += entries.len();
+        limits::check_entries(self.limits, found.seen)?;
+        let dir = path;
         for entry in entries {
-            let path = join(path, &entry.name);
+            let path = join(dir, &entry.name);
             let excluded = |prefix: &str| path.starts_with(prefix);
             let kind = match entry.kind {
                 EntryKind::Tree => {
                     // Everything in a folder that matches a prefix matches it, too.
                     if !self.exclude.iter().any(|prefix| excluded(prefix)) {
                         limits::check_depth(self.limits, &path)?;
-                        self.collect(entry.id, &path, seen, files)?;
+                        self.collect(entry.id, &path, found)?;
                     }
                     continue;
                 }
                 EntryKind::File => EntryType::File,
                 EntryKind::Executable => EntryType::Executable,
+                EntryKind::Submodule if !self.exclude.iter().any(|prefix| excluded(prefix)) => {
+                    found.submodules.push(path);
+                    continue;
+                }
                 EntryKind::Symlink | EntryKind::Submodule => continue,
             };
+            if entry.name == ATTRIBUTES_FILE {
+                found.attributes.push((dir.to_owned(), entry.id));
+            }
             let name = if self.root.is_empty() { path.as_str() } else { &path[self.root.len() + 1..] };
             let skip =
                 self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
             if !skip && name != "composer.json" {
-                files.push(ZipEntry { name: name.to_owned(), kind, content: Contents::Blob(entry.id) });
+                found.files.push(ZipEntry { name: name.to_owned(), kind, content: Contents::Blob(entry.id) });
             }
         }
         Ok(())

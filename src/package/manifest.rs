@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::plan::Pins;
+use crate::composer::{Manifest, PackageName};
 use crate::recipe::Correction;
 
 /// The prefix of `suggest` entries for sample data, which Magento's `sampledata:deploy` looks for.
@@ -80,6 +81,20 @@ fn mark_sample_data(target: &str, text: &mut Value) {
     {
         suggestion.insert_str(0, SAMPLE_DATA);
     }
+}
+
+/// Name and version of a manifest before anything is pinned, or why it is unusable.
+pub(super) type Identity = Result<(PackageName, Option<String>), String>;
+
+pub(super) fn identify(text: &[u8]) -> Identity {
+    identify_manifest(&Manifest::parse(text).map_err(|e| e.to_string())?)
+}
+
+pub(super) fn identify_manifest(manifest: &Manifest) -> Identity {
+    let name = manifest.name().map_err(|e| e.to_string())?.ok_or("the manifest has no name")?;
+    let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
+    let version = manifest.version().map_err(|e| e.to_string())?;
+    Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! against any mirror installs from every other. Everything is read from the object database; there is no checkout.
 
 pub mod build;
+pub mod checkout_differences;
 mod collation;
 mod derived_manifest;
 mod first_ref_wins;

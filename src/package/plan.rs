@@ -72,6 +72,8 @@ pub enum Outcome {
     Published,
     AlreadyPublished,
     Excluded {
+        #[serde(default)]
+        rule: ExclusionRule,
         #[serde(rename = "because")]
         reason: String,
     },
@@ -79,6 +81,46 @@ pub enum Outcome {
         #[serde(rename = "because")]
         reason: String,
     },
+}
+
+/// The rule by which a tag or a package of a tag is not published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExclusionRule {
+    /// The recipe leaves it out by name; also in reports of older programs, which name no rule.
+    #[default]
+    Recipe,
+    /// The tag is before the first version that the recipe releases.
+    BeforeFirst,
+    /// The tag is not a version.
+    NotAVersion,
+    /// The tag has no such directory.
+    NoDirectory,
+    NoManifest,
+    /// The manifest has no version.
+    NoVersion,
+    PrebuiltArchive,
+    /// Another tag has published the version with other contents: what this tag has is lost.
+    FirstTagWins,
+    /// Another tag has published the same contents as the same version, written in another way.
+    AnotherSpelling,
+}
+
+impl ExclusionRule {
+    /// What all that it excludes has in common, in words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Recipe => "left out by the recipe",
+            Self::BeforeFirst => "before the first version that the recipe releases",
+            Self::NotAVersion => "no version",
+            Self::NoDirectory => "no such directory at the tag",
+            Self::NoManifest => "no composer.json",
+            Self::NoVersion => "no version in composer.json",
+            Self::PrebuiltArchive => "published as a prebuilt archive",
+            Self::FirstTagWins => "another tag has published the version with other contents",
+            Self::AnotherSpelling => "another spelling of a published version",
+        }
+    }
 }
 
 impl Outcome {
@@ -100,20 +142,60 @@ pub struct OutcomeRow {
     pub outcome: Outcome,
 }
 
+impl OutcomeRow {
+    /// Whether contents that upstream has tagged are not published although nobody chose to leave them out.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.outcome, Outcome::Excluded { rule: ExclusionRule::FirstTagWins, .. })
+    }
+}
+
+/// What users of a published version should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    #[serde(rename = "ref")]
+    pub tag: String,
+    /// `vendor/name version`.
+    pub package: String,
+    #[serde(rename = "because")]
+    pub reason: String,
+}
+
+impl Notice {
+    /// The name of the package, without its version.
+    pub fn name(&self) -> &str {
+        self.package.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// The plan of one source.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub builds: Vec<Build>,
     /// What is not built, with the reason.
     pub rows: Vec<OutcomeRow>,
+    pub notices: Vec<Notice>,
+    /// The tags that the recipe does not release, with the reason.
+    pub passed_over: Vec<OutcomeRow>,
     /// Descriptions of the recipe's rules for this source that match nothing.
     pub unused: Vec<String>,
 }
 
-/// The source that has published a name and version.
+/// A package version that is published, or will be.
+#[derive(Debug, Clone)]
+pub struct PublishedVersion {
+    pub version: String,
+    pub tag: String,
+    /// Of its folder; of the whole repository if the manifest is all there is. `None` if it is not known.
+    pub tree: Option<ObjectId>,
+}
+
+/// The source that has published a name and version, in whatever spelling.
 pub enum VersionOwner {
-    Nobody,
-    ThisSource,
+    Nobody {
+        /// A published version that only differs in its build metadata.
+        twin: Option<String>,
+    },
+    ThisSource(PublishedVersion),
     /// A folder of prebuilt archives, which has precedence over what would be built.
     PrebuiltArchives(String),
     OtherSource(String),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use super::first_ref_wins::ClaimedVersions;
+use super::first_ref_wins::{Candidate, ClaimedVersions, Contents};
+use super::manifest::{Identity, identify, identify_manifest};
 use super::plan::{
-    Build, Folder, ManifestSource, Outcome, OutcomeRow, Plan, PlanContext, ResolvedRef, VersionOwner, join,
+    Build, ExclusionRule, Folder, ManifestSource, Notice, Outcome, OutcomeRow, Plan, PlanContext,
+    ResolvedRef, VersionOwner, join,
 };
 use super::unused_rules::RuleUsage;
 use super::{derived_manifest, limits, manifest};
@@ -28,8 +30,12 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
         plan: Plan::default(),
     };
     for rule in &source.packages {
-        for git_ref in refs.iter().filter(|git_ref| rule.applies_to(&git_ref.tag)) {
-            if let Err(error) = planner.apply(rule, git_ref) {
+        for git_ref in refs {
+            if !rule.applies_to(&git_ref.tag) {
+                let from = rule.from.as_deref().unwrap_or_default();
+                let reason = format!("the recipe takes it from tag {from} on");
+                planner.exclude(git_ref, rule.label(), ExclusionRule::Recipe, &reason);
+            } else if let Err(error) = planner.apply(rule, git_ref) {
                 planner.add_row(git_ref, "", Outcome::failed(&error));
             }
         }
@@ -37,9 +43,6 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
     planner.plan.unused = planner.usage.unused(source, refs, clone);
     planner.plan
 }
-
-/// Name and version of a manifest before anything is pinned, or why it is unusable.
-type Identity = Result<(PackageName, Option<String>), String>;
 
 struct Planner<'a> {
     source: &'a Source,
@@ -59,17 +62,20 @@ impl Planner<'_> {
         match rule.kind() {
             Some(RuleKind::Each(dir)) => {
                 let Some(tree) = self.find_tree(git_ref.tree, dir)? else {
+                    self.exclude_missing(git_ref, dir);
                     return Ok(());
                 };
                 self.usage.add_folder(dir);
-                for entry in self.clone.tree(tree)? {
-                    let path = join(dir, &entry.name);
+                let folders =
+                    self.clone.tree(tree)?.into_iter().filter(|entry| entry.kind == EntryKind::Tree);
+                for entry in folders {
+                    let folder = Folder { path: join(dir, &entry.name), tree: entry.id };
                     // The reference generator lists folders with a shell pattern, which skips names with a leading dot.
-                    if entry.kind == EntryKind::Tree
-                        && !entry.name.starts_with('.')
-                        && !is_excluded_folder(&path, rule)
-                    {
-                        self.plan_folder(rule, git_ref, Folder { path, tree: entry.id }, false)?;
+                    if !entry.name.starts_with('.') && !is_excluded_folder(&folder.path, rule) {
+                        self.plan_folder(rule, git_ref, folder, false)?;
+                    } else if self.clone.find(folder.tree, "composer.json")?.is_some() {
+                        let reason = "the recipe's rule leaves this folder out";
+                        self.exclude(git_ref, &folder.path, ExclusionRule::Recipe, reason);
                     }
                 }
                 Ok(())
@@ -89,7 +95,7 @@ impl Planner<'_> {
         only_manifest: bool,
     ) -> anyhow::Result<()> {
         let Some(tree) = self.find_tree(git_ref.tree, dir)? else {
-            self.exclude(git_ref, dir, "no such directory at this ref");
+            self.exclude_missing(git_ref, dir);
             return Ok(());
         };
         self.usage.add_folder(dir);
@@ -106,7 +112,7 @@ impl Planner<'_> {
         only_manifest: bool,
     ) -> anyhow::Result<()> {
         let Some(manifest) = self.folder_manifest(rule, git_ref, &folder)? else {
-            self.exclude(git_ref, &folder.path, "no composer.json");
+            self.exclude(git_ref, &folder.path, ExclusionRule::NoManifest, "no composer.json");
             return Ok(());
         };
         let (name, version) = match self.identify(&manifest)? {
@@ -127,14 +133,19 @@ impl Planner<'_> {
         let Some(version) = pinned.cloned().or(version).or(fallback) else {
             let reason = "its manifest has no version and the recipe pins none for this tag; \
                           set `tag_is_version: true` in the rule to use the tag";
-            self.exclude(git_ref, &name.to_string(), reason);
+            self.exclude(git_ref, &name.to_string(), ExclusionRule::NoVersion, reason);
             return Ok(());
         };
         if let Some(reason) = self.conflicting_folder(git_ref, &name, &version, &folder) {
             self.add_row(git_ref, &format!("{name} {version}"), Outcome::Failed { reason });
             return Ok(());
         }
-        let Some(version) = self.claim_version(git_ref, &name, &version) else {
+        let exclude = rule.excluded_prefixes(&git_ref.tag);
+        let contents = match only_manifest {
+            true => Contents::Manifest(&folder.path),
+            false => Contents::Folder(&folder, &exclude),
+        };
+        let Some(version) = self.claim_version(git_ref, &name, &version, contents) else {
             return Ok(());
         };
         self.plan.builds.push(Build {
@@ -144,7 +155,7 @@ impl Planner<'_> {
             git_ref: git_ref.clone(),
             folder: (!only_manifest).then_some(folder),
             manifest,
-            exclude: rule.excluded_prefixes(&git_ref.tag),
+            exclude,
             empty_dirs: rule.empty_dirs.clone(),
             bound: false,
         });
@@ -201,7 +212,7 @@ impl Planner<'_> {
             Some(nightly) => git_ref.pins.get(&rule.package).unwrap_or(nightly),
             None => &git_ref.tag,
         };
-        let Some(version) = self.claim_version(git_ref, &name, version) else {
+        let Some(version) = self.claim_version(git_ref, &name, version, Contents::Repository) else {
             return Ok(());
         };
         let root = self.clone.find(git_ref.tree, "composer.json")?.context("no composer.json at the root")?;
@@ -248,10 +259,21 @@ impl Planner<'_> {
     }
 
     /// Parses a version and claims it for this ref; if it must not be built, adds a row that says why.
-    fn claim_version(&mut self, git_ref: &ResolvedRef, name: &PackageName, version: &str) -> Option<Version> {
+    fn claim_version(
+        &mut self,
+        git_ref: &ResolvedRef,
+        name: &PackageName,
+        version: &str,
+        contents: Contents<'_>,
+    ) -> Option<Version> {
         let package = format!("{name} {version}");
         let version = match version.parse::<Version>() {
             Ok(version) => version,
+            Err(error) if version == git_ref.tag => {
+                let reason = format!("the tag would be its version, but {error}");
+                self.exclude(git_ref, &name.to_string(), ExclusionRule::NotAVersion, &reason);
+                return None;
+            }
             Err(error) => {
                 let reason = error.to_string();
                 self.add_row(git_ref, &package, Outcome::Failed { reason });
@@ -260,8 +282,18 @@ impl Planner<'_> {
         };
         self.usage.add_version(git_ref, name, &version);
         let owner = (self.context.owner)(name, &version);
-        match self.claimed.claim(git_ref, name, &version, owner) {
-            Ok(()) => Some(version),
+        let candidate = Candidate { git_ref, name, version: &version, contents };
+        match self.claimed.claim(&candidate, owner, self.clone) {
+            Ok(twin) => {
+                self.plan.notices.extend(twin.map(|twin| Notice {
+                    tag: git_ref.tag.clone(),
+                    package,
+                    reason: format!(
+                        "Composer does not tell it from {twin}: it does not compare build metadata"
+                    ),
+                }));
+                Some(version)
+            }
             Err(outcome) => {
                 self.add_row(git_ref, &package, outcome);
                 None
@@ -328,9 +360,13 @@ impl Planner<'_> {
         Ok(entry.filter(|entry| entry.kind == EntryKind::Tree).map(|entry| entry.id))
     }
 
-    fn exclude(&mut self, git_ref: &ResolvedRef, package: &str, reason: &str) {
+    fn exclude(&mut self, git_ref: &ResolvedRef, package: &str, rule: ExclusionRule, reason: &str) {
         let reason = reason.to_owned();
-        self.add_row(git_ref, package, Outcome::Excluded { reason });
+        self.add_row(git_ref, package, Outcome::Excluded { rule, reason });
+    }
+
+    fn exclude_missing(&mut self, git_ref: &ResolvedRef, dir: &str) {
+        self.exclude(git_ref, dir, ExclusionRule::NoDirectory, "no such directory at this ref");
     }
 
     fn add_row(&mut self, git_ref: &ResolvedRef, package: &str, outcome: Outcome) {
@@ -341,17 +377,6 @@ impl Planner<'_> {
             outcome,
         });
     }
-}
-
-fn identify(text: &[u8]) -> Identity {
-    identify_manifest(&Manifest::parse(text).map_err(|e| e.to_string())?)
-}
-
-fn identify_manifest(manifest: &Manifest) -> Identity {
-    let name = manifest.name().map_err(|e| e.to_string())?.ok_or("the manifest has no name")?;
-    let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
-    let version = manifest.version().map_err(|e| e.to_string())?;
-    Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
 }
 
 fn is_excluded_folder(path: &str, rule: &PackageRule) -> bool {

@@ -149,6 +149,15 @@ impl PackageRule {
         }
     }
 
+    /// The directory or package that it is about.
+    pub fn label(&self) -> &str {
+        match self.kind() {
+            Some(RuleKind::Each(dir) | RuleKind::One(dir) | RuleKind::Metapackage(dir)) => dir,
+            Some(RuleKind::Derive(derive)) => &derive.package,
+            None => "",
+        }
+    }
+
     /// The files of resources that the rule refers to.
     pub fn files(&self) -> impl Iterator<Item = &ResourceFile> {
         let derived = self.derive.iter().flat_map(|derive| {

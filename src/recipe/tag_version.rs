@@ -128,9 +128,7 @@ mod tests {
             let [a, b] = [0, 1].map(|i| TagVersion::parse(pair[i]).unwrap());
             assert!(a < b, "{} < {}", pair[0], pair[1]);
         }
-        for (a, b) in
-            [("v1.2", "1.2.0"), ("1.0.0+5", "1.0.0"), ("1.0.0-p1.50", "1.0.0-p1.5"), ("0.0", "0")]
-        {
+        for (a, b) in [("v1.2", "1.2.0"), ("1.0.0+5", "1.0.0"), ("1.0.0-p1.50", "1.0.0-p1.5"), ("0.0", "0")] {
             assert_eq!(TagVersion::parse(a), TagVersion::parse(b), "{a} = {b}");
         }
     }
@@ -144,7 +142,9 @@ mod tests {
 
     #[test]
     fn other_names_are_no_versions() {
-        for tag in ["", "v", "latest", "1..2", "1.2.3.4.5", "1.0.0+", "1.0.0-", "1.0.0+a_b", "1.0.0-a/b", "+1.0"] {
+        for tag in
+            ["", "v", "latest", "1..2", "1.2.3.4.5", "1.0.0+", "1.0.0-", "1.0.0+a_b", "1.0.0-a/b", "+1.0"]
+        {
             assert_eq!(TagVersion::parse(tag), None, "{tag}");
         }
     }

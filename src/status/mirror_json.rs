@@ -18,6 +18,7 @@
 //! | `repository.error` | why the last cycle failed as a whole |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
 //! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, damaged archives |
+//! | `repository.counts.lost`, `.notices`, `.passed_over` | excluded pairs whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.sources` | each source with its newest ref, counts and failure |
@@ -88,6 +89,9 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "diverged": input.count(|s| s.diverged.len()),
         "gaps": input.report.gaps.len(),
         "damaged": input.history.damaged.len(),
+        "lost": input.count(|s| s.lost().count()),
+        "notices": input.count(|s| s.notices.len()),
+        "passed_over": input.count(|s| s.passed_over.len()),
     })
 }
 
@@ -100,5 +104,8 @@ fn source(report: &SourceReport) -> Value {
         "excluded": report.excluded.len(),
         "failed": report.failed.len(),
         "diverged": report.diverged.len(),
+        "lost": report.lost().count(),
+        "notices": report.notices.len(),
+        "passed_over": report.passed_over.len(),
     })
 }

@@ -14,6 +14,7 @@ mod progress_json;
 mod state;
 mod status_page;
 mod text_files;
+mod unreleased;
 
 pub use alerts::{AlertState, notification};
 pub use host_index::{IndexEntry, host_index};

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::charts;
 use super::input::StatusInput;
 use super::state::State;
+use super::unreleased;
 use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
@@ -112,7 +113,7 @@ fn counts(input: &StatusInput<'_>) -> Markup {
     html! {
         dl {
             dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
-            dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) }
+            dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) ", " (plural(input.count(|s| s.passed_over.len()), "tag")) " not released" }
             dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) ", " (plural(input.failed_sources(), "source")) }
             dt { "Diverged" } dd { (diverged) }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
@@ -155,10 +156,14 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         _ => None,
     });
     let gaps = input.report.gaps.iter().map(ToString::to_string);
+    let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
+    let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
     html! {
         (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
         (list("failed", "Failed", &failed.collect::<Vec<_>>()))
         (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
+        (list("warnings", "Warnings", &warnings.collect::<Vec<_>>()))
+        (list("excluded", "Not published", &excluded.collect::<Vec<_>>()))
     }
 }
 

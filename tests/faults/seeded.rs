@@ -163,8 +163,8 @@ const BUGS: &[Bug] = &[
         edits: &[
             (
                 "cycle/planning.rs",
-                "Some(by) if by == source.name => VersionOwner::ThisSource,",
-                "Some(by) if by == source.name => VersionOwner::Nobody,",
+                "let Some((_, release)) = same else {",
+                "let Some((_, release)) = same.filter(|(_, release)| release.source != source.name) else {",
             ),
             (
                 "ledger.rs",

@@ -16,6 +16,7 @@ mod cycle {
     mod planner;
     mod recipes;
     mod shrink_guard;
+    mod tags;
 }
 mod daemon {
     mod notifications;
