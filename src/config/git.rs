@@ -27,6 +27,16 @@ pub struct Git {
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
+    /// How long a fetch may take altogether.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub total_timeout: Duration,
+    /// Least bytes per second, on the average of four times `timeout`; a slower fetch ends. `0B` turns it off.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub min_pace: usize,
+    /// Beginnings of URLs in private networks that redirects to another host may lead to. Credentials are never sent there.
+    pub redirects: Vec<String>,
     /// How many sources are fetched at once.
     pub parallel: NonZeroUsize,
     /// Fetch only the commits to build, without history.
@@ -93,6 +103,9 @@ impl Default for Git {
             rewrite: BTreeMap::new(),
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(60 * 60),
+            min_pace: 1024,
+            redirects: Vec::new(),
             parallel: count(4),
             shallow: true,
             ca_file: None,
@@ -118,6 +131,16 @@ impl Git {
     pub(super) fn check(&self, at: &Path, report: &mut Report) {
         check_positive(self.connect_timeout, &at.key("connect_timeout"), report);
         check_positive(self.timeout, &at.key("timeout"), report);
+        check_positive(self.total_timeout, &at.key("total_timeout"), report);
+        for (index, prefix) in self.redirects.iter().enumerate() {
+            let at = at.key("redirects").index(index);
+            if !Url::parse(prefix).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+                let issue =
+                    Issue::new("expected the beginning of a URL that begins with http:// or https://");
+                report.add(&at, issue.hint("such as `https://git.example.com/`"));
+            }
+            refuse_password(prefix, &at, report);
+        }
         let rewrite = at.key("rewrite");
         for (prefix, replacement) in &self.rewrite {
             if prefix.is_empty() {

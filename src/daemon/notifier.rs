@@ -45,7 +45,7 @@ pub(super) fn run(app: &App, stores: &[RepositoryStore], state: &mut NotifierSta
         }
         state.pending.retain_mut(|notification| {
             let is_due = notification.at <= Instant::now() && !stop.is_set();
-            !is_due || !send(webhooks, &app.config.git, notification)
+            !is_due || !send(webhooks, &app.config.git, notification, stop)
         });
         stop.wait(POLL_INTERVAL);
     }
@@ -87,14 +87,18 @@ impl NotifierState {
 }
 
 /// Returns whether the notification can be removed: sent, given up, or for a webhook that is no longer configured.
-fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification) -> bool {
+fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification, stop: &CancelFlag) -> bool {
     let url = &notification.url;
     if !webhooks.iter().any(|webhook| webhook.url == *url) {
         return true;
     }
-    let Err(error) = net::post_json(url, git, notification.body.as_bytes()) else {
+    let Err(error) = net::post_json(url, git, notification.body.as_bytes(), stop) else {
         return true;
     };
+    // The next configuration sends it again.
+    if stop.is_set() {
+        return false;
+    }
     // Without the path, which may hold a secret.
     let host = url.host_str().unwrap_or_default();
     match RETRY_DELAYS.get(notification.failures) {

@@ -106,7 +106,7 @@ impl Fetcher {
 
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
         let url = GitUrl::parse(url)?;
-        match (&url, transport::for_url(&url, &self.git, &self.roots)?) {
+        match (&url, transport::for_url(&url, &self.git, &self.roots, fetch.cancel)?) {
             (_, Some(transport)) => fetch.remote(&transport, self.git.shallow),
             (GitUrl::Local(path), _) => fetch.local(path),
             (_, None) => Err(FetchErrorKind::NotFound),

@@ -1,6 +1,6 @@
 //! One http(s) request: credentials, proxy, time limits, redirects, and a typed error when it fails.
 //!
-//! A credential is sent to the URLs that it is configured for and to no others, whatever a redirect says.
+//! A credential is sent to the URLs that it is configured for and to no others, and not after a redirect to another host.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -12,12 +12,16 @@ use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 use url::Url;
 
+use super::connector;
 use super::credential::{find_credential, path_is_below, read_secret};
-use super::error::NetworkError;
+use super::error::{AFTER_REDIRECT, NetworkError};
 use super::proxy;
+use super::redirect_policy::{PRIVATE, PrivateAddress, RedirectPolicy};
 use super::tls_roots::RootCertificates;
+use super::transfer_watch::{Stop, TransferWatch};
 use super::url::{percent_decoded, redacted};
 use crate::config::{Credential, Git};
+use crate::util::cancel::CancelFlag;
 
 /// How requests other than git's identify this program.
 pub const USER_AGENT: &str = concat!("mirror/", env!("CARGO_PKG_VERSION"));
@@ -33,6 +37,7 @@ pub(crate) struct HttpClient {
     agent: Agent,
     credentials: Vec<Credential>,
     userinfo: Option<UserInfo>,
+    redirects: RedirectPolicy,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -55,7 +60,7 @@ struct Authorization {
 pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
     let get = || {
         let roots = RootCertificates::new(git.ca_file.clone());
-        let client = HttpClient::new(url, git, &roots, USER_AGENT)?;
+        let client = HttpClient::new(url, git, &roots, USER_AGENT, &CancelFlag::default())?;
         let (url, response) = client.get(url)?;
         let body = response.into_body().into_with_config().limit(MAX_DOWNLOAD);
         body.read_to_vec().map_err(|error| client.error(&url, error, true))
@@ -68,9 +73,9 @@ pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Posts JSON to a URL that answers with a 2xx status; blocks. Errors name the host only, since a webhook's URL is a secret.
-pub fn post_json(url: &Url, git: &Git, body: &[u8]) -> Result<(), NetworkError> {
+pub fn post_json(url: &Url, git: &Git, body: &[u8], cancel: &CancelFlag) -> Result<(), NetworkError> {
     let roots = RootCertificates::new(git.ca_file.clone());
-    let client = HttpClient::new(url, git, &roots, USER_AGENT)?;
+    let client = HttpClient::new(url, git, &roots, USER_AGENT, cancel)?;
     let status = client.post(url, "application/json", body)?.status();
     match status.is_success() {
         true => Ok(()),
@@ -84,8 +89,10 @@ impl HttpClient {
         git: &Git,
         roots: &RootCertificates,
         user_agent: &str,
+        cancel: &CancelFlag,
     ) -> Result<Self, NetworkError> {
-        let agent = Agent::config_builder()
+        let redirects = RedirectPolicy::new(url, &git.redirects);
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
@@ -95,10 +102,10 @@ impl HttpClient {
             .timeout_connect(Some(git.connect_timeout))
             .timeout_per_read(Some(git.timeout))
             .timeout_per_write(Some(git.timeout))
-            .build()
-            .new_agent();
+            .build();
         Ok(Self {
-            agent,
+            agent: connector::agent(config, &TransferWatch::new(git, cancel), &redirects),
+            redirects,
             userinfo: UserInfo::from_url(url),
             credentials: git.credentials.clone(),
             connect_timeout: git.connect_timeout,
@@ -109,14 +116,15 @@ impl HttpClient {
     /// Follows redirects; the URL is the one that answered.
     pub(crate) fn get(&self, url: &Url) -> Result<(Url, Response<Body>), NetworkError> {
         let mut url = url.clone();
+        self.redirects.begin();
         for _ in 0..=MAX_REDIRECTS {
             let authorization = self.authorization(&url)?;
             let request = self.agent.get(url.as_str()).config();
             let request = request.proxy(proxy::for_url(&url)?).build().header("Accept", "*/*");
             let result = with_authorization(request, authorization.as_ref()).call();
             let response = self.check_status(&url, result, authorization)?;
-            match redirect_target(&url, &response)? {
-                Some(target) => url = target,
+            match redirect_location(&response) {
+                Some(location) => url = self.redirects.follow(&url, location)?,
                 None => return Ok((url, response)),
             }
         }
@@ -151,7 +159,10 @@ impl HttpClient {
         match response.status().as_u16() {
             status @ (401 | 403) => Err(NetworkError::Denied {
                 host: host(url),
-                reason: format!("http status {status}"),
+                reason: match self.redirects.has_left() {
+                    true => format!("http status {status}, {AFTER_REDIRECT}"),
+                    false => format!("http status {status}"),
+                },
                 credential: authorization.map(|authorization| authorization.prefix),
             }),
             status @ (404 | 410) => Err(NetworkError::NotFound { status }),
@@ -160,8 +171,11 @@ impl HttpClient {
         }
     }
 
-    /// A configured credential before the user and password in the URL.
+    /// A configured credential before the user and password in the URL; none outside of what the operator named.
     fn authorization(&self, url: &Url) -> Result<Option<Authorization>, NetworkError> {
+        if self.redirects.has_left() {
+            return Ok(None);
+        }
         let userinfo = self.userinfo.as_ref();
         let userinfo = userinfo.filter(|userinfo| userinfo.origin == url.origin());
         let covers = |prefix: &str| {
@@ -195,6 +209,11 @@ impl HttpClient {
                 NetworkError::Timeout { host, after: self.connect_timeout }
             }
             Error::Timeout(_) => NetworkError::Timeout { host, after: self.timeout },
+            Error::Other(error) => match (error.downcast_ref::<Stop>(), error.is::<PrivateAddress>()) {
+                (Some(stop), _) => stop.into_error(host),
+                (None, true) => NetworkError::Redirect { host, to: redacted(url.as_str()), reason: PRIVATE },
+                (None, false) => NetworkError::unreachable(host, &error),
+            },
             Error::HostNotFound => NetworkError::unreachable(host, &"there is no such host"),
             Error::Rustls(error) => tls(host, error.to_string()),
             Error::Tls(reason) => tls(host, reason.into()),
@@ -243,22 +262,12 @@ fn with_authorization<B>(
 }
 
 /// Where a redirect leads; `None` for any other response.
-fn redirect_target(from: &Url, response: &Response<Body>) -> Result<Option<Url>, NetworkError> {
+fn redirect_location(response: &Response<Body>) -> Option<&str> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return Ok(None);
+        return None;
     }
     let location = response.headers().get("location");
-    let location = location.and_then(|location| location.to_str().ok()).unwrap_or_default();
-    let refuse = |reason| NetworkError::Redirect { host: host(from), to: redacted(location), reason };
-    let mut to = from.join(location).map_err(|_| refuse("it is not a url"))?;
-    match (from.scheme(), to.scheme()) {
-        (_, "https") | ("http", "http") => {}
-        ("https", "http") => return Err(refuse("it leaves https")),
-        _ => return Err(refuse("it leaves http")),
-    }
-    // These fail for URLs without a host only.
-    let _ = to.set_username("").and_then(|()| to.set_password(None));
-    Ok(Some(to))
+    Some(location.and_then(|location| location.to_str().ok()).unwrap_or_default())
 }
 
 /// rustls hides its errors in an `io::Error` during the handshake.
@@ -289,7 +298,7 @@ mod tests {
         };
         let git = Git { credentials: credentials.iter().map(credential).collect(), ..Git::default() };
         let url = Url::parse(url).unwrap();
-        HttpClient::new(&url, &git, &RootCertificates::default(), USER_AGENT).unwrap()
+        HttpClient::new(&url, &git, &RootCertificates::default(), USER_AGENT, &CancelFlag::default()).unwrap()
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::redirect_policy::PRIVATE;
 use crate::util::text::without_error_numbers;
+
+/// The end of the reason of a denial by a host that the operator did not name.
+pub(super) const AFTER_REDIRECT: &str = "after a redirect from another host";
 
 /// A failed connection or request. Messages name hosts, files and URL prefixes, never a secret.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +16,12 @@ pub enum NetworkError {
     Unreachable { host: String, reason: String },
     #[error("`{host}` did not answer within {} s", .after.as_secs_f32())]
     Timeout { host: String, after: Duration },
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the transfer from `{host}` took longer than {} s", .after.as_secs_f32())]
+    Deadline { host: String, after: Duration },
+    #[error("`{host}` sent fewer than {pace} bytes per second for {} s", .window.as_secs_f32())]
+    TooSlow { host: String, pace: usize, window: Duration },
     #[error("failed to trust `{host}`: {reason}")]
     Tls { host: String, reason: String },
     #[error("`{host}` closed the connection: {reason}")]
@@ -57,6 +67,14 @@ impl NetworkError {
                 Some("does this port speak plain http?")
             }
             Self::Tls { .. } => Some("name the certificate authority of this host in `git.ca_file`"),
+            Self::Deadline { .. } => Some("the limit is `git.total_timeout` in the configuration"),
+            Self::TooSlow { .. } => Some("the limit is `git.min_pace` in the configuration"),
+            Self::Redirect { reason: PRIVATE, .. } => {
+                Some("if this is right, name the beginning of that url in `git.redirects`")
+            }
+            Self::Denied { reason, .. } if reason.ends_with(AFTER_REDIRECT) => Some(
+                "credentials are not sent to where a redirect leads: name that url in the recipe or in `git.rewrite`",
+            ),
             Self::Denied { credential: None, .. } => {
                 Some("configure a credential for this url, or check that the repository is public")
             }

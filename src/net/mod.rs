@@ -4,10 +4,13 @@
 //! No password is printed, and none is sent to another host than its own.
 
 mod client;
+mod connector;
 mod credential;
 mod error;
 mod proxy;
+mod redirect_policy;
 mod tls_roots;
+mod transfer_watch;
 mod url;
 
 pub(crate) use client::{HttpClient, host};
@@ -16,5 +19,6 @@ pub(crate) use credential::{find_credential, path_is_below, read_secret};
 pub use error::NetworkError;
 pub(crate) use tls_roots::RootCertificates;
 pub use tls_roots::read_certificates;
+pub(crate) use transfer_watch::{POLL, TransferWatch};
 pub(crate) use url::percent_decoded;
 pub use url::redacted;

@@ -31,6 +31,7 @@ mod git {
     mod local;
     mod objects;
     mod refs;
+    mod time;
 }
 mod metadata;
 mod server {

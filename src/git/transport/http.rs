@@ -15,6 +15,7 @@ use super::super::error::FetchErrorKind;
 use super::smart_transport::{RemoteStream, SmartTransport};
 use crate::config::Git;
 use crate::net::{HttpClient, NetworkError, RootCertificates, host, redacted};
+use crate::util::cancel::CancelFlag;
 
 /// Some hosts send their web pages to clients that do not identify as git.
 const USER_AGENT: &str = concat!("git/2.0 (mirror ", env!("CARGO_PKG_VERSION"), ")");
@@ -32,12 +33,17 @@ pub(super) struct HttpTransport {
 }
 
 impl HttpTransport {
-    pub(super) fn new(url: &Url, git: &Git, roots: &RootCertificates) -> Result<Self, FetchErrorKind> {
+    pub(super) fn new(
+        url: &Url,
+        git: &Git,
+        roots: &RootCertificates,
+        cancel: &CancelFlag,
+    ) -> Result<Self, FetchErrorKind> {
         let mut base = url.clone();
         // These fail for URLs without a host only, and http URLs have one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
         base.set_path(base.path().trim_end_matches('/').to_owned().as_str());
-        Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT)?, base: Mutex::new(base) })
+        Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT, cancel)?, base: Mutex::new(base) })
     }
 
     /// Requests the refs and remembers where redirects led.

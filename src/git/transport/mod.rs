@@ -11,6 +11,7 @@ use super::error::FetchErrorKind;
 use super::url::GitUrl;
 use crate::config::Git;
 use crate::net::RootCertificates;
+use crate::util::cancel::CancelFlag;
 
 pub(super) use smart_transport::{SmartTransport, TransportScope, register_transport};
 
@@ -19,10 +20,11 @@ pub(super) fn for_url(
     url: &GitUrl,
     git: &Git,
     roots: &RootCertificates,
+    cancel: &CancelFlag,
 ) -> Result<Option<Arc<dyn SmartTransport>>, FetchErrorKind> {
     Ok(match url {
-        GitUrl::Http(url) => Some(Arc::new(http::HttpTransport::new(url, git, roots)?)),
-        GitUrl::Ssh(url) => Some(Arc::new(ssh::SshTransport::new(url, git))),
+        GitUrl::Http(url) => Some(Arc::new(http::HttpTransport::new(url, git, roots, cancel)?)),
+        GitUrl::Ssh(url) => Some(Arc::new(ssh::SshTransport::new(url, git, cancel))),
         GitUrl::Local(_) => None,
     })
 }

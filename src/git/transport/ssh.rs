@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use git2::transport::Service;
@@ -22,7 +22,8 @@ use super::super::url::{GitUrl, SshUrl};
 use super::known_hosts::{HostKeyCheck, KnownHosts};
 use super::smart_transport::{RemoteStream, SmartTransport};
 use crate::config::{Credential, Git};
-use crate::net::{NetworkError, find_credential, read_secret, redacted};
+use crate::net::{NetworkError, POLL, TransferWatch, find_credential, read_secret, redacted};
+use crate::util::cancel::CancelFlag;
 
 /// How much the server may send before we read it: packs arrive in large pieces.
 const WINDOW: u32 = 16 << 20;
@@ -36,10 +37,11 @@ pub(super) struct SshTransport {
     credential: Option<Credential>,
     connect_timeout: Duration,
     timeout: Duration,
+    watch: TransferWatch,
 }
 
 impl SshTransport {
-    pub(super) fn new(url: &SshUrl, git: &Git) -> Self {
+    pub(super) fn new(url: &SshUrl, git: &Git, cancel: &CancelFlag) -> Self {
         let covers =
             |prefix: &str| matches!(GitUrl::parse(prefix), Ok(GitUrl::Ssh(prefix)) if url.is_below(&prefix));
         Self {
@@ -47,6 +49,7 @@ impl SshTransport {
             credential: find_credential(&git.credentials, covers).cloned(),
             connect_timeout: git.connect_timeout,
             timeout: git.timeout,
+            watch: TransferWatch::new(git, cancel),
         }
     }
 
@@ -142,7 +145,8 @@ impl SshTransport {
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, NetworkError> {
-        timeout(limit, work).await.map_err(|_| NetworkError::Timeout { host: self.host(), after: limit })
+        let host = self.host();
+        watched(&self.watch, &host, limit, work).await
     }
 
     fn is_accepted(&self, result: Result<AuthResult, russh::Error>) -> Result<bool, NetworkError> {
@@ -183,10 +187,19 @@ impl SmartTransport for SshTransport {
     fn open(&self, _: Service) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| NetworkError::unreachable(self.host(), &error))?;
-        let (session, channel) = runtime.block_on(self.connect())?;
+        let connected = runtime.block_on(self.connect());
+        let (session, channel) = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                // Dropping it would wait for a lookup of the host's name.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         Ok(Box::new(SshStream {
             host: self.host(),
             timeout: self.timeout,
+            watch: self.watch.clone(),
             unread: Bytes::new(),
             stderr: Vec::new(),
             has_failed: false,
@@ -201,6 +214,7 @@ impl SmartTransport for SshTransport {
 struct SshStream {
     host: String,
     timeout: Duration,
+    watch: TransferWatch,
     unread: Bytes,
     stderr: Vec<u8>,
     has_failed: bool,
@@ -211,14 +225,16 @@ struct SshStream {
 }
 
 impl SshStream {
-    fn timed_out(&self) -> NetworkError {
-        NetworkError::Timeout { host: self.host.clone(), after: self.timeout }
-    }
-
     /// The next message, or `None` at the end.
     fn next(&mut self) -> Result<Option<ChannelMsg>, NetworkError> {
-        let wait = async { timeout(self.timeout, self.channel.wait()).await };
-        self.runtime.block_on(wait).map_err(|_| self.timed_out())
+        let next = watched(&self.watch, &self.host, self.timeout, self.channel.wait());
+        let message = self.runtime.block_on(next)?;
+        let size = match &message {
+            Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => data.len(),
+            _ => 0,
+        };
+        self.watch.record(Duration::ZERO, size).map_err(|stop| stop.into_error(self.host.clone()))?;
+        Ok(message)
     }
 
     fn end(&self) -> Result<usize, FetchErrorKind> {
@@ -253,11 +269,29 @@ impl RemoteStream for SshStream {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
         let send = self.channel.data_bytes(Bytes::copy_from_slice(bytes));
-        let send = async { timeout(self.timeout, send).await };
-        match self.runtime.block_on(send) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(NetworkError::interrupted(&*self.host, &error).into()),
-            Err(_) => Err(self.timed_out().into()),
+        let sent = self.runtime.block_on(watched(&self.watch, &self.host, self.timeout, send))?;
+        sent.map_err(|error| NetworkError::interrupted(&*self.host, &error).into())
+    }
+}
+
+/// Waits for `work` for at most `limit`, and no longer than the transfer may go on.
+async fn watched<T>(
+    watch: &TransferWatch,
+    host: &str,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, NetworkError> {
+    let mut work = std::pin::pin!(work);
+    let began = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let done = timeout(POLL, &mut work).await;
+        watch.record(asked.elapsed(), 0).map_err(|stop| stop.into_error(host.to_owned()))?;
+        if let Ok(done) = done {
+            return Ok(done);
+        }
+        if began.elapsed() >= limit {
+            return Err(NetworkError::Timeout { host: host.to_owned(), after: limit });
         }
     }
 }

@@ -106,6 +106,7 @@ fn redirects_are_followed_without_the_credential() {
         ..Behaviour::default()
     });
     s.local.git.credentials = vec![credential(&s.local, &gate.url(""), "s3cret")];
+    s.local.git.redirects = vec![s.server.url("")];
     let url = gate.url("x.git").replace("http://", "http://user:pass@");
     s.local.fetch(&url).expect("a fetch");
     assert_eq!(gate.requests()[0].headers["authorization"], JOE);
@@ -113,6 +114,37 @@ fn redirects_are_followed_without_the_credential() {
     assert!(behind.iter().any(|request| request.line.starts_with("POST /x.git/git-upload-pack")));
     assert!(behind.iter().all(|request| !request.headers.contains_key("authorization")));
     assert_eq!(s.local.versions(), unmixed(&["1.0", "1.1"]));
+}
+
+#[test]
+fn redirect_to_another_host_triggers_no_credential() {
+    let mut s = setup(with_login());
+    let gate = GitServer::start(s.upstream.root());
+    gate.behave(Behaviour {
+        redirect: Some(s.server.url("").trim_end_matches('/').into()),
+        ..Behaviour::default()
+    });
+    s.local.git.credentials = vec![credential(&s.local, &s.server.url(""), "s3cret")];
+    let error = s.local.fails(&gate.url("x.git"));
+    assert!(matches!(error.kind, FetchErrorKind::Network(NetworkError::Redirect { .. })), "{error:?}");
+    assert!(error.to_string().contains("name the beginning of that url in `git.redirects`"), "{error}");
+    assert!(s.server.requests().is_empty(), "a private address is not connected to");
+
+    s.local.git.redirects = vec![s.server.url("")];
+    let error = s.local.fails(&gate.url("x.git"));
+    assert!(
+        matches!(error.kind, FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("hint: credentials are not sent to where a redirect leads"),
+        "{error}"
+    );
+    let requests = s.server.requests();
+    assert!(!requests.is_empty());
+    assert!(requests.iter().all(|request| !request.headers.contains_key("authorization")));
+    // The operator's own URL still gets it.
+    s.local.fetch(&s.url()).expect("a fetch");
 }
 
 #[test]

@@ -1,0 +1,246 @@
+//! ureq's connections, made so that a [`TransferWatch`] is heard in every wait: names, connections, TLS, headers, bodies.
+//!
+//! Sockets are read and written in short waits. What the standard library can only do in one piece runs on a thread of its own,
+//! which is left to itself when the transfer stops.
+
+use std::fmt;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
+    RustlsConnector, SocksConnector, Transport,
+};
+use ureq::{Agent, Error, Timeout};
+
+use super::redirect_policy::RedirectPolicy;
+use super::transfer_watch::{POLL, TransferWatch};
+
+/// An agent whose connections stop with `watch` and keep to `redirects`.
+pub(super) fn agent(config: Config, watch: &TransferWatch, redirects: &RedirectPolicy) -> Agent {
+    let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default());
+    let tcp = WatchedConnector { watch: watch.clone(), redirects: redirects.clone() };
+    let connector = connector.chain(tcp).chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, WatchedResolver(watch.clone()))
+}
+
+/// Runs blocking work, and returns early if the transfer stops.
+fn interruptible<T: Send + 'static>(
+    watch: &TransferWatch,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, receiver) = sync_channel(1);
+    // Nobody receives the result of a stopped transfer.
+    let thread = thread::Builder::new().name("connect".into()).spawn(move || drop(sender.send(work())));
+    thread.map_err(Error::Io)?;
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) => watch.check().map_err(|stop| Error::Other(stop.into()))?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::ConnectionFailed),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct WatchedResolver(TransferWatch);
+
+impl Resolver for WatchedResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let (uri, config) = (uri.clone(), config.clone());
+        interruptible(&self.0, move || DefaultResolver::default().resolve(&uri, &config, timeout))
+    }
+}
+
+struct WatchedConnector {
+    watch: TransferWatch,
+    redirects: RedirectPolicy,
+}
+
+impl<In: Transport> Connector<In> for WatchedConnector {
+    type Out = Either<WatchedTransport<In>, WatchedStream>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let watch = self.watch.clone();
+        if let Some(inner) = chained {
+            return Ok(Some(Either::A(WatchedTransport { inner, watch })));
+        }
+        let addresses = details.addrs.to_vec();
+        self.redirects
+            .check_addresses(details.uri, &addresses)
+            .map_err(|refused| Error::Other(refused.into()))?;
+        let timeout = *details.timeout.after;
+        let stream = interruptible(&watch, move || connect_to_any(&addresses, timeout))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(POLL))?;
+        stream.set_write_timeout(Some(POLL))?;
+        let buffers =
+            LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Either::B(WatchedStream { stream, buffers, watch })))
+    }
+}
+
+/// Tries one address after the other; an unreachable one may not take the time of the next.
+fn connect_to_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Error> {
+    let deadline = Instant::now() + timeout;
+    let mut failed = Error::ConnectionFailed;
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = match addresses.len() - index {
+            1 => left,
+            _ => left / 2,
+        };
+        if share.is_zero() {
+            return Err(Error::Timeout(Timeout::Connect));
+        }
+        match TcpStream::connect_timeout(address, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == ErrorKind::TimedOut => failed = Error::Timeout(Timeout::Connect),
+            Err(error) => failed = Error::Io(error),
+        }
+    }
+    Err(failed)
+}
+
+/// A TCP connection whose reads and writes return at least once per [`POLL`].
+struct WatchedStream {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    watch: TransferWatch,
+}
+
+impl Transport for WatchedStream {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        let output = &self.buffers.output()[..amount];
+        let mut written = 0;
+        while written < amount {
+            written += wait(&self.watch, timeout, false, || (&self.stream).write(&output[written..]))?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let input = self.buffers.input_append_buf();
+        let amount = wait(&self.watch, timeout.for_read(), true, || (&self.stream).read(input))?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        let is_silent = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            std::io::Result::Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+        };
+        is_silent().unwrap_or(false)
+    }
+}
+
+/// Repeats an operation that returns after [`POLL`] until it is done, the other side is silent for too long, or the transfer
+/// stops.
+fn wait(
+    watch: &TransferWatch,
+    timeout: NextTimeout,
+    is_read: bool,
+    mut operation: impl FnMut() -> std::io::Result<usize>,
+) -> Result<usize, Error> {
+    let began = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let done = operation();
+        let (count, result) = match done {
+            Ok(count) => (count, Some(Ok(count))),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => (0, None),
+                _ => (0, Some(Err(Error::Io(error)))),
+            },
+        };
+        let waited = if is_read { asked.elapsed() } else { Duration::ZERO };
+        watch.record(waited, count).map_err(|stop| Error::Other(stop.into()))?;
+        if let Some(result) = result {
+            return result;
+        }
+        if began.elapsed() >= *timeout.after {
+            return Err(Error::Timeout(timeout.reason));
+        }
+    }
+}
+
+/// A connection through a proxy, which ureq made.
+struct WatchedTransport<In> {
+    inner: In,
+    watch: TransferWatch,
+}
+
+impl<In: Transport> Transport for WatchedTransport<In> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let began = Instant::now();
+        let limit = *timeout.for_read().after;
+        let mut slice = timeout;
+        slice.after = POLL.min(limit).into();
+        loop {
+            match self.inner.await_input(slice) {
+                Err(Error::Timeout(_)) if began.elapsed() < limit => {
+                    self.watch.check().map_err(|stop| Error::Other(stop.into()))?;
+                }
+                Err(Error::Timeout(_)) => return Err(Error::Timeout(timeout.for_read().reason)),
+                result => return result,
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+impl fmt::Debug for WatchedConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WatchedConnector")
+    }
+}
+
+impl fmt::Debug for WatchedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WatchedStream")
+    }
+}
+
+impl<In> fmt::Debug for WatchedTransport<In> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WatchedTransport")
+    }
+}
