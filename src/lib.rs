@@ -35,8 +35,9 @@
 //!
 //! They are Composer's and git's. A *source* is a git repository. A *recipe* says how sources become packages. A *release* is one
 //! published package version, a line of the *ledger*. A *snapshot* is one complete published state of a repository's metadata. A
-//! *cycle* is one run of fetch, plan, build, publish. A version is *diverged* if upstream would change it now. A *gap* is a version that
-//! a metapackage pins and no source provides. A *variant* is a compressed copy.
+//! *cycle* is one run of fetch, plan, build, publish. A version is *diverged* if upstream would change it now. A version is *held back*
+//! while something that it needs does not exist. A *gap* is a version that a published metapackage pins and no source provides. A
+//! *variant* is a compressed copy.
 //!
 //! # What must never break
 //!

@@ -190,6 +190,7 @@ fn log_result(repository: &str, result: &CycleResult) {
         published = count(|s| s.published),
         excluded = count(|s| s.excluded.len()),
         failed = count(|s| s.failed.len() + usize::from(s.error.is_some())),
+        held_back = count(|s| s.held_back.len()),
         gaps = result.report.gaps.len(),
         diverged = count(|s| s.diverged.len()),
         snapshot = result.snapshot.as_ref().map(|s| s.manifest.number),

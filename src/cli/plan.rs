@@ -60,7 +60,7 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
             false => writeln!(out, " ({})", changes.join("; "))?,
         }
     }
-    let (mut duplicates, mut published, mut excluded, mut failed) = (0, 0, 0, 0);
+    let (mut duplicates, mut published, mut excluded, mut held_back, mut failed) = (0, 0, 0, 0, 0);
     for row in &plan.rows {
         let outcome = match &row.outcome {
             Outcome::Published | Outcome::AlreadyPublished => {
@@ -78,6 +78,10 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
                 failed += 1;
                 format!("failed: {reason}")
             }
+            Outcome::HeldBack { reason, .. } => {
+                held_back += 1;
+                format!("held back: {reason}")
+            }
         };
         writeln!(out, "{repository} {name} {}: {} {outcome}", row.tag, row.package)?;
     }
@@ -92,10 +96,14 @@ fn write_plan(out: &mut impl Write, repository: &str, source: &Source, plan: &Pl
         0 => String::new(),
         count => format!(" (the same in other refs: {count})"),
     };
+    let held_back = match held_back {
+        0 => String::new(),
+        count => format!(", {count} held back"),
+    };
     let new = plan.builds.len();
     writeln!(
         out,
-        "{repository} {name}: {new} to build{duplicates}, {published} already published, {excluded} excluded, {failed} failed"
+        "{repository} {name}: {new} to build{duplicates}, {published} already published, {excluded} excluded{held_back}, {failed} failed"
     )?;
     Ok(failed == 0)
 }

@@ -1,6 +1,7 @@
 //! Composer's vocabulary: package names, versions and their order, constraints, manifests, and their JSON.
 
 mod constraint;
+mod exact_requirements;
 mod json;
 mod manifest;
 mod name;

@@ -55,7 +55,8 @@ pub(super) fn publish(
         let tag = format!("{} {}", package.name, package.version);
         batch.add(&tag, format!("{name} {version}"), result);
     }
-    batch.publish(ctx, rules, refs)
+    let (rows, published) = batch.publish(ctx)?;
+    Ok((SourceReport::new(rules, refs, rows), published))
 }
 
 /// The package that stands for each replaced version, and a row for each archive that cannot be read.

@@ -1,18 +1,14 @@
 //! Collects what one source stages and reports, then publishes it in one step.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 
 use super::context::CycleContext;
 use super::file_names;
 use super::metadata_budget::MetadataBudget;
 use super::read_manifests;
-use super::report::SourceReport;
 use crate::ledger::Release;
 use crate::package::plan::{Outcome, OutcomeRow};
 use crate::store::StagedArchive;
-use crate::util::digest::Sha256;
 
 /// The staged archives of one source, and a row for each (ref, package) that was looked at.
 pub(super) struct Batch<'a> {
@@ -57,18 +53,13 @@ impl<'a> Batch<'a> {
         self.budget.claim(&release.name, size)
     }
 
-    /// Publishes the archives; returns the source's report and the number of new versions.
-    pub(super) fn publish(
-        mut self,
-        ctx: &CycleContext<'_>,
-        rules: Sha256,
-        refs: BTreeMap<String, String>,
-    ) -> anyhow::Result<(SourceReport, usize)> {
+    /// Publishes the archives; returns all rows and the number of new versions.
+    pub(super) fn publish(mut self, ctx: &CycleContext<'_>) -> anyhow::Result<(Vec<OutcomeRow>, usize)> {
         let published = self.staged.len();
         if published > 0 {
             file_names::separate(&mut self.staged);
             ctx.store.publish(self.staged)?;
         }
-        Ok((SourceReport::new(rules, refs, self.rows), published))
+        Ok((self.rows, published))
     }
 }

@@ -1,22 +1,23 @@
 //! Builds the packages of one source: several archives at a time, published together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::context::{CycleContext, ProgressEvent};
+use super::held_back::{Candidate, Requirements};
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::SourceReport;
-use super::{divergence, file_names, parallel};
+use super::{divergence, file_names, held_back, parallel};
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
-use crate::package::plan::{Build, Notice, Plan};
+use crate::package::plan::{Build, Notice, OutcomeRow};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
@@ -63,8 +64,10 @@ pub(super) fn build_source(
     rows.append(&mut plan.rows);
     let mut batch = Batch::new(&source.name, rows, budget);
     let mut notices = std::mem::take(&mut plan.notices);
-    notices.extend(build_archives(ctx, source, &source_refs, &plan, &mut batch));
-    let (mut report, published) = batch.publish(ctx, rules, commits)?;
+    let requirements = Requirements::of_source(ctx)?;
+    notices.extend(build_archives(ctx, source, &source_refs, &requirements, &plan.builds, &mut batch)?);
+    let (rows, published) = batch.publish(ctx)?;
+    let mut report = SourceReport::new(rules, commits, rows);
     let built: Vec<_> = plan.builds.iter().map(|b| (b.git_ref.tag.clone(), b.name.to_string())).collect();
     report.add_notices(notices, previous, &built);
     report.passed_over = passed_over;
@@ -72,47 +75,106 @@ pub(super) fn build_source(
     if let Some(kept) = kept {
         report.published += kept.published;
         report.excluded.splice(0..0, kept.excluded.iter().cloned());
+        report.held_back.splice(0..0, kept.held_back.iter().cloned());
     }
     divergence::detect(ctx, source, &source_refs, &inputs.resources, previous, &mut report)?;
     Ok((report, published))
 }
 
-/// Stages the archives of a plan; returns in what they differ from a checkout.
+/// Plans the refs of these rows again and builds their packages; returns the rows' new outcomes, in what the archives differ
+/// from a checkout, and the number of new versions.
+pub(super) fn build_held_back(
+    ctx: &CycleContext<'_>,
+    source: &Source,
+    inputs: &FetchedInputs,
+    requirements: &Requirements<'_>,
+    rows: &[OutcomeRow],
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<(Vec<OutcomeRow>, Vec<Notice>, usize)> {
+    let source_refs = inputs.source_refs(ctx, source)?;
+    let packages: BTreeSet<_> = rows.iter().map(|row| (row.tag.as_str(), row.package.as_str())).collect();
+    let is_held_back = |tag: &str, package: &str| packages.contains(&(tag, package));
+    let refs = source_refs.refs.iter().filter(|git_ref| rows.iter().any(|row| row.tag == git_ref.tag));
+    let refs: Vec<_> = refs.cloned().collect();
+    let mut plan = plan_refs(ctx, source, &source_refs.clone, &refs, &inputs.resources);
+    plan.builds.retain(|build| is_held_back(&build.git_ref.tag, &build.package()));
+    plan.rows.retain(|row| is_held_back(&row.tag, &row.package));
+    let mut batch = Batch::new(&source.name, plan.rows, budget);
+    let notices = build_archives(ctx, source, &source_refs, requirements, &plan.builds, &mut batch)?;
+    let (rows, published) = batch.publish(ctx)?;
+    Ok((rows, notices, published))
+}
+
+/// Stages the archives of these builds, the metapackages last; returns in what they differ from a checkout.
 fn build_archives(
     ctx: &CycleContext<'_>,
     source: &Source,
     source_refs: &SourceRefs,
-    plan: &Plan,
+    requirements: &Requirements<'_>,
+    builds: &[Build],
     batch: &mut Batch<'_>,
-) -> Vec<Notice> {
-    (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: plan.builds.len() as u64 });
+) -> anyhow::Result<Vec<Notice>> {
+    (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: builds.len() as u64 });
+    let (metapackages, mut packages): (Vec<_>, Vec<_>) =
+        (0..builds.len()).partition(|&index| !builds[index].requires.is_empty());
+    // Build the versions of one package after each other: they share blobs.
+    packages.sort_by_key(|&index| &builds[index].name);
+    let mut staged = stage_all(ctx, source, source_refs, builds, &packages);
+    let provided = staged.iter().filter(|(_, result)| result.is_ok());
+    let provided = provided.map(|(&index, _)| held_back::key(&builds[index].exact_version())).collect();
+    let candidates = |indices: Vec<usize>| {
+        indices.into_iter().map(|index| Candidate::new(&builds[index], index)).collect::<Vec<_>>()
+    };
+    let (complete, mut incomplete) = requirements.split(candidates(metapackages), &provided);
+    let complete: Vec<_> = complete.into_iter().map(|candidate| candidate.value).collect();
+    staged.extend(stage_all(ctx, source, source_refs, builds, &complete));
+    // Metapackages may require each other, and one of them may have failed.
+    let built = complete.into_iter().filter(|index| staged[index].is_ok()).collect();
+    incomplete.extend(requirements.split(candidates(built), &provided).1);
+    let mut lacks: BTreeMap<_, _> =
+        incomplete.into_iter().map(|(candidate, missing)| (candidate.value, missing)).collect();
+    let mut notices = Vec::new();
+    for (index, build) in builds.iter().enumerate() {
+        let (tag, package) = (&build.git_ref.tag, build.package());
+        match (staged.remove(&index), lacks.remove(&index)) {
+            (staged, Some(missing)) => {
+                if let Some(Ok((Some((archive, _)), _))) = staged {
+                    ctx.store.discard(&archive)?;
+                }
+                batch.add_row(tag, package, held_back::outcome(missing));
+            }
+            (Some(result), None) => {
+                let result = result.map(|(staged, differences)| {
+                    let notice = |reason| Notice { tag: tag.clone(), package: package.clone(), reason };
+                    notices.extend(differences.map(notice));
+                    staged
+                });
+                batch.add(tag, package, result);
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(notices)
+}
+
+/// Stages some of the builds, several at a time; returns the results by index.
+fn stage_all(
+    ctx: &CycleContext<'_>,
+    source: &Source,
+    source_refs: &SourceRefs,
+    builds: &[Build],
+    indices: &[usize],
+) -> BTreeMap<usize, anyhow::Result<Staged>> {
     let recent = BlobCache::default();
     // A clone is not shared between threads.
     let folder = &source_refs.folder;
     let open = || Ok(BareClone::open(folder, ctx.limits.tree)?.with_blob_cache(&recent));
-    // Build the versions of one package after each other: they share blobs.
-    let mut order: Vec<_> = (0..plan.builds.len()).collect();
-    order.sort_by_key(|&index| &plan.builds[index].name);
-    let built = parallel::map(&order, ctx.workers, open, |clone, &index| {
-        let staged = stage(ctx, source, clone, &plan.builds[index]);
+    let results = parallel::map(indices, ctx.workers, open, |clone, &index| {
+        let staged = stage(ctx, source, clone, &builds[index]);
         (ctx.progress)(ProgressEvent::Built);
         staged
     });
-    // Publish in the order of the plan.
-    let built: BTreeMap<_, _> = order.into_iter().zip(built).collect();
-    let mut notices = Vec::new();
-    for (build, result) in plan.builds.iter().zip(built.into_values()) {
-        let result = result.map(|(staged, differences)| {
-            notices.extend(differences.map(|reason| Notice {
-                tag: build.git_ref.tag.clone(),
-                package: build.package(),
-                reason,
-            }));
-            staged
-        });
-        batch.add(&build.git_ref.tag, build.package(), result);
-    }
-    notices
+    indices.iter().copied().zip(results).collect()
 }
 
 /// A staged archive with its release; `None` if it is a nightly version that is published with the same bytes and was not

@@ -10,6 +10,7 @@ mod context;
 mod divergence;
 mod fetch_clones;
 mod file_names;
+mod held_back;
 mod inputs;
 mod log_findings;
 mod metadata_budget;
@@ -37,7 +38,7 @@ use self::report::ALIASES;
 use crate::ledger::Ledger;
 use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
-use crate::recipe::Source;
+use crate::recipe::{Aliases, Source};
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
 use crate::util::heap;
@@ -80,7 +81,9 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
         Ok(plan)
     };
     let sources = ctx.recipe.sources.iter();
-    Ok(sources.map(|source| (source, plan_source(source))).collect())
+    let mut plans: Vec<_> = sources.map(|source| (source, plan_source(source))).collect();
+    held_back::hold_planned(ctx, &inputs, &mut plans)?;
+    Ok(plans)
 }
 
 /// Runs one cycle.
@@ -101,6 +104,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
     log_findings::log_new(&report, &last_report);
     drop(inputs);
+    held_back::log_new(&report, &previous_report);
     let publish_began = Instant::now();
     report.gaps.clone_from(&previous_report.gaps);
     // A repository without any release stays unpublished, and its server not ready, instead of being empty.
@@ -143,40 +147,63 @@ fn build_all(
     let mut report =
         Report { nightly: inputs.nightly.date.clone(), notes: notes_digest(ctx)?, ..Report::default() };
     let mut published = 0;
-    let mut add = |name: &str, result: anyhow::Result<(SourceReport, usize)>| {
-        let source_report = result.map_or_else(
-            |error| {
-                tracing::error!(source = name, "source `{name}`: {error:#}");
-                SourceReport {
-                    error: Some(with_recipe_urls(ctx, &format!("{error:#}"))),
-                    ..previous.sources.get(name).cloned().unwrap_or_default()
-                }
-            },
-            |(source_report, new)| {
-                published += new;
-                source_report
-            },
-        );
-        report.sources.insert(name.to_owned(), source_report);
-        ctx.ensure_can_continue()
-    };
     // Prebuilt archives come first: the versions that they hold are not built.
     for folder in &ctx.recipe.archives {
         let known = previous.sources.get(&folder.name);
         let result = prebuilt_archives::publish(ctx, folder, &inputs.resources, known, budget);
-        add(&folder.name, result)?;
+        published += add_result(ctx, &mut report, &folder.name, known, result)?;
     }
     for source in &ctx.recipe.sources {
         let known = previous.sources.get(&source.name);
         let result = build_packages::build_source(ctx, source, inputs, known, budget);
         heap::trim();
-        add(&source.name, result)?;
+        published += add_result(ctx, &mut report, &source.name, known, result)?;
     }
+    published += held_back::publish_complete(ctx, inputs, &mut report, budget)?;
     if let Some(rule) = &ctx.recipe.aliases {
-        let known = previous.sources.get(ALIASES);
-        add(ALIASES, aliases::publish(ctx, rule, known, budget))?;
+        published += publish_aliases(ctx, inputs, rule, previous, &mut report, budget)?;
     }
     Ok((report, published))
+}
+
+/// Publishes the aliases, and what waited for one of them, which may need aliases itself.
+fn publish_aliases(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    rule: &Aliases,
+    previous: &Report,
+    report: &mut Report,
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<usize> {
+    let mut published = 0;
+    loop {
+        let known = report.sources.remove(ALIASES).or_else(|| previous.sources.get(ALIASES).cloned());
+        let result = aliases::publish(ctx, rule, known.as_ref(), budget);
+        let new = add_result(ctx, report, ALIASES, known.as_ref(), result)?;
+        let completed = if new > 0 { held_back::publish_complete(ctx, inputs, report, budget)? } else { 0 };
+        published += new + completed;
+        if completed == 0 {
+            return Ok(published);
+        }
+    }
+}
+
+/// Adds the report of one source, or its last one with an error; returns the number of new versions.
+fn add_result(
+    ctx: &CycleContext<'_>,
+    report: &mut Report,
+    name: &str,
+    known: Option<&SourceReport>,
+    result: anyhow::Result<(SourceReport, usize)>,
+) -> anyhow::Result<usize> {
+    let (source_report, published) = result.unwrap_or_else(|error| {
+        tracing::error!(source = name, "source `{name}`: {error:#}");
+        let error = Some(with_recipe_urls(ctx, &format!("{error:#}")));
+        (SourceReport { error, ..known.cloned().unwrap_or_default() }, 0)
+    });
+    report.sources.insert(name.to_owned(), source_report);
+    ctx.ensure_can_continue()?;
+    Ok(published)
 }
 
 /// Whether rendering again would give the files of `previous`, provided that the report is the same.
@@ -193,13 +220,14 @@ fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
         && previous.manifest.ledger_head == ctx.store.ledger(Ledger::head)
 }
 
-/// The digest of what the pages show in addition to the packages: they are rendered again when it changes.
+/// The digest of what pages and gaps depend on beside the packages: they are made again when it changes.
 fn notes_digest(ctx: &CycleContext<'_>) -> anyhow::Result<Option<Sha256>> {
-    let notes = &ctx.recipe.notes;
-    let text = match (notes.is_empty(), ctx.is_private) {
-        (true, false) => return Ok(None),
-        (false, false) => serde_json::to_vec(notes)?,
-        (_, true) => serde_json::to_vec(&("private", notes))?,
+    let (notes, external) = (&ctx.recipe.notes, &ctx.recipe.external_packages);
+    let text = match (external.is_empty(), notes.is_empty(), ctx.is_private) {
+        (true, true, false) => return Ok(None),
+        (true, false, false) => serde_json::to_vec(notes)?,
+        (true, _, true) => serde_json::to_vec(&("private", notes))?,
+        (false, _, is_private) => serde_json::to_vec(&(is_private, notes, external))?,
     };
     Ok(Some(Sha256::digest(&text)))
 }

@@ -1,18 +1,19 @@
 //! Folders of prebuilt archives: each new one is checked and published with its own bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::context::CycleContext;
+use super::held_back::{self, Candidate, Provided, Requirements};
 use super::metadata_budget::MetadataBudget;
 use super::report::SourceReport;
 use super::resources::Resources;
 use crate::git::Commit;
 use crate::ledger::{Release, ReleaseKind};
-use crate::package::plan::{ExclusionRule, Outcome};
+use crate::package::plan::{ExactVersion, ExclusionRule, Outcome, OutcomeRow};
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::StagedArchive;
@@ -34,30 +35,99 @@ pub(super) fn publish(
     if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
         return Ok((unchanged.clone(), 0));
     }
+    let (rows, published) =
+        collect(ctx, folder, resources, &Requirements::of_source(ctx)?, None, budget)?.publish(ctx)?;
+    Ok((SourceReport::new(rules, refs, rows), published))
+}
+
+/// Publishes the archives of these rows; returns the rows' new outcomes and how many are new.
+pub(super) fn publish_held_back(
+    ctx: &CycleContext<'_>,
+    folder: &ArchiveFolder,
+    resources: &Resources,
+    requirements: &Requirements<'_>,
+    rows: &[OutcomeRow],
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<(Vec<OutcomeRow>, usize)> {
+    let packages = rows.iter().map(|row| row.package.as_str()).collect();
+    collect(ctx, folder, resources, requirements, Some(&packages), budget)?.publish(ctx)
+}
+
+/// The versions that a folder has, readable ones only.
+pub(super) fn versions(
+    ctx: &CycleContext<'_>,
+    folder: &ArchiveFolder,
+    resources: &Resources,
+) -> anyhow::Result<Vec<ExactVersion>> {
+    let files = resources.list(&folder.resource, &folder.path)?;
+    let mut versions = Vec::new();
+    for file in files.iter().filter(|file| file.ends_with(".zip")) {
+        versions.extend(read(ctx, folder, resources, file).map(|(_, archive)| archive.exact_version()));
+    }
+    Ok(versions)
+}
+
+/// Checks and stages the new archives of a folder, or only those of these packages.
+fn collect<'a>(
+    ctx: &CycleContext<'_>,
+    folder: &'a ArchiveFolder,
+    resources: &Resources,
+    requirements: &Requirements<'_>,
+    packages: Option<&BTreeSet<&str>>,
+    budget: &'a MetadataBudget<'_>,
+) -> anyhow::Result<Batch<'a>> {
+    let commit = resources.commit(&folder.resource)?;
     let mut batch = Batch::new(&folder.name, Vec::new(), budget);
-    let mut first_files = BTreeMap::new();
+    let (mut first_files, mut metapackages) = (BTreeMap::new(), Vec::new());
+    let mut provided = Provided::new();
     let tag = commit.id.to_string();
     let files = resources.list(&folder.resource, &folder.path)?;
     for file in files.into_iter().filter(|file| file.ends_with(".zip")) {
         let (bytes, archive) = match read(ctx, folder, resources, &file) {
             Ok(read) => read,
-            Err(error) => {
+            Err(error) if packages.is_none() => {
                 batch.add_row(&tag, file, Outcome::failed(&error));
                 continue;
             }
+            Err(_) => continue,
         };
-        let package = format!("{} {}", archive.name, archive.version);
-        if let Some(first) = first_files.insert(package.clone(), file.clone()) {
+        let package = archive.exact_version();
+        if packages.is_some_and(|packages| !packages.contains(&*package.to_string())) {
+            continue;
+        }
+        if let Some(first) = first_files.insert(package.to_string(), file.clone()) {
             let reason = format!("{file} is the same version as {first}");
-            batch.add_row(&tag, package, Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason });
+            let outcome = Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason };
+            batch.add_row(&tag, package.to_string(), outcome);
         } else if let Some(outcome) = published_outcome(ctx, folder, &archive) {
-            batch.add_row(&tag, package, outcome);
+            batch.add_row(&tag, package.to_string(), outcome);
         } else {
-            let staged = stage(ctx, folder, &file, &archive, &bytes, commit);
-            batch.add(&tag, package, staged.map(Some));
+            let staged = stage(ctx, folder, &file, &archive, &bytes, commit).map(Some);
+            match archive.requires.is_empty() || staged.is_err() {
+                true => {
+                    provided.extend(staged.is_ok().then(|| held_back::key(&package)));
+                    batch.add(&tag, package.to_string(), staged);
+                }
+                false => metapackages.push(Candidate {
+                    package,
+                    requires: archive.requires,
+                    is_metapackage: true,
+                    value: staged,
+                }),
+            }
         }
     }
-    batch.publish(ctx, rules, refs)
+    let (complete, incomplete) = requirements.split(metapackages, &provided);
+    for Candidate { package, value, .. } in complete {
+        batch.add(&tag, package.to_string(), value);
+    }
+    for (Candidate { package, value, .. }, missing) in incomplete {
+        if let Some((staged, _)) = value? {
+            ctx.store.discard(&staged)?;
+        }
+        batch.add_row(&tag, package.to_string(), held_back::outcome(missing));
+    }
+    Ok(batch)
 }
 
 /// The bytes of an archive, its name and its version.

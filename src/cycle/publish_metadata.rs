@@ -49,7 +49,7 @@ pub(super) fn publish(
     if let Some(previous) = previous {
         shrink_guard::check(ctx, previous, &summaries)?;
     }
-    update_gaps(report, &summaries);
+    update_gaps(ctx, report, &summaries);
     let view = View::new(&info, &summaries);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
@@ -163,8 +163,9 @@ fn claimed_names(ctx: &CycleContext<'_>, report: &Report, summaries: &Summaries)
 }
 
 /// Warns of required versions that have become missing since the previous report.
-fn update_gaps(report: &mut Report, summaries: &Summaries) {
-    let known = std::mem::replace(&mut report.gaps, missing_dependencies(summaries));
+fn update_gaps(ctx: &CycleContext<'_>, report: &mut Report, summaries: &Summaries) {
+    let gaps = missing_dependencies(summaries, |package| ctx.recipe.is_external(package));
+    let known = std::mem::replace(&mut report.gaps, gaps);
     for gap in report.gaps.iter().filter(|gap| !known.contains(gap)) {
         tracing::warn!("{gap}");
     }

@@ -50,6 +50,9 @@ pub struct SourceReport {
     /// The pairs that a rule excludes.
     pub excluded: Vec<OutcomeRow>,
     pub failed: Vec<OutcomeRow>,
+    /// What waits for something that does not exist yet. It is no failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<OutcomeRow>,
     /// The tags that the recipe does not release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<OutcomeRow>,
@@ -70,14 +73,19 @@ pub struct SourceReport {
 impl SourceReport {
     pub(super) fn new(rules: Sha256, refs: BTreeMap<String, String>, rows: Vec<OutcomeRow>) -> Self {
         let mut report = Self { rules: Some(rules), refs, ..Self::default() };
+        report.add_rows(rows);
+        report
+    }
+
+    pub(super) fn add_rows(&mut self, rows: Vec<OutcomeRow>) {
         for row in rows {
             match row.outcome {
-                Outcome::Published | Outcome::AlreadyPublished => report.published += 1,
-                Outcome::Excluded { .. } => report.excluded.push(row),
-                Outcome::Failed { .. } => report.failed.push(row),
+                Outcome::Published | Outcome::AlreadyPublished => self.published += 1,
+                Outcome::Excluded { .. } => self.excluded.push(row),
+                Outcome::Failed { .. } => self.failed.push(row),
+                Outcome::HeldBack { .. } => self.held_back.push(row),
             }
         }
-        report
     }
 
     /// The excluded rows whose contents upstream has tagged in vain: another tag has published the version.

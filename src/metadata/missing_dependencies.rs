@@ -26,15 +26,18 @@ impl fmt::Display for MissingDependency {
 }
 
 /// The missing dependencies of a repository's metapackages, of the vendors that it publishes. Only requirements of exactly one
-/// version count.
-pub fn missing_dependencies(packages: &Summaries) -> Vec<MissingDependency> {
+/// version count, and only those of packages that clients do not get from elsewhere.
+pub fn missing_dependencies(
+    packages: &Summaries,
+    is_external: impl Fn(&str) -> bool,
+) -> Vec<MissingDependency> {
     let vendor = |name: &str| name.split('/').next().map(str::to_owned);
     let vendors: BTreeSet<_> = packages.keys().filter_map(|name| vendor(name)).collect();
     let mut missing = Vec::new();
     for (package, summary) in packages {
         for pin in &summary.pins {
             let is_published_vendor = vendor(&pin.needs).is_some_and(|vendor| vendors.contains(&vendor));
-            if is_published_vendor && !has_version(packages, pin) {
+            if is_published_vendor && !is_external(&pin.needs) && !has_version(packages, pin) {
                 missing.push(MissingDependency {
                     package: package.clone(),
                     version: pin.version.clone(),

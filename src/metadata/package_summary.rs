@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::version_entry::PackageVersion;
-use crate::composer::Version;
+use crate::composer::Manifest;
 
 /// The summaries of a repository's packages by name.
 pub type Summaries = BTreeMap<String, PackageSummary>;
@@ -100,14 +100,10 @@ impl Newest {
 }
 
 fn pins(version: &PackageVersion) -> impl Iterator<Item = Pin> {
-    let is_metapackage = version.manifest.0.get("type").and_then(Value::as_str) == Some("metapackage");
-    let links = is_metapackage.then(|| version.links("require"));
-    links.into_iter().flatten().filter_map(|(needs, constraint)| {
-        let pinned: Version = constraint.parse().ok()?;
-        needs.contains('/').then(|| Pin {
-            version: version.version.to_string(),
-            needs: needs.to_owned(),
-            constraint: pinned.to_string(),
-        })
+    let manifest = Some(&version.manifest).filter(|manifest| manifest.is_metapackage());
+    manifest.into_iter().flat_map(Manifest::exact_requirements).map(|(needs, constraint)| Pin {
+        version: version.version.to_string(),
+        needs: needs.to_owned(),
+        constraint: constraint.to_string(),
     })
 }

@@ -31,7 +31,12 @@ enum Contents {
 }
 
 /// The manifest in the archive, validated: a broken one would break Composer's clients.
-fn manifest(build: &Build, source: &Source, clone: &BareClone, limits: &Limits) -> anyhow::Result<Manifest> {
+pub(super) fn manifest(
+    build: &Build,
+    source: &Source,
+    clone: &BareClone,
+    limits: &Limits,
+) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
         ManifestSource::Blob(blob) => Manifest::parse(&limits::read_manifest(limits, clone, *blob)?)?,
         ManifestSource::Resource(text) => Manifest::parse(text)?,

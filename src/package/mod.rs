@@ -9,6 +9,7 @@ pub mod checkout_differences;
 mod collation;
 mod derived_manifest;
 mod first_ref_wins;
+mod identities;
 pub(crate) mod limits;
 mod manifest;
 mod path_checks;

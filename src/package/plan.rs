@@ -1,6 +1,7 @@
 //! What each ref of a source gives: builds and outcomes, as plain values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,16 @@ pub struct Build {
     pub files: BTreeMap<String, Arc<[u8]>>,
     /// Whether the bytes depend on the public base URL.
     pub bound: bool,
+    /// For a metapackage, or a derived package: the versions without which it cannot be installed.
+    pub requires: Vec<ExactVersion>,
+    pub is_metapackage: bool,
+}
+
+/// One version that a package requires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactVersion {
+    pub name: String,
+    pub version: String,
 }
 
 /// A folder of a repository.
@@ -80,6 +91,14 @@ pub enum Outcome {
     Failed {
         #[serde(rename = "because")]
         reason: String,
+    },
+    /// It is not published yet, because something that it needs does not exist yet.
+    HeldBack {
+        #[serde(rename = "because")]
+        reason: String,
+        /// The versions that nobody provides; none if it waits for files of a resource.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits_for: Vec<ExactVersion>,
     },
 }
 
@@ -214,10 +233,34 @@ pub struct PlanContext<'a> {
     pub limits: &'a Limits,
 }
 
+impl ExactVersion {
+    /// The exact requirements of a manifest.
+    pub fn all_of(manifest: &Manifest) -> Vec<Self> {
+        let required = manifest.exact_requirements();
+        required.map(|(name, version)| Self { name: name.to_owned(), version: version.to_string() }).collect()
+    }
+
+    /// The vendor of the package.
+    pub fn vendor(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ExactVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
 impl Build {
     /// `vendor/name version`.
     pub fn package(&self) -> String {
         format!("{} {}", self.name, self.version)
+    }
+
+    /// Its name and version.
+    pub fn exact_version(&self) -> ExactVersion {
+        ExactVersion { name: self.name.to_string(), version: self.version.to_string() }
     }
 
     /// Descriptions of what the recipe changes in this package.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::first_ref_wins::{Candidate, ClaimedVersions, Contents};
-use super::manifest::{Identity, identify, identify_manifest};
+use super::identities::Identities;
 use super::plan::{
     Build, ExclusionRule, Folder, ManifestSource, Notice, Outcome, OutcomeRow, Plan, PlanContext,
     ResolvedRef, VersionOwner, join,
@@ -23,7 +23,7 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
         source,
         clone,
         context,
-        identities: HashMap::new(),
+        identities: Identities::default(),
         claimed: ClaimedVersions::default(),
         folders: HashMap::new(),
         usage: RuleUsage::default(),
@@ -48,8 +48,7 @@ struct Planner<'a> {
     source: &'a Source,
     clone: &'a BareClone,
     context: &'a PlanContext<'a>,
-    /// Each distinct manifest is parsed once.
-    identities: HashMap<ObjectId, Identity>,
+    identities: Identities,
     claimed: ClaimedVersions,
     /// The first folder of each (tag, package, version).
     folders: HashMap<(String, PackageName, String), Folder>,
@@ -115,7 +114,7 @@ impl Planner<'_> {
             self.exclude(git_ref, &folder.path, ExclusionRule::NoManifest, "no composer.json");
             return Ok(());
         };
-        let (name, version) = match self.identify(&manifest)? {
+        let (name, version) = match self.identities.identify(&manifest, self.clone, self.context.limits) {
             Ok(identity) => identity,
             Err(error) => {
                 let reason = format!("{}: {error}", join(&folder.path, "composer.json"));
@@ -148,8 +147,9 @@ impl Planner<'_> {
         let Some(version) = self.claim_version(git_ref, &name, &version, contents) else {
             return Ok(());
         };
-        self.plan.builds.push(Build {
-            files: self.replacement_files(git_ref, &name, &version)?,
+        let files = self.replacement_files(git_ref, &name, &version)?;
+        self.add_build(Build {
+            files,
             name,
             version,
             git_ref: git_ref.clone(),
@@ -158,8 +158,15 @@ impl Planner<'_> {
             exclude,
             empty_dirs: rule.empty_dirs.clone(),
             bound: false,
+            requires: Vec::new(),
+            is_metapackage: false,
         });
         Ok(())
+    }
+
+    fn add_build(&mut self, mut build: Build) {
+        self.identities.add_requirements(&mut build, self.source, self.clone, self.context.limits);
+        self.plan.builds.push(build);
     }
 
     /// The manifest of the package in a folder; `None` if it has none.
@@ -244,7 +251,7 @@ impl Planner<'_> {
             let (_, contents) = self.first_existing(std::slice::from_ref(&file.from), &git_ref.tag)?;
             files.insert(file.path.clone(), contents.into());
         }
-        self.plan.builds.push(Build {
+        self.add_build(Build {
             bound: !is_intact && derived_manifest::is_bound(rule),
             name,
             version,
@@ -254,6 +261,8 @@ impl Planner<'_> {
             exclude: Vec::new(),
             empty_dirs: Vec::new(),
             files,
+            requires: Vec::new(),
+            is_metapackage: false,
         });
         Ok(())
     }
@@ -335,23 +344,6 @@ impl Planner<'_> {
             "there is no {}\nhint: the resource may get it later; the next cycle tries again",
             tried.join(" and no ")
         )
-    }
-
-    fn identify(&mut self, manifest: &ManifestSource) -> anyhow::Result<Identity> {
-        let blob = match manifest {
-            ManifestSource::Blob(blob) => *blob,
-            ManifestSource::Resource(text) => return Ok(identify(text)),
-            ManifestSource::Derived(manifest) => return Ok(identify_manifest(manifest)),
-        };
-        if let Some(known) = self.identities.get(&blob) {
-            return Ok(known.clone());
-        }
-        let identity = match limits::read_manifest(self.context.limits, self.clone, blob) {
-            Ok(text) => identify(&text),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        self.identities.insert(blob, identity.clone());
-        Ok(identity)
     }
 
     /// The tree at a path below `tree`; `None` if there is no such folder.

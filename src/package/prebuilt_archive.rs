@@ -5,6 +5,7 @@ use std::io::{Cursor, Read as _, copy, sink};
 use anyhow::{Context as _, ensure};
 use zip::ZipArchive;
 
+use super::plan::ExactVersion;
 use super::{limits, path_checks};
 use crate::composer::{Manifest, PackageName, Version};
 use crate::config::Limits;
@@ -14,6 +15,15 @@ use crate::config::Limits;
 pub struct PrebuiltArchive {
     pub name: PackageName,
     pub version: Version,
+    /// For a metapackage: the versions without which it cannot be installed.
+    pub requires: Vec<ExactVersion>,
+}
+
+impl PrebuiltArchive {
+    /// Its name and version.
+    pub fn exact_version(&self) -> ExactVersion {
+        ExactVersion { name: self.name.to_string(), version: self.version.to_string() }
+    }
 }
 
 /// Reads a whole archive and returns its name and version.
@@ -134,7 +144,9 @@ fn unicode_paths(mut extra: &[u8]) -> Vec<&[u8]> {
 fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
     let manifest = Manifest::parse(manifest)?;
     manifest.validate().context("its manifest would break Composer's clients")?;
+    let requires = manifest.is_metapackage().then(|| ExactVersion::all_of(&manifest));
     Ok(PrebuiltArchive {
+        requires: requires.unwrap_or_default(),
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
         version: manifest.version()?.context("its manifest has no version")?.parse()?,
     })

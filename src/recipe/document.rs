@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::completeness::IncompleteVersions;
 use super::note::Note;
 use super::range::{Range, covers};
 use super::rule::{PackageRule, ResourceFile};
@@ -35,6 +36,10 @@ pub struct Document {
     pub(super) retention: Option<Retention>,
     /// Notes on the pages about versions that need a workaround.
     pub(super) notes: Vec<Note>,
+    /// Packages that clients get from other repositories, by name or as `vendor/*`: no metapackage waits for them.
+    pub(super) external_packages: Vec<String>,
+    /// Versions of metapackages to publish although nobody provides all that they require.
+    pub(super) publish_incomplete: Vec<IncompleteVersions>,
 }
 
 /// Additions to a source of the extended recipe.
@@ -72,6 +77,10 @@ pub struct Recipe {
     pub retention: Option<Retention>,
     /// Notes on the pages about versions that need a workaround.
     pub notes: Vec<Note>,
+    /// Packages that clients get from other repositories, by name or as `vendor/*`.
+    pub external_packages: Vec<String>,
+    /// Versions of metapackages to publish although nobody provides all that they require.
+    pub publish_incomplete: Vec<IncompleteVersions>,
 }
 
 /// Which nightly versions stay in the metadata. With both limits, a version has to meet both.

@@ -20,6 +20,8 @@ impl Document {
         recipe.aliases = self.aliases.or(recipe.aliases);
         recipe.retention = self.retention.or(recipe.retention);
         recipe.notes.extend(self.notes);
+        recipe.external_packages.extend(self.external_packages);
+        recipe.publish_incomplete.extend(self.publish_incomplete);
         recipe
     }
 }

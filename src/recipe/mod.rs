@@ -5,6 +5,7 @@
 //! an operator's own recipe has the same language and the same checks. [`rule`] has the ways in which a tree becomes
 //! packages, `tags` says which tags a source releases. Applying a recipe to trees is `package`'s work.
 
+mod completeness;
 mod document;
 mod extend;
 mod load;
@@ -15,6 +16,7 @@ pub mod tag_version;
 mod tags;
 mod validate;
 
+pub use completeness::IncompleteVersions;
 pub use document::{
     Aliases, Amendment, ArchiveFolder, Correction, Document, ExtraRef, Recipe, Replacement, Resource,
     Retention, Source,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::completeness::IncompleteVersions;
 use super::document::{Correction, Document, Recipe, Replacement, Resource, Source};
 use super::note::Note;
 use super::rule::{PackageRule, ResourceFile};
@@ -61,6 +62,12 @@ impl<'a> Validator<'a> {
         }
         for (i, note) in document.notes.iter().enumerate() {
             check_note(note, &root.key("notes").index(i), report);
+        }
+        for (i, package) in document.external_packages.iter().enumerate() {
+            check_package_or_vendor(package, &root.key("external_packages").index(i), report);
+        }
+        for (i, released) in document.publish_incomplete.iter().enumerate() {
+            check_incomplete(released, &root.key("publish_incomplete").index(i), report);
         }
         for (name, amendment) in &document.amend {
             let at = root.key("amend").key(name);
@@ -168,6 +175,25 @@ fn check_package(name: &str, at: &Path, report: &mut Report) {
     if name.parse::<PackageName>().is_err() {
         let issue = Issue::new("expected a package name, `vendor/name` in lower case");
         report.add(at, issue.found(format!("`{name}`")));
+    }
+}
+
+/// `vendor/name` or `vendor/*`.
+fn check_package_or_vendor(name: &str, at: &Path, report: &mut Report) {
+    let package = name.strip_suffix("/*").map_or_else(|| name.to_owned(), |vendor| format!("{vendor}/x"));
+    if package.parse::<PackageName>().is_err() {
+        let issue = Issue::new("expected a package name or `vendor/*`, in lower case");
+        report.add(at, issue.found(format!("`{name}`")));
+    }
+}
+
+fn check_incomplete(released: &IncompleteVersions, at: &Path, report: &mut Report) {
+    check_package(&released.package, &at.key("package"), report);
+    if released.versions.is_empty() == released.range.is_none() {
+        report.add(at, Issue::new("expected either `versions` or `range`"));
+    }
+    if let Some(range) = &released.range {
+        check_version(&range.from, &at.key("range").key("from"), report);
     }
 }
 

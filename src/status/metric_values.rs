@@ -17,7 +17,7 @@ pub struct MetricValues {
     pub packages: usize,
     pub releases: usize,
     /// (ref, package) pairs by outcome.
-    pub outcomes: [(&'static str, usize); 4],
+    pub outcomes: [(&'static str, usize); 5],
     pub failed_sources: usize,
     pub gaps: usize,
     pub damaged: usize,
@@ -46,6 +46,7 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
             ("published", input.count(|s| s.published)),
             ("excluded", input.count(|s| s.excluded.len())),
             ("failed", input.count(|s| s.failed.len())),
+            ("held_back", input.count(|s| s.held_back.len())),
             ("diverged", input.count(|s| s.diverged.len())),
         ],
         failed_sources: input.failed_sources(),

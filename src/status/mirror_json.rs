@@ -19,6 +19,7 @@
 //! | `repository.held_at` | the snapshot that an active rollback serves |
 //! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, damaged archives |
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | excluded pairs whose version another tag has published with other contents; notices about published versions; tags that are not released |
+//! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.sources` | each source with its newest ref, counts and failure |
@@ -67,6 +68,7 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "unserved": input.unserved,
         "held_at": input.rollback_target(),
         "counts": counts(input),
+        "held_back": input.report.sources.values().flat_map(|s| &s.held_back).collect::<Vec<_>>(),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),
         "newest": input.newest(MAX_NEWEST).map(|release| json!({
             "name": release.name,
@@ -85,6 +87,7 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "published": input.count(|s| s.published),
         "excluded": input.count(|s| s.excluded.len()),
         "failed": input.count(|s| s.failed.len()),
+        "held_back": input.count(|s| s.held_back.len()),
         "failed_sources": input.failed_sources(),
         "diverged": input.count(|s| s.diverged.len()),
         "gaps": input.report.gaps.len(),
@@ -103,6 +106,7 @@ fn source(report: &SourceReport) -> Value {
         "published": report.published,
         "excluded": report.excluded.len(),
         "failed": report.failed.len(),
+        "held_back": report.held_back.len(),
         "diverged": report.diverged.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),

@@ -110,11 +110,13 @@ fn counts(input: &StatusInput<'_>) -> Markup {
         1 => "1 version differs upstream now; the published archive is kept".to_owned(),
         many => format!("{many} versions differ upstream now; the published archives are kept"),
     };
+    let held_back = input.count(|source| source.held_back.len());
     html! {
         dl {
             dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
             dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) ", " (plural(input.count(|s| s.passed_over.len()), "tag")) " not released" }
             dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) ", " (plural(input.failed_sources(), "source")) }
+            @if held_back > 0 { dt { "Held back" } dd { (plural(held_back, "package version")) ", until what they need exists" } }
             dt { "Diverged" } dd { (diverged) }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
             dt { "Gaps" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
@@ -155,12 +157,20 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         Outcome::Failed { reason } => Some(format!("{} {}: {}: {reason}", row.source, row.tag, row.package)),
         _ => None,
     });
+    let held_back = input.report.sources.values().flat_map(|source| &source.held_back);
+    let held_back = held_back.filter_map(|row| match &row.outcome {
+        Outcome::HeldBack { reason, .. } => {
+            Some(format!("{} {}: {}: {reason}", row.source, row.tag, row.package))
+        }
+        _ => None,
+    });
     let gaps = input.report.gaps.iter().map(ToString::to_string);
     let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
     let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
     html! {
         (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
         (list("failed", "Failed", &failed.collect::<Vec<_>>()))
+        (list("held-back", "Held back", &held_back.collect::<Vec<_>>()))
         (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
         (list("warnings", "Warnings", &warnings.collect::<Vec<_>>()))
         (list("excluded", "Not published", &excluded.collect::<Vec<_>>()))

@@ -214,7 +214,7 @@ impl RepositoryStore {
     }
 
     /// Removes a staged archive.
-    fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
+    pub fn discard(&self, staged: &StagedArchive) -> anyhow::Result<()> {
         fs::remove_file(&staged.path).with_context(|| format!("failed to remove `{}`", staged.path.display()))
     }
 

@@ -12,6 +12,7 @@ mod config {
 mod cycle {
     mod base_url_and_nightly_changes;
     mod divergence;
+    mod held_back;
     mod hostile_upstreams;
     mod planner;
     mod recipes;

@@ -1,4 +1,4 @@
-//! Recipes in the whole program: plans and their warnings, shared clones, branch heads, missing dependencies.
+//! Recipes in the whole program: plans and their warnings, shared clones, branch heads.
 
 use crate::support::env::TestEnv;
 use crate::support::free_port;
@@ -145,27 +145,6 @@ fn nightly_version_follows_the_newest_tag() {
         let first = format!("data/acme/packages/acme/c-0.0.1.1-a{date}.zip");
         assert!(env.path(&first).exists(), "what was published stays");
     }
-}
-
-#[test]
-fn metapackage_with_missing_pinned_version_is_reported() {
-    let env = TestEnv::new();
-    env.upstream("shop")
-        .write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#)
-        .write(
-            "meta/composer.json",
-            r#"{"name": "acme/product", "type": "metapackage", "version": "1.0.0",
-                "require": {"acme/a": "1.0.0", "acme/gone": "1.2.3", "acme/open": "^1.0", "other/x": "1.0.0", "php": "8.1.0"}}"#,
-        )
-        .release("1.0.0");
-    env.configure(
-        free_port(),
-        "  - {name: shop, git: https://git.example/shop, packages: [{each: '', exclude: [meta]}, {metapackage: meta}]}\n",
-    );
-    let log = env.build(0);
-    assert!(log.contains("acme/product 1.0.0 needs acme/gone 1.2.3, which no source provides"), "{log}");
-    let report = published(&env, "acme", "report.json");
-    assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{report}");
 }
 
 #[test]

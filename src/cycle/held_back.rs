@@ -1,0 +1,333 @@
+//! Metapackages that wait for what they require.
+//!
+//! A published version is final, so a metapackage whose exact requirements nobody provides is not published: upstream may
+//! have forgotten a tag, or may still change the requirement. It is a row of the report, and each cycle looks again. What
+//! counts are packages of the vendors that the repository publishes; the others come from elsewhere anyway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::context::CycleContext;
+use super::inputs::FetchedInputs;
+use super::metadata_budget::MetadataBudget;
+use super::report::Report;
+use super::{build_packages, prebuilt_archives};
+use crate::composer::{PackageName, Version};
+use crate::package::plan::{Build, ExactVersion, Notice, Outcome, OutcomeRow, Plan};
+use crate::recipe::Source;
+use crate::store::snapshot::Snapshot;
+
+/// How many missing versions a reason names; the report has all.
+const NAMED: usize = 3;
+
+/// Decides what a metapackage lacks.
+pub(super) struct Requirements<'a> {
+    ctx: &'a CycleContext<'a>,
+    latest: Option<Snapshot>,
+    /// The vendors whose packages must be provided; `None` while they are not known: then it is all of them.
+    vendors: Option<BTreeSet<String>>,
+}
+
+/// Names with normalized versions that are provided beside what is published.
+pub(super) type Provided = BTreeSet<(String, String)>;
+
+/// A metapackage that may be published if it lacks nothing.
+pub(super) struct Candidate<T> {
+    pub package: ExactVersion,
+    pub requires: Vec<ExactVersion>,
+    /// A package of another type, such as a project, only waits for metapackages that are held back.
+    pub is_metapackage: bool,
+    pub value: T,
+}
+
+/// A candidate with the versions that it lacks.
+type Incomplete<T> = (Candidate<T>, Vec<ExactVersion>);
+
+impl Candidate<()> {
+    pub(super) fn new<T>(build: &Build, value: T) -> Candidate<T> {
+        let (package, requires) = (build.exact_version(), build.requires.clone());
+        Candidate { package, requires, is_metapackage: build.is_metapackage, value }
+    }
+}
+
+impl<'a> Requirements<'a> {
+    /// For one source of a cycle that has not built all others yet.
+    pub(super) fn of_source(ctx: &'a CycleContext<'a>) -> anyhow::Result<Self> {
+        Ok(Self { ctx, latest: ctx.store.latest_snapshot()?, vendors: None })
+    }
+
+    /// Separates the candidates that are complete once all of these are published, and the others with what each lacks.
+    pub(super) fn split<T>(
+        &self,
+        mut candidates: Vec<Candidate<T>>,
+        provided: &Provided,
+    ) -> (Vec<Candidate<T>>, Vec<Incomplete<T>>) {
+        let mut incomplete = Vec::<Incomplete<T>>::new();
+        loop {
+            let mut all = provided.clone();
+            all.extend(candidates.iter().map(|candidate| key(&candidate.package)));
+            let waiting: Provided = incomplete.iter().map(|(candidate, _)| key(&candidate.package)).collect();
+            let missing = |candidate: &Candidate<T>| {
+                let mut missing = self.missing(&candidate.package, &candidate.requires, &all);
+                missing.retain(|required| candidate.is_metapackage || waiting.contains(&key(required)));
+                missing
+            };
+            let missing: Vec<_> = candidates.iter().map(missing).collect();
+            if missing.iter().all(Vec::is_empty) {
+                return (candidates, incomplete);
+            }
+            let mut complete = Vec::new();
+            for (candidate, missing) in candidates.into_iter().zip(missing) {
+                match missing.is_empty() {
+                    true => complete.push(candidate),
+                    false => incomplete.push((candidate, missing)),
+                }
+            }
+            candidates = complete;
+        }
+    }
+
+    /// The required versions that hold a package back.
+    fn missing(
+        &self,
+        package: &ExactVersion,
+        requires: &[ExactVersion],
+        provided: &Provided,
+    ) -> Vec<ExactVersion> {
+        if self.ctx.recipe.publishes_incomplete(&package.name, &package.version) {
+            return Vec::new();
+        }
+        let is_missing = |required: &&ExactVersion| {
+            self.vendors.as_ref().is_none_or(|vendors| vendors.contains(required.vendor()))
+                && !self.ctx.recipe.is_external(&required.name)
+                && !provided.contains(&key(required))
+                && !self.is_published(required)
+        };
+        requires.iter().filter(is_missing).cloned().collect()
+    }
+
+    /// Whether clients can install the version from this repository.
+    fn is_published(&self, required: &ExactVersion) -> bool {
+        let base_url = self.ctx.base_url.to_string();
+        let withdraws = |number| self.latest.as_ref().is_some_and(|latest| latest.manifest.withdraws(number));
+        let (_, normalized) = key(required);
+        self.ctx.store.ledger(|ledger| {
+            let exact = ledger.find_for(&required.name, &required.version, &base_url);
+            let same_version = || {
+                ledger.releases().iter().find(|release| {
+                    release.name == required.name
+                        && release.is_for(&base_url)
+                        && normalize(&release.version) == normalized
+                })
+            };
+            exact.or_else(same_version).is_some_and(|release| !withdraws(release.number))
+        })
+    }
+
+    /// Takes the rows that lack nothing any more; the others are left with what they still lack.
+    fn take_complete(&self, rows: &mut Vec<OutcomeRow>, states: &States) -> Vec<OutcomeRow> {
+        let is_complete = |row: &mut OutcomeRow| {
+            let (Outcome::HeldBack { reason, waits_for }, Some(package)) =
+                (&mut row.outcome, package_of(&row.package))
+            else {
+                return false;
+            };
+            if waits_for.is_empty() {
+                return false;
+            }
+            *waits_for = self.missing(&package, waits_for, &Provided::new());
+            *reason = describe(waits_for, states);
+            waits_for.is_empty()
+        };
+        rows.extract_if(.., is_complete).collect()
+    }
+}
+
+/// The outcome of a version that lacks what it requires.
+pub(super) fn outcome(missing: Vec<ExactVersion>) -> Outcome {
+    Outcome::HeldBack { reason: describe(&missing, &States::new()), waits_for: missing }
+}
+
+/// Publishes what was held back and lacks nothing any more, until there is nothing more; returns the number of new
+/// versions. The rows of the others then name what they wait for.
+pub(super) fn publish_complete(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    report: &mut Report,
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<usize> {
+    let mut published = 0;
+    loop {
+        if report.sources.values().all(|source| source.held_back.is_empty()) {
+            return Ok(published);
+        }
+        let vendors = Some(vendors(ctx, report));
+        let requirements = Requirements { ctx, latest: ctx.store.latest_snapshot()?, vendors };
+        let states = states(report);
+        let mut new = 0;
+        let available = report.sources.iter_mut().filter(|(_, source)| source.error.is_none());
+        for (name, source) in available {
+            let complete = requirements.take_complete(&mut source.held_back, &states);
+            if complete.is_empty() {
+                continue;
+            }
+            let result = publish(ctx, inputs, &requirements, name, &complete, budget);
+            let (rows, notices, count) = result.unwrap_or_else(|error| {
+                tracing::error!(source = name, "source `{name}`: {error:#}");
+                let failed = |row| OutcomeRow { outcome: Outcome::failed(&error), ..row };
+                (complete.into_iter().map(failed).collect(), Vec::new(), 0)
+            });
+            source.add_rows(rows);
+            source.notices.extend(notices);
+            new += count;
+            ctx.ensure_can_continue()?;
+        }
+        if new == 0 {
+            return Ok(published);
+        }
+        published += new;
+    }
+}
+
+/// Warns of what is held back for a reason that the previous report does not have.
+pub(super) fn log_new(report: &Report, previous: &Report) {
+    for (name, source) in &report.sources {
+        let known = previous.sources.get(name);
+        for row in
+            source.held_back.iter().filter(|row| known.is_none_or(|known| !known.held_back.contains(row)))
+        {
+            if let Outcome::HeldBack { reason, .. } = &row.outcome {
+                tracing::warn!(source = name, tag = row.tag, package = row.package, "held back: {reason}");
+            }
+        }
+    }
+}
+
+/// Builds and publishes the packages of these rows of a source or folder of prebuilt archives.
+fn publish(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    requirements: &Requirements<'_>,
+    name: &str,
+    rows: &[OutcomeRow],
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<(Vec<OutcomeRow>, Vec<Notice>, usize)> {
+    if let Some(folder) = ctx.recipe.archives.iter().find(|folder| folder.name == name) {
+        let (rows, published) =
+            prebuilt_archives::publish_held_back(ctx, folder, &inputs.resources, requirements, rows, budget)?;
+        return Ok((rows, Vec::new(), published));
+    }
+    match ctx.recipe.sources.iter().find(|source| source.name == name) {
+        Some(source) => build_packages::build_held_back(ctx, source, inputs, requirements, rows, budget),
+        None => Ok(<_>::default()),
+    }
+}
+
+/// Moves the builds that a cycle would hold back to the rows of their plans.
+pub(super) fn hold_planned(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    plans: &mut [(&Source, anyhow::Result<Plan>)],
+) -> anyhow::Result<()> {
+    let builds = || {
+        let plans = plans.iter().enumerate().filter_map(|(at, (_, plan))| Some((at, plan.as_ref().ok()?)));
+        plans.flat_map(|(at, plan)| {
+            plan.builds.iter().enumerate().map(move |(index, build)| ((at, index), build))
+        })
+    };
+    let candidates = || {
+        let metapackages = builds().filter(|(_, build)| !build.requires.is_empty());
+        metapackages.map(|(value, build)| Candidate::new(build, value)).collect::<Vec<_>>()
+    };
+    let mut vendors = published_vendors(ctx);
+    vendors.extend(builds().map(|(_, build)| vendor(&build.name.to_string())));
+    let requirements = Requirements { ctx, latest: ctx.store.latest_snapshot()?, vendors: Some(vendors) };
+    let packages = builds().filter(|(_, build)| build.requires.is_empty());
+    let mut provided: Provided = packages.map(|(_, build)| key(&build.exact_version())).collect();
+    if requirements.split(candidates(), &provided).1.is_empty() {
+        return Ok(());
+    }
+    // The archives of an empty volume are only read if it matters.
+    for folder in &ctx.recipe.archives {
+        // A folder that cannot be read provides nothing.
+        let versions = prebuilt_archives::versions(ctx, folder, &inputs.resources).unwrap_or_default();
+        provided.extend(versions.iter().map(key));
+    }
+    let (_, mut incomplete) = requirements.split(candidates(), &provided);
+    // From the end, so that the indices of the others stay.
+    incomplete.sort_by_key(|(candidate, _)| std::cmp::Reverse(candidate.value));
+    for (Candidate { value: (at, index), .. }, missing) in incomplete {
+        if let (source, Ok(plan)) = &mut plans[at] {
+            let build = plan.builds.remove(index);
+            let (package, source) = (build.package(), source.name.clone());
+            plan.rows.push(OutcomeRow { source, tag: build.git_ref.tag, package, outcome: outcome(missing) });
+        }
+    }
+    Ok(())
+}
+
+/// How [`Provided`] knows a version.
+pub(super) fn key(package: &ExactVersion) -> (String, String) {
+    (package.name.clone(), normalize(&package.version))
+}
+
+fn normalize(version: &str) -> String {
+    version.parse::<Version>().map_or_else(|_| version.to_owned(), |version| version.normalized().to_owned())
+}
+
+/// The package version of a row; `None` if the row is about something else.
+fn package_of(package: &str) -> Option<ExactVersion> {
+    let (name, version) = package.split_once(' ')?;
+    name.parse::<PackageName>().ok()?;
+    Some(ExactVersion { name: name.to_owned(), version: version.to_owned() })
+}
+
+/// The vendors whose packages this repository has or tries to have.
+fn vendors(ctx: &CycleContext<'_>, report: &Report) -> BTreeSet<String> {
+    let rows = report.sources.values().flat_map(|source| source.failed.iter().chain(&source.held_back));
+    let mut vendors = published_vendors(ctx);
+    vendors.extend(rows.filter_map(|row| Some(vendor(&package_of(&row.package)?.name))));
+    vendors
+}
+
+fn published_vendors(ctx: &CycleContext<'_>) -> BTreeSet<String> {
+    ctx.store.ledger(|ledger| ledger.releases().iter().map(|release| vendor(&release.name)).collect())
+}
+
+fn vendor(name: &str) -> String {
+    name.split('/').next().unwrap_or_default().to_owned()
+}
+
+/// What became of package versions that are not published.
+type States = BTreeMap<String, &'static str>;
+
+fn states(report: &Report) -> States {
+    let sources = report.sources.values();
+    let rows =
+        sources.flat_map(|source| source.excluded.iter().chain(&source.failed).chain(&source.held_back));
+    let state = |row: &OutcomeRow| {
+        let state = match row.outcome {
+            Outcome::Excluded { .. } => "excluded",
+            Outcome::Failed { .. } => "failed",
+            Outcome::HeldBack { .. } => "held back",
+            Outcome::Published | Outcome::AlreadyPublished => return None,
+        };
+        Some((row.package.clone(), state))
+    };
+    rows.filter_map(state).collect()
+}
+
+/// Why a version is held back, and what an operator can do.
+fn describe(missing: &[ExactVersion], states: &States) -> String {
+    let named = missing.iter().take(NAMED).map(|package| match states.get(&package.to_string()) {
+        Some(state) => format!("{package} ({state})"),
+        None => package.to_string(),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "nobody provides {named}{more}; it is published once they exist, or by `publish_incomplete` in the recipe"
+    )
+}
