@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::constraint::is_valid_constraint;
 use super::json::parse_js;
+use super::loader::{self, FieldProblem};
 use super::name::PackageName;
 use super::version::Version;
 
@@ -51,8 +51,7 @@ impl Manifest {
         }
     }
 
-    /// Checks name, version and links; the error lists all problems. `ArrayLoader::parseLinks` crashes on a constraint that is
-    /// not a string.
+    /// Checks that every Composer can load and install the package; the error lists all problems.
     pub fn validate(&self) -> Result<(), InvalidManifest> {
         let mut problems = Vec::new();
         match self.name() {
@@ -68,24 +67,13 @@ impl Manifest {
         {
             problems.push(error.to_string());
         }
-        for kind in ["require", "require-dev", "conflict", "replace", "provide"] {
-            match self.0.get(kind) {
-                None | Some(Value::Null) => {}
-                // PHP prints an empty map as `[]`.
-                Some(Value::Array(items)) if items.is_empty() => {}
-                Some(Value::Object(links)) => {
-                    for (target, constraint) in links {
-                        let readable = |text| text == "self.version" || is_valid_constraint(text);
-                        if !constraint.as_str().is_some_and(readable) {
-                            problems.push(format!(
-                                "{kind}: the constraint of `{target}` cannot be read: {constraint}"
-                            ));
-                        }
-                    }
-                }
-                Some(_) => problems.push(format!("`{kind}` is not a map of packages to constraints")),
-            }
-        }
+        let fields = loader::fatal_problems(&self.0);
+        problems.extend(fields.iter().map(FieldProblem::to_string));
         if problems.is_empty() { Ok(()) } else { Err(InvalidManifest::Problems(problems.join("; "))) }
+    }
+
+    /// The fields that the metadata leaves out, because Composer could not load the package with them and does without.
+    pub fn omitted_fields(&self) -> Vec<FieldProblem> {
+        loader::omitted_fields(&self.0)
     }
 }

@@ -3,12 +3,15 @@
 mod constraint;
 mod exact_requirements;
 mod json;
+mod loader;
 mod manifest;
 mod name;
+mod php;
 mod version;
 
 pub use constraint::is_valid_constraint;
 pub use json::{array_index, parse_js, to_js_string};
+pub use loader::FieldProblem;
 pub use manifest::{InvalidManifest, Manifest};
 pub use name::PackageName;
 pub use version::{Stability, Version, normalize as normalize_version};

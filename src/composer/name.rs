@@ -15,19 +15,44 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PackageName(Arc<str>);
 
+/// Names that Windows reserves for devices.
+const RESERVED: [&str; 4] = ["nul", "con", "prn", "aux"];
+
 /// A text that is not a package name.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "`{0}` is not a package name: Composer requires `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
-)]
-pub struct InvalidName(String);
+pub enum InvalidName {
+    #[error(
+        "`{0}` is not a package name: Composer requires `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
+    )]
+    Malformed(String),
+    #[error(
+        "Composer rejects the package name `{0}`: Windows reserves `nul`, `con`, `prn`, `aux`, `com1` to `com9` and `lpt1` to `lpt9`"
+    )]
+    Reserved(String),
+    #[error("Composer rejects the package name `{0}`, because it ends in `.json`")]
+    Json(String),
+}
 
 impl FromStr for PackageName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if NAME.is_match(text) { Ok(Self(text.into())) } else { Err(InvalidName(text.to_owned())) }
+        if !NAME.is_match(text) {
+            return Err(InvalidName::Malformed(text.to_owned()));
+        }
+        if text.split('/').any(is_reserved) {
+            return Err(InvalidName::Reserved(text.to_owned()));
+        }
+        if text.ends_with(".json") {
+            return Err(InvalidName::Json(text.to_owned()));
+        }
+        Ok(Self(text.into()))
     }
+}
+
+fn is_reserved(part: &str) -> bool {
+    let port = part.strip_prefix("com").or(part.strip_prefix("lpt"));
+    RESERVED.contains(&part) || port.is_some_and(|number| matches!(number.as_bytes(), [b'1'..=b'9']))
 }
 
 impl fmt::Display for PackageName {
@@ -41,10 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn package_names_follow_the_rule_of_composer() {
-        for good in
-            ["magento/module-catalog", "a/b", "mage-os/theme_x.y", "magento/zendframework1", "a.b/c--d"]
-        {
+    fn names_follow_composers_rule() {
+        for good in [
+            "magento/module-catalog",
+            "a/b",
+            "mage-os/theme_x.y",
+            "magento/zendframework1",
+            "a.b/c--d",
+            "a/com10",
+        ] {
             assert_eq!(good.parse::<PackageName>().unwrap().to_string(), good);
         }
         for bad in [
@@ -60,6 +90,9 @@ mod tests {
             "a//b",
             "a/b\n",
             "a/\0",
+            "con/x",
+            "a/lpt9",
+            "a/b.json",
         ] {
             assert!(bad.parse::<PackageName>().is_err(), "{bad:?}");
         }

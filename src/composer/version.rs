@@ -9,21 +9,31 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-pub(super) const MODIFIER: &str =
-    r"[._-]?(?:(stable|beta|b|rc|alpha|a|patch|pl|p)((?:[.-]?\d+)*)?)?([.-]?dev)?";
+use super::php;
 
+/// `[._-]?` and so on are `VersionParser::$modifierRegex`; its groups are the word, its number and `dev`.
+pub(super) const MODIFIER: &str =
+    r"[._-]?(?:(stable|beta|b|RC|alpha|a|patch|pl|p)((?:[.-]?\d+)*)?)?([.-]?dev)?";
+
+// PHP's patterns work on bytes, so letters and digits are ASCII; its `$` also matches before a final line feed.
 #[expect(clippy::expect_used, reason = "constant patterns, which the tests compile")]
-fn pattern(head: &str) -> Regex {
-    Regex::new(&format!("(?i)^{head}{MODIFIER}$")).expect("a valid pattern")
+fn pattern(text: &str) -> Regex {
+    Regex::new(&format!(r"(?i-u){text}\n?$")).expect("a valid pattern")
 }
 
-static CLASSICAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{1,5})(\.\d+)?(\.\d+)?(\.\d+)?"));
-static DATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"v?(\d{4}(?:[.:-]?\d{2}){1,6}(?:[.:-]?\d{1,3})?)"));
-#[expect(clippy::expect_used, reason = "a constant pattern, which the tests compile")]
-static BRANCH: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^v?(\d+)(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?(\.(?:\d+|[xX*]))?-dev$")
-        .expect("a valid pattern")
+static CLASSICAL: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"^v?(\d{{1,5}})(\.\d+)?(\.\d+)?(\.\d+)?{MODIFIER}")));
+static DATE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(r"^v?(\d{{4}}(?:[.:-]?\d{{2}}){{1,6}}(?:[.:-]?\d{{1,3}}){{0,2}}){MODIFIER}"))
 });
+static BRANCH: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^v?(\d+)(\.(?:\d+|[x*]))?(\.(?:\d+|[x*]))?(\.(?:\d+|[x*]))?"));
+static ALIAS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?-i)^((?u:[^, \t\n\x0B\x0C\r])+) +as +(?u:[^, \t\n\x0B\x0C\r])+"));
+static FLAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"@(?:stable|RC|beta|alpha|dev)"));
+static BUILD: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^((?u:[^+, \t\n\x0B\x0C\r])+)\+(?u:[^ \t\n\x0B\x0C\r])+"));
+static DEV: LazyLock<Regex> = LazyLock::new(|| pattern(r"((?u:.)*?)[.-]?dev"));
 
 /// Composer's stabilities, the least stable first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,14 +119,19 @@ impl fmt::Display for Version {
     }
 }
 
-/// The form that Composer compares; `None` for what it cannot read.
+/// `VersionParser::normalize`: the form that Composer compares, or nothing for what it cannot read.
 pub fn normalize(text: &str) -> Option<String> {
-    let text =
-        if ["master", "trunk", "default"].contains(&text) { format!("dev-{text}") } else { text.to_owned() };
+    let mut text = php::trim(text);
+    let first = |pattern: &Regex, text| Some(pattern.captures(text)?.get(1)?.as_str());
+    text = first(&ALIAS, text).unwrap_or(text);
+    text = FLAG.find(text).map_or(text, |flag| &text[..flag.start()]);
+    if ["master", "trunk", "default"].contains(&text) {
+        return Some(format!("dev-{text}"));
+    }
     if text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("dev-")) {
         return Some(format!("dev-{}", &text[4..]));
     }
-    let text = text.split_once('+').map_or(text.as_str(), |(version, _build)| version);
+    text = first(&BUILD, text).unwrap_or(text);
     if let Some(parts) = CLASSICAL.captures(text) {
         let number = |i| parts.get(i).map_or(".0", |m| m.as_str());
         let numbers = format!("{}{}{}{}", &parts[1], number(2), number(3), number(4));
@@ -126,7 +141,12 @@ pub fn normalize(text: &str) -> Option<String> {
         let numbers: String = parts[1].chars().map(|c| if c.is_ascii_digit() { c } else { '.' }).collect();
         return Some(numbers + &suffix(&parts, 2));
     }
-    let parts = BRANCH.captures(text)?;
+    normalize_branch(first(&DEV, text)?)
+}
+
+/// `VersionParser::normalizeBranch` of a numeric branch, `2.4.x` for example.
+fn normalize_branch(name: &str) -> Option<String> {
+    let parts = BRANCH.captures(php::trim(name))?;
     let number = |i| match parts.get(i).map(|m| &m.as_str()[1..]) {
         None | Some("x" | "X" | "*") => "9999999",
         Some(number) => number,
@@ -134,19 +154,23 @@ pub fn normalize(text: &str) -> Option<String> {
     Some(format!("{}.{}.{}.{}-dev", &parts[1], number(2), number(3), number(4)))
 }
 
-/// `-beta2`, `-patch1`, `-dev`: the modifier in its long form.
+/// The modifier in its long form: `-beta2`, `-patch1`, `-dev`.
 fn suffix(parts: &regex::Captures<'_>, at: usize) -> String {
     let mut suffix = String::new();
     if let Some(word) = parts.get(at) {
+        // Composer compares `stable` before it folds the case.
+        if word.as_str() == "stable" {
+            return suffix;
+        }
         let word = match word.as_str().to_ascii_lowercase().as_str() {
-            "stable" => return String::new(),
-            "a" | "alpha" => "alpha",
-            "b" | "beta" => "beta",
-            "rc" => "RC",
-            _ => "patch",
+            "a" => "alpha".to_owned(),
+            "b" => "beta".to_owned(),
+            "p" | "pl" => "patch".to_owned(),
+            "rc" => "RC".to_owned(),
+            other => other.to_owned(),
         };
-        let number = parts.get(at + 1).map_or("", |m| m.as_str()).trim_start_matches(['.', '-']);
-        suffix = format!("-{word}{number}");
+        let number = parts.get(at + 1).map_or("", |m| m.as_str());
+        suffix = format!("-{word}{}", number.trim_start_matches(['.', '-']));
     }
     if parts.get(at + 2).is_some() {
         suffix.push_str("-dev");

@@ -1,6 +1,8 @@
 //! The data of one package version, as satis publishes it: the archive's manifest as Composer's `ArrayLoader` reads and
 //! `ArrayDumper` writes it, in the same order, with the commit's `time`, the ledger's `published-time` and without `source`.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
@@ -59,12 +61,15 @@ impl PackageVersion {
 
     /// The package data, with an absolute `dist.url` under `base`.
     pub fn data(&self, base: &BaseUrl) -> Map<String, Value> {
-        let manifest = &self.manifest.0;
+        let manifest = &*self.loadable_manifest();
         let mut data = Map::new();
         data.insert("name".into(), manifest.get("name").cloned().unwrap_or_default());
         data.insert("version".into(), self.version.to_string().into());
         data.insert("version_normalized".into(), self.version.normalized().into());
-        copy(manifest, &mut data, &["target-dir"]);
+        if let Some(folder) = manifest.get("target-dir").and_then(Value::as_str).filter(|dir| !dir.is_empty())
+        {
+            data.insert("target-dir".into(), folder.into());
+        }
         let mut dist = json!({ "type": "zip", "url": base.join(&self.path) });
         if self.is_nightly {
             // Composer reinstalls the same version if its reference has changed (`DependencyResolver/Transaction.php`).
@@ -90,25 +95,42 @@ impl PackageVersion {
         data.insert("time".into(), rfc3339(self.committed).into());
         // Composer 2.11 measures a cooldown by it, because no package can set it.
         data.insert("published-time".into(), rfc3339(self.published).into());
-        self.describe(&mut data);
+        Self::describe(manifest, &mut data);
         data
     }
 
-    fn describe(&self, data: &mut Map<String, Value>) {
-        let manifest = &self.manifest.0;
-        if let Some(bin) = manifest.get("bin").filter(|v| !is_empty(v)) {
-            let relative = |path: &Value| {
-                path.as_str().map_or_else(|| path.clone(), |p| p.trim_start_matches('/').into())
+    /// The manifest without the fields that Composer could not load.
+    fn loadable_manifest(&self) -> Cow<'_, Map<String, Value>> {
+        let mut manifest = Cow::Borrowed(&self.manifest.0);
+        for problem in self.manifest.omitted_fields() {
+            let manifest = manifest.to_mut();
+            match problem.field.split_once('.') {
+                None => manifest.shift_remove(&problem.field),
+                Some((outer, inner)) => manifest
+                    .get_mut(outer)
+                    .and_then(Value::as_object_mut)
+                    .and_then(|fields| fields.shift_remove(inner)),
             };
-            let bin = as_list(bin).iter().map(relative).collect();
-            data.insert("bin".into(), Value::Array(bin));
+        }
+        manifest
+    }
+
+    fn describe(manifest: &Map<String, Value>, data: &mut Map<String, Value>) {
+        if let Some(mut bin) = manifest.get("bin").map(as_array).filter(|v| !is_empty(v)) {
+            for path in values_mut(&mut bin) {
+                if let Some(text) = path.as_str() {
+                    *path = text.trim_start_matches('/').into();
+                }
+            }
+            data.insert("bin".into(), bin);
         }
         let kind = manifest
             .get("type")
+            .filter(|v| !is_empty(v))
             .and_then(Value::as_str)
             .map_or("library".to_owned(), str::to_ascii_lowercase);
         data.insert("type".into(), kind.into());
-        copy(manifest, data, &["extra", "autoload", "autoload-dev", "include-path"]);
+        copy(manifest, data, &["extra", "autoload", "autoload-dev", "include-path", "php-ext"]);
         if let Some(Value::Object(archive)) = manifest.get("archive") {
             let mut kept = Map::new();
             copy(archive, &mut kept, &["name", "exclude"]);
@@ -116,29 +138,41 @@ impl PackageVersion {
                 data.insert("archive".into(), Value::Object(kept));
             }
         }
-        if let Some(Value::Object(scripts)) = manifest.get("scripts").filter(|v| !is_empty(v)) {
-            let lists = scripts
-                .iter()
-                .map(|(event, listeners)| (event.clone(), Value::Array(as_list(listeners))))
-                .collect();
-            data.insert("scripts".into(), Value::Object(lists));
+        if let Some(scripts) = manifest.get("scripts").filter(|v| !is_empty(v)) {
+            let mut scripts = scripts.clone();
+            for listeners in values_mut(&mut scripts) {
+                *listeners = as_array(listeners);
+            }
+            data.insert("scripts".into(), scripts);
         }
         if let Some(license) = manifest.get("license").filter(|v| !is_empty(v)) {
-            data.insert("license".into(), Value::Array(as_list(license)));
+            data.insert("license".into(), as_array(license));
         }
         copy(manifest, data, &["authors", "description", "homepage"]);
-        if let Some(Value::Array(keywords)) = manifest.get("keywords").filter(|v| !is_empty(v)) {
-            let mut keywords = keywords.clone();
-            keywords.sort_by_key(|keyword| keyword.as_str().map(str::to_owned));
-            data.insert("keywords".into(), Value::Array(keywords));
+        if let Some(keywords) = manifest.get("keywords").filter(|v| !is_empty(v)) {
+            let mut keywords = as_array(keywords);
+            let mut keywords: Vec<_> = values_mut(&mut keywords).map(|keyword| as_text(keyword)).collect();
+            keywords.sort();
+            data.insert("keywords".into(), keywords.into());
         }
-        copy(manifest, data, &["support", "funding", "abandoned"]);
+        copy(manifest, data, &["support", "funding"]);
+        match manifest.get("abandoned") {
+            Some(value) if is_empty(value) || *value == 0 => {}
+            Some(Value::String(replacement)) => {
+                data.insert("abandoned".into(), replacement.as_str().into());
+            }
+            Some(_) => {
+                data.insert("abandoned".into(), true.into());
+            }
+            None => {}
+        }
     }
 }
 
 /// Links by target in lower case, sorted, with unchanged constraints.
 fn links(value: Option<&Value>) -> Option<Value> {
-    let mut links: Vec<_> = value?.as_object()?.iter().map(|(k, v)| (k.to_lowercase(), v.clone())).collect();
+    let mut links: Vec<_> =
+        value?.as_object()?.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone())).collect();
     links.sort_by(|a, b| a.0.cmp(&b.0));
     (!links.is_empty()).then(|| Value::Object(links.into_iter().collect()))
 }
@@ -151,22 +185,36 @@ fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, keys: &[&str]) {
     }
 }
 
-/// Whether `ArrayDumper` omits the value.
+/// Whether `ArrayLoader` or `ArrayDumper` omit the value. In PHP the text `0` is empty, too.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
+        Value::String(text) => text.is_empty() || text == "0",
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
     }
 }
 
-fn as_list(value: &Value) -> Vec<Value> {
+/// PHP's `(array)`.
+fn as_array(value: &Value) -> Value {
     match value {
-        Value::Array(items) => items.clone(),
-        other => vec![other.clone()],
+        Value::Null => Value::Array(Vec::new()),
+        Value::Array(_) | Value::Object(_) => value.clone(),
+        other => Value::Array(vec![other.clone()]),
     }
+}
+
+fn values_mut(array: &mut Value) -> Box<dyn Iterator<Item = &mut Value> + '_> {
+    match array {
+        Value::Array(items) => Box::new(items.iter_mut()),
+        Value::Object(map) => Box::new(map.values_mut()),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn rfc3339(time: Timestamp) -> String {

@@ -11,6 +11,7 @@ mod config {
 }
 mod cycle {
     mod base_url_and_nightly_changes;
+    mod composer_grammar;
     mod divergence;
     mod held_back;
     mod hostile_upstreams;

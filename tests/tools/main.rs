@@ -5,6 +5,7 @@ mod support;
 
 mod composer;
 mod composer_client;
+mod composer_loader;
 mod git_ssh;
 mod hostile_requests;
 mod metadata;

@@ -5,7 +5,7 @@ use crate::support::{free_port, run};
 use std::process::Command;
 
 /// Manifests with unusual content that occurs in practice; each is a package of its own.
-const MANIFESTS: [(&str, &str); 6] = [
+const MANIFESTS: [(&str, &str); 7] = [
     ("plain", r#"{"name": "acme/plain", "version": "1.0.0"}"#),
     (
         "links",
@@ -22,9 +22,14 @@ const MANIFESTS: [(&str, &str); 6] = [
     (
         "paths",
         r#"{"name": "acme/paths", "version": "3.1", "bin": "/bin/run", "autoload": {"psr-4": {"Acme\\": "src/"}, "files": ["a.php"]},
-            "autoload-dev": {"psr-4": {"Acme\\Test\\": "test/"}}, "include-path": ["lib"], "target-dir": "x/y",
+            "autoload-dev": {"psr-4": {"Acme\\Test\\": "test/"}}, "include-path": ["lib"],
             "extra": {"map": [["*", "x"]], "n": 5}, "scripts": {"post-install-cmd": "echo", "x": ["a", "b"]},
             "archive": {"exclude": ["/tests"]}, "license": ["OSL-3.0", "AFL-3.0"]}"#,
+    ),
+    (
+        "folder",
+        r#"{"name": "acme/folder", "version": "1.0.0", "autoload": {"psr-0": {"Acme_": ""}}, "target-dir": "x/y", "bin": {"a": "/bin/a"},
+            "license": {"a": "MIT"}, "keywords": {"a": "x", "b": 5}, "scripts": [null], "abandoned": 1, "description": "0"}"#,
     ),
     (
         "empty",
@@ -59,5 +64,5 @@ fn metadata_equals_composer_dump_of_archives() {
     env.build(0);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/metadata.php");
     let verdict = run(Command::new("php").arg(script).arg(env.path("data/acme")));
-    assert_eq!(verdict, "8 compared, 0 different\n");
+    assert_eq!(verdict, "9 compared, 0 different\n");
 }

@@ -261,7 +261,7 @@ fn manifests_that_are_huge_deep_or_mistyped_fail() {
             ("2.0.2", "recursion limit"),
             ("2.0.3", "`name` is not a string"),
             ("2.0.4", "`version` is not a string"),
-            ("2.0.5", "the constraint of `a/b` cannot be read"),
+            ("2.0.5", "require.a/b: the constraint 1 cannot be read"),
             ("2.0.6", "not a JSON object"),
             ("2.0.7", "bad"),
             ("2.0.8", "2.0.8"),

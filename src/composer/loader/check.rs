@@ -1,0 +1,44 @@
+//! Collects what is wrong with the fields of one manifest.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// What is wrong with one field: its path, with dots, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldProblem {
+    pub field: String,
+    pub reason: String,
+}
+
+impl fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+pub(super) struct Check<'m> {
+    manifest: &'m Map<String, Value>,
+    pub(super) problems: Vec<FieldProblem>,
+}
+
+impl<'m> Check<'m> {
+    pub(super) fn new(manifest: &'m Map<String, Value>) -> Self {
+        Self { manifest, problems: Vec::new() }
+    }
+
+    /// The value of a field that is present.
+    pub(super) fn get(&self, field: &str) -> Option<&'m Value> {
+        self.manifest.get(field).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn reject(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        self.problems.push(FieldProblem { field: field.into(), reason: reason.into() });
+    }
+
+    pub(super) fn field(&mut self, field: &str, is_valid: impl Fn(&Value) -> bool, reason: &str) {
+        if self.get(field).is_some_and(|value| !is_valid(value)) {
+            self.reject(field, reason);
+        }
+    }
+}
