@@ -184,7 +184,7 @@ impl ConnectionContext {
             ended = connection.as_mut() => return ended,
             () = draining(shutdown) => idle_timeout,
             () = self.last_response.notified() => idle_timeout,
-            stall = self.progress.stall(idle_timeout, min_rate) => match stall {
+            stall = self.progress.stall(idle_timeout, min_rate, false) => match stall {
                 Stall::Stalled => return Ok(()),
                 Stall::Idle => IDLE_CLOSE_GRACE,
             },
@@ -193,7 +193,7 @@ impl ConnectionContext {
         tokio::select! {
             ended = connection => ended,
             () = reached(shutdown, Shutdown::Aborting) => Ok(()),
-            _ = self.progress.stall_while_closing(grace, min_rate) => Ok(()),
+            _ = self.progress.stall(grace, min_rate, true) => Ok(()),
             () = sleep(IDLE_CLOSE_GRACE), if self.client.is_over_limit() => Ok(()),
         }
     }

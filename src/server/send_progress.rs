@@ -76,29 +76,16 @@ impl SendProgress {
         self.sent.fetch_add(count.unwrap_or(0) as u64, Ordering::Relaxed);
     }
 
-    /// Waits until the client was idle for `timeout`, or read less than `min_rate` bytes a second in that time.
-    pub(super) async fn stall(&self, timeout: Duration, min_rate: u64) -> Stall {
-        let no_requests = |before: Sample, now: Sample| before.requests == now.requests;
-        self.watch(timeout, min_rate, no_requests).await
-    }
-
-    /// The same for a connection that is closing: further requests do not count.
-    pub(super) async fn stall_while_closing(&self, timeout: Duration, min_rate: u64) -> Stall {
-        self.watch(timeout, min_rate, |_, _| true).await
-    }
-
-    async fn watch(
-        &self,
-        timeout: Duration,
-        min_rate: u64,
-        no_requests: impl Fn(Sample, Sample) -> bool,
-    ) -> Stall {
+    /// Waits until the client was idle for `timeout`, or read less than `min_rate` bytes a second in that time. On a
+    /// connection that is closing, further requests do not count as progress.
+    pub(super) async fn stall(&self, timeout: Duration, min_rate: u64, is_closing: bool) -> Stall {
         let (mut since, mut before) = (Instant::now(), self.sample());
         loop {
             sleep(timeout / SAMPLES_PER_TIMEOUT).await;
             let (elapsed, now) = (since.elapsed(), self.sample());
             let (is_sending, sent) = (before.sending > 0 && now.sending > 0, now.sent - before.sent);
-            let is_idle = before.is_quiet() && now.is_quiet() && no_requests(before, now);
+            let has_request = !is_closing && before.requests != now.requests;
+            let is_idle = before.is_quiet() && now.is_quiet() && !has_request;
             if (is_sending || is_idle) && elapsed < timeout {
                 continue;
             }
@@ -211,15 +198,9 @@ mod tests {
                 sleep(IDLE / 40).await;
             }
         };
-        let stall = async {
-            match is_closing {
-                true => progress.stall_while_closing(IDLE, 1000).await,
-                false => progress.stall(IDLE, 1000).await,
-            }
-        };
         let either = async {
             tokio::select! {
-                stall = stall => stall,
+                stall = progress.stall(IDLE, 1000, is_closing) => stall,
                 () = acting => unreachable!("it never ends"),
             }
         };
