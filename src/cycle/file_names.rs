@@ -34,5 +34,16 @@ pub(super) fn separate(batch: &mut [(StagedArchive, Release)]) {
 }
 
 fn with_digest(release: &Release) -> String {
-    format!("packages/{}-{}-{}.zip", release.name, release.version, &release.sha256.to_string()[..8])
+    let path = release.path();
+    format!("{}{}", path.trim_end_matches(".zip"), digest_suffix(release))
+}
+
+/// The path of an archive as it was before [`avoid_published`].
+pub(super) fn without_digest(release: &Release) -> String {
+    let path = release.path();
+    path.strip_suffix(&digest_suffix(release)).map_or(path.clone(), |stem| format!("{stem}.zip"))
+}
+
+fn digest_suffix(release: &Release) -> String {
+    format!("-{}.zip", &release.sha256.to_string()[..8])
 }

@@ -45,7 +45,7 @@ use crate::util::heap;
 
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use rebuild::{RebuildOutcome, rebuild};
-pub use report::{Report, SourceReport};
+pub use report::{Report, SourceReport, lost_by_tag};
 
 /// The result of a cycle.
 #[derive(Debug)]

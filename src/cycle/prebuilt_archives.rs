@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::context::CycleContext;
+use super::file_names;
 use super::held_back::{self, Candidate, Provided, Requirements};
 use super::metadata_budget::MetadataBudget;
 use super::report::SourceReport;
@@ -168,7 +169,7 @@ fn stage(
     commit: &Commit,
 ) -> anyhow::Result<(StagedArchive, Release)> {
     let staged = ctx.store.stage_bytes(bytes)?;
-    let release = Release {
+    let mut release = Release {
         number: 0,
         kind: ReleaseKind::Package,
         previous: Sha256([0; 32]),
@@ -186,6 +187,7 @@ fn stage(
         committed: Timestamp::from_second(commit.time).context("the commit has an impossible date")?,
         time: now(),
     };
+    file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;
     Ok((staged, release))
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::context::{CycleContext, ProgressEvent};
+use super::file_names;
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::planning::plan_unpublished;
 use super::redact_urls::with_recipe_urls;
@@ -165,12 +166,15 @@ fn reread_prebuilt(
     let Some(folder) = ctx.recipe.archives.iter().find(|f| f.name == release.source) else {
         bail!("the recipe has no source `{}`", release.source);
     };
-    let path = release.path();
-    let file = path.rsplit('/').next().unwrap_or_default();
-    let bytes = inputs
-        .resources
-        .read_archive(&folder.resource, &format!("{}/{file}", folder.path))?
-        .with_context(|| format!("its folder no longer has `{file}`"))?;
+    let read = |path: &str| {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        inputs.resources.read_archive(&folder.resource, &format!("{}/{file}", folder.path))
+    };
+    let bytes = match read(&release.path())? {
+        Some(bytes) => Some(bytes),
+        None => read(&file_names::without_digest(release))?,
+    };
+    let bytes = bytes.with_context(|| format!("its folder no longer has `{}`", release.path()))?;
     if !repair {
         return Ok(compare(Sha256::digest(&bytes), release));
     }

@@ -14,6 +14,7 @@ use crate::recipe::Recipe;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Divergence, RunHistory};
 use crate::util::digest::Sha256;
+use crate::util::text::first_of;
 
 /// The name of the aliases in reports and in the ledger.
 pub(super) const ALIASES: &str = "aliases";
@@ -168,4 +169,13 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         self.sources.values().all(SourceReport::is_complete)
     }
+}
+
+/// The tags of lost rows, each with its packages: `1.0.1 (acme/a 1.0.0 and 3 more)`.
+pub fn lost_by_tag<'r>(rows: impl Iterator<Item = &'r OutcomeRow>) -> Vec<String> {
+    let mut tags = BTreeMap::<_, Vec<_>>::new();
+    for row in rows {
+        tags.entry(&row.tag).or_default().push(&row.package);
+    }
+    tags.into_iter().map(|(tag, packages)| format!("{tag} ({})", first_of(&packages, 1))).collect()
 }

@@ -72,7 +72,9 @@ impl Planner<'_> {
                     // The reference generator lists folders with a shell pattern, which skips names with a leading dot.
                     if !entry.name.starts_with('.') && !is_excluded_folder(&folder.path, rule) {
                         self.plan_folder(rule, git_ref, folder, false)?;
-                    } else if self.clone.find(folder.tree, "composer.json")?.is_some() {
+                    } else if !self.has_own_rule(&folder.path)
+                        && self.clone.find(folder.tree, "composer.json")?.is_some()
+                    {
                         let reason = "the recipe's rule leaves this folder out";
                         self.exclude(git_ref, &folder.path, ExclusionRule::Recipe, reason);
                     }
@@ -84,6 +86,11 @@ impl Planner<'_> {
             Some(RuleKind::Derive(derive)) => self.plan_derived(derive, git_ref),
             None => Ok(()),
         }
+    }
+
+    /// Whether a folder that another rule leaves out is a package by a rule of its own.
+    fn has_own_rule(&self, path: &str) -> bool {
+        self.source.packages.iter().any(|rule| rule.each.is_none() && rule.label() == path)
     }
 
     fn plan_single(

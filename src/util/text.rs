@@ -21,6 +21,15 @@ pub(crate) fn plural(number: usize, noun: &str) -> String {
     }
 }
 
+/// The first `most` of these names, and how many more there are.
+pub(crate) fn first_of(names: &[impl AsRef<str>], most: usize) -> String {
+    let named = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use crate::support::env::TestEnv;
 use crate::support::free_port;
 use crate::support::git::WorkTree;
 use serde_json::Value;
+use std::io::Write as _;
 
 const ROOT: &str = "  - {name: s, git: https://git.example/s, packages: [{one: '', tag_is_version: true}]}\n";
 
@@ -105,6 +106,7 @@ fn tag_with_the_version_of_an_earlier_tag_is_named_if_its_contents_differ() {
             .collect::<Vec<_>>()
     };
     assert_eq!(lost(of_source), ["1.0.1"], "b and m pack the same files at both tags\n{of_source}");
+    assert_eq!(of_source["excluded"].as_array().unwrap().len(), 1, "m has a rule of its own\n{of_source}");
     assert!(
         plan(&env).contains(
             "acme s 1.0.1: acme/a 1.0.0 excluded: tag 1.0.0 has the same version with other contents"
@@ -209,6 +211,34 @@ fn packages_with_the_same_file_name_are_both_published() {
     let names: std::collections::BTreeSet<_> = urls.iter().collect();
     assert_eq!(names.len(), 4, "{urls:?}");
     assert_eq!(env.mirror("verify").status.code(), Some(0));
+}
+
+#[test]
+fn prebuilt_archives_with_the_same_file_name_are_both_published() {
+    let env = TestEnv::new();
+    let upstream = env.upstream("extra");
+    for name in ["a", "b"] {
+        std::fs::create_dir(upstream.path.join(name)).unwrap();
+        let mut zip =
+            zip::ZipWriter::new(std::fs::File::create(upstream.path.join(name).join("x.zip")).unwrap());
+        zip.start_file("composer.json", zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(format!(r#"{{"name": "acme/{name}", "version": "1.0.0"}}"#).as_bytes()).unwrap();
+        zip.finish().unwrap();
+    }
+    upstream.release("1.0.0");
+    env.configure(free_port(), "");
+    env.write(
+        "recipe.yaml",
+        "resources:\n  extra: {git: 'https://git.example/extra', ref: main}\narchives:\n  - {name: a, resource: extra, path: a}\n  - {name: b, resource: extra, path: b}\n",
+    );
+    env.build(0);
+    let folder = env.path("data/acme/packages/additional");
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let second = files.iter().find(|file| !file.ends_with("x.zip")).unwrap();
+    std::fs::remove_file(second).unwrap();
+    let output = env.command(&["verify", "--repair"]).output().unwrap();
+    assert!(second.exists(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
