@@ -71,7 +71,7 @@ impl NightlyBuild {
             match newest_versions(ctx, source, clones, resources) {
                 Ok(versions) => {
                     for (name, version) in versions {
-                        match nightly_version(&version, &date) {
+                        match nightly_version(numbered(&version), &date) {
                             Ok(version) => drop(pins.insert(name, version)),
                             Err(error) => drop(refused.insert(name, error.to_string())),
                         }
@@ -166,6 +166,14 @@ fn newest_versions(
     Ok(versions)
 }
 
+/// The version, unless it is a branch such as `dev-main`: the reference treats such a package as unreleased.
+fn numbered(version: &str) -> &str {
+    match version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) {
+        true => version,
+        false => UNRELEASED,
+    }
+}
+
 /// The nightly version that follows `version`: `103.0.7-p1` is followed by `103.0.7.1-a20261124+p1`.
 ///
 /// Fails if Composer would not read it as an alpha version after `version`, as after `1.0.0+5`, where the date would be build
@@ -253,6 +261,12 @@ mod tests {
             let parse = |text: &str| text.parse::<Version>().unwrap();
             assert!(parse(&night).precedence(&parse(version)).is_gt(), "{night} sorts after {version}");
         }
+    }
+
+    #[test]
+    fn branch_as_version_counts_as_unreleased() {
+        assert_eq!(numbered("dev-main"), UNRELEASED);
+        assert_eq!(numbered("v1.0.0-p1"), "v1.0.0-p1");
     }
 
     #[test]
