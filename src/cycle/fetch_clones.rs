@@ -65,11 +65,25 @@ fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<Fetc
         wanted(ctx.recipes, url, advertised)
     };
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
-    let result = ctx.fetcher.fetch(&folder, &(ctx.rewrite)(url), &select, ctx.cancel, &progress);
+    let from = (ctx.rewrite)(url);
+    let result = match needs_history(ctx.recipes, url) {
+        true => ctx.fetcher.fetch_with_history(&folder, &from, &select, ctx.cancel, &progress),
+        false => ctx.fetcher.fetch(&folder, &from, &select, ctx.cancel, &progress),
+    };
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
     log_changes(source, &fetched);
     Ok(FetchedClone { folder, fetched, tags: tags.into_inner() })
+}
+
+/// Whether prebuilt archives are taken from this URL: their dates are those of the commits that added them.
+fn needs_history(recipes: &[&Recipe], url: &str) -> bool {
+    let has_archives = |recipe: &&Recipe| {
+        let mut folders = recipe.archives.iter();
+        folders
+            .any(|folder| recipe.resources.get(&folder.resource).is_some_and(|resource| resource.git == url))
+    };
+    recipes.iter().any(has_archives)
 }
 
 /// The last part of the URL, for people, and a digest that makes the name unique.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::context::CycleContext;
 use super::inputs::FetchedInputs;
 use super::metadata_budget::MetadataBudget;
@@ -170,7 +172,8 @@ pub(super) fn publish_complete(
             if complete.is_empty() {
                 continue;
             }
-            let result = publish(ctx, inputs, &requirements, name, &complete, budget);
+            let dates = source.added.clone().unwrap_or_default();
+            let result = publish(ctx, inputs, &requirements, name, &dates, &complete, budget);
             let (rows, notices, count) = result.unwrap_or_else(|error| {
                 tracing::error!(source = name, "source `{name}`: {error:#}");
                 let failed = |row| OutcomeRow { outcome: Outcome::failed(&error), ..row };
@@ -208,12 +211,20 @@ fn publish(
     inputs: &FetchedInputs,
     requirements: &Requirements<'_>,
     name: &str,
+    dates: &BTreeMap<String, Timestamp>,
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(Vec<OutcomeRow>, Vec<Notice>, usize)> {
     if let Some(folder) = ctx.recipe.archives.iter().find(|folder| folder.name == name) {
-        let (rows, published) =
-            prebuilt_archives::publish_held_back(ctx, folder, &inputs.resources, requirements, rows, budget)?;
+        let (rows, published) = prebuilt_archives::publish_held_back(
+            ctx,
+            folder,
+            &inputs.resources,
+            dates,
+            requirements,
+            rows,
+            budget,
+        )?;
         return Ok((rows, Vec::new(), published));
     }
     match ctx.recipe.sources.iter().find(|source| source.name == name) {

@@ -21,6 +21,9 @@ use crate::store::StagedArchive;
 use crate::util::clock::now;
 use crate::util::digest::Sha256;
 
+/// When archives were added, by their file names.
+type Dates = BTreeMap<String, Timestamp>;
+
 /// Publishes the new archives of a folder; returns its report and how many are new.
 pub(super) fn publish(
     ctx: &CycleContext<'_>,
@@ -33,12 +36,35 @@ pub(super) fn publish(
     let reference = &ctx.recipe.resources[&folder.resource].reference;
     let refs = BTreeMap::from([(reference.clone(), commit.id.to_string())]);
     let rules = Sha256::digest(&serde_json::to_vec(folder)?);
-    if let Some(unchanged) = previous.filter(|report| report.is_current(rules, &refs)) {
+    let is_unchanged = |report: &&SourceReport| report.is_current(rules, &refs) && report.added.is_some();
+    if let Some(unchanged) = previous.filter(is_unchanged) {
         return Ok((unchanged.clone(), 0));
     }
+    let known = previous.and_then(|report| report.added.clone()).unwrap_or_default();
+    let added = added(folder, resources, known)?;
     let (rows, published) =
-        collect(ctx, folder, resources, &Requirements::of_source(ctx)?, None, budget)?.publish(ctx)?;
-    Ok((SourceReport::new(rules, refs, rows), published))
+        collect(ctx, folder, resources, &added, &Requirements::of_source(ctx)?, None, budget)?
+            .publish(ctx)?;
+    let report = SourceReport { added: Some(added), ..SourceReport::new(rules, refs, rows) };
+    Ok((report, published))
+}
+
+/// When each archive was added; `known` are the dates of the last cycle.
+fn added(folder: &ArchiveFolder, resources: &Resources, mut known: Dates) -> anyhow::Result<Dates> {
+    let files = resources.list(&folder.resource, &folder.path)?.into_iter();
+    let new: BTreeSet<_> = files.filter(|file| file.ends_with(".zip") && !known.contains_key(file)).collect();
+    let count = new.len();
+    let found = resources.added_times(&folder.resource, &folder.path, new)?;
+    if found.len() < count {
+        tracing::warn!(
+            source = folder.name,
+            "{} archives were added before the history begins that the resource has: they get the date of its newest commit",
+            count - found.len()
+        );
+    }
+    let date = |(file, time)| Some((file, Timestamp::from_second(time).ok()?));
+    known.extend(found.into_iter().filter_map(date));
+    Ok(known)
 }
 
 /// Publishes the archives of these rows; returns the rows' new outcomes and how many are new.
@@ -46,12 +72,13 @@ pub(super) fn publish_held_back(
     ctx: &CycleContext<'_>,
     folder: &ArchiveFolder,
     resources: &Resources,
+    dates: &Dates,
     requirements: &Requirements<'_>,
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(Vec<OutcomeRow>, usize)> {
     let packages = rows.iter().map(|row| row.package.as_str()).collect();
-    collect(ctx, folder, resources, requirements, Some(&packages), budget)?.publish(ctx)
+    collect(ctx, folder, resources, dates, requirements, Some(&packages), budget)?.publish(ctx)
 }
 
 /// The versions that a folder has, readable ones only.
@@ -73,6 +100,7 @@ fn collect<'a>(
     ctx: &CycleContext<'_>,
     folder: &'a ArchiveFolder,
     resources: &Resources,
+    dates: &Dates,
     requirements: &Requirements<'_>,
     packages: Option<&BTreeSet<&str>>,
     budget: &'a MetadataBudget<'_>,
@@ -103,7 +131,7 @@ fn collect<'a>(
         } else if let Some(outcome) = published_outcome(ctx, folder, &archive) {
             batch.add_row(&tag, package.to_string(), outcome);
         } else {
-            let staged = stage(ctx, folder, &file, &archive, &bytes, commit).map(Some);
+            let staged = stage(ctx, folder, &file, &archive, &bytes, commit, dates.get(&file)).map(Some);
             match archive.requires.is_empty() || staged.is_err() {
                 true => {
                     provided.extend(staged.is_ok().then(|| held_back::key(&package)));
@@ -167,8 +195,11 @@ fn stage(
     archive: &PrebuiltArchive,
     bytes: &[u8],
     commit: &Commit,
+    added: Option<&Timestamp>,
 ) -> anyhow::Result<(StagedArchive, Release)> {
     let staged = ctx.store.stage_bytes(bytes)?;
+    let newest = || Timestamp::from_second(commit.time).context("the commit has an impossible date");
+    let committed = added.map_or_else(newest, |added| Ok(*added))?;
     let mut release = Release {
         number: 0,
         kind: ReleaseKind::Package,
@@ -184,7 +215,7 @@ fn stage(
         tag: ctx.recipe.resources[&folder.resource].reference.clone(),
         commit: commit.id.to_string(),
         tree: commit.tree.to_string(),
-        committed: Timestamp::from_second(commit.time).context("the commit has an impossible date")?,
+        committed,
         time: now(),
     };
     file_names::avoid_published(ctx, &mut release);

@@ -38,8 +38,8 @@ pub(super) fn publish(
     previous: Option<&Snapshot>,
     report: &mut Report,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
-    let (info, releases) = (ctx.repository_info(), published_releases(ctx, previous));
-    let renderer = renderer_digest(&info)?;
+    let (info, releases) = (ctx.repository_info(), published_releases(ctx, previous, report));
+    let renderer = renderer_digest(ctx, &info, report)?;
     let intact = previous.filter(|previous| previous.is_intact);
     let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
     let mut by_name = by_name(&releases);
@@ -204,7 +204,7 @@ fn pages(
 }
 
 /// The releases that the snapshot after `previous` publishes.
-fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>) -> Vec<Release> {
+fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, report: &Report) -> Vec<Release> {
     let base_url = ctx.base_url.to_string();
     let is_withdrawn =
         |release: &Release| previous.is_some_and(|previous| previous.manifest.withdraws(release.number));
@@ -212,7 +212,11 @@ fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>) -> Ve
         let releases = ledger.published(&base_url);
         releases.filter(|release| !is_withdrawn(release)).cloned().collect()
     });
-    nightly::retained(ctx.recipe, published)
+    let mut retained = nightly::retained(ctx.recipe, published);
+    for release in &mut retained {
+        release.committed = report.committed(release);
+    }
+    retained
 }
 
 fn by_name(releases: &[Release]) -> ByName<'_> {
@@ -223,14 +227,23 @@ fn by_name(releases: &[Release]) -> ByName<'_> {
     packages
 }
 
-/// The digest of this program and of the settings that it renders by: any other program may render differently. `None` if
-/// the program's file cannot be read.
-fn renderer_digest(info: &RepositoryInfo<'_>) -> anyhow::Result<Option<Sha256>> {
+/// The digest of this program and of what it renders beside the ledger and the archives: any other program may render
+/// differently. `None` if the program's file cannot be read.
+fn renderer_digest(
+    ctx: &CycleContext<'_>,
+    info: &RepositoryInfo<'_>,
+    report: &Report,
+) -> anyhow::Result<Option<Sha256>> {
     static PROGRAM: OnceLock<Option<Sha256>> = OnceLock::new();
     let read = || std::fs::read("/proc/self/exe").ok();
     let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::digest(&bytes)));
-    let info = info.digest()?;
-    Ok(program.map(|program| Sha256::digest([program.0, info.0].concat().as_slice())))
+    let dates: Vec<_> = ctx.store.ledger(|ledger| {
+        let dates = ledger.releases().iter().map(|release| (release, report.committed(release)));
+        let corrected = dates.filter(|(release, committed)| release.committed != *committed);
+        corrected.map(|(release, committed)| (release.number, committed)).collect()
+    });
+    let (info, dates) = (info.digest()?, Sha256::digest(&serde_json::to_vec(&dates)?));
+    Ok(program.map(|program| Sha256::digest([program.0, info.0, dates.0].concat().as_slice())))
 }
 
 /// The previous render, if the same renderer made it.

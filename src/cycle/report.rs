@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::composer::PackageName;
+use crate::ledger::Release;
 use crate::metadata::MissingDependency;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::recipe::Recipe;
@@ -60,6 +62,9 @@ pub struct SourceReport {
     /// What users of published versions should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// For a folder of prebuilt archives: the time of the commit that added each file, as far as the history is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<BTreeMap<String, Timestamp>>,
     /// The rules of the recipe for this source that match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
@@ -159,6 +164,16 @@ impl Report {
     pub(super) fn failed_packages(&self) -> impl Iterator<Item = PackageName> {
         let failed = self.sources.values().flat_map(|source| &source.failed);
         failed.filter_map(|row| row.package.split_once(' ')?.0.parse().ok())
+    }
+
+    /// The date of a release. The ledger has that of the folder's newest commit for archives that were published before the
+    /// history was looked at; it is never changed.
+    pub fn committed(&self, release: &Release) -> Timestamp {
+        let added = || {
+            let file = release.file.as_ref()?.rsplit('/').next()?;
+            self.sources.get(&release.source)?.added.as_ref()?.get(file)
+        };
+        added().copied().unwrap_or(release.committed)
     }
 
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {

@@ -1,13 +1,13 @@
 //! The resources of a recipe: git repositories with historical manifests, replacement files and prebuilt archives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, anyhow};
 
 use super::context::CycleContext;
 use super::fetch_clones::Clones;
 use crate::config::Limits;
-use crate::git::{BareClone, Commit, EntryKind, MissingRef};
+use crate::git::{AddedTimes, BareClone, Commit, EntryKind, MissingRef};
 use crate::package::limits;
 use crate::recipe::Resource;
 
@@ -66,6 +66,17 @@ impl Resources {
             }
             _ => Ok(None),
         }
+    }
+
+    /// When files of a folder were added. The walk is as long as the history since the oldest of them.
+    pub(super) fn added_times(
+        &self,
+        name: &str,
+        path: &str,
+        files: BTreeSet<String>,
+    ) -> anyhow::Result<AddedTimes> {
+        let (clone, commit) = self.get(name)?;
+        Ok(clone.added_times(commit.id, path, files)?)
     }
 
     /// The names of the files in a folder, in byte order.

@@ -102,6 +102,10 @@ impl BareClone {
         Self { blobs: blobs.clone(), ..self }
     }
 
+    pub(super) fn unreadable(&self, kind: &'static str, id: ObjectId, source: git2::Error) -> ReadError {
+        ReadError::Object { dir: self.dir.clone(), kind, id, source }
+    }
+
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
     }

@@ -20,6 +20,9 @@ const REMADE: &str = "remade";
 /// A file in a damaged clone; its modification time says when its replacement was last tried.
 const TRIED: &str = "tried";
 
+/// A file in a clone that was made with the whole history, as far as its remote has it.
+const HISTORY: &str = "history";
+
 /// A repository that is damaged upstream is not downloaded with each fetch: a clone is replaced for damage once a day.
 const REPLACE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,6 +34,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 pub(super) enum ObjectStorage {
     /// In the clone.
     Own,
+    /// In the clone, with the history of its refs.
+    OwnWithHistory,
     /// In these object directories of other repositories, named in `objects/info/alternates` (gitrepository-layout(5)).
     Alternates(Vec<PathBuf>),
 }
@@ -106,8 +111,16 @@ impl Drop for CloneDir {
 fn open_intact(dir: &Path, objects: &ObjectStorage, max_tree: usize) -> Result<BareClone, String> {
     let clone = BareClone::open(dir, max_tree).map_err(|error| reason(&error))?;
     let refs = clone.refs().map_err(|error| reason(&error))?;
-    if storage(dir) != *objects {
+    let is_in_place = match (storage(dir), objects) {
+        (ObjectStorage::Own, ObjectStorage::OwnWithHistory) => true,
+        (found, expected) => found == *expected,
+    };
+    if !is_in_place {
         return Err("the source's location changed".into());
+    }
+    let lacks_history = clone.repository().is_shallow() && !dir.join(HISTORY).exists();
+    if *objects == ObjectStorage::OwnWithHistory && lacks_history {
+        return Err("the dates of prebuilt archives come from its history".into());
     }
     if needs_replacement(dir) {
         return Err("some of its objects could not be read".into());
@@ -136,6 +149,10 @@ fn create(dir: &Path, objects: &ObjectStorage, max_tree: usize) -> Result<BareCl
         repository.config()?.set_bool("core.fsyncObjectFiles", true)
     };
     init(dir).map_err(|error| FetchErrorKind::clone_failed("create", dir, &error))?;
+    if *objects == ObjectStorage::OwnWithHistory {
+        let mark = dir.join(HISTORY);
+        fs::write(&mark, "").map_err(|error| FetchErrorKind::clone_failed("create", &mark, &error))?;
+    }
     if let ObjectStorage::Alternates(list) = objects {
         let lines: Vec<u8> =
             list.iter().flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect();

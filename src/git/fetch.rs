@@ -71,6 +71,8 @@ struct Fetch<'a> {
     cancel: &'a CancelFlag,
     progress: &'a dyn Fn(FetchProgress),
     limits: &'a Limits,
+    /// Whether the clone needs the history of its refs.
+    history: bool,
 }
 
 impl Fetcher {
@@ -100,8 +102,23 @@ impl Fetcher {
         cancel: &CancelFlag,
         progress: &dyn Fn(FetchProgress),
     ) -> Result<Fetched, FetchError> {
-        let fetch = Fetch { dir, select, cancel, progress, limits: &self.limits };
-        self.run(url, &fetch).map_err(|kind| FetchError { url: redacted(url), kind })
+        self.fetch_from(url, &Fetch { dir, select, cancel, progress, limits: &self.limits, history: false })
+    }
+
+    /// The same for a clone with the whole history of its refs, whatever `git.shallow` says.
+    pub fn fetch_with_history(
+        &self,
+        dir: &Path,
+        url: &str,
+        select: &dyn Fn(&[Ref]) -> RefSelection,
+        cancel: &CancelFlag,
+        progress: &dyn Fn(FetchProgress),
+    ) -> Result<Fetched, FetchError> {
+        self.fetch_from(url, &Fetch { dir, select, cancel, progress, limits: &self.limits, history: true })
+    }
+
+    fn fetch_from(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchError> {
+        self.run(url, fetch).map_err(|kind| FetchError { url: redacted(url), kind })
     }
 
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
@@ -134,10 +151,11 @@ impl Fetch<'_> {
     }
 
     fn remote(&self, transport: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
-        let clone_dir = CloneDir::open_or_create(self.dir, &ObjectStorage::Own, self.limits.tree)?;
+        let objects = if self.history { ObjectStorage::OwnWithHistory } else { ObjectStorage::Own };
+        let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree)?;
         let clone = clone_dir.bare();
         // A shallow clone stays shallow: the server must know that the history of its commits is missing.
-        let shallow = clone.repository().is_shallow() || (shallow && clone_dir.is_new());
+        let shallow = clone.repository().is_shallow() || (shallow && clone_dir.is_new() && !self.history);
         let mut download = Download {
             fetch: self,
             clone_dir: &clone_dir,

@@ -41,7 +41,8 @@ pub(super) fn cycles(input: &StatusInput<'_>) -> Markup {
 pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     let mut months = BTreeMap::<String, usize>::new();
     for release in input.releases {
-        *months.entry(release.committed.strftime("%Y-%m").to_string()).or_default() += 1;
+        let committed = input.report.committed(release);
+        *months.entry(committed.strftime("%Y-%m").to_string()).or_default() += 1;
     }
     let most = months.values().copied().max().unwrap_or(1);
     let step = WIDTH / months.len().clamp(40, 400);

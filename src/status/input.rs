@@ -110,7 +110,7 @@ impl StatusInput<'_> {
     /// The most recent releases by commit date, newest first.
     pub(super) fn newest(&self, count: usize) -> impl Iterator<Item = &Release> {
         let mut all: Vec<_> = self.releases.iter().collect();
-        all.sort_by_key(|release| std::cmp::Reverse((release.committed, release.number)));
+        all.sort_by_key(|release| std::cmp::Reverse((self.report.committed(release), release.number)));
         all.into_iter().take(count)
     }
 }

@@ -73,7 +73,7 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "newest": input.newest(MAX_NEWEST).map(|release| json!({
             "name": release.name,
             "version": release.version,
-            "time": release.committed,
+            "time": input.report.committed(release),
         })).collect::<Vec<_>>(),
         "sources": input.report.sources.iter().map(|(name, s)| (name.clone(), source(s))).collect::<Map<_, _>>(),
     })
