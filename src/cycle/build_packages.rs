@@ -17,7 +17,8 @@ use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
-use crate::package::plan::{Build, Notice, OutcomeRow};
+use crate::package::plan::{Build, Notice, OutcomeRow, ResolvedRef};
+use crate::package::uncovered_manifests::{self, UncoveredManifests};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
@@ -71,6 +72,7 @@ pub(super) fn build_source(
     let built: Vec<_> = plan.builds.iter().map(|b| (b.git_ref.tag.clone(), b.name.to_string())).collect();
     report.add_notices(notices, previous, &built);
     report.passed_over = passed_over;
+    report.uncovered = uncovered(ctx, source, &source_refs, rules, previous);
     report.unused = plan.unused;
     if let Some(kept) = kept {
         report.published += kept.published;
@@ -79,6 +81,32 @@ pub(super) fn build_source(
     }
     divergence::detect(ctx, source, &source_refs, &inputs.resources, previous, &mut report)?;
     Ok((report, published))
+}
+
+/// The manifests that no rule covers. Those of refs that have not changed since the previous report, by the same rules, are
+/// taken from it.
+fn uncovered(
+    ctx: &CycleContext<'_>,
+    source: &Source,
+    source_refs: &SourceRefs,
+    rules: Sha256,
+    previous: Option<&SourceReport>,
+) -> UncoveredManifests {
+    let known = previous.filter(|report| report.rules == Some(rules));
+    let is_known = |git_ref: &&ResolvedRef| {
+        known.is_some_and(|report| report.refs.get(&git_ref.tag) == Some(&git_ref.commit.to_string()))
+    };
+    let (unchanged, new): (Vec<_>, Vec<_>) = source_refs.refs.iter().partition(is_known);
+    let new: Vec<_> = new.into_iter().cloned().collect();
+    let mut found = uncovered_manifests::find(source, &new, &source_refs.clone, ctx.limits);
+    for (path, tags) in known.iter().flat_map(|report| &report.uncovered) {
+        let kept = tags.iter().filter(|tag| unchanged.iter().any(|git_ref| git_ref.tag == **tag));
+        let kept: Vec<_> = kept.cloned().collect();
+        if !kept.is_empty() {
+            found.entry(path.clone()).or_default().splice(0..0, kept);
+        }
+    }
+    found
 }
 
 /// Plans the refs of these rows again and builds their packages; returns the rows' new outcomes, in what the archives differ

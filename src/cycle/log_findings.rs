@@ -23,6 +23,16 @@ pub(super) fn log_new(report: &Report, last: &Report) {
             tracing::info!(source, "tags that are not in the form of a version are not released: {names}");
         }
         log_lost(source, report, last);
+        let new = report.uncovered.keys().filter(|path| !last.uncovered.contains_key(*path));
+        let new: Vec<_> = new.map(String::as_str).collect();
+        if !new.is_empty() {
+            let paths = first_of(&new, MAX_NAMED);
+            tracing::warn!(
+                source,
+                "no rule of the recipe makes a package of {paths}\n\
+                 hint: add a rule for a new package, or `fixtures` for test data"
+            );
+        }
         for (count, notice) in report.notices.iter().filter(|n| !last.notices.contains(n)).enumerate() {
             if count == MAX_NAMED {
                 tracing::warn!(source, "there are more such notices; the status page has all");

@@ -38,6 +38,7 @@ use self::report::ALIASES;
 use crate::ledger::Ledger;
 use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
+use crate::package::uncovered_manifests;
 use crate::recipe::{Aliases, Source};
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
@@ -71,6 +72,8 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
         let refs = inputs.source_refs(ctx, source)?;
         let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
         plan.rows.splice(0..0, refs.rows);
+        let uncovered = uncovered_manifests::find(source, &refs.refs, &refs.clone, ctx.limits);
+        plan.unused.extend(uncovered.iter().map(|(path, tags)| uncovered_manifests::describe(path, tags)));
         plan.passed_over = refs.passed_over;
         inputs.nightly.refuse_unreadable(source, &mut plan);
         let rules = inputs.fingerprint(ctx, source)?;

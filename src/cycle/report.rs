@@ -12,6 +12,7 @@ use crate::composer::PackageName;
 use crate::ledger::Release;
 use crate::metadata::MissingDependency;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
+use crate::package::uncovered_manifests::UncoveredManifests;
 use crate::recipe::Recipe;
 use crate::store::snapshot::Snapshot;
 use crate::store::{Divergence, RunHistory};
@@ -62,6 +63,9 @@ pub struct SourceReport {
     /// What users of published versions should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// The manifests that no rule makes a package of, with their tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uncovered: UncoveredManifests,
     /// For a folder of prebuilt archives: the time of the commit that added each file, as far as the history is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added: Option<BTreeMap<String, Timestamp>>,

@@ -3,12 +3,17 @@
 //! The order of the steps and of the keys decides the bytes (`build-metapackage/magento-community-edition.js` of the
 //! reference generator): the keys of the part replace those of the root manifest, then the recipe's keys replace both.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::manifest::SAMPLE_DATA;
 use crate::composer::Manifest;
 use crate::recipe::Derive;
 use crate::recipe::rule::RequireFrom;
+
+/// The kinds of links that name versions to install.
+const VERSIONED: [&str; 3] = ["require", "require-dev", "suggest"];
 
 /// The placeholder that makes a package depend on the mirror's base URL.
 const BASE_URL: &str = "{base_url}";
@@ -35,15 +40,26 @@ pub(super) fn derive(rule: &Derive, root: Manifest, part: Manifest, tag: &str, b
     Manifest(manifest)
 }
 
-/// Renames vendors in links and plugins, and sets the version of packages that are released together to the tag.
-pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
-    let renamed = |name: &str| match name.split_once('/') {
+/// The packages whose versions the part names itself, under their published names.
+pub(super) fn own_versions(rule: &Derive, part: &Manifest) -> BTreeSet<String> {
+    let links = |kind| part.0.get(kind).and_then(Value::as_object);
+    VERSIONED.into_iter().filter_map(links).flat_map(Map::keys).map(|name| renamed(rule, name)).collect()
+}
+
+fn renamed(rule: &Derive, name: &str) -> String {
+    match name.split_once('/') {
         Some((vendor, rest)) => match rule.rename_links.get(vendor) {
             Some(vendor) => format!("{vendor}/{rest}"),
             None => name.to_owned(),
         },
         None => name.to_owned(),
-    };
+    }
+}
+
+/// Renames vendors in links and plugins, and sets the version of packages that are released together to the tag, unless they
+/// are among those with versions of their own.
+pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str, own_versions: &BTreeSet<String>) {
+    let renamed = |name: &str| renamed(rule, name);
     let rename = |links: &mut Map<String, Value>| {
         *links = std::mem::take(links).into_iter().map(|(name, value)| (renamed(&name), value)).collect();
     };
@@ -58,14 +74,16 @@ pub(super) fn adapt(rule: &Derive, manifest: &mut Manifest, tag: &str) {
         rename(plugins);
     }
     let Some(together) = &rule.together else { return };
-    let own = |name: &str| {
-        name.split('/').next() == Some(&*together.vendor) && !together.except.iter().any(|e| e == name)
+    let is_together = |name: &str| {
+        name.split('/').next() == Some(&*together.vendor)
+            && !own_versions.contains(name)
+            && !together.except.iter().any(|e| e == name)
     };
-    for kind in ["require", "require-dev", "suggest"] {
+    for kind in VERSIONED {
         let Some(Value::Object(links)) = manifest.0.get_mut(kind) else {
             continue;
         };
-        for (name, version) in links.iter_mut().filter(|(name, _)| own(name)) {
+        for (name, version) in links.iter_mut().filter(|(name, _)| is_together(name)) {
             *version = match kind == "suggest" && name.ends_with("-sample-data") {
                 true => format!("{SAMPLE_DATA}{tag}").into(),
                 false => tag.into(),

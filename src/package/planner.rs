@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 
 use super::first_ref_wins::{Candidate, ClaimedVersions, Contents};
 use super::identities::Identities;
+use super::missing_files::{MissingFile, MissingFiles};
 use super::plan::{
     Build, ExclusionRule, Folder, ManifestSource, Notice, Outcome, OutcomeRow, Plan, PlanContext,
     ResolvedRef, VersionOwner, join,
@@ -26,6 +27,7 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
         identities: Identities::default(),
         claimed: ClaimedVersions::default(),
         folders: HashMap::new(),
+        missing_files: MissingFiles::default(),
         usage: RuleUsage::default(),
         plan: Plan::default(),
     };
@@ -36,10 +38,11 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
                 let reason = format!("the recipe takes it from tag {from} on");
                 planner.exclude(git_ref, rule.label(), ExclusionRule::Recipe, &reason);
             } else if let Err(error) = planner.apply(rule, git_ref) {
-                planner.add_row(git_ref, "", Outcome::failed(&error));
+                planner.add_error(rule, git_ref, error);
             }
         }
     }
+    planner.plan.rows.extend(planner.missing_files.rows(source));
     planner.plan.unused = planner.usage.unused(source, refs, clone);
     planner.plan
 }
@@ -52,6 +55,7 @@ struct Planner<'a> {
     claimed: ClaimedVersions,
     /// The first folder of each (tag, package, version).
     folders: HashMap<(String, PackageName, String), Folder>,
+    missing_files: MissingFiles,
     usage: RuleUsage,
     plan: Plan,
 }
@@ -234,6 +238,7 @@ impl Planner<'_> {
         let root = Manifest::parse(&text).context("composer.json")?;
         let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
+        let own_versions = derived_manifest::own_versions(rule, &part);
         let is_intact = file.whole_with.as_ref().is_some_and(|key| part.0.contains_key(key));
         let mut manifest = if is_intact {
             part
@@ -244,7 +249,7 @@ impl Planner<'_> {
             manifest::pin(&mut derived.0, &git_ref.pins);
             derived
         };
-        derived_manifest::adapt(rule, &mut manifest, version.as_str());
+        derived_manifest::adapt(rule, &mut manifest, version.as_str(), &own_versions);
         let corrections = &self.source.corrections;
         manifest::correct(&mut manifest.0, &rule.package, version.as_str(), corrections);
         if manifest.version()? != Some(version.as_str()) {
@@ -347,10 +352,14 @@ impl Planner<'_> {
         }
         let tried: Vec<_> =
             files.iter().map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource)).collect();
-        bail!(
-            "there is no {}\nhint: the resource may get it later; the next cycle tries again",
-            tried.join(" and no ")
-        )
+        bail!(MissingFile(tried.join(" or ")))
+    }
+
+    fn add_error(&mut self, rule: &PackageRule, git_ref: &ResolvedRef, error: anyhow::Error) {
+        match error.downcast() {
+            Ok(missing) => self.missing_files.add(rule, git_ref, missing),
+            Err(error) => self.add_row(git_ref, "", Outcome::failed(&error)),
+        }
     }
 
     /// The tree at a path below `tree`; `None` if there is no such folder.

@@ -52,6 +52,8 @@ pub struct Amendment {
     pub(super) exclude_tags: Vec<String>,
     /// Commits that upstream forgot to tag; they are released like tags.
     pub(super) extra_refs: Vec<ExtraRef>,
+    /// More folders with test data.
+    pub(super) fixtures: Vec<String>,
     /// More rules for packages.
     pub(super) packages: Vec<PackageRule>,
     /// Versions to pin, by tag and package.
@@ -158,6 +160,9 @@ pub struct Source {
     pub nightly: Option<String>,
     /// Rules that turn a tree into packages, applied in this order.
     pub packages: Vec<PackageRule>,
+    /// Folders with test data, by name or path at any depth: a composer.json in them is no package.
+    #[serde(default)]
+    pub fixtures: Vec<String>,
     /// Versions to pin, by tag and package: of packages built from the tag, and where they are required or suggested.
     #[serde(default)]
     pub versions: BTreeMap<String, BTreeMap<String, String>>,
@@ -258,6 +263,12 @@ impl Source {
     /// A digest of the rules and of the resources they refer to; a cycle plans again when it changes.
     pub fn fingerprint(&self, depends: &[String]) -> Sha256 {
         Sha256::digest(&serde_json::to_vec(&(self, depends)).unwrap_or_default())
+    }
+
+    /// Whether a file is test data.
+    pub fn is_fixture(&self, path: &str) -> bool {
+        let path = format!("/{path}");
+        self.fixtures.iter().any(|folder| path.contains(&format!("/{}/", folder.trim_matches('/'))))
     }
 
     /// A package's name with its vendor renamed.

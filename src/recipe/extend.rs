@@ -33,6 +33,7 @@ impl Amendment {
         }
         source.tags.exclude.extend(self.exclude_tags);
         source.extra_refs.extend(self.extra_refs);
+        source.fixtures.extend(self.fixtures);
         source.packages.extend(self.packages);
         for (tag, versions) in self.versions {
             source.versions.entry(tag).or_default().extend(versions);

@@ -109,4 +109,21 @@ mod tests {
         }
         assert!(Recipe::built_in_names().eq(crate::config::BUILT_IN_RECIPES));
     }
+
+    #[test]
+    fn exclusions_by_tags_of_magento_do_not_reach_mage_os() {
+        let excluded = |recipe: &str| {
+            let recipe = Recipe::built_in(recipe).unwrap().unwrap();
+            let base =
+                recipe.sources[0].packages.iter().find(|rule| rule.one.as_deref() == Some("")).unwrap();
+            base.excluded_prefixes("2.4.0")
+        };
+        for prefix in [".github/", ".gitignore"] {
+            assert!(
+                !excluded("magento").iter().any(|other| other == prefix),
+                "{prefix} is released with 2.4.0"
+            );
+            assert!(excluded("mage-os").iter().any(|other| other == prefix), "{prefix}");
+        }
+    }
 }

@@ -90,7 +90,7 @@ pub struct Derive {
     pub files: Vec<DerivedFile>,
 }
 
-/// The packages of a vendor that are released together.
+/// The packages of a vendor that are released together. Those that the part names have the versions that it gives them.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]

@@ -22,7 +22,7 @@
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
-//! | `repository.sources` | each source with its newest ref, counts and failure |
+//! | `repository.sources` | each source with its newest ref, counts and failure, and the tags of each manifest that no rule covers (`uncovered`) |
 
 use std::collections::BTreeSet;
 
@@ -107,6 +107,7 @@ fn source(report: &SourceReport) -> Value {
         "excluded": report.excluded.len(),
         "failed": report.failed.len(),
         "held_back": report.held_back.len(),
+        "uncovered": report.uncovered,
         "diverged": report.diverged.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),

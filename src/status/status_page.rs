@@ -11,6 +11,7 @@ use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
 use crate::package::plan::Outcome;
+use crate::package::uncovered_manifests;
 use crate::util::text::plural;
 
 /// Entries that a list of failures, damaged archives or gaps shows; it counts the rest.
@@ -164,6 +165,12 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         }
         _ => None,
     });
+    let uncovered = input.report.sources.iter().flat_map(|(name, source)| {
+        let described = move |(path, tags): (&String, &Vec<String>)| {
+            format!("{name}: {}", uncovered_manifests::describe(path, tags))
+        };
+        source.uncovered.iter().map(described)
+    });
     let gaps = input.report.gaps.iter().map(ToString::to_string);
     let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
     let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
@@ -171,6 +178,7 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
         (list("failed", "Failed", &failed.collect::<Vec<_>>()))
         (list("held-back", "Held back", &held_back.collect::<Vec<_>>()))
+        (list("uncovered", "Manifests without a rule", &uncovered.collect::<Vec<_>>()))
         (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
         (list("warnings", "Warnings", &warnings.collect::<Vec<_>>()))
         (list("excluded", "Not published", &excluded.collect::<Vec<_>>()))

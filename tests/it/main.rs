@@ -16,9 +16,11 @@ mod cycle {
     mod held_back;
     mod hostile_upstreams;
     mod planner;
+    mod prebuilt_dates;
     mod recipes;
     mod shrink_guard;
     mod tags;
+    mod uncovered_manifests;
 }
 mod daemon {
     mod notifications;

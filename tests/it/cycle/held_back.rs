@@ -185,3 +185,63 @@ fn held_back_versions_are_part_of_the_status() {
     let page = crate::support::http::get(port, "/mirror/status.html").into_text();
     assert!(page.contains("acme/suite 1.0.0: nobody provides acme/gone 1.0.0"), "{page}");
 }
+
+#[test]
+fn release_without_its_files_is_one_line_until_they_come() {
+    let env = TestEnv::new();
+    let (shop, files) = (env.upstream("shop"), env.upstream("files"));
+    shop.write("composer.json", r#"{"name": "acme/root", "require": {"acme/core": "*", "acme/extra": "*"}}"#);
+    package(&shop, "core", "3.0.0");
+    package(&shop, "extra", "1.5.0");
+    shop.release("3.0.0");
+    files.write("README", "").release("1.0.0");
+    env.configure(free_port(), "");
+    let derive = |name: &str, kind: &str| {
+        format!(
+            "      - derive:
+          package: acme/{name}
+          part: [{{resource: files, path: '{name}/{{tag}}.json'}}]
+          set: {{type: {kind}, version: '{{tag}}'}}
+          require: [root, part]
+          together: {{vendor: acme}}
+"
+        )
+    };
+    env.write(
+        "recipe.yaml",
+        &format!(
+            "resources: {{files: {{git: 'https://git.example/files'}}}}
+sources:
+  - name: shop
+    git: https://git.example/shop
+    packages:
+      - {{each: ''}}
+      - {{one: '', manifest: [{{resource: files, path: 'base/{{tag}}.json'}}], exclude: [core/, extra/]}}
+{}{}",
+            derive("product", "metapackage"),
+            derive("project", "project")
+        ),
+    );
+    let log = env.build(0);
+    let rows = report(&env)["sources"]["shop"]["held_back"].clone();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows:#}");
+    assert_eq!(rows[0]["package"], "the root package, acme/product, acme/project");
+    for file in ["base/3.0.0.json", "product/3.0.0.json", "project/3.0.0.json"] {
+        assert!(rows[0]["because"].as_str().unwrap().contains(file), "{rows:#}");
+    }
+    assert_eq!(log.matches("base/3.0.0.json").count(), 1, "{log}");
+    assert_eq!(versions(&env, "core"), ["3.0.0"], "the others are published");
+
+    // The file says which packages have versions of their own; the others have the release's.
+    files.write("base/3.0.0.json", r#"{"name": "acme/base", "version": "3.0.0"}"#);
+    files.write("product/3.0.0.json", r#"{"require": {"acme/extra": "1.5.0"}}"#);
+    files.write("project/3.0.0.json", r#"{"require": {"acme/extra": "1.5.0"}}"#);
+    files.release("1.0.1");
+    let log = env.build(0);
+    assert_eq!(report(&env)["sources"]["shop"]["held_back"], Value::Null, "{log}");
+    let text = env.read("data/acme/current/p2/acme/product.json");
+    let product: Value = serde_json::from_str(&text).unwrap();
+    let require = &product["packages"]["acme/product"][0]["require"];
+    assert_eq!(*require, json!({ "acme/core": "3.0.0", "acme/extra": "1.5.0" }));
+    assert_eq!(versions(&env, "project"), ["3.0.0"]);
+}

@@ -1,0 +1,136 @@
+//! Finds manifests that no rule of the recipe makes a package of.
+//!
+//! A new folder with a composer.json usually is a new package of upstream. Without a rule of its own it becomes part of the
+//! package around it, or of none if that package leaves out the folder in which such packages are. Test data is told apart by
+//! `fixtures` of the recipe.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::plan::{ResolvedRef, join};
+use crate::config::Limits;
+use crate::git::{BareClone, EntryKind, ObjectId};
+use crate::recipe::{PackageRule, RuleKind, Source};
+
+/// How many manifests of one tree are looked at; real ones have a few hundred.
+const MAX_MANIFESTS: usize = 10_000;
+
+/// The tags with such a manifest, by its path.
+pub type UncoveredManifests = BTreeMap<String, Vec<String>>;
+
+/// Finds the manifests of these refs that no rule covers. A tree that cannot be read has none; building it reports the error.
+pub fn find(source: &Source, refs: &[ResolvedRef], clone: &BareClone, limits: &Limits) -> UncoveredManifests {
+    let mut finder = Finder { clone, limits, trees: HashMap::new() };
+    let mut found = UncoveredManifests::new();
+    for git_ref in refs {
+        let rules: Vec<_> = source.packages.iter().filter(|rule| rule.applies_to(&git_ref.tag)).collect();
+        for folder in finder.folders(git_ref.tree, 0).iter() {
+            let path = join(folder, "composer.json");
+            if !source.is_fixture(&path) && is_uncovered(&rules, folder, &path, &git_ref.tag) {
+                found.entry(path).or_default().push(git_ref.tag.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Such a manifest in words.
+pub fn describe(path: &str, tags: &[String]) -> String {
+    let tags = match tags {
+        [first, .., last] => format!("{first} to {last}, {} tags", tags.len()),
+        _ => tags.concat(),
+    };
+    format!("no rule makes a package of `{path}` ({tags})")
+}
+
+struct Finder<'a> {
+    clone: &'a BareClone,
+    limits: &'a Limits,
+    /// The folders with a manifest below each tree: most trees are those of other refs.
+    trees: HashMap<ObjectId, Arc<[String]>>,
+}
+
+impl Finder<'_> {
+    /// The folders below a tree that have a composer.json, relative to it; empty for the tree itself.
+    fn folders(&mut self, tree: ObjectId, depth: usize) -> Arc<[String]> {
+        if let Some(known) = self.trees.get(&tree) {
+            return Arc::clone(known);
+        }
+        let mut found = Vec::new();
+        let entries = self.clone.tree(tree).ok().filter(|_| depth < self.limits.depth.get());
+        for entry in entries.iter().flatten() {
+            match entry.kind {
+                EntryKind::Tree => {
+                    let below = self.folders(entry.id, depth + 1);
+                    found.extend(below.iter().map(|folder| match folder.is_empty() {
+                        true => entry.name.clone(),
+                        false => join(&entry.name, folder),
+                    }));
+                }
+                EntryKind::File | EntryKind::Executable if entry.name == "composer.json" => {
+                    found.push(String::new());
+                }
+                EntryKind::File | EntryKind::Executable | EntryKind::Symlink | EntryKind::Submodule => {}
+            }
+            found.truncate(MAX_MANIFESTS);
+        }
+        let found: Arc<[String]> = found.into();
+        self.trees.insert(tree, Arc::clone(&found));
+        found
+    }
+}
+
+/// Whether a manifest is inside a package, or where other rules find packages, and is none itself.
+fn is_uncovered(rules: &[&PackageRule], folder: &str, path: &str, tag: &str) -> bool {
+    if folder.is_empty() || rules.iter().any(|rule| is_package(rule, folder)) {
+        return false;
+    }
+    rules.iter().any(|rule| {
+        let Some(package) = package_around(rule, folder) else {
+            return false;
+        };
+        let excluded = rule.excluded_prefixes(tag);
+        let mut excluded = excluded.iter().filter(|prefix| path.starts_with(prefix.as_str())).peekable();
+        let has_packages = |prefix: &String| {
+            let folders = rules.iter().filter_map(|rule| folder_of(rule));
+            folders
+                .into_iter()
+                .any(|other| other != package && (format!("{other}/").starts_with(prefix.as_str())))
+        };
+        excluded.peek().is_none() || excluded.all(has_packages)
+    })
+}
+
+/// The folder that a rule names.
+fn folder_of(rule: &PackageRule) -> Option<&str> {
+    match rule.kind()? {
+        RuleKind::Each(folder) | RuleKind::One(folder) | RuleKind::Metapackage(folder) => Some(folder),
+        RuleKind::Derive(_) => None,
+    }
+}
+
+/// Whether the rule makes a package of the folder, or leaves out the folder by name.
+fn is_package(rule: &PackageRule, folder: &str) -> bool {
+    match rule.kind() {
+        Some(RuleKind::Each(parent)) => folder.rsplit_once('/').map_or("", |(parent, _)| parent) == parent,
+        Some(RuleKind::One(package) | RuleKind::Metapackage(package)) => package == folder,
+        Some(RuleKind::Derive(_)) | None => false,
+    }
+}
+
+/// The folder of the rule's package that a folder is inside of.
+fn package_around<'f>(rule: &PackageRule, folder: &'f str) -> Option<&'f str> {
+    let below = |parent: &str| match parent.is_empty() {
+        true => Some(folder),
+        false => folder.strip_prefix(parent)?.strip_prefix('/'),
+    };
+    match rule.kind()? {
+        RuleKind::Each(parent) => {
+            let rest = below(parent)?;
+            let child = rest.find('/')?;
+            Some(&folder[..folder.len() - rest.len() + child])
+        }
+        RuleKind::One(package) => below(package).map(|_| &folder[..package.len()]),
+        RuleKind::Metapackage(_) | RuleKind::Derive(_) => None,
+    }
+}
