@@ -137,10 +137,11 @@ fn branch_that_returns_to_a_commit_reuses_its_archive() {
 #[test]
 fn nightly_build_requires_every_source() {
     let env = TestEnv::new();
-    let [a, b] = ["a", "b"].map(|name| {
+    let [a, b] = [("a", "acme/b"), ("b", "acme/c")].map(|(name, required)| {
         let upstream = env.upstream(name);
-        let manifest = r#"{"name": "acme/NAME", "version": "1.0.0", "require": {"acme/b": "1.0.0"}}"#;
-        upstream.write("composer.json", &manifest.replace("NAME", name)).release("1.0.0");
+        let manifest =
+            format!(r#"{{"name": "acme/{name}", "version": "1.0.0", "require": {{"{required}": "1.0.0"}}}}"#);
+        upstream.write("composer.json", &manifest).release("1.0.0");
         upstream
     });
     let port = free_port();
