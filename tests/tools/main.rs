@@ -11,6 +11,7 @@ mod hostile_requests;
 mod metadata;
 mod package_claims;
 mod pages;
+mod resolution;
 mod server;
 mod store;
 mod tls;
