@@ -85,4 +85,27 @@ mod tests {
         let expanded = expand(expected.as_array().unwrap());
         assert_eq!(expanded, versions);
     }
+
+    #[test]
+    fn equal_values_are_given_once_and_removed_keys_once() {
+        let versions = [
+            json!({"name": "a/b", "version": "3", "scripts": {"x": ["y"]}, "license": ["MIT"], "dist": null}),
+            json!({"name": "a/b", "version": "2", "license": ["GPL"], "homepage": "https://b.example", "dist": null}),
+            json!({"name": "a/b", "version": "1", "license": ["GPL"], "dist": null}),
+            json!({"name": "a/b", "version": "0", "license": ["GPL"], "dist": {}}),
+        ]
+        .map(|v| v.as_object().cloned().unwrap());
+        let expected = json!([
+            {"name": "a/b", "version": "3", "scripts": {"x": ["y"]}, "license": ["MIT"], "dist": null},
+            {"version": "2", "license": ["GPL"], "homepage": "https://b.example", "scripts": "__unset"},
+            {"version": "1", "homepage": "__unset"},
+            {"version": "0", "dist": {}}
+        ]);
+        assert_eq!(
+            serde_json::to_value(minify(&versions.each_ref())).unwrap().to_string(),
+            expected.to_string()
+        );
+        assert_eq!(expand(expected.as_array().unwrap()), versions);
+        assert!(minify(&[]).is_empty() && expand(&[]).is_empty());
+    }
 }

@@ -16,8 +16,13 @@ $compared = $different = 0;
 foreach (json_decode(file_get_contents("$root/current/packages.json"), true)['available-packages'] as $name) {
     foreach (["$name.json", "$name~dev.json"] as $file) {
         $document = json_decode(file_get_contents("$root/current/p2/$file"), true);
-        $versions = $document['packages'][$name] ?? [];
-        foreach (MetadataMinifier::expand($versions) as $ours) {
+        $versions = $document['packages'][$name];
+        $expanded = MetadataMinifier::expand($versions);
+        if (MetadataMinifier::minify($expanded) !== $versions) {
+            $different++;
+            echo "$name: $file is not what Composer's minifier makes of its versions\n";
+        }
+        foreach ($expanded as $ours) {
             $zip = new ZipArchive();
             $archive = $root . strstr($ours['dist']['url'], '/packages/');
             $zip->open($archive);
