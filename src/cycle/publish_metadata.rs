@@ -163,14 +163,14 @@ fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&Prev
 }
 
 /// The names without a version that are this repository's nevertheless, so that Composer takes them from no other one: those
-/// that it has published, whose versions were withdrawn or have expired, and those of which every version failed.
+/// that it has published, whose versions were withdrawn or have expired, and those of which every version failed or is held back.
 fn claimed_names(ctx: &CycleContext<'_>, report: &Report, summaries: &Summaries) -> BTreeSet<String> {
     let base_url = ctx.base_url.to_string();
     let mut names: BTreeSet<_> = ctx.store.ledger(|ledger| {
         let releases = ledger.releases().iter().filter(|release| release.is_for(&base_url));
         releases.map(|release| release.name.clone()).collect()
     });
-    names.extend(report.failed_packages().map(|name| name.to_string()));
+    names.extend(report.unpublished_packages().map(|name| name.to_string()));
     names.retain(|name| !summaries.contains_key(name));
     names
 }

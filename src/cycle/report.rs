@@ -164,10 +164,10 @@ impl Report {
         })
     }
 
-    /// The names of the packages of which a version failed; not of folders whose package is unknown.
-    pub(super) fn failed_packages(&self) -> impl Iterator<Item = PackageName> {
-        let failed = self.sources.values().flat_map(|source| &source.failed);
-        failed.filter_map(|row| row.package.split_once(' ')?.0.parse().ok())
+    /// The names of the packages of which a version failed or is held back; not of folders whose package is unknown.
+    pub(super) fn unpublished_packages(&self) -> impl Iterator<Item = PackageName> {
+        let rows = self.sources.values().flat_map(|source| source.failed.iter().chain(&source.held_back));
+        rows.filter_map(|row| row.package.split_once(' ')?.0.parse().ok())
     }
 
     /// The date of a release. The ledger has that of the folder's newest commit for archives that were published before the

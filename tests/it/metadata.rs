@@ -133,6 +133,8 @@ fn packages_without_versions_are_claimed() {
     let upstream = env.upstream("modules");
     upstream.write("good/composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#);
     upstream.write("bad/composer.json", r#"{"name": "acme/bad", "version": "first"}"#);
+    upstream
+        .write("wrong/composer.json", r#"{"name": "acme/wrong", "version": "1.0.0", "autoload": "src/"}"#);
     upstream.write("lib/internal/composer.json", "no manifest").release("1.0.0");
     env.upstream("night")
         .write("composer.json", r#"{"name": "acme/night", "version": "1.0.0"}"#)
@@ -147,7 +149,7 @@ fn packages_without_versions_are_claimed() {
     let names = |names: &[&str]| Value::from(names.iter().map(|name| (*name).into()).collect::<Vec<Value>>());
     let empty = |name: &str| format!(r#"{{"packages":{{"{name}":[]}},"minified":"composer/2.0"}}"#);
     let root = published(&env, "packages.json");
-    assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night"]));
+    assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night", "acme/wrong"]));
     assert_eq!(env.read("data/acme/current/p2/acme/good~dev.json"), empty("acme/good"));
 
     // The nightly version is a year old, and expires.
@@ -166,17 +168,19 @@ fn packages_without_versions_are_claimed() {
         env.write("mirror.yaml", &configuration);
         configure_repository(&env, &format!("metadata: {metadata}"));
         env.build(1);
-        for name in ["acme/bad", "acme/night"] {
+        for name in ["acme/bad", "acme/night", "acme/wrong"] {
             for suffix in ["", "~dev"] {
                 assert_eq!(env.read(&format!("data/acme/current/p2/{name}{suffix}.json")), empty(name));
             }
         }
         let root = published(&env, "packages.json");
-        assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night"]));
-        let claimed = root["packages"].as_object().map(|packages| packages.keys().collect::<Vec<_>>());
+        assert_eq!(root["available-packages"], names(&["acme/bad", "acme/good", "acme/night", "acme/wrong"]));
+        let claimed = root["packages"]
+            .as_object()
+            .map(|packages| packages.keys().map(String::as_str).collect::<Vec<_>>());
         let is_lazy = metadata == "lazy";
         assert_eq!(root.get("metadata-url").is_some(), is_lazy);
-        assert_eq!(claimed, (!is_lazy).then_some(vec![&"acme/bad".to_owned(), &"acme/night".to_owned()]));
+        assert_eq!(claimed, (!is_lazy).then_some(vec!["acme/bad", "acme/night", "acme/wrong"]));
         let include = root["includes"].as_object().unwrap().keys().next().unwrap();
         let packages =
             published(&env, include)["packages"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
