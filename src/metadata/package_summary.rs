@@ -65,6 +65,7 @@ impl PackageSummary {
         let mut releases: Vec<_> = versions.iter().map(|version| version.number).collect();
         releases.sort_unstable();
         let all = |kind: &'static str| versions.iter().flat_map(move |version| version.links(kind));
+        let replacement = newest.text("abandoned").map(str::to_owned);
         let provided = versions.iter().filter_map(|version| version.manifest.0.get("provide")?.as_object());
         Some(Self {
             releases,
@@ -75,6 +76,7 @@ impl PackageSummary {
                 .into_iter()
                 .flat_map(|(kind, _)| all(kind))
                 .map(|(name, _)| name.to_owned())
+                .chain(replacement)
                 .collect(),
             provides: provided.flat_map(|links| links.keys().cloned()).collect(),
             pins: versions.iter().flat_map(pins).collect(),

@@ -1,8 +1,7 @@
 //! From a request to its response, and to the route that the response is counted under.
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderMap};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, Request, StatusCode};
 
 use super::authorization::{AccessRules, authenticate};
 use super::body::{FileAccess, OpenError};
@@ -11,8 +10,8 @@ use super::content_encoding::select;
 use super::context::{Client, Role, ServerContext};
 use super::file_response::FileResponse;
 use super::forge_webhook::{self, PUSH};
-use super::header_fields::single;
 use super::health::{self, HealthEndpoint, METRICS};
+use super::host::has_valid_host;
 use super::published::PublishedSite;
 use super::responses::{
     self, Routed, keep_private, method_not_allowed, not_found, only_post, options, redirect,
@@ -43,7 +42,7 @@ pub(super) async fn respond(
     if !is_delivery && request.body().size_hint().lower() > MAX_UNREAD_BODY {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "request bodies are not accepted");
     }
-    if !has_valid_host(request.version(), request.headers()) {
+    if !has_valid_host(request) {
         return refuse(StatusCode::BAD_REQUEST, "exactly one valid Host header is required");
     }
     if is_delivery {
@@ -68,21 +67,6 @@ pub(super) async fn respond(
 /// Refuses a request for its form, and ends the connection.
 fn refuse(status: StatusCode, reason: &'static str) -> Routed {
     Routed::new("limit", text(status, reason)).and_close()
-}
-
-/// RFC 9112 section 3.2. Its value does not matter here. HTTP/1.0 needs none, and HTTP/2 has `:authority`.
-fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
-    match single(headers, HOST) {
-        Some(host) => host.as_bytes().iter().copied().all(is_host_byte),
-        None => !headers.contains_key(HOST) && version != Version::HTTP_11,
-    }
-}
-
-/// RFC 9110 section 7.2, RFC 3986 section 3.2.2.
-fn is_host_byte(byte: u8) -> bool {
-    let is_mark = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']');
-    let is_delimiter = matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
-    byte.is_ascii_alphanumeric() || is_mark || is_delimiter
 }
 
 /// Answers on a connection over the limit: health checks as usual, so that a busy server is not taken for a dead one.

@@ -14,6 +14,7 @@ use tokio::time::{Duration, Instant, Sleep, sleep};
 
 use super::context::ServerContext;
 use super::lingering_close::{LINGER, LingeringClose, timeout_at_shutdown};
+use super::request_line::RequestLine;
 use super::send_progress::SendProgress;
 use super::transport::{Protocol, Transport};
 
@@ -42,6 +43,7 @@ struct HeadDeadline {
     /// Requests before this one.
     requests: u64,
     state: HeadState,
+    line: RequestLine,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -69,6 +71,7 @@ impl TimeoutStream {
                 timeout: header_timeout,
                 requests: 0,
                 state: HeadState::Begun(now),
+                line: RequestLine::START,
                 timer: Box::pin(sleep(header_timeout)),
             }),
             progress,
@@ -137,14 +140,20 @@ impl TimeoutStream {
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 
-    fn note_received(&mut self, count: usize) {
-        self.received += count as u64;
+    fn note_received(&mut self, bytes: &mut [u8]) {
+        self.received += bytes.len() as u64;
         self.sent_before_read = self.sent;
         let Some(head) = &mut self.head else { return };
         let requests = self.progress.requests();
         if head.requests != requests || matches!(head.state, HeadState::Awaited) {
             (head.requests, head.state) = (requests, HeadState::Begun(Instant::now()));
+            // What arrives before the response may be the body of its request.
+            head.line = match self.progress.is_responding() {
+                true => RequestLine::END,
+                false => RequestLine::START,
+            };
         }
+        head.line.read(bytes);
     }
 
     fn note_sent(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -195,7 +204,7 @@ impl AsyncRead for TimeoutStream {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                self.note_received(buf.filled().len() - before);
+                self.note_received(&mut buf.filled_mut()[before..]);
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => self.poll_deadline(cx),

@@ -1,6 +1,7 @@
 //! The page of one package and its versions.
 
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::context::View;
 use super::format::{day, instant, size};
@@ -23,6 +24,7 @@ pub(super) fn render(
     let body = html! {
         h1 { (name) }
         @if let Some(description) = &newest.description { p.lead { (description) } }
+        @if let Some(abandoned) = &newest.abandoned { (abandoned_notice(view, abandoned)) }
         p {
             (newest.kind) " · " (versions.len())
             @if versions.len() == 1 { " version" } @else { " versions" }
@@ -35,6 +37,20 @@ pub(super) fn render(
         (required_by(view, name))
     };
     page(ROOT, &format!("{name} – Composer repository"), &body)
+}
+
+/// `abandoned` is true or names the replacement.
+fn abandoned_notice(view: &View<'_>, abandoned: &Value) -> Markup {
+    let replacement = abandoned.as_str().map(str::trim).filter(|name| !name.is_empty());
+    html! {
+        p.doubt {
+            "This package is abandoned"
+            @match replacement {
+                Some(name) => { "; use " (link(view, name)) " instead." }
+                None => { " and no replacement was suggested." }
+            }
+        }
+    }
 }
 
 fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> Markup {

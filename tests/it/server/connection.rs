@@ -5,6 +5,29 @@ use std::net::Shutdown;
 
 use crate::support::server::*;
 
+/// RFC 9110 section 2.5.
+#[test]
+fn higher_minor_version_is_answered_as_1_1() {
+    let files = PublishedFiles::new();
+    let mirror = TestServer::start(Some(files.site()));
+    let mut client = mirror.client();
+    for minor in ["2", "9", "1", "5"] {
+        for split in [0, 12, 25] {
+            let request = format!("GET /lastupdate HTTP/1.{minor}\r\nHost: x\r\nX: HTTP/1.2\r\n\r\n");
+            client.send(&request[..split]);
+            client.send(&request[split..]);
+            let head = client.read_head();
+            assert_eq!(head.status, 200, "{minor}");
+            client.0.read_exact(&mut [0; 3]).expect("the connection is kept");
+        }
+    }
+    for version in ["HTTP/1.22", "HTTP/1.", "HTTP/1.x", "HTTP/2.2", "HTTP/12"] {
+        let mut client = mirror.client();
+        client.send(format!("GET /lastupdate {version}\r\nHost: x\r\n\r\n"));
+        assert_eq!(client.read_head().status, 400, "{version}");
+    }
+}
+
 #[test]
 fn connection_serves_many_requests() {
     let files = PublishedFiles::new();
