@@ -9,10 +9,13 @@ use jiff::Timestamp;
 
 use super::progress_bar::ProgressBars;
 use super::{App, Repository};
-use crate::cycle::{self, Cancelled, CycleContext, CycleResult, ProgressEvent, RebuildOutcome, SourceReport};
+use crate::cycle::{
+    self, Cancelled, CycleContext, CycleResult, FailureGroup, NamedFailure, ProgressEvent, RebuildOutcome,
+    SourceReport, group_failures,
+};
 use crate::git::Fetcher;
 use crate::ledger::Release;
-use crate::package::plan::Outcome;
+use crate::package::plan::{Outcome, OutcomeRow};
 use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -41,11 +44,22 @@ impl OpenRepository<'_> {
     ) -> anyhow::Result<CycleResult> {
         // Checked before the record is written: the folder may belong to a renamed repository.
         check_not_renamed(self.app, self.volume, self.repository)?;
+        let _rollback = self.rollback_span()?.entered();
         let result = record_run(self.store, || self.with_cycle_context(observer, cancel, cycle::run));
         heap::trim();
         let result = result?;
         log_result(&self.repository.name, &result);
         Ok(result)
+    }
+
+    /// A span whose field is in every log line of a cycle during a rollback.
+    fn rollback_span(&self) -> anyhow::Result<tracing::Span> {
+        let latest = self.store.latest_snapshot()?;
+        let target = latest.and_then(|snapshot| snapshot.manifest.rollback_to);
+        Ok(match target {
+            Some(rollback_to) => tracing::error_span!("cycle", rollback_to),
+            None => tracing::Span::none(),
+        })
     }
 
     /// Rebuilds published versions; see [`cycle::rebuild`].
@@ -175,25 +189,47 @@ fn empty_run(began: Timestamp) -> Run {
 
 fn log_result(repository: &str, result: &CycleResult) {
     let sources = &result.report.sources;
-    for (source, report) in sources {
-        for row in &report.failed {
-            if let Outcome::Failed { reason } = &row.outcome {
-                let (tag, package) = (&row.tag, &row.package);
-                tracing::error!(repository, source, tag, package, "failed: {reason}");
-            }
-        }
-    }
+    log_failed_packages(repository, sources.values().flat_map(|report| &report.failed));
     let count = |count: fn(&SourceReport) -> usize| sources.values().map(count).sum::<usize>();
-    tracing::info!(
-        repository,
-        new = result.published,
-        published = count(|s| s.published),
-        excluded = count(|s| s.excluded.len()),
-        failed = count(|s| s.failed.len() + usize::from(s.error.is_some())),
-        held_back = count(|s| s.held_back.len()),
-        gaps = result.report.gaps.len(),
-        diverged = count(|s| s.diverged.len()),
-        snapshot = result.snapshot.as_ref().map(|s| s.manifest.number),
-        "cycle finished"
-    );
+    // A macro, because the level of an event is fixed.
+    macro_rules! log {
+        ($level:ident, $message:literal) => {
+            tracing::$level!(
+                repository,
+                new = result.published,
+                published = result.versions.values().sum::<usize>(),
+                excluded = count(SourceReport::excluded_versions),
+                failed = count(SourceReport::failed_versions),
+                failed_sources = count(|s| usize::from(s.error.is_some())),
+                held_back = count(SourceReport::held_back_versions),
+                damaged = result.damaged.len(),
+                gaps = result.report.gaps.len(),
+                diverged = result.report.diverged().count(),
+                tag_entries = count(|s| s.published + s.excluded.len() + s.failed.len() + s.held_back.len()),
+                snapshot = result.snapshot.as_ref().map(|s| s.manifest.number),
+                $message
+            )
+        };
+    }
+    match result.report.is_complete() && result.damaged.is_empty() {
+        true => log!(info, "cycle finished"),
+        false => log!(warn, "cycle finished with failures"),
+    }
+}
+
+fn log_failed_packages<'r>(repository: &str, failed: impl Iterator<Item = &'r OutcomeRow>) {
+    let failure = |row: &OutcomeRow| match &row.outcome {
+        Outcome::Failed { reason } => {
+            let name = format!("{} {}: {}", row.source, row.tag, row.package);
+            Some(NamedFailure { name, reason: reason.clone() })
+        }
+        _ => None,
+    };
+    let (single, groups) = group_failures(failed.filter_map(failure).collect());
+    for NamedFailure { name, reason } in single {
+        tracing::error!(repository, package = name, "failed: {reason}");
+    }
+    for FailureGroup { count, names, reason } in groups {
+        tracing::error!(repository, packages = names, "{count} failed: {reason}");
+    }
 }

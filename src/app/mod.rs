@@ -53,6 +53,14 @@ impl App {
         self.repositories.iter().map(|repository| repository.name.as_str())
     }
 
+    /// The repository with this name, or all of them.
+    pub(crate) fn chosen(&self, name: Option<&str>) -> anyhow::Result<Vec<&Repository>> {
+        match name {
+            Some(name) => Ok(vec![self.repository(Some(name))?]),
+            None => Ok(self.repositories.iter().collect()),
+        }
+    }
+
     /// The repository with this name, or the only one.
     pub(crate) fn repository(&self, name: Option<&str>) -> anyhow::Result<&Repository> {
         let names = || self.names().collect::<Vec<_>>().join(", ");

@@ -1,41 +1,66 @@
 //! `mirror build`: one cycle of each repository.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::summary_table;
+use anyhow::anyhow;
+use serde_json::{Map, Value, json};
+
+use super::{json_rows, summary_table};
 use crate::app::App;
 use crate::app::compress::make_variants;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_start};
 use crate::app::exit::Exit;
+use crate::cycle::CycleResult;
+use crate::status::{diverged_version, source_status};
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
 
-pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Build this repository only
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let repositories = app.chosen(arguments.repository.as_deref())?;
     let volume = Volume::open(&app.config.data)?;
     volume.log_warnings();
     volume.warn_orphaned_repositories(app.names());
     let (mut complete, mut published) = (true, false);
-    for repository in &app.repositories {
-        let store = match volume.repository(&repository.name) {
-            Ok(store) => store,
+    let mut documents = Vec::new();
+    for repository in repositories {
+        let began = Instant::now();
+        let store = volume.repository(&repository.name);
+        let built = match &store {
+            Ok(store) => build_repository(&OpenRepository { app, volume: &volume, repository, store }),
             Err(error) => {
-                tracing::error!(repository = repository.name, "{error:#}");
-                record_failed_start(&volume.reader(&repository.name), &error);
-                complete = false;
-                continue;
+                record_failed_start(&volume.reader(&repository.name), error);
+                Err(anyhow!("{error:#}"))
             }
         };
-        let opened = OpenRepository { app, volume: &volume, repository, store: &store };
-        match build_repository(&opened) {
-            Ok(is_complete) => {
-                complete &= is_complete;
-                published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
-            }
-            Err(error) => {
-                tracing::error!(repository = repository.name, "{error:#}");
-                complete = false;
-            }
+        if let Err(error) = &built {
+            tracing::error!(repository = repository.name, "{error:#}");
         }
+        complete &= built.as_ref().is_ok_and(Built::is_complete);
+        if let Ok(store) = &store {
+            published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
+        }
+        let mut document = match &built {
+            Ok(built) => built.to_json(),
+            Err(error) => json!({ "error": format!("{error:#}"), "complete": false }),
+        };
+        document["name"] = repository.name.clone().into();
+        document["url"] = repository.base_url.to_string().into();
+        document["seconds"] = began.elapsed().as_secs_f64().into();
+        documents.push(document);
+    }
+    if arguments.json {
+        json_rows::print(&documents)?;
     }
     Ok(match (complete, published) {
         (true, _) => Exit::Complete,
@@ -44,8 +69,15 @@ pub(super) fn build(app: &App) -> anyhow::Result<Exit> {
     })
 }
 
-/// Runs the cycle and compresses what it published. Returns whether nothing failed and no archive is damaged.
-fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<bool> {
+/// A cycle that ended, and the archives that are damaged after it, with the reasons.
+struct Built {
+    result: CycleResult,
+    damaged: BTreeMap<String, String>,
+    rollback: Option<u64>,
+}
+
+/// Runs the cycle and compresses what it published.
+fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
     let (repository, store) = (opened.repository, opened.store);
     let (began, cancel) = (Instant::now(), CancelFlag::default());
     let result = opened.run_cycle(NO_OBSERVER, &cancel)?;
@@ -58,5 +90,34 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<bool> {
     }
     // Here, because servers that mount the volume read-only cannot compress.
     make_variants(repository, store, opened.app.config.serve.compression, &cancel);
-    Ok(result.report.is_complete() && damaged.is_empty())
+    let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
+    Ok(Built { result, damaged, rollback })
+}
+
+impl Built {
+    /// Whether nothing failed and no archive is damaged.
+    fn is_complete(&self) -> bool {
+        self.result.report.is_complete() && self.damaged.is_empty()
+    }
+
+    fn to_json(&self) -> Value {
+        let (result, report) = (&self.result, &self.result.report);
+        let failed = report.sources.values().flat_map(|source| &source.failed);
+        json!({
+            "error": null,
+            "complete": self.is_complete(),
+            "rollback_to": self.rollback,
+            "snapshot": result.snapshot.as_ref().map(|snapshot| snapshot.manifest.number),
+            "new": result.published,
+            "published": result.versions.values().sum::<usize>(),
+            "sources": report.sources.iter().map(|(name, source)| {
+                let published = result.versions.get(name).copied().unwrap_or_default();
+                (name.clone(), source_status(source, published))
+            }).collect::<Map<_, _>>(),
+            "failed": failed.map(json_rows::outcome).collect::<Vec<_>>(),
+            "diverged": report.diverged().map(diverged_version).collect::<Vec<_>>(),
+            "gaps": report.gaps,
+            "damaged": self.damaged,
+        })
+    }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::ensure;
 use jiff::Timestamp;
 
+use super::json_rows;
 use super::stdout::Stdout;
 use crate::app::exit::Exit;
 use crate::app::{App, Repository};
@@ -19,6 +20,7 @@ use crate::git::check_url;
 use crate::net::{read_certificates, redacted};
 use crate::recipe::Recipe;
 use crate::server;
+use crate::store::Volume;
 use crate::util::text::plural;
 use crate::yaml::{self, Issue, Report};
 
@@ -39,8 +41,13 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
         let contact = contact.map(|contact| format!(", {contact}")).unwrap_or_default();
         writeln!(Stdout, "Run by {name}{contact}.")?;
     }
+    let volume = Volume::open_read_only(&config.data).ok();
     for repository in &app.repositories {
         summarize(app, repository)?;
+        let latest = volume.as_ref().and_then(|v| v.reader(&repository.name).latest_snapshot().ok()?);
+        if let Some(target) = json_rows::rollback_target(latest.as_ref()) {
+            writeln!(Stdout, "{}", json_rows::rollback_line(&repository.name, target))?;
+        }
     }
     for prefix in unused_rewrites(app) {
         writeln!(Stdout, "Warning: `git.rewrite` has `{prefix}`, but no URL of a recipe begins with it.")?;

@@ -4,13 +4,16 @@ mod build;
 mod check;
 pub mod healthcheck;
 mod help;
+mod json_rows;
 mod passed_over;
 mod plan;
 mod rollback;
 mod schema;
+mod snapshot_list;
 mod stdout;
 mod summary_table;
 mod verify;
+mod verify_findings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,13 +58,13 @@ enum Command {
     /// Build on schedule and serve (the default)
     Run,
     /// Run one cycle, then exit
-    Build,
+    Build(build::Arguments),
     /// Serve what is published, without building
     Serve,
     /// Check the configuration and summarize it
     Check,
     /// Show what a cycle would build, without building
-    Plan,
+    Plan(plan::Arguments),
     /// Check all published files against the ledger, git or another mirror
     Verify(verify::Arguments),
     /// Publish the metadata of an earlier snapshot again
@@ -134,15 +137,15 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let exit = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => daemon::run(load(path, Log::Daemon)?, path),
         Command::Serve => daemon::serve(load(path, Log::Daemon)?, path),
-        Command::Build => {
+        Command::Build(arguments) => {
             let app = load(path, Log::Configured)?;
             exit_on_signal()?;
-            build::build(&app)
+            build::build(&app, &arguments)
         }
-        Command::Plan => {
+        Command::Plan(arguments) => {
             let app = load(path, Log::Warnings)?;
             exit_on_signal()?;
-            plan::plan(&app)
+            plan::plan(&app, &arguments)
         }
         Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),

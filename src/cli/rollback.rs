@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use super::snapshot_list;
 use super::stdout::Stdout;
 use crate::app::App;
 use crate::app::exit::Exit;
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     /// End the rollback: the next cycle publishes everything again
     #[arg(long)]
     end: bool,
+    /// List the snapshots, with what each changed
+    #[arg(long, conflicts_with_all = ["to", "end"])]
+    list: bool,
     /// The repository, if the configuration has several
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
@@ -23,6 +27,11 @@ pub(super) struct Arguments {
 
 pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
     let repository = app.repository(arguments.repository.as_deref())?;
+    if arguments.list {
+        let volume = Volume::open_read_only(&app.config.data)?;
+        snapshot_list::print(&repository.name, &volume.repository(&repository.name)?)?;
+        return Ok(Exit::Complete);
+    }
     let store = Volume::open_existing(&app.config.data)?.repository(&repository.name)?;
     let name = &repository.name;
     if arguments.end {

@@ -21,7 +21,8 @@ fn table(repository: &str, result: &CycleResult, took: Duration) -> String {
     let mut rows = vec![heads.map(|head| style(head).for_stderr().bold().to_string())];
     let mut errors = String::new();
     for (name, source) in &result.report.sources {
-        rows.push(row(name, source));
+        let published = result.versions.get(name).copied().unwrap_or_default();
+        rows.push(row(name, source, published));
         if let Some(error) = &source.error {
             let first_line = error.lines().next().unwrap_or_default();
             let _ = writeln!(errors, "  {}", red_if(true, first_line));
@@ -55,12 +56,12 @@ fn table(repository: &str, result: &CycleResult, took: Duration) -> String {
     text
 }
 
-fn row(name: &str, source: &SourceReport) -> [String; 5] {
-    let failed = source.failed.len();
+fn row(name: &str, source: &SourceReport, published: usize) -> [String; 5] {
+    let failed = source.failed_versions();
     [
         red_if(source.error.is_some(), name),
-        source.published.to_string(),
-        source.excluded.len().to_string(),
+        published.to_string(),
+        source.excluded_versions().to_string(),
         red_if(failed > 0, &failed.to_string()),
         source.diverged.len().to_string(),
     ]

@@ -1,13 +1,14 @@
 //! `mirror verify`: compares everything that is published with the ledger, with git or with another mirror.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use url::Url;
 
-use super::stdout::Stdout;
+use super::json_rows;
+use super::verify_findings::{Findings, ProblemKind, Rebuilt};
 use crate::app::App;
 use crate::app::cycle_runner::OpenRepository;
 use crate::app::exit::Exit;
@@ -20,7 +21,6 @@ use crate::server::Site;
 use crate::store::Volume;
 use crate::store::snapshot::Snapshot;
 use crate::util::cancel::CancelFlag;
-use crate::util::text::plural;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// Check this repository only
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 fn mirror_url(text: &str) -> Result<Url, &'static str> {
@@ -54,91 +57,99 @@ pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         true => Volume::open_existing(&app.config.data)?,
         false => Volume::open_read_only(&app.config.data)?,
     };
-    let (mut problems, mut failed) = (0, false);
+    let (mut all, mut failed) = (Vec::new(), false);
     for repository in repositories {
-        let store = match volume.repository(&repository.name) {
-            Ok(store) => store,
-            Err(error) => {
-                writeln!(Stdout, "{}: {error:#}", repository.name)?;
-                failed = true;
-                continue;
+        let mut findings = Findings::new(&repository.name, &repository.base_url.to_string(), arguments.json);
+        match volume.repository(&repository.name) {
+            Ok(store) => {
+                let opened = OpenRepository { app, volume: &volume, repository, store: &store };
+                let mut verifier = Verifier { opened, findings: &mut findings };
+                match &arguments.against {
+                    Some(url) => verifier.compare_with(url)?,
+                    None => verifier.check_all(arguments)?,
+                }
+                if needs_git {
+                    store.recheck_damaged(BTreeMap::new())?;
+                }
             }
-        };
-        let verifier = Verifier(OpenRepository { app, volume: &volume, repository, store: &store });
-        problems += match &arguments.against {
-            Some(url) => verifier.compare_with(url)?,
-            None => verifier.check_all(arguments)?,
-        };
-        if needs_git {
-            store.recheck_damaged(BTreeMap::new())?;
+            Err(error) => {
+                findings.problem(ProblemKind::Repository, format!("{error:#}"))?;
+                failed = true;
+            }
         }
+        all.push(findings);
     }
-    Ok(match (failed, problems) {
-        (true, _) => Exit::Failed,
-        (false, 0) => Exit::Complete,
-        (false, _) => Exit::Incomplete,
+    if arguments.json {
+        let documents = all.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+        json_rows::print(&documents)?;
+    }
+    Ok(match failed {
+        true => Exit::Failed,
+        false if all.iter().all(Findings::is_well) => Exit::Complete,
+        false => Exit::Incomplete,
     })
 }
 
-/// Checks one repository. Each method returns how many problems remain.
-struct Verifier<'a>(OpenRepository<'a>);
+/// Checks one repository.
+struct Verifier<'a> {
+    opened: OpenRepository<'a>,
+    findings: &'a mut Findings,
+}
 
 impl Verifier<'_> {
-    fn check_all(&self, arguments: &Arguments) -> anyhow::Result<usize> {
-        let store = self.0.store;
+    fn check_all(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
+        let store = self.opened.store;
         let releases = store.served_releases()?;
         let damaged = self.check_archives(&releases)?;
-        let mut problems = 0;
         if arguments.repair && !damaged.is_empty() {
-            problems += self.repair(&damaged)?;
+            self.repair(&damaged)?;
         } else if !damaged.is_empty() {
-            problems += damaged.len();
-            self.print("hint: `mirror verify --repair` rebuilds damaged archives from git")?;
+            for (_, reason) in damaged {
+                self.findings.add(ProblemKind::Archive, reason);
+            }
+            self.findings.print("hint: `mirror verify --repair` rebuilds damaged archives from git")?;
         }
         for number in store.snapshot_numbers()? {
             if let Err(error) = store.load(number).and_then(|snapshot| snapshot.check_files()) {
-                problems += 1;
-                self.print(&format!("snapshot {number}: {error:#}"))?;
+                self.findings.problem(ProblemKind::Snapshot, format!("snapshot {number}: {error:#}"))?;
             }
         }
         let newest = store.newest_snapshot()?;
-        let mut urls = 0;
-        if let Some(snapshot) = &newest {
-            let (count, wrong) = self.check_urls(snapshot, &releases)?;
-            urls = count;
-            problems += wrong;
-        }
+        let urls = match &newest {
+            Some(snapshot) => self.check_urls(snapshot, &releases)?,
+            None => 0,
+        };
         if arguments.rebuild {
-            problems += self.rebuild(&releases)?;
+            self.rebuild(&releases)?;
         }
-        self.print(&format!(
-            "{} archives with {} bytes, {} lines of the ledger, snapshot {}, {urls} URLs: {}",
-            releases.len(),
-            releases.iter().map(|release| release.size).sum::<u64>(),
-            store.ledger(Ledger::len),
-            newest.map_or("none".to_owned(), |s| s.manifest.number.to_string()),
-            match problems {
-                0 => "no problems".to_owned(),
-                _ => plural(problems, "problem"),
-            }
-        ))?;
-        Ok(problems)
+        let bytes = releases.iter().map(|release| release.size).sum::<u64>();
+        let (archives, lines) = (releases.len(), store.ledger(Ledger::len));
+        let snapshot = newest.map(|snapshot| snapshot.manifest.number);
+        let number = snapshot.map_or("none".to_owned(), |number| number.to_string());
+        let figures = json!({
+            "archives": archives,
+            "bytes": bytes,
+            "ledger_lines": lines,
+            "snapshot": snapshot,
+            "urls": urls,
+        });
+        let line = format!(
+            "{archives} archives with {bytes} bytes, {lines} lines of the ledger, snapshot {number}, {urls} URLs"
+        );
+        Ok(self.findings.checked(&line, figures)?)
     }
 
-    fn print(&self, line: &str) -> anyhow::Result<()> {
-        Ok(writeln!(Stdout, "{}: {line}", self.0.repository.name)?)
-    }
-
-    /// Reads all archives and returns the damaged ones.
-    fn check_archives(&self, releases: &[Release]) -> anyhow::Result<Vec<Release>> {
+    /// Reads all archives; prints and returns what is wrong with each damaged one.
+    fn check_archives(&self, releases: &[Release]) -> anyhow::Result<Vec<(Release, String)>> {
         let bar = ProgressBar::new(releases.iter().map(|release| release.size).sum());
         let style = "archives {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
         bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
         let mut damaged = Vec::new();
         for release in releases {
-            if let Err(error) = self.0.store.check_archive(release) {
-                bar.suspend(|| self.print(&format!("{error:#}")))?;
-                damaged.push(release.clone());
+            if let Err(error) = self.opened.store.check_archive(release) {
+                let reason = format!("{error:#}");
+                bar.suspend(|| self.findings.print(&reason))?;
+                damaged.push((release.clone(), reason));
             }
             bar.inc(release.size);
         }
@@ -146,65 +157,55 @@ impl Verifier<'_> {
         Ok(damaged)
     }
 
-    fn repair(&self, damaged: &[Release]) -> anyhow::Result<usize> {
-        let mut problems = 0;
-        for (release, outcome) in self.0.rebuild(damaged, true, &CancelFlag::default())? {
-            let version = format!("{} {}", release.name, release.version);
+    fn repair(&mut self, damaged: &[(Release, String)]) -> anyhow::Result<()> {
+        let releases: Vec<_> = damaged.iter().map(|(release, _)| release.clone()).collect();
+        for (release, outcome) in self.opened.rebuild(&releases, true, &CancelFlag::default())? {
             match outcome {
                 RebuildOutcome::Equal => {}
-                RebuildOutcome::Repaired => self.print(&format!("{version}: repaired"))?,
-                RebuildOutcome::Different(sha256) => {
-                    problems += 1;
-                    self.print_different(&release, &sha256.to_string())?;
-                }
+                RebuildOutcome::Repaired => self.findings.repaired(&release)?,
+                RebuildOutcome::Different(sha256) => self.report_different(&release, &sha256.to_string())?,
                 RebuildOutcome::Impossible(reason) => {
-                    problems += 1;
-                    self.print(&format!("{version}: not repaired: {reason}"))?;
+                    let message = format!("{} {}: not repaired: {reason}", release.name, release.version);
+                    self.findings.problem(ProblemKind::Archive, message)?;
                 }
             }
         }
-        Ok(problems)
+        Ok(())
     }
 
-    fn rebuild(&self, releases: &[Release]) -> anyhow::Result<usize> {
+    fn rebuild(&mut self, releases: &[Release]) -> anyhow::Result<()> {
         let packages = releases.iter().filter(|release| release.kind == ReleaseKind::Package);
         let packages: Vec<_> = packages.cloned().collect();
-        let (mut equal, mut problems, mut skipped) = (0, 0, 0);
-        for (release, outcome) in self.0.rebuild(&packages, false, &CancelFlag::default())? {
+        let mut rebuilt = Rebuilt::new(releases.len() - packages.len());
+        for (release, outcome) in self.opened.rebuild(&packages, false, &CancelFlag::default())? {
             match outcome {
-                RebuildOutcome::Equal | RebuildOutcome::Repaired => equal += 1,
+                RebuildOutcome::Equal | RebuildOutcome::Repaired => rebuilt.equal += 1,
                 RebuildOutcome::Different(sha256) => {
-                    problems += 1;
-                    self.print_different(&release, &sha256.to_string())?;
+                    rebuilt.different += 1;
+                    self.report_different(&release, &sha256.to_string())?;
                 }
-                // Not a problem: that upstream has changed says nothing about the published bytes.
+                // That upstream has changed says nothing about the published bytes.
                 RebuildOutcome::Impossible(reason) => {
-                    skipped += 1;
-                    let (name, version) = (&release.name, &release.version);
-                    self.print(&format!("{name} {version}: not compared: {reason}"))?;
+                    self.findings.not_compared(&mut rebuilt, &release, reason)?;
                 }
             }
         }
-        let skipped = match skipped {
-            0 => String::new(),
-            _ => format!(", {skipped} could not be compared"),
-        };
-        self.print(&format!("{equal} rebuilt versions are equal{skipped}"))?;
-        Ok(problems)
+        Ok(self.findings.rebuilt(rebuilt)?)
     }
 
-    fn print_different(&self, release: &Release, rebuilt: &str) -> anyhow::Result<()> {
-        self.print(&format!(
+    fn report_different(&mut self, release: &Release, rebuilt: &str) -> anyhow::Result<()> {
+        let message = format!(
             "{} {}: the rebuilt archive has SHA-256 {rebuilt}, not {}",
             release.name, release.version, release.sha256
-        ))
+        );
+        Ok(self.findings.problem(ProblemKind::Rebuild, message)?)
     }
 
     /// Checks that the mirror serves each URL in the metadata, with the checksum in the metadata. Returns how many URLs there
-    /// are and how many are wrong.
-    fn check_urls(&self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<(usize, usize)> {
-        let base = &self.0.repository.base_url;
-        let site = Site::new([repository_site(self.0.repository, self.0.store)?])?;
+    /// are.
+    fn check_urls(&mut self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<usize> {
+        let base = &self.opened.repository.base_url;
+        let site = Site::new([repository_site(self.opened.repository, self.opened.store)?])?;
         let sha1: BTreeMap<_, _> =
             releases.iter().map(|release| (base.join(&release.path()), release.sha1.to_string())).collect();
         let (root, versions) = read_metadata(snapshot)?;
@@ -216,27 +217,26 @@ impl Verifier<'_> {
         }
         urls.extend(versions.into_values().map(|(url, shasum)| (url, Some(shasum))));
         let prefix = base.to_string();
-        let mut wrong = 0;
         for (url, shasum) in &urls {
             let path = url.strip_prefix(&prefix);
             let path = path.map(|rest| format!("{}{rest}", base.path()));
             if !path.is_some_and(|path| site.answers(&path)) {
-                wrong += 1;
-                self.print(&format!(
+                let message = format!(
                     "the metadata has `{url}`, which is not served\nhint: after a change of `url`, run `mirror build`"
-                ))?;
+                );
+                self.findings.problem(ProblemKind::Url, message)?;
             } else if shasum.is_some() && sha1.get(url) != shasum.as_ref() {
-                wrong += 1;
-                self.print(&format!("the checksum of `{url}` differs between the metadata and the ledger"))?;
+                let message = format!("the checksum of `{url}` differs between the metadata and the ledger");
+                self.findings.problem(ProblemKind::Checksum, message)?;
             }
         }
-        Ok((urls.len(), wrong))
+        Ok(urls.len())
     }
 
-    fn compare_with(&self, url: &Url) -> anyhow::Result<usize> {
-        let snapshot = self.0.store.newest_snapshot()?.context("nothing is published")?;
+    fn compare_with(&mut self, url: &Url) -> anyhow::Result<()> {
+        let snapshot = self.opened.store.newest_snapshot()?.context("nothing is published")?;
         let (_, here) = read_metadata(&snapshot)?;
-        let git = &self.0.app.config.git;
+        let git = &self.opened.app.config.git;
         let base = format!("{}/", url.as_str().trim_end_matches('/'));
         let get = |path: &str| net::download(&format!("{base}{path}").parse()?, git);
         let root: ListedRepository = serde_json::from_slice(&get("packages.json")?)
@@ -251,19 +251,28 @@ impl Verifier<'_> {
                 Some((_, other)) => {
                     different += 1;
                     let (name, version) = version;
-                    self.print(&format!("{name} {version}: SHA-1 {shasum} here, {other} at {base}"))?;
+                    let message = format!("{name} {version}: SHA-1 {shasum} here, {other} at {base}");
+                    self.findings.problem(ProblemKind::Mirror, message)?;
                 }
             }
         }
-        self.print(&format!(
-            "{equal} versions are equal, {different} differ, {only_here} are only here, {} only at {base}",
-            there.len()
-        ))?;
-        Ok(different)
+        let only_there = there.len();
+        let figures = json!({
+            "url": base,
+            "equal": equal,
+            "different": different,
+            "only_here": only_here,
+            "only_there": only_there,
+        });
+        let line = format!(
+            "{equal} versions are equal, {different} differ, {only_here} are only here, {only_there} only at {base}"
+        );
+        Ok(self.findings.compared(&line, figures)?)
     }
 }
 
-fn read_metadata(snapshot: &Snapshot) -> anyhow::Result<(ListedRepository, ArchiveUrls)> {
+/// The root of a snapshot's metadata, and the archive of each version.
+pub(super) fn read_metadata(snapshot: &Snapshot) -> anyhow::Result<(ListedRepository, ArchiveUrls)> {
     let read = |path: &str| {
         let file = snapshot.folder.join(path);
         std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))

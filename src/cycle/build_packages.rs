@@ -7,12 +7,13 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::context::{CycleContext, ProgressEvent};
+use super::divergence::Diverged;
 use super::held_back::{Candidate, Requirements};
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::SourceReport;
-use super::{divergence, file_names, held_back, parallel};
+use super::{file_names, held_back, parallel};
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
@@ -79,7 +80,7 @@ pub(super) fn build_source(
         report.excluded.splice(0..0, kept.excluded.iter().cloned());
         report.held_back.splice(0..0, kept.held_back.iter().cloned());
     }
-    divergence::detect(ctx, source, &source_refs, &inputs.resources, previous, &mut report)?;
+    Diverged::find(ctx, source, &source_refs, &inputs.resources, previous)?.record(ctx, &mut report)?;
     Ok((report, published))
 }
 

@@ -19,44 +19,66 @@ use crate::store::durable_fs::HashingWriter;
 use crate::store::{Divergence, VersionContent};
 use crate::util::clock::now;
 
-/// Records, in the store and in `report`, the published versions that the source's moved tags would change.
-pub(super) fn detect(
-    ctx: &CycleContext<'_>,
-    source: &Source,
-    source_refs: &SourceRefs,
-    resources: &Resources,
-    previous: Option<&SourceReport>,
-    report: &mut SourceReport,
-) -> anyhow::Result<()> {
-    let mut new = Vec::new();
-    for (git_ref, published) in moved_refs(ctx, source, source_refs) {
-        let commit = git_ref.commit.to_string();
-        let examined = previous.and_then(|report| report.examined.get(&git_ref.tag));
-        if examined != Some(&commit) {
-            new.extend(compare(ctx, source, source_refs, resources, git_ref, &published));
+/// The published versions that the moved tags of a source would change.
+pub(super) struct Diverged {
+    /// Those that are recorded, as long as the tag is at the commit that was compared.
+    known: Vec<Divergence>,
+    new: Vec<Divergence>,
+    /// The commits of the moved tags.
+    examined: BTreeMap<String, String>,
+}
+
+impl Diverged {
+    /// Compares the moved tags whose commits were not examined before.
+    pub(super) fn find(
+        ctx: &CycleContext<'_>,
+        source: &Source,
+        source_refs: &SourceRefs,
+        resources: &Resources,
+        previous: Option<&SourceReport>,
+    ) -> anyhow::Result<Self> {
+        let (mut new, mut examined) = (Vec::new(), BTreeMap::new());
+        for (git_ref, published) in moved_refs(ctx, source, source_refs) {
+            let commit = git_ref.commit.to_string();
+            let before = previous.and_then(|report| report.examined.get(&git_ref.tag));
+            if before != Some(&commit) {
+                new.extend(compare(ctx, source, source_refs, resources, git_ref, &published));
+            }
+            examined.insert(git_ref.tag.clone(), commit);
         }
-        report.examined.insert(git_ref.tag.clone(), commit);
+        let mut known = ctx.store.divergences()?;
+        new.retain(|divergence| !known.iter().any(|known| known.is_same(divergence)));
+        known.retain(|divergence| {
+            divergence.source == source.name
+                && examined.get(&divergence.tag) == Some(&divergence.attempted.commit)
+        });
+        Ok(Self { known, new, examined })
     }
-    let mut recorded = ctx.store.divergences()?;
-    new.retain(|divergence| !recorded.iter().any(|known| known.is_same(divergence)));
-    for divergence in &new {
-        tracing::warn!(
-            source = divergence.source,
-            tag = divergence.tag,
-            package = divergence.name,
-            version = divergence.version,
-            published = divergence.published.commit,
-            attempted = divergence.attempted.commit,
-            "diverged: upstream moved this tag; keeping the published version"
-        );
+
+    pub(super) fn all(self) -> Vec<Divergence> {
+        [self.known, self.new].concat()
     }
-    if !new.is_empty() {
-        ctx.store.record_divergences(&new)?;
+
+    /// Records them in the store and in `report`, and logs the new ones.
+    pub(super) fn record(self, ctx: &CycleContext<'_>, report: &mut SourceReport) -> anyhow::Result<()> {
+        for divergence in &self.new {
+            tracing::warn!(
+                source = divergence.source,
+                tag = divergence.tag,
+                package = divergence.name,
+                version = divergence.version,
+                published = divergence.published.commit,
+                attempted = divergence.attempted.commit,
+                "diverged: upstream moved this tag; keeping the published version"
+            );
+        }
+        if !self.new.is_empty() {
+            ctx.store.record_divergences(&self.new)?;
+        }
+        report.examined.clone_from(&self.examined);
+        report.diverged = self.all();
+        Ok(())
     }
-    recorded.append(&mut new);
-    recorded.retain(|divergence| divergence.source == source.name);
-    report.diverged = recorded;
-    Ok(())
 }
 
 /// The refs that are no longer at the commit that they were published from, each with its published versions.

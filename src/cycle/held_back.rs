@@ -12,9 +12,9 @@ use super::context::CycleContext;
 use super::inputs::FetchedInputs;
 use super::metadata_budget::MetadataBudget;
 use super::report::Report;
-use super::{build_packages, prebuilt_archives};
+use super::{SourcePlan, build_packages, prebuilt_archives};
 use crate::composer::{PackageName, Version};
-use crate::package::plan::{Build, ExactVersion, Notice, Outcome, OutcomeRow, Plan};
+use crate::package::plan::{Build, ExactVersion, Notice, Outcome, OutcomeRow};
 use crate::recipe::Source;
 use crate::store::snapshot::Snapshot;
 
@@ -237,10 +237,11 @@ fn publish(
 pub(super) fn hold_planned(
     ctx: &CycleContext<'_>,
     inputs: &FetchedInputs,
-    plans: &mut [(&Source, anyhow::Result<Plan>)],
+    plans: &mut [(&Source, anyhow::Result<SourcePlan>)],
 ) -> anyhow::Result<()> {
     let builds = || {
-        let plans = plans.iter().enumerate().filter_map(|(at, (_, plan))| Some((at, plan.as_ref().ok()?)));
+        let plans =
+            plans.iter().enumerate().filter_map(|(at, (_, plan))| Some((at, &plan.as_ref().ok()?.plan)));
         plans.flat_map(|(at, plan)| {
             plan.builds.iter().enumerate().map(move |(index, build)| ((at, index), build))
         })
@@ -267,7 +268,7 @@ pub(super) fn hold_planned(
     // From the end, so that the indices of the others stay.
     incomplete.sort_by_key(|(candidate, _)| std::cmp::Reverse(candidate.value));
     for (Candidate { value: (at, index), .. }, missing) in incomplete {
-        if let (source, Ok(plan)) = &mut plans[at] {
+        if let (source, Ok(SourcePlan { plan, .. })) = &mut plans[at] {
             let build = plan.builds.remove(index);
             let (package, source) = (build.package(), source.name.clone());
             plan.rows.push(OutcomeRow { source, tag: build.git_ref.tag, package, outcome: outcome(missing) });

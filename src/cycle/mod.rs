@@ -8,6 +8,7 @@ mod batch;
 mod build_packages;
 mod context;
 mod divergence;
+mod failure_groups;
 mod fetch_clones;
 mod file_names;
 mod held_back;
@@ -30,6 +31,7 @@ mod shrink_guard;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::divergence::Diverged;
 use self::inputs::FetchedInputs;
 use self::metadata_budget::MetadataBudget;
 use self::publish_metadata::Damaged;
@@ -40,13 +42,15 @@ use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
 use crate::package::uncovered_manifests;
 use crate::recipe::{Aliases, Source};
+use crate::store::Divergence;
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
 use crate::util::heap;
 
 pub use context::{Cancelled, CycleContext, ProgressEvent};
+pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
 pub use rebuild::{RebuildOutcome, rebuild};
-pub use report::{Report, SourceReport, lost_by_tag};
+pub use report::{Report, SourceReport, count_versions, lost_by_tag};
 
 /// The result of a cycle.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub struct CycleResult {
     pub report: Report,
     /// The number of package versions that this cycle published.
     pub published: usize,
+    /// The number of published package versions of each source after it.
+    pub versions: BTreeMap<String, usize>,
     /// The snapshot that it published; `None` if nothing changed.
     pub snapshot: Option<Snapshot>,
     /// Archives that could not be read, by path, with the reason.
@@ -64,24 +70,33 @@ pub struct CycleResult {
     pub stages: [(&'static str, Duration); 3],
 }
 
+/// What a cycle would do with a source.
+#[derive(Debug)]
+pub struct SourcePlan {
+    pub plan: Plan,
+    /// The published versions that its moved tags would change.
+    pub diverged: Vec<Divergence>,
+}
+
 /// Fetches and plans all sources without building; returns a plan for each source.
-pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<Plan>)>> {
+pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyhow::Result<SourcePlan>)>> {
     let previous = Report::last(ctx.store.latest_snapshot()?.as_ref(), &ctx.store.run_history());
     let inputs = FetchedInputs::fetch(ctx, &previous);
     let plan_source = |source: &'r Source| {
         let refs = inputs.source_refs(ctx, source)?;
         let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
-        plan.rows.splice(0..0, refs.rows);
+        plan.rows.splice(0..0, refs.rows.iter().cloned());
         let uncovered = uncovered_manifests::find(source, &refs.refs, &refs.clone, ctx.limits);
         plan.unused.extend(uncovered.iter().map(|(path, tags)| uncovered_manifests::describe(path, tags)));
-        plan.passed_over = refs.passed_over;
+        plan.passed_over.clone_from(&refs.passed_over);
         inputs.nightly.refuse_unreadable(source, &mut plan);
         let rules = inputs.fingerprint(ctx, source)?;
         let report = previous.sources.get(&source.name);
         if let Some(report) = report.filter(|report| report.rules == Some(rules)) {
             nightly::skip_unmoved_branches(source, report, &mut plan);
         }
-        Ok(plan)
+        let diverged = Diverged::find(ctx, source, &refs, &inputs.resources, report)?.all();
+        Ok(SourcePlan { plan, diverged })
     };
     let sources = ctx.recipe.sources.iter();
     let mut plans: Vec<_> = sources.map(|source| (source, plan_source(source))).collect();
@@ -129,6 +144,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     Ok(CycleResult {
         report,
         published,
+        versions: count_published(ctx, snapshot.as_ref().or(previous.as_ref())),
         snapshot,
         damaged,
         report_in_snapshot,
@@ -149,23 +165,24 @@ fn build_all(
 ) -> anyhow::Result<(Report, usize)> {
     let mut report =
         Report { nightly: inputs.nightly.date.clone(), notes: notes_digest(ctx)?, ..Report::default() };
-    let mut published = 0;
+    let (mut published, mut failures) = (0, Vec::new());
     // Prebuilt archives come first: the versions that they hold are not built.
     for folder in &ctx.recipe.archives {
         let known = previous.sources.get(&folder.name);
         let result = prebuilt_archives::publish(ctx, folder, &inputs.resources, known, budget);
-        published += add_result(ctx, &mut report, &folder.name, known, result)?;
+        published += add_result(ctx, &mut report, &mut failures, &folder.name, known, result)?;
     }
     for source in &ctx.recipe.sources {
         let known = previous.sources.get(&source.name);
         let result = build_packages::build_source(ctx, source, inputs, known, budget);
         heap::trim();
-        published += add_result(ctx, &mut report, &source.name, known, result)?;
+        published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
     published += held_back::publish_complete(ctx, inputs, &mut report, budget)?;
     if let Some(rule) = &ctx.recipe.aliases {
         published += publish_aliases(ctx, inputs, rule, previous, &mut report, budget)?;
     }
+    log_failed_sources(failures);
     Ok((report, published))
 }
 
@@ -178,14 +195,15 @@ fn publish_aliases(
     report: &mut Report,
     budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<usize> {
-    let mut published = 0;
+    let (mut published, mut failures) = (0, Vec::new());
     loop {
         let known = report.sources.remove(ALIASES).or_else(|| previous.sources.get(ALIASES).cloned());
         let result = aliases::publish(ctx, rule, known.as_ref(), budget);
-        let new = add_result(ctx, report, ALIASES, known.as_ref(), result)?;
+        let new = add_result(ctx, report, &mut failures, ALIASES, known.as_ref(), result)?;
         let completed = if new > 0 { held_back::publish_complete(ctx, inputs, report, budget)? } else { 0 };
         published += new + completed;
         if completed == 0 {
+            log_failed_sources(failures);
             return Ok(published);
         }
     }
@@ -195,13 +213,15 @@ fn publish_aliases(
 fn add_result(
     ctx: &CycleContext<'_>,
     report: &mut Report,
+    failures: &mut Vec<NamedFailure>,
     name: &str,
     known: Option<&SourceReport>,
     result: anyhow::Result<(SourceReport, usize)>,
 ) -> anyhow::Result<usize> {
     let (source_report, published) = result.unwrap_or_else(|error| {
-        tracing::error!(source = name, "source `{name}`: {error:#}");
-        let error = Some(with_recipe_urls(ctx, &format!("{error:#}")));
+        let reason = format!("{error:#}");
+        let error = Some(with_recipe_urls(ctx, &reason));
+        failures.push(NamedFailure { name: name.to_owned(), reason });
         (SourceReport { error, ..known.cloned().unwrap_or_default() }, 0)
     });
     report.sources.insert(name.to_owned(), source_report);
@@ -209,11 +229,32 @@ fn add_result(
     Ok(published)
 }
 
+/// Logs why sources failed, with the URLs that were fetched.
+fn log_failed_sources(failures: Vec<NamedFailure>) {
+    let (single, groups) = group_failures(failures);
+    for NamedFailure { name, reason } in single {
+        tracing::error!(source = name, "source `{name}`: {reason}");
+    }
+    for FailureGroup { count, names, reason } in groups {
+        tracing::error!(sources = names, "{count} sources: {reason}");
+    }
+}
+
+/// The number of published package versions of each source.
+fn count_published(ctx: &CycleContext<'_>, snapshot: Option<&Snapshot>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for release in ctx.store.published_releases(snapshot, &ctx.base_url.to_string()) {
+        *counts.entry(release.source).or_default() += 1;
+    }
+    counts
+}
+
 /// Whether rendering again would give the files of `previous`, provided that the report is the same.
 fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
     let is_current_root = |root: Vec<u8>| is_current(&root, &ctx.repository_info());
     let digest = |path: &str| previous.manifest.files.get(path).map(|file| file.sha256);
     previous.is_intact
+        && !previous.manifest.rollback_ended
         // Nightly versions expire with time.
         && ctx.recipe.retention.is_none()
         && previous.manifest.base_url == ctx.base_url.to_string()

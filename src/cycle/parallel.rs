@@ -15,9 +15,11 @@ pub(super) fn map<T: Sync, S, R: Send>(
 ) -> Vec<anyhow::Result<R>> {
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<anyhow::Result<R>>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let span = tracing::Span::current();
     thread::scope(|scope| {
         for _ in 0..threads.clamp(1, items.len().max(1)) {
             scope.spawn(|| {
+                let _entered = span.enter();
                 let state = start();
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);

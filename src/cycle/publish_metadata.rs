@@ -50,7 +50,8 @@ pub(super) fn publish(
         shrink_guard::check(ctx, previous, &summaries)?;
     }
     update_gaps(ctx, report, &summaries);
-    let view = View::new(&info, &summaries);
+    let diverged: Vec<_> = report.diverged().collect();
+    let view = View::new(&info, &summaries, &diverged);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
     let claims = claimed_names(ctx, report, &summaries);
@@ -67,6 +68,7 @@ pub(super) fn publish(
         render_cache: render_cache.transpose()?,
         releases: ctx.store.ledger(Ledger::len),
         rollback_to: None,
+        rollback_ended: false,
         expired: ctx.store.expired_releases(previous, &current, ctx.retention.grace),
     };
     Ok((ctx.store.commit_snapshot(previous, &contents)?, damaged))

@@ -52,7 +52,7 @@ pub fn rebuild(
     let is_prebuilt = |release: &&Release| !ctx.recipe.sources.iter().any(|s| s.name == release.source);
     for release in wanted.iter().filter(is_prebuilt) {
         let result = reread_prebuilt(ctx, &inputs, release, repair);
-        results.push((release.clone(), or_impossible(ctx, release, result)));
+        results.push((release.clone(), or_impossible(ctx, release, repair, result)));
     }
     Ok(results)
 }
@@ -75,7 +75,7 @@ fn rebuild_source(
                 .and_then(|build| rebuild_release(ctx, source, source_refs, build, release, repair)),
             Err(error) => Err(anyhow!("{error:#}")),
         };
-        results.push((release.clone(), or_impossible(ctx, release, result)));
+        results.push((release.clone(), or_impossible(ctx, release, repair, result)));
         (ctx.progress)(ProgressEvent::Built);
     }
     results
@@ -85,11 +85,16 @@ fn rebuild_source(
 fn or_impossible(
     ctx: &CycleContext<'_>,
     release: &Release,
+    repair: bool,
     result: anyhow::Result<RebuildOutcome>,
 ) -> RebuildOutcome {
     result.unwrap_or_else(|error| {
         let (package, version) = (&release.name, &release.version);
-        tracing::warn!(package, version, "failed to build a published version again: {error:#}");
+        // A comparison says it itself.
+        match repair {
+            true => tracing::warn!(package, version, "failed to build a published version again: {error:#}"),
+            false => tracing::debug!(package, version, "not compared: {error:#}"),
+        }
         RebuildOutcome::Impossible(with_recipe_urls(ctx, &format!("{error:#}")))
     })
 }

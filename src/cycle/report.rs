@@ -49,7 +49,7 @@ pub struct SourceReport {
     pub rules: Option<Sha256>,
     /// The commit of each ref.
     pub refs: BTreeMap<String, String>,
-    /// The number of (ref, package) pairs that are published.
+    /// The number of tag entries, (ref, package) pairs, that are published.
     pub published: usize,
     /// The pairs that a rule excludes.
     pub excluded: Vec<OutcomeRow>,
@@ -75,7 +75,7 @@ pub struct SourceReport {
     /// The commits at which moved tags were compared with their published versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub examined: BTreeMap<String, String>,
-    /// All published versions that a moved tag would change. They are not failures.
+    /// The published versions that a moved tag would change now. They are not failures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<Divergence>,
 }
@@ -131,13 +131,42 @@ impl SourceReport {
             && self.refs.iter().all(|(tag, commit)| commits.get(tag) == Some(commit))
     }
 
+    /// The number of package versions that a rule excludes.
+    pub fn excluded_versions(&self) -> usize {
+        count_versions(&self.excluded)
+    }
+
+    /// The number of package versions that are held back.
+    pub fn held_back_versions(&self) -> usize {
+        count_versions(&self.held_back)
+    }
+
+    /// The number of package versions that failed.
+    pub fn failed_versions(&self) -> usize {
+        count_versions(&self.failed)
+    }
+
     /// Nothing failed.
     pub fn is_complete(&self) -> bool {
         self.error.is_none() && self.failed.is_empty()
     }
 }
 
+/// The number of package versions in tag entries. An entry whose version is not known counts as one.
+pub fn count_versions<'r>(rows: impl IntoIterator<Item = &'r OutcomeRow>) -> usize {
+    let key = |row: &OutcomeRow| match row.package.contains(' ') {
+        true => (String::new(), row.package.clone()),
+        false => (row.tag.clone(), row.package.clone()),
+    };
+    rows.into_iter().map(key).collect::<BTreeSet<_>>().len()
+}
+
 impl Report {
+    /// The published versions that moved tags would change now.
+    pub fn diverged(&self) -> impl Iterator<Item = &Divergence> {
+        self.sources.values().flat_map(|source| &source.diverged)
+    }
+
     /// Whether it is of a cycle over exactly the sources of `recipe`.
     pub fn covers(&self, recipe: &Recipe) -> bool {
         let aliases = recipe.aliases.as_ref().map(|_| ALIASES);

@@ -8,11 +8,9 @@ use super::help_pages::help_pages;
 use super::repository_view::{Observation, SnapshotWatch};
 use super::runtime::ServerHandles;
 use crate::app::{App, Repository};
-use crate::ledger::Release;
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
 use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
-use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -152,7 +150,7 @@ impl RepositoryStatus<'_> {
         }
         let history = self.store.run_history();
         let observation = Observation::new(app, self.repository, self.store, &self.watch, history.clone());
-        let releases = releases(self.repository, self.store, snapshot);
+        let releases = self.store.published_releases(snapshot, &self.repository.base_url.to_string());
         let input = observation.status_input(&releases, space(app));
         self.cached = Some(CachedStatus {
             history_changed,
@@ -169,15 +167,6 @@ impl RepositoryStatus<'_> {
 fn space(app: &App) -> Option<Space> {
     let volume = Volume::open_read_only(&app.config.data).ok()?;
     volume.space().ok()
-}
-
-fn releases(repository: &Repository, store: &RepositoryStore, snapshot: Option<&Snapshot>) -> Vec<Release> {
-    let lines = snapshot.map_or(0, |snapshot| snapshot.manifest.releases);
-    let base_url = repository.base_url.to_string();
-    store.ledger(|ledger| {
-        let published = ledger.published(&base_url);
-        published.filter(|release| release.number <= lines).cloned().collect()
-    })
 }
 
 fn render(repository: &Repository, input: &StatusInput<'_>) -> Vec<StatusFile> {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::input::{Failure, StatusInput};
+use super::mirror_json::diverged_version;
 use super::state::State;
 use crate::config::Event;
 
-/// Failures that a notification lists; it counts the rest.
+/// Failures, and diverged versions, that a notification lists; it counts the rest.
 const MAX_LISTED: usize = 20;
 
 /// The part of a repository's status that events are derived from.
@@ -19,7 +20,8 @@ pub struct AlertState {
     failing: bool,
     /// The names of the failures. A failure whose reason changes is not reported again.
     failed: BTreeSet<String>,
-    diverged: usize,
+    /// The diverged versions, each with upstream's commit.
+    diverged: BTreeSet<String>,
 }
 
 impl AlertState {
@@ -28,7 +30,7 @@ impl AlertState {
             state: input.state(),
             failing: input.last_failed(),
             failed: input.failures().into_iter().map(|failure| failure.name).collect(),
-            diverged: input.count(|source| source.diverged.len()),
+            diverged: input.report.diverged().map(ToString::to_string).collect(),
         }
     }
 
@@ -59,7 +61,7 @@ impl AlertState {
         if (first_cycle_failed || has_new_failure) && !events.contains(&Event::Failure) {
             events.push(Event::Failure);
         }
-        if now.diverged > self.diverged {
+        if !now.diverged.is_subset(&self.diverged) {
             events.push(Event::Divergence);
         }
         events
@@ -69,14 +71,17 @@ impl AlertState {
 /// The JSON of a notification: `text` for people, which Slack, Mattermost and Teams display, and the rest for programs.
 pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
     let failures = input.failures();
-    let diverged = input.count(|source| source.diverged.len());
+    let diverged: Vec<_> = input.report.diverged().collect();
     let page = format!("{}status.html", input.base_url);
     let message = match event {
         Event::Failure => failure_message(input, &failures),
         Event::Recovery => "recovered, nothing fails any more".to_owned(),
-        Event::Divergence => match diverged {
-            1 => "1 published version differs upstream now".to_owned(),
-            _ => format!("{diverged} published versions differ upstream now"),
+        Event::Divergence => match diverged.as_slice() {
+            [] => "no published version differs upstream any more".to_owned(),
+            [only] => format!("1 published version differs upstream now: {only}"),
+            [first, ..] => {
+                format!("{} published versions differ upstream now. First: {first}", diverged.len())
+            }
         },
         Event::Stale => match input.checked() {
             Some(checked) => format!("no run since {checked}"),
@@ -94,13 +99,17 @@ pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
         "time": input.now.to_string(),
         "failures": lines.take(MAX_LISTED).collect::<Vec<_>>(),
         "failed": failures.len(),
-        "diverged": diverged,
+        "diverged": diverged.len(),
+        "diverged_versions": diverged.iter().take(MAX_LISTED).map(|one| diverged_version(one)).collect::<Vec<_>>(),
     })
 }
 
 fn failure_message(input: &StatusInput<'_>, failures: &[Failure]) -> String {
     match (failures, input.rollback_target()) {
         ([], Some(snapshot)) => format!("a rollback to snapshot {snapshot} is active"),
+        ([], None) if input.has_ended_rollback() => {
+            "a rollback has ended, the next cycle publishes current metadata".to_owned()
+        }
         ([], None) => "the last cycle was incomplete".to_owned(),
         ([only], _) => format!("failed: {}", only.line),
         ([first, ..], _) => format!("{} failures. First: {}", failures.len(), first.line),
@@ -113,7 +122,10 @@ mod tests {
 
     #[test]
     fn events_follow_from_two_states() {
-        let at = |state, diverged| AlertState { state, failing: false, failed: BTreeSet::new(), diverged };
+        let at = |state, diverged: usize| {
+            let diverged = (0..diverged).map(|i| i.to_string()).collect();
+            AlertState { state, failing: false, failed: BTreeSet::new(), diverged }
+        };
         let fresh = at(State::Fresh, 0);
         let events = |from: &AlertState, to: &AlertState| from.events_until(to);
         assert_eq!(events(&fresh, &fresh), []);

@@ -1,5 +1,7 @@
 //! What is known of a repository, and what follows from it directly.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::state::{State, state};
@@ -37,10 +39,11 @@ pub(super) struct Failure {
 }
 
 impl StatusInput<'_> {
-    /// Whether nothing failed, nothing is damaged and no rollback is active.
+    /// Whether nothing failed, nothing is damaged, and no rollback is active or waits for the cycle after its end.
     pub fn is_complete(&self) -> bool {
         self.report.is_complete()
             && self.rollback_target().is_none()
+            && !self.has_ended_rollback()
             && self.snapshot.is_none_or(|snapshot| snapshot.is_intact)
             && self.unserved.is_none()
             && self.history.damaged.is_empty()
@@ -75,6 +78,11 @@ impl StatusInput<'_> {
         self.snapshot.and_then(|s| s.manifest.rollback_to)
     }
 
+    /// Whether a rollback was ended, and the next cycle is still to publish current metadata.
+    pub(super) fn has_ended_rollback(&self) -> bool {
+        self.snapshot.is_some_and(|s| s.manifest.rollback_ended)
+    }
+
     pub fn state(&self) -> State {
         state(self.snapshot.is_some(), self.is_complete(), self.history, self.schedule, self.now)
     }
@@ -105,6 +113,15 @@ impl StatusInput<'_> {
 
     pub(super) fn failed_sources(&self) -> usize {
         self.count(|source| usize::from(source.error.is_some()))
+    }
+
+    /// The number of published package versions of each source.
+    pub(super) fn published_by_source(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for release in self.releases {
+            *counts.entry(release.source.as_str()).or_default() += 1;
+        }
+        counts
     }
 
     /// The most recent releases by commit date, newest first.

@@ -16,7 +16,7 @@ pub struct MetricValues {
     pub snapshot: Option<(u64, Timestamp)>,
     pub packages: usize,
     pub releases: usize,
-    /// (ref, package) pairs by outcome.
+    /// Tag entries, (ref, package) pairs, by outcome.
     pub outcomes: [(&'static str, usize); 5],
     pub failed_sources: usize,
     pub gaps: usize,
@@ -47,7 +47,7 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
             ("excluded", input.count(|s| s.excluded.len())),
             ("failed", input.count(|s| s.failed.len())),
             ("held_back", input.count(|s| s.held_back.len())),
-            ("diverged", input.count(|s| s.diverged.len())),
+            ("diverged", input.report.diverged().count()),
         ],
         failed_sources: input.failed_sources(),
         gaps: input.report.gaps.len(),

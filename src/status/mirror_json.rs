@@ -17,12 +17,14 @@
 //! | `repository.stale_from` | when the mirror becomes stale if no further check succeeds |
 //! | `repository.error` | why the last cycle failed as a whole |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
-//! | `repository.counts` | packages, releases, (ref, package) pairs by outcome, damaged archives |
-//! | `repository.counts.lost`, `.notices`, `.passed_over` | excluded pairs whose version another tag has published with other contents; notices about published versions; tags that are not released |
+//! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
+//! | `repository.counts.tag_entries` | (tag, package) pairs by outcome: a version in several tags counts several times |
+//! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
-//! | `repository.sources` | each source with its newest ref, counts and failure, and the tags of each manifest that no rule covers (`uncovered`) |
+//! | `repository.diverged` | the published versions that moved tags would change now |
+//! | `repository.sources` | each source with its newest ref, counts as above and failure, and the tags of each manifest that no rule covers (`uncovered`) |
 
 use std::collections::BTreeSet;
 
@@ -32,6 +34,7 @@ use super::input::StatusInput;
 use super::state::stale_from;
 use super::status_page::newest_ref;
 use crate::cycle::SourceReport;
+use crate::store::Divergence;
 
 /// The version of the format.
 pub(super) const SCHEMA: u32 = 1;
@@ -75,8 +78,20 @@ fn repository(input: &StatusInput<'_>) -> Value {
             "version": release.version,
             "time": input.report.committed(release),
         })).collect::<Vec<_>>(),
-        "sources": input.report.sources.iter().map(|(name, s)| (name.clone(), source(s))).collect::<Map<_, _>>(),
+        "diverged": input.report.diverged().map(diverged_version).collect::<Vec<_>>(),
+        "sources": sources(input),
     })
+}
+
+fn sources(input: &StatusInput<'_>) -> Map<String, Value> {
+    let published = input.published_by_source();
+    let sources = input.report.sources.iter();
+    sources
+        .map(|(name, report)| {
+            let published = published.get(name.as_str()).copied().unwrap_or_default();
+            (name.clone(), source_status(report, published))
+        })
+        .collect()
 }
 
 fn counts(input: &StatusInput<'_>) -> Value {
@@ -84,33 +99,59 @@ fn counts(input: &StatusInput<'_>) -> Value {
     json!({
         "packages": packages.len(),
         "releases": input.releases.len(),
-        "published": input.count(|s| s.published),
-        "excluded": input.count(|s| s.excluded.len()),
-        "failed": input.count(|s| s.failed.len()),
-        "held_back": input.count(|s| s.held_back.len()),
+        "published": input.releases.len(),
+        "excluded": input.count(SourceReport::excluded_versions),
+        "failed": input.count(SourceReport::failed_versions),
+        "held_back": input.count(SourceReport::held_back_versions),
         "failed_sources": input.failed_sources(),
-        "diverged": input.count(|s| s.diverged.len()),
+        "diverged": input.report.diverged().count(),
         "gaps": input.report.gaps.len(),
         "damaged": input.history.damaged.len(),
         "lost": input.count(|s| s.lost().count()),
         "notices": input.count(|s| s.notices.len()),
         "passed_over": input.count(|s| s.passed_over.len()),
+        "tag_entries": {
+            "published": input.count(|s| s.published),
+            "excluded": input.count(|s| s.excluded.len()),
+            "failed": input.count(|s| s.failed.len()),
+            "held_back": input.count(|s| s.held_back.len()),
+        },
     })
 }
 
-fn source(report: &SourceReport) -> Value {
+/// A published version that a moved tag would change, as `mirror.json`, notifications and commands name it.
+pub fn diverged_version(divergence: &Divergence) -> Value {
+    json!({
+        "source": divergence.source,
+        "tag": divergence.tag,
+        "package": divergence.name,
+        "version": divergence.version,
+        "published_commit": divergence.published.commit,
+        "upstream_commit": divergence.attempted.commit,
+        "since": divergence.time,
+    })
+}
+
+/// The status of a source that has `published` package versions.
+pub fn source_status(report: &SourceReport, published: usize) -> Value {
     json!({
         "newest_ref": newest_ref(report),
         "complete": report.is_complete(),
         "error": report.error,
-        "published": report.published,
-        "excluded": report.excluded.len(),
-        "failed": report.failed.len(),
-        "held_back": report.held_back.len(),
+        "published": published,
+        "excluded": report.excluded_versions(),
+        "failed": report.failed_versions(),
+        "held_back": report.held_back_versions(),
         "uncovered": report.uncovered,
         "diverged": report.diverged.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),
         "passed_over": report.passed_over.len(),
+        "tag_entries": {
+            "published": report.published,
+            "excluded": report.excluded.len(),
+            "failed": report.failed.len(),
+            "held_back": report.held_back.len(),
+        },
     })
 }

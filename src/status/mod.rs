@@ -20,7 +20,7 @@ pub use alerts::{AlertState, notification};
 pub use host_index::{IndexEntry, host_index};
 pub use input::StatusInput;
 pub use metric_values::{MetricValues, metric_values};
-pub use mirror_json::mirror_json;
+pub use mirror_json::{diverged_version, mirror_json, source_status};
 pub use progress_json::{RunningCycle, progress_json};
 pub use state::{STATES, State, state};
 pub use status_page::status_page;

@@ -14,7 +14,7 @@ use crate::package::plan::Outcome;
 use crate::package::uncovered_manifests;
 use crate::util::text::plural;
 
-/// Entries that a list of failures, damaged archives or gaps shows; it counts the rest.
+/// Entries that a list of failures, damaged archives, diverged versions or gaps shows; it counts the rest.
 const MAX_LISTED: usize = 50;
 
 pub fn status_page(input: &StatusInput<'_>) -> Markup {
@@ -57,14 +57,18 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
         @if let Some(snapshot) = input.rollback_target() {
             p.doubt { "A rollback to snapshot " (snapshot) " is active; `mirror rollback --end` ends it." }
         }
+        @if input.has_ended_rollback() {
+            p.doubt { "A rollback has ended; the next cycle publishes current metadata." }
+        }
     }
 }
 
 /// Why the state is not complete: the most important reason.
 fn shortfall(input: &StatusInput<'_>) -> String {
-    let packages = input.count(|source| source.failed.len());
+    let packages = input.count(SourceReport::failed_versions);
     match (input.failed_sources(), packages, input.history.damaged.len()) {
         (0, 0, 0) if input.rollback_target().is_some() => "a rollback is active".to_owned(),
+        (0, 0, 0) if input.has_ended_rollback() => "a rollback has ended".to_owned(),
         (0, 0, 0) => "the last cycle was incomplete".to_owned(),
         (0, 0, damaged) => format!("{} damaged", plural(damaged, "archive")),
         (0, packages, _) => format!("{} failed", plural(packages, "package version")),
@@ -106,17 +110,17 @@ fn times(input: &StatusInput<'_>) -> Markup {
 }
 
 fn counts(input: &StatusInput<'_>) -> Markup {
-    let diverged = match input.count(|source| source.diverged.len()) {
+    let diverged = match input.report.diverged().count() {
         0 => "0".to_owned(),
         1 => "1 version differs upstream now; the published archive is kept".to_owned(),
         many => format!("{many} versions differ upstream now; the published archives are kept"),
     };
-    let held_back = input.count(|source| source.held_back.len());
+    let held_back = input.count(SourceReport::held_back_versions);
     html! {
         dl {
             dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
-            dt { "Excluded by rule" } dd { (input.count(|s| s.excluded.len())) ", " (plural(input.count(|s| s.passed_over.len()), "tag")) " not released" }
-            dt { "Failed" } dd { (plural(input.count(|s| s.failed.len()), "package version")) ", " (plural(input.failed_sources(), "source")) }
+            dt { "Excluded by rule" } dd { (plural(input.count(SourceReport::excluded_versions), "package version")) ", " (plural(input.count(|s| s.passed_over.len()), "tag")) " not released" }
+            dt { "Failed" } dd { (plural(input.count(SourceReport::failed_versions), "package version")) ", " (plural(input.failed_sources(), "source")) }
             @if held_back > 0 { dt { "Held back" } dd { (plural(held_back, "package version")) ", until what they need exists" } }
             dt { "Diverged" } dd { (diverged) }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
@@ -126,10 +130,11 @@ fn counts(input: &StatusInput<'_>) -> Markup {
 }
 
 fn sources(input: &StatusInput<'_>) -> Markup {
+    let published = input.published_by_source();
     html! {
         table {
-            caption { "Counted per tag: a version in several tags counts several times." }
-            thead { tr { th scope="col" { "Source" } th scope="col" { "Newest" } th scope="col" { "State" } th scope="col" { "Published" } th scope="col" { "Excluded" } th scope="col" { "Failed" } } }
+            caption { "Counts of package versions. The tags of a source may hold a version several times: that many tag entries." }
+            thead { tr { th scope="col" { "Source" } th scope="col" { "Newest" } th scope="col" { "State" } th scope="col" { "Published" } th scope="col" { "Excluded" } th scope="col" { "Failed" } th scope="col" { "Tag entries" } } }
             tbody {
                 @for (name, report) in &input.report.sources {
                     tr {
@@ -142,7 +147,9 @@ fn sources(input: &StatusInput<'_>) -> Markup {
                                 None => { span.doubt { "some packages failed" } }
                             }
                         }
-                        td { (report.published) } td { (report.excluded.len()) } td { (report.failed.len()) }
+                        td { (published.get(name.as_str()).copied().unwrap_or_default()) }
+                        td { (report.excluded_versions()) } td { (report.failed_versions()) }
+                        td { (report.published + report.excluded.len() + report.failed.len()) }
                     }
                 }
             }
@@ -171,6 +178,7 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         };
         source.uncovered.iter().map(described)
     });
+    let diverged = input.report.diverged().map(ToString::to_string);
     let gaps = input.report.gaps.iter().map(ToString::to_string);
     let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
     let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
@@ -179,6 +187,7 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         (list("failed", "Failed", &failed.collect::<Vec<_>>()))
         (list("held-back", "Held back", &held_back.collect::<Vec<_>>()))
         (list("uncovered", "Manifests without a rule", &uncovered.collect::<Vec<_>>()))
+        (list("diverged", "Diverged", &diverged.collect::<Vec<_>>()))
         (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
         (list("warnings", "Warnings", &warnings.collect::<Vec<_>>()))
         (list("excluded", "Not published", &excluded.collect::<Vec<_>>()))

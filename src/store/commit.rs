@@ -26,6 +26,8 @@ pub struct SnapshotContents<'a> {
     /// The number of ledger lines that it publishes.
     pub releases: u64,
     pub rollback_to: Option<u64>,
+    /// Whether it ends a rollback and keeps its content.
+    pub rollback_ended: bool,
     pub expired: ExpiredReleases,
 }
 
@@ -43,6 +45,7 @@ impl RepositoryStore {
             && previous.manifest.files == manifest.files
             && previous.manifest.releases == manifest.releases
             && previous.manifest.rollback_to == manifest.rollback_to
+            && previous.manifest.rollback_ended == manifest.rollback_ended
             && previous.report().is_ok_and(|report| report == contents.report)
         {
             return Ok(None);
@@ -71,6 +74,7 @@ impl RepositoryStore {
             report: Some(Sha256::digest(contents.report)),
             render_cache: contents.render_cache.as_deref().map(Sha256::digest),
             rollback_to: contents.rollback_to,
+            rollback_ended: contents.rollback_ended,
             expired: contents.expired.clone(),
         };
         for (path, bytes) in &contents.files {

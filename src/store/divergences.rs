@@ -3,6 +3,7 @@
 //! The published bytes stay; this is the record for people. It is as durable as the ledger, but not chained, since nothing
 //! depends on it.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 
@@ -35,6 +36,23 @@ pub struct VersionContent {
     pub commit: String,
     pub sha1: Sha1,
     pub sha256: Sha256,
+}
+
+/// For people: the package, its version and the tag.
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+        write!(
+            f,
+            "{} {}: upstream moved tag {} of {} from {} to {}; the published version is kept",
+            self.name,
+            self.version,
+            self.tag,
+            self.source,
+            short(&self.published.commit),
+            short(&self.attempted.commit)
+        )
+    }
 }
 
 impl Divergence {

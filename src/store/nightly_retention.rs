@@ -47,6 +47,16 @@ impl RepositoryStore {
         Ok(self.ledger(|ledger| ledger.releases().iter().filter(is_served).cloned().collect()))
     }
 
+    /// The package versions that a snapshot publishes at this base URL: all of its ledger lines but expired nightly versions.
+    pub fn published_releases(&self, snapshot: Option<&Snapshot>, base_url: &str) -> Vec<Release> {
+        let Some(manifest) = snapshot.map(|snapshot| &snapshot.manifest) else {
+            return Vec::new();
+        };
+        let is_published =
+            |r: &&Release| r.number <= manifest.releases && !manifest.expired.contains_key(&r.number);
+        self.ledger(|ledger| ledger.published(base_url).filter(is_published).cloned().collect())
+    }
+
     /// Removes the archives that every snapshot has withdrawn; returns how many.
     pub(super) fn remove_withdrawn(&self) -> anyhow::Result<usize> {
         let Some(newest) = self.newest_snapshot()? else {

@@ -19,9 +19,9 @@ impl RepositoryStore {
         let numbers = self.snapshot_numbers()?;
         let to = match to {
             Some(number) if numbers.contains(&number) => number,
-            Some(number) => bail!("there is no snapshot {number}\nhint: existing snapshots: {numbers:?}"),
+            Some(number) => bail!("there is no snapshot {number}\nhint: existing snapshots: {numbers:?}; `mirror rollback --list` describes them"),
             None => numbers.iter().rev().copied().find(|number| *number < content).with_context(|| {
-                format!("there is no snapshot before {content}\nhint: existing snapshots: {numbers:?}")
+                format!("there is no snapshot before {content}\nhint: existing snapshots: {numbers:?}; `mirror rollback --list` describes them")
             })?,
         };
         let target = self.load(to)?;
@@ -82,6 +82,7 @@ impl RepositoryStore {
             render_cache: None,
             releases: current.manifest.releases,
             rollback_to,
+            rollback_ended: rollback_to.is_none(),
             expired: target.manifest.expired.clone(),
         };
         self.commit_snapshot(Some(current), &contents)?.context("this content is already published")

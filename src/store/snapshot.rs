@@ -52,6 +52,10 @@ pub struct SnapshotManifest {
     /// The snapshot that this one rolls back to; cycles publish no metadata until the rollback is ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// Whether it ends a rollback and still has the content that was rolled back to; the next cycle publishes current
+    /// metadata.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback_ended: bool,
     /// Nightly releases that the metadata does not name.
     #[serde(default, skip_serializing_if = "ExpiredReleases::is_empty")]
     pub expired: ExpiredReleases,

@@ -100,7 +100,7 @@ impl RepositoryMetrics {
             outcomes: gauges(
                 to,
                 "mirror_refs",
-                "Pairs of a ref and a package by their outcome in the last cycle.",
+                "Tag entries (pairs of a ref and a package) by their outcome in the last cycle; mirror_releases counts versions.",
                 &["repository", "outcome"],
             )?,
             stages: gauges(

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::metadata::package_summary::{Newest, PackageSummary, Summaries};
 use crate::metadata::repository_info::RepositoryInfo;
 use crate::recipe::Note;
+use crate::store::Divergence;
 use crate::util::digest::Sha256;
 
 /// All packages of a repository, by name.
@@ -17,10 +18,16 @@ pub struct View<'a> {
     pub(super) required_by: BTreeMap<&'a str, BTreeSet<&'a str>>,
     /// The notes on published versions.
     pub(super) notes: Vec<&'a Note>,
+    /// The published versions that moved tags would change.
+    pub(super) diverged: &'a [&'a Divergence],
 }
 
 impl<'a> View<'a> {
-    pub fn new(info: &'a RepositoryInfo<'a>, packages: &'a Summaries) -> Self {
+    pub fn new(
+        info: &'a RepositoryInfo<'a>,
+        packages: &'a Summaries,
+        diverged: &'a [&'a Divergence],
+    ) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
         for (name, summary) in packages {
             for required in &summary.requires {
@@ -33,7 +40,11 @@ impl<'a> View<'a> {
             let mut versions = package.iter().flat_map(|summary| &summary.versions);
             versions.any(|version| note.applies_to(&note.package, version))
         };
-        Self { info, packages, required_by, notes: info.notes.iter().filter(applies).collect() }
+        Self { info, packages, required_by, notes: info.notes.iter().filter(applies).collect(), diverged }
+    }
+
+    pub(super) fn diverged(&self, name: &str) -> impl Iterator<Item = &'a Divergence> {
+        self.diverged.iter().copied().filter(move |divergence| divergence.name == name)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -49,7 +60,8 @@ impl<'a> View<'a> {
         let links = self.packages.get(name).map(|summary| &summary.links);
         let links: Vec<_> = links.into_iter().flatten().filter(|link| self.has(link)).collect();
         let notes = self.notes.iter().filter(|note| note.package == name);
-        let context = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>()]);
+        let diverged: Vec<_> = self.diverged(name).map(ToString::to_string).collect();
+        let context = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>(), diverged]);
         Sha256::digest(context.to_string().as_bytes())
     }
 

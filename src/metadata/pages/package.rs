@@ -61,6 +61,12 @@ fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> 
             @for note in view.notes.iter().filter(|note| note.applies_to(package, &id)) {
                 p.doubt { (usage::note_text(note)) }
             }
+            @for diverged in view.diverged(package).filter(|diverged| diverged.version == id) {
+                p.doubt {
+                    "Diverged: upstream moved tag " (diverged.tag) " to commit " code { (diverged.attempted.commit) }
+                    "; the published archive is kept."
+                }
+            }
             dl {
                 dt { "Archive" } dd { a href=(view.info.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }

@@ -1,0 +1,49 @@
+//! The parts of JSON documents that several commands print: `help/operate.md` describes them.
+//!
+//! A command prints one document on the standard output; the log goes to the standard error output. Keys are only added
+//! within one [`SCHEMA`].
+
+use std::io::{self, Write as _};
+
+use serde_json::{Value, json};
+
+use super::stdout::Stdout;
+use crate::package::plan::{Notice, Outcome, OutcomeRow};
+use crate::store::snapshot::Snapshot;
+
+/// The version of the documents.
+const SCHEMA: u32 = 1;
+
+/// Prints the document of a command with one entry for each repository.
+pub(super) fn print(repositories: &[Value]) -> io::Result<()> {
+    let document = json!({ "schema": SCHEMA, "repositories": repositories });
+    writeln!(Stdout, "{document:#}")
+}
+
+/// A package that a rule excludes, that is held back, or that failed, at one tag.
+pub(super) fn outcome(row: &OutcomeRow) -> Value {
+    let reason = match &row.outcome {
+        Outcome::Excluded { reason, .. } | Outcome::Failed { reason } | Outcome::HeldBack { reason, .. } => {
+            Some(reason)
+        }
+        Outcome::Published | Outcome::AlreadyPublished => None,
+    };
+    json!({ "source": row.source, "tag": row.tag, "package": row.package, "reason": reason })
+}
+
+/// What users of a published version should know.
+pub(super) fn notice(notice: &Notice) -> Value {
+    json!({ "tag": notice.tag, "package": notice.package, "reason": notice.reason })
+}
+
+/// The snapshot that an active rollback serves.
+pub(super) fn rollback_target(snapshot: Option<&Snapshot>) -> Option<u64> {
+    snapshot.and_then(|snapshot| snapshot.manifest.rollback_to)
+}
+
+/// What commands say of a rollback.
+pub(super) fn rollback_line(repository: &str, target: u64) -> String {
+    format!(
+        "{repository}: a rollback to snapshot {target} is in force: cycles publish no metadata until `mirror rollback --end`"
+    )
+}
