@@ -43,16 +43,16 @@ pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
                 Err(anyhow!("{error:#}"))
             }
         };
-        if let Err(error) = &built {
-            tracing::error!(repository = repository.name, "{error:#}");
-        }
         complete &= built.as_ref().is_ok_and(Built::is_complete);
-        if let Ok(store) = &store {
-            published |= store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
-        }
         let mut document = match &built {
-            Ok(built) => built.to_json(),
-            Err(error) => json!({ "error": format!("{error:#}"), "complete": false }),
+            Ok(built) => {
+                published |= built.is_published;
+                built.to_json()
+            }
+            Err(error) => {
+                tracing::error!(repository = repository.name, "{error:#}");
+                json!({ "error": format!("{error:#}"), "complete": false })
+            }
         };
         document["name"] = repository.name.clone().into();
         document["url"] = repository.base_url.to_string().into();
@@ -73,6 +73,7 @@ pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
 struct Built {
     result: CycleResult,
     damaged: BTreeMap<String, String>,
+    is_published: bool,
     rollback: Option<u64>,
 }
 
@@ -90,8 +91,9 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
     }
     // Here, because servers that mount the volume read-only cannot compress.
     make_variants(repository, store, opened.app.config.serve.compression, &cancel);
+    let is_published = store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
     let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
-    Ok(Built { result, damaged, rollback })
+    Ok(Built { result, damaged, is_published, rollback })
 }
 
 impl Built {
