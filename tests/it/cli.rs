@@ -164,7 +164,10 @@ fn counts_are_of_package_versions_everywhere() {
     let repository = &status["repository"];
     for counts in [&repository["counts"], &repository["sources"]["good"]] {
         assert_eq!((&counts["published"], &counts["failed"]), (&json!(2), &json!(1)), "{counts:#}");
-        assert_eq!(counts["tag_entries"], json!({"published": 3, "excluded": 0, "failed": 1}));
+        assert_eq!(
+            counts["tag_entries"],
+            json!({"published": 3, "excluded": 0, "failed": 1, "held_back": 0})
+        );
     }
     let metrics = get(port, "/-/metrics").into_text();
     for line in [
