@@ -1,4 +1,4 @@
-//! Releases whose files a resource does not have yet, such as the manifests that upstream adds a few days after the tag.
+//! Releases whose files a resource does not have yet, such as the manifests that upstream adds after the tag.
 
 use std::collections::BTreeMap;
 
