@@ -259,6 +259,26 @@ fn rank(word: &str) -> i8 {
     WORDS.iter().find(|(known, _)| word.starts_with(known)).map_or(-1, |(_, rank)| *rank)
 }
 
+/// What composer/semver 3.4.4 makes of a text.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct SemverCase {
+    pub(super) text: String,
+    pub(super) is_constraint: bool,
+    normalized: Option<String>,
+    stability: Option<String>,
+}
+
+/// The texts that its own tests are about, and more: the text, whether it is a constraint, its normalized form and stability.
+#[cfg(test)]
+pub(super) fn semver_cases() -> impl Iterator<Item = SemverCase> {
+    include_str!("semver_cases.tsv").lines().map(|line| {
+        let columns = format!("[{}]", line.replace('\t', ","));
+        let (text, is_constraint, normalized, stability) = serde_json::from_str(&columns).unwrap();
+        SemverCase { text, is_constraint, normalized, stability }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +323,17 @@ mod tests {
             "1.0\0",
         ] {
             assert!(bad.parse::<Version>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn versions_and_stabilities_equal_those_of_composer() {
+        for case in semver_cases() {
+            assert_eq!(normalize(&case.text), case.normalized, "{case:?}");
+            if let Ok(version) = case.text.parse::<Version>() {
+                let stability = format!("{:?}", version.stability()).to_lowercase();
+                assert_eq!(Some(stability), case.stability.map(|s| s.to_lowercase()), "{}", case.text);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use Composer\Autoload\AutoloadGenerator;
 use Composer\Installer\SuggestedPackagesReporter;
 use Composer\IO\NullIO;
 use Composer\Package\AliasPackage;
+use Composer\Package\CompletePackage;
 use Composer\Package\Dumper\ArrayDumper;
 use Composer\Package\Loader\ArrayLoader;
 use Composer\Package\Loader\InvalidPackageException;
@@ -40,7 +41,7 @@ function install(array $data)
 {
     $loader = new ArrayLoader();
     $loader->load($data);
-    [$package] = $loader->loadPackages([$data]);
+    [$package] = $loader->loadPackages([$data], CompletePackage::class);
     (new ValidatingArrayLoader($loader))->load($data);
     if (method_exists(ValidatingArrayLoader::class, 'validatePackage')) {
         ValidatingArrayLoader::validatePackage($package);
@@ -70,6 +71,10 @@ function differences(array $entry, array $manifest)
     $manifest = array_intersect_key($entry, array_flip($own)) + array_diff_key($manifest, array_flip($own), ['version_normalized' => 1]);
     $package = (new ArrayLoader())->load($manifest);
     $theirs = (new ArrayDumper())->dump($package instanceof AliasPackage ? $package->getAliasOf() : $package);
+    // Before 2.3, numbers stay numbers.
+    if (isset($theirs['keywords'])) {
+        $theirs['keywords'] = array_map('strval', $theirs['keywords']);
+    }
     // Composer cleans the path when it reads it; whether it writes an empty one depends on its version.
     $theirs['target-dir'] = $package->getTargetDir() ?: null;
     $entry['target-dir'] = isset($entry['target-dir']) ? $theirs['target-dir'] : null;

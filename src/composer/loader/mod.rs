@@ -63,19 +63,40 @@ fn bin(check: &mut Check<'_>) {
     }
 }
 
-/// Composer reads the aliases of development versions only; for the others see [`omitted`].
+/// The alias that Composer reads of a development version is fatal; of another version it is left out.
 fn branch_aliases(check: &mut Check<'_>) {
-    let aliases = check.get("extra").and_then(|extra| extra.get("branch-alias"));
-    let Some(aliases) = aliases.filter(|aliases| !aliases.is_null() && is_development(check)) else {
-        return;
-    };
-    if !php::is_array(aliases) || !php::values(aliases).all(Value::is_string) {
+    if is_development(check) && !has_valid_aliases(check) {
         check.reject("extra.branch-alias", "must be a map of branches to versions");
     }
+}
+
+fn has_valid_aliases(check: &Check<'_>) -> bool {
+    let aliases = check.get("extra").and_then(|extra| extra.get("branch-alias"));
+    let is_valid = |aliases: &Value| php::is_array(aliases) && php::values(aliases).all(Value::is_string);
+    aliases.is_none_or(|aliases| aliases.is_null() || is_valid(aliases))
 }
 
 /// Whether `ArrayLoader` looks for an alias of the version.
 fn is_development(check: &Check<'_>) -> bool {
     let version = check.get("version").and_then(Value::as_str).unwrap_or_default();
     version.starts_with("dev-") || version.ends_with("-dev")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::composer::Manifest;
+
+    /// The manifests of the tests of Composer's loaders, with the verdict of Composer 2.11.
+    const CASES: &str = include_str!("cases.tsv");
+
+    #[test]
+    fn manifests_of_composers_own_tests_are_refused_or_loaded_as_by_it() {
+        for (verdict, text) in CASES.lines().filter_map(|line| line.split_once('\t')) {
+            let manifest = Manifest::parse(text.as_bytes()).unwrap();
+            let problems = (manifest.validate().err(), manifest.omitted_fields());
+            // Composer leaves a license out that is no text, with a warning.
+            let is_loaded = matches!(&problems, (None, fields) if fields.iter().all(|problem| problem.field == "license"));
+            assert_eq!(is_loaded, verdict == "loaded", "{text}: {problems:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::check::{Check, FieldProblem};
-use super::{is_development, php_extension};
+use super::{has_valid_aliases, is_development, php_extension};
 use crate::composer::php::{is_array, is_integer_key, keys, values};
 
 const SUPPORT: [&str; 10] =
@@ -37,8 +37,7 @@ pub(super) fn problems(manifest: &Map<String, Value>) -> Vec<FieldProblem> {
     for field in ["scripts", "extra"] {
         check.field(field, is_array, "must be a map");
     }
-    let aliases = check.get("extra").and_then(|extra| extra.get("branch-alias"));
-    if aliases.is_some_and(|aliases| !aliases.is_null() && !is_array(aliases)) && !is_development(&check) {
+    if !is_development(&check) && !has_valid_aliases(&check) {
         check.reject("extra.branch-alias", "must be a map of branches to versions");
     }
     if !php_extension::is_extension(&check) && check.get("php-ext").is_some() {
