@@ -5,7 +5,7 @@
 //
 // The Composer is the first one in PHP's include path. A case has a `text`, which is read as a constraint and as a version, a `manifest`,
 // and, if the mirror publishes it, the metadata's `entry` and the names of the fields that are `omitted` from it. The answer says for the
-// text what it is, why Composer refuses the manifest, and what is wrong with the entry; null is nothing.
+// text what it is, whether types are strict, why Composer refuses the manifest, and what is wrong with the entry; null is nothing.
 require 'Composer/autoload.php';
 
 use Composer\Autoload\AutoloadGenerator;
@@ -90,6 +90,8 @@ while (($line = fgets(STDIN)) !== false) {
         'constraint' => refusal(fn () => $parser->parseConstraints($case['text'])) === null,
         'refusal' => refusal(fn () => install($case['manifest'])),
         'entry' => null,
+        // Before 2.3, PHP turns a value of another type into the one that is wanted.
+        'strict' => (new ReflectionMethod(ArrayLoader::class, 'load'))->hasReturnType(),
     ];
     refusal(function () use ($parser, $case, &$version) {
         $version = $parser->normalize($case['text']);
