@@ -199,6 +199,7 @@ fn stage_all(
     let folder = &source_refs.folder;
     let open = || Ok(BareClone::open(folder, ctx.limits.tree)?.with_blob_cache(&recent));
     let results = parallel::map(indices, ctx.workers, open, |clone, &index| {
+        ctx.ensure_can_continue()?;
         let staged = stage(ctx, source, clone, &builds[index]);
         (ctx.progress)(ProgressEvent::Built);
         staged

@@ -6,15 +6,21 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 
 use super::context::{CycleContext, ProgressEvent};
-use super::parallel;
 use crate::git::{Fetched, Ref, RefSelection, requested_name};
 use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
+use crate::util::cancel::CancelFlag;
 use crate::util::digest::Sha256;
+
+/// How often a wait looks for a cancellation, and at the clock.
+const POLL: Duration = Duration::from_millis(200);
 
 /// A clone that is up to date.
 pub(super) struct FetchedClone {
@@ -24,14 +30,57 @@ pub(super) struct FetchedClone {
     pub tags: BTreeSet<String>,
 }
 
-/// The clones of one recipe by URL, each up to date or with the error of its fetch.
+/// The clones of one recipe by URL, each up to date, with the error of its fetch, or still being fetched.
 pub(super) struct Clones {
-    by_url: BTreeMap<String, Result<FetchedClone, String>>,
+    by_url: BTreeMap<String, Option<Result<Arc<FetchedClone>, String>>>,
 }
 
 impl Clones {
-    /// Fetches all that the recipe names, several at a time. A failed fetch fails what needs it, and nothing else.
-    pub(super) fn fetch(ctx: &CycleContext<'_>) -> Self {
+    /// The clone of a URL of the recipe, or the error of its fetch.
+    pub(super) fn get(&self, url: &str) -> anyhow::Result<&FetchedClone> {
+        let result = self.by_url.get(url).context("it is not part of the recipe")?;
+        let result = result.as_ref().context(STILL_FETCHING)?;
+        result.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Fails if the fetch of this URL has not ended yet.
+    pub(super) fn ensure_ended(&self, url: &str) -> anyhow::Result<()> {
+        ensure!(!matches!(self.by_url.get(url), Some(None)), STILL_FETCHING);
+        Ok(())
+    }
+
+    /// Whether all fetches have ended.
+    pub(super) fn is_complete(&self) -> bool {
+        self.by_url.values().all(Option::is_some)
+    }
+}
+
+/// What the report says of a source that is not waited for; the same cycle replaces it.
+pub(super) const STILL_FETCHING: &str = "it is still being fetched, and is published when that is done";
+
+/// The fetches of one cycle. They go on while what is fetched is built.
+pub(super) struct Fetches<'a> {
+    ctx: &'a CycleContext<'a>,
+    /// The URLs, each with a source or resource that it is fetched for.
+    urls: Vec<(&'a str, &'a str)>,
+    ended: Mutex<Ended>,
+    changed: Condvar,
+    /// Set to end the fetches without ending the cycle.
+    cancel: CancelFlag,
+}
+
+struct Ended {
+    /// The URLs that are being fetched, and since when.
+    running: BTreeMap<String, Instant>,
+    by_url: BTreeMap<String, Result<Arc<FetchedClone>, String>>,
+    last: Instant,
+    /// How many had ended when the last clones were taken.
+    taken: usize,
+}
+
+impl<'a> Fetches<'a> {
+    /// The fetches of all that the recipe names.
+    pub(super) fn new(ctx: &'a CycleContext<'a>) -> Self {
         let mut urls = BTreeMap::<&str, &str>::new();
         for source in &ctx.recipe.sources {
             urls.entry(&source.git).or_insert(&source.name);
@@ -39,25 +88,115 @@ impl Clones {
         for (name, resource) in &ctx.recipe.resources {
             urls.entry(&resource.git).or_insert(name);
         }
-        let urls: Vec<_> = urls.into_iter().collect();
-        (ctx.progress)(ProgressEvent::Started { clones: urls.len() as u64 });
-        let fetched =
-            parallel::map(&urls, ctx.fetches, || Ok(()), |(), (url, source)| fetch(ctx, url, source));
-        let by_url = urls.iter().zip(fetched).map(|((url, _), result)| {
-            let result = result.map_err(|error| format!("{error:#}"));
-            ((*url).to_owned(), result)
-        });
-        Self { by_url: by_url.collect() }
+        let ended =
+            Ended { running: BTreeMap::new(), by_url: BTreeMap::new(), last: Instant::now(), taken: 0 };
+        Self {
+            ctx,
+            urls: urls.into_iter().collect(),
+            ended: Mutex::new(ended),
+            changed: Condvar::new(),
+            cancel: ctx.cancel.child(),
+        }
     }
 
-    /// The clone of a URL of the recipe, or the error of its fetch.
-    pub(super) fn get(&self, url: &str) -> anyhow::Result<&FetchedClone> {
-        let result = self.by_url.get(url).context("it is not part of the recipe")?;
-        result.as_ref().map_err(|error| anyhow!("{error}"))
+    /// Fetches, several at a time. A failed fetch fails what needs it, and nothing else. One that takes longer than the idle
+    /// timeout lets another begin beside it, so that a slow source holds no place for ever.
+    pub(super) fn run(&self) {
+        let _rest = FailRest(self);
+        (self.ctx.progress)(ProgressEvent::Started { clones: self.urls.len() as u64 });
+        thread::scope(|scope| {
+            for &(url, source) in &self.urls {
+                self.wait_for_place();
+                self.ended().running.insert(url.to_owned(), Instant::now());
+                scope.spawn(move || {
+                    let result = fetch(self.ctx, url, source, &self.cancel);
+                    let result = result.map(Arc::new).map_err(|error| format!("{error:#}"));
+                    let mut ended = self.ended();
+                    ended.running.remove(url);
+                    ended.by_url.insert(url.to_owned(), result);
+                    ended.last = Instant::now();
+                    self.changed.notify_all();
+                });
+            }
+        });
+    }
+
+    fn wait_for_place(&self) {
+        let (places, patience) = (self.ctx.fetches, self.ctx.fetcher.idle_timeout());
+        let mut ended = self.ended();
+        loop {
+            let new = ended.running.values().filter(|began| began.elapsed() < patience).count();
+            if (new < places && ended.running.len() < 2 * places) || self.cancel.is_set() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(ended, POLL);
+            (ended, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn cancel(&self) {
+        self.cancel.set();
+    }
+
+    /// Waits until all fetches have ended, or until none has ended for the idle timeout and there is something new to build.
+    /// Prebuilt archives are always waited for, since the versions that they hold must not be built.
+    pub(super) fn wait(&self) -> Clones {
+        let began = Instant::now();
+        let mut ended = self.ended();
+        loop {
+            let clones = self.clones_of(&ended);
+            let is_quiet = ended.last.max(began).elapsed() >= self.ctx.fetcher.idle_timeout();
+            let is_new = ended.by_url.len() > ended.taken;
+            let can_go_ahead = is_quiet && is_new && self.has_archives(&clones);
+            if can_go_ahead || clones.is_complete() || self.cancel.is_set() {
+                ended.taken = ended.by_url.len();
+                return clones;
+            }
+            let waited = self.changed.wait_timeout(ended, POLL);
+            (ended, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The clones as of now.
+    pub(super) fn clones(&self) -> Clones {
+        self.clones_of(&self.ended())
+    }
+
+    fn clones_of(&self, ended: &Ended) -> Clones {
+        let urls = self.urls.iter();
+        Clones { by_url: urls.map(|(url, _)| ((*url).to_owned(), ended.by_url.get(*url).cloned())).collect() }
+    }
+
+    fn has_archives(&self, clones: &Clones) -> bool {
+        let resources =
+            self.ctx.recipe.archives.iter().filter_map(|a| self.ctx.recipe.resources.get(&a.resource));
+        resources.into_iter().all(|resource| clones.ensure_ended(&resource.git).is_ok())
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<FetchedClone> {
+/// Fails what has no result when the fetches end, also by a panic: nobody may wait for it.
+struct FailRest<'a>(&'a Fetches<'a>);
+
+impl Drop for FailRest<'_> {
+    fn drop(&mut self) {
+        let mut ended = self.0.ended();
+        for (url, _) in &self.0.urls {
+            ended.by_url.entry((*url).to_owned()).or_insert_with(|| Err("its fetch ended early".into()));
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+fn fetch(
+    ctx: &CycleContext<'_>,
+    url: &str,
+    source: &str,
+    cancel: &CancelFlag,
+) -> anyhow::Result<FetchedClone> {
     let folder = ctx.clones.join(folder_name(url));
     let tags = RefCell::new(BTreeSet::new());
     let select = |advertised: &[Ref]| {
@@ -67,8 +206,8 @@ fn fetch(ctx: &CycleContext<'_>, url: &str, source: &str) -> anyhow::Result<Fetc
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
     let from = (ctx.rewrite)(url);
     let result = match needs_history(ctx.recipes, url) {
-        true => ctx.fetcher.fetch_with_history(&folder, &from, &select, ctx.cancel, &progress),
-        false => ctx.fetcher.fetch(&folder, &from, &select, ctx.cancel, &progress),
+        true => ctx.fetcher.fetch_with_history(&folder, &from, &select, cancel, &progress),
+        false => ctx.fetcher.fetch(&folder, &from, &select, cancel, &progress),
     };
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;

@@ -29,9 +29,13 @@ mod select_refs;
 mod shrink_guard;
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
+
 use self::divergence::Diverged;
+use self::fetch_clones::{Clones, Fetches, STILL_FETCHING};
 use self::inputs::FetchedInputs;
 use self::metadata_budget::MetadataBudget;
 use self::publish_metadata::Damaged;
@@ -109,20 +113,44 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
 /// # Errors
 /// [`Cancelled`], or a store that cannot be written. What was published before stays.
 pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
-    let fetch_began = Instant::now();
+    let fetches = Fetches::new(ctx);
+    thread::scope(|scope| {
+        // Also ends the fetches that are not waited for if this fails.
+        let _cancel = CancelOnDrop(&fetches);
+        scope.spawn(|| fetches.run());
+        let mut result = None;
+        loop {
+            let fetch_began = Instant::now();
+            let clones = fetches.wait();
+            let is_last = clones.is_complete();
+            result = Some(run_pass(ctx, fetch_began, clones)?.after(result));
+            if let Some(result) = result.take_if(|_| is_last) {
+                return Ok(result);
+            }
+        }
+    })
+}
+
+/// Builds and publishes what is fetched. The last pass of a cycle has all clones; an earlier one, without the slowest, only
+/// publishes what is new.
+fn run_pass(ctx: &CycleContext<'_>, fetch_began: Instant, clones: Clones) -> anyhow::Result<CycleResult> {
+    let is_last = clones.is_complete();
     let previous = ctx.store.latest_snapshot()?;
     let previous_report = previous.as_ref().map(Report::from_snapshot).unwrap_or_default();
     // During a rollback, the newest snapshot's report is older than the last cycle's.
     let last_report = Report::last(previous.as_ref(), &ctx.store.run_history());
-    let inputs = FetchedInputs::fetch(ctx, &last_report);
+    let inputs = FetchedInputs::new(ctx, clones, &last_report);
     // A cancelled fetch must not be reported as a failed source.
     ctx.ensure_can_continue()?;
     let build_began = Instant::now();
     let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
     let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
-    log_findings::log_new(&report, &last_report);
+    let is_early = !is_last && published == 0;
+    if !is_early {
+        log_findings::log_new(&report, &last_report);
+        held_back::log_new(&report, &previous_report);
+    }
     drop(inputs);
-    held_back::log_new(&report, &previous_report);
     let publish_began = Instant::now();
     report.gaps.clone_from(&previous_report.gaps);
     // A repository without any release stays unpublished, and its server not ready, instead of being empty.
@@ -134,7 +162,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     let report_in_snapshot = !is_empty && rollback_active.is_none();
     let is_unchanged =
         previous.as_ref().is_some_and(|previous| report == previous_report && is_up_to_date(ctx, previous));
-    let (snapshot, damaged) = if is_unchanged || !report_in_snapshot {
+    let (snapshot, damaged) = if is_unchanged || is_early || !report_in_snapshot {
         (None, Damaged::new())
     } else {
         (ctx.progress)(ProgressEvent::Publishing);
@@ -154,6 +182,33 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
             ("publish", publish_began.elapsed()),
         ],
     })
+}
+
+/// Ends the fetches that nobody waits for any more.
+struct CancelOnDrop<'a>(&'a Fetches<'a>);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl CycleResult {
+    /// The result of this pass and those before it.
+    fn after(self, earlier: Option<Self>) -> Self {
+        let Some(mut earlier) = earlier else { return self };
+        for (stage, earlier) in earlier.stages.iter_mut().zip(self.stages) {
+            stage.1 += earlier.1;
+        }
+        earlier.damaged.extend(self.damaged);
+        Self {
+            published: self.published + earlier.published,
+            snapshot: self.snapshot.or(earlier.snapshot),
+            damaged: earlier.damaged,
+            stages: earlier.stages,
+            ..self
+        }
+    }
 }
 
 /// Builds and publishes the packages of all sources; returns the report and the number of new versions.
@@ -178,11 +233,17 @@ fn build_all(
         heap::trim();
         published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
-    published += held_back::publish_complete(ctx, inputs, &mut report, budget)?;
+    // What a metapackage lacks is known with the last source.
+    if inputs.is_complete() {
+        published += held_back::publish_complete(ctx, inputs, &mut report, budget)?;
+    }
     if let Some(rule) = &ctx.recipe.aliases {
         published += publish_aliases(ctx, inputs, rule, previous, &mut report, budget)?;
     }
-    log_failed_sources(failures);
+    // An earlier pass has errors that the last one has again.
+    if inputs.is_complete() {
+        log_failed_sources(failures);
+    }
     Ok((report, published))
 }
 
@@ -198,12 +259,18 @@ fn publish_aliases(
     let (mut published, mut failures) = (0, Vec::new());
     loop {
         let known = report.sources.remove(ALIASES).or_else(|| previous.sources.get(ALIASES).cloned());
-        let result = aliases::publish(ctx, rule, known.as_ref(), budget);
+        // An alias must not move to the highest version of some sources, and back.
+        let result = match inputs.is_complete() {
+            true => aliases::publish(ctx, rule, known.as_ref(), budget),
+            false => Err(anyhow!(STILL_FETCHING)),
+        };
         let new = add_result(ctx, report, &mut failures, ALIASES, known.as_ref(), result)?;
         let completed = if new > 0 { held_back::publish_complete(ctx, inputs, report, budget)? } else { 0 };
         published += new + completed;
         if completed == 0 {
-            log_failed_sources(failures);
+            if inputs.is_complete() {
+                log_failed_sources(failures);
+            }
             return Ok(published);
         }
     }

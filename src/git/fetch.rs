@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use git2::{AutotagOption, Direction, FetchOptions, RemoteCallbacks, RemoteConnection};
 
@@ -90,6 +91,11 @@ impl Fetcher {
             limits: limits.clone(),
             roots: RootCertificates::new(git.ca_file.clone()),
         })
+    }
+
+    /// How long a transfer may make no progress.
+    pub fn idle_timeout(&self) -> Duration {
+        self.git.timeout
     }
 
     /// Brings the bare clone in `dir` up to date with the refs of `url` that `select` chooses; clones if there is none.

@@ -33,6 +33,7 @@ impl PrebuiltArchive {
 /// whose entries overlap, share a name, are links, have another name beside their data, or have paths that our own archives
 /// cannot have.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
+    limits::check_entries(limits, zip64_entries(bytes).unwrap_or(0))?;
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
     let entries = archive.len();
     limits::check_entries(limits, entries)?;
@@ -150,6 +151,19 @@ fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
         version: manifest.version()?.context("its manifest has no version")?.parse()?,
     })
+}
+
+/// The number of entries of a zip64 archive (APPNOTE.TXT sections 4.3.14 and 4.3.15), which is read before they are: others
+/// have 65535 at most.
+fn zip64_entries(bytes: &[u8]) -> Option<usize> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let entries = |locator: usize| {
+        let record = usize::try_from(number(locator + 8)?).ok()?;
+        let count = number(record.checked_add(32)?)?;
+        bytes[record..].starts_with(b"PK\x06\x06").then_some(count)
+    };
+    let locators = memchr::memmem::find_iter(bytes, b"PK\x06\x07");
+    locators.filter_map(entries).max().map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// The number of entries by the end of the central directory, modulo 65536 (APPNOTE.TXT section 4.3.16).

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Stops the work, or ends the wait, of other threads; clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,11 @@ struct Flag {
     /// Held while the flag is being set, so that no thread starts to wait in between.
     lock: Mutex<()>,
     set: Condvar,
+    parent: Option<CancelFlag>,
 }
+
+/// How often a wait on a child looks at the flags above it.
+const POLL: Duration = Duration::from_millis(100);
 
 impl CancelFlag {
     pub fn set(&self) {
@@ -23,14 +27,27 @@ impl CancelFlag {
         self.0.set.notify_all();
     }
 
+    /// A flag that is also set when this one is, and that can be set alone.
+    pub fn child(&self) -> Self {
+        Self(Arc::new(Flag { parent: Some(self.clone()), ..Flag::default() }))
+    }
+
     pub fn is_set(&self) -> bool {
-        self.0.is_set.load(Ordering::Relaxed)
+        self.0.is_set.load(Ordering::Relaxed) || self.0.parent.as_ref().is_some_and(Self::is_set)
     }
 
     /// Sleeps for `time`, or until the flag is set.
     pub fn wait(&self, time: Duration) {
-        let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _waited = self.0.set.wait_timeout_while(held, time, |()| !self.is_set());
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let step = if self.0.parent.is_some() { left.min(POLL) } else { left };
+            let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let _waited = self.0.set.wait_timeout_while(held, step, |()| !self.is_set());
+            if self.is_set() || step == left {
+                return;
+            }
+        }
     }
 }
 
@@ -53,5 +70,16 @@ mod tests {
         waiting.join().unwrap();
         flag.wait(Duration::from_secs(600));
         assert!(began.elapsed() < Duration::from_secs(300));
+    }
+
+    #[test]
+    fn child_is_set_alone_or_with_its_parent() {
+        let parent = CancelFlag::default();
+        let (first, second) = (parent.child(), parent.child());
+        first.set();
+        assert!(first.is_set() && !second.is_set() && !parent.is_set());
+        let waiting = thread::spawn(move || second.wait(Duration::from_secs(600)));
+        parent.set();
+        waiting.join().unwrap();
     }
 }

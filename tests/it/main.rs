@@ -20,6 +20,7 @@ mod cycle {
     mod prebuilt_dates;
     mod recipes;
     mod shrink_guard;
+    mod slow_sources;
     mod tags;
     mod uncovered_manifests;
 }
