@@ -136,7 +136,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
 fn run_pass(ctx: &CycleContext<'_>, fetch_began: Instant, clones: Clones) -> anyhow::Result<CycleResult> {
     let is_last = clones.is_complete();
     let previous = ctx.store.latest_snapshot()?;
-    let previous_report = previous.as_ref().map(Report::from_snapshot).unwrap_or_default();
+    let previous_report = previous.as_ref().map(Report::to_continue).transpose()?.unwrap_or_default();
     // During a rollback, the newest snapshot's report is older than the last cycle's.
     let last_report = Report::last(previous.as_ref(), &ctx.store.run_history());
     let inputs = FetchedInputs::new(ctx, clones, &last_report);

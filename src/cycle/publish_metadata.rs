@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
-use super::read_manifests::{self, Manifests};
+use super::read_manifests::{self, Manifests, UnreadableArchive};
 use super::report::Report;
 use super::{nightly, shrink_guard};
 use crate::composer::Manifest;
@@ -21,18 +21,20 @@ use crate::metadata::{
     ByteRanges, CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache,
     RepositoryInfo, Summaries, expand, missing_dependencies, render,
 };
-use crate::store::SnapshotContents;
 use crate::store::snapshot::Snapshot;
+use crate::store::{ArchiveError, SnapshotContents};
 use crate::util::digest::Sha256;
 
 /// Releases by package, each in the order of the ledger.
 type ByName<'r> = BTreeMap<&'r str, Vec<&'r Release>>;
 
-/// Archives that could not be read, by path, with the reason.
+/// Damaged archives by path, with the reason.
 pub(super) type Damaged = BTreeMap<String, String>;
 
-/// Publishes a snapshot that follows `previous`; returns it, or `None` if nothing would change, and the archives that could
-/// not be read.
+/// Publishes a snapshot that follows `previous`; returns it, or `None` if nothing would change, and the damaged archives.
+///
+/// # Errors
+/// Something cannot be written, or what `previous` publishes cannot be read: then it stays published.
 pub(super) fn publish(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
@@ -44,7 +46,7 @@ pub(super) fn publish(
     let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
     let mut by_name = by_name(&releases);
     let changed = changed_releases(&by_name, reusable.as_ref());
-    let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report);
+    let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
     let summaries = summaries(&by_name, &manifests, reusable.as_ref());
     if let Some(previous) = previous {
         shrink_guard::check(ctx, previous, &summaries)?;
@@ -57,7 +59,7 @@ pub(super) fn publish(
     let claims = claimed_names(ctx, report, &summaries);
     let (texts, ranges) = render(&info, &summaries, &claims, versions, reusable.as_ref())?;
     files.extend(texts);
-    keep_includes(ctx, previous, &mut files);
+    keep_includes(ctx, previous, &mut files)?;
     drop((manifests, reusable));
     let render_cache = renderer.map(|renderer| render_cache(renderer, &view, &summaries, ranges));
     let current = releases.iter().map(|release| release.number).collect();
@@ -74,23 +76,29 @@ pub(super) fn publish(
     Ok((ctx.store.commit_snapshot(previous, &contents)?, damaged))
 }
 
-/// Reads the changed releases. One whose archive is damaged is taken from the previous snapshot's metadata, or left out.
+/// Reads the changed releases. One whose archive is damaged or cannot be read is taken from the previous snapshot's metadata;
+/// if that does not name it, it is left out until its archive can be read.
 fn read_changed(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
     changed: &[&Release],
     by_name: &mut ByName<'_>,
     report: &mut Report,
-) -> (Manifests, Damaged) {
+) -> anyhow::Result<(Manifests, Damaged)> {
     let (mut manifests, unreadable) = read_manifests::read(ctx.store, changed, ctx.workers);
     let mut damaged = Damaged::new();
-    for archive in unreadable {
-        let (release, path) = (archive.release, archive.release.path());
-        let reason =
-            format!("could not be read: {}; `mirror verify --repair` builds it again", archive.reason);
-        tracing::error!(file = path, "an archive {reason}");
-        damaged.insert(path.clone(), reason);
-        match previous.and_then(|previous| manifest_from_snapshot(previous, release)) {
+    for UnreadableArchive { release, reason } in unreadable {
+        let path = release.path();
+        match ctx.store.check_archive(release) {
+            Err(ArchiveError::Damaged(_)) => {
+                let reason = format!("could not be read: {reason}; `mirror verify --repair` builds it again");
+                tracing::error!(file = path, "an archive {reason}");
+                damaged.insert(path.clone(), reason);
+            }
+            Err(ArchiveError::Unreadable(_)) | Ok(()) => report.add_unreadable(release, &reason),
+        }
+        let version = previous.map(|previous| manifest_from_snapshot(previous, release));
+        match version.transpose()?.flatten() {
             Some(version) => manifests.entry(release.name.clone()).or_default().push(version),
             None => {
                 omit(release, by_name);
@@ -100,7 +108,7 @@ fn read_changed(
     }
     manifests.values_mut().for_each(|versions| read_manifests::sort_newest_first(versions));
     warn_of_omitted_fields(previous, &manifests);
-    (manifests, damaged)
+    Ok((manifests, damaged))
 }
 
 /// Warns of the fields that the metadata of new versions leaves out.
@@ -129,19 +137,28 @@ fn changed_releases<'r>(by_name: &ByName<'r>, previous: Option<&PreviousRender>)
 }
 
 /// A version as the previous snapshot published it: Composer's data of a version is a manifest that gives the same data.
-fn manifest_from_snapshot(previous: &Snapshot, release: &Release) -> Option<PackageVersion> {
+/// `None` if that snapshot does not name it, or its file is damaged.
+fn manifest_from_snapshot(previous: &Snapshot, release: &Release) -> anyhow::Result<Option<PackageVersion>> {
     let name = &release.name;
     let files = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
-    files.iter().find_map(|file| {
-        let p2: Value = serde_json::from_slice(&previous.read(file).ok()?).ok()?;
-        let versions = expand(p2["packages"][name.as_str()].as_array()?);
-        let is_release = |version: &Map<String, Value>| {
-            version.get("version").and_then(Value::as_str) == Some(&release.version)
-                && version.get("dist").is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
-        };
-        let data = versions.into_iter().find(is_release)?;
-        read_manifests::package_version(release, Manifest(data)).ok()
-    })
+    for file in files.iter().filter(|file| previous.manifest.files.contains_key(*file)) {
+        let p2 = previous.read_intact(file)?;
+        if let Some(version) = p2.and_then(|p2| published_version(&p2, release)) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+fn published_version(p2: &[u8], release: &Release) -> Option<PackageVersion> {
+    let p2: Value = serde_json::from_slice(p2).ok()?;
+    let versions = expand(p2["packages"][release.name.as_str()].as_array()?);
+    let is_release = |version: &Map<String, Value>| {
+        version.get("version").and_then(Value::as_str) == Some(&release.version)
+            && version.get("dist").is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
+    };
+    let data = versions.into_iter().find(is_release)?;
+    read_manifests::package_version(release, Manifest(data)).ok()
 }
 
 /// Removes a release from what is to be rendered.
@@ -273,9 +290,13 @@ fn render_cache(
 }
 
 /// Keeps the includes of the last snapshots: a client with one of their packages.json may still request them.
-fn keep_includes(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, files: &mut Files) {
-    let Some(previous) = previous else { return };
-    let root = previous.read("packages.json").ok();
+fn keep_includes(
+    ctx: &CycleContext<'_>,
+    previous: Option<&Snapshot>,
+    files: &mut Files,
+) -> anyhow::Result<()> {
+    let Some(previous) = previous else { return Ok(()) };
+    let root = previous.read_intact("packages.json")?;
     let root: Option<Includes> = root.and_then(|root| serde_json::from_slice(&root).ok());
     let is_named = |path: &str| root.as_ref().is_some_and(|root| root.includes.contains_key(path));
     let published = previous.manifest.files.iter();
@@ -283,8 +304,9 @@ fn keep_includes(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, files: &mu
     // The include that packages.json names comes first, then the latest ones.
     includes.sort_by_key(|(path, file)| Reverse((is_named(path), file.last_modified)));
     for (path, _) in includes.into_iter().take(ctx.retention.snapshots) {
-        if previous.is_intact || previous.read(path).is_ok() {
+        if previous.is_intact || previous.read_intact(path)?.is_some() {
             files.entry(path.clone()).or_insert(None);
         }
     }
+    Ok(())
 }

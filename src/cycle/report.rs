@@ -14,7 +14,7 @@ use crate::metadata::MissingDependency;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::package::uncovered_manifests::UncoveredManifests;
 use crate::recipe::Recipe;
-use crate::store::snapshot::Snapshot;
+use crate::store::snapshot::{Snapshot, is_read_error};
 use crate::store::{Divergence, RunHistory};
 use crate::util::digest::Sha256;
 use crate::util::text::first_of;
@@ -183,14 +183,39 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// The report of a snapshot's cycle. An unreadable report counts as empty, which only makes the next cycle plan again.
+    /// The report of a snapshot's cycle. An unusable report counts as empty, which only makes the next cycle plan again.
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
-        let read = || anyhow::Ok(serde_json::from_slice(&snapshot.report()?)?);
-        read().unwrap_or_else(|error| {
+        Self::parse(snapshot, snapshot.report())
+    }
+
+    /// The same for a cycle that continues from it.
+    ///
+    /// # Errors
+    /// The report could not be read: the notices in it would be lost.
+    pub(super) fn to_continue(snapshot: &Snapshot) -> anyhow::Result<Self> {
+        match snapshot.report() {
+            Err(error) if is_read_error(&error) => Err(error),
+            read => Ok(Self::parse(snapshot, read)),
+        }
+    }
+
+    fn parse(snapshot: &Snapshot, read: anyhow::Result<Vec<u8>>) -> Self {
+        read.and_then(|text| Ok(serde_json::from_slice(&text)?)).unwrap_or_else(|error| {
             let number = snapshot.manifest.number;
             tracing::error!("failed to read the report of snapshot {number}: {error:#}");
             Self::default()
         })
+    }
+
+    /// Adds a published version whose archive could not be read as a failure of its source, so that the next cycle reads it again.
+    pub(super) fn add_unreadable(&mut self, release: &Release, reason: &str) {
+        let reason = format!("its published archive could not be read: {reason}");
+        self.sources.entry(release.source.clone()).or_default().failed.push(OutcomeRow {
+            source: release.source.clone(),
+            tag: release.tag.clone(),
+            package: format!("{} {}", release.name, release.version),
+            outcome: Outcome::Failed { reason },
+        });
     }
 
     /// The names of the packages of which a version failed or is held back; not of folders whose package is unknown.

@@ -64,8 +64,10 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<
         return Ok(());
     }
     found.push(objects.clone());
-    let Ok(alternates) = fs::read(objects.join("info/alternates")) else {
-        return Ok(());
+    let alternates = match fs::read(objects.join("info/alternates")) {
+        Ok(alternates) => alternates,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
     };
     if depth > 0 {
         for alternate in parse_alternates(&alternates) {

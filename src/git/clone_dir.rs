@@ -175,8 +175,9 @@ fn storage(dir: &Path) -> ObjectStorage {
 /// without content, which libgit2 neither lists nor overwrites; unfinished packs.
 fn remove_leftovers(dir: &Path) -> io::Result<()> {
     // No ref can end in `.lock` (git-check-ref-format(1)).
-    remove_files(&dir.join("refs"), &|path| ends_with(path, ".lock") || !is_ref(path))?;
-    remove_files(&dir.join("objects/pack"), &|path| path.to_string_lossy().contains("/pack_git2_"))?;
+    remove_files(&dir.join("refs"), &|path| Ok(ends_with(path, ".lock") || !is_ref(path)?))?;
+    let is_unfinished = |path: &Path| Ok(path.to_string_lossy().contains("/pack_git2_"));
+    remove_files(&dir.join("objects/pack"), &is_unfinished)?;
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry?.path();
         if ends_with(&path, ".lock") {
@@ -190,17 +191,18 @@ fn ends_with(path: &Path, end: &str) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes())
 }
 
-fn is_ref(path: &Path) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.trim_end().parse::<ObjectId>().is_ok())
+fn is_ref(path: &Path) -> io::Result<bool> {
+    let text = fs::read(path)?;
+    Ok(str::from_utf8(&text).is_ok_and(|text| text.trim_end().parse::<ObjectId>().is_ok()))
 }
 
-fn remove_files(dir: &Path, matches: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+fn remove_files(dir: &Path, matches: &dyn Fn(&Path) -> io::Result<bool>) -> io::Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             remove_files(&path, matches)?;
-        } else if matches(&path) {
+        } else if matches(&path)? {
             fs::remove_file(path)?;
         }
     }

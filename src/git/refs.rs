@@ -54,10 +54,16 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
             continue;
         };
         names.insert(name.to_owned());
-        // A dangling symbolic ref has no object.
-        if let Some(id) = reference.resolve().ok().and_then(|resolved| resolved.target()) {
-            refs.push(Ref { name: name.to_owned(), id: id.into() });
-        }
+        let target = match reference.target() {
+            Some(id) => Some(id),
+            None => match reference.resolve() {
+                Ok(resolved) => resolved.target(),
+                // A dangling symbolic ref has no object.
+                Err(error) if error.code() == git2::ErrorCode::NotFound => None,
+                Err(error) => return Err(error),
+            },
+        };
+        refs.extend(target.map(|id| Ref { name: name.to_owned(), id: id.into() }));
     }
     refs.sort();
     Ok((refs, names))

@@ -126,6 +126,7 @@ impl RepositoryStore {
             highest: number,
             intact: Some(snapshot.clone()),
             readable: Some(snapshot.clone()),
+            unread: None,
             ledger_error: None,
         };
         drop(cache);

@@ -61,6 +61,6 @@ pub use divergences::{Divergence, VersionContent};
 pub use filesystem_check::Space;
 pub use repository::{RepositoryStore, StagedArchive};
 pub use run_history::{Run, RunHistory};
-pub use scrub::{Scrub, ScrubState};
+pub use scrub::{ArchiveError, Scrub, ScrubState};
 pub use snapshot_retention::SnapshotRetention;
 pub use volume::{Volume, VolumeLockError};

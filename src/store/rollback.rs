@@ -71,7 +71,7 @@ impl RepositoryStore {
         // Clients may still request the files that a recent packages.json names.
         let includes = current.manifest.files.keys();
         for path in includes.filter(|path| path.starts_with("include/")) {
-            if !files.contains_key(path) && current.read(path).is_ok() {
+            if !files.contains_key(path) && current.read_intact(path)?.is_some() {
                 files.insert(path.clone(), None);
             }
         }

@@ -68,12 +68,20 @@ impl RunHistory {
 impl RepositoryStore {
     /// The recorded runs; empty if the file does not exist or cannot be read.
     pub fn run_history(&self) -> RunHistory {
+        self.read_history().unwrap_or_default()
+    }
+
+    /// Fails if the file cannot be read: whoever changes it would lose what it says.
+    fn read_history(&self) -> anyhow::Result<RunHistory> {
         let file = self.history_file();
         if let Some(unwritten) = unwritten_history(&file) {
-            return unwritten.history;
+            return Ok(unwritten.history);
         }
-        let text = fs::read(file).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        match fs::read(&file) {
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RunHistory::default()),
+            Err(error) => Err(error).with_context(|| format!("failed to read `{}`", file.display())),
+        }
     }
 
     /// When the recorded runs last changed.
@@ -84,14 +92,14 @@ impl RepositoryStore {
 
     /// Records that a cycle begins.
     pub fn record_run_start(&self, now: Timestamp) -> anyhow::Result<()> {
-        let mut history = self.run_history();
+        let mut history = self.read_history()?;
         history.running = Some(now);
         self.write_history(&history)
     }
 
     /// Records how a cycle ended, with its `report` if no snapshot contains it.
     pub fn record_run_end(&self, run: Run, report: Option<Value>) -> anyhow::Result<()> {
-        let mut history = self.run_history();
+        let mut history = self.read_history()?;
         history.running = None;
         history.report = report;
         if run.complete {
@@ -105,7 +113,7 @@ impl RepositoryStore {
 
     /// Records the report of the last cycle when a rollback publishes a snapshot with another one.
     pub fn record_report(&self, report: Value) -> anyhow::Result<()> {
-        let mut history = self.run_history();
+        let mut history = self.read_history()?;
         history.report = Some(report);
         self.write_history(&history)
     }
@@ -114,7 +122,7 @@ impl RepositoryStore {
     pub fn recheck_damaged(&self, found: BTreeMap<String, String>) -> anyhow::Result<()> {
         let mut damaged = found;
         // The reason that a failed repair gave says more.
-        damaged.extend(self.run_history().damaged);
+        damaged.extend(self.read_history()?.damaged);
         if !damaged.is_empty() {
             let served = self.served_releases()?;
             let served: BTreeMap<_, _> = served.iter().map(|release| (release.path(), release)).collect();
@@ -128,7 +136,7 @@ impl RepositoryStore {
 
     /// Records the damaged archives, if they have changed.
     pub fn record_damaged(&self, damaged: BTreeMap<String, String>) -> anyhow::Result<()> {
-        let mut history = self.run_history();
+        let mut history = self.read_history()?;
         if history.damaged == damaged {
             return Ok(());
         }

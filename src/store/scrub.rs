@@ -1,14 +1,25 @@
 //! Compares archives with the ledger, and counts what the scrub of a running mirror found.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
 use super::durable_fs;
 use super::repository::RepositoryStore;
 use crate::ledger::Release;
+
+/// What is wrong with an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It is missing, or its bytes are not the published ones.
+    #[error("{0}")]
+    Damaged(String),
+    /// It could not be read, which says nothing about its bytes.
+    #[error("{0}")]
+    Unreadable(String),
+}
 
 /// The results of a server's scrub.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,29 +69,25 @@ impl RepositoryStore {
     }
 
     /// Compares an archive with its line of the ledger.
-    pub fn check_archive(&self, release: &Release) -> anyhow::Result<()> {
+    pub fn check_archive(&self, release: &Release) -> Result<(), ArchiveError> {
         let path = self.archive(release);
-        let found = std::fs::metadata(&path);
-        if let Err(error) = &found
-            && error.kind() == std::io::ErrorKind::NotFound
-        {
-            bail!("`{}` is missing", path.display());
+        let damaged = |what: String| Err(ArchiveError::Damaged(format!("`{}` is {what}", path.display())));
+        let size = match std::fs::metadata(&path) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return damaged("missing".to_owned()),
+            Err(error) => {
+                let file = path.display();
+                let message = format!("failed to read the metadata of `{file}`: {error}");
+                return Err(ArchiveError::Unreadable(message));
+            }
+        };
+        if size != release.size {
+            return damaged(format!("damaged: it has {size} bytes, not {}", release.size));
         }
-        let size =
-            found.with_context(|| format!("failed to read the metadata of `{}`", path.display()))?.len();
-        ensure!(
-            size == release.size,
-            "`{}` is damaged: it has {size} bytes, not {}",
-            path.display(),
-            release.size
-        );
-        let found = durable_fs::hash(&path)?;
-        ensure!(
-            found == release.sha256,
-            "`{}` is damaged: its SHA-256 is {found}, not {}",
-            path.display(),
-            release.sha256
-        );
-        Ok(())
+        match durable_fs::hash(&path) {
+            Ok(found) if found == release.sha256 => Ok(()),
+            Ok(found) => damaged(format!("damaged: its SHA-256 is {found}, not {}", release.sha256)),
+            Err(error) => Err(ArchiveError::Unreadable(format!("{error:#}"))),
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -87,6 +88,14 @@ pub struct Snapshot {
     pub is_intact: bool,
 }
 
+/// A read error of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Unread {
+    pub(super) at: Instant,
+    /// The first snapshot whose manifest could not be read, and why.
+    pub(super) manifest: Option<(u64, String)>,
+}
+
 /// The snapshots that the last search found.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SnapshotCache {
@@ -96,8 +105,16 @@ pub(super) struct SnapshotCache {
     pub(super) intact: Option<Snapshot>,
     /// The highest one whose manifest can be read.
     pub(super) readable: Option<Snapshot>,
+    /// What could not be read, see [`Unread`]; the search is repeated after a pause.
+    pub(super) unread: Option<Unread>,
     /// When the ledger was found unusable, and why; the search is repeated after a pause.
     pub(super) ledger_error: Option<(Instant, String)>,
+}
+
+/// Whether an existing file could not be read. A file that is missing, or has other bytes than expected, is damaged instead.
+pub fn is_read_error(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() != io::ErrorKind::NotFound)
 }
 
 impl Snapshot {
@@ -106,6 +123,18 @@ impl Snapshot {
         let published = self.manifest.files.get(path);
         let published = published.with_context(|| format!("the snapshot has no `{path}`"))?;
         self.read_private(path, published.sha256)
+    }
+
+    /// Reads a public file; `None` if it is missing or damaged.
+    ///
+    /// # Errors
+    /// It could not be read, which says nothing about its bytes.
+    pub fn read_intact(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        match self.read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if is_read_error(&error) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Reads and checks the report of its cycle.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::repository::RepositoryStore;
-use super::snapshot::{Snapshot, SnapshotCache, SnapshotManifest};
+use super::snapshot::{Snapshot, SnapshotCache, SnapshotManifest, Unread, is_read_error};
 use crate::ledger::Ledger;
 
-/// The pause before an unusable ledger is read again.
-const LEDGER_RETRY: Duration = Duration::from_secs(5);
+/// The pause before what could not be used is read again.
+const RETRY: Duration = Duration::from_secs(5);
 
 impl RepositoryStore {
     /// The snapshot to serve: the highest that is intact and follows from the ledger; if none is intact, the highest that
@@ -23,9 +23,17 @@ impl RepositoryStore {
         Ok(cache.intact.or(cache.readable))
     }
 
-    /// The snapshot to build on: the highest that can be read. Its manifest is valid even if some of its files are damaged.
+    /// The snapshot to build on: the highest whose manifest is valid, even if some of its files are damaged.
+    ///
+    /// # Errors
+    /// A higher one could not be read: what is built on an older one would lack what it says.
     pub fn latest_snapshot(&self) -> anyhow::Result<Option<Snapshot>> {
-        Ok(self.search_snapshots()?.readable)
+        let found = self.search_snapshots()?;
+        let lowest = found.readable.as_ref().map_or(0, |snapshot| snapshot.manifest.number);
+        match found.unread.and_then(|unread| unread.manifest) {
+            Some((number, reason)) if number > lowest => bail!("{reason}"),
+            _ => Ok(found.readable),
+        }
     }
 
     /// Searches the snapshots, unless there is none with a higher number than in the last search.
@@ -36,11 +44,12 @@ impl RepositoryStore {
         };
         let mut known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, reason)) = &known.ledger_error
-            && at.elapsed() < LEDGER_RETRY
+            && at.elapsed() < RETRY
         {
             bail!(UnusableLedger(reason.clone()));
         }
-        if known.ledger_error.is_none() && known.highest == highest {
+        let is_read = known.unread.as_ref().is_none_or(|unread| unread.at.elapsed() < RETRY);
+        if known.ledger_error.is_none() && known.highest == highest && is_read {
             return Ok(known.clone());
         }
         let mut found = SnapshotCache { highest, ..SnapshotCache::default() };
@@ -53,6 +62,7 @@ impl RepositoryStore {
                 self.check_ledger(&snapshot)?;
                 Ok(snapshot)
             });
+            let is_unread = read.as_ref().is_err_and(is_read_error);
             let checked = read.and_then(|mut snapshot| {
                 let checked = snapshot.check_public();
                 snapshot.is_intact = checked.is_ok();
@@ -67,6 +77,13 @@ impl RepositoryStore {
                 Err(error) if error.is::<UnusableLedger>() => {
                     known.ledger_error = Some((Instant::now(), format!("{error:#}")));
                     return Err(error);
+                }
+                Err(error) if is_read_error(&error) => {
+                    tracing::error!("skipping snapshot {number}, which cannot be read: {error:#}");
+                    let unread = found.unread.get_or_insert(Unread { at: Instant::now(), manifest: None });
+                    if is_unread {
+                        unread.manifest.get_or_insert((number, format!("{error:#}")));
+                    }
                 }
                 Err(error) => tracing::error!("skipping a damaged snapshot: {error:#}"),
             }

@@ -59,6 +59,7 @@ mod server {
 }
 mod store {
     mod ledger;
+    mod read_errors;
     mod repair;
     mod retention;
     mod rollback;
