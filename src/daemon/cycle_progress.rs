@@ -16,7 +16,7 @@ pub(super) struct CycleProgress(Mutex<BTreeMap<String, RepositoryProgress>>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RepositoryProgress {
     pub(super) running: Option<RunningCycle>,
-    /// When the next cycle begins.
+    /// When the next cycle begins; `None` while one is running.
     pub(super) next: Option<Timestamp>,
 }
 
@@ -27,7 +27,7 @@ impl CycleProgress {
 
     pub(super) fn set_running(&self, repository: &str) {
         self.with(repository, |progress| {
-            progress.running = Some(RunningCycle::new(now()));
+            *progress = RepositoryProgress { running: Some(RunningCycle::new(now())), next: None };
         });
     }
 

@@ -67,7 +67,7 @@ impl NotifierState {
         }
         watch.refresh(store);
         let observation = Observation::new(app, repository, store, watch, history);
-        let input = observation.status_input(&[], None);
+        let input = observation.status_input(&[], None, None);
         let now = AlertState::new(&input);
         let before = self.known.insert(repository.name.clone(), now.clone());
         let before = before.unwrap_or_else(|| AlertState::unknown(&now));

@@ -73,6 +73,7 @@ impl<'a> Observation<'a> {
         &'b self,
         releases: &'b [Release],
         space: Option<Space>,
+        planned: Option<Timestamp>,
     ) -> StatusInput<'b> {
         StatusInput {
             operator: self.app.config.site.name.as_deref(),
@@ -86,6 +87,7 @@ impl<'a> Observation<'a> {
             history: &self.history,
             releases,
             space,
+            planned,
             now: self.now,
         }
     }

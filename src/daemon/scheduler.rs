@@ -14,6 +14,7 @@ use super::snapshot_follower::SnapshotFollower;
 use crate::app::cycle_runner::{OpenRepository, record_failed_start};
 use crate::app::{App, Repository};
 use crate::cycle::{Cancelled, CycleResult, ProgressEvent, Report};
+use crate::status::NextRun;
 use crate::store::{Volume, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 
@@ -162,7 +163,7 @@ impl Scheduler<'_> {
             cycle.at = self.next_run(i, result, &mut cycle.failures);
             cycle.last_end = Some(Timestamp::now());
             self.progress.set_waiting(&repository.name, cycle.at);
-            tracing::info!(repository = repository.name, next = %cycle.at, "waiting for the next cycle");
+            log_waiting(repository, cycle);
         }
     }
 
@@ -222,7 +223,7 @@ impl Scheduler<'_> {
             true => delay.max(MIN_RETRY_DELAY),
             false => delay,
         };
-        scheduled.min(Timestamp::now() + delay)
+        scheduled.min(in_whole_seconds(Timestamp::now() + delay))
     }
 
     fn follow(&mut self) {
@@ -293,6 +294,24 @@ impl ScheduledCycle {
 
 fn is_locked(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(VolumeLockError::Held(_)))
+}
+
+fn log_waiting(repository: &Repository, cycle: &ScheduledCycle) {
+    let regular = next_scheduled(repository);
+    let is_set = |time: &Timestamp| *time < Timestamp::MAX;
+    let next = NextRun { at: Some(cycle.at).filter(is_set), regular: Some(regular).filter(is_set) };
+    tracing::info!(
+        repository = repository.name,
+        next = %cycle.at,
+        %regular,
+        "waiting for the next cycle: {}",
+        next.describe(cycle.failures > 0, in_whole_seconds(Timestamp::now()))
+    );
+}
+
+/// Everything that tells a time tells whole seconds.
+fn in_whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn next_scheduled(repository: &Repository) -> Timestamp {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
 use super::repository_view::{Observation, SnapshotWatch};
@@ -42,6 +44,7 @@ struct RepositoryStatus<'a> {
 /// The rendered status of a repository, and what it was rendered from.
 struct CachedStatus {
     history_changed: Option<SystemTime>,
+    planned: Option<Timestamp>,
     history: RunHistory,
     complete: bool,
     state: State,
@@ -79,14 +82,15 @@ impl<'a> StatusPublisher<'a> {
 
     fn poll(&mut self) {
         let mut changed = false;
-        for repository in &mut self.repositories {
-            changed |= repository.refresh(self.app);
-        }
         if let Some(BuildHandles { scrub, progress }) = self.build {
-            let progress = self.app.names().map(|name| progress.get(name)).collect();
+            let progress: Vec<_> = self.app.names().map(|name| progress.get(name)).collect();
             changed |= progress != self.progress;
             self.progress = progress;
             self.server.metrics.set_scrub(scrub.state());
+        }
+        for (i, repository) in self.repositories.iter_mut().enumerate() {
+            let planned = self.progress.get(i).and_then(|progress| progress.next);
+            changed |= repository.refresh(self.app, planned);
         }
         if changed {
             self.publish();
@@ -135,7 +139,7 @@ impl<'a> StatusPublisher<'a> {
 
 impl RepositoryStatus<'_> {
     /// Renders the status if anything changed. Returns whether it did.
-    fn refresh(&mut self, app: &App) -> bool {
+    fn refresh(&mut self, app: &App, planned: Option<Timestamp>) -> bool {
         let is_new = self.watch.refresh(self.store);
         let history_changed = self.store.run_history_modified();
         let snapshot = self.watch.snapshot.as_ref();
@@ -143,6 +147,7 @@ impl RepositoryStatus<'_> {
         if let Some(cached) = &self.cached
             && !is_new
             && cached.history_changed == history_changed
+            && cached.planned == planned
             && cached.state
                 == status::state(snapshot.is_some(), cached.complete, &cached.history, schedule, now())
         {
@@ -151,9 +156,10 @@ impl RepositoryStatus<'_> {
         let history = self.store.run_history();
         let observation = Observation::new(app, self.repository, self.store, &self.watch, history.clone());
         let releases = self.store.published_releases(snapshot, &self.repository.base_url.to_string());
-        let input = observation.status_input(&releases, space(app));
+        let input = observation.status_input(&releases, space(app), planned);
         self.cached = Some(CachedStatus {
             history_changed,
+            planned,
             state: input.state(),
             complete: input.is_complete(),
             files: render(self.repository, &input),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::next_run::{NextRun, regular_run};
 use super::state::{State, state};
 use crate::cycle::{Report, SourceReport};
 use crate::ledger::Release;
@@ -29,6 +30,8 @@ pub struct StatusInput<'a> {
     /// The published releases, in the order of their publication.
     pub releases: &'a [Release],
     pub space: Option<Space>,
+    /// When this process begins the next cycle; `None` if it does not build, or if a cycle is running.
+    pub planned: Option<Timestamp>,
     pub now: Timestamp,
 }
 
@@ -100,10 +103,12 @@ impl StatusInput<'_> {
         Timestamp::from_second(last).ok()
     }
 
-    /// The scheduled run after the last one. It is in the past when it was missed, and `None` before the first run.
-    pub(super) fn next_run(&self) -> Option<Timestamp> {
-        let last = self.history.running.or(self.checked())?;
-        self.schedule.next_after(last).map(|time| time.timestamp())
+    /// The next cycle: as planned by this process, else the scheduled run after the last one. It is in the past when it
+    /// was missed.
+    pub(super) fn next_run(&self) -> NextRun {
+        let last = self.history.running.or(self.checked());
+        let regular = last.and_then(|last| regular_run(self.schedule, last));
+        NextRun { at: self.planned.or(regular), regular }
     }
 
     /// The sum of a count over all sources.

@@ -27,6 +27,8 @@ pub struct MetricValues {
     pub last_success: Option<Timestamp>,
     pub last_end: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
+    /// The scheduled run, which a retry is earlier than.
+    pub regular_run: Option<Timestamp>,
     /// How long the last cycle took.
     pub duration: Option<Duration>,
     /// How long each stage of the last cycle took.
@@ -56,7 +58,8 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
         progress: None,
         last_success: input.history.succeeded,
         last_end: input.checked(),
-        next_run: input.next_run(),
+        next_run: input.next_run().at,
+        regular_run: input.next_run().regular,
         duration: last.and_then(|run| run.ended.duration_since(run.began).try_into().ok()),
         stages: last.map_or_else(Vec::new, |run| {
             let stages = run.stages.iter();

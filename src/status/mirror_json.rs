@@ -13,7 +13,8 @@
 //! | `repository.changed` | when the metadata last changed (`lastupdate`) |
 //! | `repository.succeeded` | when the last cycle without a failure began (`lastsync`) |
 //! | `repository.running` | when the running cycle began |
-//! | `repository.next_run` | the scheduled run after the last one; in the past when it was missed |
+//! | `repository.next_run` | when the next cycle begins: after a failure the retry, else the scheduled run; in the past when it was missed |
+//! | `repository.regular_run` | the scheduled run after the last one |
 //! | `repository.stale_from` | when the mirror becomes stale if no further check succeeds |
 //! | `repository.error` | why the last cycle failed as a whole |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
@@ -65,7 +66,8 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "changed": input.changed(),
         "succeeded": input.history.succeeded,
         "running": input.history.running,
-        "next_run": input.next_run(),
+        "next_run": input.next_run().at,
+        "regular_run": input.next_run().regular,
         "stale_from": checked.and_then(|run| stale_from(input.schedule, run.began)),
         "error": input.history.last().and_then(|run| run.error.as_ref()),
         "unserved": input.unserved,

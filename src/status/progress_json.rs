@@ -9,7 +9,7 @@
 //! | `running.sources` | `done` and `all`: sources whose fetch has ended, successful or not |
 //! | `running.bytes` | bytes received from the sources |
 //! | `running.packages` | `done` and `all`: package versions; `all` grows with every source |
-//! | `next` | when the next cycle begins |
+//! | `next` | when the next cycle begins, after a failure its retry, as `next_run` of `mirror.json`; `null` while one is running |
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::input::StatusInput;
+use super::next_run::early_name;
 use super::state::State;
 use super::unreleased;
 use crate::composer::Version;
@@ -86,6 +87,17 @@ fn time(time: Option<Timestamp>) -> Markup {
     }
 }
 
+/// A run before its scheduled time is told with both times.
+fn next_run(input: &StatusInput<'_>) -> Markup {
+    let next = input.next_run();
+    html! {
+        @match next.regular.filter(|_| next.is_early()) {
+            Some(regular) => { (early_name(input.last_failed())) " " (time(next.at)) "; regular run " (instant(regular)) }
+            None => (time(next.at)),
+        }
+    }
+}
+
 fn times(input: &StatusInput<'_>) -> Markup {
     let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
     html! {
@@ -93,7 +105,7 @@ fn times(input: &StatusInput<'_>) -> Markup {
             dt { "Last check" } dd { (time(input.checked())) }
             dt { "Last complete check" } dd { (time(input.history.succeeded)) }
             dt { "Last change" } dd { (time(input.changed())) }
-            dt { "Next run" } dd { (time(input.next_run())) ", " (input.schedule.describe()) }
+            dt { "Next run" } dd { (next_run(input)) ", " (input.schedule.describe()) }
             @if let Some(running) = input.history.running { dt { "Running" } dd { "since " (time(Some(running))) } }
             // The script fills this in from progress.json.
             dt #progress-name hidden { "Right now" } dd #progress aria-live="off" hidden {}

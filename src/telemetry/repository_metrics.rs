@@ -9,7 +9,7 @@ use crate::status::{MetricValues, STATES};
 /// A gauge of each repository: its name, its help text and its value, which is left out if it is not known.
 type RepositoryGauge = (&'static str, &'static str, fn(&MetricValues, Timestamp) -> Option<f64>);
 
-const REPOSITORY_GAUGES: [RepositoryGauge; 18] = [
+const REPOSITORY_GAUGES: [RepositoryGauge; 19] = [
     ("mirror_snapshot_number", "The snapshot that is served.", |f, _| {
         f.snapshot.map(|(number, _)| number as f64)
     }),
@@ -60,8 +60,13 @@ const REPOSITORY_GAUGES: [RepositoryGauge; 18] = [
     }),
     (
         "mirror_cycle_next_timestamp_seconds",
-        "When the next cycle is due; in the past when it was missed.",
+        "When the next cycle is due, after a failure its retry; in the past when it was missed.",
         |f, _| f.next_run.map(seconds),
+    ),
+    (
+        "mirror_cycle_regular_timestamp_seconds",
+        "The scheduled time of the next cycle, which a retry is earlier than.",
+        |f, _| f.regular_run.map(seconds),
     ),
     ("mirror_cycle_duration_seconds", "How long the last cycle took.", |f, _| {
         f.duration.map(|duration| duration.as_secs_f64())

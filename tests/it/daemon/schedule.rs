@@ -110,5 +110,27 @@ fn unreachable_source_is_retried_before_the_next_schedule() {
     let at = |key: &str| -> jiff::Timestamp { waits[key].as_str().unwrap().parse().unwrap() };
     let pause = at("next").duration_since(at("timestamp")).as_secs();
     assert!((0..=600).contains(&pause), "{waits}");
+    // The same times in the log, progress.json, mirror.json, the metrics and the page.
+    let (next, regular) = (at("next"), at("regular"));
+    assert!(next < regular, "{waits}");
+    let told = waits["message"].as_str().unwrap();
+    let minute = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    assert!(
+        told.contains("retry in ") && told.ends_with(&format!("regular run {}", minute(regular))),
+        "{told}"
+    );
+    let json = |path: &str| get(port, &format!("/mirror/{path}")).json();
+    until("the status has the retry", || json("mirror.json")["repository"]["next_run"] == waits["next"]);
+    assert_eq!(json("mirror.json")["repository"]["regular_run"], waits["regular"]);
+    assert_eq!(json("progress.json")["next"], waits["next"]);
+    let metrics = get(port, "/-/metrics").into_text();
+    for (name, time) in [("next", next), ("regular", regular)] {
+        let line =
+            format!("mirror_cycle_{name}_timestamp_seconds{{repository=\"acme\"}} {}\n", time.as_second());
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    let page = get(port, "/mirror/status.html").into_text();
+    let words = format!("retry <time class=\"age\" datetime=\"{next}\">{}</time>", minute(next));
+    assert!(page.contains(&words) && page.contains(&format!("; regular run {}", minute(regular))), "{page}");
     assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").status, 200);
 }
