@@ -104,11 +104,13 @@ impl<'a> Fetches<'a> {
     pub(super) fn run(&self) {
         let _rest = FailRest(self);
         (self.ctx.progress)(ProgressEvent::Started { clones: self.urls.len() as u64 });
+        let span = &tracing::Span::current();
         thread::scope(|scope| {
             for &(url, source) in &self.urls {
                 self.wait_for_place();
                 self.ended().running.insert(url.to_owned(), Instant::now());
                 scope.spawn(move || {
+                    let _entered = span.enter();
                     let result = fetch(self.ctx, url, source, &self.cancel);
                     let result = result.map(Arc::new).map_err(|error| format!("{error:#}"));
                     let mut ended = self.ended();

@@ -113,11 +113,11 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
 /// # Errors
 /// [`Cancelled`], or a store that cannot be written. What was published before stays.
 pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
-    let fetches = Fetches::new(ctx);
+    let (fetches, span) = (Fetches::new(ctx), tracing::Span::current());
     thread::scope(|scope| {
         // Also ends the fetches that are not waited for if this fails.
         let _cancel = CancelOnDrop(&fetches);
-        scope.spawn(|| fetches.run());
+        scope.spawn(|| span.in_scope(|| fetches.run()));
         let mut result = None;
         loop {
             let fetch_began = Instant::now();
