@@ -33,7 +33,7 @@ pub enum FetchErrorKind {
     RefsTooLong { limit: usize },
     #[error("its download has more than {limit} bytes")]
     PackTooLarge { limit: usize },
-    #[error("it has an object of {size} bytes, more than {limit}")]
+    #[error("it has an object, or a list of objects, of {size} bytes, more than {limit}")]
     ObjectTooLarge { size: usize, limit: usize },
     #[error("its objects need more than {limit} bytes of memory")]
     TooMuchMemory { limit: usize },
