@@ -31,6 +31,8 @@ pub struct RepositoryStore {
     staged: AtomicU64,
     /// A sync has failed, or another writer has taken over: nothing more is published.
     is_poisoned: AtomicBool,
+    /// Held while this process may write.
+    _lock: Option<fs::File>,
 }
 
 /// The ledger, and the file that it was read from.
@@ -58,7 +60,12 @@ impl StagedArchive {
 }
 
 impl RepositoryStore {
-    pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
+    /// A writer has a `register`, and a `lock` unless it has locked the whole volume.
+    pub(super) fn open(
+        root: PathBuf,
+        register: Option<Register>,
+        lock: Option<fs::File>,
+    ) -> anyhow::Result<Self> {
         let mut staging = None;
         if register.is_some() && Staging::has_leftovers(&root) {
             staging = Some(Staging::claim(&root)?);
@@ -67,7 +74,7 @@ impl RepositoryStore {
         if let Some(staging) = &mut staging {
             staging.clean(&root, &ledger.ledger)?;
         }
-        let repository = Self::new(root, ledger, register, staging);
+        let repository = Self { _lock: lock, ..Self::new(root, ledger, register, staging) };
         repository.newest_snapshot()?;
         Ok(repository)
     }
@@ -86,6 +93,7 @@ impl RepositoryStore {
             staging: Mutex::new(staging),
             staged: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
+            _lock: None,
         }
     }
 
