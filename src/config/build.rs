@@ -186,3 +186,23 @@ impl Limits {
         check_positive(self.cycle_deadline, &at.key("cycle_deadline"), report);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_cycle_follows_from_that_of_the_container() {
+        let (build, limits) = (Build::default(), Limits::default());
+        let most = |memory: u64| build.parallel_repositories(Some(memory << 20));
+        assert_eq!([most(512), most(2048)], [count(1), count(2)]);
+        assert_eq!(build.parallel_repositories(None), count(2));
+        let each = |memory: u64, cycles| limits.cycle_memory(Some(memory << 20), count(cycles));
+        assert_eq!(each(256, 1), Some(224 << 20));
+        assert_eq!(each(2080, 2), Some(1024 << 20));
+        assert_eq!(each(32, 1), Some(64 << 20), "less cannot build anything");
+        assert_eq!(limits.cycle_memory(None, count(1)), None);
+        let limits = Limits { cycle_memory: Some(100 << 20), ..limits };
+        assert_eq!(limits.cycle_memory(Some(64 << 20), count(2)), Some(100 << 20));
+    }
+}

@@ -269,6 +269,14 @@ fn mistakes_in_units_have_messages() {
             "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected a duration above zero",
         ),
         (
+            with("limits: {cycle_memory: 1MiB, cycle_deadline: 0s}\n"),
+            "mirror.yaml:2:24: limits.cycle_memory: expected at least 64MiB\nmirror.yaml:2:46: limits.cycle_deadline: expected a duration above zero",
+        ),
+        (
+            with("limits: {cycle_memory: 256}\n"),
+            "mirror.yaml:2:24: limits.cycle_memory: expected a size with its unit, such as 64MiB, found the number 256\n  hint: write 256MiB; the units are GiB, MiB, KiB, GB, MB, kB, B",
+        ),
+        (
             with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),
             "mirror.yaml:2:72: serve.admin: `serve.listen` already has this address, found `127.0.0.1:80`",
         ),
