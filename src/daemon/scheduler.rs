@@ -62,13 +62,13 @@ struct ScheduledCycle {
 impl Scheduler<'_> {
     /// Runs the cycles that are due until the process stops. `all` makes every cycle due at first.
     pub(super) fn run(mut self, all: bool) {
-        let mut queue = self.queue(all);
         // Snapshots contain the base URL. A new configuration is served once every repository is built for it.
         let is_deferred = all && self.volume_id.is_some();
-        let mut awaited: BTreeSet<usize> = (0..queue.len()).filter(|_| is_deferred).collect();
         if !is_deferred {
             self.follow();
         }
+        let mut queue = self.queue(all);
+        let mut awaited: BTreeSet<usize> = (0..queue.len()).filter(|_| is_deferred).collect();
         let mut repairs = RepairQueue::from_history(self.follower.stores);
         let mut last_poll = Timestamp::now();
         let context = JobContext {
