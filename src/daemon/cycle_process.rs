@@ -5,7 +5,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::mem;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -64,8 +64,17 @@ pub(super) fn run(
             job.memory.unwrap_or_default() >> 20
         ),
         None if is_interrupted => "its process received SIGTERM".to_owned(),
-        None => format!("its process ended by {status}"),
+        None => format!("its process ended by {status}{}", memory_hint(status)),
     })
+}
+
+fn memory_hint(status: ExitStatus) -> &'static str {
+    match status.signal() == Some(libc::SIGKILL) {
+        true => {
+            "\nhint: the system does that when memory runs out: give the container more, or lower `limits.cycle_memory`"
+        }
+        false => "",
+    }
 }
 
 /// A running process.

@@ -123,7 +123,10 @@ fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<
             }
         }
         Err(error) if error.is::<Cancelled>() => return Err(error),
-        Err(error) => error.context("the work was aborted"),
+        Err(error) => error.context(match job.work {
+            Work::Cycle => "the cycle was aborted",
+            Work::Repair(_) => "the repair was aborted",
+        }),
     };
     if matches!(job.work, Work::Cycle) {
         record_failed_run(store, began, &unrecorded);
