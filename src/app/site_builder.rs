@@ -23,11 +23,11 @@ pub(crate) fn publish(
 ) -> anyhow::Result<Vec<Option<anyhow::Error>>> {
     let (mut sites, mut errors) = (Vec::new(), Vec::new());
     for (repository, store) in app.repositories.iter().zip(stores) {
-        let (resources, error) = match resources(store) {
-            Ok(resources) => (Some(resources), None),
-            Err(error) => (None, Some(error)),
+        let (site, error) = match repository_site(repository, store) {
+            Ok(site) => (site, None),
+            Err(error) => (site(repository, None), Some(error)),
         };
-        sites.push(site(repository, resources));
+        sites.push(site);
         errors.push(error);
     }
     published.replace(Site::new(sites)?);
@@ -40,7 +40,11 @@ pub(crate) fn repository_site(
     repository: &Repository,
     store: &RepositoryStore,
 ) -> anyhow::Result<RepositorySite> {
-    Ok(site(repository, Some(resources(store)?)))
+    let Some(snapshot) = store.newest_snapshot()? else {
+        return Ok(site(repository, Some(Vec::new())));
+    };
+    let resources = Some(resources(store, &snapshot)?);
+    Ok(RepositorySite { gone: gone(store, &snapshot), ..site(repository, resources) })
 }
 
 fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> RepositorySite {
@@ -48,13 +52,22 @@ fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> Repository
         name: repository.name.clone(),
         base_path: repository.base_url.path().to_owned(),
         resources,
+        gone: Vec::new(),
     }
 }
 
-fn resources(store: &RepositoryStore) -> anyhow::Result<Vec<Resource>> {
-    let Some(snapshot) = store.newest_snapshot()? else {
-        return Ok(Vec::new());
-    };
+/// The archives that a snapshot withdraws, each with its reason.
+fn gone(store: &RepositoryStore, snapshot: &Snapshot) -> Vec<(String, String)> {
+    store.ledger(|ledger| {
+        let withdrawn = ledger.releases().iter().filter_map(|release| {
+            let withdrawal = snapshot.manifest.withdrawal(&release.name, &release.version)?;
+            Some((release.path(), format!("{withdrawal}\n")))
+        });
+        withdrawn.collect()
+    })
+}
+
+fn resources(store: &RepositoryStore, snapshot: &Snapshot) -> anyhow::Result<Vec<Resource>> {
     let variants = store.variants().unwrap_or_else(|error| {
         tracing::warn!("failed to read the compressed files, serving uncompressed: {error:#}");
         Variants::default()
@@ -69,9 +82,12 @@ fn resources(store: &RepositoryStore) -> anyhow::Result<Vec<Resource>> {
         variants: variants.get(file.sha256).iter().map(variant).collect(),
     });
     let mut resources: Vec<_> = metadata.collect();
-    resources.push(ledger(store, &snapshot)?);
+    resources.push(ledger(store, snapshot)?);
     // Every archive that was ever published, even if this snapshot does not name it.
-    let is_served = |release: &Release| !snapshot.manifest.withdraws(release.number);
+    let is_served = |release: &Release| {
+        !snapshot.manifest.withdraws(release.number)
+            && snapshot.manifest.withdrawal(&release.name, &release.version).is_none()
+    };
     store.ledger(|ledger| {
         resources.extend(ledger.archives(is_served).map(|(release, time)| Resource {
             path: release.path(),

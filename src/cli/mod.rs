@@ -2,7 +2,6 @@
 
 mod build;
 mod check;
-mod cycle;
 pub mod healthcheck;
 mod help;
 mod json_rows;
@@ -15,6 +14,7 @@ mod stdout;
 mod summary_table;
 mod verify;
 mod verify_findings;
+mod withdraw;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,6 +70,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Arguments),
+    /// Stop publishing a version: malware, a leaked secret, a legal order
+    Withdraw(withdraw::Arguments),
     /// Check that the server is healthy
     Health,
     /// Print the JSON Schema of the configuration or of recipes
@@ -80,13 +82,6 @@ enum Command {
     /// Print the completions for a shell
     #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
     Completions { shell: clap_complete::Shell },
-    /// One job of `mirror run`, which starts this itself
-    #[command(hide = true)]
-    Cycle {
-        /// The repository, for lists of processes; the job is read from the standard input
-        #[arg(value_name = "REPOSITORY")]
-        _repository: String,
-    },
     /// Print the help of a command, or a page of the handbook
     Help {
         /// A command or a topic
@@ -158,7 +153,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
         Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
-        Command::Cycle { .. } => cycle::run(),
+        Command::Withdraw(arguments) => withdraw::withdraw(&load(path, Log::Warnings)?, &arguments),
         Command::Health => match healthcheck::check_local(path) {
             Some(result) => result,
             None => healthcheck::check_configured(&load(path, Log::Warnings)?),

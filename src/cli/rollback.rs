@@ -5,9 +5,11 @@ use std::io::Write as _;
 use super::snapshot_list;
 use super::stdout::Stdout;
 use crate::app::App;
+use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
 use crate::app::exit::Exit;
-use crate::cycle::Report;
+use crate::cycle::{self, CycleContext, Report};
 use crate::store::Volume;
+use crate::util::cancel::CancelFlag;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -32,7 +34,8 @@ pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
         snapshot_list::print(&repository.name, &volume.repository(&repository.name)?)?;
         return Ok(Exit::Complete);
     }
-    let store = Volume::open_existing(&app.config.data)?.repository(&repository.name)?;
+    let volume = Volume::open_existing(&app.config.data)?;
+    let store = volume.repository(&repository.name)?;
     let name = &repository.name;
     if arguments.end {
         match store.end_rollback()? {
@@ -47,7 +50,11 @@ pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
     }
     // The older snapshot holds an older report. The status page must keep that of the last cycle.
     let report = Report::last(store.latest_snapshot()?.as_ref(), &store.run_history());
-    let snapshot = store.roll_back(arguments.to)?;
+    let opened = OpenRepository { app, volume: &volume, repository, store: &store };
+    let snapshot = store.roll_back(arguments.to, |current, target| {
+        let roll_back = |context: &CycleContext<'_>| cycle::roll_back(context, current, target);
+        opened.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), roll_back)
+    })?;
     store.record_report(serde_json::to_value(report)?)?;
     writeln!(
         Stdout,

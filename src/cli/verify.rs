@@ -21,6 +21,7 @@ use crate::server::Site;
 use crate::store::Volume;
 use crate::store::snapshot::Snapshot;
 use crate::util::cancel::CancelFlag;
+use crate::util::text::plural;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -124,12 +125,18 @@ impl Verifier<'_> {
         }
         let bytes = releases.iter().map(|release| release.size).sum::<u64>();
         let (archives, lines) = (releases.len(), store.ledger(Ledger::len));
+        let withdrawn = newest.as_ref().map_or(0, |snapshot| snapshot.manifest.withdrawals.len());
+        if withdrawn > 0 {
+            let are = if withdrawn == 1 { "is" } else { "are" };
+            self.findings.print(&format!("{} {are} withdrawn", plural(withdrawn, "version")))?;
+        }
         let snapshot = newest.map(|snapshot| snapshot.manifest.number);
         let number = snapshot.map_or("none".to_owned(), |number| number.to_string());
         let figures = json!({
             "archives": archives,
             "bytes": bytes,
             "ledger_lines": lines,
+            "withdrawn": withdrawn,
             "snapshot": snapshot,
             "urls": urls,
         });
@@ -279,6 +286,6 @@ pub(super) fn read_metadata(snapshot: &Snapshot) -> anyhow::Result<(ListedReposi
     };
     let root: ListedRepository =
         serde_json::from_slice(&read("packages.json")?).context("failed to parse `packages.json`")?;
-    let archives = root.archives(read)?;
+    let archives = root.own_archives(read)?;
     Ok((root, archives))
 }

@@ -121,7 +121,9 @@ impl<'a> Requirements<'a> {
                         && normalize(&release.version) == normalized
                 })
             };
-            exact.or_else(same_version).is_some_and(|release| !withdraws(release.number))
+            exact.or_else(same_version).is_some_and(|release| {
+                !withdraws(release.number) && !self.ctx.store.is_withdrawn(&release.name, &release.version)
+            })
         })
     }
 

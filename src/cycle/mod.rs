@@ -162,7 +162,9 @@ fn run_pass(ctx: &CycleContext<'_>, fetch_began: Instant, clones: Clones) -> any
     let report_in_snapshot = !is_empty && rollback_active.is_none();
     let is_unchanged =
         previous.as_ref().is_some_and(|previous| report == previous_report && is_up_to_date(ctx, previous));
-    let (snapshot, damaged) = if is_unchanged || is_early || !report_in_snapshot {
+    let (snapshot, damaged) = if rollback_active.is_some() {
+        follow_withdrawals(ctx)?
+    } else if is_unchanged || is_early || is_empty {
         (None, Damaged::new())
     } else {
         (ctx.progress)(ProgressEvent::Publishing);
@@ -209,6 +211,35 @@ impl CycleResult {
             ..self
         }
     }
+}
+
+/// Publishes the newest content again if versions were withdrawn since, or their withdrawals undone. Returns the snapshot, and
+/// the damaged archives.
+pub fn follow_withdrawals(
+    ctx: &CycleContext<'_>,
+) -> anyhow::Result<(Option<Snapshot>, BTreeMap<String, String>)> {
+    let latest = ctx.store.latest_snapshot()?;
+    let Some(previous) = latest.filter(|latest| latest.manifest.withdrawals != ctx.store.withdrawals())
+    else {
+        return Ok((None, Damaged::new()));
+    };
+    let Some(number) = previous.manifest.rollback_to else {
+        let mut report = Report::to_continue(&previous)?;
+        return publish_metadata::publish(ctx, Some(&previous), &mut report);
+    };
+    // The snapshot itself has all of its content, unless it was removed meanwhile.
+    let is_kept = ctx.store.snapshot_numbers()?.contains(&number);
+    let held = if is_kept { ctx.store.load(number)? } else { previous.clone() };
+    publish_metadata::hold(ctx, &previous, &held, number)
+}
+
+/// Renders the content of `held` as a rollback to it that follows `previous`, without withdrawn versions.
+pub fn roll_back(
+    ctx: &CycleContext<'_>,
+    previous: &Snapshot,
+    held: &Snapshot,
+) -> anyhow::Result<Option<Snapshot>> {
+    Ok(publish_metadata::hold(ctx, previous, held, held.manifest.number)?.0)
 }
 
 /// Builds and publishes the packages of all sources; returns the report and the number of new versions.
@@ -329,6 +360,7 @@ fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
         && pages::are_current(digest)
         && claims_names(previous.manifest.files.values().map(|file| file.sha256))
         && previous.manifest.ledger_head == ctx.store.ledger(Ledger::head)
+        && previous.manifest.withdrawals == ctx.store.withdrawals()
 }
 
 /// The digest of what pages and gaps depend on beside the packages: they are made again when it changes.

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
@@ -16,12 +17,12 @@ use super::{nightly, shrink_guard};
 use crate::composer::Manifest;
 use crate::ledger::{Ledger, Release};
 use crate::metadata::pages::{self, View};
-use crate::metadata::reader::Includes;
+use crate::metadata::reader::{Includes, ListedRepository};
 use crate::metadata::{
     ByteRanges, CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache,
     RepositoryInfo, Summaries, expand, missing_dependencies, render,
 };
-use crate::store::snapshot::Snapshot;
+use crate::store::snapshot::{ExpiredReleases, Snapshot};
 use crate::store::{ArchiveError, SnapshotContents};
 use crate::util::digest::Sha256;
 
@@ -40,7 +41,61 @@ pub(super) fn publish(
     previous: Option<&Snapshot>,
     report: &mut Report,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
-    let (info, releases) = (ctx.repository_info(), published_releases(ctx, previous, report));
+    report.omitted.clear();
+    let releases = published_releases(ctx, previous, report);
+    let current = releases.iter().map(|release| release.number).collect();
+    let expired = ctx.store.expired_releases(previous, &current, ctx.retention.grace);
+    publish_content(ctx, previous, report, Content { releases, rollback_to: None, expired })
+}
+
+/// Publishes the content of the earlier snapshot `held` again, as a rollback to it, without the versions that were withdrawn since.
+pub(super) fn hold(
+    ctx: &CycleContext<'_>,
+    previous: &Snapshot,
+    held: &Snapshot,
+    rollback_to: u64,
+) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
+    let mut report = Report::to_continue(held)?;
+    let root: ListedRepository =
+        serde_json::from_slice(&held.read("packages.json")?).context("packages.json")?;
+    let listed = root.own_archives(|path| held.read(path))?;
+    let sha1 = |release: &Release| Some(&listed.get(&(release.name.clone(), release.version.clone()))?.1);
+    let is_held = |release: &&Release| {
+        sha1(release) == Some(&release.sha1.to_string())
+            && !ctx.store.is_withdrawn(&release.name, &release.version)
+    };
+    let base_url = ctx.base_url.to_string();
+    let mut releases = BTreeMap::new();
+    ctx.store.ledger(|ledger| {
+        let published = ledger.releases().iter().filter(|release| release.is_for(&base_url));
+        for release in published.filter(is_held) {
+            let committed = report.committed(release);
+            let version = (release.name.clone(), release.version.clone());
+            releases.insert(version, Release { committed, ..release.clone() });
+        }
+    });
+    let mut releases: Vec<_> = releases.into_values().collect();
+    releases.sort_by_key(|release| release.number);
+    let expired = held.manifest.expired.clone();
+    let content = Content { releases, rollback_to: Some(rollback_to), expired };
+    publish_content(ctx, Some(previous), &mut report, content)
+}
+
+/// What a snapshot publishes.
+struct Content {
+    releases: Vec<Release>,
+    rollback_to: Option<u64>,
+    expired: ExpiredReleases,
+}
+
+fn publish_content(
+    ctx: &CycleContext<'_>,
+    previous: Option<&Snapshot>,
+    report: &mut Report,
+    content: Content,
+) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
+    let Content { releases, rollback_to, expired } = content;
+    let info = ctx.repository_info();
     let renderer = renderer_digest(ctx, &info, report)?;
     let intact = previous.filter(|previous| previous.is_intact);
     let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
@@ -48,12 +103,13 @@ pub(super) fn publish(
     let changed = changed_releases(&by_name, reusable.as_ref());
     let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
     let summaries = summaries(&by_name, &manifests, reusable.as_ref());
-    if let Some(previous) = previous {
+    if let Some(previous) = previous.filter(|_| rollback_to.is_none()) {
         shrink_guard::check(ctx, previous, &summaries)?;
     }
     update_gaps(ctx, report, &summaries);
     let diverged: Vec<_> = report.diverged().collect();
-    let view = View::new(&info, &summaries, &diverged);
+    let withdrawals = ctx.store.withdrawals();
+    let view = View::new(&info, &summaries, &diverged, &withdrawals);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
     let claims = claimed_names(ctx, report, &summaries);
@@ -62,16 +118,19 @@ pub(super) fn publish(
     keep_includes(ctx, previous, &mut files)?;
     drop((manifests, reusable));
     let render_cache = renderer.map(|renderer| render_cache(renderer, &view, &summaries, ranges));
-    let current = releases.iter().map(|release| release.number).collect();
     let contents = SnapshotContents {
         base_url: &ctx.base_url.to_string(),
         files,
         report: &report.to_json()?,
         render_cache: render_cache.transpose()?,
-        releases: ctx.store.ledger(Ledger::len),
-        rollback_to: None,
+        // A rollback keeps the lines of the ledger that were published.
+        releases: match (rollback_to, previous) {
+            (Some(_), Some(previous)) => previous.manifest.releases,
+            _ => ctx.store.ledger(Ledger::len),
+        },
+        rollback_to,
         rollback_ended: false,
-        expired: ctx.store.expired_releases(previous, &current, ctx.retention.grace),
+        expired,
     };
     Ok((ctx.store.commit_snapshot(previous, &contents)?, damaged))
 }
@@ -225,11 +284,13 @@ fn pages(
 /// The releases that the snapshot after `previous` publishes.
 fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, report: &Report) -> Vec<Release> {
     let base_url = ctx.base_url.to_string();
-    let is_withdrawn =
-        |release: &Release| previous.is_some_and(|previous| previous.manifest.withdraws(release.number));
+    let is_unpublished = |release: &Release| {
+        previous.is_some_and(|previous| previous.manifest.withdraws(release.number))
+            || ctx.store.is_withdrawn(&release.name, &release.version)
+    };
     let published = ctx.store.ledger(|ledger| {
         let releases = ledger.published(&base_url);
-        releases.filter(|release| !is_withdrawn(release)).cloned().collect()
+        releases.filter(|release| !is_unpublished(release)).cloned().collect()
     });
     let mut retained = nightly::retained(ctx.recipe, published);
     for release in &mut retained {

@@ -210,12 +210,16 @@ impl Report {
     /// Adds a published version whose archive could not be read as a failure of its source, so that the next cycle reads it again.
     pub(super) fn add_unreadable(&mut self, release: &Release, reason: &str) {
         let reason = format!("its published archive could not be read: {reason}");
-        self.sources.entry(release.source.clone()).or_default().failed.push(OutcomeRow {
+        let row = OutcomeRow {
             source: release.source.clone(),
             tag: release.tag.clone(),
             package: format!("{} {}", release.name, release.version),
             outcome: Outcome::Failed { reason },
-        });
+        };
+        let failed = &mut self.sources.entry(release.source.clone()).or_default().failed;
+        if !failed.contains(&row) {
+            failed.push(row);
+        }
     }
 
     /// The names of the packages of which a version failed or is held back; not of folders whose package is unknown.

@@ -1,6 +1,6 @@
 //! The shrink guard (`build.max_removed`): metadata that would lose too many versions is not published.
 //!
-//! A cycle removes versions on purpose only when nightly versions expire. Any other loss is a mistake: in the
+//! A cycle removes versions on purpose only when nightly versions expire or versions are withdrawn. Any other loss is a mistake: in the
 //! configuration, on the volume or in this program.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +24,11 @@ pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summ
         }
         listed => listed?,
     };
-    let may_expire = |name: &str, version: &str| {
-        ctx.store.ledger(|ledger| {
+    let may_go = |name: &str, version: &str| {
+        let is_nightly = ctx.store.ledger(|ledger| {
             ledger.find(name, version).is_some_and(|release| release.kind == ReleaseKind::Dev)
-        })
+        });
+        is_nightly || ctx.store.is_withdrawn(name, version)
     };
     let lost: Vec<_> = published
         .iter()
@@ -35,7 +36,7 @@ pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summ
             let removed = removed_versions(versions, packages.get(name));
             removed.into_iter().map(move |version| (name, version))
         })
-        .filter(|(name, version)| !may_expire(name, version))
+        .filter(|(name, version)| !may_go(name, version))
         .collect();
     let all: usize = published.values().map(Vec::len).sum();
     let percent = 100.0 * lost.len() as f64 / all.max(1) as f64;

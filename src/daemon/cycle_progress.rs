@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use crate::cycle::ProgressEvent;
 use crate::status::RunningCycle;
 use crate::util::clock::now;
 
@@ -30,12 +31,10 @@ impl CycleProgress {
         });
     }
 
-    /// Replaces what is known of a running cycle but for its beginning.
-    pub(super) fn update(&self, repository: &str, mut now: RunningCycle) {
+    pub(super) fn update(&self, repository: &str, event: ProgressEvent<'_>) {
         self.with(repository, |progress| {
             if let Some(running) = &mut progress.running {
-                now.began = running.began;
-                *running = now;
+                running.update(event);
             }
         });
     }

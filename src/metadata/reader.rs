@@ -47,10 +47,16 @@ struct Dist {
 pub type ArchiveUrls = BTreeMap<(String, String), (String, String)>;
 
 impl ListedRepository {
-    /// The archives of all listed versions, in packages.json and in the includes that `get` reads.
-    ///
-    /// Fails for a repository that lists no version: one that is queried package by package cannot be listed.
+    /// The archives of all listed versions of another mirror. Fails if it lists none: one that is queried package by package cannot
+    /// be listed.
     pub fn archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
+        let archives = self.own_archives(get)?;
+        ensure!(!archives.is_empty(), "its packages.json lists no version, neither itself nor in includes");
+        Ok(archives)
+    }
+
+    /// The archives of all listed versions, in packages.json and in the includes that `get` reads. This mirror lists all.
+    pub fn own_archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
         let mut archives = ArchiveUrls::new();
         if self.packages.is_object() {
             let packages = serde_json::from_value(self.packages.clone()).context("packages.json")?;
@@ -61,7 +67,6 @@ impl ListedRepository {
                 .with_context(|| format!("`{path}` is not a list of packages"))?;
             add_archives(include, &mut archives);
         }
-        ensure!(!archives.is_empty(), "its packages.json lists no version, neither itself nor in includes");
         Ok(archives)
     }
 }

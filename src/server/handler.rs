@@ -14,7 +14,7 @@ use super::health::{self, HealthEndpoint, METRICS};
 use super::host::has_valid_host;
 use super::published::PublishedSite;
 use super::responses::{
-    self, Routed, keep_private, method_not_allowed, not_found, only_post, options, redirect,
+    self, Routed, gone, keep_private, method_not_allowed, not_found, only_post, options, redirect,
     service_unavailable, text, unauthorized, unpublished,
 };
 use super::router::{Route, route};
@@ -148,6 +148,7 @@ async fn respond_from(
     let (entry, path) = match routed {
         Route::Found(entry, path) => (entry, path),
         Route::MissingSlash(location) => return Routed::new("redirect", redirect(location)),
+        Route::Gone(text) => return Routed::new("gone", gone(text.to_owned())),
         Route::Unpublished | Route::NotFound => {
             (status_files, decoded) = (published.status_files(), decode(uri.path()).unwrap_or_default());
             match status_files.get(&decoded) {

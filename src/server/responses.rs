@@ -62,6 +62,11 @@ pub(super) fn not_found() -> Response<Body> {
     with_words(StatusCode::NOT_FOUND, "not found", SHORT_MAX_AGE)
 }
 
+/// For an archive that was withdrawn; `text` says why. Composer shows the status.
+pub(super) fn gone(text: String) -> Response<Body> {
+    with_body(StatusCode::GONE, ContentKind::Text.media_type(), text.into(), SHORT_MAX_AGE)
+}
+
 /// For a private repository, whether the URL exists or not.
 pub(super) fn unauthorized() -> Response<Body> {
     let mut response = text(StatusCode::UNAUTHORIZED, "this repository is private");

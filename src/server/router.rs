@@ -13,6 +13,8 @@ pub(super) enum Route<'s> {
     MissingSlash(String),
     /// Below a repository that has no snapshot yet.
     Unpublished,
+    /// What was withdrawn, with what to say of it.
+    Gone(&'s str),
     NotFound,
 }
 
@@ -50,7 +52,10 @@ fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
     };
     match found {
         Some((path, entry)) => Route::Found(entry, path),
-        None if repository.is_published() => Route::NotFound,
+        None if repository.is_published() => match repository.gone.get(rest) {
+            Some(text) => Route::Gone(text),
+            None => Route::NotFound,
+        },
         None => Route::Unpublished,
     }
 }
@@ -83,6 +88,7 @@ mod tests {
             name: base.to_owned(),
             base_path: base.to_owned(),
             resources: Some(archives.collect()),
+            gone: Vec::new(),
         }
     }
 
@@ -125,9 +131,13 @@ mod tests {
     #[test]
     fn reused_repository_keeps_its_names() {
         let previous = Site::new([repository("/", &[("a%24b.zip", 1)])]).unwrap();
-        let mut site =
-            Site::new([RepositorySite { name: "/".to_owned(), base_path: "/".to_owned(), resources: None }])
-                .unwrap();
+        let unchanged = RepositorySite {
+            name: "/".to_owned(),
+            base_path: "/".to_owned(),
+            resources: None,
+            gone: Vec::new(),
+        };
+        let mut site = Site::new([unchanged]).unwrap();
         site.reuse_from(&previous);
         for (path, is_there) in [("/a%2524b.zip", true), ("/a%24b.zip", false)] {
             assert_eq!(site.answers(path), is_there, "{path}");

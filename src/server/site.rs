@@ -38,6 +38,8 @@ pub struct RepositorySite {
     /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` keeps what
     /// the same repository published there before.
     pub resources: Option<Vec<Resource>>,
+    /// The paths of what was withdrawn, as in [`Resource::path`], each with what its 410 says.
+    pub gone: Vec<(String, String)>,
 }
 
 /// One file to publish.
@@ -76,6 +78,8 @@ pub(super) struct Repository {
     pub(super) name: Box<str>,
     pub(super) base: Box<str>,
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
+    /// What the 410 at a path says.
+    pub(super) gone: Arc<HashMap<Box<str>, String, RandomState>>,
     /// Whether the entries are those of the previous site.
     unchanged: bool,
 }
@@ -137,6 +141,7 @@ impl Site {
             let Some(same) = same else { continue };
             if repository.unchanged && repository.name == same.name {
                 repository.entries = Arc::clone(&same.entries);
+                repository.gone = Arc::clone(&same.gone);
             }
             // Entries that are new are not shared yet.
             for (path, entry) in Arc::get_mut(&mut repository.entries).into_iter().flatten() {
@@ -150,7 +155,7 @@ impl Site {
 
 impl Repository {
     fn new(repository: RepositorySite) -> Result<Self> {
-        let RepositorySite { name, base_path, resources } = repository;
+        let RepositorySite { name, base_path, resources, gone } = repository;
         ensure!(
             base_path.starts_with('/') && base_path.ends_with('/') && !base_path.contains("//"),
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
@@ -173,6 +178,7 @@ impl Repository {
             name: name.into_boxed_str(),
             base: base_path.into_boxed_str(),
             entries: Arc::new(entries),
+            gone: Arc::new(gone.into_iter().map(|(path, text)| (path.into_boxed_str(), text)).collect()),
             unchanged,
         })
     }

@@ -11,7 +11,7 @@ use crate::ledger::Release;
 use crate::package::plan::Outcome;
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
-use crate::store::{RunHistory, Space};
+use crate::store::{RunHistory, Space, Withdrawal};
 
 /// Everything that is known of a repository.
 pub struct StatusInput<'a> {
@@ -84,6 +84,11 @@ impl StatusInput<'_> {
     /// Whether a rollback was ended, and the next cycle is still to publish current metadata.
     pub(super) fn has_ended_rollback(&self) -> bool {
         self.snapshot.is_some_and(|s| s.manifest.rollback_ended)
+    }
+
+    /// The versions that the snapshot withdraws.
+    pub(super) fn withdrawals(&self) -> &[Withdrawal] {
+        self.snapshot.map_or(&[], |snapshot| &snapshot.manifest.withdrawals)
     }
 
     pub fn state(&self) -> State {

@@ -21,6 +21,7 @@
 //! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
 //! | `repository.counts.tag_entries` | (tag, package) pairs by outcome: a version in several tags counts several times |
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
+//! | `repository.withdrawn` | the versions that were withdrawn: name, version, reason and time |
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
@@ -73,6 +74,7 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "unserved": input.unserved,
         "held_at": input.rollback_target(),
         "counts": counts(input),
+        "withdrawn": input.withdrawals(),
         "held_back": input.report.sources.values().flat_map(|s| &s.held_back).collect::<Vec<_>>(),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),
         "newest": input.newest(MAX_NEWEST).map(|release| json!({
@@ -109,6 +111,7 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "diverged": input.report.diverged().count(),
         "gaps": input.report.gaps.len(),
         "damaged": input.history.damaged.len(),
+        "withdrawn": input.withdrawals().len(),
         "lost": input.count(|s| s.lost().count()),
         "notices": input.count(|s| s.notices.len()),
         "passed_over": input.count(|s| s.passed_over.len()),

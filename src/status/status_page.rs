@@ -191,12 +191,14 @@ fn problems(input: &StatusInput<'_>) -> Markup {
         source.uncovered.iter().map(described)
     });
     let diverged = input.report.diverged().map(ToString::to_string);
+    let withdrawn = input.withdrawals().iter().map(ToString::to_string);
     let gaps = input.report.gaps.iter().map(ToString::to_string);
     let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
     let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
     html! {
         (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
         (list("failed", "Failed", &failed.collect::<Vec<_>>()))
+        (list("withdrawn", "Withdrawn", &withdrawn.collect::<Vec<_>>()))
         (list("held-back", "Held back", &held_back.collect::<Vec<_>>()))
         (list("uncovered", "Manifests without a rule", &uncovered.collect::<Vec<_>>()))
         (list("diverged", "Diverged", &diverged.collect::<Vec<_>>()))

@@ -45,6 +45,7 @@ impl RepositoryStore {
             && previous.manifest.files == manifest.files
             && previous.manifest.releases == manifest.releases
             && previous.manifest.rollback_to == manifest.rollback_to
+            && previous.manifest.withdrawals == manifest.withdrawals
             && previous.manifest.rollback_ended == manifest.rollback_ended
             && previous.report().is_ok_and(|report| report == contents.report)
         {
@@ -76,6 +77,7 @@ impl RepositoryStore {
             rollback_to: contents.rollback_to,
             rollback_ended: contents.rollback_ended,
             expired: contents.expired.clone(),
+            withdrawals: self.withdrawals(),
         };
         for (path, bytes) in &contents.files {
             let before = previous.and_then(|p| p.manifest.files.get(path).copied());

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //! <data>/STORE                          format, writing version, id and the names of the repositories
-//! <data>/LOCK                           held by the writers
+//! <data>/LOCK                           held by the one writer
 //! <data>/git/<name>-<hash>.git          bare clones, one for each URL: a cache
-//! <data>/<repository>/LOCK              held by the one writer of the repository
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line for each release
 //! <data>/<repository>/diverged.jsonl    one line for each published version that differs upstream
@@ -30,9 +29,7 @@
 //!
 //! # One writer
 //!
-//! A command that is run by hand locks the whole volume. A cycle of `mirror run` shares that lock with cycles of other
-//! repositories and locks its own repository; it also locks each clone while it fetches into it, since repositories share
-//! them, and `STORE` while it adds its repository. If the lock is lost (a network file system, a deleted file), `staging`
+//! A lock excludes other writers during a cycle. If the lock is lost (a network file system, a deleted file), `staging`
 //! is the fence that lets only the last writer publish.
 //!
 //! # Removal
@@ -58,6 +55,7 @@ mod staging;
 pub mod variants;
 mod volume;
 mod volume_marker;
+mod withdrawals;
 
 pub use commit::SnapshotContents;
 pub use divergences::{Divergence, VersionContent};
@@ -67,3 +65,4 @@ pub use run_history::{Run, RunHistory};
 pub use scrub::{ArchiveError, Scrub, ScrubState};
 pub use snapshot_retention::SnapshotRetention;
 pub use volume::{Volume, VolumeLockError};
+pub use withdrawals::Withdrawal;

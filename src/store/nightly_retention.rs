@@ -47,13 +47,17 @@ impl RepositoryStore {
         Ok(self.ledger(|ledger| ledger.releases().iter().filter(is_served).cloned().collect()))
     }
 
-    /// The package versions that a snapshot publishes at this base URL: all of its ledger lines but expired nightly versions.
+    /// The package versions that a snapshot publishes at this base URL: all of its ledger lines but expired nightly and withdrawn
+    /// versions.
     pub fn published_releases(&self, snapshot: Option<&Snapshot>, base_url: &str) -> Vec<Release> {
         let Some(manifest) = snapshot.map(|snapshot| &snapshot.manifest) else {
             return Vec::new();
         };
-        let is_published =
-            |r: &&Release| r.number <= manifest.releases && !manifest.expired.contains_key(&r.number);
+        let is_published = |r: &&Release| {
+            r.number <= manifest.releases
+                && !manifest.expired.contains_key(&r.number)
+                && manifest.withdrawal(&r.name, &r.version).is_none()
+        };
         self.ledger(|ledger| ledger.published(base_url).filter(is_published).cloned().collect())
     }
 

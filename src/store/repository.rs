@@ -13,26 +13,28 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use super::durable_fs::{self, Unsynced};
 use super::snapshot::SnapshotCache;
 use super::staging::Staging;
+use super::volume_marker::Entry;
+use super::withdrawals::{self, Withdrawal};
 use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
 use crate::util::text::without_error_numbers;
 
-/// Adds the repository to the volume's marker once it has published something.
-pub(super) type Register = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
+/// Adds what the repository has to the volume's marker.
+pub(super) type Register = Box<dyn Fn(Entry) -> anyhow::Result<()> + Send + Sync>;
 
 /// One repository on the volume.
 pub struct RepositoryStore {
     root: PathBuf,
     ledger: Mutex<LedgerFile>,
     pub(super) snapshots: Mutex<SnapshotCache>,
+    /// Empty for a reader.
+    pub(super) withdrawals: Mutex<Vec<Withdrawal>>,
     /// `None` for a reader.
     register: Option<Register>,
     staging: Mutex<Option<Staging>>,
     staged: AtomicU64,
     /// A sync has failed, or another writer has taken over: nothing more is published.
     is_poisoned: AtomicBool,
-    /// Held while this process may write.
-    _lock: Option<fs::File>,
 }
 
 /// The ledger, and the file that it was read from.
@@ -60,12 +62,7 @@ impl StagedArchive {
 }
 
 impl RepositoryStore {
-    /// A writer has a `register`, and a `lock` unless it has locked the whole volume.
-    pub(super) fn open(
-        root: PathBuf,
-        register: Option<Register>,
-        lock: Option<fs::File>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
         let mut staging = None;
         if register.is_some() && Staging::has_leftovers(&root) {
             staging = Some(Staging::claim(&root)?);
@@ -74,7 +71,9 @@ impl RepositoryStore {
         if let Some(staging) = &mut staging {
             staging.clean(&root, &ledger.ledger)?;
         }
-        let repository = Self { _lock: lock, ..Self::new(root, ledger, register, staging) };
+        let withdrawn = if register.is_some() { withdrawals::read(&root)? } else { Vec::new() };
+        let repository =
+            Self { withdrawals: Mutex::new(withdrawn), ..Self::new(root, ledger, register, staging) };
         repository.newest_snapshot()?;
         Ok(repository)
     }
@@ -89,11 +88,11 @@ impl RepositoryStore {
             root,
             ledger: Mutex::new(ledger),
             snapshots: Mutex::default(),
+            withdrawals: Mutex::default(),
             register,
             staging: Mutex::new(staging),
             staged: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
-            _lock: None,
         }
     }
 
@@ -246,7 +245,11 @@ impl RepositoryStore {
         for staged in staged {
             self.discard(&staged)?;
         }
-        self.register.as_ref().map_or(Ok(()), |register| register())
+        self.register(Entry::Ledger)
+    }
+
+    pub(super) fn register(&self, entry: Entry) -> anyhow::Result<()> {
+        self.register.as_ref().map_or(Ok(()), |register| register(entry))
     }
 
     fn link(&self, batch: &[(StagedArchive, Release)]) -> anyhow::Result<()> {

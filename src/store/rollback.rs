@@ -1,7 +1,8 @@
 //! Rollback: a new snapshot with the content of an earlier one.
 //!
 //! Only metadata is rolled back. Archives, the ledger and files that clients may still request stay. Cycles continue to
-//! build, but publish no metadata until the rollback is ended; otherwise the next one would undo it.
+//! build, but publish no metadata until the rollback is ended; otherwise the next one would undo it. A version that was
+//! withdrawn since stays withdrawn.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,18 @@ use anyhow::{Context as _, bail, ensure};
 use super::commit::SnapshotContents;
 use super::repository::RepositoryStore;
 use super::snapshot::Snapshot;
+use super::withdrawals::Withdrawal;
+
+const UNCHANGED: &str = "this content is already published";
 
 impl RepositoryStore {
     /// Publishes the content of snapshot `to`, by default the one before the current content, and holds it.
-    pub fn roll_back(&self, to: Option<u64>) -> anyhow::Result<Snapshot> {
+    /// `render` renders the content of the second snapshot, to follow the first, without the versions that were withdrawn since.
+    pub fn roll_back(
+        &self,
+        to: Option<u64>,
+        render: impl FnOnce(&Snapshot, &Snapshot) -> anyhow::Result<Option<Snapshot>>,
+    ) -> anyhow::Result<Snapshot> {
         let current = self.current()?;
         let content = current.manifest.rollback_to.unwrap_or(current.manifest.number);
         let numbers = self.snapshot_numbers()?;
@@ -32,7 +41,11 @@ impl RepositoryStore {
             target.manifest.base_url,
             current.manifest.base_url
         );
-        self.publish_again(&current, &target, Some(to))
+        let knows = |withdrawal: &Withdrawal| target.manifest.withdrawals.contains(withdrawal);
+        match self.withdrawals().iter().all(knows) {
+            true => self.publish_again(&current, &target, Some(to)),
+            false => render(&current, &target)?.context(UNCHANGED),
+        }
     }
 
     /// Ends a rollback: the next cycle publishes current metadata again. Returns `None` if there was none.
@@ -85,6 +98,6 @@ impl RepositoryStore {
             rollback_ended: rollback_to.is_none(),
             expired: target.manifest.expired.clone(),
         };
-        self.commit_snapshot(Some(current), &contents)?.context("this content is already published")
+        self.commit_snapshot(Some(current), &contents)?.context(UNCHANGED)
     }
 }

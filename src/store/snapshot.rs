@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
+use super::withdrawals::Withdrawal;
 use crate::util::digest::Sha256;
 
 /// A nightly release that the snapshot's metadata does not name.
@@ -60,9 +61,17 @@ pub struct SnapshotManifest {
     /// Nightly releases that the metadata does not name.
     #[serde(default, skip_serializing_if = "ExpiredReleases::is_empty")]
     pub expired: ExpiredReleases,
+    /// The versions that were withdrawn: the metadata does not name them, and their URLs answer 410.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawals: Vec<Withdrawal>,
 }
 
 impl SnapshotManifest {
+    /// Why a version is withdrawn.
+    pub fn withdrawal(&self, name: &str, version: &str) -> Option<&Withdrawal> {
+        self.withdrawals.iter().find(|withdrawal| withdrawal.is_of(name, version))
+    }
+
     /// Whether the archive of the release with this number is no longer served.
     pub fn withdraws(&self, number: u64) -> bool {
         self.expired.get(&number).is_some_and(|expired| expired.withdrawn)

@@ -8,22 +8,33 @@
 //! ```
 //!
 //! A repository is listed once it has published something, so that a partly mounted volume is refused instead of started
-//! empty. Format 1 had the first line only.
+//! empty. Format 1 had the first line only. Format 3 has a line `withdrawals magento` for each repository with withdrawn versions,
+//! which programs for format 2 would publish again.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use super::durable_fs;
-use crate::util::file_lock;
 
-/// The format that this program writes.
+/// The format of a volume on which nothing was ever withdrawn.
 const FORMAT: u32 = 2;
+
+/// The format of a volume with withdrawn versions; also the highest that this program supports.
+const WITH_WITHDRAWALS: u32 = 3;
+
+/// What is listed of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It has a ledger.
+    Ledger,
+    /// It has a record of withdrawals.
+    Withdrawals,
+}
 
 /// The contents of `STORE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +46,8 @@ pub(super) struct VolumeMarker {
     pub(super) id: String,
     /// The repositories that have a ledger.
     pub(super) repositories: BTreeSet<String>,
+    /// The repositories that have a record of withdrawals.
+    pub(super) withdrawals: BTreeSet<String>,
 }
 
 impl VolumeMarker {
@@ -45,7 +58,22 @@ impl VolumeMarker {
             writer: env!("CARGO_PKG_VERSION").into(),
             id: durable_fs::random_name::<16>()?,
             repositories: BTreeSet::new(),
+            withdrawals: BTreeSet::new(),
         })
+    }
+
+    /// Lists something of a repository. Returns whether it is new.
+    pub(super) fn add(&mut self, name: &str, entry: Entry) -> bool {
+        match entry {
+            Entry::Ledger => self.repositories.insert(name.to_owned()),
+            Entry::Withdrawals => {
+                let is_raised = self.format < WITH_WITHDRAWALS;
+                if is_raised {
+                    (self.format, self.writer) = (WITH_WITHDRAWALS, env!("CARGO_PKG_VERSION").into());
+                }
+                self.withdrawals.insert(name.to_owned()) || is_raised
+            }
+        }
     }
 
     /// Reads the file in `root`; `None` if there is none.
@@ -62,13 +90,13 @@ impl VolumeMarker {
                 path.display()
             );
         };
-        if marker.format > FORMAT {
+        if marker.format > WITH_WITHDRAWALS {
             let image = match marker.writer.as_str() {
                 "" => "the image version that wrote this volume".to_owned(),
                 version => format!("image version {version}, which wrote this volume"),
             };
             bail!(
-                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {FORMAT}\nhint: use {image}, or a newer one",
+                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {WITH_WITHDRAWALS}\nhint: use {image}, or a newer one",
                 path.display(),
                 marker.format,
                 env!("CARGO_PKG_VERSION")
@@ -80,25 +108,6 @@ impl VolumeMarker {
     /// Whether the volume has to be migrated.
     pub(super) fn is_old(&self) -> bool {
         self.format < FORMAT
-    }
-
-    /// Waits until no other process replaces the file. The lock ends with the returned file.
-    pub(super) fn lock(root: &Path) -> anyhow::Result<File> {
-        let path = root.join("STORE");
-        let lock = || -> io::Result<File> {
-            loop {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                match file.lock() {
-                    Err(error) if file_lock::is_unsupported(&error) => return Ok(file),
-                    locked => locked?,
-                }
-                // Whoever held the lock before may have replaced the file.
-                if file.metadata()?.ino() == fs::metadata(&path)?.ino() {
-                    return Ok(file);
-                }
-            }
-        };
-        lock().with_context(|| format!("failed to lock `{}`", path.display()))
     }
 
     /// Replaces the file atomically.
@@ -118,8 +127,13 @@ impl VolumeMarker {
 fn parse(text: &str) -> Option<VolumeMarker> {
     let mut lines = text.lines();
     let format = lines.next()?.strip_prefix("mirror store ")?.parse().ok()?;
-    let mut marker =
-        VolumeMarker { format, writer: String::new(), id: String::new(), repositories: BTreeSet::new() };
+    let mut marker = VolumeMarker {
+        format,
+        writer: String::new(),
+        id: String::new(),
+        repositories: BTreeSet::new(),
+        withdrawals: BTreeSet::new(),
+    };
     for line in lines {
         if let Some(version) = line.strip_prefix("written by mirror ") {
             version.clone_into(&mut marker.writer);
@@ -127,6 +141,8 @@ fn parse(text: &str) -> Option<VolumeMarker> {
             id.clone_into(&mut marker.id);
         } else if let Some(name) = line.strip_prefix("repository ") {
             marker.repositories.insert(name.to_owned());
+        } else if let Some(name) = line.strip_prefix("withdrawals ") {
+            marker.withdrawals.insert(name.to_owned());
         }
     }
     Some(marker)
@@ -139,6 +155,9 @@ impl fmt::Display for VolumeMarker {
         writeln!(f, "id {}", self.id)?;
         for name in &self.repositories {
             writeln!(f, "repository {name}")?;
+        }
+        for name in &self.withdrawals {
+            writeln!(f, "withdrawals {name}")?;
         }
         Ok(())
     }

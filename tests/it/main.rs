@@ -25,7 +25,6 @@ mod cycle {
     mod uncovered_manifests;
 }
 mod daemon {
-    mod cycle_process;
     mod notifications;
     mod reload;
     mod schedule;
@@ -67,4 +66,5 @@ mod store {
     mod snapshots;
     mod verify;
     mod volume;
+    mod withdrawal;
 }

@@ -60,7 +60,8 @@ impl PublishedFiles {
 }
 
 pub fn repository(base_path: &str, resources: Vec<Resource>) -> RepositorySite {
-    RepositorySite { name: base_path.to_owned(), base_path: base_path.to_owned(), resources: Some(resources) }
+    let (name, base_path) = (base_path.to_owned(), base_path.to_owned());
+    RepositorySite { name, base_path, resources: Some(resources), gone: Vec::new() }
 }
 
 /// A running server.

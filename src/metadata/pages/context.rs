@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::metadata::package_summary::{Newest, PackageSummary, Summaries};
 use crate::metadata::repository_info::RepositoryInfo;
 use crate::recipe::Note;
-use crate::store::Divergence;
+use crate::store::{Divergence, Withdrawal};
 use crate::util::digest::Sha256;
 
 /// All packages of a repository, by name.
@@ -20,6 +20,8 @@ pub struct View<'a> {
     pub(super) notes: Vec<&'a Note>,
     /// The published versions that moved tags would change.
     pub(super) diverged: &'a [&'a Divergence],
+    /// The versions that are no longer published.
+    pub(super) withdrawals: &'a [Withdrawal],
 }
 
 impl<'a> View<'a> {
@@ -27,6 +29,7 @@ impl<'a> View<'a> {
         info: &'a RepositoryInfo<'a>,
         packages: &'a Summaries,
         diverged: &'a [&'a Divergence],
+        withdrawals: &'a [Withdrawal],
     ) -> Self {
         let mut required_by = BTreeMap::<_, BTreeSet<_>>::new();
         for (name, summary) in packages {
@@ -40,7 +43,12 @@ impl<'a> View<'a> {
             let mut versions = package.iter().flat_map(|summary| &summary.versions);
             versions.any(|version| note.applies_to(&note.package, version))
         };
-        Self { info, packages, required_by, notes: info.notes.iter().filter(applies).collect(), diverged }
+        let notes = info.notes.iter().filter(applies).collect();
+        Self { info, packages, required_by, notes, diverged, withdrawals }
+    }
+
+    pub(super) fn withdrawals(&self, name: &str) -> impl Iterator<Item = &'a Withdrawal> {
+        self.withdrawals.iter().filter(move |withdrawal| withdrawal.name == name)
     }
 
     pub(super) fn diverged(&self, name: &str) -> impl Iterator<Item = &'a Divergence> {
@@ -61,7 +69,9 @@ impl<'a> View<'a> {
         let links: Vec<_> = links.into_iter().flatten().filter(|link| self.has(link)).collect();
         let notes = self.notes.iter().filter(|note| note.package == name);
         let diverged: Vec<_> = self.diverged(name).map(ToString::to_string).collect();
-        let context = json!([links, self.required_by.get(name), notes.collect::<Vec<_>>(), diverged]);
+        let withdrawals: Vec<_> = self.withdrawals(name).collect();
+        let notes: Vec<_> = notes.collect();
+        let context = json!([links, self.required_by.get(name), notes, diverged, withdrawals]);
         Sha256::digest(context.to_string().as_bytes())
     }
 

@@ -35,6 +35,10 @@ pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [Packag
         let page = versions(name).map(|versions| bytes(package::render(view, name, package, versions)));
         files.insert(package_path(name), page);
     }
+    for withdrawal in view.withdrawals.iter().filter(|withdrawal| !view.has(&withdrawal.name)) {
+        let page = package::render_withdrawn(view, &withdrawal.name);
+        files.insert(package_path(&withdrawal.name), Some(bytes(page)));
+    }
     files
 }
 

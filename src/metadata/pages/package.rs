@@ -34,6 +34,7 @@ pub(super) fn render(
             h2 #versions { "Versions" }
             @for version in versions { (version_details(view, name, version)) }
         }
+        (withdrawn(view, name))
         (required_by(view, name))
     };
     page(ROOT, &format!("{name} – Composer repository"), &body)
@@ -48,6 +49,23 @@ fn abandoned_notice(view: &View<'_>, abandoned: &Value) -> Markup {
             @match replacement {
                 Some(name) => { "; use " (link(view, name)) " instead." }
                 None => { " and no replacement was suggested." }
+            }
+        }
+    }
+}
+
+/// The page of a package of which every version is withdrawn.
+pub(super) fn render_withdrawn(view: &View<'_>, name: &str) -> Markup {
+    let body = html! { h1 { (name) } (withdrawn(view, name)) };
+    page(ROOT, &format!("{name} – Composer repository"), &body)
+}
+
+fn withdrawn(view: &View<'_>, name: &str) -> Markup {
+    html! {
+        @if view.withdrawals(name).next().is_some() {
+            section aria-labelledby="withdrawn" {
+                h2 #withdrawn { "Withdrawn" }
+                @for withdrawal in view.withdrawals(name) { p.doubt { (withdrawal) } }
             }
         }
     }

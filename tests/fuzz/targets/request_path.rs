@@ -24,6 +24,7 @@ fn site() -> Site {
         name: base.to_owned(),
         base_path: base.to_owned(),
         resources: Some(FILES.iter().map(resource).collect()),
+            gone: Vec::new(),
     };
     Site::new([repository("/"), repository("/mirror/")]).expect("a site")
 }

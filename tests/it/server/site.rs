@@ -65,6 +65,7 @@ fn repository_without_news_stays_published() {
         name: base_path.to_owned(),
         base_path: base_path.to_owned(),
         resources: None,
+        gone: Vec::new(),
     };
     let changed = files.publish("packages.json", ContentKind::Metadata, "{\"packages\":{}}");
     for _ in 0..2 {

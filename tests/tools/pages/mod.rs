@@ -92,7 +92,7 @@ impl Mirror {
         };
         let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), PackageSummary::new(versions)?));
         let summaries = all.iter().filter_map(of).collect();
-        let view = pages::View::new(&said, &summaries, &[]);
+        let view = pages::View::new(&said, &summaries, &[], &[]);
         let files = pages::render(&view, |name| all.get(name).map(Vec::as_slice));
         let files = files.into_iter().map(|(path, text)| (path, text.unwrap()));
         Self::serve(port, files.collect())
@@ -124,6 +124,7 @@ impl Mirror {
                 name: "shop".into(),
                 base_path: "/shop/".into(),
                 resources: Some(resources),
+                gone: Vec::new(),
             }])
             .unwrap(),
         );

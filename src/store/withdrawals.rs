@@ -1,0 +1,129 @@
+//! Withdrawn versions: `withdrawn.jsonl`, one line for each withdrawal and each that was undone. The last line of a version counts.
+//!
+//! A withdrawn version is not in the metadata, and its URL answers 410. Its archive and its line of the ledger stay, so its
+//! bytes never become other ones. This file is as durable as the ledger, but not part of it: every line of the ledger is a
+//! release, also for other mirrors. A program that does not know this file would publish the version again, so the first
+//! withdrawal raises the format of the volume (`volume_marker`).
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::durable_fs;
+use super::repository::RepositoryStore;
+use super::volume_marker::Entry;
+
+/// The name of the file in a repository's folder.
+pub(super) const FILE: &str = "withdrawn.jsonl";
+
+/// A version that is no longer published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    pub name: String,
+    pub version: String,
+    /// One line for clients and visitors.
+    pub reason: String,
+    pub time: Timestamp,
+}
+
+impl Withdrawal {
+    /// Whether it is of this version.
+    pub fn is_of(&self, name: &str, version: &str) -> bool {
+        self.name == name && self.version == version
+    }
+}
+
+impl fmt::Display for Withdrawal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version, reason, time } = self;
+        let day = time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d");
+        write!(f, "{name} {version} was withdrawn on {day}: {reason}")
+    }
+}
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    name: String,
+    version: String,
+    /// `None` undoes the withdrawal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    time: Timestamp,
+}
+
+/// Reads the file in a repository's folder; there is none before the first withdrawal.
+pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
+    let path = root.join(FILE);
+    match fs::read(&path) {
+        Ok(text) => parse(&text).map_err(|(line, error)| {
+            anyhow!(
+                "`{}` is damaged at line {line}: {error}\nhint: restore it from a backup; nothing was changed",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
+}
+
+/// The withdrawals that were not undone, oldest first. Fails with the number of a line that cannot be read.
+fn parse(text: &[u8]) -> Result<Vec<Withdrawal>, (usize, serde_json::Error)> {
+    let mut withdrawals = Vec::<Withdrawal>::new();
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    for (i, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        let Line { name, version, reason, time } =
+            serde_json::from_slice(line).map_err(|error| (i + 1, error))?;
+        withdrawals.retain(|known| !known.is_of(&name, &version));
+        withdrawals.extend(reason.map(|reason| Withdrawal { name, version, reason, time }));
+    }
+    Ok(withdrawals)
+}
+
+impl RepositoryStore {
+    /// The withdrawn versions, oldest first. Only a writer knows them; readers use those of a snapshot.
+    pub fn withdrawals(&self) -> Vec<Withdrawal> {
+        self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn is_withdrawn(&self, name: &str, version: &str) -> bool {
+        let withdrawals = self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner);
+        withdrawals.iter().any(|withdrawal| withdrawal.is_of(name, version))
+    }
+
+    /// Records that a version is withdrawn for `reason`, or no longer withdrawn. The next snapshot follows it.
+    pub fn record_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) -> anyhow::Result<()> {
+        let path = self.root().join(FILE);
+        let mut text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.poison_on_error(self.replace_withdrawals(&path, b""))?;
+                Vec::new()
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+        };
+        // From here on no older program opens the volume, and none opens it without the file.
+        self.register(Entry::Withdrawals)?;
+        let (name, version, reason) = (name.to_owned(), version.to_owned(), reason.map(str::to_owned));
+        let line = Line { name, version, reason, time: Timestamp::now() };
+        text.extend(serde_json::to_vec(&line)?);
+        text.push(b'\n');
+        self.poison_on_error(self.replace_withdrawals(&path, &text))?;
+        let withdrawals = read(self.root())?;
+        *self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner) = withdrawals;
+        Ok(())
+    }
+
+    fn replace_withdrawals(&self, path: &Path, text: &[u8]) -> anyhow::Result<()> {
+        let temporary = self.staging_path(FILE)?;
+        durable_fs::write_new(&temporary, text)?;
+        durable_fs::replace(&temporary, path)
+    }
+}
