@@ -6,7 +6,7 @@ use super::context::CycleContext;
 use super::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::git::BareClone;
-use crate::ledger::Release;
+use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{Plan, PlanContext, PublishedVersion, ResolvedRef, VersionOwner};
 use crate::package::planner;
 use crate::recipe::Source;
@@ -52,21 +52,43 @@ fn plan_with(
     planner::plan(source, refs, clone, &context)
 }
 
-/// The releases of the ledger by name and normalized version, since tags may write one version in several ways.
-struct PublishedVersions(HashMap<(String, String), Vec<(Version, Release)>>);
+/// The releases of the ledger.
+struct PublishedVersions {
+    /// By name and normalized version, since tags may write one version in several ways.
+    by_version: HashMap<(String, String), Vec<(Version, Release)>>,
+    /// The source that published each package first.
+    owners: HashMap<String, String>,
+}
+
+/// The source that published a package first, if `source` may not publish it.
+pub(super) fn owner_of_name(ctx: &CycleContext<'_>, source: &str, name: &str) -> Option<String> {
+    let owner = ctx.store.ledger(|ledger| {
+        let first = ledger.releases().iter().find(|release| is_owned(release) && release.name == name);
+        first.map(|release| release.source.clone())
+    });
+    owner.filter(|owner| !ctx.recipe.may_share(source, owner))
+}
+
+/// Nobody owns the name of an alias.
+fn is_owned(release: &Release) -> bool {
+    release.kind != ReleaseKind::Alias
+}
 
 impl PublishedVersions {
     fn new(ctx: &CycleContext<'_>) -> Self {
         let base_url = ctx.base_url.to_string();
-        let mut by_version = HashMap::<_, Vec<_>>::new();
+        let (mut by_version, mut owners) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
         ctx.store.ledger(|ledger| {
+            for release in ledger.releases().iter().filter(|release| is_owned(release)) {
+                owners.entry(release.name.clone()).or_insert_with(|| release.source.clone());
+            }
             for release in ledger.releases().iter().rev().filter(|release| release.is_for(&base_url)) {
                 let Ok(version) = release.version.parse::<Version>() else { continue };
                 let key = (release.name.clone(), version.normalized().to_owned());
                 by_version.entry(key).or_default().push((version, release.clone()));
             }
         });
-        Self(by_version)
+        Self { by_version, owners }
     }
 
     fn owner(
@@ -77,11 +99,15 @@ impl PublishedVersions {
         version: &Version,
     ) -> VersionOwner {
         let key = (name.to_string(), version.normalized().to_owned());
-        let releases = self.0.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let releases = self.by_version.get(&key).map(Vec::as_slice).unwrap_or_default();
         let same = releases.iter().find(|(published, _)| published == version).or_else(|| {
             releases.iter().find(|(published, _)| published.build_metadata() == version.build_metadata())
         });
         let Some((_, release)) = same else {
+            let owner = self.owners.get(&name.to_string());
+            if let Some(owner) = owner.filter(|owner| !ctx.recipe.may_share(&source.name, owner)) {
+                return VersionOwner::OwnerOfName(owner.clone());
+            }
             return VersionOwner::Nobody {
                 twin: releases.first().map(|(published, _)| published.to_string()),
             };

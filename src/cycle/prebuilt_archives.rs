@@ -10,6 +10,7 @@ use super::context::CycleContext;
 use super::file_names;
 use super::held_back::{self, Candidate, Provided, Requirements};
 use super::metadata_budget::MetadataBudget;
+use super::planning;
 use super::report::SourceReport;
 use super::resources::Resources;
 use crate::git::Commit;
@@ -178,9 +179,18 @@ fn published_outcome(
     folder: &ArchiveFolder,
     archive: &PrebuiltArchive,
 ) -> Option<Outcome> {
-    let source = ctx.store.ledger(|ledger| {
-        ledger.find(&archive.name.to_string(), archive.version.as_str()).map(|release| release.source.clone())
-    })?;
+    let name = archive.name.to_string();
+    let source = ctx
+        .store
+        .ledger(|ledger| ledger.find(&name, archive.version.as_str()).map(|release| release.source.clone()));
+    let Some(source) = source else {
+        let owner = planning::owner_of_name(ctx, &folder.name, &name)?;
+        let reason = format!(
+            "the package belongs to source `{owner}`, which published it first; if this folder may publish it, too, the recipe says so with `takes_over: [{}]` in that source",
+            folder.name
+        );
+        return Some(Outcome::Failed { reason });
+    };
     Some(if source == folder.name {
         Outcome::AlreadyPublished
     } else {

@@ -67,6 +67,13 @@ impl ClaimedVersions {
                     ),
                 });
             }
+            VersionOwner::OwnerOfName(source) => {
+                return Err(Outcome::Failed {
+                    reason: format!(
+                        "the package belongs to source `{source}`, which published it first; if this source may publish it, too, the recipe says so with `takes_over: [{source}]`"
+                    ),
+                });
+            }
         };
         let (normalized, build) = (version.normalized().to_owned(), version.build_metadata());
         let key = (name.clone(), normalized.clone(), build.map(str::to_owned));

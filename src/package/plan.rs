@@ -218,6 +218,8 @@ pub enum VersionOwner {
     /// A folder of prebuilt archives, which has precedence over what would be built.
     PrebuiltArchives(String),
     OtherSource(String),
+    /// The version is free, but the package belongs to this source, which published it first.
+    OwnerOfName(String),
 }
 
 /// Reads the file of a resource at a path; `None` if there is none.

@@ -149,6 +149,10 @@ pub struct Source {
     /// Renames the vendor of the packages, such as `{magento: mage-os}`.
     #[serde(default)]
     pub rename_vendor: BTreeMap<String, String>,
+    /// Sources and folders of archives that have published some of its packages first, or may publish more of them. Without it, a
+    /// package belongs to the source that published it first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes_over: Vec<String>,
     /// Which tags are released.
     #[serde(default)]
     pub tags: Tags,
@@ -244,6 +248,21 @@ impl Recipe {
         let used: BTreeSet<_> =
             of_sources.chain(self.archives.iter().map(|folder| folder.resource.as_str())).collect();
         self.resources.retain(|name, _| used.contains(name.as_str()));
+    }
+
+    /// Whether two sources or archive folders may publish the same packages: one takes over from the other, or both read one
+    /// git repository.
+    pub fn may_share(&self, one: &str, other: &str) -> bool {
+        let git =
+            |name: &str| self.sources.iter().find(|source| source.name == name).map(|source| &source.git);
+        let takes_over = |name: &str, from: &str| {
+            let sources = self.sources.iter().filter(|source| source.name == name);
+            sources.flat_map(|source| &source.takes_over).any(|allowed| allowed == from)
+        };
+        one == other
+            || takes_over(one, other)
+            || takes_over(other, one)
+            || git(one).is_some_and(|url| git(other) == Some(url))
     }
 
     /// The names of all sources and archive folders.

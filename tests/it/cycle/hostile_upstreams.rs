@@ -403,3 +403,26 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     zip.extend([directory, end.concat()].concat());
     zip
 }
+
+#[test]
+fn package_belongs_to_the_source_that_published_it_first() {
+    let hostile = Hostile::new("");
+    hostile.env.build(0);
+    hostile.bad.write("composer.json", r#"{"name": "acme/good", "version": "9.9.9"}"#).release("9.9.9");
+    let log = hostile.env.build(1);
+    assert!(log.contains("acme/good 9.9.9") && log.contains("belongs to source `good`"), "{log}");
+    let recipe = |env: &TestEnv, bad: &str| {
+        let sources = SOURCES.replace("{name: bad,", &format!("{{name: bad, {bad}"));
+        env.write("recipe.yaml", &format!("sources:\n{sources}"));
+    };
+    let versions = |env: &TestEnv| {
+        let p2: Value = serde_json::from_str(&env.read("data/acme/current/p2/acme/good.json")).unwrap();
+        p2["packages"]["acme/good"].as_array().unwrap().len()
+    };
+    assert_eq!(versions(&hostile.env), 1);
+    recipe(&hostile.env, "takes_over: [other],");
+    hostile.env.build(1);
+    recipe(&hostile.env, "takes_over: [good],");
+    hostile.env.build(0);
+    assert_eq!(versions(&hostile.env), 2);
+}
