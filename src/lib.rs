@@ -1,4 +1,5 @@
-//! A mirror for Composer packages: git repositories in, a Composer repository out, in one process.
+//! A mirror for Composer packages: git repositories in, a Composer repository out, in one program. What touches upstream data
+//! runs in processes of its own, so that it cannot hurt what serves.
 //!
 //! ```text
 //! mirror.yaml ─► config ─► daemon ─► app ──(cycle)──► git ─► package ─► store ─► metadata ─► store ─► server
@@ -28,8 +29,8 @@
 //! | [`ledger`] | the lines of the append-only record of releases, and their chain; pure |
 //! | [`yaml`], [`help`], [`util`] | strict YAML with locations; the handbook; digests, compression, cancellation |
 //!
-//! Git and zip work is blocking code on its own threads; only serving is async. There is no global mutable state but libgit2's
-//! options, which [`git`] sets once.
+//! Git and zip work is blocking code on its own threads, in the processes of [the cycles](docs::cycle); only serving is async. There
+//! is no global mutable state but libgit2's options, which [`git`] sets once.
 //!
 //! # Words
 //!

@@ -124,10 +124,11 @@ pub(crate) fn check_not_renamed(app: &App, volume: &Volume, repository: &Reposit
     volume.check_not_renamed(&repository.name, &repository.base_url.to_string(), names)
 }
 
-/// Records a cycle that failed before it could start. Nothing is recorded if the repository has no folder.
-pub(crate) fn record_failed_start(store: &RepositoryStore, error: &anyhow::Error) {
+/// Records a cycle that failed before it could start, or whose process has died. Nothing is recorded if the repository has
+/// no folder.
+pub(crate) fn record_failed_run(store: &RepositoryStore, began: Timestamp, error: &anyhow::Error) {
     if store.root().exists() {
-        warn_unrecorded(record_failure(store, now(), error));
+        warn_unrecorded(record_failure(store, began, error));
     }
 }
 

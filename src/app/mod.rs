@@ -1,14 +1,19 @@
 //! A configuration with its recipes, and what commands and the daemon do with it.
 
 pub(crate) mod compress;
+pub(crate) mod cycle_job;
 pub(crate) mod cycle_runner;
 pub(crate) mod exit;
+pub(crate) mod memory;
 mod progress_bar;
+pub(crate) mod repair;
 pub(crate) mod site_builder;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, Loaded, RecipeRef};
 use crate::metadata::BaseUrl;
@@ -22,6 +27,15 @@ pub(crate) struct App {
     /// The configuration file; `None` for the built-in configuration.
     pub(crate) file: Option<PathBuf>,
     pub(crate) repositories: Vec<Repository>,
+    pub(crate) texts: ConfigTexts,
+}
+
+/// What the files of a configuration contained, from which another process makes the same [`App`] even if they have changed
+/// since. Secrets are not in it: the other process has the same environment and reads the same files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ConfigTexts {
+    config: String,
+    recipes: BTreeMap<PathBuf, String>,
 }
 
 /// A repository to build and serve.
@@ -92,11 +106,27 @@ pub(crate) fn load_and_check(
     path: Option<&Path>,
     check: impl FnOnce(&App, &mut Report),
 ) -> anyhow::Result<App> {
-    let Loaded { config, mut report, file } = config::load(path)?;
+    load_recipes(config::load(path)?, BTreeMap::new(), check)
+}
+
+/// Loads the configuration that another process has loaded from `file`.
+pub(crate) fn load_texts(file: Option<PathBuf>, texts: ConfigTexts) -> anyhow::Result<App> {
+    let loaded = config::load_text(file, texts.config, &|name| std::env::var(name).ok())?;
+    load_recipes(loaded, texts.recipes, |_, _| ())
+}
+
+/// Loads the recipes that a configuration names, from `texts` or else from their files.
+fn load_recipes(
+    loaded: Loaded,
+    mut texts: BTreeMap<PathBuf, String>,
+    check: impl FnOnce(&App, &mut Report),
+) -> anyhow::Result<App> {
+    let Loaded { config, mut report, file, text } = loaded;
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
         let at = yaml::Path::default().key("repositories").index(i);
-        let Some(mut recipe) = load_recipe(&repository.recipe, &at.key("recipe"), &mut report)? else {
+        let Some(mut recipe) = load_recipe(&repository.recipe, &mut texts, &at.key("recipe"), &mut report)?
+        else {
             continue;
         };
         if let Some(only) = &repository.only {
@@ -113,13 +143,19 @@ pub(crate) fn load_and_check(
             recipe,
         });
     }
-    let app = App { config, file, repositories };
+    let texts = ConfigTexts { config: text, recipes: texts };
+    let app = App { config, file, repositories, texts };
     check(&app, &mut report);
     Ok(report.finish(Some(app))?)
 }
 
 /// Loads a recipe. A file that cannot be read is added to the report.
-fn load_recipe(recipe: &RecipeRef, at: &yaml::Path, report: &mut Report) -> anyhow::Result<Option<Recipe>> {
+fn load_recipe(
+    recipe: &RecipeRef,
+    texts: &mut BTreeMap<PathBuf, String>,
+    at: &yaml::Path,
+    report: &mut Report,
+) -> anyhow::Result<Option<Recipe>> {
     let path = match recipe {
         RecipeRef::BuiltIn(name) => {
             let recipe = Recipe::built_in(name).with_context(|| format!("unknown recipe `{name}`"))?;
@@ -127,8 +163,13 @@ fn load_recipe(recipe: &RecipeRef, at: &yaml::Path, report: &mut Report) -> anyh
         }
         RecipeRef::File(path) => path,
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Recipe::parse(&path.display().to_string(), &text)?)),
+    let text = texts.get(path).cloned().map_or_else(|| std::fs::read_to_string(path), Ok);
+    match text {
+        Ok(text) => {
+            let recipe = Recipe::parse(&path.display().to_string(), &text)?;
+            texts.insert(path.clone(), text);
+            Ok(Some(recipe))
+        }
         Err(error) => {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             let error = anyhow::Error::from(error);

@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 use super::{json_rows, summary_table};
 use crate::app::App;
 use crate::app::compress::make_variants;
-use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_start};
+use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_run};
 use crate::app::exit::Exit;
 use crate::cycle::CycleResult;
 use crate::status::{diverged_version, source_status};
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
+use crate::util::clock::now;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -39,7 +40,7 @@ pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         let built = match &store {
             Ok(store) => build_repository(&OpenRepository { app, volume: &volume, repository, store }),
             Err(error) => {
-                record_failed_start(&volume.reader(&repository.name), error);
+                record_failed_run(&volume.reader(&repository.name), now(), error);
                 Err(anyhow!("{error:#}"))
             }
         };

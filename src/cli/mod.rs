@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod cycle;
 pub mod healthcheck;
 mod help;
 mod json_rows;
@@ -82,6 +83,13 @@ enum Command {
     /// Print the completions for a shell
     #[command(after_help = "Example: mirror completions bash > /etc/bash_completion.d/mirror")]
     Completions { shell: clap_complete::Shell },
+    /// One job of `mirror run`, which starts this itself
+    #[command(hide = true)]
+    Cycle {
+        /// The repository, for lists of processes; the job is read from the standard input
+        #[arg(value_name = "REPOSITORY")]
+        _repository: String,
+    },
     /// Print the help of a command, or a page of the handbook
     Help {
         /// A command or a topic
@@ -154,6 +162,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
         Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
         Command::Withdraw(arguments) => withdraw::withdraw(&load(path, Log::Warnings)?, &arguments),
+        Command::Cycle { .. } => cycle::run(),
         Command::Health => match healthcheck::check_local(path) {
             Some(result) => result,
             None => healthcheck::check_configured(&load(path, Log::Warnings)?),

@@ -6,7 +6,17 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{self, Percent, count};
+use super::units::{self, Percent, check_positive, count};
+use crate::yaml::{Issue, Path, Report};
+
+/// Less cannot build anything.
+const MIN_CYCLE_MEMORY: usize = 64 << 20;
+
+/// What the server needs beside cycles.
+const SERVER_MEMORY: u64 = 32 << 20;
+
+/// With less memory, repositories are built one after the other.
+const MEMORY_FOR_TWO: u64 = 1 << 30;
 
 /// How packages are built.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -14,18 +24,20 @@ use super::units::{self, Percent, count};
 pub struct Build {
     /// How many packages are built at once. Default: the number of processors, at most four.
     pub workers: Option<NonZeroUsize>,
+    /// How many repositories `mirror run` builds at once. Default: two, or one with less than 1 GiB of memory.
+    pub parallel_repositories: Option<NonZeroUsize>,
     /// A cycle that would remove a larger share of the published versions from the metadata publishes nothing.
     pub max_removed: Percent,
 }
 
 impl Default for Build {
     fn default() -> Self {
-        Self { workers: None, max_removed: Percent(3.0) }
+        Self { workers: None, parallel_repositories: None, max_removed: Percent(3.0) }
     }
 }
 
-/// Limits for packages and sources, above all that Magento has. What exceeds one is reported as failed; everything else
-/// is built.
+/// Limits for packages, sources and cycles, above all that Magento has. What exceeds one is reported as failed; everything
+/// else is built.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -76,6 +88,15 @@ pub struct Limits {
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub pack: usize,
+    /// Maximum memory of a cycle of `mirror run`; one that needs more fails. Default: the memory of the container or the machine,
+    /// less a reserve for the server, divided among the repositories that are built at once.
+    #[serde(with = "units::optional_size")]
+    #[schemars(with = "Option<units::SizeText>")]
+    pub cycle_memory: Option<usize>,
+    /// How long a cycle of `mirror run` may take; one that takes longer fails.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub cycle_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -94,6 +115,8 @@ impl Default for Limits {
             object: 64 << 20,
             fetch_memory: 128 << 20,
             pack: 2 << 30,
+            cycle_memory: None,
+            cycle_deadline: Duration::from_secs(12 * 60 * 60),
         }
     }
 }
@@ -139,5 +162,47 @@ impl Build {
     pub fn workers(&self) -> NonZeroUsize {
         let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.workers.unwrap_or_else(|| available().min(count(4)))
+    }
+
+    /// How many repositories are built at once with so many bytes of `memory`.
+    pub fn parallel_repositories(&self, memory: Option<u64>) -> NonZeroUsize {
+        let is_small = memory.is_some_and(|memory| memory < MEMORY_FOR_TWO);
+        self.parallel_repositories.unwrap_or(count(if is_small { 1 } else { 2 }))
+    }
+}
+
+impl Limits {
+    /// The memory limit of each of so many cycles, if this process and all of them have `available` bytes together.
+    pub fn cycle_memory(&self, available: Option<u64>, cycles: NonZeroUsize) -> Option<u64> {
+        let share = |available: u64| available.saturating_sub(SERVER_MEMORY) / cycles.get() as u64;
+        let configured = self.cycle_memory.map(|bytes| bytes as u64);
+        configured.or_else(|| Some(share(available?).max(MIN_CYCLE_MEMORY as u64)))
+    }
+
+    pub(super) fn check(&self, at: &Path, report: &mut Report) {
+        if self.cycle_memory.is_some_and(|memory| memory < MIN_CYCLE_MEMORY) {
+            report.add(&at.key("cycle_memory"), Issue::new("expected at least 64MiB"));
+        }
+        check_positive(self.cycle_deadline, &at.key("cycle_deadline"), report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_cycle_follows_from_that_of_the_container() {
+        let (build, limits) = (Build::default(), Limits::default());
+        let most = |memory: u64| build.parallel_repositories(Some(memory << 20));
+        assert_eq!([most(512), most(2048)], [count(1), count(2)]);
+        assert_eq!(build.parallel_repositories(None), count(2));
+        let each = |memory: u64, cycles| limits.cycle_memory(Some(memory << 20), count(cycles));
+        assert_eq!(each(256, 1), Some(224 << 20));
+        assert_eq!(each(2080, 2), Some(1024 << 20));
+        assert_eq!(each(32, 1), Some(64 << 20), "less cannot build anything");
+        assert_eq!(limits.cycle_memory(None, count(1)), None);
+        let limits = Limits { cycle_memory: Some(100 << 20), ..limits };
+        assert_eq!(limits.cycle_memory(Some(64 << 20), count(2)), Some(100 << 20));
     }
 }

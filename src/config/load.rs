@@ -42,6 +42,8 @@ pub struct Loaded {
     pub report: Report,
     /// `None` for the built-in default.
     pub file: Option<PathBuf>,
+    /// What the file contained.
+    pub text: String,
 }
 
 /// Loads the file `named`, or `mirror.yaml` of that folder. Without a name, the file in [`DEFAULT_DIRECTORY`], and if
@@ -62,14 +64,24 @@ pub fn load_from(
         Some(path) => Some(path.to_owned()),
         None => in_folder(usual),
     };
-    let Some(file) = file else {
-        let (config, report) = parse(Path::new("built-in"), BUILT_IN, environment)?;
-        return Ok(Loaded { config, report, file: None });
+    let text = match &file {
+        Some(path) => {
+            fs::read_to_string(path).map_err(|error| LoadError::Unreadable { path: path.clone(), error })?
+        }
+        None => BUILT_IN.to_owned(),
     };
-    let text =
-        fs::read_to_string(&file).map_err(|error| LoadError::Unreadable { path: file.clone(), error })?;
-    let (config, report) = parse(&file, &text, environment)?;
-    Ok(Loaded { config, report, file: Some(file) })
+    load_text(file, text, environment)
+}
+
+/// Loads the `text` of a file that was read before, or of the built-in default.
+pub fn load_text(
+    file: Option<PathBuf>,
+    text: String,
+    environment: Environment<'_>,
+) -> Result<Loaded, LoadError> {
+    let path = file.as_deref().unwrap_or(Path::new("built-in"));
+    let (config, report) = parse(path, &text, environment)?;
+    Ok(Loaded { config, report, file, text })
 }
 
 /// The configuration in the `text` of `file`, against whose folder relative paths are resolved.

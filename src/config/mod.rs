@@ -26,7 +26,7 @@ pub use git::{Credential, Git};
 pub use hints::{Hints, Message};
 pub use json_schema::json_schema;
 pub use listen_address::Address;
-pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, load_from, parse};
+pub use load::{DEFAULT_DIRECTORY, LoadError, Loaded, load, load_from, load_text, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use notify::{Event, Webhook};
 pub use push::Push;

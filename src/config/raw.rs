@@ -71,7 +71,7 @@ pub(super) struct Document {
     /// How packages are built.
     #[serde(default)]
     build: Build,
-    /// Limits for packages and sources.
+    /// Limits for packages, sources and cycles.
     #[serde(default)]
     limits: Limits,
     /// How long published snapshots of the metadata are kept.
@@ -130,6 +130,7 @@ impl Document {
         self.serve.resolve_paths(folder);
         self.git.check(&root.key("git"), report);
         self.git.resolve_paths(folder);
+        self.limits.check(&root.key("limits"), report);
         let repositories = repository::resolve(self.repositories, folder, report);
         let notify = self.notify.into_iter().enumerate();
         let notify = notify

@@ -78,6 +78,23 @@ pub(crate) mod size {
     }
 }
 
+/// `#[serde(with)]` for a number of bytes that may be left out.
+pub(crate) mod optional_size {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &Option<usize>, to: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::size::serialize(bytes, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| super::size::parse(&text)).transpose().map_err(de::Error::custom)
+    }
+}
+
 /// A bare number was most likely meant in the `usual` unit.
 fn issue(expected: &str, text: &str, usual: &str, units: &[Unit]) -> Issue {
     let issue = Issue::new(expected).found(format!("`{text}`"));

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::cycle::ProgressEvent;
 use crate::status::RunningCycle;
 use crate::util::clock::now;
 
@@ -31,10 +30,12 @@ impl CycleProgress {
         });
     }
 
-    pub(super) fn update(&self, repository: &str, event: ProgressEvent<'_>) {
+    /// Replaces what is known of a running cycle but for its beginning.
+    pub(super) fn update(&self, repository: &str, mut now: RunningCycle) {
         self.with(repository, |progress| {
             if let Some(running) = &mut progress.running {
-                running.update(event);
+                now.began = running.began;
+                *running = now;
             }
         });
     }

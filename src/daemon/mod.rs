@@ -5,11 +5,12 @@
 
 mod backoff;
 mod config_watcher;
+mod cycle_process;
 mod cycle_progress;
 mod help_pages;
+mod jobs;
 mod notifier;
 mod repair_queue;
-mod repairer;
 mod repository_view;
 mod runtime;
 mod scheduler;

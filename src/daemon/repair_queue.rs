@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::backoff::retry_delay;
-use super::repairer::{RepairResult, repair};
-use crate::app::App;
 use crate::store::RepositoryStore;
-use crate::util::cancel::CancelFlag;
 
 /// The longest delay between two attempts. Each attempt fetches from git.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(600);
+
+/// The delay while another instance has locked the volume.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Attempts by file.
 pub(super) struct RepairQueue(BTreeMap<PathBuf, Attempt>);
@@ -33,35 +33,35 @@ impl RepairQueue {
         self.0.entry(file).or_insert_with(Attempt::now);
     }
 
-    /// Tries the repairs that are due and records what is still damaged. Returns the repaired files.
-    pub(super) fn run(
-        &mut self,
-        app: &App,
-        stores: &[RepositoryStore],
-        volume_id: &str,
-        stop: &CancelFlag,
-    ) -> BTreeSet<PathBuf> {
+    /// The archives of a repository whose repair is due.
+    pub(super) fn due(&self, store: &RepositoryStore) -> BTreeSet<PathBuf> {
         let now = Instant::now();
-        let due = self.0.iter().filter(|(_, attempt)| attempt.at <= now);
-        let mut files: BTreeSet<PathBuf> = due.map(|(file, _)| file.clone()).collect();
-        if files.is_empty() {
-            return files;
-        }
-        let result = repair(app, stores, volume_id, &files, stop);
-        if stop.is_set() {
-            return BTreeSet::new();
-        }
-        files.retain(|file| !result.postponed.contains(file));
+        let due = self.0.iter().filter(|(file, attempt)| attempt.at <= now && file.starts_with(store.root()));
+        due.map(|(file, _)| file.clone()).collect()
+    }
+
+    /// Tries `files` again soon, because another instance has locked the volume.
+    pub(super) fn postpone(&mut self, files: &BTreeSet<PathBuf>) {
+        let at = Instant::now() + LOCKED_RETRY_DELAY;
+        let attempts = self.0.iter_mut().filter(|(file, _)| files.contains(*file));
+        attempts.for_each(|(_, attempt)| attempt.at = at);
+    }
+
+    /// Records which of the tried `files` are still `damaged`, and why. Returns the repaired ones.
+    pub(super) fn finish(
+        &mut self,
+        store: &RepositoryStore,
+        mut files: BTreeSet<PathBuf>,
+        damaged: &BTreeMap<PathBuf, String>,
+    ) -> BTreeSet<PathBuf> {
         for file in &files {
             match self.0.get_mut(file) {
-                Some(attempt) if result.damaged.contains_key(file) => attempt.fail(),
+                Some(attempt) if damaged.contains_key(file) => attempt.fail(),
                 _ => drop(self.0.remove(file)),
             }
         }
-        for store in stores {
-            record(store, &files, &result);
-        }
-        files.retain(|file| !result.damaged.contains_key(file));
+        record(store, &files, damaged);
+        files.retain(|file| !damaged.contains_key(file));
         files
     }
 }
@@ -78,10 +78,10 @@ impl Attempt {
 }
 
 /// Records which of the tried `files` of a repository are still damaged.
-fn record(store: &RepositoryStore, files: &BTreeSet<PathBuf>, result: &RepairResult) {
+fn record(store: &RepositoryStore, files: &BTreeSet<PathBuf>, still: &BTreeMap<PathBuf, String>) {
     let mut damaged = store.run_history().damaged;
     damaged.retain(|path, _| !files.contains(&store.root().join(path)));
-    damaged.extend(result.damaged.iter().filter_map(|(file, message)| {
+    damaged.extend(still.iter().filter_map(|(file, message)| {
         let path = file.strip_prefix(store.root()).ok()?;
         Some((path.to_str()?.to_owned(), message.clone()))
     }));

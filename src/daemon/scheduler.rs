@@ -1,21 +1,25 @@
-//! The scheduler: which repository's cycle is due, and running it. Cycles run one after the other, so that the clones, the
-//! memory and the disk space of one are free for the next.
+//! The scheduler: which repository's cycle or repair is due. Jobs of different repositories run at the same time if the
+//! configuration lets them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::backoff::retry_delay;
 use super::cycle_progress::CycleProgress;
+use super::jobs::{EndedJob, JobContext, Jobs};
 use super::repair_queue::{RepairQueue, damaged_archives};
 use super::snapshot_follower::SnapshotFollower;
-use crate::app::cycle_runner::{OpenRepository, record_failed_start};
+use crate::app::cycle_job::Work;
+use crate::app::repair::all_impossible;
 use crate::app::{App, Repository};
-use crate::cycle::{Cancelled, CycleResult, ProgressEvent, Report};
+use crate::cycle::{Cancelled, Report};
 use crate::status::NextRun;
-use crate::store::{Volume, VolumeLockError};
+use crate::store::VolumeLockError;
 use crate::util::cancel::CancelFlag;
 
 /// Archives that are repaired after one cycle. The next cycle then follows at once.
@@ -45,6 +49,9 @@ pub(super) struct Scheduler<'a> {
 /// The next cycle of a repository.
 struct ScheduledCycle {
     at: Timestamp,
+    is_running: bool,
+    /// The shortest pause before another cycle that was requested while this one runs.
+    requested: Option<Duration>,
     /// Failures in a row.
     failures: u32,
     last_end: Option<Timestamp>,
@@ -61,24 +68,47 @@ impl Scheduler<'_> {
             self.follow();
         }
         let mut queue = self.queue(all);
-        self.run_due(&mut queue, is_deferred);
-        self.follow();
+        let mut awaited: BTreeSet<usize> = (0..queue.len()).filter(|_| is_deferred).collect();
         let mut repairs = RepairQueue::from_history(self.follower.stores);
         let mut last_poll = Timestamp::now();
-        while !self.stop.is_set() {
-            let now = Timestamp::now();
-            if now < last_poll {
-                self.on_clock_set_back(&mut queue);
+        let context = JobContext {
+            app: self.app,
+            stores: self.follower.stores,
+            progress: self.progress,
+            stop: self.stop,
+        };
+        thread::scope(|scope| {
+            let mut jobs = Jobs::new(scope, context);
+            while !self.stop.is_set() {
+                let now = Timestamp::now();
+                if now < last_poll {
+                    self.on_clock_set_back(&mut queue);
+                }
+                last_poll = now;
+                self.schedule_requested(&mut queue);
+                self.start_due(&mut queue, &mut jobs);
+                if awaited.is_empty() {
+                    if self.follower.poll() {
+                        self.notify_site_changed();
+                    }
+                    self.take_damaged(&mut repairs, &mut queue);
+                    self.start_repairs(&repairs, &queue, &mut jobs);
+                }
+                match jobs.wait() {
+                    Some(EndedJob { repository: i, work: Work::Cycle, result }) => {
+                        awaited.remove(&i);
+                        if awaited.is_empty() {
+                            self.follow();
+                        }
+                        self.on_cycle_end(i, result.map(drop), &mut queue[i]);
+                    }
+                    Some(EndedJob { repository: i, work: Work::Repair(files), result }) => {
+                        self.on_repair_end(i, files, result, &mut repairs, &mut queue[i]);
+                    }
+                    None => {}
+                }
             }
-            last_poll = now;
-            self.schedule_requested(&mut queue);
-            self.run_due(&mut queue, false);
-            if self.follower.poll() {
-                self.notify_site_changed();
-            }
-            self.repair(&mut repairs, &mut queue);
-            self.stop.wait(Duration::from_secs(1));
-        }
+        });
     }
 
     /// A repository is built at once if it is unpublished, was published for another URL or other sources, or if its last cycle
@@ -98,6 +128,8 @@ impl Scheduler<'_> {
             }
             queue.push(ScheduledCycle {
                 at,
+                is_running: false,
+                requested: None,
                 failures: 0,
                 last_end: None,
                 damaged: damaged_archives(store).collect(),
@@ -125,7 +157,7 @@ impl Scheduler<'_> {
         for (repository, cycle) in self.app.repositories.iter().zip(queue) {
             cycle.at = cycle.at.min(next_scheduled(repository));
             cycle.last_end = None;
-            self.progress.set_waiting(&repository.name, cycle.at);
+            self.show_next(repository, cycle);
         }
     }
 
@@ -135,54 +167,48 @@ impl Scheduler<'_> {
         for (repository, cycle) in self.app.repositories.iter().zip(queue) {
             if requested.contains(&repository.name) {
                 cycle.bring_forward(PUSH_DEBOUNCE);
-                self.progress.set_waiting(&repository.name, cycle.at);
+                self.show_next(repository, cycle);
             }
         }
     }
 
-    /// Runs the cycles that are due. What they publish is served at once, unless it is deferred until all have run.
-    fn run_due(&mut self, queue: &mut [ScheduledCycle], is_deferred: bool) {
+    fn show_next(&self, repository: &Repository, cycle: &ScheduledCycle) {
+        if !cycle.is_running {
+            self.progress.set_waiting(&repository.name, cycle.at);
+        }
+    }
+
+    /// Starts the cycles that are due, as many as may run at once.
+    fn start_due(&self, queue: &mut [ScheduledCycle], jobs: &mut Jobs<'_, '_>) {
         let Some(volume_id) = self.volume_id else { return };
         for (i, (repository, cycle)) in self.app.repositories.iter().zip(queue).enumerate() {
-            if self.stop.is_set() || cycle.at > Timestamp::now() {
-                continue;
+            if cycle.at <= Timestamp::now() && jobs.has_room_for(i) {
+                cycle.is_running = true;
+                self.progress.set_running(&repository.name);
+                jobs.start(volume_id, i, Work::Cycle);
             }
-            self.progress.set_running(&repository.name);
-            let result = self.run_cycle(i, volume_id);
-            if result.as_ref().is_err_and(anyhow::Error::is::<Cancelled>) {
-                return;
-            }
-            if !is_deferred {
-                self.follow();
-            }
-            cycle.damaged = damaged_archives(&self.follower.stores[i]).take(REPAIRS_PER_CYCLE).collect();
-            for file in &cycle.damaged {
-                self.follower.published.report_damaged(file);
-            }
-            let result = result.map(|result| result.report);
-            cycle.at = self.next_run(i, result, &mut cycle.failures);
-            cycle.last_end = Some(Timestamp::now());
-            self.progress.set_waiting(&repository.name, cycle.at);
-            log_waiting(repository, cycle);
         }
     }
 
-    fn run_cycle(&self, i: usize, volume_id: &str) -> anyhow::Result<CycleResult> {
-        let repository = &self.app.repositories[i];
-        let open = || {
-            let volume = Volume::reopen(&self.app.config.data, volume_id)?;
-            let store = volume.repository(&repository.name)?;
-            anyhow::Ok((volume, store))
-        };
-        let (volume, store) = open().inspect_err(|error| {
-            // An instance that has locked the volume records its own cycles.
-            if !is_locked(error) {
-                record_failed_start(&self.follower.stores[i], error);
-            }
-        })?;
-        let opened = OpenRepository { app: self.app, volume: &volume, repository, store: &store };
-        let observer = |event: ProgressEvent<'_>| self.progress.update(&repository.name, event);
-        opened.run_cycle(&observer, self.stop)
+    fn on_cycle_end(&self, i: usize, result: anyhow::Result<()>, cycle: &mut ScheduledCycle) {
+        if result.as_ref().is_err_and(anyhow::Error::is::<Cancelled>) {
+            return;
+        }
+        let (repository, store) = (&self.app.repositories[i], &self.follower.stores[i]);
+        cycle.damaged = damaged_archives(store).take(REPAIRS_PER_CYCLE).collect();
+        for file in &cycle.damaged {
+            self.follower.published.report_damaged(file);
+        }
+        let report =
+            result.and_then(|()| Ok(Report::last(store.latest_snapshot()?.as_ref(), &store.run_history())));
+        cycle.at = self.next_run(i, report, &mut cycle.failures);
+        cycle.last_end = Some(Timestamp::now());
+        cycle.is_running = false;
+        if let Some(pause) = cycle.requested.take() {
+            cycle.bring_forward(pause);
+        }
+        self.show_next(repository, cycle);
+        log_waiting(repository, cycle);
     }
 
     /// When the next cycle begins after one with this result. A failed fetch is retried before the next scheduled run.
@@ -237,10 +263,12 @@ impl Scheduler<'_> {
         let _ = self.site_changed.send(());
     }
 
-    /// Repairs the files that the server found damaged, and schedules a cycle that may publish what was repaired.
-    fn repair(&self, repairs: &mut RepairQueue, queue: &mut [ScheduledCycle]) {
+    /// Takes the files that the server found damaged.
+    fn take_damaged(&self, repairs: &mut RepairQueue, queue: &mut [ScheduledCycle]) {
         let damaged = self.follower.published.take_damaged();
-        let Some(volume_id) = self.volume_id else { return };
+        if self.volume_id.is_none() {
+            return;
+        }
         for file in damaged {
             if self.remove_variant(&file) {
                 continue;
@@ -251,12 +279,41 @@ impl Scheduler<'_> {
                 None => repairs.add(file),
             }
         }
-        let repaired = repairs.run(self.app, self.follower.stores, volume_id, self.stop);
-        for cycle in queue {
-            if cycle.damaged.iter().any(|file| repaired.contains(file)) {
-                cycle.damaged.clear();
-                cycle.at = Timestamp::now();
+    }
+
+    fn start_repairs(&self, repairs: &RepairQueue, queue: &[ScheduledCycle], jobs: &mut Jobs<'_, '_>) {
+        let Some(volume_id) = self.volume_id else { return };
+        for (i, store) in self.follower.stores.iter().enumerate() {
+            // A cycle that is due comes first.
+            if queue[i].at > Timestamp::now() && jobs.has_room_for(i) {
+                let files = repairs.due(store);
+                if !files.is_empty() {
+                    jobs.start(volume_id, i, Work::Repair(files));
+                }
             }
+        }
+    }
+
+    /// Schedules a cycle that may publish what was repaired.
+    fn on_repair_end(
+        &self,
+        i: usize,
+        files: BTreeSet<PathBuf>,
+        result: anyhow::Result<BTreeMap<PathBuf, String>>,
+        repairs: &mut RepairQueue,
+        cycle: &mut ScheduledCycle,
+    ) {
+        let store = &self.follower.stores[i];
+        let damaged = match result {
+            Ok(damaged) => damaged,
+            Err(error) if error.is::<Cancelled>() => return,
+            Err(error) if is_locked(&error) => return repairs.postpone(&files),
+            Err(error) => all_impossible(store, &files, &format!("{error:#}")),
+        };
+        let repaired = repairs.finish(store, files, &damaged);
+        if cycle.damaged.iter().any(|file| repaired.contains(file)) {
+            cycle.damaged.clear();
+            cycle.at = Timestamp::now();
         }
     }
 
@@ -287,6 +344,10 @@ impl Scheduler<'_> {
 impl ScheduledCycle {
     /// Makes the cycle due `pause` after the last one, unless it is due earlier.
     fn bring_forward(&mut self, pause: Duration) {
+        if self.is_running {
+            self.requested = Some(self.requested.map_or(pause, |other| other.min(pause)));
+            return;
+        }
         let at = self.last_end.map_or(Timestamp::MIN, |end| end + pause);
         self.at = self.at.min(at);
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::repairer::served_releases;
+use crate::app::repair::served_releases;
 use crate::server::PublishedSite;
 use crate::store::{RepositoryStore, Scrub};
 use crate::util::cancel::CancelFlag;

@@ -32,6 +32,14 @@ impl ReloadRequest {
 /// Makes SIGTERM and SIGINT end the process at once, with the exit code of a process that they kill. The first process of a
 /// container needs this, because the kernel ignores its unhandled signals. A cycle can be interrupted at any time.
 pub(crate) fn exit_on_signal() -> anyhow::Result<()> {
+    on_stop_signal(|kind| {
+        tracing::info!("interrupted; the next run resumes the cycle");
+        std::process::exit(128 + kind.as_raw_value());
+    })
+}
+
+/// Calls `stop` on a thread of its own at the first SIGTERM or SIGINT.
+pub(crate) fn on_stop_signal(stop: impl FnOnce(SignalKind) + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -41,14 +49,12 @@ pub(crate) fn exit_on_signal() -> anyhow::Result<()> {
         (listen(SignalKind::terminate(), "SIGTERM")?, listen(SignalKind::interrupt(), "SIGINT")?)
     };
     std::thread::spawn(move || {
-        let kind = runtime.block_on(async {
+        stop(runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => SignalKind::terminate(),
                 _ = interrupt.recv() => SignalKind::interrupt(),
             }
-        });
-        tracing::info!("interrupted; the next run resumes the cycle");
-        std::process::exit(128 + kind.as_raw_value());
+        }));
     });
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The directory of a clone: complete or absent, never half written.
 //!
 //! A new clone is built in `<dir>.partial` and renamed when it is complete. Left-overs of a killed process are removed,
-//! and a clone that cannot be trusted is replaced, because it is only a cache. One process writes to it.
+//! and a clone that cannot be trusted is replaced, because it is only a cache. Processes write to it one after the other.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use git2::{Repository, RepositoryInitOptions};
 
@@ -13,6 +14,8 @@ use super::alternates::parse_alternates;
 use super::clone::{BareClone, DAMAGED};
 use super::error::{FetchErrorKind, reason};
 use super::object_id::ObjectId;
+use crate::util::cancel::CancelFlag;
+use crate::util::file_lock;
 
 /// A file in a clone that replaced a damaged one; its modification time says when.
 const REMADE: &str = "remade";
@@ -28,6 +31,9 @@ const REPLACE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The pause after a replacement that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// How often a lock is tried again that another process holds.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where a clone's objects are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,25 +52,30 @@ pub(super) struct CloneDir {
     clone: BareClone,
     /// Where a new clone is built.
     partial: Option<PathBuf>,
+    /// Held while this process may write.
+    _lock: File,
 }
 
 impl CloneDir {
-    /// The clone in `dir` if it is intact and its objects are where `objects` says, otherwise a new one.
+    /// The clone in `dir` if it is intact and its objects are where `objects` says, otherwise a new one. Waits while another
+    /// process fetches into it.
     pub(super) fn open_or_create(
         dir: &Path,
         objects: &ObjectStorage,
         max_tree: usize,
+        cancel: &CancelFlag,
     ) -> Result<Self, FetchErrorKind> {
+        let lock = lock(dir, cancel)?;
         if dir.exists() {
             remove_leftovers(dir).map_err(|error| FetchErrorKind::clone_failed("clean up", dir, &error))?;
             match open_intact(dir, objects, max_tree) {
                 Ok(clone) => {
-                    return Ok(Self { dir: dir.to_owned(), clone, partial: None });
+                    return Ok(Self { dir: dir.to_owned(), clone, partial: None, _lock: lock });
                 }
                 Err(reason) => tracing::warn!(clone = %dir.display(), "cloning again: {reason}"),
             }
         }
-        let partial = partial_path(dir);
+        let partial = beside(dir, ".partial");
         remove(&partial)?;
         let clone = create(&partial, objects, max_tree)?;
         if dir.join(DAMAGED).exists() {
@@ -73,7 +84,7 @@ impl CloneDir {
                     .map_err(|error| FetchErrorKind::clone_failed("create", &mark, &error))?;
             }
         }
-        Ok(Self { dir: dir.to_owned(), clone, partial: Some(partial) })
+        Ok(Self { dir: dir.to_owned(), clone, partial: Some(partial), _lock: lock })
     }
 
     pub(super) fn bare(&self) -> &BareClone {
@@ -104,6 +115,22 @@ impl Drop for CloneDir {
         {
             tracing::warn!(path = %partial.display(), %error, "failed to remove an unfinished clone");
         }
+    }
+}
+
+/// Locks the clone in `dir` by a file beside it.
+fn lock(dir: &Path, cancel: &CancelFlag) -> Result<File, FetchErrorKind> {
+    let path = beside(dir, ".lock");
+    let failed = |error: io::Error| FetchErrorKind::clone_failed("lock", dir, &error);
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+    loop {
+        if let Some(lock) = file_lock::try_lock(&path).map_err(failed)? {
+            return Ok(lock);
+        }
+        if cancel.is_set() {
+            return Err(FetchErrorKind::Cancelled);
+        }
+        cancel.wait(LOCK_INTERVAL);
     }
 }
 
@@ -219,8 +246,9 @@ fn remove(path: &Path) -> Result<(), FetchErrorKind> {
     removed.map_err(|error| FetchErrorKind::clone_failed("remove", path, &error))
 }
 
-fn partial_path(dir: &Path) -> PathBuf {
+/// The path of `dir` with `end` added to its name.
+fn beside(dir: &Path, end: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(end);
     name.into()
 }

@@ -141,11 +141,8 @@ impl Fetch<'_> {
     fn local(&self, path: &Path) -> Result<Fetched, FetchErrorKind> {
         let source = alternates::SourceRepository::open(path)?;
         let advertised = source.refs()?;
-        let clone_dir = CloneDir::open_or_create(
-            self.dir,
-            &ObjectStorage::Alternates(source.objects()?),
-            self.limits.tree,
-        )?;
+        let objects = ObjectStorage::Alternates(source.objects()?);
+        let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree, self.cancel)?;
         let mut diff = self.diff(&advertised, clone_dir.bare())?;
         for update in std::mem::take(&mut diff.commits) {
             match clone_dir.bare().has_commit(update.id) {
@@ -158,7 +155,7 @@ impl Fetch<'_> {
 
     fn remote(&self, transport: &Arc<dyn SmartTransport>, shallow: bool) -> Result<Fetched, FetchErrorKind> {
         let objects = if self.history { ObjectStorage::OwnWithHistory } else { ObjectStorage::Own };
-        let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree)?;
+        let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree, self.cancel)?;
         let clone = clone_dir.bare();
         // A shallow clone stays shallow: the server must know that the history of its commits is missing.
         let shallow = clone.repository().is_shallow() || (shallow && clone_dir.is_new() && !self.history);

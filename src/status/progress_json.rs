@@ -14,16 +14,17 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::mirror_json::SCHEMA;
 use crate::cycle::ProgressEvent;
 
 /// The progress of a running cycle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningCycle {
     pub began: Timestamp,
-    pub stage: &'static str,
+    pub stage: Stage,
     /// Fetched sources, and all of them.
     pub sources: (u64, u64),
     /// Built package versions, and all that are known so far.
@@ -32,9 +33,17 @@ pub struct RunningCycle {
     bytes: BTreeMap<String, u64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Fetch,
+    Build,
+    Publish,
+}
+
 impl RunningCycle {
     pub fn new(began: Timestamp) -> Self {
-        Self { began, stage: "fetch", sources: (0, 0), packages: (0, 0), bytes: BTreeMap::new() }
+        Self { began, stage: Stage::Fetch, sources: (0, 0), packages: (0, 0), bytes: BTreeMap::new() }
     }
 
     pub fn update(&mut self, event: ProgressEvent<'_>) {
@@ -45,11 +54,11 @@ impl RunningCycle {
             }
             ProgressEvent::Fetched { .. } => self.sources.0 += 1,
             ProgressEvent::Building { packages, .. } => {
-                self.stage = "build";
+                self.stage = Stage::Build;
                 self.packages.1 += packages;
             }
             ProgressEvent::Built => self.packages.0 += 1,
-            ProgressEvent::Publishing => self.stage = "publish",
+            ProgressEvent::Publishing => self.stage = Stage::Publish,
         }
     }
 
@@ -93,11 +102,11 @@ mod tests {
         ] {
             progress.update(event);
         }
-        assert_eq!((progress.stage, progress.sources, progress.bytes()), ("fetch", (1, 2), 25));
+        assert_eq!((progress.stage, progress.sources, progress.bytes()), (Stage::Fetch, (1, 2), 25));
         progress.update(ProgressEvent::Building { source: "a", packages: 3 });
         progress.update(ProgressEvent::Built);
         progress.update(ProgressEvent::Building { source: "b", packages: 4 });
-        assert_eq!((progress.stage, progress.packages), ("build", (1, 7)));
+        assert_eq!((progress.stage, progress.packages), (Stage::Build, (1, 7)));
         progress.update(ProgressEvent::Publishing);
         let document = progress_json(Some(&progress), None);
         assert_eq!(document["running"]["stage"], "publish");

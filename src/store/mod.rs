@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! <data>/STORE                          format, writing version, id and the names of the repositories
-//! <data>/LOCK                           held by the one writer
+//! <data>/LOCK                           held by the writers
 //! <data>/git/<name>-<hash>.git          bare clones, one for each URL: a cache
+//! <data>/<repository>/LOCK              held by the one writer of the repository
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line for each release
 //! <data>/<repository>/diverged.jsonl    one line for each published version that differs upstream
@@ -29,7 +30,9 @@
 //!
 //! # One writer
 //!
-//! A lock excludes other writers during a cycle. If the lock is lost (a network file system, a deleted file), `staging`
+//! A command that is run by hand locks the whole volume. A cycle of `mirror run` shares that lock with cycles of other
+//! repositories and locks its own repository; it also locks each clone while it fetches into it, since repositories share
+//! them, and `STORE` while it adds its repository. If the lock is lost (a network file system, a deleted file), `staging`
 //! is the fence that lets only the last writer publish.
 //!
 //! # Removal

@@ -35,6 +35,8 @@ pub struct RepositoryStore {
     staged: AtomicU64,
     /// A sync has failed, or another writer has taken over: nothing more is published.
     is_poisoned: AtomicBool,
+    /// Held while this process may write.
+    _lock: Option<fs::File>,
 }
 
 /// The ledger, and the file that it was read from.
@@ -62,7 +64,12 @@ impl StagedArchive {
 }
 
 impl RepositoryStore {
-    pub(super) fn open(root: PathBuf, register: Option<Register>) -> anyhow::Result<Self> {
+    /// A writer has a `register`, and a `lock` unless it has locked the whole volume.
+    pub(super) fn open(
+        root: PathBuf,
+        register: Option<Register>,
+        lock: Option<fs::File>,
+    ) -> anyhow::Result<Self> {
         let mut staging = None;
         if register.is_some() && Staging::has_leftovers(&root) {
             staging = Some(Staging::claim(&root)?);
@@ -72,8 +79,11 @@ impl RepositoryStore {
             staging.clean(&root, &ledger.ledger)?;
         }
         let withdrawn = if register.is_some() { withdrawals::read(&root)? } else { Vec::new() };
-        let repository =
-            Self { withdrawals: Mutex::new(withdrawn), ..Self::new(root, ledger, register, staging) };
+        let repository = Self {
+            withdrawals: Mutex::new(withdrawn),
+            _lock: lock,
+            ..Self::new(root, ledger, register, staging)
+        };
         repository.newest_snapshot()?;
         Ok(repository)
     }
@@ -93,6 +103,7 @@ impl RepositoryStore {
             staging: Mutex::new(staging),
             staged: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
+            _lock: None,
         }
     }
 

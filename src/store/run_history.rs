@@ -144,6 +144,16 @@ impl RepositoryStore {
         self.write_history(&history)
     }
 
+    /// What this process could not write.
+    pub fn unwritten_history(&self) -> Option<RunHistory> {
+        unwritten_history(&self.history_file()).map(|unwritten| unwritten.history)
+    }
+
+    /// Records what another process could not write.
+    pub fn record_history(&self, history: &RunHistory) -> anyhow::Result<()> {
+        self.write_history(history)
+    }
+
     fn history_file(&self) -> PathBuf {
         self.root().join("status/cycles.json")
     }

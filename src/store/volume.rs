@@ -13,6 +13,7 @@ use super::filesystem_check::{self, Space};
 use super::repository::{Register, RepositoryStore};
 use super::volume_marker::{Entry, VolumeMarker};
 use super::withdrawals;
+use crate::util::file_lock;
 
 /// Why a volume cannot be opened for writing, although it may be readable.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +29,34 @@ pub enum VolumeLockError {
 pub struct Volume {
     root: PathBuf,
     marker: Arc<Mutex<VolumeMarker>>,
-    /// Held while this process may write.
-    lock: Option<File>,
+    access: Access,
+}
+
+/// What this process may do; the locks are held as long as the volume is open.
+#[derive(Debug)]
+enum Access {
+    Read,
+    /// Write to all of it.
+    All {
+        _lock: File,
+    },
+    /// Write to the repositories that it locks, beside others that write to other ones.
+    Shared {
+        _lock: File,
+    },
+}
+
+#[derive(Clone, Copy)]
+enum LockMode {
+    Exclusive,
+    Shared,
 }
 
 impl Volume {
     /// Opens the volume for writing: initializes an empty folder, migrates an old format, and locks the volume.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).map_err(|error| unwritable("create", root, &error))?;
-        let lock = lock(root)?;
+        let lock = lock(root, LockMode::Exclusive)?;
         let marker = match VolumeMarker::read(root)? {
             Some(marker) if marker.is_old() => migrate(root, &marker)?,
             Some(marker) => marker,
@@ -47,7 +67,7 @@ impl Volume {
                 marker
             }
         };
-        Ok(Self::new(root, marker, Some(lock)))
+        Ok(Self::new(root, marker, Access::All { _lock: lock }))
     }
 
     /// Opens a volume for writing that must exist.
@@ -56,17 +76,18 @@ impl Volume {
         Self::open(root)
     }
 
-    /// Opens the volume with this id for writing again.
-    pub fn reopen(root: &Path, id: &str) -> anyhow::Result<Self> {
-        let found = Self::open_read_only(root)?;
-        if found.id() != id {
+    /// Opens the volume with this id for writing to some of its repositories, each of which is locked when it is opened.
+    pub fn open_shared(root: &Path, id: &str) -> anyhow::Result<Self> {
+        let mut volume = Self::open_read_only(root)?;
+        if volume.id() != id {
             bail!(
                 "`{}` is not the volume that was there at the start: its id is {}, not {id}\nhint: check what is mounted there",
                 root.display(),
-                found.id()
+                volume.id()
             );
         }
-        Self::open(root)
+        volume.access = Access::Shared { _lock: lock(root, LockMode::Shared)? };
+        Ok(volume)
     }
 
     /// Opens the volume for reading only.
@@ -77,11 +98,11 @@ impl Volume {
                 root.display()
             )
         })?;
-        Ok(Self::new(root, marker, None))
+        Ok(Self::new(root, marker, Access::Read))
     }
 
-    fn new(root: &Path, marker: VolumeMarker, lock: Option<File>) -> Self {
-        Self { root: root.to_owned(), marker: Arc::new(Mutex::new(marker)), lock }
+    fn new(root: &Path, marker: VolumeMarker, access: Access) -> Self {
+        Self { root: root.to_owned(), marker: Arc::new(Mutex::new(marker)), access }
     }
 
     /// The random id of this volume.
@@ -169,7 +190,7 @@ impl Volume {
                 self.root.join("STORE").display()
             );
         }
-        let is_recorded = self.lock.is_none() || root.join(withdrawals::FILE).exists();
+        let is_recorded = matches!(self.access, Access::Read) || root.join(withdrawals::FILE).exists();
         if marker.withdrawals.contains(name) && !is_recorded {
             bail!(
                 "`{}` is missing, but versions of the repository `{name}` were withdrawn on this volume\nhint: restore the file from a backup; to publish them again on purpose, remove the line `withdrawals {name}` from `{}`",
@@ -178,11 +199,18 @@ impl Volume {
             );
         }
         drop(marker);
-        let register = self.lock.is_some().then(|| {
+        let lock = match self.access {
+            Access::Shared { .. } => {
+                fs::create_dir_all(&root).map_err(|error| unwritable("create", &root, &error))?;
+                Some(lock(&root, LockMode::Exclusive)?)
+            }
+            Access::Read | Access::All { .. } => None,
+        };
+        let register = (!matches!(self.access, Access::Read)).then(|| {
             let (root, name, marker) = (self.root.clone(), name.to_owned(), Arc::clone(&self.marker));
             Box::new(move |entry| register(&root, &name, entry, &marker)) as Register
         });
-        RepositoryStore::open(root, register)
+        RepositoryStore::open(root, register, lock)
     }
 
     /// A repository for reading; if it cannot be opened, reading its snapshots fails until it can.
@@ -194,13 +222,18 @@ impl Volume {
     }
 }
 
-/// Adds something of a repository to `STORE`.
-fn register(root: &Path, name: &str, entry: Entry, marker: &Mutex<VolumeMarker>) -> anyhow::Result<()> {
-    let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
-    if marker.add(name, entry) {
-        marker.write(root)?;
+/// Adds something of a repository to `STORE`, to which other processes may add something at the same time.
+fn register(root: &Path, name: &str, entry: Entry, known: &Mutex<VolumeMarker>) -> anyhow::Result<()> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if !known.clone().add(name, entry) {
+        return Ok(());
     }
-    Ok(())
+    let _lock = VolumeMarker::lock(root)?;
+    if let Some(current) = VolumeMarker::read(root)? {
+        *known = current;
+    }
+    known.add(name, entry);
+    known.write(root)
 }
 
 /// The error for a data directory that cannot be written to, with a hint about its owner.
@@ -218,17 +251,22 @@ fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
     anyhow!("failed to {verb} the data directory `{}`: {error}{hint}", root.display())
 }
 
-fn lock(root: &Path) -> anyhow::Result<File> {
+/// Locks the volume, or one repository of it.
+fn lock(root: &Path, mode: LockMode) -> anyhow::Result<File> {
     let path = root.join("LOCK");
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let lock = match lock {
         Err(error) => return Err(unwritable("write to", root, &error)),
         Ok(lock) => lock,
     };
-    match lock.try_lock() {
+    let locked = match mode {
+        LockMode::Exclusive => lock.try_lock(),
+        LockMode::Shared => lock.try_lock_shared(),
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(VolumeLockError::Held(root.to_owned()).into()),
-        Err(TryLockError::Error(error)) if cannot_lock(&error) => {
+        Err(TryLockError::Error(error)) if file_lock::is_unsupported(&error) => {
             tracing::warn!(
                 "`{}` cannot be locked: make sure that only one instance builds on this volume",
                 path.display()
@@ -239,12 +277,6 @@ fn lock(root: &Path) -> anyhow::Result<File> {
         }
     }
     Ok(lock)
-}
-
-/// NFS without its lock service reports ENOLCK.
-fn cannot_lock(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::Unsupported
-        || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }
 
 fn refuse_foreign(root: &Path) -> anyhow::Result<()> {

@@ -13,13 +13,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use super::durable_fs;
+use crate::util::file_lock;
 
 /// The format of a volume on which nothing was ever withdrawn.
 const FORMAT: u32 = 2;
@@ -108,6 +110,25 @@ impl VolumeMarker {
     /// Whether the volume has to be migrated.
     pub(super) fn is_old(&self) -> bool {
         self.format < FORMAT
+    }
+
+    /// Waits until no other process replaces the file. The lock ends with the returned file.
+    pub(super) fn lock(root: &Path) -> anyhow::Result<File> {
+        let path = root.join("STORE");
+        let lock = || -> io::Result<File> {
+            loop {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                match file.lock() {
+                    Err(error) if file_lock::is_unsupported(&error) => return Ok(file),
+                    locked => locked?,
+                }
+                // Whoever held the lock before may have replaced the file.
+                if file.metadata()?.ino() == fs::metadata(&path)?.ino() {
+                    return Ok(file);
+                }
+            }
+        };
+        lock().with_context(|| format!("failed to lock `{}`", path.display()))
     }
 
     /// Replaces the file atomically.

@@ -1,4 +1,54 @@
-//! Freed memory that the allocator keeps.
+//! The heap: what happens when there is no memory left, and freed memory that the allocator keeps.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::OnceLock;
+
+#[global_allocator]
+static ALLOCATOR: ReportingAllocator = ReportingAllocator;
+
+static ON_FAILURE: OnceLock<fn()> = OnceLock::new();
+
+/// Calls `report` whenever memory cannot be allocated, after which the program usually aborts. It must not allocate.
+pub(crate) fn on_allocation_failure(report: fn()) {
+    let _ = ON_FAILURE.set(report);
+}
+
+/// The system's allocator.
+struct ReportingAllocator;
+
+impl ReportingAllocator {
+    fn check(allocated: *mut u8) -> *mut u8 {
+        if allocated.is_null()
+            && let Some(report) = ON_FAILURE.get()
+        {
+            report();
+        }
+        allocated
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator.
+unsafe impl GlobalAlloc for ReportingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: guaranteed by the caller.
+        Self::check(unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: guaranteed by the caller.
+        Self::check(unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, allocated: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: guaranteed by the caller.
+        Self::check(unsafe { System.realloc(allocated, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, allocated: *mut u8, layout: Layout) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { System.dealloc(allocated, layout) }
+    }
+}
 
 /// Returns freed memory to the system. A cycle leaves much of it in the arenas of finished threads, where glibc would keep
 /// it as long as the process lives.

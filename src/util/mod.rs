@@ -4,5 +4,6 @@ pub mod cancel;
 pub(crate) mod clock;
 pub mod compression;
 pub mod digest;
+pub(crate) mod file_lock;
 pub mod heap;
 pub(crate) mod text;

@@ -25,6 +25,7 @@ mod cycle {
     mod uncovered_manifests;
 }
 mod daemon {
+    mod cycle_process;
     mod notifications;
     mod reload;
     mod schedule;

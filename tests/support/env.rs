@@ -138,6 +138,34 @@ impl MirrorProcess {
         });
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The processes that it has started and that still run.
+    pub fn children(&self) -> Vec<u32> {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            // proc(5): the state and the parent follow the name in parentheses.
+            let mut fields = stat.rsplit(") ").next()?.split(' ');
+            let (state, parent) = (fields.next()?, fields.next()?);
+            (state != "Z" && parent == self.id().to_string()).then_some(id)
+        });
+        processes.collect()
+    }
+
+    /// Waits until it has started one process, and returns that one.
+    pub fn child(&self) -> u32 {
+        let mut children = Vec::new();
+        until("a process is started", || {
+            children = self.children();
+            !children.is_empty()
+        });
+        assert_eq!(children.len(), 1);
+        children[0]
+    }
+
     /// Sends SIGTERM and returns the exit code.
     pub fn stop(mut self) -> Option<i32> {
         run(Command::new("kill").arg(self.child.id().to_string()));

@@ -51,7 +51,7 @@ fn examples_are_valid() {
 fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
-    assert_eq!(commented.find_iter(text).count(), 32);
+    assert_eq!(commented.find_iter(text).count(), 33);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
     let left_out = config(text);
     assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));
@@ -267,6 +267,14 @@ fn mistakes_in_units_have_messages() {
         (
             with("serve: {max_header_size: 1KiB, idle_timeout: 0s}\n"),
             "mirror.yaml:2:26: serve.max_header_size: expected at least 8KiB\nmirror.yaml:2:46: serve.idle_timeout: expected a duration above zero",
+        ),
+        (
+            with("limits: {cycle_memory: 1MiB, cycle_deadline: 0s}\n"),
+            "mirror.yaml:2:24: limits.cycle_memory: expected at least 64MiB\nmirror.yaml:2:46: limits.cycle_deadline: expected a duration above zero",
+        ),
+        (
+            with("limits: {cycle_memory: 256}\n"),
+            "mirror.yaml:2:24: limits.cycle_memory: expected a size with its unit, such as 64MiB, found the number 256\n  hint: write 256MiB; the units are GiB, MiB, KiB, GB, MB, kB, B",
         ),
         (
             with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),

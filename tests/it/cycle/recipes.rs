@@ -87,8 +87,9 @@ fn repositories_share_a_clone_independently() {
     env.build(0);
     assert_eq!(versions(&env, "acme", "acme/shop"), ["2.0.0", "1.0.0"]);
     assert_eq!(versions(&env, "new", "acme/shop"), ["2.0.0"]);
-    let clones = std::fs::read_dir(env.path("data/git")).unwrap().count();
-    assert_eq!(clones, 1, "one clone for both");
+    let clones = std::fs::read_dir(env.path("data/git")).unwrap();
+    let clones = clones.filter(|clone| clone.as_ref().unwrap().path().is_dir());
+    assert_eq!(clones.count(), 1, "one clone for both");
     let before = env.volume();
     env.build(0);
     assert_eq!(env.volume(), before, "a second cycle changes nothing");

@@ -1,0 +1,158 @@
+//! `mirror cycle`: one job of a running `mirror run`, in a process of its own. Nobody else starts it.
+//!
+//! Only this process opens what comes from upstream, so whatever that does to it, the server continues. It limits its own
+//! memory, and ends soon after the server's process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::app::cycle_job::{Job, JobEnd, JobResult, Message, Work};
+use crate::app::cycle_runner::{Observer, OpenRepository, check_not_renamed};
+use crate::app::exit::Exit;
+use crate::app::repair::repair;
+use crate::app::{App, Repository};
+use crate::cycle::{Cancelled, ProgressEvent};
+use crate::daemon::signals::on_stop_signal;
+use crate::status::RunningCycle;
+use crate::store::{RepositoryStore, Volume, VolumeLockError};
+use crate::telemetry::{OnBlocked, init_logging};
+use crate::util::cancel::CancelFlag;
+use crate::util::clock::now;
+use crate::util::heap;
+
+/// How often progress is reported.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a cycle may go on that is asked to end.
+const END_GRACE: Duration = Duration::from_millis(500);
+
+/// When memory runs out, the system ends this process before any other one. Every user may raise the value.
+const OOM_SCORE: &str = "1000";
+
+pub(super) fn run() -> anyhow::Result<Exit> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("failed to read the job")?;
+    let job = serde_json::from_str::<Job>(&line);
+    let mut job = job.context("failed to read the job\nhint: `mirror build` runs a cycle by hand")?;
+    let limited = limit(job.memory);
+    init_logging(job.log.format, job.log.level, OnBlocked::Drop)?;
+    if let Err(error) = limited {
+        tracing::warn!("the memory of this cycle is not limited: {error:#}");
+    }
+    let cancel = CancelFlag::default();
+    end_with_parent(&cancel)?;
+    let app = job.load_app()?;
+    let progress = report_progress();
+    let observer = |event: ProgressEvent<'_>| {
+        progress.lock().unwrap_or_else(PoisonError::into_inner).update(event);
+    };
+    send(&Message::Ended(work(&app, &job, &observer, &cancel)))?;
+    Ok(Exit::Complete)
+}
+
+/// Applies the limits that a process can set for itself.
+fn limit(memory: Option<u64>) -> anyhow::Result<()> {
+    // The system would show it as `exe`.
+    let _ = rustix::thread::set_name(c"mirror");
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    heap::on_allocation_failure(|| {
+        let _ = rustix::io::write(rustix::stdio::stdout(), b"\n\"OutOfMemory\"\n");
+    });
+    let Some(memory) = memory else { return Ok(()) };
+    let Rlimit { maximum, .. } = getrlimit(Resource::Data);
+    let current = Some(memory.min(maximum.unwrap_or(u64::MAX)));
+    setrlimit(Resource::Data, Rlimit { current, maximum }).context("failed to set its limit")
+}
+
+/// Ends this process when the parent closes the input, which it does at the latest when it is killed, and on SIGTERM.
+fn end_with_parent(cancel: &CancelFlag) -> anyhow::Result<()> {
+    let end = {
+        let cancel = cancel.clone();
+        move || {
+            cancel.set();
+            thread::sleep(END_GRACE);
+            process::exit(128 + libc::SIGTERM);
+        }
+    };
+    let on_closed = end.clone();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        on_closed();
+    });
+    on_stop_signal(move |_| end())
+}
+
+/// Reports the returned progress from time to time, if it has changed.
+fn report_progress() -> Arc<Mutex<RunningCycle>> {
+    let progress = Arc::new(Mutex::new(RunningCycle::new(now())));
+    let shared = Arc::clone(&progress);
+    thread::spawn(move || {
+        let get = || shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut sent = get();
+        loop {
+            thread::sleep(PROGRESS_INTERVAL);
+            let current = get();
+            if current != sent && send(&Message::Progress(current.clone())).is_ok() {
+                sent = current;
+            }
+        }
+    });
+    progress
+}
+
+fn send(message: &Message) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    let mut output = io::stdout().lock();
+    output.write_all(&line).and_then(|()| output.flush()).context("failed to report to `mirror run`")
+}
+
+/// The repository of a job, opened for writing.
+struct OpenJob<'a> {
+    repository: &'a Repository,
+    volume: Volume,
+    store: RepositoryStore,
+}
+
+fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> JobEnd {
+    let OpenJob { repository, volume, store } = match open(app, job) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let result = match error.downcast_ref() {
+                Some(VolumeLockError::Held(folder)) => JobResult::Locked(folder.clone()),
+                _ => JobResult::NotStarted(format!("{error:#}")),
+            };
+            return JobEnd { result, unwritten: None };
+        }
+    };
+    let opened = OpenRepository { app, volume: &volume, repository, store: &store };
+    let result = match &job.work {
+        Work::Cycle => match opened.run_cycle(observer, cancel) {
+            Ok(_) => JobResult::Done(BTreeMap::new()),
+            Err(error) if error.is::<Cancelled>() => JobResult::Interrupted,
+            Err(error) => JobResult::Failed(format!("{error:#}")),
+        },
+        Work::Repair(files) => match repair(&opened, files, cancel) {
+            _ if cancel.is_set() => JobResult::Interrupted,
+            damaged => JobResult::Done(damaged),
+        },
+    };
+    JobEnd { result, unwritten: store.unwritten_history() }
+}
+
+fn open<'a>(app: &'a App, job: &Job) -> anyhow::Result<OpenJob<'a>> {
+    let repository = app.repository(Some(&job.repository))?;
+    let volume = Volume::open_shared(&job.data, &job.volume_id)?;
+    // First, because the folder must not be created for a renamed repository.
+    check_not_renamed(app, &volume, repository)?;
+    let store = volume.repository(&repository.name)?;
+    Ok(OpenJob { repository, volume, store })
+}

@@ -1,0 +1,197 @@
+//! Runs a job in a process of its own and watches over it.
+//!
+//! A process that dies is a failed job and nothing more. It is asked to end, and soon killed, when the mirror stops or when its
+//! deadline has passed; it ends itself when the mirror is killed. Its log lines go to the standard error that both share.
+
+use std::io::{self, Read as _, Write as _};
+use std::mem;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::app::cycle_job::{Job, JobEnd, JobResult, Message};
+use crate::cycle::Cancelled;
+use crate::status::RunningCycle;
+use crate::util::cancel::CancelFlag;
+
+/// How often the deadline and the flag to stop are looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a process may go on that was asked to end. It is less than what a mirror that stops waits for its cycles.
+const END_GRACE: Duration = Duration::from_millis(700);
+
+/// How much later than its process the mirror may hear that it should stop: a service manager signals both.
+const SIGNAL_DELAY: Duration = Duration::from_secs(2);
+
+/// The longest message in bytes: the history of a repository that could not be written.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// The running program, even if its file has been replaced.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// Runs `job` until it ends.
+///
+/// # Errors
+/// [`Cancelled`] when `stop` is set, or why the process died.
+pub(super) fn run(
+    job: &Job,
+    deadline: Duration,
+    on_progress: &dyn Fn(RunningCycle),
+    stop: &CancelFlag,
+) -> anyhow::Result<JobEnd> {
+    let mut process = CycleProcess::start(job)?;
+    let status = process.watch(deadline, on_progress, stop)?;
+    let is_interrupted = match process.end.take() {
+        Some(JobEnd { result: JobResult::Interrupted, .. }) => true,
+        Some(end) => return Ok(end),
+        None => status.code() == Some(128 + libc::SIGTERM),
+    };
+    if is_interrupted && process.ending.is_none() {
+        stop.wait(SIGNAL_DELAY);
+    }
+    if stop.is_set() {
+        bail!(Cancelled);
+    }
+    bail!(match process.ending {
+        Some(_) => format!("it took longer than {deadline:?}\nhint: raise `limits.cycle_deadline`"),
+        None if process.is_out_of_memory => format!(
+            "it needs more than {} MiB of memory\nhint: raise `limits.cycle_memory`, or give the container more memory",
+            job.memory.unwrap_or_default() >> 20
+        ),
+        None if is_interrupted => "its process received SIGTERM".to_owned(),
+        None => format!("its process ended by {status}{}", memory_hint(status)),
+    })
+}
+
+fn memory_hint(status: ExitStatus) -> &'static str {
+    match status.signal() == Some(libc::SIGKILL) {
+        true => {
+            "\nhint: the system does that when memory runs out: give the container more, or lower `limits.cycle_memory`"
+        }
+        false => "",
+    }
+}
+
+/// A running process.
+struct CycleProcess {
+    child: Child,
+    messages: Messages,
+    /// Keeps the input open, by which the process sees that this one lives.
+    _input: JoinHandle<ChildStdin>,
+    is_out_of_memory: bool,
+    end: Option<JobEnd>,
+    ending: Option<Ending>,
+}
+
+/// When a process that was asked to end is killed.
+struct Ending {
+    kill_at: Instant,
+}
+
+impl CycleProcess {
+    fn start(job: &Job) -> anyhow::Result<Self> {
+        let mut line = serde_json::to_vec(job).context("failed to describe the work to a process")?;
+        line.push(b'\n');
+        let mut child = Command::new(PROGRAM)
+            .arg0("mirror")
+            .args(["cycle", &job.repository])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start a process")?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (mut input, output) = input.zip(output).context("failed to connect to a process")?;
+        // On a thread of its own, because the process may not read it.
+        let input = thread::spawn(move || {
+            let _ = input.write_all(&line);
+            input
+        });
+        let messages = Messages { output, buffer: Vec::new() };
+        Ok(Self { child, messages, _input: input, is_out_of_memory: false, end: None, ending: None })
+    }
+
+    /// Receives messages until the process has ended.
+    fn watch(
+        &mut self,
+        deadline: Duration,
+        on_progress: &dyn Fn(RunningCycle),
+        stop: &CancelFlag,
+    ) -> anyhow::Result<ExitStatus> {
+        let began = Instant::now();
+        loop {
+            match self.messages.next()? {
+                Next::Message(Message::Progress(progress)) => on_progress(progress),
+                Next::Message(Message::OutOfMemory) => self.is_out_of_memory = true,
+                Next::Message(Message::Ended(end)) => self.end = Some(end),
+                Next::Nothing => {}
+                Next::Closed => match self.child.try_wait().context("failed to wait for a process")? {
+                    Some(status) => return Ok(status),
+                    None => thread::sleep(Duration::from_millis(1)),
+                },
+            }
+            match &self.ending {
+                None if stop.is_set() || began.elapsed() > deadline => self.ask_to_end(),
+                Some(Ending { kill_at }) if Instant::now() >= *kill_at => self.child.kill()?,
+                _ => {}
+            }
+        }
+    }
+
+    fn ask_to_end(&mut self) {
+        // It is not waited for yet, so the id cannot be that of another process.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        self.ending = Some(Ending { kill_at: Instant::now() + END_GRACE });
+    }
+}
+
+impl Drop for CycleProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The messages of a process.
+struct Messages {
+    output: ChildStdout,
+    /// What was read after the last message.
+    buffer: Vec<u8>,
+}
+
+enum Next {
+    Message(Message),
+    /// Nothing for the time of [`POLL_INTERVAL`], or not a message.
+    Nothing,
+    Closed,
+}
+
+impl Messages {
+    fn next(&mut self) -> anyhow::Result<Next> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer[searched..]) {
+                let rest = self.buffer.split_off(searched + end + 1);
+                let line = mem::replace(&mut self.buffer, rest);
+                return Ok(serde_json::from_slice(&line).map_or(Next::Nothing, Next::Message));
+            }
+            searched = self.buffer.len();
+            ensure!(searched <= MAX_MESSAGE, "its process sends more than {MAX_MESSAGE} bytes at once");
+            let mut output = [PollFd::new(&self.output, PollFlags::IN)];
+            if !matches!(poll(&mut output, Some(&POLL_INTERVAL.try_into()?)), Ok(1..)) {
+                return Ok(Next::Nothing);
+            }
+            let mut chunk = [0; 16 << 10];
+            match self.output.read(&mut chunk) {
+                Ok(0) => return Ok(Next::Closed),
+                Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("failed to read from a process"),
+            }
+        }
+    }
+}
