@@ -185,8 +185,11 @@ fn manifest_refused_by_composer_fails_only_its_package() {
             "version `1.0/../../x` cannot be part of a file name",
         ),
         (r#"{"name": "acme/x", "version": "nonsense"}"#, "`nonsense` is not a version"),
-        (r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#, "the constraint of `a/b`"),
-        (r#"{"name": "acme/x", "version": "1.0.0", "require": "a/b"}"#, "`require` is not a map"),
+        (
+            r#"{"name": "acme/x", "version": "1.0.0", "require": {"a/b": 5}}"#,
+            "require.a/b: the constraint 5 cannot be read",
+        ),
+        (r#"{"name": "acme/x", "version": "1.0.0", "require": "a/b"}"#, "require: must be a map"),
     ] {
         let env = TestEnv::new();
         good(&env);
