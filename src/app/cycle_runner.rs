@@ -16,7 +16,7 @@ use crate::cycle::{
 use crate::git::Fetcher;
 use crate::ledger::Release;
 use crate::package::plan::{Outcome, OutcomeRow};
-use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume};
+use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume, durable_fs};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
 use crate::util::heap;
@@ -44,12 +44,23 @@ impl OpenRepository<'_> {
     ) -> anyhow::Result<CycleResult> {
         // Checked before the record is written: the folder may belong to a renamed repository.
         check_not_renamed(self.app, self.volume, self.repository)?;
+        self.close_to_others();
         let _rollback = self.rollback_span()?.entered();
         let result = record_run(self.store, || self.with_cycle_context(observer, cancel, cycle::run));
         heap::trim();
         let result = result?;
         log_result(&self.repository.name, &result);
         Ok(result)
+    }
+
+    /// Closes the folders of a private repository, and the clones that it is built from, to other users of the machine.
+    pub(crate) fn close_to_others(&self) {
+        let folders = [self.store.root().to_owned(), self.volume.clones()];
+        for folder in folders.iter().filter(|_| self.repository.is_private) {
+            if let Err(error) = durable_fs::close_to_others(folder) {
+                tracing::warn!(repository = self.repository.name, "{error:#}");
+            }
+        }
     }
 
     /// A span whose field is in every log line of a cycle during a rollback.

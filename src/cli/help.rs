@@ -12,15 +12,15 @@ pub(super) fn help(command: &mut clap::Command, name: Option<&str>) -> anyhow::R
     // Gives each subcommand its full name and the global options.
     command.build();
     let Some(name) = name else {
-        write!(Stdout, "{}", command.render_help())?;
+        Stdout.write_all(command.render_help().to_string().as_bytes())?;
         return Ok(Exit::Complete);
     };
     if let Some(topic) = TOPICS.iter().find(|topic| topic.name == name) {
-        write!(Stdout, "{}", topic.text)?;
+        Stdout.write_all(topic.text.as_bytes())?;
         return Ok(Exit::Complete);
     }
     if let Some(subcommand) = command.find_subcommand_mut(name) {
-        write!(Stdout, "{}", subcommand.render_help())?;
+        Stdout.write_all(subcommand.render_help().to_string().as_bytes())?;
         return Ok(Exit::Complete);
     }
     eprintln!("unknown help topic `{name}`\nhint: the topics are");

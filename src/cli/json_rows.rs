@@ -17,7 +17,7 @@ const SCHEMA: u32 = 1;
 /// Prints the document of a command with one entry for each repository.
 pub(super) fn print(repositories: &[Value]) -> io::Result<()> {
     let document = json!({ "schema": SCHEMA, "repositories": repositories });
-    writeln!(Stdout, "{document:#}")
+    Stdout.write_all(format!("{document:#}\n").as_bytes())
 }
 
 /// A package that a rule excludes, that is held back, or that failed, at one tag.

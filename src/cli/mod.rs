@@ -29,7 +29,7 @@ use crate::config::{self, LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
 use crate::telemetry::{OnBlocked, init_logging};
-use crate::util::text::without_error_numbers;
+use crate::util::text::{inert_lines, without_error_numbers};
 use crate::yaml::Report;
 
 /// A mirror for Composer packages: builds a repository from git on a schedule and serves it.
@@ -129,7 +129,7 @@ pub fn main() -> ExitCode {
                 Failure::Config(error) => (error, Exit::Usage),
                 Failure::Command(error) => (error, Exit::Failed),
             };
-            eprintln!("{}", without_error_numbers(&format!("{error:#}")));
+            eprintln!("{}", inert_lines(&without_error_numbers(&format!("{error:#}"))));
             exit
         }),
         Err(error) => {

@@ -19,7 +19,7 @@ pub(super) fn schema(kind: SchemaKind) -> anyhow::Result<Exit> {
         SchemaKind::Config => config::json_schema(),
         SchemaKind::Recipe => Recipe::json_schema(),
     };
-    writeln!(Stdout, "{schema:#}")?;
+    Stdout.write_all(format!("{schema:#}\n").as_bytes())?;
     Ok(Exit::Complete)
 }
 

@@ -1,23 +1,37 @@
-//! The standard output of commands. A reader may stop early: `mirror plan | head -1` is not an error.
+//! The standard output of commands. A reader may stop early: `mirror plan | head -1` is not an error. Control characters
+//! of upstream are escaped, because the reader may be a terminal.
 
+use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 
-/// Ignores a broken pipe.
+use crate::util::text::{inert, inert_lines};
+
+/// Ignores a broken pipe. What is formatted by one `write!` is one line, with its hint; `write_all` writes as many as there are.
 pub(super) struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        ignore_broken_pipe(io::stdout().write(bytes), bytes.len())
+        let text = inert_lines(&String::from_utf8_lossy(bytes));
+        ignore_broken_pipe(io::stdout().write_all(text.as_bytes()))?;
+        Ok(bytes.len())
+    }
+
+    fn write_fmt(&mut self, arguments: Arguments<'_>) -> io::Result<()> {
+        let text = arguments.to_string();
+        match text.strip_suffix('\n') {
+            Some(line) => self.write_all(format!("{}\n", inert(line)).as_bytes()),
+            None => self.write_all(inert(&text).as_bytes()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        ignore_broken_pipe(io::stdout().flush(), ())
+        ignore_broken_pipe(io::stdout().flush())
     }
 }
 
-fn ignore_broken_pipe<T>(result: io::Result<T>, otherwise: T) -> io::Result<T> {
+fn ignore_broken_pipe(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(otherwise),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
 }

@@ -7,7 +7,7 @@ use console::{Style, Term, measure_text_width, style};
 use indicatif::HumanDuration;
 
 use crate::cycle::{CycleResult, SourceReport};
-use crate::util::text::plural;
+use crate::util::text::{inert, plural};
 
 #[expect(clippy::print_stderr, reason = "the table is for people, not for the log")]
 pub(super) fn print(repository: &str, result: &CycleResult, took: Duration) {
@@ -25,7 +25,7 @@ fn table(repository: &str, result: &CycleResult, took: Duration) -> String {
         rows.push(row(name, source, published));
         if let Some(error) = &source.error {
             let first_line = error.lines().next().unwrap_or_default();
-            let _ = writeln!(errors, "  {}", red_if(true, first_line));
+            let _ = writeln!(errors, "  {}", red_if(true, &inert(first_line)));
         }
     }
     let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max();

@@ -21,7 +21,7 @@ use crate::server::Site;
 use crate::store::Volume;
 use crate::store::snapshot::Snapshot;
 use crate::util::cancel::CancelFlag;
-use crate::util::text::plural;
+use crate::util::text::{plural, quoted};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -258,7 +258,8 @@ impl Verifier<'_> {
                 Some((_, other)) => {
                     different += 1;
                     let (name, version) = version;
-                    let message = format!("{name} {version}: SHA-1 {shasum} here, {other} at {base}");
+                    let message =
+                        format!("{name} {version}: SHA-1 {shasum} here, {} at {base}", quoted(&other));
                     self.findings.problem(ProblemKind::Mirror, message)?;
                 }
             }

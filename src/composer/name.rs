@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
+use crate::util::text::quoted;
+
 #[expect(clippy::expect_used, reason = "a constant pattern, which the tests compile")]
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[a-z0-9]([_.-]?[a-z0-9]+)*/[a-z0-9](([_.]|-{1,2})?[a-z0-9]+)*$").expect("a valid pattern")
@@ -22,14 +24,14 @@ const RESERVED: [&str; 4] = ["nul", "con", "prn", "aux"];
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidName {
     #[error(
-        "`{0}` is not a package name: Composer requires `vendor/name` in lower-case letters, digits, `-`, `.` and `_`"
+        "`{}` is not a package name: Composer requires `vendor/name` in lower-case letters, digits, `-`, `.` and `_`", quoted(.0)
     )]
     Malformed(String),
     #[error(
-        "Composer rejects the package name `{0}`: Windows reserves `nul`, `con`, `prn`, `aux`, `com1` to `com9` and `lpt1` to `lpt9`"
+        "Composer rejects the package name `{}`: Windows reserves `nul`, `con`, `prn`, `aux`, `com1` to `com9` and `lpt1` to `lpt9`", quoted(.0)
     )]
     Reserved(String),
-    #[error("Composer rejects the package name `{0}`, because it ends in `.json`")]
+    #[error("Composer rejects the package name `{}`, because it ends in `.json`", quoted(.0))]
     Json(String),
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::url::GitUrlError;
 use crate::net::NetworkError;
-use crate::util::text::without_error_numbers;
+use crate::util::text::{quoted, without_error_numbers};
 
 /// A failed fetch. The clone is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum FetchErrorKind {
     TooMuchMemory { limit: usize },
     #[error("the repository was not found")]
     NotFound,
-    #[error("the response is not git's smart protocol: {reason}")]
+    #[error("the response is not git's smart protocol: {}", quoted(.reason))]
     NotGit { reason: String },
     #[error("no known_hosts file is configured for `{host}`")]
     NoKnownHosts {
@@ -51,7 +51,7 @@ pub enum FetchErrorKind {
     HostKeyUnknown { host: String, file: PathBuf, line: String },
     #[error("the host key of `{host}` differs from the one in `{}`", .file.display())]
     HostKeyChanged { host: String, file: PathBuf, line: String },
-    #[error("the remote git reported: {message}")]
+    #[error("the remote git reported: {}", quoted(.message))]
     Remote { message: String },
     #[error("the folder `{}` does not exist", .0.display())]
     NoSuchFolder(PathBuf),
@@ -61,7 +61,7 @@ pub enum FetchErrorKind {
     Clone { verb: &'static str, path: PathBuf, reason: String },
     #[error("the clone `{}` is damaged: {reason}", .path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{}", .0.message())]
+    #[error("{}", quoted(.0.message()))]
     Git(git2::Error),
 }
 

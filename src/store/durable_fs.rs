@@ -195,6 +195,22 @@ pub fn create_directory(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Creates a folder if it is missing, and closes it to users who are neither its owner nor in its group.
+pub fn close_to_others(path: &Path) -> anyhow::Result<()> {
+    create_directory(path)?;
+    let failed = || {
+        format!(
+            "failed to close the folder `{0}` of a private repository to other users\nhint: as its owner, run `chmod o= {0}`",
+            path.display()
+        )
+    };
+    let mode = fs::metadata(path).with_context(failed)?.permissions().mode();
+    match mode & 0o007 {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, Permissions::from_mode(mode & 0o7770)).with_context(failed),
+    }
+}
+
 /// Syncs the names in a folder.
 pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
     let folder =

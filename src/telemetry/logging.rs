@@ -7,13 +7,16 @@ use std::io::{self, IsTerminal};
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Level};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
 use super::nonblocking_stderr::Output;
 use crate::config::{LogFormat, LogLevel};
+use crate::util::text::inert;
 
 /// The target of the access log. It is logged at every level, because it has a setting of its own.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
@@ -64,7 +67,13 @@ where
             Dispatch::new(events.with(lines))
         }
         Style::Text { colours } => {
-            let lines = fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
+            let fields = debug_fn(|line, field, value| match field.name() {
+                "message" => write!(line, "{}", inert(&format!("{value:?}"))),
+                name => write!(line, "{name}={}", inert(&format!("{value:?}"))),
+            });
+            let fields = fields.delimited(" ");
+            let lines = fmt::layer().with_target(false).with_ansi(colours).fmt_fields(fields);
+            let lines = lines.with_writer(writer);
             Dispatch::new(events.with(lines))
         }
     }
@@ -142,6 +151,26 @@ mod tests {
         assert_eq!((&lines[0]["source"], &lines[0]["packages"]), (&"inventory".into(), &3.into()));
         assert_eq!(lines[0]["level"], "INFO");
         assert_eq!(lines[0]["spans"][0]["repository"], "magento");
+    }
+
+    #[test]
+    fn text_has_one_line_for_each_event_whatever_it_quotes() {
+        for colours in [false, true] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let style = Style::Text { colours };
+            tracing::dispatcher::with_default(
+                &dispatch(style, LogLevel::Info, move || writer.clone()),
+                || {
+                    let _inside = tracing::info_span!("cycle", source = %"a\nb").entered();
+                    let foreign = "\u{9b}31m\rx\n2026-01-01 ERROR forged";
+                    tracing::warn!(error = %foreign, debug = ?foreign, foreign, "failed: {foreign}\nhint: ours");
+                },
+            );
+            let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(log.lines().count(), 2, "{log}");
+            assert!(!log.contains(['\r', '\u{9b}']) && log.contains("\\u009b31m\\u000dx\\n2026"), "{log}");
+        }
     }
 
     #[test]

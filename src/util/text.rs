@@ -1,5 +1,54 @@
 //! Texts for people.
 
+use std::fmt::Write as _;
+
+/// The text with its control characters escaped as in JSON, so that what upstream wrote cannot steer a terminal, reorder a
+/// line or add lines to a log. Only the lines with a hint or a note of our own messages stay lines.
+pub(crate) fn inert(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for (at, character) in text.char_indices() {
+        let rest = &text[at + character.len_utf8()..];
+        match character {
+            '\n' if rest.starts_with("hint: ") || rest.starts_with("note: ") => plain.push('\n'),
+            '\n' => plain.push_str("\\n"),
+            _ => push_inert(&mut plain, character),
+        }
+    }
+    plain
+}
+
+/// As [`inert`], for a quotation of upstream within a message: nothing of it is a line of its own.
+pub(crate) fn quoted(text: &str) -> String {
+    inert(text).replace('\n', "\\n")
+}
+
+/// As [`inert`], for a text of several lines: it keeps them.
+pub(crate) fn inert_lines(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => plain.push('\n'),
+            _ => push_inert(&mut plain, character),
+        }
+    }
+    plain
+}
+
+fn push_inert(plain: &mut String, character: char) {
+    match character {
+        '\t' => plain.push('\t'),
+        _ if character.is_control() || moves_text(character) => {
+            let _ = write!(plain, "\\u{:04x}", u32::from(character));
+        }
+        _ => plain.push(character),
+    }
+}
+
+/// Unicode's line separators and the characters that change the direction of others.
+fn moves_text(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The text without ` (os error 2)` and the like, which `io::Error` appends to the description.
 pub(crate) fn without_error_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
@@ -33,6 +82,15 @@ pub(crate) fn first_of(names: &[impl AsRef<str>], most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let text = "a\u{1b}[31m\r\u{7}\u{7f}\u{9b}\u{202e}\tä\nforged\nhint: b";
+        let escaped = "a\\u001b[31m\\u000d\\u0007\\u007f\\u009b\\u202e\tä";
+        assert_eq!(inert(text), format!("{escaped}\\nforged\nhint: b"));
+        assert_eq!(quoted(text), format!("{escaped}\\nforged\\nhint: b"));
+        assert_eq!(inert_lines(text), format!("{escaped}\nforged\nhint: b"));
+    }
 
     #[test]
     fn error_numbers_are_removed() {

@@ -70,6 +70,31 @@ fn build_and_plan_take_one_repository() {
 }
 
 #[test]
+fn what_upstream_wrote_does_not_reach_the_terminal_raw() {
+    let env = two_repositories();
+    let name = r"acme/\u001b]0;title\u0007\u009b31m\r\nother good: forged\nhint: forged";
+    env.upstream("good")
+        .write("composer.json", &format!(r#"{{"name": "{name}", "version": "1.1.0"}}"#))
+        .release("1.1.0");
+    let config = read(&env, "mirror.yaml");
+    env.write("mirror.yaml", &format!("{config}log: {{format: text}}\n"));
+    let escaped = r"acme/\u001b]0;title\u0007\u009b31m\u000d\nother good: forged\nhint: forged";
+    let plan = command(&env, &["plan", "--repository", "acme"], 1).stdout;
+    let build = command(&env, &["build", "--repository", "acme"], 1).log;
+    for printed in [plan, build] {
+        assert!(printed.contains(escaped), "{printed}");
+        assert!(!printed.contains(|c: char| c.is_control() && c != '\n'), "{printed:?}");
+        assert!(
+            !printed.contains("\nother good: forged") && !printed.contains("\nhint: forged"),
+            "{printed}"
+        );
+    }
+    let json = document(&env, &["plan", "--json", "--repository", "acme"], 1);
+    let failed = json["repositories"][0]["sources"]["good"]["failed"][0]["reason"].as_str().unwrap();
+    assert!(failed.contains(escaped), "{failed}");
+}
+
+#[test]
 fn plan_prints_json() {
     let (env, upstream, _) = mirror();
     // The same version again, a broken manifest, a new version and a moved tag.
