@@ -1,18 +1,26 @@
 //! `mirror health`, for a container that has no shell: asks the running server. The local socket comes first, because the
 //! configuration file may have changed or broken since the server started.
+//!
+//! Another user's process may listen where the server should. Its answer does not count: whoever answers runs as the user
+//! who asks, as root, or as the owner of the data.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 
 use crate::app::exit::Exit;
 use crate::app::{App, local_socket};
 use crate::config::Address;
-use crate::server::{HealthEndpoint, LocalSocket};
+use crate::server::HealthEndpoint;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,7 +29,11 @@ const MAX_RESPONSE: u64 = 4 << 10;
 
 /// Asks the server that runs with the configuration at `path`; `None` if none runs in this container.
 pub(super) fn check_local(path: Option<&Path>) -> Option<anyhow::Result<Exit>> {
-    let result = check_socket(&local_socket(path), HealthEndpoint::Health, TIMEOUT)?;
+    let stream = local_socket(path).connect().ok()?;
+    // Somebody else may have taken the name before the server, which is then asked at its address.
+    check_user(peer_user(&stream), None).ok()?;
+    let response = request_from_unix(stream, HealthEndpoint::Health, TIMEOUT);
+    let result = check_response(response, "the running server", HealthEndpoint::Health);
     Some(result.map(|()| Exit::Complete))
 }
 
@@ -30,30 +42,69 @@ pub(super) fn check_configured(app: &App) -> anyhow::Result<Exit> {
     let serve = &app.config.serve;
     let address = serve.admin.first().or(serve.listen.first());
     let address = address.context("`serve.listen` names no address")?;
-    check(address, HealthEndpoint::Health, TIMEOUT).map(|()| Exit::Complete)
+    let owner = fs::metadata(&app.config.data).ok().map(|data| data.uid());
+    check_as(address, HealthEndpoint::Health, TIMEOUT, owner).map(|()| Exit::Complete)
 }
 
 /// Asks the server that listens on `address`.
-/// Fails when no response comes within `timeout`, or if its status is not 200; then with its text.
+/// Fails when no response comes within `timeout`, if its status is not 200, then with its text, and if another user's process
+/// listens there.
 pub fn check(address: &Address, endpoint: HealthEndpoint, timeout: Duration) -> Result<()> {
+    check_as(address, endpoint, timeout, None)
+}
+
+/// As [`check`], but a process of `owner` may listen there, too.
+fn check_as(
+    address: &Address,
+    endpoint: HealthEndpoint,
+    timeout: Duration,
+    owner: Option<u32>,
+) -> Result<()> {
+    let at = format!("`{address}`");
+    let failed = || format!("failed to ask {at} for `{}`", endpoint.path());
     let response = match address {
-        Address::Tcp(address) => connect(*address, timeout).and_then(|stream| {
+        Address::Tcp(address) => {
+            let stream = connect(*address, timeout).with_context(failed)?;
+            check_user(listening_user(&stream), owner).with_context(failed)?;
             stream.set_read_timeout(Some(timeout))?;
             stream.set_write_timeout(Some(timeout))?;
             request(stream, endpoint, timeout)
-        }),
+        }
         Address::Unix(path) => {
-            UnixStream::connect(path).and_then(|stream| request_from_unix(stream, endpoint, timeout))
+            let stream = UnixStream::connect(path).with_context(failed)?;
+            check_user(peer_user(&stream), owner).with_context(failed)?;
+            request_from_unix(stream, endpoint, timeout)
         }
     };
-    check_response(response, &format!("`{address}`"), endpoint)
+    check_response(response, &at, endpoint)
 }
 
-/// Asks the server with this local socket; `None` when there is none.
-fn check_socket(socket: &LocalSocket, endpoint: HealthEndpoint, timeout: Duration) -> Option<Result<()>> {
-    let stream = socket.connect().ok()?;
-    let response = request_from_unix(stream, endpoint, timeout);
-    Some(check_response(response, "the running server", endpoint))
+/// Fails if `user` is known and may not answer.
+fn check_user(user: Option<u32>, owner: Option<u32>) -> Result<()> {
+    let own = geteuid().as_raw();
+    match user {
+        Some(user) if user != own && user != 0 && owner != Some(user) => bail!(
+            "a process of user {user} listens there, not the mirror of user {own}\nhint: end that process, or run `mirror health` as the user of the mirror"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn peer_user(stream: &UnixStream) -> Option<u32> {
+    socket_peercred(stream).ok().map(|peer| peer.uid.as_raw())
+}
+
+/// The user whose process listens where `stream` is connected to; `None` if that is another machine or network.
+fn listening_user(stream: &TcpStream) -> Option<u32> {
+    let peer = stream.peer_addr().ok()?;
+    let listens = |socket: &TcpNetEntry| {
+        let (local, ip) = (socket.local_address, socket.local_address.ip().to_canonical());
+        socket.state == TcpState::Listen
+            && local.port() == peer.port()
+            && (ip.is_unspecified() || ip == peer.ip().to_canonical())
+    };
+    let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
+    sockets.filter(listens).map(|socket| socket.uid).next()
 }
 
 /// A server on every address is reached on loopback. `[::]` may mean IPv4 only, where there is no IPv6.

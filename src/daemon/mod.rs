@@ -38,7 +38,7 @@ use self::status_publisher::{BuildHandles, StatusPublisher};
 use self::users_watcher::UsersWatcher;
 use self::webhook_targets::webhook_targets;
 use crate::app::compress::make_variants;
-use crate::app::cycle_runner::check_not_renamed;
+use crate::app::cycle_runner::{OpenRepository, check_not_renamed};
 use crate::app::exit::Exit;
 use crate::app::{App, local_socket};
 use crate::store::{RepositoryStore, Scrub, Volume, VolumeLockError};
@@ -60,6 +60,11 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     let volume_id = may_build.then_some(id.as_str());
     let stores = open_stores(&app, &volume);
     users_watcher::check(&app)?;
+    for (repository, store) in app.repositories.iter().zip(&stores) {
+        if may_build && store.root().exists() {
+            OpenRepository { app: &app, volume: &volume, repository, store }.close_to_others();
+        }
+    }
     drop(volume);
     run_server(&app.config.clone(), local_socket(path), |server, signals| {
         // A new configuration can change everything, so all cycles are due after a reload.

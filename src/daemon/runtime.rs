@@ -86,8 +86,13 @@ fn raise_descriptor_limit(connections: usize) {
     // The kernel refuses an unlimited number, even to root.
     let allowed = raise(maximum).or_else(|_| raise(Some(needed))).unwrap_or(current);
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        // The rest of the process needs its descriptors, however few connections there are.
+        let remedy = match allowed.saturating_sub(OTHER_DESCRIPTORS) / 2 {
+            0 => String::new(),
+            fitting => format!(", or lower `serve.max_connections` to {fitting}"),
+        };
         tracing::warn!(
-            "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections at most\nhint: raise the limit to {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`), or lower `serve.max_connections`"
+            "`serve.max_connections` is {connections}, but this process may open {allowed} files and connections at most\nhint: raise the limit to {needed} (`ulimit -Hn`, `LimitNOFILE=`, `--ulimit nofile=`){remedy}"
         );
     }
 }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use memmap2::{Mmap, MmapOptions};
+use rustix::io::Errno;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::connection_limits::{DownloadLimiter, DownloadPermit};
@@ -86,7 +87,14 @@ impl Body {
             opened.with_context(|| format!("failed to serve `{}`", path.display()))
         });
         let opened = opened.await.map_err(anyhow::Error::from).flatten();
-        opened.map(|body| Self::File(Box::new(body))).map_err(OpenError::Damaged)
+        opened.map(|body| Self::File(Box::new(body))).map_err(|error| {
+            let number = error.root_cause().downcast_ref().and_then(io::Error::raw_os_error);
+            match number.map(Errno::from_raw_os_error) {
+                // The process, or the system, has no descriptor left: the file may be well.
+                Some(Errno::MFILE | Errno::NFILE) => OpenError::TooManyDownloads,
+                _ => OpenError::Damaged(error),
+            }
+        })
     }
 }
 

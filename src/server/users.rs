@@ -26,6 +26,9 @@ const CACHE_SIZE: usize = 4096;
 /// A check with a higher cost takes longer than a second.
 const MAX_COST: u32 = 14;
 
+/// bcrypt ignores what follows these bytes, so that many passwords would be one.
+const MAX_PASSWORD: usize = 72;
+
 /// The prefix of a token's hash.
 const TOKEN_PREFIX: &str = "sha256:";
 
@@ -143,6 +146,9 @@ impl Users {
         if self.has_token(Some(user), &password) {
             return AuthOutcome::Granted;
         }
+        if password.len() > MAX_PASSWORD {
+            return AuthOutcome::Denied;
+        }
         let key = self.cache_key(user, &password);
         if let Some(is_granted) = CredentialCache::lock(&self.cache).get(&key) {
             return is_granted.into();
@@ -231,6 +237,20 @@ mod tests {
         assert_eq!(check("right", 60.0), Ok(AuthOutcome::Granted));
         let cache = CredentialCache::lock(&users.cache);
         assert_eq!((cache.accepted.len(), cache.rejected.len()), (1, 1));
+    }
+
+    #[test]
+    fn password_longer_than_bcrypt_reads_is_denied() {
+        let (longest, token) = ("p".repeat(MAX_PASSWORD), "t".repeat(100));
+        let hash = bcrypt::hash(&longest, 4).unwrap();
+        let digest = Sha256::digest(token.as_bytes());
+        let users = Users::parse(&format!("ana:{hash}\nci:sha256:{digest}\n")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let check =
+            |user, password: &str| runtime.block_on(users.check_password(user, password.to_owned(), None));
+        assert_eq!(check("ana", &longest), AuthOutcome::Granted);
+        assert_eq!(check("ana", &format!("{longest}x")), AuthOutcome::Denied);
+        assert_eq!(check("ci", &token), AuthOutcome::Granted);
     }
 
     #[test]

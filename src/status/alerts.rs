@@ -8,6 +8,7 @@ use super::input::{Failure, StatusInput};
 use super::mirror_json::diverged_version;
 use super::state::State;
 use crate::config::Event;
+use crate::util::text::inert;
 
 /// Failures, and diverged versions, that a notification lists; it counts the rest.
 const MAX_LISTED: usize = 20;
@@ -90,7 +91,7 @@ pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
     };
     let lines = failures.iter().map(|failure| &failure.line);
     json!({
-        "text": format!("Mirror {} ({}): {message}. {page}", input.name, input.state()),
+        "text": format!("Mirror {} ({}): {}. {page}", input.name, input.state(), without_markup(&message)),
         "event": event,
         "repository": input.name,
         "url": input.base_url,
@@ -102,6 +103,26 @@ pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
         "diverged": diverged.len(),
         "diverged_versions": diverged.iter().take(MAX_LISTED).map(|one| diverged_version(one)).collect::<Vec<_>>(),
     })
+}
+
+/// The text with its markup escaped, because upstream wrote parts of it: by Slack's entities, which the others show as these
+/// characters, too, and by a character without width that keeps `@all` and Markdown's `[text](url)` from being a mention
+/// and a link.
+fn without_markup(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut previous = ' ';
+    for character in inert(text).chars() {
+        match character {
+            '&' => plain.push_str("&amp;"),
+            '<' => plain.push_str("&lt;"),
+            '>' => plain.push_str("&gt;"),
+            '(' if previous == ']' => plain.push_str("\u{2060}("),
+            '@' if !previous.is_alphanumeric() => plain.push_str("@\u{2060}"),
+            _ => plain.push(character),
+        }
+        previous = character;
+    }
+    plain
 }
 
 fn failure_message(input: &StatusInput<'_>, failures: &[Failure]) -> String {
@@ -119,6 +140,16 @@ fn failure_message(input: &StatusInput<'_>, failures: &[Failure]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markup_of_chats_is_escaped() {
+        let text =
+            "failed: <!channel> @all <https://e.example|x> [x](https://e.example) git@host a&b \u{1b}\nx";
+        assert_eq!(
+            without_markup(text),
+            "failed: &lt;!channel&gt; @\u{2060}all &lt;https://e.example|x&gt; [x]\u{2060}(https://e.example) git@host a&amp;b \\u001b\\nx"
+        );
+    }
 
     #[test]
     fn events_follow_from_two_states() {

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use mirror::config::{Address, Serve, Tls};
 use mirror::server::{ContentKind, PublishedSite, Site};
 
 use crate::support::certificates::CertificateAuthority;
-use crate::support::http::Client;
-use crate::support::run;
+use crate::support::env::MirrorProcess;
+use crate::support::http::{Client, is_ready};
 use crate::support::server::*;
+use crate::support::{run, store, until};
 
 /// TLS and HTTP/2 read the bytes that they send, unlike `sendfile`.
 #[test]
@@ -150,4 +152,26 @@ fn metrics_pass_promtool() {
     assert_eq!(client.request("GET", zip, &[("Range", "bytes=0-1")]).status, 206);
     assert_eq!(client.request("GET", "/secret-4711", &[]).status, 404);
     lint(&client.request("GET", "/-/metrics", &[]).body);
+}
+
+/// Runs as root, because only root can start a process of another user.
+#[test]
+fn health_is_not_answered_by_another_user() {
+    let (env, _, port) = store::mirror();
+    let owner = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+    // The other user can read all that the server needs, also where the build folder is closed.
+    let program = env.path("program");
+    std::fs::copy(env.command(&[]).get_program(), &program).unwrap();
+    run(Command::new("chmod").args(["-R", "go+rX"]).arg(env.root()));
+    let mut server = Command::new(program);
+    server.args(env.command(&["serve"]).get_args());
+    let log = std::fs::File::create(env.path("log")).unwrap();
+    let _server = MirrorProcess::new(server.uid(65534).stderr(log).spawn().unwrap());
+    until("it is ready", || is_ready(port));
+    let health = env.mirror("health");
+    let message = String::from_utf8_lossy(&health.stderr);
+    assert_eq!(health.status.code(), Some(2), "{message}");
+    assert!(message.contains("a process of user 65534 listens there"), "{message}");
+    owner(&env.path("data"));
+    assert!(env.mirror("health").status.success(), "the owner of the data may answer");
 }

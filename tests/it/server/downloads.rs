@@ -1,9 +1,16 @@
 //! Downloads of archives: whole, in ranges, while files change, and of damaged files.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 
+use crate::support::env::MirrorProcess;
+use crate::support::http::{Client, is_ready};
 use crate::support::server::*;
+use crate::support::store;
+use crate::support::until;
 use mirror::server::{ContentKind, Site};
 
 #[test]
@@ -102,4 +109,36 @@ fn flipped_bit_in_large_file_is_never_sent() {
         std::fs::write(files.path("large.zip"), &body).expect("a repaired file");
         assert!(mirror.get("/large.zip").body == body, "{place}");
     }
+}
+
+#[test]
+fn downloads_wait_and_are_not_damaged_when_descriptors_run_short() {
+    let (env, _, port) = store::mirror();
+    let archive = "/mirror/packages/acme/good-1.0.0.zip";
+    let log = File::create(env.path("log")).expect("a log");
+    let mirror = env.command(&["serve"]);
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(mirror.get_program())
+        .args(mirror.get_args())
+        .stderr(log)
+        .spawn()
+        .expect("a server");
+    let _server = MirrorProcess::new(child);
+    until("it is ready", || is_ready(port));
+    let log = || env.read("log");
+    assert!(log().contains("raise the limit to") && !log().contains("or lower"), "{}", log());
+    let mut client = Client::local(port);
+    assert_eq!(client.request("GET", archive, &[]).status, 200);
+    let mut idle = Vec::new();
+    let mut answer = client.request("GET", archive, &[]);
+    while answer.status == 200 && idle.len() < 100 {
+        idle.push(TcpStream::connect(("127.0.0.1", port)).expect("a connection"));
+        answer = client.request("GET", archive, &[]);
+    }
+    assert_eq!((answer.status, answer.text()), (503, "too many downloads"));
+    assert!(answer.header("retry-after").is_some());
+    drop(idle);
+    until("it is sent again", || client.request("GET", archive, &[]).status == 200);
+    assert!(!log().contains("failed to serve"), "{}", log());
 }

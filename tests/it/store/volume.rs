@@ -1,5 +1,6 @@
 //! The file `STORE`, old and newer formats, missing and renamed folders.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -113,4 +114,29 @@ fn unsuitable_file_system_is_reported() {
     env.write("mirror.yaml", &yaml.replace(&here, &data.path().display().to_string()));
     let log = env.build(0);
     assert!(log.contains("is on tmpfs: its contents are lost on restart"), "{log}");
+}
+
+#[test]
+fn private_repositories_are_closed_to_other_users() {
+    let (env, _, port) = mirror();
+    let mode = |path: &str| std::fs::metadata(env.path(path)).unwrap().permissions().mode() & 0o777;
+    let open = |path: &str| {
+        std::fs::set_permissions(env.path(path), std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    env.build(0);
+    for folder in ["data", "data/acme", "data/git"] {
+        open(folder);
+    }
+    env.build(0);
+    assert_eq!([mode("data/acme"), mode("data/git")], [0o755; 2], "a public one stays as it is");
+    let token = mirror::util::digest::Sha256::digest(b"long-and-random");
+    env.write("users", &format!("ci:sha256:{token}\n"));
+    crate::support::shop::configure_repository(&env, "users: ./users");
+    env.build(0);
+    assert_eq!([mode("data/acme"), mode("data/git")], [0o750; 2]);
+    assert_eq!(mode("data"), 0o755, "public ones beside it are still read");
+    // What was written before is closed at the start, whenever the next cycle is.
+    open("data/acme");
+    let _server = env.serve("run", port);
+    until("it is closed", || mode("data/acme") == 0o750);
 }
