@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
@@ -33,8 +33,8 @@ pub struct RepositoryStore {
     register: Option<Register>,
     staging: Mutex<Option<Staging>>,
     staged: AtomicU64,
-    /// A sync has failed, or another writer has taken over: nothing more is published.
-    is_poisoned: AtomicBool,
+    /// Why nothing more is published: a sync has failed, or another writer has taken over.
+    poisoned_by: OnceLock<String>,
     /// Held while this process may write.
     _lock: Option<fs::File>,
 }
@@ -102,7 +102,7 @@ impl RepositoryStore {
             register,
             staging: Mutex::new(staging),
             staged: AtomicU64::new(0),
-            is_poisoned: AtomicBool::new(false),
+            poisoned_by: OnceLock::new(),
             _lock: None,
         }
     }
@@ -159,11 +159,8 @@ impl RepositoryStore {
 
     /// Fails once nothing more may be published: a sync has failed, or another writer has taken over.
     pub fn ensure_writable(&self) -> anyhow::Result<()> {
-        if self.is_poisoned.load(Ordering::Relaxed) {
-            bail!(
-                "nothing more is published in `{}` by this cycle, because writing to it has failed",
-                self.root.display()
-            );
+        if let Some(reason) = self.poisoned_by.get() {
+            bail!("nothing more is published in `{}` by this cycle: {reason}", self.root.display());
         }
         Ok(())
     }
@@ -173,16 +170,18 @@ impl RepositoryStore {
         result.map_err(|error| {
             let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
             let is_lost = staging.as_ref().is_some_and(Staging::is_lost);
-            if is_lost || error.is::<Unsynced>() {
-                self.is_poisoned.store(true, Ordering::Relaxed);
-            }
-            match is_lost {
+            let is_final = is_lost || error.is::<Unsynced>();
+            let error = match is_lost {
                 true => error.context(format!(
                     "another instance has taken over `{}`: this cycle publishes nothing more",
                     self.root.display()
                 )),
                 false => error,
+            };
+            if is_final {
+                self.poisoned_by.get_or_init(|| format!("{error:#}"));
             }
+            error
         })
     }
 

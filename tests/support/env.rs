@@ -90,9 +90,8 @@ impl TestEnv {
         let mut child = self.command(&[command]).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "mirror ended before it listened");
+        while !line.lines().last().is_some_and(|last| last.contains("listening")) {
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "mirror ended before it listened: {line}");
         }
         let mut file = File::create(self.path("log")).unwrap();
         std::thread::spawn(move || std::io::copy(&mut log, &mut file));

@@ -131,11 +131,16 @@ fn downloads_wait_and_are_not_damaged_when_descriptors_run_short() {
     let mut client = Client::local(port);
     assert_eq!(client.request("GET", archive, &[]).status, 200);
     let mut idle = Vec::new();
-    let mut answer = client.request("GET", archive, &[]);
-    while answer.status == 200 && idle.len() < 100 {
-        idle.push(TcpStream::connect(("127.0.0.1", port)).expect("a connection"));
-        answer = client.request("GET", archive, &[]);
-    }
+    let mut answer = None;
+    // Each download gives its descriptor back, and the server waits before it accepts again.
+    until("descriptors run short", || {
+        if idle.len() < 100 {
+            idle.push(TcpStream::connect(("127.0.0.1", port)).expect("a connection"));
+        }
+        answer = Some(client.request("GET", archive, &[])).filter(|answer| answer.status != 200);
+        answer.is_some()
+    });
+    let answer = answer.expect("an answer");
     assert_eq!((answer.status, answer.text()), (503, "too many downloads"));
     assert!(answer.header("retry-after").is_some());
     drop(idle);
