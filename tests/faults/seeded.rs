@@ -140,8 +140,8 @@ const BUGS: &[Bug] = &[
         name: "a failed source is passed over",
         edits: &[(
             "cli/build.rs",
-            "Ok(result.report.is_complete() && damaged.is_empty())",
-            "Ok(!result.report.sources.is_empty())",
+            "self.result.report.is_complete() && self.damaged.is_empty()",
+            "!self.result.report.sources.is_empty()",
         )],
         class: error::at_each_call,
         faults: 2200,
