@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/STORE                          format, writing version, id and the names of the repositories
+//! <data>/STORE.lock                     held while STORE is replaced
 //! <data>/LOCK                           held by the writers
 //! <data>/git/<name>-<hash>.git          bare clones, one for each URL: a cache
 //! <data>/<repository>/LOCK              held by the one writer of the repository
@@ -32,8 +33,8 @@
 //!
 //! A command that is run by hand locks the whole volume. A cycle of `mirror run` shares that lock with cycles of other
 //! repositories and locks its own repository; it also locks each clone while it fetches into it, since repositories share
-//! them, and `STORE` while it adds its repository. If the lock is lost (a network file system, a deleted file), `staging`
-//! is the fence that lets only the last writer publish.
+//! them, and `STORE.lock` while it adds its repository to `STORE`. If the lock is lost (a network file system, a deleted
+//! file), `staging` is the fence that lets only the last writer publish.
 //!
 //! # Removal
 //!

@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -112,20 +111,15 @@ impl VolumeMarker {
         self.format < FORMAT
     }
 
-    /// Waits until no other process replaces the file. The lock ends with the returned file.
+    /// Waits until no other process replaces the file. The lock ends with the returned file, which is one of its own: `STORE`
+    /// is replaced, and cannot be opened for writing, as NFS requires of a lock.
     pub(super) fn lock(root: &Path) -> anyhow::Result<File> {
-        let path = root.join("STORE");
+        let path = root.join("STORE.lock");
         let lock = || -> io::Result<File> {
-            loop {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                match file.lock() {
-                    Err(error) if file_lock::is_unsupported(&error) => return Ok(file),
-                    locked => locked?,
-                }
-                // Whoever held the lock before may have replaced the file.
-                if file.metadata()?.ino() == fs::metadata(&path)?.ino() {
-                    return Ok(file);
-                }
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            match file.lock() {
+                Err(error) if !file_lock::is_unsupported(&error) => Err(error),
+                _ => Ok(file),
             }
         };
         lock().with_context(|| format!("failed to lock `{}`", path.display()))

@@ -1,6 +1,7 @@
 //! Crashes and faults during a cycle, injected by strace, and read-only volumes in mount namespaces.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -165,4 +166,19 @@ fn unlockable_volume_is_built_with_a_warning() {
     assert!(log.contains("cannot be locked: make sure that only one instance builds"), "{log}");
     let _server = env.serve("serve", port);
     assert_eq!(all_archives_answer(&env, port), 3);
+}
+
+/// Runs as root, because only root can start a process of another user. Root itself may write read-only files.
+#[test]
+fn user_without_privileges_builds_from_nothing() {
+    let (env, ..) = mirror();
+    std::fs::remove_dir_all(env.path("data")).unwrap();
+    let program = env.path("program");
+    std::fs::copy(env.command(&[]).get_program(), &program).unwrap();
+    run(Command::new("chown").args(["-R", "65534"]).arg(env.root()));
+    let mut build = Command::new(program);
+    build.args(env.command(&["build"]).get_args()).env("HOME", env.root()).uid(65534);
+    let output = build.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(env.read("data/STORE").contains("repository acme"));
 }
