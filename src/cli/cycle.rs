@@ -66,6 +66,7 @@ fn limit(memory: Option<u64>) -> anyhow::Result<()> {
     heap::on_allocation_failure(|| {
         let _ = rustix::io::write(rustix::stdio::stdout(), b"\n\"OutOfMemory\"\n");
     });
+    heap::share_arenas();
     let Some(memory) = memory else { return Ok(()) };
     let Rlimit { maximum, .. } = getrlimit(Resource::Data);
     let current = Some(memory.min(maximum.unwrap_or(u64::MAX)));

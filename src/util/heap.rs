@@ -50,6 +50,16 @@ unsafe impl GlobalAlloc for ReportingAllocator {
     }
 }
 
+/// Lets threads share the arenas of the allocator. Each has its own otherwise, and what one has freed counts against the
+/// memory limit of the process although the others cannot use it.
+pub(crate) fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) may be called at any time, from any thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 /// Returns freed memory to the system. A cycle leaves much of it in the arenas of finished threads, where glibc would keep
 /// it as long as the process lives.
 pub(crate) fn trim() {
