@@ -1,8 +1,8 @@
 //! `mirror health`, for a container that has no shell: asks the running server. The local socket comes first, because the
 //! configuration file may have changed or broken since the server started.
 //!
-//! Another user's process may listen where the server should. Its answer does not count: whoever answers runs as the user
-//! who asks, as root, or as the owner of the data.
+//! Another user's process may listen on the server's address. An answer is accepted only from a process of the calling user,
+//! of root, or of the owner of the data volume.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};

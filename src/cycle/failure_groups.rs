@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// As many failures of one reason are told each; more are one group.
+/// Up to this many failures with the same reason are logged one by one; more are grouped.
 const MAX_SINGLE: usize = 3;
 
 /// Names that a group lists; it counts the rest.

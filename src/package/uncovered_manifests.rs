@@ -1,8 +1,7 @@
 //! Finds manifests that no rule of the recipe makes a package of.
 //!
-//! A new folder with a composer.json usually is a new package of upstream. Without a rule of its own it becomes part of the
-//! package around it, or of none if that package leaves out the folder in which such packages are. Test data is told apart by
-//! `fixtures` of the recipe.
+//! A new folder with a composer.json is usually a new package. Without a rule it is packed into the package around it, or
+//! into none if that package excludes the folder. `fixtures` of the recipe lists test data, which is not reported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

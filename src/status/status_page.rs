@@ -87,7 +87,7 @@ fn time(time: Option<Timestamp>) -> Markup {
     }
 }
 
-/// A run before its scheduled time is told with both times.
+/// The time of the next run; for a retry, also that of the regular run.
 fn next_run(input: &StatusInput<'_>) -> Markup {
     let next = input.next_run();
     html! {

@@ -71,7 +71,7 @@ impl RepositoryStore {
         self.read_history().unwrap_or_default()
     }
 
-    /// Fails if the file cannot be read: whoever changes it would lose what it says.
+    /// Fails if the file cannot be read, because writing it again would lose its contents.
     fn read_history(&self) -> anyhow::Result<RunHistory> {
         let file = self.history_file();
         if let Some(unwritten) = unwritten_history(&file) {

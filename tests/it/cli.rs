@@ -226,7 +226,7 @@ fn verify_says_what_could_not_be_compared() {
     ] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }
-    assert_eq!(log.matches("1.0.0").count(), 1, "the deleted tag is told once: {log}");
+    assert_eq!(log.matches("1.0.0").count(), 1, "the deleted tag is reported once: {log}");
     let document = document(&env, &["verify", "--rebuild", "--json"], 1);
     let repository = &document["repositories"][0];
     assert_eq!(repository["problems"], json!([]));
@@ -300,7 +300,7 @@ fn rollback_is_said_in_log_plan_check_and_page_until_the_cycle_after_its_end() {
     assert_eq!(state(), "incomplete");
     let log = env.build(0);
     assert!(!log.contains("rollback"), "{log}");
-    until("the next cycle is told", || state() == "fresh");
+    until("the next cycle is reported", || state() == "fresh");
     let listed = list();
     assert!(
         listed.contains("added: acme/good 1.2.0, acme/good 1.3.0") && listed.contains("(end of a rollback)"),
