@@ -6,6 +6,7 @@ use super::json::parse_js;
 use super::loader::{self, FieldProblem};
 use super::name::PackageName;
 use super::version::Version;
+use crate::util::text_file::UnusualEncoding;
 
 /// The object of a composer.json.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,9 @@ pub struct Manifest(pub Map<String, Value>);
 /// Why a manifest is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidManifest {
+    /// Composer refuses even the mark of UTF-8 (`JsonParser::failOnBOM` of seld/jsonlint).
+    #[error("{0}, and Composer reads a manifest only in UTF-8 without one")]
+    Encoding(UnusualEncoding),
     #[error("not JSON: {0}")]
     Syntax(#[from] serde_json::Error),
     #[error("not a JSON object")]
@@ -27,6 +31,9 @@ pub enum InvalidManifest {
 impl Manifest {
     /// Parses a composer.json.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidManifest> {
+        if let Some(encoding) = UnusualEncoding::of(text) {
+            return Err(InvalidManifest::Encoding(encoding));
+        }
         match parse_js(text)? {
             Value::Object(map) => Ok(Self(map)),
             _ => Err(InvalidManifest::NotAnObject),

@@ -1,11 +1,11 @@
 //! Where the configuration comes from: the named file, the one in the default folder, or the built-in default.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::raw::{BUILT_IN, Config, Document};
 use crate::util::text::without_error_numbers;
+use crate::util::text_file;
 use crate::yaml::{self, Diagnostics, Environment, Report};
 
 /// The folder of the file when none is named.
@@ -65,9 +65,8 @@ pub fn load_from(
         None => in_folder(usual),
     };
     let text = match &file {
-        Some(path) => {
-            fs::read_to_string(path).map_err(|error| LoadError::Unreadable { path: path.clone(), error })?
-        }
+        Some(path) => text_file::read_to_string(path)
+            .map_err(|error| LoadError::Unreadable { path: path.clone(), error })?,
         None => BUILT_IN.to_owned(),
     };
     load_text(file, text, environment)

@@ -2,13 +2,13 @@
 //! file, and they cannot be printed.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Serialize, Serializer};
 
 use super::json_schema::text_schema;
+use crate::util::text_file;
 use crate::yaml::Issue;
 
 text_schema!(struct SecretReference, "environment-reference", r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$");
@@ -33,12 +33,13 @@ impl Secret {
         }
     }
 
-    /// The secret itself. A file is read at each use, so that a rotated one counts; its last line end does not.
+    /// The secret itself. A file is read at each use, so that a rotated one counts; its byte order mark and
+    /// its last line end do not.
     pub fn read(&self) -> anyhow::Result<String> {
         match self {
             Self::Value(value) => Ok(value.clone()),
             Self::File(path) => {
-                let text = fs::read_to_string(path)
+                let text = text_file::read_to_string(path)
                     .with_context(|| format!("failed to read `{}`", path.display()))?;
                 Ok(text.trim_end_matches(['\n', '\r']).to_owned())
             }

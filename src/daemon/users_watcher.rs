@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use crate::app::App;
 use crate::server::{AccessRule, AccessRules, PublishedSite, Users};
 use crate::util::cancel::CancelFlag;
+use crate::util::text_file;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,7 +39,7 @@ pub(super) fn check(app: &App) -> anyhow::Result<()> {
 
 pub(crate) fn read(file: &Path) -> anyhow::Result<Users> {
     let context = || format!("failed to read the users in `{}`", file.display());
-    let text = std::fs::read_to_string(file).with_context(context)?;
+    let text = text_file::read_to_string(file).with_context(context)?;
     Users::parse(&text).with_context(context)
 }
 

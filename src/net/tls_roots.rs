@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::error::NetworkError;
+use crate::util::text_file;
 
 /// The root certificates, read at first use and then kept: the system's folder holds hundreds of files.
 #[derive(Default)]
@@ -55,7 +56,8 @@ impl RootCertificates {
 /// # Errors
 /// The file cannot be read, or contains no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetworkError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let text = text_file::read(path).map_err(|error| NetworkError::file(path, &error))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = certificates.map_err(|error| NetworkError::file(path, &error))?;
     match certificates.is_empty() {
         true => Err(NetworkError::file(path, &"it contains no certificate in PEM format")),

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::transport::ALPN_HTTP2;
 use crate::config::Tls;
+use crate::util::text_file;
 
 /// How often the files are read.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -110,7 +111,7 @@ impl Certificate {
 
 fn read(tls: &Tls) -> Result<Files> {
     let read = |file: &Path| {
-        std::fs::read(file).map_err(|error| {
+        text_file::read(file).map_err(|error| {
             let file = file.display();
             anyhow!("failed to read `{file}`: {error}\nhint: is it mounted, and may this user read it?")
         })

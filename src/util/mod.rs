@@ -7,3 +7,4 @@ pub mod digest;
 pub(crate) mod file_lock;
 pub mod heap;
 pub(crate) mod text;
+pub mod text_file;

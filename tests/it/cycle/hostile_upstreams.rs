@@ -265,7 +265,7 @@ fn manifests_that_are_huge_deep_or_mistyped_fail() {
             ("2.0.6", "not a JSON object"),
             ("2.0.7", "bad"),
             ("2.0.8", "2.0.8"),
-            ("2.0.9", "not JSON"),
+            ("2.0.9", "the byte order mark of UTF-32"),
         ],
     );
 }
