@@ -4,21 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::Recipe;
-use super::range::{Range, covers};
+use super::range::AffectedVersions;
 
 /// Versions of a metapackage that are published although nobody provides all that they require.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct IncompleteVersions {
-    /// Name of the metapackage as published.
-    pub package: String,
-    /// Versions that it applies to, as written in the manifest.
-    #[serde(default)]
-    pub versions: Vec<String>,
-    /// Or a range of versions, in Magento's order.
-    #[serde(default)]
-    pub range: Option<Range>,
+    #[serde(flatten)]
+    pub affects: AffectedVersions,
     /// Why it is published all the same.
     pub reason: String,
 }
@@ -35,9 +29,6 @@ impl Recipe {
 
     /// Whether a version of a metapackage is published although nobody provides all that it requires.
     pub fn publishes_incomplete(&self, package: &str, version: &str) -> bool {
-        let applies = |released: &IncompleteVersions| {
-            released.package == package && covers(&released.versions, released.range.as_ref(), version)
-        };
-        self.publish_incomplete.iter().any(applies)
+        self.publish_incomplete.iter().any(|released| released.affects.include(package, version))
     }
 }

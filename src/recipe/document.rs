@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::completeness::IncompleteVersions;
 use super::note::Note;
-use super::range::{Range, covers};
+use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
 use super::tags::Tags;
 use crate::util::digest::Sha256;
@@ -197,14 +197,8 @@ pub struct ExtraRef {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Correction {
-    /// Name of the package.
-    pub package: String,
-    /// Versions that it applies to, as written in the manifest.
-    #[serde(default)]
-    pub versions: Vec<String>,
-    /// Or a range of versions, in Magento's order.
-    #[serde(default)]
-    pub range: Option<Range>,
+    #[serde(flatten)]
+    pub affects: AffectedVersions,
     /// Why upstream's release differs from its tag.
     pub reason: String,
     /// Values to set. Maps are merged entry by entry, as in `require: {php: ~7.4.0}`.
@@ -301,13 +295,6 @@ impl Source {
     }
 }
 
-impl Correction {
-    /// Whether it applies to a version of a package.
-    pub fn applies(&self, package: &str, version: &str) -> bool {
-        self.package == package && covers(&self.versions, self.range.as_ref(), version)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,8 +348,8 @@ sources:
             ("2.4.7-p10", true),
             ("2.4.8-p6", false),
         ] {
-            assert_eq!(correction.applies("a/b", version), applies, "{version}");
+            assert_eq!(correction.affects.include("a/b", version), applies, "{version}");
         }
-        assert!(!correction.applies("a/c", "1.0"));
+        assert!(!correction.affects.include("a/c", "1.0"));
     }
 }

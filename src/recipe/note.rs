@@ -3,21 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::range::{Range, covers};
+use super::range::{AffectedVersions, Range};
 
-/// A note about a package, or about some of its versions.
+/// A note about some versions of a package, or about all if it has neither `versions` nor `range`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default)]
 pub struct Note {
-    /// Name of the package as published.
-    pub package: String,
-    /// Versions that it applies to. Without `versions` and `range`, it applies to all.
-    #[serde(default)]
-    pub versions: Vec<String>,
-    /// Or a range of versions, in Magento's order.
-    #[serde(default)]
-    pub range: Option<Range>,
+    #[serde(flatten)]
+    pub affects: AffectedVersions,
     /// What is wrong and what to do.
     pub note: String,
     /// URL of upstream's statement.
@@ -28,17 +22,17 @@ pub struct Note {
 impl Note {
     /// Whether it applies to a version of a package.
     pub fn applies_to(&self, package: &str, version: &str) -> bool {
-        let every = self.versions.is_empty() && self.range.is_none();
-        self.package == package && (every || covers(&self.versions, self.range.as_ref(), version))
+        let affects = &self.affects;
+        affects.include(package, version) || affects.package == package && affects.is_unrestricted()
     }
 
     /// The versions in words.
     pub fn versions_text(&self) -> String {
-        match &self.range {
+        match &self.affects.range {
             Some(Range { line: Some(line), from }) => format!("{line} from {from} on"),
             Some(Range { line: None, from }) => format!("{from} and later"),
-            None if self.versions.is_empty() => "every version".into(),
-            None => self.versions.join(", "),
+            None if self.affects.versions.is_empty() => "every version".into(),
+            None => self.affects.versions.join(", "),
         }
     }
 }

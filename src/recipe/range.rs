@@ -1,4 +1,4 @@
-//! Ranges of versions in Magento's order.
+//! Versions of a package, listed or as a range in Magento's order.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,13 +17,40 @@ pub struct Range {
     pub from: String,
 }
 
-/// Whether a version is listed or in the range.
-pub(super) fn covers(versions: &[String], range: Option<&Range>, version: &str) -> bool {
-    let in_range = |range: &Range| {
+/// The versions of a package that an entry of the recipe is about.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
+pub struct AffectedVersions {
+    /// Name of the package as published.
+    pub package: String,
+    /// Versions that it applies to, as written in the manifest.
+    #[serde(default)]
+    pub versions: Vec<String>,
+    /// Or a range of versions, in Magento's order.
+    #[serde(default)]
+    pub range: Option<Range>,
+}
+
+impl AffectedVersions {
+    /// Whether it names neither versions nor a range.
+    pub fn is_unrestricted(&self) -> bool {
+        self.versions.is_empty() && self.range.is_none()
+    }
+
+    /// Whether a version of a package is listed or in the range.
+    pub fn include(&self, package: &str, version: &str) -> bool {
+        let is_listed = self.versions.iter().any(|listed| listed == version);
+        let is_in_range = self.range.as_ref().is_some_and(|range| range.includes(version));
+        self.package == package && (is_listed || is_in_range)
+    }
+}
+
+impl Range {
+    fn includes(&self, version: &str) -> bool {
         let of_line = |line: &String| version == line || version.starts_with(&format!("{line}-"));
-        let line = range.line.as_ref().is_none_or(of_line);
-        let from = TagVersion::parse(&range.from);
-        line && from.is_some_and(|from| TagVersion::parse(version).is_some_and(|v| v >= from))
-    };
-    versions.iter().any(|v| v == version) || range.is_some_and(in_range)
+        let from = TagVersion::parse(&self.from);
+        self.line.as_ref().is_none_or(of_line)
+            && from.is_some_and(|from| TagVersion::parse(version).is_some_and(|v| v >= from))
+    }
 }

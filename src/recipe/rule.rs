@@ -149,6 +149,14 @@ impl PackageRule {
         }
     }
 
+    /// The directory that it names.
+    pub fn folder(&self) -> Option<&str> {
+        match self.kind()? {
+            RuleKind::Each(dir) | RuleKind::One(dir) | RuleKind::Metapackage(dir) => Some(dir),
+            RuleKind::Derive(_) => None,
+        }
+    }
+
     /// The directory or package that it is about.
     pub fn label(&self) -> &str {
         match self.kind() {

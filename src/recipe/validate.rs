@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::completeness::IncompleteVersions;
 use super::document::{Correction, Document, Recipe, Replacement, Resource, Source};
 use super::note::Note;
+use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
 use super::tag_version::TagVersion;
 use url::Url;
@@ -67,7 +67,7 @@ impl<'a> Validator<'a> {
             check_package_or_vendor(package, &root.key("external_packages").index(i), report);
         }
         for (i, released) in document.publish_incomplete.iter().enumerate() {
-            check_incomplete(released, &root.key("publish_incomplete").index(i), report);
+            check_affected(&released.affects, &root.key("publish_incomplete").index(i), report);
         }
         for (name, amendment) in &document.amend {
             let at = root.key("amend").key(name);
@@ -101,14 +101,7 @@ impl<'a> Validator<'a> {
         }
         for (i, correction) in corrections.iter().enumerate() {
             let at = at.key("corrections").index(i);
-            check_package(&correction.package, &at.key("package"), report);
-            if correction.versions.is_empty() == correction.range.is_none() {
-                let rule = "a correction requires either `versions` or `range`";
-                report.add(&at, Issue::new(rule));
-            }
-            if let Some(range) = &correction.range {
-                check_version(&range.from, &at.key("range").key("from"), report);
-            }
+            check_affected(&correction.affects, &at, report);
         }
         for (i, replacement) in replacements.iter().enumerate() {
             let at = at.key("replacements").index(i);
@@ -187,23 +180,20 @@ fn check_package_or_vendor(name: &str, at: &Path, report: &mut Report) {
     }
 }
 
-fn check_incomplete(released: &IncompleteVersions, at: &Path, report: &mut Report) {
-    check_package(&released.package, &at.key("package"), report);
-    if released.versions.is_empty() == released.range.is_none() {
+fn check_affected(affected: &AffectedVersions, at: &Path, report: &mut Report) {
+    check_package(&affected.package, &at.key("package"), report);
+    if affected.versions.is_empty() == affected.range.is_none() {
         report.add(at, Issue::new("expected either `versions` or `range`"));
     }
-    if let Some(range) = &released.range {
+    if let Some(range) = &affected.range {
         check_version(&range.from, &at.key("range").key("from"), report);
     }
 }
 
 fn check_note(note: &Note, at: &Path, report: &mut Report) {
-    if note.package.parse::<PackageName>().is_err() {
-        let issue = Issue::new("expected a package name").found(format!("`{}`", note.package));
-        report.add(&at.key("package"), issue);
-    }
-    if !note.versions.is_empty() && note.range.is_some() {
-        report.add(at, Issue::new("set either `versions` or `range`, not both"));
+    match note.affects.is_unrestricted() {
+        true => check_package(&note.affects.package, &at.key("package"), report),
+        false => check_affected(&note.affects, at, report),
     }
     // It becomes a link.
     let is_page = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));

@@ -39,9 +39,9 @@ impl<'a> View<'a> {
             }
         }
         let applies = |note: &&Note| {
-            let package = packages.get(&note.package);
+            let package = packages.get(&note.affects.package);
             let mut versions = package.iter().flat_map(|summary| &summary.versions);
-            versions.any(|version| note.applies_to(&note.package, version))
+            versions.any(|version| note.applies_to(&note.affects.package, version))
         };
         let notes = info.notes.iter().filter(applies).collect();
         Self { info, packages, required_by, notes, diverged, withdrawals }
@@ -67,7 +67,7 @@ impl<'a> View<'a> {
     pub fn page_context(&self, name: &str) -> Sha256 {
         let links = self.packages.get(name).map(|summary| &summary.links);
         let links: Vec<_> = links.into_iter().flatten().filter(|link| self.has(link)).collect();
-        let notes = self.notes.iter().filter(|note| note.package == name);
+        let notes = self.notes.iter().filter(|note| note.affects.package == name);
         let diverged: Vec<_> = self.diverged(name).map(ToString::to_string).collect();
         let withdrawals: Vec<_> = self.withdrawals(name).collect();
         let notes: Vec<_> = notes.collect();

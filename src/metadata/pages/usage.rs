@@ -38,7 +38,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                 h3 { "Versions that need a workaround" }
                 ul {
                     @for note in &view.notes {
-                        li { a href=(package_path(&note.package)) { (note.package) } " " (note.versions_text()) ": " (note_text(note)) }
+                        li { a href=(package_path(&note.affects.package)) { (note.affects.package) } " " (note.versions_text()) ": " (note_text(note)) }
                     }
                 }
             }
