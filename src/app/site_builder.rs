@@ -56,12 +56,16 @@ fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> Repository
     }
 }
 
-/// The archives that a snapshot withdraws, each with its reason.
+/// The archives that a snapshot withdraws, each with its reason and a remedy.
 fn gone(store: &RepositoryStore, snapshot: &Snapshot) -> Vec<(String, String)> {
     store.ledger(|ledger| {
         let withdrawn = ledger.releases().iter().filter_map(|release| {
             let withdrawal = snapshot.manifest.withdrawal(&release.name, &release.version)?;
-            Some((release.path(), format!("{withdrawal}\n")))
+            let remedy = format!(
+                "`composer update {}` takes another version, if the project allows one",
+                release.name
+            );
+            Some((release.path(), format!("{withdrawal} ({remedy})")))
         });
         withdrawn.collect()
     })

@@ -138,12 +138,13 @@ impl Scheduler<'_> {
         queue
     }
 
-    /// Whether the snapshot is damaged, or was made for another configuration that changed while nothing ran.
+    /// Whether the snapshot is damaged, does not withdraw what it should, or was made for another configuration that changed while
+    /// nothing ran.
     fn is_outdated(&self, i: usize) -> bool {
-        let repository = &self.app.repositories[i];
-        let latest = self.follower.stores[i].latest_snapshot();
-        latest.ok().flatten().is_some_and(|snapshot| {
+        let (repository, store) = (&self.app.repositories[i], &self.follower.stores[i]);
+        store.latest_snapshot().ok().flatten().is_some_and(|snapshot| {
             !snapshot.is_intact
+                || store.follows_withdrawals(&snapshot).is_ok_and(|follows| !follows)
                 || snapshot.manifest.base_url != repository.base_url.to_string()
                 || !Report::from_snapshot(&snapshot).covers(&repository.recipe)
         })

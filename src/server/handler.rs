@@ -148,7 +148,7 @@ async fn respond_from(
     let (entry, path) = match routed {
         Route::Found(entry, path) => (entry, path),
         Route::MissingSlash(location) => return Routed::new("redirect", redirect(location)),
-        Route::Gone(text) => return Routed::new("gone", gone(text.to_owned())),
+        Route::Gone(text) => return Routed::new("gone", gone(text)),
         Route::Unpublished | Route::NotFound => {
             (status_files, decoded) = (published.status_files(), decode(uri.path()).unwrap_or_default());
             match status_files.get(&decoded) {

@@ -7,6 +7,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
+use serde_json::json;
 
 use super::body::Body;
 use super::conditional::header_value;
@@ -62,9 +63,11 @@ pub(super) fn not_found() -> Response<Body> {
     with_words(StatusCode::NOT_FOUND, "not found", SHORT_MAX_AGE)
 }
 
-/// For an archive that was withdrawn; `text` says why. Composer shows the status.
-pub(super) fn gone(text: String) -> Response<Body> {
-    with_body(StatusCode::GONE, ContentKind::Text.media_type(), text.into(), SHORT_MAX_AGE)
+/// For an archive that was withdrawn; `text` says why. Every Composer prints this key of an error, if it is of exactly this media
+/// type; of all others it prints only the status (`HttpDownloader::outputWarnings`).
+pub(super) fn gone(text: &str) -> Response<Body> {
+    let body = format!("{}\n", json!({ "warning": text }));
+    with_body(StatusCode::GONE, ContentKind::Metadata.media_type(), body.into(), SHORT_MAX_AGE)
 }
 
 /// For a private repository, whether the URL exists or not.

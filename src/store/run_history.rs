@@ -90,11 +90,12 @@ impl RepositoryStore {
         unwritten_history(&file).map(|unwritten| unwritten.at).or_else(|| modified(&file))
     }
 
-    /// Records that a cycle begins.
-    pub fn record_run_start(&self, now: Timestamp) -> anyhow::Result<()> {
+    /// Records that a cycle begins. Returns when the previous one began, if it did not end.
+    pub fn record_run_start(&self, now: Timestamp) -> anyhow::Result<Option<Timestamp>> {
         let mut history = self.read_history()?;
-        history.running = Some(now);
-        self.write_history(&history)
+        let interrupted = history.running.replace(now);
+        self.write_history(&history)?;
+        Ok(interrupted)
     }
 
     /// Records how a cycle ended, with its `report` if no snapshot contains it.

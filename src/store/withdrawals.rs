@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
 use super::repository::RepositoryStore;
+use super::snapshot::Snapshot;
 use super::volume_marker::Entry;
 
 /// The name of the file in a repository's folder.
@@ -96,6 +97,11 @@ impl RepositoryStore {
     pub fn is_withdrawn(&self, name: &str, version: &str) -> bool {
         let withdrawals = self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner);
         withdrawals.iter().any(|withdrawal| withdrawal.is_of(name, version))
+    }
+
+    /// Whether a snapshot withdraws what the file on the volume says. It does not if the program ended between the two.
+    pub fn follows_withdrawals(&self, snapshot: &Snapshot) -> anyhow::Result<bool> {
+        Ok(read(self.root())? == snapshot.manifest.withdrawals)
     }
 
     /// Records that a version is withdrawn for `reason`, or no longer withdrawn. The next snapshot follows it.

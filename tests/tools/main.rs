@@ -15,3 +15,4 @@ mod resolution;
 mod server;
 mod store;
 mod tls;
+mod withdrawal;

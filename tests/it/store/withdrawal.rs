@@ -36,9 +36,11 @@ fn withdrawn_version_is_gone_until_that_is_undone() {
     until("the lock is free", || env.command(&arguments).output().unwrap().status.success());
     until("it is gone", || get(port, ZIP).status == 410);
     let gone = get(port, ZIP);
-    assert!(gone.text().contains("acme/good 1.0.0 was withdrawn on 2"), "{}", gone.text());
-    assert!(gone.text().ends_with(": it holds <a password>\n"), "{}", gone.text());
-    assert_eq!(gone.header("content-type"), Some("text/plain; charset=utf-8"));
+    let warning = gone.json()["warning"].to_string();
+    assert!(warning.starts_with("\"acme/good 1.0.0 was withdrawn on 2"), "{warning}");
+    assert!(warning.contains(": it holds <a password> (`composer update acme/good` takes"), "{warning}");
+    // Composer prints the warning of this media type only.
+    assert_eq!(gone.header("content-type"), Some("application/json"));
     assert_eq!(get(port, "/mirror/packages/acme/good-1.1.0.zip").status, 200);
     assert_eq!(listed(&env), ["1.1.0"]);
     until("the status says so", || told(port, "/mirror/")["counts"]["withdrawn"] == 1);
@@ -63,7 +65,7 @@ fn withdrawn_version_is_gone_until_that_is_undone() {
     undo(&env, "1.0.0");
     until("it is back", || get(port, ZIP).body == bytes);
     assert_eq!(listed(&env), ["1.2.0", "1.1.0", "1.0.0"]);
-    assert_eq!(told(port, "/mirror/")["withdrawn"], Value::Array(Vec::new()));
+    until("the status follows", || told(port, "/mirror/")["withdrawn"] == Value::Array(Vec::new()));
     withdraw(&env, "1.2.0");
     assert_eq!(read(&env, "data/acme/current/p2/acme/good.json").as_bytes(), metadata);
     server.stop();
