@@ -15,10 +15,11 @@ use super::stdout::Stdout;
 use crate::app::exit::Exit;
 use crate::app::{App, Repository};
 use crate::config::{Credential, Secret};
+use crate::cycle::{self, SourceReport, nothing_released};
 use crate::daemon::users_watcher;
-use crate::git::check_url;
+use crate::git::{check_url, local_tags};
 use crate::net::{read_certificates, redacted};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Source};
 use crate::server;
 use crate::store::Volume;
 use crate::util::text::plural;
@@ -43,11 +44,16 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
     }
     let volume = Volume::open_read_only(&config.data).ok();
     for repository in &app.repositories {
-        summarize(app, repository)?;
-        let latest = volume.as_ref().and_then(|v| v.reader(&repository.name).latest_snapshot().ok()?);
+        let store = volume.as_ref().map(|volume| volume.reader(&repository.name));
+        let latest = store.as_ref().and_then(|store| store.latest_snapshot().ok()?);
+        let history = store.map(|store| store.run_history()).unwrap_or_default();
+        summarize(app, repository, &cycle::Report::last(latest.as_ref(), &history))?;
         if let Some(target) = json_rows::rollback_target(latest.as_ref()) {
             writeln!(Stdout, "{}", json_rows::rollback_line(&repository.name, target))?;
         }
+    }
+    for warning in app.warnings() {
+        writeln!(Stdout, "Warning: {warning}.")?;
     }
     for prefix in unused_rewrites(app) {
         writeln!(Stdout, "Warning: `git.rewrite` has `{prefix}`, but no URL of a recipe begins with it.")?;
@@ -55,7 +61,8 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
     Ok(Exit::Complete)
 }
 
-fn summarize(app: &App, repository: &Repository) -> anyhow::Result<()> {
+/// `last` is the report of the last cycle.
+fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow::Result<()> {
     let schedule = &repository.schedule;
     writeln!(
         Stdout,
@@ -72,8 +79,25 @@ fn summarize(app: &App, repository: &Repository) -> anyhow::Result<()> {
     for source in &repository.recipe.sources {
         let url = app.config.git.rewrite(&source.git);
         writeln!(Stdout, "  {} from {}", source.name, redacted(&url))?;
+        for oddity in oddities(source, &url, last.sources.get(&source.name)) {
+            writeln!(Stdout, "    Warning: {oddity}.")?;
+        }
     }
     Ok(())
+}
+
+/// What is odd about a source by the last cycle, and by what a local repository has now.
+fn oddities(source: &Source, url: &str, last: Option<&SourceReport>) -> Vec<String> {
+    let nothing = match local_tags(url) {
+        Ok(Some(tags)) => {
+            let is_released = tags.iter().any(|tag| source.tags.admits(tag).is_ok());
+            let has_refs = is_released || source.nightly.is_some() || !source.extra_refs.is_empty();
+            nothing_released(has_refs, !tags.is_empty())
+        }
+        _ => last.and_then(SourceReport::nothing_released),
+    };
+    let unused = last.iter().flat_map(|last| &last.unused);
+    nothing.map(str::to_owned).into_iter().chain(unused.cloned()).collect()
 }
 
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.

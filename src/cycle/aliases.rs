@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::batch::Batch;
+use super::batch::{Batch, Published};
 use super::context::CycleContext;
 use super::file_names;
 use super::metadata_budget::MetadataBudget;
@@ -55,8 +55,8 @@ pub(super) fn publish(
         let tag = format!("{} {}", package.name, package.version);
         batch.add(&tag, format!("{name} {version}"), result);
     }
-    let (rows, published) = batch.publish(ctx)?;
-    Ok((SourceReport::new(rules, refs, rows), published))
+    let Published { rows, count, .. } = batch.publish(ctx)?;
+    Ok((SourceReport::new(rules, refs, rows), count))
 }
 
 /// The package that stands for each replaced version, and a row for each archive that cannot be read.

@@ -7,7 +7,7 @@ use super::file_names;
 use super::metadata_budget::MetadataBudget;
 use super::read_manifests;
 use crate::ledger::Release;
-use crate::package::plan::{Outcome, OutcomeRow};
+use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::store::StagedArchive;
 
 /// The staged archives of one source, and a row for each (ref, package) that was looked at.
@@ -16,15 +16,29 @@ pub(super) struct Batch<'a> {
     budget: &'a MetadataBudget<'a>,
     staged: Vec<(StagedArchive, Release)>,
     rows: Vec<OutcomeRow>,
+    notices: Vec<Notice>,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Published {
+    pub(super) rows: Vec<OutcomeRow>,
+    pub(super) notices: Vec<Notice>,
+    /// The number of new versions.
+    pub(super) count: usize,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(source: &'a str, rows: Vec<OutcomeRow>, budget: &'a MetadataBudget<'a>) -> Self {
-        Self { source, budget, staged: Vec::new(), rows }
+        Self { source, budget, staged: Vec::new(), rows, notices: Vec::new() }
     }
 
     pub(super) fn add_row(&mut self, tag: &str, package: String, outcome: Outcome) {
         self.rows.push(OutcomeRow { source: self.source.to_owned(), tag: tag.to_owned(), package, outcome });
+    }
+
+    pub(super) fn add_notices(&mut self, notices: impl IntoIterator<Item = Notice>) {
+        self.notices.extend(notices);
     }
 
     /// Adds the result of building one version; `None` is one that is published with the same bytes.
@@ -53,13 +67,13 @@ impl<'a> Batch<'a> {
         self.budget.claim(&release.name, size)
     }
 
-    /// Publishes the archives; returns all rows and the number of new versions.
-    pub(super) fn publish(mut self, ctx: &CycleContext<'_>) -> anyhow::Result<(Vec<OutcomeRow>, usize)> {
-        let published = self.staged.len();
-        if published > 0 {
+    /// Publishes the archives.
+    pub(super) fn publish(mut self, ctx: &CycleContext<'_>) -> anyhow::Result<Published> {
+        let count = self.staged.len();
+        if count > 0 {
             file_names::separate(&mut self.staged);
             ctx.store.publish(self.staged)?;
         }
-        Ok((self.rows, published))
+        Ok(Published { rows: self.rows, notices: self.notices, count })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::batch::Batch;
+use super::batch::{Batch, Published};
 use super::context::{CycleContext, ProgressEvent};
 use super::divergence::Diverged;
 use super::held_back::{Candidate, Requirements};
@@ -14,11 +14,12 @@ use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::SourceReport;
 use super::{file_names, held_back, parallel};
+use crate::composer::Manifest;
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
-use crate::package::plan::{Build, Notice, OutcomeRow, ResolvedRef};
+use crate::package::plan::{Build, Notice, OutcomeRow, ResolvedRef, describe_omitted};
 use crate::package::uncovered_manifests::{self, UncoveredManifests};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
@@ -65,10 +66,10 @@ pub(super) fn build_source(
     }
     rows.append(&mut plan.rows);
     let mut batch = Batch::new(&source.name, rows, budget);
-    let mut notices = std::mem::take(&mut plan.notices);
+    batch.add_notices(std::mem::take(&mut plan.notices));
     let requirements = Requirements::of_source(ctx)?;
-    notices.extend(build_archives(ctx, source, &source_refs, &requirements, &plan.builds, &mut batch)?);
-    let (rows, published) = batch.publish(ctx)?;
+    build_archives(ctx, source, &source_refs, &requirements, &plan.builds, &mut batch)?;
+    let Published { rows, notices, count } = batch.publish(ctx)?;
     let mut report = SourceReport::new(rules, commits, rows);
     let built: Vec<_> = plan.builds.iter().map(|b| (b.git_ref.tag.clone(), b.name.to_string())).collect();
     report.add_notices(notices, previous, &built);
@@ -81,7 +82,7 @@ pub(super) fn build_source(
         report.held_back.splice(0..0, kept.held_back.iter().cloned());
     }
     Diverged::find(ctx, source, &source_refs, &inputs.resources, previous)?.record(ctx, &mut report)?;
-    Ok((report, published))
+    Ok((report, count))
 }
 
 /// The manifests that no rule covers. Those of refs that have not changed since the previous report, by the same rules, are
@@ -110,8 +111,7 @@ fn uncovered(
     found
 }
 
-/// Plans the refs of these rows again and builds their packages; returns the rows' new outcomes, in what the archives differ
-/// from a checkout, and the number of new versions.
+/// Plans the refs of these rows again and builds their packages.
 pub(super) fn build_held_back(
     ctx: &CycleContext<'_>,
     source: &Source,
@@ -119,7 +119,7 @@ pub(super) fn build_held_back(
     requirements: &Requirements<'_>,
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
-) -> anyhow::Result<(Vec<OutcomeRow>, Vec<Notice>, usize)> {
+) -> anyhow::Result<Published> {
     let source_refs = inputs.source_refs(ctx, source)?;
     let packages: BTreeSet<_> = rows.iter().map(|row| (row.tag.as_str(), row.package.as_str())).collect();
     let is_held_back = |tag: &str, package: &str| packages.contains(&(tag, package));
@@ -129,12 +129,11 @@ pub(super) fn build_held_back(
     plan.builds.retain(|build| is_held_back(&build.git_ref.tag, &build.package()));
     plan.rows.retain(|row| is_held_back(&row.tag, &row.package));
     let mut batch = Batch::new(&source.name, plan.rows, budget);
-    let notices = build_archives(ctx, source, &source_refs, requirements, &plan.builds, &mut batch)?;
-    let (rows, published) = batch.publish(ctx)?;
-    Ok((rows, notices, published))
+    build_archives(ctx, source, &source_refs, requirements, &plan.builds, &mut batch)?;
+    batch.publish(ctx)
 }
 
-/// Stages the archives of these builds, the metapackages last; returns in what they differ from a checkout.
+/// Stages the archives of these builds, the metapackages last.
 fn build_archives(
     ctx: &CycleContext<'_>,
     source: &Source,
@@ -142,7 +141,7 @@ fn build_archives(
     requirements: &Requirements<'_>,
     builds: &[Build],
     batch: &mut Batch<'_>,
-) -> anyhow::Result<Vec<Notice>> {
+) -> anyhow::Result<()> {
     (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: builds.len() as u64 });
     let (metapackages, mut packages): (Vec<_>, Vec<_>) =
         (0..builds.len()).partition(|&index| !builds[index].requires.is_empty());
@@ -162,7 +161,6 @@ fn build_archives(
     incomplete.extend(requirements.split(candidates(built), &provided).1);
     let mut lacks: BTreeMap<_, _> =
         incomplete.into_iter().map(|(candidate, missing)| (candidate.value, missing)).collect();
-    let mut notices = Vec::new();
     for (index, build) in builds.iter().enumerate() {
         let (tag, package) = (&build.git_ref.tag, build.package());
         match (staged.remove(&index), lacks.remove(&index)) {
@@ -173,9 +171,8 @@ fn build_archives(
                 batch.add_row(tag, package, held_back::outcome(missing));
             }
             (Some(result), None) => {
-                let result = result.map(|(staged, differences)| {
-                    let notice = |reason| Notice { tag: tag.clone(), package: package.clone(), reason };
-                    notices.extend(differences.map(notice));
+                let result = result.map(|(staged, notices)| {
+                    batch.add_notices(notices);
                     staged
                 });
                 batch.add(tag, package, result);
@@ -183,7 +180,7 @@ fn build_archives(
             (None, None) => {}
         }
     }
-    Ok(notices)
+    Ok(())
 }
 
 /// Stages some of the builds, several at a time; returns the results by index.
@@ -208,8 +205,8 @@ fn stage_all(
 }
 
 /// A staged archive with its release; `None` if it is a nightly version that is published with the same bytes and was not
-/// withdrawn. Beside it, in what the archive differs from a checkout.
-type Staged = (Option<(StagedArchive, Release)>, Option<String>);
+/// withdrawn. Beside it, what users of the version should know.
+type Staged = (Option<(StagedArchive, Release)>, Vec<Notice>);
 
 /// Writes one archive to the staging folder.
 fn stage(
@@ -221,7 +218,7 @@ fn stage(
     let mut differences = CheckoutDifferences::default();
     let staged =
         ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, &mut differences, sink))?;
-    let differences = differences.describe();
+    let notices = notices(build, &differences, &build::manifest(build, source, clone, ctx.limits)?);
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = ctx.base_url.to_string();
     let published = ctx.store.ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
@@ -232,7 +229,7 @@ fn stage(
         && published.sha256 == staged.digests.sha256
         && !is_withdrawn(published)
     {
-        return Ok((None, differences));
+        return Ok((None, notices));
     }
     // A version has one file for each URL that it was bound to, and a nightly version has one for each state.
     let suffix = match published {
@@ -263,5 +260,12 @@ fn stage(
     };
     file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;
-    Ok((Some((staged, release)), differences))
+    Ok((Some((staged, release)), notices))
+}
+
+/// In what the archive differs from a checkout, and the metadata from the manifest.
+fn notices(build: &Build, differences: &CheckoutDifferences, manifest: &Manifest) -> Vec<Notice> {
+    let (tag, package) = (&build.git_ref.tag, build.package());
+    let reasons = differences.describe().into_iter().chain(describe_omitted(&manifest.omitted_fields()));
+    reasons.map(|reason| Notice { tag: tag.clone(), package: package.clone(), reason }).collect()
 }

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::batch::Published;
 use super::context::CycleContext;
 use super::inputs::FetchedInputs;
 use super::metadata_budget::MetadataBudget;
 use super::report::Report;
 use super::{SourcePlan, build_packages, prebuilt_archives};
 use crate::composer::{PackageName, Version};
-use crate::package::plan::{Build, ExactVersion, Notice, Outcome, OutcomeRow};
+use crate::package::plan::{Build, ExactVersion, Outcome, OutcomeRow};
 use crate::recipe::Source;
 use crate::store::snapshot::Snapshot;
 
@@ -176,10 +177,10 @@ pub(super) fn publish_complete(
             }
             let dates = source.added.clone().unwrap_or_default();
             let result = publish(ctx, inputs, &requirements, name, &dates, &complete, budget);
-            let (rows, notices, count) = result.unwrap_or_else(|error| {
+            let Published { rows, notices, count } = result.unwrap_or_else(|error| {
                 tracing::error!(source = name, "source `{name}`: {error:#}");
                 let failed = |row| OutcomeRow { outcome: Outcome::failed(&error), ..row };
-                (complete.into_iter().map(failed).collect(), Vec::new(), 0)
+                Published { rows: complete.into_iter().map(failed).collect(), ..Published::default() }
             });
             source.add_rows(rows);
             source.notices.extend(notices);
@@ -216,22 +217,22 @@ fn publish(
     dates: &BTreeMap<String, Timestamp>,
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
-) -> anyhow::Result<(Vec<OutcomeRow>, Vec<Notice>, usize)> {
+) -> anyhow::Result<Published> {
     if let Some(folder) = ctx.recipe.archives.iter().find(|folder| folder.name == name) {
-        let (rows, published) = prebuilt_archives::publish_held_back(
+        let resources = &inputs.resources;
+        return prebuilt_archives::publish_held_back(
             ctx,
             folder,
-            &inputs.resources,
+            resources,
             dates,
             requirements,
             rows,
             budget,
-        )?;
-        return Ok((rows, Vec::new(), published));
+        );
     }
     match ctx.recipe.sources.iter().find(|source| source.name == name) {
         Some(source) => build_packages::build_held_back(ctx, source, inputs, requirements, rows, budget),
-        None => Ok(<_>::default()),
+        None => Ok(Published::default()),
     }
 }
 

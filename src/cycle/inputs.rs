@@ -14,7 +14,7 @@ use crate::recipe::Source;
 use crate::util::digest::Sha256;
 
 /// Changes with what a report says, so that an update of the program plans all sources again.
-const REPORT_FORMAT: &str = "report 2";
+const REPORT_FORMAT: &str = "report 3";
 
 /// The inputs of a cycle, as of its fetch.
 pub(super) struct FetchedInputs {

@@ -11,7 +11,8 @@ const MAX_NAMED: usize = 20;
 pub(super) fn log_new(report: &Report, last: &Report) {
     let unknown = SourceReport::default();
     for (source, report) in &report.sources {
-        let last = last.sources.get(source).unwrap_or(&unknown);
+        let known = last.sources.get(source);
+        let last = known.unwrap_or(&unknown);
         let is_unusual = |row: &&OutcomeRow| {
             matches!(row.outcome, Outcome::Excluded { rule: ExclusionRule::NotAVersion, .. })
         };
@@ -21,6 +22,11 @@ pub(super) fn log_new(report: &Report, last: &Report) {
         if !tags.is_empty() {
             let names = first_of(&tags, MAX_NAMED);
             tracing::info!(source, "tags that are not in the form of a version are not released: {names}");
+        }
+        let was_nothing_released = known.and_then(SourceReport::nothing_released);
+        if let Some(reason) = report.nothing_released().filter(|reason| was_nothing_released != Some(reason))
+        {
+            tracing::warn!(source, "{reason}");
         }
         log_lost(source, report, last);
         let new = report.uncovered.keys().filter(|path| !last.uncovered.contains_key(*path));

@@ -54,7 +54,7 @@ use crate::util::heap;
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
 pub use rebuild::{RebuildOutcome, rebuild};
-pub use report::{Report, SourceReport, count_versions, lost_by_tag};
+pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_released};
 
 /// The result of a cycle.
 #[derive(Debug)]
@@ -92,6 +92,8 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
         plan.rows.splice(0..0, refs.rows.iter().cloned());
         let uncovered = uncovered_manifests::find(source, &refs.refs, &refs.clone, ctx.limits);
         plan.unused.extend(uncovered.iter().map(|(path, tags)| uncovered_manifests::describe(path, tags)));
+        let has_refs = !refs.refs.is_empty() || !refs.rows.is_empty();
+        plan.unused.extend(nothing_released(has_refs, !refs.passed_over.is_empty()).map(str::to_owned));
         plan.passed_over.clone_from(&refs.passed_over);
         inputs.nightly.refuse_unreadable(source, &mut plan);
         let rules = inputs.fingerprint(ctx, source)?;

@@ -20,7 +20,7 @@ pub(super) fn plan_refs(
     resources: &Resources,
 ) -> Plan {
     let published = PublishedVersions::new(ctx);
-    let owner = |name: &_, version: &_| published.owner(ctx, source, name, version);
+    let owner = |name: &_, version: &_| published.owner(ctx, &source.name, name, version);
     plan_with(ctx, source, clone, refs, resources, &owner)
 }
 
@@ -53,20 +53,11 @@ fn plan_with(
 }
 
 /// The releases of the ledger.
-struct PublishedVersions {
+pub(super) struct PublishedVersions {
     /// By name and normalized version, since tags may write one version in several ways.
     by_version: HashMap<(String, String), Vec<(Version, Release)>>,
     /// The source that published each package first.
     owners: HashMap<String, String>,
-}
-
-/// The source that published a package first, if `source` may not publish it.
-pub(super) fn owner_of_name(ctx: &CycleContext<'_>, source: &str, name: &str) -> Option<String> {
-    let owner = ctx.store.ledger(|ledger| {
-        let first = ledger.releases().iter().find(|release| is_owned(release) && release.name == name);
-        first.map(|release| release.source.clone())
-    });
-    owner.filter(|owner| !ctx.recipe.may_share(source, owner))
 }
 
 /// Nobody owns the name of an alias.
@@ -75,7 +66,7 @@ fn is_owned(release: &Release) -> bool {
 }
 
 impl PublishedVersions {
-    fn new(ctx: &CycleContext<'_>) -> Self {
+    pub(super) fn new(ctx: &CycleContext<'_>) -> Self {
         let base_url = ctx.base_url.to_string();
         let (mut by_version, mut owners) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
         ctx.store.ledger(|ledger| {
@@ -91,10 +82,11 @@ impl PublishedVersions {
         Self { by_version, owners }
     }
 
-    fn owner(
+    /// Who has a version, for a source or a folder of prebuilt archives that would publish it.
+    pub(super) fn owner(
         &self,
         ctx: &CycleContext<'_>,
-        source: &Source,
+        source: &str,
         name: &PackageName,
         version: &Version,
     ) -> VersionOwner {
@@ -105,7 +97,7 @@ impl PublishedVersions {
         });
         let Some((_, release)) = same else {
             let owner = self.owners.get(&name.to_string());
-            if let Some(owner) = owner.filter(|owner| !ctx.recipe.may_share(&source.name, owner)) {
+            if let Some(owner) = owner.filter(|owner| !ctx.recipe.may_share(source, owner)) {
                 return VersionOwner::OwnerOfName(owner.clone());
             }
             return VersionOwner::Nobody {
@@ -113,7 +105,7 @@ impl PublishedVersions {
             };
         };
         let by = &release.source;
-        if *by == source.name {
+        if by == source {
             VersionOwner::ThisSource(PublishedVersion {
                 version: release.version.clone(),
                 tag: release.tag.clone(),

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::batch::Batch;
+use super::batch::{Batch, Published};
 use super::context::CycleContext;
 use super::file_names;
 use super::held_back::{self, Candidate, Provided, Requirements};
 use super::metadata_budget::MetadataBudget;
-use super::planning;
+use super::planning::PublishedVersions;
 use super::report::SourceReport;
 use super::resources::Resources;
+use crate::composer::PackageName;
 use crate::git::Commit;
 use crate::ledger::{Release, ReleaseKind};
-use crate::package::plan::{ExactVersion, ExclusionRule, Outcome, OutcomeRow};
+use crate::package::plan::{
+    ExactVersion, ExclusionRule, Notice, Outcome, OutcomeRow, VersionOwner, describe_omitted,
+};
 use crate::package::prebuilt_archive::{self, PrebuiltArchive};
 use crate::recipe::ArchiveFolder;
 use crate::store::StagedArchive;
@@ -43,11 +46,10 @@ pub(super) fn publish(
     }
     let known = previous.and_then(|report| report.added.clone()).unwrap_or_default();
     let added = added(folder, resources, known)?;
-    let (rows, published) =
-        collect(ctx, folder, resources, &added, &Requirements::of_source(ctx)?, None, budget)?
-            .publish(ctx)?;
-    let report = SourceReport { added: Some(added), ..SourceReport::new(rules, refs, rows) };
-    Ok((report, published))
+    let batch = collect(ctx, folder, resources, &added, &Requirements::of_source(ctx)?, None, budget)?;
+    let Published { rows, notices, count } = batch.publish(ctx)?;
+    let report = SourceReport { added: Some(added), notices, ..SourceReport::new(rules, refs, rows) };
+    Ok((report, count))
 }
 
 /// When each archive was added; `known` are the dates of the last cycle.
@@ -68,7 +70,7 @@ fn added(folder: &ArchiveFolder, resources: &Resources, mut known: Dates) -> any
     Ok(known)
 }
 
-/// Publishes the archives of these rows; returns the rows' new outcomes and how many are new.
+/// Publishes the archives of these rows.
 pub(super) fn publish_held_back(
     ctx: &CycleContext<'_>,
     folder: &ArchiveFolder,
@@ -77,7 +79,7 @@ pub(super) fn publish_held_back(
     requirements: &Requirements<'_>,
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
-) -> anyhow::Result<(Vec<OutcomeRow>, usize)> {
+) -> anyhow::Result<Published> {
     let packages = rows.iter().map(|row| row.package.as_str()).collect();
     collect(ctx, folder, resources, dates, requirements, Some(&packages), budget)?.publish(ctx)
 }
@@ -107,6 +109,7 @@ fn collect<'a>(
     budget: &'a MetadataBudget<'_>,
 ) -> anyhow::Result<Batch<'a>> {
     let commit = resources.commit(&folder.resource)?;
+    let published = PublishedVersions::new(ctx);
     let mut batch = Batch::new(&folder.name, Vec::new(), budget);
     let (mut first_files, mut metapackages) = (BTreeMap::new(), Vec::new());
     let mut provided = Provided::new();
@@ -125,39 +128,54 @@ fn collect<'a>(
         if packages.is_some_and(|packages| !packages.contains(&*package.to_string())) {
             continue;
         }
-        if let Some(first) = first_files.insert(package.to_string(), file.clone()) {
+        let notice = notice(&tag, &archive);
+        if let Some(first) = first_files.insert(spelling_independent(&archive), file.clone()) {
             let reason = format!("{file} is the same version as {first}");
             let outcome = Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason };
             batch.add_row(&tag, package.to_string(), outcome);
-        } else if let Some(outcome) = published_outcome(ctx, folder, &archive) {
+        } else if let Some(outcome) = outcome_by_owner(ctx, &published, folder, &archive) {
+            batch.add_notices(notice.filter(|_| outcome == Outcome::AlreadyPublished));
             batch.add_row(&tag, package.to_string(), outcome);
         } else {
             let staged = stage(ctx, folder, &file, &archive, &bytes, commit, dates.get(&file)).map(Some);
             match archive.requires.is_empty() || staged.is_err() {
                 true => {
                     provided.extend(staged.is_ok().then(|| held_back::key(&package)));
+                    batch.add_notices(notice.filter(|_| staged.is_ok()));
                     batch.add(&tag, package.to_string(), staged);
                 }
                 false => metapackages.push(Candidate {
                     package,
                     requires: archive.requires,
                     is_metapackage: true,
-                    value: staged,
+                    value: (staged, notice),
                 }),
             }
         }
     }
     let (complete, incomplete) = requirements.split(metapackages, &provided);
-    for Candidate { package, value, .. } in complete {
-        batch.add(&tag, package.to_string(), value);
+    for Candidate { package, value: (staged, notice), .. } in complete {
+        batch.add_notices(notice);
+        batch.add(&tag, package.to_string(), staged);
     }
-    for (Candidate { package, value, .. }, missing) in incomplete {
-        if let Some((staged, _)) = value? {
+    for (Candidate { package, value: (staged, _), .. }, missing) in incomplete {
+        if let Some((staged, _)) = staged? {
             ctx.store.discard(&staged)?;
         }
         batch.add_row(&tag, package.to_string(), held_back::outcome(missing));
     }
     Ok(batch)
+}
+
+fn notice(tag: &str, archive: &PrebuiltArchive) -> Option<Notice> {
+    let package = archive.exact_version().to_string();
+    describe_omitted(&archive.omitted).map(|reason| Notice { tag: tag.to_owned(), package, reason })
+}
+
+/// What two archives of one version have in common, however they spell it: name, normalized version and build metadata.
+fn spelling_independent(archive: &PrebuiltArchive) -> (PackageName, String, Option<String>) {
+    let PrebuiltArchive { name, version, .. } = archive;
+    (name.clone(), version.normalized().to_owned(), version.build_metadata().map(str::to_owned))
 }
 
 /// The bytes of an archive, its name and its version.
@@ -173,29 +191,31 @@ fn read(
     Ok((bytes, archive))
 }
 
-/// The outcome of a version that is already published.
-fn published_outcome(
+/// The outcome of an archive that must not be published: its version is, or its package belongs to another source.
+fn outcome_by_owner(
     ctx: &CycleContext<'_>,
+    published: &PublishedVersions,
     folder: &ArchiveFolder,
     archive: &PrebuiltArchive,
 ) -> Option<Outcome> {
-    let name = archive.name.to_string();
-    let source = ctx
-        .store
-        .ledger(|ledger| ledger.find(&name, archive.version.as_str()).map(|release| release.source.clone()));
-    let Some(source) = source else {
-        let owner = planning::owner_of_name(ctx, &folder.name, &name)?;
-        let reason = format!(
+    let failed = |reason| Some(Outcome::Failed { reason });
+    match published.owner(ctx, &folder.name, &archive.name, &archive.version) {
+        VersionOwner::Nobody { .. } => None,
+        VersionOwner::ThisSource(same) if same.version == archive.version.as_str() => {
+            Some(Outcome::AlreadyPublished)
+        }
+        VersionOwner::ThisSource(same) => {
+            let reason = format!("Composer reads it as {}, which is published", same.version);
+            Some(Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason })
+        }
+        VersionOwner::PrebuiltArchives(source) | VersionOwner::OtherSource(source) => {
+            failed(format!("source `{source}` has published this version"))
+        }
+        VersionOwner::OwnerOfName(owner) => failed(format!(
             "the package belongs to source `{owner}`, which published it first; if this folder may publish it, too, the recipe says so with `takes_over: [{}]` in that source",
             folder.name
-        );
-        return Some(Outcome::Failed { reason });
-    };
-    Some(if source == folder.name {
-        Outcome::AlreadyPublished
-    } else {
-        Outcome::Failed { reason: format!("source `{source}` has published this version") }
-    })
+        )),
+    }
 }
 
 fn stage(

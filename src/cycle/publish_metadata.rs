@@ -166,20 +166,7 @@ fn read_changed(
         }
     }
     manifests.values_mut().for_each(|versions| read_manifests::sort_newest_first(versions));
-    warn_of_omitted_fields(previous, &manifests);
     Ok((manifests, damaged))
-}
-
-/// Warns of the fields that the metadata of new versions leaves out.
-fn warn_of_omitted_fields(previous: Option<&Snapshot>, manifests: &Manifests) {
-    let published = previous.map_or(0, |previous| previous.manifest.releases);
-    for (package, versions) in manifests {
-        for version in versions.iter().filter(|version| version.number > published) {
-            for problem in version.manifest.omitted_fields() {
-                tracing::warn!(package, version = %version.version, "the metadata leaves out a field: {problem}");
-            }
-        }
-    }
 }
 
 /// The releases of the packages that have other releases than in the previous render.

@@ -98,6 +98,21 @@ impl SourceReport {
         }
     }
 
+    /// Why the source releases nothing although nothing failed, if that is so.
+    pub fn nothing_released(&self) -> Option<&'static str> {
+        let entries = self.published + self.excluded.len() + self.held_back.len();
+        match &self.added {
+            _ if !self.is_complete() => None,
+            Some(_) => (entries == 0).then_some("nothing is released: the folder has no archives"),
+            None => nothing_released(!self.refs.is_empty(), !self.passed_over.is_empty()),
+        }
+    }
+
+    /// What is odd about the source and its recipe although nothing failed: that nothing is released, or rules that match nothing.
+    pub fn oddities(&self) -> impl Iterator<Item = &str> {
+        self.nothing_released().into_iter().chain(self.unused.iter().map(String::as_str))
+    }
+
     /// The excluded rows whose contents upstream has tagged in vain: another tag has published the version.
     pub fn lost(&self) -> impl Iterator<Item = &OutcomeRow> {
         self.excluded.iter().filter(|row| row.is_lost())
@@ -149,6 +164,15 @@ impl SourceReport {
     /// Nothing failed.
     pub fn is_complete(&self) -> bool {
         self.error.is_none() && self.failed.is_empty()
+    }
+}
+
+/// Why a git repository gives nothing to release, if that is so: whether it has refs that are released, and other tags.
+pub fn nothing_released(has_refs: bool, has_tags: bool) -> Option<&'static str> {
+    match (has_refs, has_tags) {
+        (true, _) => None,
+        (false, false) => Some("nothing is released: the repository has no tags"),
+        (false, true) => Some("nothing is released: the recipe releases none of the repository's tags"),
     }
 }
 

@@ -37,6 +37,13 @@ pub use object_id::{ObjectId, Ref};
 pub use ref_diff::{MissingRef, RefSelection, requested_name};
 pub use url::{GitUrl, GitUrlError};
 
+/// The tags of a local repository; `None` for a remote one, which is not contacted.
+pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
+    let GitUrl::Local(path) = GitUrl::parse(url)? else { return Ok(None) };
+    let refs = alternates::SourceRepository::open(&path)?.refs()?;
+    Ok(Some(refs.iter().filter_map(Ref::tag).map(str::to_owned).collect()))
+}
+
 /// Checks that `url` can be fetched from. A local repository is opened; a remote one is not contacted.
 pub fn check_url(url: &str) -> Result<(), FetchErrorKind> {
     match GitUrl::parse(url)? {

@@ -31,7 +31,7 @@ enum Contents {
 }
 
 /// The manifest in the archive, validated: a broken one would break Composer's clients.
-pub(super) fn manifest(
+pub fn manifest(
     build: &Build,
     source: &Source,
     clone: &BareClone,

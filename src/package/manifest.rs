@@ -52,7 +52,7 @@ pub(super) fn correct(
     version: &str,
     corrections: &[Correction],
 ) {
-    for correction in corrections.iter().filter(|c| c.applies(package, version)) {
+    for correction in corrections.iter().filter(|c| c.affects.include(package, version)) {
         for (key, value) in &correction.set {
             let target = manifest.entry(key.clone()).or_insert_with(|| json!({}));
             match (value, target) {

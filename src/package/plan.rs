@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::composer::{Manifest, PackageName, Version};
+use crate::composer::{FieldProblem, Manifest, PackageName, Version};
 use crate::config::Limits;
 use crate::git::ObjectId;
 use crate::recipe::Source;
@@ -186,6 +186,13 @@ impl Notice {
     }
 }
 
+/// The fields that the metadata leaves out of a manifest, in words; `None` if there are none.
+pub fn describe_omitted(fields: &[FieldProblem]) -> Option<String> {
+    let fields: Vec<_> = fields.iter().map(FieldProblem::to_string).collect();
+    (!fields.is_empty())
+        .then(|| format!("the metadata leaves out what Composer cannot read: {}", fields.join("; ")))
+}
+
 /// The plan of one source.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -269,7 +276,7 @@ impl Build {
     pub fn changes(&self, source: &Source) -> Vec<String> {
         let (name, version) = (self.name.to_string(), self.version.as_str());
         let pinned = self.git_ref.pins.contains_key(&name).then(|| "version pinned".to_owned());
-        let corrected = source.corrections.iter().filter(|c| c.applies(&name, version));
+        let corrected = source.corrections.iter().filter(|c| c.affects.include(&name, version));
         let replaced = source.replacements.iter().filter(|r| r.package == name && r.version == version);
         pinned
             .into_iter()

@@ -121,7 +121,12 @@ impl Planner<'_> {
         folder: Folder,
         only_manifest: bool,
     ) -> anyhow::Result<()> {
-        let Some(manifest) = self.folder_manifest(rule, git_ref, &folder)? else {
+        let manifest = self.folder_manifest(rule, git_ref, &folder);
+        // One that cannot be read is one.
+        if !matches!(manifest, Ok(None)) {
+            self.usage.add_package(rule);
+        }
+        let Some(manifest) = manifest? else {
             self.exclude(git_ref, &folder.path, ExclusionRule::NoManifest, "no composer.json");
             return Ok(());
         };

@@ -7,7 +7,7 @@ use zip::ZipArchive;
 
 use super::plan::ExactVersion;
 use super::{limits, path_checks};
-use crate::composer::{Manifest, PackageName, Version};
+use crate::composer::{FieldProblem, Manifest, PackageName, Version};
 use crate::config::Limits;
 
 /// Name and version of a prebuilt archive.
@@ -17,6 +17,8 @@ pub struct PrebuiltArchive {
     pub version: Version,
     /// For a metapackage: the versions without which it cannot be installed.
     pub requires: Vec<ExactVersion>,
+    /// The fields that the metadata leaves out of its manifest.
+    pub omitted: Vec<FieldProblem>,
 }
 
 impl PrebuiltArchive {
@@ -148,6 +150,7 @@ fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
     let requires = manifest.is_metapackage().then(|| ExactVersion::all_of(&manifest));
     Ok(PrebuiltArchive {
         requires: requires.unwrap_or_default(),
+        omitted: manifest.omitted_fields(),
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
         version: manifest.version()?.context("its manifest has no version")?.parse()?,
     })

@@ -91,21 +91,13 @@ fn is_uncovered(rules: &[&PackageRule], folder: &str, path: &str, tag: &str) -> 
         let excluded = rule.excluded_prefixes(tag);
         let mut excluded = excluded.iter().filter(|prefix| path.starts_with(prefix.as_str())).peekable();
         let has_packages = |prefix: &String| {
-            let folders = rules.iter().filter_map(|rule| folder_of(rule));
+            let folders = rules.iter().filter_map(|rule| rule.folder());
             folders
                 .into_iter()
                 .any(|other| other != package && (format!("{other}/").starts_with(prefix.as_str())))
         };
         excluded.peek().is_none() || excluded.all(has_packages)
     })
-}
-
-/// The folder that a rule names.
-fn folder_of(rule: &PackageRule) -> Option<&str> {
-    match rule.kind()? {
-        RuleKind::Each(folder) | RuleKind::One(folder) | RuleKind::Metapackage(folder) => Some(folder),
-        RuleKind::Derive(_) => None,
-    }
 }
 
 /// Whether the rule makes a package of the folder, or leaves out the folder by name.

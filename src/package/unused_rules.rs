@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::plan::ResolvedRef;
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, ObjectId};
-use crate::recipe::{RuleKind, Source};
+use crate::recipe::{PackageRule, Source};
 
 /// What planning a source has come across.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct RuleUsage {
     manifests: BTreeMap<String, HashSet<ObjectId>>,
     /// The folders of rules that any ref has.
     folders: HashSet<String>,
+    /// Those in which any ref has a package, and whether the rule looks for packages in folders of it.
+    with_packages: HashSet<(String, bool)>,
 }
 
 impl RuleUsage {
@@ -29,6 +31,10 @@ impl RuleUsage {
         if !self.folders.contains(dir) {
             self.folders.insert(dir.to_owned());
         }
+    }
+
+    pub(super) fn add_package(&mut self, rule: &PackageRule) {
+        self.with_packages.extend(rule.folder().map(|dir| (dir.to_owned(), rule.each.is_some())));
     }
 
     pub(super) fn add_manifest(&mut self, git_ref: &ResolvedRef, blob: ObjectId) {
@@ -52,9 +58,12 @@ impl RuleUsage {
         }
     }
 
-    /// Descriptions of the source's rules that matched nothing.
+    /// Descriptions of the source's rules that matched nothing; without any ref, that says nothing of the rules.
     pub(super) fn unused(&self, source: &Source, refs: &[ResolvedRef], clone: &BareClone) -> Vec<String> {
         let mut unused = Vec::new();
+        if refs.is_empty() {
+            return unused;
+        }
         for (tag, pins) in &source.versions {
             if refs.iter().all(|git_ref| git_ref.tag != *tag) {
                 unused.push(format!("versions are pinned for tag {tag}, which is not released"));
@@ -68,17 +77,10 @@ impl RuleUsage {
                 )
             }));
         }
-        let folders = source.packages.iter().filter_map(|rule| match rule.kind() {
-            Some(RuleKind::Each(dir) | RuleKind::One(dir) | RuleKind::Metapackage(dir)) => Some(dir),
-            _ => None,
-        });
-        if !refs.is_empty() {
-            let unknown = folders.filter(|dir| !self.folders.contains(*dir));
-            unused.extend(unknown.map(|dir| format!("no ref has the folder `{dir}`")));
-        }
+        unused.extend(source.packages.iter().filter_map(|rule| self.without_package(rule)));
         for correction in &source.corrections {
-            if !self.versions.iter().any(|(name, version)| correction.applies(name, version)) {
-                let (package, reason) = (&correction.package, &correction.reason);
+            if !self.versions.iter().any(|(name, version)| correction.affects.include(name, version)) {
+                let (package, reason) = (&correction.affects.package, &correction.reason);
                 unused.push(format!("a correction of {package} matches no version ({reason})"));
             }
         }
@@ -89,6 +91,20 @@ impl RuleUsage {
             }
         }
         unused
+    }
+
+    /// Why a rule for a folder gives no package at any ref, if it does not.
+    fn without_package(&self, rule: &PackageRule) -> Option<String> {
+        let dir = rule.folder()?;
+        let what = if rule.each.is_some() { "a folder with a package" } else { "a composer.json" };
+        match dir {
+            _ if self.with_packages.contains(&(dir.to_owned(), rule.each.is_some())) => None,
+            _ if !dir.is_empty() && !self.folders.contains(dir) => {
+                Some(format!("no ref has the folder `{dir}`"))
+            }
+            "" => Some(format!("no ref has {what} in the root of the repository")),
+            _ => Some(format!("no ref has {what} in `{dir}`")),
+        }
     }
 
     fn names_at(&self, tag: &str, clone: &BareClone) -> HashSet<String> {

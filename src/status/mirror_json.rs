@@ -26,7 +26,7 @@
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.diverged` | the published versions that moved tags would change now |
-//! | `repository.sources` | each source with its newest ref, counts as above and failure, and the tags of each manifest that no rule covers (`uncovered`) |
+//! | `repository.sources` | each source with its newest ref, counts as above and failure, the tags of each manifest that no rule covers (`uncovered`), and `warnings`: that nothing is released, rules that match nothing |
 
 use std::collections::BTreeSet;
 
@@ -148,6 +148,7 @@ pub fn source_status(report: &SourceReport, published: usize) -> Value {
         "failed": report.failed_versions(),
         "held_back": report.held_back_versions(),
         "uncovered": report.uncovered,
+        "warnings": report.oddities().collect::<Vec<_>>(),
         "diverged": report.diverged.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),

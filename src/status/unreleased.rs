@@ -10,7 +10,7 @@ use crate::util::text::{first_of, plural};
 /// Names in one line.
 const MAX_NAMED: usize = 10;
 
-/// Lines about what upstream has tagged in vain, and about published versions.
+/// Lines about rules that match nothing, what upstream has tagged in vain, and published versions.
 pub(super) fn warnings(source: &str, report: &SourceReport) -> Vec<String> {
     let lost = lost_by_tag(report.lost());
     let lost = (!lost.is_empty()).then(|| {
@@ -19,7 +19,8 @@ pub(super) fn warnings(source: &str, report: &SourceReport) -> Vec<String> {
     });
     let notices = report.notices.iter();
     let notices = notices.map(|n| format!("{source} {}: {}: {}", n.tag, n.package, n.reason));
-    lost.into_iter().chain(notices).collect()
+    let oddities = report.oddities().map(|line| format!("{source}: {line}"));
+    oddities.chain(lost).chain(notices).collect()
 }
 
 /// Lines about tags that are not released and packages that are left out, without those that [`warnings`] has.

@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod cli;
 mod config {
+    mod byte_order_marks;
     mod configuration;
     mod misconfiguration;
     mod yaml_documents;
@@ -16,6 +17,7 @@ mod cycle {
     mod divergence;
     mod held_back;
     mod hostile_upstreams;
+    mod nothing_released;
     mod planner;
     mod prebuilt_dates;
     mod recipes;

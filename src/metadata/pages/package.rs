@@ -85,6 +85,9 @@ fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> 
                     "; the published archive is kept."
                 }
             }
+            @for problem in version.manifest.omitted_fields() {
+                p.doubt { "The metadata leaves out what Composer cannot read: " (problem) }
+            }
             dl {
                 dt { "Archive" } dd { a href=(view.info.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }

@@ -67,19 +67,23 @@ fn versions_that_composer_cannot_load_fail_by_field_and_others_omit_it() {
     let log = env.build(1);
 
     let report: Value = serde_json::from_str(&env.read("data/acme/current/report.json")).unwrap();
-    let failed = report["sources"]["modules"]["failed"].as_array().unwrap();
-    let reason = |package: &str| {
-        let row = failed.iter().find(|row| row["package"] == package)?;
+    let reason = |rows: &str, package: &str| {
+        let rows = report["sources"]["modules"][rows].as_array().unwrap();
+        let row = rows.iter().find(|row| row["package"] == package)?;
         Some(row["because"].as_str().unwrap().to_owned())
     };
+    assert!(log.contains("the metadata leaves out what Composer cannot read: "), "{log}");
     for (i, (field, because)) in all.iter().enumerate() {
         let package = format!("acme/p{i} 1.0.0");
         if i < FATAL.len() {
-            let reason = reason(&package).unwrap_or_else(|| panic!("{field} was published"));
+            let reason = reason("failed", &package).unwrap_or_else(|| panic!("{field} was published"));
             assert!(reason.contains(because), "{field}: {reason}");
         } else {
-            assert_eq!(reason(&package), None, "{field}");
-            assert!(log.contains(because), "{field}: {log}");
+            assert_eq!(reason("failed", &package), None, "{field}");
+            let notice = reason("notices", &package).unwrap_or_else(|| panic!("{field}: no notice"));
+            assert!(notice.contains(because), "{field}: {notice}");
+            let page = env.read(&format!("data/acme/current/package/acme/p{i}.html"));
+            assert!(page.contains(&because.replace('"', "&quot;")), "{field}: {page}");
             let key = field.split('"').nth(1).unwrap();
             assert_eq!(entry(&env, &format!("acme/p{i}"))[key], Value::Null, "{field}");
         }
