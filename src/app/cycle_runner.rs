@@ -46,7 +46,7 @@ impl OpenRepository<'_> {
         check_not_renamed(self.app, self.volume, self.repository)?;
         self.close_to_others();
         let _rollback = self.rollback_span()?.entered();
-        let result = record_run(self.store, || self.with_cycle_context(observer, cancel, cycle::run));
+        let result = self.record_run(|| self.with_cycle_context(observer, cancel, cycle::run));
         heap::trim();
         let result = result?;
         log_result(&self.repository.name, &result);
@@ -61,6 +61,26 @@ impl OpenRepository<'_> {
                 tracing::warn!(repository = self.repository.name, "{error:#}");
             }
         }
+    }
+
+    /// Runs a cycle and records it for the status page. A cancelled cycle stays recorded as running, so that the next start
+    /// resumes it.
+    fn record_run(&self, cycle: impl FnOnce() -> anyhow::Result<CycleResult>) -> anyhow::Result<CycleResult> {
+        let (store, began) = (self.store, now());
+        match store.record_run_start(began) {
+            Ok(Some(interrupted)) => log_interrupted(&self.repository.name, interrupted),
+            started => warn_unrecorded(started.map(drop)),
+        }
+        let result = cycle();
+        if result.as_ref().is_err_and(anyhow::Error::is::<Cancelled>) {
+            return result;
+        }
+        warn_unrecorded(record_damage(store, result.as_ref().ok()));
+        warn_unrecorded(match &result {
+            Ok(result) => record_result(store, began, result),
+            Err(error) => record_failure(store, began, error),
+        });
+        result
     }
 
     /// A span whose field is in every log line of a cycle during a rollback.
@@ -143,26 +163,6 @@ pub(crate) fn record_failed_run(store: &RepositoryStore, began: Timestamp, error
     }
 }
 
-/// Runs a cycle and records it for the status page. A cancelled cycle stays recorded as running, so that the next start
-/// resumes it.
-fn record_run(
-    store: &RepositoryStore,
-    cycle: impl FnOnce() -> anyhow::Result<CycleResult>,
-) -> anyhow::Result<CycleResult> {
-    let began = now();
-    warn_unrecorded(store.record_run_start(began));
-    let result = cycle();
-    if result.as_ref().is_err_and(anyhow::Error::is::<Cancelled>) {
-        return result;
-    }
-    warn_unrecorded(record_damage(store, result.as_ref().ok()));
-    warn_unrecorded(match &result {
-        Ok(result) => record_result(store, began, result),
-        Err(error) => record_failure(store, began, error),
-    });
-    result
-}
-
 fn warn_unrecorded(written: anyhow::Result<()>) {
     if let Err(error) = written {
         tracing::warn!("failed to record the cycle for the status page: {error:#}");
@@ -199,6 +199,16 @@ fn empty_run(began: Timestamp) -> Run {
     Run { began, ended: now(), published: 0, stages: BTreeMap::new(), complete: false, error: None }
 }
 
+/// Only the holder of the repository's lock asks, so the other cycle does not run any more.
+fn log_interrupted(repository: &str, began: Timestamp) {
+    tracing::warn!(
+        repository,
+        %began,
+        "the previous cycle did not end: its process was stopped or killed, or the machine went down; \
+         what it published stays, and this cycle does the rest"
+    );
+}
+
 fn log_result(repository: &str, result: &CycleResult) {
     let sources = &result.report.sources;
     log_failed_packages(repository, sources.values().flat_map(|report| &report.failed));
@@ -226,6 +236,12 @@ fn log_result(repository: &str, result: &CycleResult) {
     match result.report.is_complete() && result.damaged.is_empty() {
         true => log!(info, "cycle finished"),
         false => log!(warn, "cycle finished with failures"),
+    }
+    if result.report.is_complete() && result.versions.is_empty() {
+        tracing::warn!(
+            repository,
+            "no source gives a version to publish\nhint: `mirror plan` says what each of them gives"
+        );
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod repair;
 pub(crate) mod site_builder;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -20,6 +21,7 @@ use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
 use crate::server::LocalSocket;
+use crate::util::text_file;
 use crate::yaml::{self, Issue, Report};
 
 pub(crate) struct App {
@@ -57,6 +59,27 @@ impl App {
     pub(crate) fn reload_path(&self, path: Option<&Path>) -> Option<PathBuf> {
         let default = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
         path.map(Path::to_owned).or_else(default)
+    }
+
+    /// What the configuration may ask for, but at a price that its keys do not tell.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let preferred = self.repositories.iter().flat_map(|repository| {
+            let urls = repository.hints.preferred_mirrors();
+            urls.map(|url| {
+                format!(
+                    "repository {}: `hints.mirrors` prefers `{url}`: while that mirror answers 503, Composer waits up to half a \
+                     minute for each archive before it asks this one; if its bytes differ, Composer fails and asks no other",
+                    repository.name
+                )
+            })
+        });
+        preferred.collect()
+    }
+
+    pub(crate) fn log_warnings(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
     }
 
     pub(crate) fn is_built_in(&self) -> bool {
@@ -163,7 +186,7 @@ fn load_recipe(
         }
         RecipeRef::File(path) => path,
     };
-    let text = texts.get(path).cloned().map_or_else(|| std::fs::read_to_string(path), Ok);
+    let text = texts.get(path).cloned().map_or_else(|| text_file::read_to_string(path), Ok);
     match text {
         Ok(text) => {
             let recipe = Recipe::parse(&path.display().to_string(), &text)?;
@@ -172,10 +195,14 @@ fn load_recipe(
         }
         Err(error) => {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let is_missing = error.kind() == ErrorKind::NotFound;
             let error = anyhow::Error::from(error);
             let error = error.context(format!("failed to read the recipe `{}`", path.display()));
-            let hint = "a relative path starts at the folder of the configuration file";
-            report.add(at, Issue::from_error(&error).hint(hint));
+            let mut issue = Issue::from_error(&error);
+            if is_missing {
+                issue = issue.hint("a relative path starts at the folder of the configuration file");
+            }
+            report.add(at, issue);
             Ok(None)
         }
     }

@@ -31,6 +31,7 @@ pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
     let repositories = app.chosen(arguments.repository.as_deref())?;
     let volume = Volume::open(&app.config.data)?;
     volume.log_warnings();
+    app.log_warnings();
     volume.warn_orphaned_repositories(app.names());
     let (mut complete, mut published) = (true, false);
     let mut documents = Vec::new();

@@ -26,7 +26,8 @@ pub struct Hints {
 pub struct ArchiveMirror {
     /// URL of an archive, with `%package%` and `%prettyVersion%` or `%version%`.
     pub dist_url: String,
-    /// Whether Composer tries it first; otherwise it is used when this mirror fails.
+    /// Whether Composer tries it first; otherwise it is used when this mirror fails. While a preferred mirror answers 503, Composer
+    /// waits up to half a minute for each archive before it asks the next one; other bytes are an error without fail-over.
     #[serde(default)]
     pub preferred: bool,
 }
@@ -48,6 +49,12 @@ fn every_version() -> String {
 }
 
 impl Hints {
+    /// The URLs of the mirrors that Composer tries first.
+    pub fn preferred_mirrors(&self) -> impl Iterator<Item = &str> {
+        let preferred = self.mirrors.iter().filter(|mirror| mirror.preferred);
+        preferred.map(|mirror| mirror.dist_url.as_str())
+    }
+
     /// What Composer cannot use would break every update.
     pub(super) fn check(&self, at: &Path, report: &mut Report) {
         for (index, mirror) in self.mirrors.iter().enumerate() {

@@ -72,6 +72,7 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
         let mut notifications = NotifierState::default();
         let scrub = Scrub::default();
         for_each_configuration(app, stores, path, server, signals, |app, stores, stop| {
+            app.log_warnings();
             let progress = CycleProgress::default();
             let build = BuildHandles { scrub: &scrub, progress: &progress };
             let period = app.config.verify.scrub;

@@ -127,6 +127,27 @@ fn check_names_unusable_files() {
 }
 
 #[test]
+fn preferred_mirror_of_archives_is_warned_of() {
+    let env = TestEnv::new();
+    good(&env);
+    env.configure(free_port(), GOOD);
+    let plain = env.read("mirror.yaml");
+    for (preferred, is_warned_of) in [("", false), (", preferred: true", true)] {
+        let mirror = format!("{{dist_url: 'https://other.example/%package%-%version%.zip'{preferred}}}");
+        let hints = format!("recipe: ./recipe.yaml, hints: {{mirrors: [{mirror}]}}");
+        env.write("mirror.yaml", &plain.replace("recipe: ./recipe.yaml", &hints));
+        let check = String::from_utf8(env.mirror("check").stdout).unwrap();
+        let log = env.build(0);
+        for said in [check, log] {
+            let warning =
+                "repository acme: `hints.mirrors` prefers `https://other.example/%package%-%version%.zip`: ";
+            assert_eq!(said.contains(warning), is_warned_of, "{said}");
+            assert_eq!(said.contains("half a minute"), is_warned_of, "{said}");
+        }
+    }
+}
+
+#[test]
 fn check_opens_the_files_of_a_build() {
     let env = TestEnv::new();
     good(&env);

@@ -129,6 +129,35 @@ fn killed_process_is_a_failed_cycle_and_the_next_one_publishes() {
 }
 
 #[test]
+fn start_after_a_killed_cycle_says_so_and_does_the_rest() {
+    let mirror = Stalled::new("");
+    let server = mirror.env.start("run");
+    mirror.wait_for_stall();
+    let (parent, child) = (server.id(), server.child());
+    kill(parent, "KILL");
+    kill(child, "KILL");
+    until("the cycle is dead", || !is_running(child));
+    let history = mirror.env.read("data/acme/status/cycles.json");
+    let began = serde_json::from_str::<Value>(&history).unwrap()["running"].as_str().unwrap().to_owned();
+    mirror.upstream.set(None);
+    drop(server);
+    let server = mirror.env.serve("run", mirror.port);
+    let log = || mirror.env.read("log");
+    until("it is said", || log().contains("the previous cycle did not end"));
+    let said = log();
+    let line = said.lines().find(|line| line.contains("the previous cycle did not end")).unwrap();
+    for part in ["WARN", "\"repository\":\"acme\"", &began, "this cycle does the rest"] {
+        assert!(line.contains(part), "`{part}` in {line}");
+    }
+    until("the cycle ends", || {
+        !get(mirror.port, "/mirror/mirror.json").json()["repository"]["checked"].is_null()
+    });
+    server.stop();
+    let log = mirror.env.build(1);
+    assert!(!log.contains("did not end"), "{log}");
+}
+
+#[test]
 fn cycle_beyond_its_memory_limit_fails_by_name() {
     let (env, port) = (TestEnv::new(), free_port());
     env.configure(port, MODULES);
