@@ -70,8 +70,8 @@ fn check_as(
             stream.set_write_timeout(Some(timeout))?;
             request(stream, endpoint, timeout)
         }
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path).with_context(failed)?;
+        Address::Unix(socket) => {
+            let stream = UnixStream::connect(&socket.path).with_context(failed)?;
             check_user(peer_user(&stream), owner).with_context(failed)?;
             request_from_unix(stream, endpoint, timeout)
         }

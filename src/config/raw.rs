@@ -16,6 +16,7 @@ use super::push::{Push, PushEntry};
 use super::repository::{self, Repository, RepositoryEntry};
 use super::secret;
 use super::serve::Serve;
+use super::trusted_proxies::TrustedProxy;
 use super::units::{Percent, duration, size};
 use crate::yaml::{FromYaml, Issue, Path, Report};
 
@@ -114,6 +115,7 @@ impl FromYaml for Document {
             "size-with-unit" => size::parse(value).map(drop),
             "percentage" => Percent::try_from(value.to_owned()).map(drop),
             "listen-address" => value.parse::<Address>().map(drop),
+            "network" => value.parse::<TrustedProxy>().map(drop),
             "environment-reference" => secret::check_reference(written),
             _ => Ok(()),
         }

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::listen_address::{Address, Addresses};
+use super::trusted_proxies::TrustedProxies;
 use super::units::{check_positive, count};
 use super::{listen_address, units};
 use crate::yaml::{Issue, Path, Report};
@@ -20,7 +21,8 @@ const MIN_HEADER_SIZE: usize = 8 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serve {
-    /// Address and port to listen on, or a list of them. `[::]` includes IPv4; `unix:/path` is a Unix socket.
+    /// Address and port to listen on, or a list of them. `[::]` includes IPv4; `unix:/path` is a Unix socket. Every
+    /// user of the machine may connect to it, or with `unix:/path,group=NAME` that group; `,mode=0600` sets its permissions.
     #[serde(with = "listen_address")]
     #[schemars(with = "Addresses")]
     pub listen: Vec<Address>,
@@ -30,7 +32,16 @@ pub struct Serve {
     pub admin: Vec<Address>,
     /// HTTPS: where to listen, and the certificate.
     pub tls: Option<Tls>,
-    /// How long running responses may take after the signal to stop.
+    /// Networks of proxies in front. In their requests the client is the one that `X-Forwarded-For` or `Forwarded` names, and
+    /// on connections that begin with a PROXY header (version 1 or 2) the one that it names: in the access log and in limits per
+    /// client. `unix:` stands for proxies on Unix sockets.
+    pub trusted_proxies: TrustedProxies,
+    /// How long new connections are still taken after the signal to stop, while `/-/readyz` answers 503, so that balancers turn
+    /// away first. A second signal ends it, a third one ends `drain`.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub notice: Duration,
+    /// How long running responses may take after that.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub drain: Duration,
@@ -49,7 +60,8 @@ pub struct Serve {
     pub min_pace: usize,
     /// Maximum number of open connections.
     pub max_connections: NonZeroUsize,
-    /// Maximum number of open connections per client: an IPv4 address, or a /64 network of IPv6.
+    /// Maximum number of open connections per client: an IPv4 address, or a /64 network of IPv6. Of a client behind a trusted
+    /// proxy, its concurrent requests are counted.
     pub max_connections_per_client: NonZeroUsize,
     /// Maximum size of a request head.
     #[serde(with = "units::size")]
@@ -98,12 +110,16 @@ impl Default for Serve {
             listen: vec![(Ipv6Addr::UNSPECIFIED, 8080).into()],
             admin: Vec::new(),
             tls: None,
+            trusted_proxies: TrustedProxies::default(),
+            // Kubernetes takes a pod out of its services within a second or two, a health check every second within
+            // three. An idle server ends in less than the ten seconds of `docker stop`.
+            notice: Duration::from_secs(5),
             drain: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             min_pace: 1024,
             max_connections: count(4096),
-            // All clients behind one proxy count as one client.
+            // All clients behind a proxy that is not trusted count as one client.
             max_connections_per_client: count(2048),
             max_header_size: 16 * 1024,
             compression: Compression::All,
@@ -148,7 +164,6 @@ impl Serve {
         check_positive(self.idle_timeout, &at.key("idle_timeout"), report);
     }
 
-    /// Port 0 may repeat: the system chooses a free port for each.
     fn check_duplicate_addresses(&self, at: &Path, report: &mut Report) {
         let mut seen: Vec<(&Address, String)> = Vec::new();
         let tls = self.tls.iter().flat_map(|tls| &tls.listen);
@@ -158,13 +173,12 @@ impl Serve {
             (at.key("tls").key("listen"), tls.collect::<Vec<_>>()),
         ] {
             for address in addresses {
-                let is_any_port = matches!(address, Address::Tcp(address) if address.port() == 0);
-                match seen.iter().find(|(other, _)| *other == address) {
-                    Some((_, key)) if !is_any_port => {
+                match seen.iter().find(|(other, _)| other.conflicts_with(address)) {
+                    Some((_, key)) => {
                         let issue = Issue::new(format!("`{key}` already has this address"));
                         report.add(&path, issue.found(format!("`{address}`")));
                     }
-                    _ => seen.push((address, path.to_string())),
+                    None => seen.push((address, path.to_string())),
                 }
             }
         }

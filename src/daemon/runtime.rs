@@ -104,6 +104,7 @@ fn serving_threads() -> usize {
 }
 
 /// Serves until a signal, or until the work alongside the server ends: without it, the status would never change again.
+/// Each further signal shortens the end.
 async fn serve_until_signal(
     server: Server,
     signals: &Signals,
@@ -112,24 +113,39 @@ async fn serve_until_signal(
     let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
     let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
     let mut hangup = listen(SignalKind::hangup(), "SIGHUP")?;
+    let mut stop_signal = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     let reload = async {
         while hangup.recv().await.is_some() {
             tracing::info!("SIGHUP received, reloading the configuration");
             signals.reload.set();
         }
     };
-    let closed = server
-        .run(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = reload => {}
-                _ = work_ended => tracing::error!("a background thread failed, which is a bug of this program"),
-            }
-            tracing::info!("shutting down");
-            signals.stop.set();
-        })
-        .await;
+    let hurry = server.hurry();
+    let (stop, stopped) = oneshot::channel();
+    let follow_signals = async {
+        tokio::select! {
+            () = stop_signal() => {}
+            () = reload => {}
+            _ = work_ended => tracing::error!("a background thread failed, which is a bug of this program"),
+        }
+        tracing::info!("shutting down");
+        signals.stop.set();
+        let _ = stop.send(());
+        loop {
+            stop_signal().await;
+            tracing::info!("shutting down sooner, as another signal asks");
+            hurry.notify_one();
+        }
+    };
+    let closed = tokio::select! {
+        closed = server.run(async { stopped.await.unwrap_or_default() }) => closed,
+        () = follow_signals => 0,
+    };
     if closed > 0 {
         tracing::warn!(connections = closed, "closed connections that did not finish in time");
     }

@@ -1,10 +1,13 @@
 //! One connection, from its first byte to its end: HTTP/1.1 or HTTP/2, both spoken by hyper.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
@@ -21,6 +24,7 @@ use super::body::{Body, FileAccess};
 use super::connection_limits::{DownloadLimiter, MAX_HEADERS, MAX_STREAMS};
 use super::context::{Client, ServerContext};
 use super::handler;
+use super::proxy_protocol::read_header;
 use super::send_progress::{CountedBody, SendProgress, Stall};
 use super::timeout_stream::TimeoutStream;
 use super::transport::{Protocol, Transport};
@@ -59,19 +63,23 @@ struct ConnectionContext {
     last_response: Notify,
 }
 
-/// Speaks TLS where there is an acceptor, then HTTP until the client, a timeout or the end of the server closes the
-/// connection.
+/// Reads the PROXY header of a trusted proxy, speaks TLS where there is an acceptor, then HTTP until the client, a timeout or
+/// the end of the server closes the connection.
 pub(super) async fn serve(
-    stream: Transport,
+    mut stream: Transport,
     tls: Option<TlsAcceptor>,
-    client: Client,
+    mut client: Client,
     server: Arc<ServerContext>,
     mut shutdown: watch::Receiver<Shutdown>,
 ) {
     let served = async {
-        let Some(stream) = accept_tls(stream, tls, &client, &server, &mut shutdown).await? else {
-            return Ok(());
-        };
+        if client.is_proxy {
+            accept_proxy_header(&mut stream, &mut client, &server, &mut shutdown).await?;
+        }
+        if let Some(tls) = tls {
+            let header_timeout = client.header_timeout(&server.settings);
+            stream = begin(tls.accept(stream), header_timeout, &mut shutdown).await?.into();
+        }
         serve_http(stream, client, server, shutdown).await
     };
     // Broken connections are routine.
@@ -80,21 +88,34 @@ pub(super) async fn serve(
     }
 }
 
-/// The stream within TLS, or `None` if the server ends before that.
-async fn accept_tls(
-    stream: Transport,
-    tls: Option<TlsAcceptor>,
-    client: &Client,
+/// Makes the client of the connection the one that the header names, if it begins with one.
+async fn accept_proxy_header(
+    stream: &mut Transport,
+    client: &mut Client,
     server: &ServerContext,
     shutdown: &mut watch::Receiver<Shutdown>,
-) -> anyhow::Result<Option<Transport>> {
-    let Some(tls) = tls else {
-        return Ok(Some(stream));
-    };
-    let handshake = timeout(client.header_timeout(&server.settings), tls.accept(stream));
+) -> anyhow::Result<()> {
+    let read = begin(read_header(stream), client.header_timeout(&server.settings), shutdown).await;
+    let named = read.inspect_err(|_| access_log::rejected(server, client.ip, StatusCode::BAD_REQUEST))?;
+    let Some(ip) = named else { return Ok(()) };
+    client.ip = named;
+    client.is_proxy = server.settings.serve.trusted_proxies.includes(named);
+    if !client.is_proxy && !client.is_over_limit() {
+        client.permit.count_for(ip);
+        client.permit.exceeded.into_iter().for_each(|limit| server.metrics.connection_refused(limit));
+    }
+    Ok(())
+}
+
+/// Does what precedes HTTP on a connection, within `limit`. Fails when it takes longer, or when the server ends before.
+async fn begin<T>(
+    step: impl Future<Output = io::Result<T>>,
+    limit: Duration,
+    shutdown: &mut watch::Receiver<Shutdown>,
+) -> anyhow::Result<T> {
     tokio::select! {
-        stream = handshake => Ok(Some(Transport::Tls(Box::new(stream??)))),
-        () = draining(shutdown) => Ok(None),
+        done = timeout(limit, step) => Ok(done??),
+        () = draining(shutdown) => Err(anyhow!("the server ended before the connection began")),
     }
 }
 
@@ -114,7 +135,7 @@ async fn serve_http(
     let context = Arc::new(ConnectionContext {
         access: FileAccess {
             is_mapped: protocol == Protocol::Http1 && stream.can_send_mapped_files(),
-            downloads: DownloadLimiter::new(Arc::clone(&server.downloads)),
+            downloads: DownloadLimiter::new(Arc::clone(&server.downloads), client.is_proxy),
         },
         server,
         client,
@@ -201,12 +222,13 @@ impl ConnectionContext {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<CountedBody> {
         let _pending = self.progress.begin_request();
         let timer = RequestTimer::start();
-        let mut routed = handler::respond(&self.server, &self.client, &self.access, &mut request).await;
+        let client = self.client.of_request(&self.server, request.headers());
+        let mut routed = handler::respond(&self.server, &client, &self.access, &mut request).await;
         // hyper would send the body of an HTTP/2 response to HEAD.
         if request.method() == Method::HEAD {
             *routed.response.body_mut() = Body::EMPTY;
         }
-        timer.finish(&self.server, self.client.ip, &request, &routed);
+        timer.finish(&self.server, client.ip, &request, &routed);
         let mut response = routed.response;
         let max_frame = match request.version() {
             // HTTP/2 has no such header (RFC 9113 section 8.2.2).
@@ -223,7 +245,7 @@ impl ConnectionContext {
                 None
             }
         };
-        response.map(|body| CountedBody::new(body, max_frame, Arc::clone(&self.progress)))
+        response.map(|body| CountedBody::new(body, max_frame, Arc::clone(&self.progress), client.permit))
     }
 
     /// Counts input that was rejected before it parsed as a request; hyper has answered it with this status.

@@ -1,4 +1,5 @@
-//! Limits of concurrent connections and downloads, in total and per client.
+//! Limits of concurrent connections and downloads, in total and per client. Trusted proxies count in the total only: for
+//! their clients the limit is of concurrent requests.
 //!
 //! A connection over a limit is still answered: health checks as usual, so that a busy server is not taken for a dead
 //! one, and everything else with 503, which makes Composer try again. Connections beyond these are closed at once.
@@ -28,8 +29,13 @@ const OVERFLOW_CONNECTIONS: usize = 256;
 /// How long such a connection may take to send a request, or stay idle.
 pub(super) const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Files that one HTTP/2 connection downloads concurrently; its other downloads wait.
+/// Files that one HTTP/2 connection downloads concurrently; its other downloads wait. A proxy's are those of many clients.
 const DOWNLOADS_PER_CONNECTION: usize = 8;
+const DOWNLOADS_PER_PROXY_CONNECTION: usize = MAX_STREAMS as usize;
+
+/// The limits as they are named in the metrics.
+pub(super) const CLIENT_LIMIT: &str = "client";
+const TOTAL_LIMIT: &str = "all";
 
 /// Hands out permits for connections.
 #[derive(Clone)]
@@ -43,8 +49,19 @@ pub(super) struct ConnectionLimiter {
 pub(super) struct ConnectionPermit {
     /// The limit that the connection is over, as named in the metrics.
     pub(super) exceeded: Option<&'static str>,
+    pub(super) clients: PerClientCounter,
     _permit: OwnedSemaphorePermit,
-    _client: Option<ClientPermit>,
+    client: Option<ClientPermit>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection as one of the client at `ip`, of whom a PROXY header has told.
+    pub(super) fn count_for(&mut self, ip: IpAddr) {
+        self.client = self.clients.acquire(Some(ip));
+        if self.client.is_none() {
+            self.exceeded = self.exceeded.or(Some(CLIENT_LIMIT));
+        }
+    }
 }
 
 impl ConnectionLimiter {
@@ -56,34 +73,49 @@ impl ConnectionLimiter {
         }
     }
 
-    /// A permit for a connection from `ip`.
+    /// A permit for a connection, counted as one from `ip` if there is one.
     pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Result<ConnectionPermit, &'static str> {
         let client = ip.map(|ip| self.clients.acquire(Some(ip)));
         let is_over = matches!(client, Some(None));
         if !is_over && let Ok(permit) = Arc::clone(&self.regular).try_acquire_owned() {
-            return Ok(ConnectionPermit { exceeded: None, _permit: permit, _client: client.flatten() });
+            return Ok(self.permit(None, permit, client.flatten()));
         }
-        let exceeded = if is_over { "client" } else { "all" };
+        let exceeded = if is_over { CLIENT_LIMIT } else { TOTAL_LIMIT };
         let permit = Arc::clone(&self.overflow).try_acquire_owned();
-        permit.map_err(|_| exceeded).map(|permit| ConnectionPermit {
-            exceeded: Some(exceeded),
-            _permit: permit,
-            _client: None,
-        })
+        permit.map_err(|_| exceeded).map(|permit| self.permit(Some(exceeded), permit, None))
+    }
+
+    fn permit(
+        &self,
+        exceeded: Option<&'static str>,
+        permit: OwnedSemaphorePermit,
+        client: Option<ClientPermit>,
+    ) -> ConnectionPermit {
+        ConnectionPermit { exceeded, clients: self.clients.clone(), _permit: permit, client }
     }
 }
 
 /// Counts something by client, up to a limit for each.
 #[derive(Clone)]
 pub(super) struct PerClientCounter {
-    counts: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+    counts: Arc<Mutex<HashMap<Option<IpAddr>, ClientCount>>>,
     limit: usize,
 }
+
+#[derive(Default)]
+struct ClientCount {
+    count: usize,
+    turn: Arc<Turn>,
+}
+
+/// Held by one of those that are counted for a client at a time.
+pub(super) type Turn = tokio::sync::Mutex<()>;
 
 /// One that is counted, until it is dropped.
 pub(super) struct ClientPermit {
     counter: PerClientCounter,
     client: Option<IpAddr>,
+    pub(super) turn: Arc<Turn>,
 }
 
 impl PerClientCounter {
@@ -95,13 +127,14 @@ impl PerClientCounter {
     pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Option<ClientPermit> {
         let client = ip.map(network);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client).or_default();
-        if *count >= self.limit {
+        let counted = counts.entry(client).or_default();
+        if counted.count >= self.limit {
             return None;
         }
-        *count += 1;
+        counted.count += 1;
+        let turn = Arc::clone(&counted.turn);
         drop(counts);
-        Some(ClientPermit { counter: self.clone(), client })
+        Some(ClientPermit { counter: self.clone(), client, turn })
     }
 }
 
@@ -109,9 +142,9 @@ impl Drop for ClientPermit {
     fn drop(&mut self) {
         let counts = self.counter.counts.lock();
         let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(counted) = counts.get_mut(&self.client) {
+            counted.count -= 1;
+            if counted.count == 0 {
                 counts.remove(&self.client);
             }
         }
@@ -138,8 +171,9 @@ pub(super) type DownloadPermit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl DownloadLimiter {
     /// For one connection, of a server with permits for all.
-    pub(super) fn new(server: Arc<Semaphore>) -> Self {
-        Self { server, connection: Arc::new(Semaphore::new(DOWNLOADS_PER_CONNECTION)) }
+    pub(super) fn new(server: Arc<Semaphore>, is_proxy: bool) -> Self {
+        let downloads = if is_proxy { DOWNLOADS_PER_PROXY_CONNECTION } else { DOWNLOADS_PER_CONNECTION };
+        Self { server, connection: Arc::new(Semaphore::new(downloads)) }
     }
 
     /// Waits for the other downloads of the connection; `None` when the server has reached its limit.

@@ -1,10 +1,11 @@
 //! The closed set of things that a mirror publishes, and what HTTP says about each: media type and cache policy.
 //!
 //! Bytes that never change under their URL are cached for a year. All others are revalidated on every use, so that a new
-//! release is visible at once.
+//! release is visible at once. Shared caches may use them for a second: some, such as nginx, store nothing otherwise, and
+//! then cannot answer conditional requests. No proxy may compress or decompress, which would falsify digests.
 
-const IMMUTABLE: &str = "max-age=31536000, immutable";
-const REVALIDATED: &str = "max-age=0, must-revalidate";
+const IMMUTABLE: &str = "max-age=31536000, immutable, no-transform";
+const REVALIDATED: &str = "max-age=0, s-maxage=1, must-revalidate, no-transform";
 
 /// What a resource is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

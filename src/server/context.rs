@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use hyper::header::HeaderMap;
 use tokio::sync::Semaphore;
 
-use super::connection_limits::{ConnectionPermit, OVERFLOW_TIMEOUT};
+use super::client_address::client_address;
+use super::connection_limits::{CLIENT_LIMIT, ClientPermit, ConnectionPermit, OVERFLOW_TIMEOUT};
 use super::local_socket::LocalSocket;
 use super::published::PublishedSite;
 use crate::config;
@@ -45,21 +47,41 @@ pub(super) enum Role {
     Local,
 }
 
-/// The client of a connection.
+/// The client of a connection: the peer, or the one that a PROXY header names.
 pub(super) struct Client {
     /// `None` on a Unix socket.
     pub(super) ip: Option<IpAddr>,
+    /// Whether it is a trusted proxy, whose requests come from other clients.
+    pub(super) is_proxy: bool,
     pub(super) role: Role,
     pub(super) permit: ConnectionPermit,
 }
 
+/// The client of a request.
+pub(super) struct RequestClient {
+    /// `None` on a Unix socket, unless a trusted proxy names one.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) role: Role,
+    pub(super) over_limit: Option<OverLimit>,
+    /// Of a client behind a proxy: counts the request until the response is sent.
+    pub(super) permit: Option<ClientPermit>,
+}
+
+/// What is over a limit, so that there is no room for more than a 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OverLimit {
+    /// The connection, which therefore ends.
+    Connection,
+    /// A request on a connection that others share.
+    Request,
+}
+
 impl Client {
-    /// Whether a limit leaves no room for more than a 503.
     pub(super) fn is_over_limit(&self) -> bool {
         self.permit.exceeded.is_some()
     }
 
-    /// How long the TLS handshake and the head of a request may take, each.
+    /// How long the PROXY header, the TLS handshake and the head of a request may take, each.
     pub(super) fn header_timeout(&self, settings: &Settings) -> Duration {
         match self.is_over_limit() {
             true => OVERFLOW_TIMEOUT,
@@ -72,5 +94,27 @@ impl Client {
             true => OVERFLOW_TIMEOUT,
             false => settings.serve.idle_timeout,
         }
+    }
+
+    /// The client of a request with these headers.
+    pub(super) fn of_request(&self, server: &ServerContext, headers: &HeaderMap) -> RequestClient {
+        let mut client = RequestClient {
+            ip: self.ip,
+            role: self.role,
+            over_limit: self.is_over_limit().then_some(OverLimit::Connection),
+            permit: None,
+        };
+        if self.is_proxy {
+            client.ip = client_address(self.ip, &server.settings.serve.trusted_proxies, headers);
+        }
+        // The proxy's own requests, such as health checks, are not limited.
+        if client.ip != self.ip && client.over_limit.is_none() {
+            client.permit = self.permit.clients.acquire(client.ip);
+            if client.permit.is_none() {
+                client.over_limit = Some(OverLimit::Request);
+                server.metrics.connection_refused(CLIENT_LIMIT);
+            }
+        }
+        client
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct FileResponse<'e> {
     pub(super) kind: ContentKind,
     pub(super) coding: Option<Coding>,
     pub(super) representation: &'e Representation,
+    /// Whether other clients get another representation.
+    pub(super) is_negotiated: bool,
     /// The path of the URL.
     pub(super) path: &'e str,
 }
@@ -108,8 +110,9 @@ impl FileResponse<'_> {
     /// The headers of a 304 (RFC 9110 section 15.4.5), which a 200 has, too.
     fn insert_common_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.kind.cache_control()));
-        // Even without variants, so that no cache reuses one client's encoding for all.
-        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if self.is_negotiated {
+            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        }
         if self.kind.is_json() {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }

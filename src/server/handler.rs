@@ -7,7 +7,7 @@ use super::authorization::{AccessRules, authenticate};
 use super::body::{FileAccess, OpenError};
 use super::connection_limits::{MAX_UNREAD_BODY, MAX_URI};
 use super::content_encoding::select;
-use super::context::{Client, Role, ServerContext};
+use super::context::{OverLimit, RequestClient, Role, ServerContext};
 use super::file_response::FileResponse;
 use super::forge_webhook::{self, PUSH};
 use super::health::{self, HealthEndpoint, METRICS};
@@ -26,13 +26,13 @@ use crate::util::compression::Coding;
 /// Answers `request` with what is published now.
 pub(super) async fn respond(
     context: &ServerContext,
-    client: &Client,
+    client: &RequestClient,
     access: &FileAccess,
     request: &mut Request<Incoming>,
 ) -> Routed {
     let (path, query) = (request.uri().path(), request.uri().query());
-    if client.is_over_limit() {
-        return over_capacity(context, path);
+    if let Some(limit) = client.over_limit {
+        return over_capacity(context, path, limit);
     }
     if path.len() + query.map_or(0, str::len) > MAX_URI {
         return refuse(StatusCode::URI_TOO_LONG, "the URL is too long");
@@ -69,17 +69,20 @@ fn refuse(status: StatusCode, reason: &'static str) -> Routed {
     Routed::new("limit", text(status, reason)).and_close()
 }
 
-/// Answers on a connection over the limit: health checks as usual, so that a busy server is not taken for a dead one.
-fn over_capacity(context: &ServerContext, path: &str) -> Routed {
-    match HealthEndpoint::from_path(path) {
-        Some(endpoint) => Routed::new("probe", endpoint.respond(&context.published)),
-        None => Routed::new("limit", service_unavailable("too many connections")).and_close(),
+/// Answers over a limit: health checks as usual, so that a busy server is not taken for a dead one.
+fn over_capacity(context: &ServerContext, path: &str, limit: OverLimit) -> Routed {
+    match (HealthEndpoint::from_path(path), limit) {
+        (Some(endpoint), _) => Routed::new("probe", endpoint.respond(&context.published)),
+        (None, OverLimit::Connection) => {
+            Routed::new("limit", service_unavailable("too many connections")).and_close()
+        }
+        (None, OverLimit::Request) => Routed::new("limit", service_unavailable("too many requests at once")),
     }
 }
 
 async fn get(
     context: &ServerContext,
-    client: &Client,
+    client: &RequestClient,
     access: &FileAccess,
     request: &Request<Incoming>,
 ) -> Routed {
@@ -114,7 +117,7 @@ async fn get(
 async fn authorize(
     rules: &AccessRules,
     site: Option<&Site>,
-    client: &Client,
+    client: &RequestClient,
     request: &Request<Incoming>,
 ) -> Result<bool, Routed> {
     let Some(path) = decode(request.uri().path()) else {
@@ -171,8 +174,9 @@ async fn respond_with(
     request: &Request<Incoming>,
 ) -> Routed {
     let (mut coding, mut representation) = select(entry, request.headers());
+    let is_negotiated = !entry.variants.is_empty();
     loop {
-        let response = FileResponse { kind: entry.kind, coding, representation, path };
+        let response = FileResponse { kind: entry.kind, coding, representation, is_negotiated, path };
         let response = match response.respond(request.method(), request.headers(), access).await {
             Ok(response) => response,
             Err(OpenError::TooManyDownloads) => {

@@ -2,14 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::local_socket::LocalSocket;
 use super::transport::Transport;
+use super::unix_socket;
 use crate::config::Address;
 
 /// A bound address.
@@ -23,7 +23,7 @@ impl Listener {
     pub(super) async fn bind(address: &Address) -> Result<Self> {
         match address {
             Address::Tcp(address) => bind_tcp(*address).await.map(Self::Tcp),
-            Address::Unix(path) => bind_unix(path).map(Self::Unix),
+            Address::Unix(address) => unix_socket::bind(address).map(Self::Unix),
         }
     }
 
@@ -33,7 +33,7 @@ impl Listener {
             Self::Tcp(listener) => Address::Tcp(listener.local_addr()?),
             Self::Unix(listener) => {
                 let address = listener.local_addr()?;
-                Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
+                Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned().into())
             }
         })
     }
@@ -52,9 +52,9 @@ impl Listener {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "failed to set TCP_NODELAY");
                 }
-                Ok((Transport::Tcp(stream), Some(peer.ip().to_canonical())))
+                Ok((stream.into(), Some(peer.ip().to_canonical())))
             }
-            Self::Unix(listener) => Ok((Transport::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener) => Ok((listener.accept().await?.0.into(), None)),
         }
     }
 }
@@ -68,25 +68,6 @@ async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
         }
         bound => bound.map_err(|error| explain(address, &error)),
     }
-}
-
-/// Replaces a socket that a killed process left behind, but nothing else.
-fn bind_unix(path: &Path) -> Result<UnixListener> {
-    let context = || format!("failed to listen on `unix:{}`", path.display());
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        ensure!(
-            found.file_type().is_socket(),
-            "failed to listen on `unix:{0}`: the file exists and is not a socket\nhint: choose another path, or remove `{0}`",
-            path.display()
-        );
-        ensure!(
-            std::os::unix::net::UnixStream::connect(path).is_err(),
-            "failed to listen on `unix:{}`: another process is listening there",
-            path.display()
-        );
-        std::fs::remove_file(path).with_context(context)?;
-    }
-    UnixListener::bind(path).with_context(context)
 }
 
 fn is_any_v6(address: SocketAddr) -> bool {

@@ -20,6 +20,7 @@
 mod access_log;
 mod authorization;
 mod body;
+mod client_address;
 mod conditional;
 mod connection;
 mod connection_limits;
@@ -36,6 +37,7 @@ mod integrity;
 mod lingering_close;
 mod listener;
 mod local_socket;
+mod proxy_protocol;
 mod published;
 mod range;
 mod request_line;
@@ -50,6 +52,7 @@ mod status_files;
 mod timeout_stream;
 mod tls;
 mod transport;
+mod unix_socket;
 mod url_path;
 mod users;
 

@@ -85,8 +85,9 @@ pub(super) fn keep_private(headers: &mut HeaderMap) {
     headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
     let policy = headers.get(CACHE_CONTROL).and_then(|policy| policy.to_str().ok());
     if let Some(policy) = policy.filter(|policy| *policy != NO_STORE) {
-        let private = header_value(format!("private, {policy}"));
-        headers.insert(CACHE_CONTROL, private);
+        let directives = policy.split(", ").filter(|directive| !directive.starts_with("s-maxage="));
+        let private = std::iter::once("private").chain(directives).collect::<Vec<_>>().join(", ");
+        headers.insert(CACHE_CONTROL, header_value(private));
     }
 }
 

@@ -15,6 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::sleep;
 
 use super::body::Body;
+use super::connection_limits::ClientPermit;
 
 /// How often the counts are sampled in an idle timeout, which may therefore last one interval longer.
 const SAMPLES_PER_TIMEOUT: u32 = 4;
@@ -133,12 +134,19 @@ pub(super) struct CountedBody {
     rest: Bytes,
     max_frame: Option<usize>,
     progress: Arc<SendProgress>,
+    _client: Option<ClientPermit>,
 }
 
 impl CountedBody {
-    pub(super) fn new(body: Body, max_frame: Option<usize>, progress: Arc<SendProgress>) -> Self {
+    /// The request is counted for its client until the body is dropped.
+    pub(super) fn new(
+        body: Body,
+        max_frame: Option<usize>,
+        progress: Arc<SendProgress>,
+        client: Option<ClientPermit>,
+    ) -> Self {
         progress.sending.fetch_add(1, Ordering::Relaxed);
-        Self { body, rest: Bytes::new(), max_frame, progress }
+        Self { body, rest: Bytes::new(), max_frame, progress, _client: client }
     }
 }
 
@@ -222,7 +230,7 @@ mod tests {
     async fn responses_must_be_read_whatever_is_requested() {
         let progress = Arc::new(SendProgress::default());
         let body = Body::Memory(Bytes::from(vec![0; 1 << 20]));
-        let mut body = CountedBody::new(body, Some(16 << 10), Arc::clone(&progress));
+        let mut body = CountedBody::new(body, Some(16 << 10), Arc::clone(&progress), None);
         let request = || drop(progress.begin_request());
         assert_eq!(stall(&progress, false, request).await, Some(Stall::Stalled));
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

@@ -2,13 +2,12 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -18,9 +17,10 @@ use super::connection_limits::ConnectionLimiter;
 use super::context::{Client, Role, ServerContext, Settings};
 use super::listener::Listener;
 use super::local_socket::LocalSocket;
-use super::published::PublishedSite;
+use super::published::{PublishedSite, Readiness};
 use super::tls::Certificate;
 use super::transport::Transport;
+use super::unix_socket;
 use crate::config::Address;
 use crate::telemetry::Metrics;
 
@@ -39,6 +39,7 @@ pub struct Server {
     addresses: Vec<Address>,
     certificate: Option<Certificate>,
     context: Arc<ServerContext>,
+    hurry: Arc<Notify>,
 }
 
 /// A listener, and how its connections are served.
@@ -84,6 +85,7 @@ impl Server {
                 metrics,
                 responses: AtomicU32::default(),
             }),
+            hurry: Arc::default(),
         })
     }
 
@@ -93,11 +95,16 @@ impl Server {
         &self.addresses
     }
 
-    /// Answers until `stop` resolves; then refuses new connections, and lets the open ones finish within the drain time.
-    /// Returns how many did not, and were closed.
+    /// Once stopped, the server goes on to the next stage of its end each time this is notified.
+    pub fn hurry(&self) -> Arc<Notify> {
+        Arc::clone(&self.hurry)
+    }
+
+    /// Answers until `stop` resolves. Then it says that it is not ready, for the time of the notice, refuses new connections,
+    /// and lets the open ones finish within the drain time. Returns how many did not, and were closed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let serve = &self.context.settings.serve;
-        let drain_timeout = serve.drain;
+        let (notice, drain_timeout) = (serve.notice, serve.drain);
         let shutdown = Arc::new(watch::Sender::new(Shutdown::Running));
         let limiter =
             ConnectionLimiter::new(serve.max_connections.get(), serve.max_connections_per_client.get());
@@ -121,17 +128,22 @@ impl Server {
             acceptors.spawn(acceptor.accept(listener, stop_accepting.clone()));
         }
         stop.await;
+        let was_ready = self.context.published.readiness() == Readiness::Ready;
         self.context.published.begin_draining();
+        // Nobody sends requests to a server that was not ready.
+        if was_ready {
+            let _ = timeout(notice, self.hurry.notified()).await;
+        }
         // While they are still bound: afterwards a successor may have bound its own at the same path.
         for address in &self.addresses {
-            if let Address::Unix(path) = address {
-                remove_socket(path);
+            if let Address::Unix(socket) = address {
+                unix_socket::remove(&socket.path);
             }
         }
         drop(accepting);
         shutdown.send_replace(Shutdown::Draining);
         while acceptors.join_next().await.is_some() {}
-        drain(&shutdown, drain_timeout).await
+        drain(&shutdown, timeout(drain_timeout, self.hurry.notified())).await
     }
 }
 
@@ -141,16 +153,12 @@ fn bind_local(socket: &LocalSocket) -> Option<Bound> {
     bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
 }
 
-fn remove_socket(socket: &Path) {
-    if let Err(error) = std::fs::remove_file(socket) {
-        tracing::debug!(%error, socket = %socket.display(), "failed to remove the socket");
-    }
-}
-
-/// Waits for the open connections, each of which holds a receiver, then closes the rest. Returns how many were closed.
-async fn drain(shutdown: &watch::Sender<Shutdown>, drain_timeout: Duration) -> usize {
-    if timeout(drain_timeout, shutdown.closed()).await.is_ok() {
-        return 0;
+/// Waits until every connection is closed, each of which holds a receiver, or for `deadline`, and closes the rest. Returns how
+/// many were closed.
+async fn drain<T>(shutdown: &watch::Sender<Shutdown>, deadline: impl Future<Output = T>) -> usize {
+    tokio::select! {
+        () = shutdown.closed() => return 0,
+        _ = deadline => {}
     }
     let aborted = shutdown.receiver_count();
     shutdown.send_replace(Shutdown::Aborting);
@@ -197,14 +205,16 @@ impl Acceptor {
 
     fn spawn(&self, (stream, ip): (Transport, Option<IpAddr>)) {
         let metrics = &self.context.metrics;
-        let permit = match self.limiter.acquire(ip) {
+        let trusted_proxies = &self.context.settings.serve.trusted_proxies;
+        let is_proxy = self.role != Role::Local && trusted_proxies.includes(ip);
+        let permit = match self.limiter.acquire(ip.filter(|_| !is_proxy)) {
             Ok(permit) => permit,
             Err(limit) => return metrics.connection_refused(limit),
         };
         if let Some(limit) = permit.exceeded {
             metrics.connection_refused(limit);
         }
-        let client = Client { ip, role: self.role, permit };
+        let client = Client { ip, is_proxy, role: self.role, permit };
         let (context, shutdown) = (Arc::clone(&self.context), self.shutdown.subscribe());
         let tls = self.tls.clone();
         tokio::spawn(async move {

@@ -12,7 +12,13 @@ use tokio_rustls::server::TlsStream;
 /// The name of HTTP/2 in ALPN (RFC 7301).
 pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
-pub(super) enum Transport {
+pub(super) struct Transport {
+    stream: Stream,
+    /// Bytes that were read before their time, to be read again.
+    unread: Vec<u8>,
+}
+
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<Transport>>),
@@ -25,38 +31,71 @@ pub(super) enum Protocol {
     Http2,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin> ReadWrite for S {}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream: Stream::Tcp(stream), unread: Vec::new() }
+    }
+}
+
+impl From<UnixStream> for Transport {
+    fn from(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), unread: Vec::new() }
+    }
+}
+
+impl From<TlsStream<Transport>> for Transport {
+    fn from(stream: TlsStream<Transport>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), unread: Vec::new() }
+    }
+}
 
 impl Transport {
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// Over TLS, what ALPN agreed on (RFC 9113 section 3.2). Without TLS the client decides, by how it begins.
     pub(super) fn negotiated(&self) -> Option<Protocol> {
-        match self {
-            Self::Tcp(_) | Self::Unix(_) => None,
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) => {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) => {
                 Some(Protocol::Http2)
             }
-            Self::Tls(_) => Some(Protocol::Http1),
+            Stream::Tls(_) => Some(Protocol::Http1),
         }
     }
 
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn Stream> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream),
-            Self::Unix(stream) => Pin::new(stream),
-            Self::Tls(stream) => Pin::new(stream),
+    /// Lets `bytes`, which were read last, be read once more.
+    pub(super) fn unread(&mut self, bytes: Vec<u8>) {
+        self.unread = bytes;
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream),
+            Stream::Unix(stream) => Pin::new(stream),
+            Stream::Tls(stream) => Pin::new(stream),
         }
     }
 }
 
 impl AsyncRead for Transport {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buf)
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() {
+            return self.stream().poll_read(cx, buf);
+        }
+        let count = buf.remaining().min(self.unread.len());
+        buf.put_slice(&self.unread[..count]);
+        self.unread.drain(..count);
+        Poll::Ready(Ok(()))
     }
 }
 

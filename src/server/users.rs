@@ -1,8 +1,8 @@
 //! The users of a private repository: passwords hashed by bcrypt, and tokens, stored as SHA-256.
 //!
 //! bcrypt takes tens of milliseconds. Results are cached under a keyed hash, accepted and rejected apart, so that guesses
-//! cannot evict valid credentials. One check runs at a time, even if its request was cancelled; the queue is bounded, in
-//! total and per client. A token is long and random, so a plain SHA-256 suffices. Comparisons take constant time.
+//! cannot evict valid credentials. One check runs at a time, even if its request was cancelled, and clients take turns; the
+//! queue is bounded, in total and per client. A token is long and random, so a plain SHA-256 suffices. Comparisons take constant time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -165,6 +165,8 @@ impl Users {
         let Some(client) = self.waiting_clients.acquire(client) else {
             return AuthOutcome::Busy;
         };
+        // Of each client one check is in the queue of all, so that a client with many delays others by one.
+        let own_turn = Arc::clone(&client.turn).lock_owned().await;
         let Ok(turn) = Arc::clone(&self.check).acquire_owned().await else {
             return AuthOutcome::Busy;
         };
@@ -177,7 +179,7 @@ impl Users {
         let checked = spawn_blocking(move || {
             let is_granted = bcrypt::verify(password, &hash).unwrap_or(false) && is_known;
             CredentialCache::lock(&cache).insert(key, is_granted);
-            drop((turn, client, waiting));
+            drop((turn, own_turn, client, waiting));
             is_granted
         });
         checked.await.unwrap_or(false).into()

@@ -55,7 +55,7 @@ impl Fixture {
         let sources = "sources:\n  - {name: modules, git: 'https://git.example/modules', packages: [{each: app}]}\n  - {name: tool, git: 'https://git.example/tool', packages: [{one: ''}]}\n";
         self.env.write("recipe.yaml", sources);
         let configuration = format!(
-            "data: '{data}'\nserve: {{listen: ['127.0.0.1:{port}'], drain: 1s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\nbuild: {{workers: 1}}\ngit:\n  parallel: 1\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
+            "data: '{data}'\nserve: {{listen: ['127.0.0.1:{port}'], notice: 0s, drain: 1s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\nbuild: {{workers: 1}}\ngit:\n  parallel: 1\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
             data = self.data.display(),
             port = self.port,
             git = self.env.path("git").display(),

@@ -206,7 +206,7 @@ fn running_mirror_serves_help() {
         assert_eq!((page.status, page.text()), (200, topic.text));
         for (header, value) in [
             ("content-type", "text/plain; charset=utf-8"),
-            ("cache-control", "max-age=0, must-revalidate"),
+            ("cache-control", "max-age=0, s-maxage=1, must-revalidate, no-transform"),
             ("x-content-type-options", "nosniff"),
         ] {
             assert_eq!(page.header(header), Some(value));

@@ -59,6 +59,7 @@ mod server {
     mod shutdown;
     mod site;
     mod timeouts;
+    mod trusted_proxies;
 }
 mod store {
     mod ledger;

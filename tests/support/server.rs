@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mirror::config::{Address, Serve};
@@ -10,7 +10,7 @@ use mirror::server::{ContentKind, PublishedSite, RepositorySite, Resource, Serve
 use mirror::telemetry::Metrics;
 use mirror::util::digest::Sha256;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::http::{Client, Response};
 
@@ -70,6 +70,7 @@ pub struct TestServer {
     pub addresses: Vec<SocketAddr>,
     pub published: PublishedSite,
     pub stop: Option<oneshot::Sender<()>>,
+    pub hurry: Arc<Notify>,
     pub ended: mpsc::Receiver<usize>,
     pub _runtime: Runtime,
 }
@@ -88,16 +89,25 @@ impl TestServer {
         let server = runtime.block_on(bind(serve, published.clone())).expect("a free port");
         let addresses = server.addresses().iter().map(|address| match address {
             Address::Tcp(address) => *address,
-            Address::Unix(path) => panic!("{} is no TCP address", path.display()),
+            Address::Unix(_) => panic!("{address} is no TCP address"),
         });
         let addresses: Vec<_> = addresses.collect();
+        let hurry = server.hurry();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = mpsc::channel();
         runtime.spawn(async move {
             let cut = server.run(async move { stopped.await.unwrap_or_default() }).await;
             end.send(cut).unwrap_or_default();
         });
-        Self { address: addresses[0], addresses, published, stop: Some(stop), ended, _runtime: runtime }
+        Self {
+            address: addresses[0],
+            addresses,
+            published,
+            stop: Some(stop),
+            hurry,
+            ended,
+            _runtime: runtime,
+        }
     }
 
     pub fn stop(&mut self) {
@@ -123,7 +133,8 @@ pub fn metrics() -> Metrics {
 }
 
 pub fn settings() -> Serve {
-    Serve { listen: vec![([127, 0, 0, 1], 0).into()], drain: SOON, ..Serve::default() }
+    let listen = vec![([127, 0, 0, 1], 0).into()];
+    Serve { listen, notice: Duration::ZERO, drain: SOON, ..Serve::default() }
 }
 
 /// Bytes that differ at every position.

@@ -306,7 +306,7 @@ fn private_repository_requires_password_or_token() {
     assert_eq!(read.status, 200);
     assert_eq!(
         (read.header("cache-control"), read.header("access-control-allow-origin")),
-        (Some("private, max-age=31536000, immutable"), None)
+        (Some("private, max-age=31536000, immutable, no-transform"), None)
     );
 
     env.write("project/composer.json", &format!(

@@ -1,4 +1,5 @@
-//! Tests with programs of others: Composer, PHP, sshd, curl, openssl, strace, promtool, Chromium. `tests/run tools` installs them.
+//! Tests with programs of others: Composer, PHP, sshd, curl, openssl, strace, promtool,
+//! Chromium, proxies and caches. `tests/run tools` installs them.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,6 +12,7 @@ mod hostile_requests;
 mod metadata;
 mod package_claims;
 mod pages;
+mod proxies;
 mod resolution;
 mod server;
 mod store;

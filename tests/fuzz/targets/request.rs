@@ -1,4 +1,4 @@
-//! Input on a connection: whatever it is, the output is a sequence of whole HTTP/1.1 responses, and the
+//! Input on a connection from a trusted proxy: whatever it is, the output is a sequence of whole HTTP/1.1 responses, and the
 //! server survives.
 #![no_main]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use mirror::config::{Address, Serve};
+use mirror::config::{Address, Serve, TrustedProxy};
 use mirror::telemetry::Metrics;
 use mirror::server::{ContentKind, StatusFile, PublishedSite, Server, Settings};
 
@@ -18,7 +18,8 @@ fn server() -> PathBuf {
     let socket = std::env::temp_dir().join(format!("mirror-fuzz-{}", std::process::id()));
     let settings = Settings {
         serve: Serve {
-            listen: vec![Address::Unix(socket.clone())],
+            listen: vec![Address::Unix(socket.clone().into())],
+            trusted_proxies: [TrustedProxy::UnixSockets].into_iter().collect(),
             ..Serve::default()
         },
         ..Settings::default()

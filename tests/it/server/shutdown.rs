@@ -5,7 +5,10 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::http::get;
+use crate::support::served_mirror::ServedMirror;
 use crate::support::server::*;
+use crate::support::until;
 use mirror::config::Serve;
 use mirror::server::Readiness;
 
@@ -28,6 +31,48 @@ fn draining_finishes_downloads_and_refuses_connections() {
     );
     drop(client);
     assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
+}
+
+#[test]
+fn new_connections_are_served_during_notice_and_each_hurry_ends_a_stage() {
+    let (notice, drain) = (100 * SOON, 100 * SOON);
+    let (_files, mut mirror, mut download) = slow_download(Serve { notice, drain, ..settings() });
+    let mut idle = mirror.client();
+    assert_eq!(idle.request("GET", "/-/readyz", &[]).status, 200);
+    mirror.stop();
+    until("it says that it stops", || mirror.get("/-/readyz").status == 503);
+    for (path, status) in [("/-/readyz", 503), ("/-/healthz", 200), ("/large.zip", 206)] {
+        for client in [&mut idle, &mut mirror.client()] {
+            let response = client.request("GET", path, &[("Range", "bytes=0-0")]);
+            assert_eq!((response.status, response.header("connection")), (status, Some("close")), "{path}");
+            *client = mirror.client();
+        }
+    }
+    mirror.hurry.notify_one();
+    until("connections are refused", || TcpStream::connect(mirror.address).is_err());
+    assert!(mirror.ended.recv_timeout(Duration::from_millis(100)).is_err(), "the download goes on");
+    mirror.hurry.notify_one();
+    assert!(mirror.ended.recv_timeout(SOON).is_ok_and(|closed| closed > 0));
+    assert!(download.rest() < large().len());
+}
+
+#[test]
+fn server_that_was_not_ready_gives_no_notice() {
+    let mut mirror = TestServer::with(None, Serve { notice: 100 * SOON, ..settings() });
+    assert_eq!(mirror.get("/-/readyz").status, 503);
+    mirror.stop();
+    assert_eq!(mirror.ended.recv_timeout(SOON), Ok(0));
+}
+
+#[test]
+fn second_signal_ends_notice_of_the_program() {
+    let (env, port) = ServedMirror::built();
+    env.write("mirror.yaml", &env.read("mirror.yaml").replace("notice: 0s", "notice: 1h"));
+    let mirror = env.serve("serve", port);
+    mirror.signal("TERM");
+    until("it says that it stops", || get(port, "/-/readyz").status == 503);
+    assert_eq!(get(port, "/mirror/packages.json").status, 200);
+    assert_eq!(mirror.stop(), Some(0));
 }
 
 #[test]
