@@ -24,7 +24,7 @@ use super::body::{Body, FileAccess};
 use super::connection_limits::{DownloadLimiter, MAX_HEADERS, MAX_STREAMS};
 use super::context::{Client, ServerContext};
 use super::handler;
-use super::proxy_protocol::read_header;
+use super::proxy_protocol::{begins_with_header, read_header};
 use super::send_progress::{CountedBody, SendProgress, Stall};
 use super::timeout_stream::TimeoutStream;
 use super::transport::{Protocol, Transport};
@@ -132,6 +132,9 @@ async fn serve_http(
         protocol = stream.detect_protocol() => protocol?,
         () = draining(&mut shutdown) => return Ok(()),
     };
+    if begins_with_header(stream.first_bytes()) {
+        server.warn_untrusted_proxy(client.ip);
+    }
     let context = Arc::new(ConnectionContext {
         access: FileAccess {
             is_mapped: protocol == Protocol::Http1 && stream.can_send_mapped_files(),

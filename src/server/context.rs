@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use hyper::header::HeaderMap;
@@ -33,6 +33,20 @@ pub(super) struct ServerContext {
     pub(super) downloads: Arc<Semaphore>,
     /// Responses so far, for the sample in the access log.
     pub(super) responses: AtomicU32,
+    /// Whether a PROXY header of somebody who is not trusted was reported.
+    pub(super) has_warned: AtomicBool,
+}
+
+impl ServerContext {
+    /// Reports a PROXY header from `peer`, which is answered 400, once: strangers may send them as well.
+    pub(super) fn warn_untrusted_proxy(&self, peer: Option<IpAddr>) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let peer = peer.map_or("unix:".to_owned(), |ip| ip.to_string());
+            tracing::warn!(
+                "refused a PROXY header from `{peer}`, which is not trusted; further ones are not logged\nhint: if it is a proxy of yours, name it in `serve.trusted_proxies`"
+            );
+        }
+    }
 }
 
 /// What may be requested at an address.

@@ -45,6 +45,11 @@ pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<IpA
     Ok(client)
 }
 
+/// Whether a connection that is not asked for a header begins with one.
+pub(super) fn begins_with_header(head: &[u8]) -> bool {
+    SIGNATURES.iter().any(|signature| head.starts_with(signature))
+}
+
 fn beginning(head: &[u8]) -> io::Result<Beginning> {
     let can_begin = |signature: &&[u8]| head.iter().zip(*signature).all(|(one, other)| one == other);
     if !SIGNATURES.iter().any(can_begin) {

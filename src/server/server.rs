@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -84,6 +84,7 @@ impl Server {
                 published,
                 metrics,
                 responses: AtomicU32::default(),
+                has_warned: AtomicBool::default(),
             }),
             hurry: Arc::default(),
         })

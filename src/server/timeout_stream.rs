@@ -103,6 +103,11 @@ impl TimeoutStream {
         Ok(protocol)
     }
 
+    /// The bytes that were read to detect the protocol: enough of them to know a PROXY header by.
+    pub(super) fn first_bytes(&self) -> &[u8] {
+        &self.replay
+    }
+
     async fn starts_with_preface(&mut self) -> io::Result<bool> {
         let (mut first, mut count) = ([0; HTTP2_PREFACE.len()], 0);
         while count < first.len() && first[..count] == HTTP2_PREFACE[..count] {

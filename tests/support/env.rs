@@ -50,7 +50,7 @@ impl TestEnv {
         self.write(
             "mirror.yaml",
             &format!(
-                "data: {data}\nserve: {{listen: ['127.0.0.1:{port}'], notice: 0s, drain: 5s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\ngit:\n  connect_timeout: 2s\n  timeout: 2s\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
+                "data: {data}\nserve: {{listen: ['127.0.0.1:{port}'], drain: 5s, notice: 0s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', recipe: ./recipe.yaml}}\ngit:\n  connect_timeout: 2s\n  timeout: 2s\n  rewrite: {{'https://git.example/': 'file://{git}/'}}\n",
                 data = self.path("data").display(),
                 git = self.path("git").display(),
             ),

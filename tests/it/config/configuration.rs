@@ -51,7 +51,7 @@ fn examples_are_valid() {
 fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
-    assert_eq!(commented.find_iter(text).count(), 33);
+    assert_eq!(commented.find_iter(text).count(), 34);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
     let left_out = config(text);
     assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));
@@ -221,6 +221,22 @@ fn mistakes_in_types_have_messages() {
         (
             with("serve: {listen: []}\n"),
             "mirror.yaml:2:17: serve.listen: expected at least one address\n  hint: plain HTTP is always on; to keep it private, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
+        ),
+        (
+            with("serve: {listen: 'unix:/a.sock,mode=9'}\n"),
+            "mirror.yaml:2:17: serve.listen: expected the mode of a Unix socket in octal, such as 0660, found `9`",
+        ),
+        (
+            with("serve: {listen: 'unix:/a.sock,owner=me'}\n"),
+            "mirror.yaml:2:17: serve.listen: expected mode=0660 or group=NAME after the path of a Unix socket, found `owner=me`",
+        ),
+        (
+            with("serve: {listen: ['unix:/a.sock', 'unix:/a.sock,mode=0600']}\n"),
+            "mirror.yaml:2:17: serve.listen: `serve.listen` already has this address, found `unix:/a.sock,mode=0600`",
+        ),
+        (
+            with("serve: {trusted_proxies: [10.0.0.0/8, proxy]}\n"),
+            "mirror.yaml:2:39: serve.trusted_proxies[1]: expected a network or an address, such as 10.0.0.0/8 or 2001:db8::1, or unix: for Unix sockets, found `proxy`",
         ),
         (
             with("serve: {tls: {listen: [], certificate: c, key: k}}\n"),
