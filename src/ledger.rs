@@ -118,8 +118,8 @@ pub struct Ledger {
     releases: Vec<Release>,
     /// The SHA-256 of each line.
     hashes: Vec<Sha256>,
-    /// The index of the last release of each name and version.
-    by_version: HashMap<(String, String), usize>,
+    /// The index of the last release of each name and version, by [`key`].
+    by_version: HashMap<Box<str>, usize>,
     /// For each release, the index of the previous one with the same name and version.
     before: Vec<Option<usize>>,
 }
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     fn add(&mut self, release: Release, hash: Sha256) {
-        let key = (release.name.clone(), release.version.clone());
+        let key = key(&release.name, &release.version);
         self.before.push(self.by_version.insert(key, self.releases.len()));
         self.releases.push(release);
         self.hashes.push(hash);
@@ -226,7 +226,7 @@ impl Ledger {
 
     /// All releases of a name and version, the latest first.
     fn all_of<'l>(&'l self, name: &str, version: &str) -> impl Iterator<Item = &'l Release> + use<'l> {
-        let last = self.by_version.get(&(name.to_owned(), version.to_owned()));
+        let last = self.by_version.get(&key(name, version));
         std::iter::successors(last.copied(), |index| self.before[*index]).map(|index| &self.releases[index])
     }
 
@@ -278,10 +278,14 @@ impl Ledger {
         self.head_at(self.len()).unwrap_or(Sha256([0; 32]))
     }
 
+    /// The release with this number.
+    pub fn release(&self, number: u64) -> Option<&Release> {
+        self.releases.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    }
+
     /// The publication time of the line with this number; `None` if there is no such line.
     pub fn time_at(&self, number: u64) -> Option<Timestamp> {
-        let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.releases.get(index).map(|release| release.time)
+        self.release(number).map(|release| release.time)
     }
 
     /// The SHA-256 of the line with this number; zeros for 0, `None` if there is no such line.
@@ -291,6 +295,11 @@ impl Ledger {
             Some(index) => self.hashes.get(index).copied(),
         }
     }
+}
+
+/// Names have no space.
+fn key(name: &str, version: &str) -> Box<str> {
+    format!("{name} {version}").into()
 }
 
 #[cfg(test)]

@@ -7,29 +7,23 @@ use crate::server::{ContentKind, RepositorySite};
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, Effort};
-use crate::util::heap;
 
 /// In bytes. Smaller files fit into one packet uncompressed.
 const MIN_SIZE: u64 = 512;
 
-/// Makes the missing variants of one repository, metadata first. A failure is only logged: the file is then served
-/// uncompressed.
+/// Makes the missing variants of one repository, metadata first. What could not be made is served uncompressed.
 pub(crate) fn make_variants(
     repository: &Repository,
     store: &RepositoryStore,
     level: Compression,
     stop: &CancelFlag,
-) {
-    let made = repository_site(repository, store).and_then(|site| compress(&site, store, level, stop));
-    heap::trim();
-    let repository = &repository.name;
-    match made {
-        Ok(0) => {}
-        Ok(variants) => tracing::info!(repository, variants, "compressed published files"),
-        Err(error) => {
-            tracing::warn!(repository, "failed to compress files, serving uncompressed: {error:#}");
-        }
+) -> anyhow::Result<()> {
+    let site = repository_site(repository, store)?;
+    let variants = compress(&site, store, level, stop)?;
+    if variants > 0 {
+        tracing::info!(repository = repository.name, variants, "compressed published files");
     }
+    Ok(())
 }
 
 fn compress(

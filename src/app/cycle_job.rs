@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{App, ConfigTexts};
 use crate::config::Log;
 use crate::status::RunningCycle;
-use crate::store::RunHistory;
+use crate::store::{RepositoryStore, RunHistory};
 
 /// The work of one process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,16 +24,20 @@ pub(crate) struct Job {
     pub(crate) log: Log,
     pub(crate) volume_id: String,
     pub(crate) repository: String,
+    /// The snapshot whose files the running mirror has compared with their digests.
+    pub(crate) intact: Option<u64>,
     /// The memory limit in bytes.
     pub(crate) memory: Option<u64>,
     pub(crate) work: Work,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
     Cycle,
     /// Builds these archives again if they are damaged.
     Repair(BTreeSet<PathBuf>),
+    /// Compresses what is published.
+    Compress,
 }
 
 /// What a process reports while it works.
@@ -67,7 +71,16 @@ pub(crate) enum JobResult {
 }
 
 impl Job {
-    pub(crate) fn new(app: &App, volume_id: &str, repository: &str, memory: Option<u64>, work: Work) -> Self {
+    /// `store` is that of the repository.
+    pub(crate) fn new(
+        app: &App,
+        volume_id: &str,
+        repository: &str,
+        store: &RepositoryStore,
+        memory: Option<u64>,
+        work: Work,
+    ) -> Self {
+        let newest = store.newest_snapshot().ok().flatten();
         Self {
             config_file: app.file.clone(),
             config: app.texts.clone(),
@@ -75,6 +88,7 @@ impl Job {
             log: app.config.log,
             volume_id: volume_id.to_owned(),
             repository: repository.to_owned(),
+            intact: newest.filter(|newest| newest.is_intact).map(|newest| newest.manifest.number),
             memory,
             work,
         }

@@ -92,7 +92,10 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
         }
     }
     // Here, because servers that mount the volume read-only cannot compress.
-    make_variants(repository, store, opened.app.config.serve.compression, &cancel);
+    if let Err(error) = make_variants(repository, store, opened.app.config.serve.compression, &cancel) {
+        let repository = &repository.name;
+        tracing::warn!(repository, "failed to compress files, serving uncompressed: {error:#}");
+    }
     let is_published = store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
     let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
     Ok(Built { result, damaged, is_published, rollback })

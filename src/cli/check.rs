@@ -21,7 +21,7 @@ use crate::git::{check_url, local_tags};
 use crate::net::{read_certificates, redacted};
 use crate::recipe::{Recipe, Source};
 use crate::server;
-use crate::store::Volume;
+use crate::store::{RepositoryStore, Volume};
 use crate::util::text::plural;
 use crate::yaml::{self, Issue, Report};
 
@@ -43,13 +43,17 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
         writeln!(Stdout, "Run by {name}{contact}.")?;
     }
     let volume = Volume::open_read_only(&config.data).ok();
-    for repository in &app.repositories {
+    for (repository, configured) in app.repositories.iter().zip(&config.repositories) {
         let store = volume.as_ref().map(|volume| volume.reader(&repository.name));
         let latest = store.as_ref().and_then(|store| store.latest_snapshot().ok()?);
-        let history = store.map(|store| store.run_history()).unwrap_or_default();
+        let history = store.as_ref().map(|store| store.run_history()).unwrap_or_default();
         summarize(app, repository, &cycle::Report::last(latest.as_ref(), &history))?;
         if let Some(target) = json_rows::rollback_target(latest.as_ref()) {
             writeln!(Stdout, "{}", json_rows::rollback_line(&repository.name, target))?;
+        }
+        // `only` leaves sources out.
+        if configured.only.is_none() {
+            warn_unknown_predecessors(&repository.recipe, store.as_ref())?;
         }
     }
     for warning in app.warnings() {
@@ -98,6 +102,25 @@ fn oddities(source: &Source, url: &str, last: Option<&SourceReport>) -> Vec<Stri
     };
     let unused = last.iter().flat_map(|last| &last.unused);
     nothing.map(str::to_owned).into_iter().chain(unused.cloned()).collect()
+}
+
+/// Warns of names in `takes_over` that no source has, and none had that has published.
+fn warn_unknown_predecessors(recipe: &Recipe, store: Option<&RepositoryStore>) -> anyhow::Result<()> {
+    let published: BTreeSet<_> = store.map_or_else(BTreeSet::new, |store| {
+        store.ledger(|ledger| ledger.releases().iter().map(|release| release.source.clone()).collect())
+    });
+    for source in &recipe.sources {
+        let is_unknown =
+            |name: &&String| recipe.source_names().all(|known| known != **name) && !published.contains(*name);
+        for unknown in source.takes_over.iter().filter(is_unknown) {
+            let source = &source.name;
+            writeln!(
+                Stdout,
+                "Warning: `takes_over` of the source `{source}` has `{unknown}`, but no source of the recipe has that name."
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.

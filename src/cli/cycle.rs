@@ -12,8 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
+use crate::app::compress::make_variants;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Message, Work};
 use crate::app::cycle_runner::{Observer, OpenRepository, check_not_renamed};
 use crate::app::exit::Exit;
@@ -27,12 +28,17 @@ use crate::telemetry::{OnBlocked, init_logging};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
 use crate::util::heap;
+use crate::util::threads::{self, ThreadError};
 
 /// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a cycle may go on that is asked to end.
 const END_GRACE: Duration = Duration::from_millis(500);
+
+/// The server comes first where processors are short, and other programs of the machine before compression.
+const CYCLE_NICENESS: i32 = 5;
+const COMPRESSION_NICENESS: i32 = 19;
 
 /// When memory runs out, the system ends this process before any other one. Every user may raise the value.
 const OOM_SCORE: &str = "1000";
@@ -42,32 +48,44 @@ pub(super) fn run() -> anyhow::Result<Exit> {
     io::stdin().read_line(&mut line).context("failed to read the job")?;
     let job = serde_json::from_str::<Job>(&line);
     let mut job = job.context("failed to read the job\nhint: `mirror build` runs a cycle by hand")?;
-    let limited = limit(job.memory);
+    let limited = limit(&job);
     init_logging(job.log.format, job.log.level, OnBlocked::Drop)?;
     if let Err(error) = limited {
         tracing::warn!("the memory of this cycle is not limited: {error:#}");
     }
-    let cancel = CancelFlag::default();
-    end_with_parent(&cancel)?;
-    let app = job.load_app()?;
-    let progress = report_progress();
-    let observer = |event: ProgressEvent<'_>| {
-        progress.lock().unwrap_or_else(PoisonError::into_inner).update(event);
-    };
-    send(&Message::Ended(work(&app, &job, &observer, &cancel)))?;
+    let end = run_job(&mut job).unwrap_or_else(|error| JobEnd {
+        result: JobResult::NotStarted(format!("{error:#}")),
+        unwritten: None,
+    });
+    send(&Message::Ended(end))?;
     Ok(Exit::Complete)
 }
 
+fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
+    let cancel = CancelFlag::default();
+    end_with_parent(&cancel)?;
+    let app = job.load_app()?;
+    let progress = report_progress()?;
+    let observer = |event: ProgressEvent<'_>| {
+        progress.lock().unwrap_or_else(PoisonError::into_inner).update(event);
+    };
+    Ok(work(&app, job, &observer, &cancel))
+}
+
 /// Applies the limits that a process can set for itself.
-fn limit(memory: Option<u64>) -> anyhow::Result<()> {
+fn limit(job: &Job) -> anyhow::Result<()> {
     // The system would show it as `exe`.
     let _ = rustix::thread::set_name(c"mirror");
+    let _ = nice(match job.work {
+        Work::Cycle | Work::Repair(_) => CYCLE_NICENESS,
+        Work::Compress => COMPRESSION_NICENESS,
+    });
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     heap::on_allocation_failure(|| {
         let _ = rustix::io::write(rustix::stdio::stdout(), b"\n\"OutOfMemory\"\n");
     });
     heap::share_arenas();
-    let Some(memory) = memory else { return Ok(()) };
+    let Some(memory) = job.memory else { return Ok(()) };
     let Rlimit { maximum, .. } = getrlimit(Resource::Data);
     let current = Some(memory.min(maximum.unwrap_or(u64::MAX)));
     setrlimit(Resource::Data, Rlimit { current, maximum }).context("failed to set its limit")
@@ -84,18 +102,18 @@ fn end_with_parent(cancel: &CancelFlag) -> anyhow::Result<()> {
         }
     };
     let on_closed = end.clone();
-    thread::spawn(move || {
+    threads::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         on_closed();
-    });
+    })?;
     on_stop_signal(move |_| end())
 }
 
 /// Reports the returned progress from time to time, if it has changed.
-fn report_progress() -> Arc<Mutex<RunningCycle>> {
+fn report_progress() -> Result<Arc<Mutex<RunningCycle>>, ThreadError> {
     let progress = Arc::new(Mutex::new(RunningCycle::new(now())));
     let shared = Arc::clone(&progress);
-    thread::spawn(move || {
+    threads::spawn(move || -> () {
         let get = || shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut sent = get();
         loop {
@@ -105,8 +123,8 @@ fn report_progress() -> Arc<Mutex<RunningCycle>> {
                 sent = current;
             }
         }
-    });
-    progress
+    })?;
+    Ok(progress)
 }
 
 fn send(message: &Message) -> anyhow::Result<()> {
@@ -116,7 +134,7 @@ fn send(message: &Message) -> anyhow::Result<()> {
     output.write_all(&line).and_then(|()| output.flush()).context("failed to report to `mirror run`")
 }
 
-/// The repository of a job, opened for writing.
+/// The repository of a job, locked unless it is only to be compressed.
 struct OpenJob<'a> {
     repository: &'a Repository,
     volume: Volume,
@@ -145,15 +163,23 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
             _ if cancel.is_set() => JobResult::Interrupted,
             damaged => JobResult::Done(damaged),
         },
+        Work::Compress => match make_variants(repository, &store, app.config.serve.compression, cancel) {
+            Ok(()) => JobResult::Done(BTreeMap::new()),
+            Err(error) => JobResult::Failed(format!("{error:#}")),
+        },
     };
     JobEnd { result, unwritten: store.unwritten_history() }
 }
 
 fn open<'a>(app: &'a App, job: &Job) -> anyhow::Result<OpenJob<'a>> {
     let repository = app.repository(Some(&job.repository))?;
-    let volume = Volume::open_shared(&job.data, &job.volume_id)?;
+    let volume = match job.work {
+        Work::Cycle | Work::Repair(_) => Volume::open_shared(&job.data, &job.volume_id)?,
+        // Variants are written without a lock.
+        Work::Compress => Volume::open_read_only(&job.data)?,
+    };
     // First, because the folder must not be created for a renamed repository.
     check_not_renamed(app, &volume, repository)?;
-    let store = volume.repository(&repository.name)?;
+    let store = volume.repository_with(&repository.name, job.intact)?;
     Ok(OpenJob { repository, volume, store })
 }

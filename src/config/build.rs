@@ -59,6 +59,8 @@ pub struct Limits {
     pub depth: NonZeroUsize,
     /// Maximum number of branches and tags of a source.
     pub refs: NonZeroUsize,
+    /// Maximum number of entries in the report of a source: of tags and packages that are excluded, failed or held back.
+    pub report_entries: NonZeroUsize,
     /// Maximum size of a prebuilt archive.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
@@ -108,6 +110,7 @@ impl Default for Limits {
             entries: count(200_000),
             depth: count(64),
             refs: count(100_000),
+            report_entries: count(20_000),
             archive: 64 << 20,
             package_metadata: 4 << 20,
             metadata: 16 << 20,

@@ -12,14 +12,14 @@ use super::held_back::{Candidate, Requirements};
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
-use super::report::SourceReport;
+use super::report::{SourceReport, ensure_short};
 use super::{file_names, held_back, parallel};
 use crate::composer::Manifest;
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
-use crate::package::plan::{Build, Notice, OutcomeRow, ResolvedRef, describe_omitted};
+use crate::package::plan::{Build, Notice, Outcome, OutcomeRow, ResolvedRef, describe_omitted};
 use crate::package::uncovered_manifests::{self, UncoveredManifests};
 use crate::recipe::Source;
 use crate::store::StagedArchive;
@@ -65,6 +65,10 @@ pub(super) fn build_source(
         tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
     }
     rows.append(&mut plan.rows);
+    // Before anything is published.
+    let is_listed =
+        |row: &&OutcomeRow| !matches!(row.outcome, Outcome::Published | Outcome::AlreadyPublished);
+    ensure_short(passed_over.len() + rows.iter().filter(is_listed).count(), ctx.limits)?;
     let mut batch = Batch::new(&source.name, rows, budget);
     batch.add_notices(std::mem::take(&mut plan.notices));
     let requirements = Requirements::of_source(ctx)?;

@@ -18,6 +18,7 @@ use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
 use crate::util::cancel::CancelFlag;
 use crate::util::digest::Sha256;
+use crate::util::threads;
 
 /// How often a wait looks for a cancellation, and at the clock.
 const POLL: Duration = Duration::from_millis(200);
@@ -109,18 +110,24 @@ impl<'a> Fetches<'a> {
             for &(url, source) in &self.urls {
                 self.wait_for_place();
                 self.ended().running.insert(url.to_owned(), Instant::now());
-                scope.spawn(move || {
+                let started = threads::spawn_scoped(scope, move || {
                     let _entered = span.enter();
                     let result = fetch(self.ctx, url, source, &self.cancel);
-                    let result = result.map(Arc::new).map_err(|error| format!("{error:#}"));
-                    let mut ended = self.ended();
-                    ended.running.remove(url);
-                    ended.by_url.insert(url.to_owned(), result);
-                    ended.last = Instant::now();
-                    self.changed.notify_all();
+                    self.end(url, result.map(Arc::new).map_err(|error| format!("{error:#}")));
                 });
+                if let Err(error) = started {
+                    self.end(url, Err(error.to_string()));
+                }
             }
         });
+    }
+
+    fn end(&self, url: &str, result: Result<Arc<FetchedClone>, String>) {
+        let mut ended = self.ended();
+        ended.running.remove(url);
+        ended.by_url.insert(url.to_owned(), result);
+        ended.last = Instant::now();
+        self.changed.notify_all();
     }
 
     fn wait_for_place(&self) {

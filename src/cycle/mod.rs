@@ -40,7 +40,7 @@ use self::inputs::FetchedInputs;
 use self::metadata_budget::MetadataBudget;
 use self::publish_metadata::Damaged;
 use self::redact_urls::with_recipe_urls;
-use self::report::ALIASES;
+use self::report::{ALIASES, ensure_short};
 use crate::ledger::Ledger;
 use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
@@ -50,6 +50,7 @@ use crate::store::Divergence;
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
 use crate::util::heap;
+use crate::util::threads;
 
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
@@ -119,7 +120,7 @@ pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
     thread::scope(|scope| {
         // Also ends the fetches that are not waited for if this fails.
         let _cancel = CancelOnDrop(&fetches);
-        scope.spawn(|| span.in_scope(|| fetches.run()));
+        threads::spawn_scoped(scope, || span.in_scope(|| fetches.run()))?;
         let mut result = None;
         loop {
             let fetch_began = Instant::now();
@@ -318,6 +319,7 @@ fn add_result(
     known: Option<&SourceReport>,
     result: anyhow::Result<(SourceReport, usize)>,
 ) -> anyhow::Result<usize> {
+    let result = result.and_then(|built| ensure_short(built.0.entries(), ctx.limits).map(|()| built));
     let (source_report, published) = result.unwrap_or_else(|error| {
         let reason = format!("{error:#}");
         let error = Some(with_recipe_urls(ctx, &reason));

@@ -97,6 +97,8 @@ fn publish_content(
     let Content { releases, rollback_to, expired } = content;
     let info = ctx.repository_info();
     let renderer = renderer_digest(ctx, &info, report)?;
+    let previous = previous.map(|previous| ctx.store.checked(previous));
+    let previous = previous.as_ref();
     let intact = previous.filter(|previous| previous.is_intact);
     let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
     let mut by_name = by_name(&releases);

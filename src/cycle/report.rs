@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::composer::PackageName;
+use crate::config::Limits;
 use crate::ledger::Release;
 use crate::metadata::MissingDependency;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
@@ -113,6 +115,13 @@ impl SourceReport {
         self.nothing_released().into_iter().chain(self.unused.iter().map(String::as_str))
     }
 
+    /// The number of entries in its lists.
+    pub(super) fn entries(&self) -> usize {
+        let rows = [&self.excluded, &self.failed, &self.held_back, &self.passed_over];
+        let uncovered: usize = self.uncovered.values().map(Vec::len).sum();
+        rows.into_iter().map(Vec::len).sum::<usize>() + uncovered + self.notices.len() + self.diverged.len()
+    }
+
     /// The excluded rows whose contents upstream has tagged in vain: another tag has published the version.
     pub fn lost(&self) -> impl Iterator<Item = &OutcomeRow> {
         self.excluded.iter().filter(|row| row.is_lost())
@@ -174,6 +183,16 @@ pub fn nothing_released(has_refs: bool, has_tags: bool) -> Option<&'static str> 
         (false, false) => Some("nothing is released: the repository has no tags"),
         (false, true) => Some("nothing is released: the recipe releases none of the repository's tags"),
     }
+}
+
+/// Fails if a report of so many entries is longer than `limits.report_entries`.
+pub(super) fn ensure_short(entries: usize, limits: &Limits) -> anyhow::Result<()> {
+    let limit = limits.report_entries.get();
+    ensure!(
+        entries <= limit,
+        "its report has {entries} tags and packages that are not released, more than {limit}\nhint: `limits.report_entries` in the configuration"
+    );
+    Ok(())
 }
 
 /// The number of package versions in tag entries. An entry whose version is not known counts as one.

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,6 +18,7 @@ use crate::app::cycle_job::{Job, JobEnd, JobResult, Message};
 use crate::cycle::Cancelled;
 use crate::status::RunningCycle;
 use crate::util::cancel::CancelFlag;
+use crate::util::threads;
 
 /// How often the deadline and the flag to stop are looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -82,7 +83,7 @@ struct CycleProcess {
     child: Child,
     messages: Messages,
     /// Keeps the input open, by which the process sees that this one lives.
-    _input: JoinHandle<ChildStdin>,
+    _input: Option<JoinHandle<ChildStdin>>,
     is_out_of_memory: bool,
     end: Option<JobEnd>,
     ending: Option<Ending>,
@@ -103,16 +104,18 @@ impl CycleProcess {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("failed to start a process")?;
+            .map_err(|error| anyhow!("failed to start a process: {error}\nhint: {}", threads::HINT))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (mut input, output) = input.zip(output).context("failed to connect to a process")?;
+        let messages = Messages { output, buffer: Vec::new() };
+        let mut process =
+            Self { child, messages, _input: None, is_out_of_memory: false, end: None, ending: None };
         // On a thread of its own, because the process may not read it.
-        let input = thread::spawn(move || {
+        process._input = Some(threads::spawn(move || {
             let _ = input.write_all(&line);
             input
-        });
-        let messages = Messages { output, buffer: Vec::new() };
-        Ok(Self { child, messages, _input: input, is_out_of_memory: false, end: None, ending: None })
+        })?);
+        Ok(process)
     }
 
     /// Receives messages until the process has ended.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::Scope;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use jiff::Timestamp;
 
 use super::cycle_process;
 use super::cycle_progress::CycleProgress;
-use super::spawn;
+use super::tasks::Tasks;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Work};
 use crate::app::cycle_runner::record_failed_run;
 use crate::app::{App, memory};
@@ -23,6 +23,22 @@ use crate::util::clock::now;
 /// How often ended jobs are looked for while some run, and how often a scheduler that waits looks at everything else.
 const POLLS: (Duration, u32) = (Duration::from_millis(100), 10);
 
+/// How many jobs run at the same time, and the memory limit of each.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    most: NonZeroUsize,
+    pub(super) memory: Option<u64>,
+}
+
+impl Limits {
+    pub(super) fn of(app: &App) -> Self {
+        let available = memory::available();
+        let repositories = NonZeroUsize::new(app.repositories.len()).unwrap_or(NonZeroUsize::MIN);
+        let most = app.config.build.parallel_repositories(available).min(repositories);
+        Self { most, memory: app.config.limits.cycle_memory(available, most) }
+    }
+}
+
 /// What the threads of the jobs share.
 #[derive(Clone, Copy)]
 pub(super) struct JobContext<'a> {
@@ -33,12 +49,10 @@ pub(super) struct JobContext<'a> {
 }
 
 pub(super) struct Jobs<'scope, 'env> {
-    scope: &'scope Scope<'scope, 'env>,
+    tasks: Tasks<'scope, 'env>,
     context: JobContext<'scope>,
     running: BTreeSet<usize>,
-    most: NonZeroUsize,
-    /// The memory limit of each process.
-    memory: Option<u64>,
+    limits: Limits,
     sender: Sender<EndedJob>,
     ended: Receiver<EndedJob>,
 }
@@ -53,13 +67,9 @@ pub(super) struct EndedJob {
 }
 
 impl<'scope, 'env> Jobs<'scope, 'env> {
-    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, context: JobContext<'scope>) -> Self {
-        let (config, available) = (&context.app.config, memory::available());
-        let repositories = NonZeroUsize::new(context.stores.len()).unwrap_or(NonZeroUsize::MIN);
-        let most = config.build.parallel_repositories(available).min(repositories);
+    pub(super) fn new(tasks: Tasks<'scope, 'env>, context: JobContext<'scope>) -> Self {
         let (sender, ended) = mpsc::channel();
-        let memory = config.limits.cycle_memory(available, most);
-        Self { scope, context, running: BTreeSet::new(), most, memory, sender, ended }
+        Self { tasks, context, running: BTreeSet::new(), limits: Limits::of(context.app), sender, ended }
     }
 
     pub(super) fn is_running(&self, repository: usize) -> bool {
@@ -68,19 +78,27 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
 
     /// Whether another job may start for this repository.
     pub(super) fn has_room_for(&self, repository: usize) -> bool {
-        self.running.len() < self.most.get() && !self.is_running(repository)
+        self.running.len() < self.limits.most.get() && !self.is_running(repository)
     }
 
-    pub(super) fn start(&mut self, volume_id: &str, repository: usize, work: Work) {
-        let JobContext { app, stop, .. } = self.context;
+    /// `is_intact`: no file of the snapshot was found damaged since this process has compared them.
+    pub(super) fn start(&mut self, volume_id: &str, repository: usize, is_intact: bool, work: Work) {
+        let app = self.context.app;
         let name = &app.repositories[repository].name;
-        let job = Job::new(app, volume_id, name, self.memory, work);
         let (context, sender) = (self.context, self.sender.clone());
+        let store = &context.stores[repository];
+        let mut job = Job::new(app, volume_id, name, store, self.limits.memory, work.clone());
+        job.intact = job.intact.filter(|_| is_intact);
         self.running.insert(repository);
-        spawn(self.scope, stop, move || {
+        let started = self.tasks.start(move || {
             let result = run(context, repository, &job);
             let _ = sender.send(EndedJob { repository, work: job.work, result });
         });
+        if let Err(error) = started {
+            let error = aborted(&work, error.into());
+            record(context, repository, &work, now(), &error);
+            let _ = self.sender.send(EndedJob { repository, work, result: Err(error) });
+        }
     }
 
     /// Waits for the next job that ends, for a second at most.
@@ -91,11 +109,10 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
             return None;
         }
         for _ in 0..polls {
-            if let Ok(ended) = self.ended.try_recv() {
+            if let Ok(ended) = self.ended.recv_timeout(pause) {
                 self.running.remove(&ended.repository);
                 return Some(ended);
             }
-            stop.wait(pause);
             if stop.is_set() {
                 break;
             }
@@ -107,12 +124,12 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
 /// Runs a job, and records a failed cycle that its process could not record.
 fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let JobContext { app, stores, progress, stop } = context;
-    let (store, began) = (&stores[repository], now());
+    let began = now();
     let on_progress = |now| progress.update(&job.repository, now);
-    let unrecorded = match cycle_process::run(job, app.config.limits.cycle_deadline, &on_progress, stop) {
+    let error = match cycle_process::run(job, app.config.limits.cycle_deadline, &on_progress, stop) {
         Ok(JobEnd { result, unwritten }) => {
             if let Some(history) = unwritten {
-                let _ = store.record_history(&history);
+                let _ = stores[repository].record_history(&history);
             }
             match result {
                 JobResult::Done(damaged) => return Ok(damaged),
@@ -123,13 +140,22 @@ fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<
             }
         }
         Err(error) if error.is::<Cancelled>() => return Err(error),
-        Err(error) => error.context(match job.work {
-            Work::Cycle => "the cycle was aborted",
-            Work::Repair(_) => "the repair was aborted",
-        }),
+        Err(error) => aborted(&job.work, error),
     };
-    if matches!(job.work, Work::Cycle) {
-        record_failed_run(store, began, &unrecorded);
+    record(context, repository, &job.work, began, &error);
+    Err(error)
+}
+
+fn aborted(work: &Work, error: anyhow::Error) -> anyhow::Error {
+    error.context(match work {
+        Work::Cycle => "the cycle was aborted",
+        Work::Repair(_) => "the repair was aborted",
+        Work::Compress => "the compression was aborted",
+    })
+}
+
+fn record(context: JobContext<'_>, repository: usize, work: &Work, began: Timestamp, error: &anyhow::Error) {
+    if matches!(work, Work::Cycle) {
+        record_failed_run(&context.stores[repository], began, error);
     }
-    Err(unrecorded)
 }

@@ -1,10 +1,11 @@
-//! Sends notifications to webhooks. It has a thread of its own, so that a slow receiver does not delay cycles.
+//! Sends notifications to webhooks. It has a thread of its own, so that a slow receiver delays nothing else.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use url::Url;
 
+use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::{Observation, SnapshotWatch};
 use crate::app::{App, Repository};
 use crate::config::{Git, Webhook};
@@ -15,13 +16,16 @@ use crate::util::cancel::CancelFlag;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long one delivery may take: other receivers wait for it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// The delays after failed deliveries. After the last one, the notification is dropped.
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(600)];
 
 /// The last known state of each repository, and what is still to be sent. It outlives a change of the configuration.
 #[derive(Default)]
-pub(super) struct NotifierState {
+struct NotifierState {
     known: BTreeMap<String, AlertState>,
     pending: Vec<PendingNotification>,
 }
@@ -33,25 +37,31 @@ struct PendingNotification {
     at: Instant,
 }
 
-pub(super) fn run(app: &App, stores: &[RepositoryStore], state: &mut NotifierState, stop: &CancelFlag) {
-    let webhooks = &app.config.notify;
-    if webhooks.is_empty() {
-        return;
-    }
-    let mut watches: Vec<_> = stores.iter().map(|_| SnapshotWatch::default()).collect();
-    while !stop.is_set() {
-        for ((repository, store), watch) in app.repositories.iter().zip(stores).zip(&mut watches) {
-            state.poll(app, repository, store, watch);
-        }
-        state.pending.retain_mut(|notification| {
-            let is_due = notification.at <= Instant::now() && !stop.is_set();
-            !is_due || !send(webhooks, &app.config.git, notification, stop)
-        });
-        stop.wait(POLL_INTERVAL);
-    }
+/// Sends what each configuration wants to be told.
+pub(super) fn run(configurations: &CurrentConfiguration<'_>) {
+    let mut state = NotifierState::default();
+    configurations.for_each(|configuration| state.follow(configuration));
 }
 
 impl NotifierState {
+    fn follow(&mut self, Configuration { app, stores, stop }: &Configuration) {
+        let webhooks = &app.config.notify;
+        if webhooks.is_empty() {
+            return;
+        }
+        let mut watches: Vec<_> = stores.iter().map(|_| SnapshotWatch::default()).collect();
+        while !stop.is_set() {
+            for ((repository, store), watch) in app.repositories.iter().zip(stores).zip(&mut watches) {
+                self.poll(app, repository, store, watch);
+            }
+            self.pending.retain_mut(|notification| {
+                let is_due = notification.at <= Instant::now() && !stop.is_set();
+                !is_due || !send(webhooks, &app.config.git, notification, stop)
+            });
+            stop.wait(POLL_INTERVAL);
+        }
+    }
+
     /// Queues a notification for each event since the last poll.
     fn poll(
         &mut self,
@@ -92,7 +102,8 @@ fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification,
     if !webhooks.iter().any(|webhook| webhook.url == *url) {
         return true;
     }
-    let Err(error) = net::post_json(url, git, notification.body.as_bytes(), stop) else {
+    let git = Git { total_timeout: git.total_timeout.min(DEADLINE), ..git.clone() };
+    let Err(error) = net::post_json(url, &git, notification.body.as_bytes(), stop) else {
         return true;
     };
     // The next configuration sends it again.

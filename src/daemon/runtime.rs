@@ -14,6 +14,7 @@ use crate::app::exit::Exit;
 use crate::config::Config;
 use crate::server::{LocalSocket, PublishedSite, Server, Settings};
 use crate::telemetry::Metrics;
+use crate::util::threads::{self, ThreadError};
 
 /// How long the process waits for a cycle that is about to end. A cycle can be interrupted at any time, and waiting for it
 /// could outlast the grace period of the service manager.
@@ -21,6 +22,15 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 
 /// Descriptors for listeners, surplus connections and a cycle.
 const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Threads for the work alongside the server, and one that reads files.
+const OTHER_THREADS: usize = 9;
+
+/// The most threads that read files.
+const FILE_THREADS: usize = 128;
+
+/// They stay: the runtime panics if there is none and the system refuses one.
+const FILE_THREAD_IDLE: Duration = Duration::from_secs(1 << 30);
 
 /// What the work alongside the server controls.
 #[derive(Clone, Copy)]
@@ -33,17 +43,24 @@ pub(super) struct ServerHandles<'a> {
 pub(super) fn run_server(
     config: &Config,
     local_socket: LocalSocket,
-    work: impl FnOnce(ServerHandles<'_>, &Signals) + Send,
+    work: impl FnOnce(ServerHandles<'_>, &Signals) -> Result<(), ThreadError> + Send,
 ) -> anyhow::Result<Exit> {
     raise_descriptor_limit(config.serve.max_connections.get());
-    let threads = serving_threads();
-    let mut runtime = match threads {
+    let serving = serving_threads();
+    threads::ensure_available(serving + OTHER_THREADS)?;
+    let mut runtime = match serving {
         // The runtime with one thread has no cost of sharing work.
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    let runtime =
-        runtime.worker_threads(threads).enable_all().build().context("failed to start the runtime")?;
+    let runtime = runtime
+        .worker_threads(serving)
+        .max_blocking_threads(FILE_THREADS)
+        .thread_keep_alive(FILE_THREAD_IDLE)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.spawn_blocking(|| ());
     let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
     let settings =
         Settings { serve: config.serve.clone(), log: config.log, local_socket: Some(local_socket) };
@@ -55,11 +72,11 @@ pub(super) fn run_server(
     let signals = Signals::default();
     std::thread::scope(|scope| {
         let (sender, work_ended) = oneshot::channel::<()>();
-        let worker = scope.spawn(|| {
+        let worker = threads::spawn_scoped(scope, || {
             // Dropped when the work ends, even by a panic.
             let _sender = sender;
-            work(handles, &signals);
-        });
+            work(handles, &signals)
+        })?;
         let served = runtime.block_on(serve_until_signal(server, &signals, work_ended));
         let deadline = Instant::now() + CYCLE_GRACE;
         while !worker.is_finished() && Instant::now() < deadline {
@@ -69,6 +86,8 @@ pub(super) fn run_server(
             tracing::info!("stopping during a cycle; the next start resumes it");
             std::process::exit(i32::from(served.is_err()) * 2);
         }
+        // A panic has been reported.
+        worker.join().unwrap_or(Ok(()))?;
         served.map(|()| Exit::Complete)
     })
 }
@@ -131,7 +150,7 @@ async fn serve_until_signal(
         tokio::select! {
             () = stop_signal() => {}
             () = reload => {}
-            _ = work_ended => tracing::error!("a background thread failed, which is a bug of this program"),
+            _ = work_ended => tracing::error!("the work beside the server has ended"),
         }
         tracing::info!("shutting down");
         signals.stop.set();

@@ -14,6 +14,7 @@ use super::cycle_progress::CycleProgress;
 use super::jobs::{EndedJob, JobContext, Jobs};
 use super::repair_queue::{RepairQueue, damaged_archives};
 use super::snapshot_follower::SnapshotFollower;
+use super::tasks::Tasks;
 use crate::app::cycle_job::Work;
 use crate::app::repair::all_impossible;
 use crate::app::{App, Repository};
@@ -41,7 +42,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) volume_id: Option<&'a str>,
     pub(super) follower: SnapshotFollower<'a>,
     /// Receives a message when another snapshot is served.
-    pub(super) site_changed: Sender<()>,
+    pub(super) site_changed: &'a Sender<()>,
     pub(super) progress: &'a CycleProgress,
     pub(super) stop: &'a CancelFlag,
 }
@@ -55,6 +56,8 @@ struct ScheduledCycle {
     /// Failures in a row.
     failures: u32,
     last_end: Option<Timestamp>,
+    /// Whether a file of the snapshot was found damaged since the last cycle.
+    is_snapshot_damaged: bool,
     /// Damaged archives after the last cycle. The repair of one may complete the repository.
     damaged: Vec<PathBuf>,
 }
@@ -62,13 +65,15 @@ struct ScheduledCycle {
 impl Scheduler<'_> {
     /// Runs the cycles that are due until the process stops. `all` makes every cycle due at first.
     pub(super) fn run(mut self, all: bool) {
-        // Snapshots contain the base URL. A new configuration is served once every repository is built for it.
+        // Snapshots contain the base URL. A new configuration is served once what it moves is built for it.
         let is_deferred = all && self.volume_id.is_some();
-        if !is_deferred {
+        let repositories = 0..self.app.repositories.len();
+        let mut awaited: BTreeSet<usize> =
+            repositories.filter(|i| is_deferred && self.is_moved(*i)).collect();
+        if awaited.is_empty() {
             self.follow();
         }
         let mut queue = self.queue(all);
-        let mut awaited: BTreeSet<usize> = (0..queue.len()).filter(|_| is_deferred).collect();
         let mut repairs = RepairQueue::from_history(self.follower.stores);
         let mut last_poll = Timestamp::now();
         let context = JobContext {
@@ -78,7 +83,7 @@ impl Scheduler<'_> {
             stop: self.stop,
         };
         thread::scope(|scope| {
-            let mut jobs = Jobs::new(scope, context);
+            let mut jobs = Jobs::new(Tasks { scope, stop: self.stop }, context);
             while !self.stop.is_set() {
                 let now = Timestamp::now();
                 if now < last_poll {
@@ -105,7 +110,7 @@ impl Scheduler<'_> {
                     Some(EndedJob { repository: i, work: Work::Repair(files), result }) => {
                         self.on_repair_end(i, files, result, &mut repairs, &mut queue[i]);
                     }
-                    None => {}
+                    Some(EndedJob { work: Work::Compress, .. }) | None => {}
                 }
             }
         });
@@ -132,10 +137,20 @@ impl Scheduler<'_> {
                 requested: None,
                 failures: 0,
                 last_end: None,
+                is_snapshot_damaged: false,
                 damaged: damaged_archives(store).collect(),
             });
         }
         queue
+    }
+
+    /// Whether the snapshot is for another URL, or another repository is served at the URL of one without a snapshot.
+    fn is_moved(&self, i: usize) -> bool {
+        let base_url = &self.app.repositories[i].base_url;
+        match self.follower.stores[i].newest_snapshot() {
+            Ok(Some(snapshot)) => snapshot.manifest.base_url != base_url.to_string(),
+            _ => self.follower.published.serves(base_url.path()),
+        }
     }
 
     /// Whether the snapshot is damaged, does not withdraw what it should, or was made for another configuration that changed while
@@ -186,7 +201,7 @@ impl Scheduler<'_> {
             if cycle.at <= Timestamp::now() && jobs.has_room_for(i) {
                 cycle.is_running = true;
                 self.progress.set_running(&repository.name);
-                jobs.start(volume_id, i, Work::Cycle);
+                jobs.start(volume_id, i, !std::mem::take(&mut cycle.is_snapshot_damaged), Work::Cycle);
             }
         }
     }
@@ -276,7 +291,10 @@ impl Scheduler<'_> {
             }
             match self.snapshot_owner(&file) {
                 // The next cycle renders the metadata again.
-                Some(i) => queue[i].bring_forward(MIN_RETRY_DELAY),
+                Some(i) => {
+                    queue[i].is_snapshot_damaged = true;
+                    queue[i].bring_forward(MIN_RETRY_DELAY);
+                }
                 None => repairs.add(file),
             }
         }
@@ -289,7 +307,7 @@ impl Scheduler<'_> {
             if queue[i].at > Timestamp::now() && jobs.has_room_for(i) {
                 let files = repairs.due(store);
                 if !files.is_empty() {
-                    jobs.start(volume_id, i, Work::Repair(files));
+                    jobs.start(volume_id, i, true, Work::Repair(files));
                 }
             }
         }

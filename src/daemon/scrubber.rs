@@ -4,29 +4,31 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::configuration::Configuration;
 use crate::app::repair::served_releases;
 use crate::server::PublishedSite;
-use crate::store::{RepositoryStore, Scrub};
-use crate::util::cancel::CancelFlag;
+use crate::store::Scrub;
+use crate::util::heap;
 
 /// The pause while there is nothing to read.
 const EMPTY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Reads all archives once in each `period`, and counts them in `scrub`.
+/// Reads all archives once in each period, and counts them in `scrub`.
 pub(super) fn run(
-    period: Duration,
-    stores: &[RepositoryStore],
+    Configuration { app, stores, stop }: &Configuration,
     published: &PublishedSite,
     scrub: &Scrub,
-    stop: &CancelFlag,
 ) {
+    let period = app.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
         let began = Instant::now();
+        // Their numbers only, because a pass takes days.
         let releases = stores.iter().flat_map(|store| {
             let releases = served_releases(store).into_iter();
-            releases.map(move |release| (store, release))
+            releases.map(move |release| (store, release.number))
         });
         let mut releases: Vec<_> = releases.collect();
+        heap::trim();
         if releases.is_empty() {
             stop.wait(EMPTY_PAUSE);
             continue;
@@ -34,11 +36,14 @@ pub(super) fn run(
         let pause = period / u32::try_from(releases.len()).unwrap_or(u32::MAX);
         let first = start(releases.len());
         releases.rotate_left(first);
-        for (store, release) in releases {
+        for (store, number) in releases {
             stop.wait(pause);
             if stop.is_set() {
                 return;
             }
+            let Some(release) = store.ledger(|ledger| ledger.release(number).cloned()) else {
+                continue;
+            };
             let result = store.check_archive(&release);
             // The archive of a nightly version may have expired since the list was made.
             let is_served = || served_releases(store).iter().any(|other| other.number == release.number);

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::util::cancel::CancelFlag;
+use crate::util::threads;
 
 /// What signals request from a serving process.
 #[derive(Clone, Default)]
@@ -48,14 +49,14 @@ pub(crate) fn on_stop_signal(stop: impl FnOnce(SignalKind) + Send + 'static) -> 
         let _context = runtime.enter();
         (listen(SignalKind::terminate(), "SIGTERM")?, listen(SignalKind::interrupt(), "SIGINT")?)
     };
-    std::thread::spawn(move || {
+    threads::spawn(move || {
         stop(runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => SignalKind::terminate(),
                 _ = interrupt.recv() => SignalKind::interrupt(),
             }
         }));
-    });
+    })?;
     Ok(())
 }
 

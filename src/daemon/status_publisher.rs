@@ -1,10 +1,12 @@
 //! Keeps the status of every repository up to date: `mirror.json`, the status page, progress and gauges. They change when a
 //! cycle begins or ends, when a snapshot is published, and when time alone makes a mirror stale.
 
+use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use super::configuration::{Configuration, CurrentConfiguration};
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
 use super::repository_view::{Observation, SnapshotWatch};
@@ -14,8 +16,8 @@ use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
 use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
 use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
-use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
+use crate::util::heap;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -26,12 +28,30 @@ pub(super) struct BuildHandles<'a> {
     pub(super) progress: &'a CycleProgress,
 }
 
-pub(super) struct StatusPublisher<'a> {
+struct StatusPublisher<'a> {
     app: &'a App,
     server: ServerHandles<'a>,
     build: Option<BuildHandles<'a>>,
     repositories: Vec<RepositoryStatus<'a>>,
     progress: Vec<RepositoryProgress>,
+}
+
+/// Publishes the status under each configuration, and sends to `published` when it is there.
+pub(super) fn run(
+    configurations: &CurrentConfiguration<'_>,
+    server: ServerHandles<'_>,
+    build: Option<BuildHandles<'_>>,
+    published: &Sender<()>,
+) {
+    configurations.for_each(|configuration| {
+        let mut publisher = StatusPublisher::new(configuration, server, build);
+        while !configuration.stop.is_set() {
+            publisher.poll();
+            // Only the first one is received.
+            let _ = published.send(());
+            configuration.stop.wait(POLL_INTERVAL);
+        }
+    });
 }
 
 struct RepositoryStatus<'a> {
@@ -53,13 +73,12 @@ struct CachedStatus {
 }
 
 impl<'a> StatusPublisher<'a> {
-    /// Publishes the current status, so that it is there when the server becomes ready.
-    pub(super) fn new(
-        app: &'a App,
-        stores: &'a [RepositoryStore],
+    fn new(
+        configuration: &'a Configuration,
         server: ServerHandles<'a>,
         build: Option<BuildHandles<'a>>,
     ) -> Self {
+        let Configuration { app, stores, .. } = configuration;
         let repositories = app.repositories.iter().zip(stores);
         let repositories = repositories.map(|(repository, store)| RepositoryStatus {
             repository,
@@ -67,17 +86,7 @@ impl<'a> StatusPublisher<'a> {
             watch: SnapshotWatch::default(),
             cached: None,
         });
-        let mut publisher =
-            Self { app, server, build, repositories: repositories.collect(), progress: Vec::new() };
-        publisher.poll();
-        publisher
-    }
-
-    pub(super) fn run(mut self, stop: &CancelFlag) {
-        while !stop.is_set() {
-            stop.wait(POLL_INTERVAL);
-            self.poll();
-        }
+        Self { app, server, build, repositories: repositories.collect(), progress: Vec::new() }
     }
 
     fn poll(&mut self) {
@@ -166,6 +175,8 @@ impl RepositoryStatus<'_> {
             metrics: status::metric_values(&input),
             history,
         });
+        drop(releases);
+        heap::trim();
         true
     }
 }

@@ -1,8 +1,8 @@
 //! Reads the users files of private repositories, and reads them again when they change. If a changed file cannot be used,
-//! the previous users stay in effect.
+//! the previous users stay in effect. It runs as long as the process does, so that a user can be removed at any time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct UsersWatcher<'a> {
     published: &'a PublishedSite,
-    repositories: Vec<Repository>,
+    repositories: Mutex<Vec<Repository>>,
 }
 
 struct Repository {
@@ -44,8 +44,12 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Users> {
 }
 
 impl<'a> UsersWatcher<'a> {
-    /// Reads all users files and installs the access rules, before the first request is served.
-    pub(super) fn load(app: &App, published: &'a PublishedSite) -> Self {
+    pub(super) fn new(published: &'a PublishedSite) -> Self {
+        Self { published, repositories: Mutex::default() }
+    }
+
+    /// Reads the users files of a configuration and sets its access rules. To be called before anything of it is served.
+    pub(super) fn configure(&self, app: &App) {
         let configured = app.config.repositories.iter().map(|r| r.users.clone());
         let repositories = app.repositories.iter().zip(configured);
         let repositories = repositories.map(|(repository, file)| Repository {
@@ -56,41 +60,48 @@ impl<'a> UsersWatcher<'a> {
             loaded: None,
             users: Arc::new(Users::none()),
         });
-        let mut watcher = Self { published, repositories: repositories.collect() };
+        let mut repositories: Vec<_> = repositories.collect();
         // A file is loaded at the second poll that finds the same content.
-        watcher.poll();
-        watcher.poll();
-        watcher.set_access_rules();
-        watcher
+        poll(&mut repositories);
+        poll(&mut repositories);
+        let mut current = self.repositories();
+        *current = repositories;
+        self.set_access_rules(&current);
     }
 
-    pub(super) fn run(mut self, stop: &CancelFlag) {
+    /// Follows the files of the configuration in effect.
+    pub(super) fn run(&self, stop: &CancelFlag) {
         while !stop.is_set() {
             stop.wait(POLL_INTERVAL);
-            if self.poll() {
-                self.set_access_rules();
+            let mut repositories = self.repositories();
+            if poll(&mut repositories) {
+                self.set_access_rules(&repositories);
             }
         }
     }
 
-    fn set_access_rules(&self) {
+    fn repositories(&self) -> MutexGuard<'_, Vec<Repository>> {
+        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_access_rules(&self, repositories: &[Repository]) {
         let rule = |repository: &Repository| AccessRule {
             name: repository.name.clone(),
             base: repository.base_path.clone(),
             users: repository.file.as_ref().map(|_| Arc::clone(&repository.users)),
         };
-        let rules = self.repositories.iter().map(rule).collect();
+        let rules = repositories.iter().map(rule).collect();
         self.published.set_access_rules(&AccessRules::new(rules));
     }
+}
 
-    /// Returns whether the users of any repository changed.
-    fn poll(&mut self) -> bool {
-        let mut changed = false;
-        for repository in &mut self.repositories {
-            changed |= repository.poll();
-        }
-        changed
+/// Returns whether the users of any repository changed.
+fn poll(repositories: &mut [Repository]) -> bool {
+    let mut changed = false;
+    for repository in repositories {
+        changed |= repository.poll();
     }
+    changed
 }
 
 impl Repository {

@@ -72,6 +72,10 @@ pub enum ReadError {
     Refs { dir: PathBuf, source: ListRefsError },
     #[error("failed to read {kind} `{id}` in `{}`: {}; the next fetch clones again, at most once a day", .dir.display(), .source.message())]
     Object { dir: PathBuf, kind: &'static str, id: ObjectId, source: git2::Error },
+    #[error(
+        "there is not enough memory to read {kind} `{id}`\nhint: raise `limits.cycle_memory`, or give the container more memory"
+    )]
+    OutOfMemory { kind: &'static str, id: ObjectId },
     #[error("{kind} `{id}` has {size} bytes, more than {limit}\nhint: `limits.tree` in the configuration")]
     TooLarge { kind: &'static str, id: ObjectId, size: usize, limit: usize },
     #[error("`{name}` points to a {kind}, not to a commit (object `{id}`)")]
@@ -103,7 +107,10 @@ impl BareClone {
     }
 
     pub(super) fn unreadable(&self, kind: &'static str, id: ObjectId, source: git2::Error) -> ReadError {
-        ReadError::Object { dir: self.dir.clone(), kind, id, source }
+        match source.class() {
+            git2::ErrorClass::NoMemory => ReadError::OutOfMemory { kind, id },
+            _ => ReadError::Object { dir: self.dir.clone(), kind, id, source },
+        }
     }
 
     pub(super) fn repository(&self) -> &Repository {
@@ -257,8 +264,11 @@ impl BareClone {
         read: impl FnOnce(git2::Oid) -> Result<T, git2::Error>,
     ) -> Result<T, ReadError> {
         let failed = |source: git2::Error| {
-            self.mark_damaged(&format!("{kind} {id}: {}", source.message()));
-            ReadError::Object { dir: self.dir.clone(), kind, id, source }
+            let error = self.unreadable(kind, id, source);
+            if let ReadError::Object { source, .. } = &error {
+                self.mark_damaged(&format!("{kind} {id}: {}", source.message()));
+            }
+            error
         };
         id.to_git().and_then(read).map_err(failed)
     }

@@ -37,6 +37,8 @@ pub enum FetchErrorKind {
     ObjectTooLarge { size: usize, limit: usize },
     #[error("its objects need more than {limit} bytes of memory")]
     TooMuchMemory { limit: usize },
+    #[error("there is not enough memory for its objects")]
+    OutOfMemory,
     #[error("the repository was not found")]
     NotFound,
     #[error("the response is not git's smart protocol: {}", quoted(.reason))]
@@ -100,6 +102,9 @@ impl FetchErrorKind {
             Self::PackTooLarge { .. } => Some("raise `limits.pack` in the configuration".into()),
             Self::ObjectTooLarge { .. } => Some("raise `limits.object` in the configuration".into()),
             Self::TooMuchMemory { .. } => Some("raise `limits.fetch_memory` in the configuration".into()),
+            Self::OutOfMemory => {
+                Some("raise `limits.cycle_memory`, or give the container more memory".into())
+            }
             _ => None,
         }
     }

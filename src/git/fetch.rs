@@ -260,6 +260,7 @@ impl Download<'_> {
         memory.take_refused().map(|refused| match refused {
             Refused::Object(size) => FetchErrorKind::ObjectTooLarge { size, limit: object },
             Refused::Total => FetchErrorKind::TooMuchMemory { limit: fetch_memory },
+            Refused::Process => FetchErrorKind::OutOfMemory,
         })
     }
 

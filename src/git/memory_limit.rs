@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
+use crate::util::heap;
+
 /// How much memory libgit2 may take on a thread, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
@@ -21,6 +23,8 @@ pub(super) enum Refused {
     /// One object of so many bytes.
     Object(usize),
     Total,
+    /// The process may not have more.
+    Process,
 }
 
 #[derive(Clone, Copy)]
@@ -86,7 +90,7 @@ unsafe extern "C" fn malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_v
         return std::ptr::null_mut();
     }
     // SAFETY: any size is allowed.
-    let new = unsafe { libc::malloc(size) };
+    let new = note_failure(unsafe { libc::malloc(size) });
     // SAFETY: `new` comes from malloc.
     add(unsafe { size_of_block(new) });
     new
@@ -99,7 +103,7 @@ unsafe extern "C" fn realloc(old: *mut c_void, size: usize, _: *const c_char, _:
         return std::ptr::null_mut();
     }
     // SAFETY: as above.
-    let new = unsafe { libc::realloc(old, size) };
+    let new = note_failure(unsafe { libc::realloc(old, size) });
     if !new.is_null() {
         // SAFETY: `new` comes from realloc.
         add(unsafe { size_of_block(new) } - before);
@@ -124,7 +128,7 @@ unsafe fn size_of_block(block: *mut c_void) -> isize {
 
 /// Whether a block of `size` bytes, in place of one of `before`, is within the limits.
 fn may_allocate(size: usize, before: isize) -> bool {
-    let Some(mut usage) = USAGE.get() else { return true };
+    let Some(usage) = USAGE.get() else { return true };
     let Allowance { object, total } = usage.allowance;
     let refused = if size > object.saturating_add(1) {
         Refused::Object(size)
@@ -133,9 +137,22 @@ fn may_allocate(size: usize, before: isize) -> bool {
     } else {
         return true;
     };
+    refuse(usage, refused);
+    false
+}
+
+fn refuse(mut usage: Usage, refused: Refused) {
     usage.refused.get_or_insert(refused);
     USAGE.set(Some(usage));
-    false
+}
+
+fn note_failure(new: *mut c_void) -> *mut c_void {
+    if heap::check(new).is_null()
+        && let Some(usage) = USAGE.get()
+    {
+        refuse(usage, Refused::Process);
+    }
+    new
 }
 
 fn add(bytes: isize) {

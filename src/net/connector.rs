@@ -21,6 +21,7 @@ use ureq::{Agent, Error, Timeout};
 
 use super::redirect_policy::RedirectPolicy;
 use super::transfer_watch::{POLL, TransferWatch};
+use crate::util::threads::ThreadError;
 
 /// An agent whose connections stop with `watch` and keep to `redirects`.
 pub(super) fn agent(config: Config, watch: &TransferWatch, redirects: &RedirectPolicy) -> Agent {
@@ -38,7 +39,7 @@ fn interruptible<T: Send + 'static>(
     let (sender, receiver) = sync_channel(1);
     // Nobody receives the result of a stopped transfer.
     let thread = thread::Builder::new().name("connect".into()).spawn(move || drop(sender.send(work())));
-    thread.map_err(Error::Io)?;
+    thread.map_err(|error| Error::Other(Box::new(ThreadError::from(error))))?;
     loop {
         match receiver.recv_timeout(POLL) {
             Ok(result) => return result,

@@ -20,7 +20,7 @@ pub(super) fn select<'e>(entry: &'e Entry, headers: &HeaderMap) -> (Option<Codin
         .iter()
         .map(|(coding, variant)| (accepted.weight(coding.name()), *coding, variant))
         .filter(|(weight, ..)| *weight > accepted.identity)
-        .max_by_key(|(weight, _, variant)| (*weight, std::cmp::Reverse(variant.size)));
+        .max_by_key(|(weight, _, variant)| (*weight, std::cmp::Reverse(variant.size())));
     match best {
         Some((_, coding, variant)) => (Some(coding), variant),
         None => (None, &entry.identity),

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::body::{Body, FileAccess, OpenError};
-use super::conditional::{Precondition, header_value};
+use super::conditional::{Precondition, Validators, header_value};
 use super::content_kind::ContentKind;
 use super::range::{Part, part};
 use super::responses::{range_not_satisfiable, text};
@@ -43,22 +43,22 @@ impl FileResponse<'_> {
         headers: &HeaderMap,
         access: &FileAccess,
     ) -> Result<Response<Body>, OpenError> {
-        let Representation { size, validators, .. } = self.representation;
+        let (size, validators) = (self.representation.size(), self.representation.validators());
         match validators.evaluate(headers) {
-            Precondition::NotModified => return Ok(self.not_modified()),
+            Precondition::NotModified => return Ok(self.not_modified(validators)),
             Precondition::Failed => {
                 return Ok(text(StatusCode::PRECONDITION_FAILED, "precondition failed"));
             }
             Precondition::Proceed => {}
         }
         let is_ranged = method == Method::GET && validators.allow_range(headers);
-        let (status, range) = match if is_ranged { part(headers, *size) } else { Part::Whole } {
-            Part::Whole => (StatusCode::OK, 0..*size),
+        let (status, range) = match if is_ranged { part(headers, size) } else { Part::Whole } {
+            Part::Whole => (StatusCode::OK, 0..size),
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
-            Part::Unsatisfiable => return Ok(range_not_satisfiable(*size)),
+            Part::Unsatisfiable => return Ok(range_not_satisfiable(size)),
         };
         let mut response = Response::new(self.body(range.clone(), access).await?);
-        *response.headers_mut() = self.headers(&range);
+        *response.headers_mut() = self.headers(&range, validators);
         if status == StatusCode::PARTIAL_CONTENT {
             let range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
             response.headers_mut().insert(CONTENT_RANGE, header_value(range));
@@ -78,16 +78,16 @@ impl FileResponse<'_> {
         }
     }
 
-    fn headers(&self, range: &Range<u64>) -> HeaderMap {
+    fn headers(&self, range: &Range<u64>, validators: Validators) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(16);
-        self.insert_common_headers(&mut headers);
+        self.insert_common_headers(&mut headers, validators.etag);
         let media_type = HeaderValue::from_static(self.kind.media_type());
         headers.insert(CONTENT_TYPE, media_type);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
-        headers.insert(LAST_MODIFIED, self.representation.validators.last_modified.clone());
-        headers.insert(REPR_DIGEST, self.representation.repr_digest.clone());
+        headers.insert(LAST_MODIFIED, validators.last_modified);
+        headers.insert(REPR_DIGEST, self.representation.repr_digest());
         if let Some(coding) = self.coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         }
@@ -108,7 +108,7 @@ impl FileResponse<'_> {
     }
 
     /// The headers of a 304 (RFC 9110 section 15.4.5), which a 200 has, too.
-    fn insert_common_headers(&self, headers: &mut HeaderMap) {
+    fn insert_common_headers(&self, headers: &mut HeaderMap, etag: HeaderValue) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.kind.cache_control()));
         if self.is_negotiated {
             headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
@@ -116,13 +116,13 @@ impl FileResponse<'_> {
         if self.kind.is_json() {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }
-        headers.insert(ETAG, self.representation.validators.etag.clone());
+        headers.insert(ETAG, etag);
     }
 
-    fn not_modified(&self) -> Response<Body> {
+    fn not_modified(&self, validators: Validators) -> Response<Body> {
         let mut response = Response::new(Body::EMPTY);
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        self.insert_common_headers(response.headers_mut());
+        self.insert_common_headers(response.headers_mut(), validators.etag);
         response
     }
 }

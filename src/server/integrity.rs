@@ -35,7 +35,7 @@ struct Checksums {
     /// The CRC of each chunk, once the SHA-256 was right.
     chunks: OnceLock<Box<[u32]>>,
     /// When the whole file was last compared.
-    verified: Mutex<Option<Verified>>,
+    verified: Mutex<Option<Box<Verified>>>,
 }
 
 /// A file was compared with what was published.
@@ -94,10 +94,14 @@ impl Integrity {
         self.0.size
     }
 
+    pub(super) fn sha256(&self) -> Sha256 {
+        self.0.sha256
+    }
+
     /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Returns
     /// the comparison if it can be reused: `None` for a file that has just changed.
     pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
-        let mut verified = *self.verified();
+        let mut verified = self.verified().as_deref().copied();
         if !verified.is_some_and(|verified| verified.is_current(file)) {
             let stamp = Stamp::new(&file.metadata()?);
             let at = Instant::now();
@@ -107,13 +111,13 @@ impl Integrity {
             }
             verified = stamp.is_settled().then_some(Verified { stamp, at });
             if *part == (0..self.0.size) {
-                *self.verified() = verified;
+                *self.verified() = verified.map(Box::new);
             }
         }
         Ok(verified)
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, Option<Verified>> {
+    fn verified(&self) -> std::sync::MutexGuard<'_, Option<Box<Verified>>> {
         self.0.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

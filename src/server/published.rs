@@ -100,6 +100,13 @@ impl PublishedSite {
         }
     }
 
+    /// Whether a repository with a snapshot is served at this base path.
+    pub fn serves(&self, base: &str) -> bool {
+        let site = self.site();
+        let mut repositories = site.iter().flat_map(|site| &site.repositories);
+        repositories.any(|repository| *repository.base == *base && repository.is_published())
+    }
+
     /// The damaged files that were reported since the last call.
     pub fn take_damaged(&self) -> BTreeSet<PathBuf> {
         std::mem::take(&mut *lock(&self.0.damaged))

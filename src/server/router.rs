@@ -121,7 +121,7 @@ mod tests {
             ("a.zip", None),
         ] {
             let found = match route(&site, path) {
-                Route::Found(entry, _) => Some(entry.identity.size),
+                Route::Found(entry, _) => Some(entry.identity.size()),
                 _ => None,
             };
             assert_eq!(found, size, "{path}");

@@ -25,7 +25,8 @@ pub(super) struct SearchEntry {
     name: Box<str>,
     text: Box<str>,
     kind: Box<str>,
-    result: Value,
+    /// As JSON.
+    result: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +47,7 @@ impl SearchIndex {
             ContentKind::Search => {
                 let Search { results } =
                     serde_json::from_slice(bytes).context("failed to read `search.json`")?;
-                Some(Self::Search(results.into_iter().map(SearchEntry::new).collect()))
+                Some(Self::Search(results.iter().map(SearchEntry::new).collect()))
             }
             ContentKind::List => {
                 let List { package_names } =
@@ -62,22 +63,27 @@ impl SearchIndex {
         let answer = match self {
             Self::Search(packages) => {
                 let found = search(packages, query)?;
-                json!({ "results": found, "total": found.len() })
+                format!(r#"{{"results":[{}],"total":{}}}"#, found.join(","), found.len())
             }
-            Self::List(names) => json!({ "packageNames": list(names, query)? }),
+            Self::List(names) => json!({ "packageNames": list(names, query)? }).to_string(),
         };
-        Some(answer.to_string().into_bytes())
+        Some(answer.into_bytes())
     }
 }
 
 impl SearchEntry {
-    fn new(result: Value) -> Self {
+    fn new(result: &Value) -> Self {
         let text = |key: &str| result[key].as_str().unwrap_or_default().to_lowercase();
         let keywords = result["keywords"].as_array().into_iter().flatten();
         let text_of_all = keywords
             .filter_map(Value::as_str)
             .fold(text("description"), |all, word| all + "\n" + &word.to_lowercase());
-        Self { name: text("name").into(), text: text_of_all.into(), kind: text("type").into(), result }
+        Self {
+            name: text("name").into(),
+            text: text_of_all.into(),
+            kind: text("type").into(),
+            result: result.to_string().into(),
+        }
     }
 
     /// How well the package matches, 0 is best: its name is the only word, its name has all words, or they are found in
@@ -101,7 +107,7 @@ impl SearchEntry {
 }
 
 /// The packages that have every word, and the type.
-fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p Value>> {
+fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p str>> {
     let asked = parameter(query, "q").unwrap_or_default().to_lowercase();
     let kind = parameter(query, "type").unwrap_or_default().to_lowercase();
     let mut words: Vec<_> = asked.split_whitespace().take(MAX_WORDS).collect();
@@ -116,7 +122,7 @@ fn search<'p>(packages: &'p [SearchEntry], query: &str) -> Option<Vec<&'p Value>
         .filter_map(|package| Some((package.rank(&words)?, package)))
         .collect();
     found.sort_by_key(|(rank, _)| *rank);
-    Some(found.into_iter().map(|(_, package)| &package.result).collect())
+    Some(found.into_iter().map(|(_, package)| &*package.result).collect())
 }
 
 /// The names of the vendor that match the filter, where `*` stands for any text.

@@ -97,11 +97,9 @@ pub(super) struct Entry {
 /// One sequence of bytes that a URL can answer with.
 pub(super) struct Representation {
     pub(super) integrity: Integrity,
-    pub(super) size: u64,
     pub(super) content: Content,
-    pub(super) validators: Validators,
-    /// RFC 9530: the digest of all of it, encoded as it is, whatever part is sent.
-    pub(super) repr_digest: HeaderValue,
+    /// In Unix seconds.
+    last_modified: i64,
 }
 
 pub(super) enum Content {
@@ -260,14 +258,21 @@ impl Representation {
     }
 
     fn new(content: Content, size: u64, sha256: Sha256, last_modified: i64) -> Self {
-        let repr_digest = format!("sha-256=:{}:", STANDARD.encode(sha256.0));
-        Self {
-            integrity: Integrity::new(size, sha256),
-            size,
-            content,
-            validators: Validators::new(sha256, last_modified),
-            repr_digest: header_value(repr_digest),
-        }
+        Self { integrity: Integrity::new(size, sha256), content, last_modified }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.integrity.size()
+    }
+
+    /// Made for each response, because there are many more representations than requests for most of them.
+    pub(super) fn validators(&self) -> Validators {
+        Validators::new(self.integrity.sha256(), self.last_modified)
+    }
+
+    /// RFC 9530: the digest of all of it, encoded as it is, whatever part is sent.
+    pub(super) fn repr_digest(&self) -> HeaderValue {
+        header_value(format!("sha-256=:{}:", STANDARD.encode(self.integrity.sha256().0)))
     }
 }
 

@@ -64,11 +64,12 @@ impl StagedArchive {
 }
 
 impl RepositoryStore {
-    /// A writer has a `register`, and a `lock` unless it has locked the whole volume.
+    /// A writer has a `register`, and a `lock` unless it has locked the whole volume. The snapshot `intact` is not checked.
     pub(super) fn open(
         root: PathBuf,
         register: Option<Register>,
         lock: Option<fs::File>,
+        intact: Option<u64>,
     ) -> anyhow::Result<Self> {
         let mut staging = None;
         if register.is_some() && Staging::has_leftovers(&root) {
@@ -80,6 +81,7 @@ impl RepositoryStore {
         }
         let withdrawn = if register.is_some() { withdrawals::read(&root)? } else { Vec::new() };
         let repository = Self {
+            snapshots: Mutex::new(SnapshotCache { trusted: intact, ..SnapshotCache::default() }),
             withdrawals: Mutex::new(withdrawn),
             _lock: lock,
             ..Self::new(root, ledger, register, staging)

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::durable_fs;
 use super::withdrawals::Withdrawal;
 use crate::util::digest::Sha256;
+use crate::util::threads;
 
 /// A nightly release that the snapshot's metadata does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +95,8 @@ pub struct PublishedFile {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub folder: PathBuf,
-    pub manifest: SnapshotManifest,
+    /// Shared by all who look at the snapshot.
+    pub manifest: Arc<SnapshotManifest>,
     /// Every public file was compared with the manifest.
     pub is_intact: bool,
 }
@@ -105,9 +109,12 @@ pub(super) struct Unread {
     pub(super) manifest: Option<(u64, String)>,
 }
 
-/// The snapshots that the last search found.
+/// The snapshots that the last search found, and what is known before the first one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SnapshotCache {
+    /// The number of a snapshot that another process has found intact: reading all of its files is most of what a process
+    /// without news costs.
+    pub(super) trusted: Option<u64>,
     /// The highest number, even if that snapshot is damaged.
     pub(super) highest: u64,
     /// The highest intact one.
@@ -191,9 +198,10 @@ impl Snapshot {
         };
         // Two threads, because a server is not ready until all files are read.
         std::thread::scope(|scope| {
-            let other = scope.spawn(check);
+            let other = threads::spawn_scoped(scope, check);
             let result = check();
-            let joined = other.join();
+            // Without the second thread, the first one has checked all.
+            let joined = other.map_or(Ok(Ok(())), ScopedJoinHandle::join);
             result.and(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }

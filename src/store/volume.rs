@@ -181,6 +181,11 @@ impl Volume {
 
     /// Opens one repository.
     pub fn repository(&self, name: &str) -> anyhow::Result<RepositoryStore> {
+        self.repository_with(name, None)
+    }
+
+    /// Opens one repository whose snapshot `intact` another process has checked.
+    pub fn repository_with(&self, name: &str, intact: Option<u64>) -> anyhow::Result<RepositoryStore> {
         let root = self.root.join(name);
         let marker = self.marker();
         if marker.repositories.contains(name) && !root.join("ledger.jsonl").exists() {
@@ -210,7 +215,7 @@ impl Volume {
             let (root, name, marker) = (self.root.clone(), name.to_owned(), Arc::clone(&self.marker));
             Box::new(move |entry| register(&root, &name, entry, &marker)) as Register
         });
-        RepositoryStore::open(root, register, lock)
+        RepositoryStore::open(root, register, lock, intact)
     }
 
     /// A repository for reading; if it cannot be opened, reading its snapshots fails until it can.

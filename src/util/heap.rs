@@ -16,32 +16,31 @@ pub(crate) fn on_allocation_failure(report: fn()) {
 /// The system's allocator.
 struct ReportingAllocator;
 
-impl ReportingAllocator {
-    fn check(allocated: *mut u8) -> *mut u8 {
-        if allocated.is_null()
-            && let Some(report) = ON_FAILURE.get()
-        {
-            report();
-        }
-        allocated
+/// Reports that memory could not be allocated, if it is so.
+pub(crate) fn check<T>(allocated: *mut T) -> *mut T {
+    if allocated.is_null()
+        && let Some(report) = ON_FAILURE.get()
+    {
+        report();
     }
+    allocated
 }
 
 // SAFETY: every call is passed on to the system's allocator.
 unsafe impl GlobalAlloc for ReportingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: guaranteed by the caller.
-        Self::check(unsafe { System.alloc(layout) })
+        check(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: guaranteed by the caller.
-        Self::check(unsafe { System.alloc_zeroed(layout) })
+        check(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, allocated: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: guaranteed by the caller.
-        Self::check(unsafe { System.realloc(allocated, layout, size) })
+        check(unsafe { System.realloc(allocated, layout, size) })
     }
 
     unsafe fn dealloc(&self, allocated: *mut u8, layout: Layout) {

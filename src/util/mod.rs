@@ -8,3 +8,4 @@ pub(crate) mod file_lock;
 pub mod heap;
 pub(crate) mod text;
 pub mod text_file;
+pub(crate) mod threads;

@@ -28,6 +28,7 @@ mod cycle {
 }
 mod daemon {
     mod cycle_process;
+    mod independence;
     mod notifications;
     mod reload;
     mod schedule;

@@ -63,6 +63,14 @@ fn check_names_unusable_files() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("Warning: `git.rewrite` has `https://else.example/`"), "{said}");
 
+    let recipe = env.read("recipe.yaml");
+    env.write("recipe.yaml", &recipe.replacen("packages:", "takes_over: [gone]\n    packages:", 1));
+    env.write("mirror.yaml", &fine);
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("has `gone`, but no source of the recipe has that name"), "{said}");
+    env.write("recipe.yaml", &recipe);
+
     let broken = fine
         .replace("drain: 5s", "tls: {listen: '127.0.0.1:0', certificate: c.pem, key: k.pem}")
         .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users")

@@ -426,3 +426,15 @@ fn package_belongs_to_the_source_that_published_it_first() {
     hostile.env.build(0);
     assert_eq!(versions(&hostile.env), 2);
 }
+
+#[test]
+fn source_with_too_many_tags_to_report_fails_by_name() {
+    let hostile = Hostile::new("limits: {report_entries: 30}\n");
+    for n in 0..40 {
+        hostile.bad.git(&["tag", &format!("nightly-{n}")]);
+    }
+    let failures = hostile.failures(&[]);
+    assert_failed(&failures, &[("source", "`limits.report_entries`")]);
+    let ledger = hostile.env.read("data/acme/ledger.jsonl");
+    assert!(!ledger.contains("acme/bad"), "nothing of the source is published: {ledger}");
+}

@@ -1,0 +1,68 @@
+//! The configuration in effect. Each task goes from one configuration to the next by itself, so that none waits for another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::app::App;
+use crate::store::RepositoryStore;
+use crate::util::cancel::CancelFlag;
+
+/// The end of a wait that only the flag ends.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A configuration with its repositories on the volume.
+pub(super) struct Configuration {
+    pub(super) app: App,
+    pub(super) stores: Vec<RepositoryStore>,
+    /// Set when another configuration is in effect, and when the process stops.
+    pub(super) stop: CancelFlag,
+}
+
+impl Configuration {
+    pub(super) fn new(app: App, stores: Vec<RepositoryStore>) -> Self {
+        Self { app, stores, stop: CancelFlag::default() }
+    }
+}
+
+/// The configuration in effect.
+pub(super) struct CurrentConfiguration<'a> {
+    current: ArcSwap<Configuration>,
+    /// Set when the process stops.
+    stop: &'a CancelFlag,
+}
+
+impl<'a> CurrentConfiguration<'a> {
+    pub(super) fn new(first: Configuration, stop: &'a CancelFlag) -> Self {
+        Self { current: ArcSwap::from_pointee(first), stop }
+    }
+
+    pub(super) fn get(&self) -> Arc<Configuration> {
+        self.current.load_full()
+    }
+
+    pub(super) fn replace(&self, next: Configuration) {
+        // First the new one, because the flag makes all tasks look for it.
+        self.current.swap(Arc::new(next)).stop.set();
+    }
+
+    /// Ends the current configuration without another one.
+    pub(super) fn end(&self) {
+        self.stop.set();
+        self.get().stop.set();
+    }
+
+    /// Runs `task` with the configuration in effect, and again with each later one, until the process stops. `task` must end when
+    /// the flag of its configuration is set.
+    pub(super) fn for_each(&self, mut task: impl FnMut(&Configuration)) {
+        while !self.stop.is_set() {
+            let configuration = self.get();
+            task(&configuration);
+            // The task may have nothing to do under this configuration.
+            while !configuration.stop.is_set() {
+                configuration.stop.wait(LONG);
+            }
+        }
+    }
+}
