@@ -33,17 +33,15 @@ impl Secret {
         }
     }
 
-    /// The secret itself. A file is read at each use, so that a rotated one counts; its byte order mark and
-    /// its last line end do not.
+    /// The secret itself, without line ends after it. A file is read at each use, so that a rotated one counts; its byte order
+    /// mark does not.
     pub fn read(&self) -> anyhow::Result<String> {
-        match self {
-            Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => {
-                let text = text_file::read_to_string(path)
-                    .with_context(|| format!("failed to read `{}`", path.display()))?;
-                Ok(text.trim_end_matches(['\n', '\r']).to_owned())
-            }
-        }
+        let text = match self {
+            Self::Value(value) => value.clone(),
+            Self::File(path) => text_file::read_to_string(path)
+                .with_context(|| format!("failed to read `{}`", path.display()))?,
+        };
+        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
     }
 }
 
