@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, ensure};
 
 use super::context::{CycleContext, ProgressEvent};
-use crate::git::{Fetched, Ref, RefSelection, requested_name};
+use crate::git::{Fetched, Ref, WantedRefs, requested_name};
 use crate::recipe::tag_version::TagVersion;
 use crate::recipe::{Recipe, Source};
 use crate::util::cancel::CancelFlag;
@@ -210,13 +210,14 @@ fn fetch(
     let tags = RefCell::new(BTreeSet::new());
     let select = |advertised: &[Ref]| {
         tags.replace(advertised.iter().filter_map(|r| r.tag().map(str::to_owned)).collect());
-        wanted(ctx.recipes, url, advertised)
+        wanted_tags(ctx.recipes, url, advertised)
     };
+    let wanted = WantedRefs { select: &select, extra_refs: &extra_refs(ctx.recipes, url) };
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
     let from = (ctx.rewrite)(url);
     let result = match needs_history(ctx.recipes, url) {
-        true => ctx.fetcher.fetch_with_history(&folder, &from, &select, cancel, &progress),
-        false => ctx.fetcher.fetch(&folder, &from, &select, cancel, &progress),
+        true => ctx.fetcher.fetch_with_history(&folder, &from, wanted, cancel, &progress),
+        false => ctx.fetcher.fetch(&folder, &from, wanted, cancel, &progress),
     };
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
@@ -271,24 +272,32 @@ fn log_changes(source: &str, fetched: &Fetched) {
     }
 }
 
-/// The refs of a URL that any recipe wants.
-fn wanted(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> RefSelection {
-    let (mut refs, mut extra) = (BTreeSet::new(), BTreeSet::new());
-    for recipe in recipes {
-        for source in recipe.sources.iter().filter(|source| source.git == url) {
-            match &source.nightly {
-                Some(branch) => {
-                    extra.insert(branch_ref(branch));
-                    refs.extend(newest_tag(advertised.iter()).map(|tag| tag.name.clone()));
-                }
-                None => refs.extend(admitted_tags(source, advertised).map(|tag| tag.name.clone())),
-            }
-            extra.extend(source.extra_refs.iter().map(|extra| extra.reference.clone()));
+/// The tags of a URL that any recipe wants.
+fn wanted_tags(recipes: &[&Recipe], url: &str, advertised: &[Ref]) -> Vec<String> {
+    let mut tags = BTreeSet::new();
+    for source in sources_of(recipes, url) {
+        match &source.nightly {
+            Some(_) => tags.extend(newest_tag(advertised.iter()).map(|tag| tag.name.clone())),
+            None => tags.extend(admitted_tags(source, advertised).map(|tag| tag.name.clone())),
         }
-        let resources = recipe.resources.values().filter(|resource| resource.git == url);
-        extra.extend(resources.map(|resource| resource.reference.clone()));
     }
-    RefSelection { refs: refs.into_iter().collect(), extra_refs: extra.into_iter().collect() }
+    tags.into_iter().collect()
+}
+
+/// The branches, tags and commits of a URL that any recipe names.
+fn extra_refs(recipes: &[&Recipe], url: &str) -> Vec<String> {
+    let mut extra = BTreeSet::new();
+    for source in sources_of(recipes, url) {
+        extra.extend(source.nightly.as_deref().map(branch_ref));
+        extra.extend(source.extra_refs.iter().map(|extra| extra.reference.clone()));
+    }
+    let resources = recipes.iter().flat_map(|recipe| recipe.resources.values());
+    extra.extend(resources.filter(|resource| resource.git == url).map(|resource| resource.reference.clone()));
+    extra.into_iter().collect()
+}
+
+fn sources_of<'a>(recipes: &'a [&Recipe], url: &'a str) -> impl Iterator<Item = &'a Source> {
+    recipes.iter().flat_map(|recipe| &recipe.sources).filter(move |source| source.git == url)
 }
 
 fn admitted_tags<'a>(source: &Source, advertised: &'a [Ref]) -> impl Iterator<Item = &'a Ref> {

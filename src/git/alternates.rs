@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Repository, RepositoryOpenFlags};
 
-use super::error::{FetchErrorKind, reason};
+use super::error::{FetchErrorKind, RepositoryFormat, reason};
 use super::libgit2;
 use super::object_id::Ref;
 use super::refs;
@@ -32,8 +32,12 @@ impl SourceRepository {
             return Err(FetchErrorKind::NoSuchFolder(path.to_owned()));
         }
         let flags = RepositoryOpenFlags::NO_SEARCH;
-        let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())
-            .map_err(|error| not_a_repository(path, &error))?;
+        let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>()).map_err(|error| {
+            match unsupported_format(path) {
+                Some(format) => FetchErrorKind::Unsupported(format),
+                None => not_a_repository(path, &error),
+            }
+        })?;
         Ok(Self { path: path.to_owned(), repository })
     }
 
@@ -57,6 +61,17 @@ pub(super) fn parse_alternates(text: &[u8]) -> Vec<PathBuf> {
     lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect()
 }
 
+/// The source of the clone in `dir` if that is a partial clone: git marks packs whose other objects it would fetch.
+pub(super) fn partial_source(dir: &Path) -> Option<PathBuf> {
+    let sources = parse_alternates(&fs::read(dir.join("objects/info/alternates")).ok()?);
+    let is_promisor = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "promisor"))
+    };
+    let is_partial =
+        |objects: &PathBuf| fs::read_dir(objects.join("pack")).is_ok_and(|mut all| all.any(is_promisor));
+    sources.into_iter().find(is_partial)?.parent().map(Path::to_owned)
+}
+
 /// Collects absolute paths, because libgit2 resolves alternates relative to their directory at the first level only.
 fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let objects = fs::canonicalize(objects)?;
@@ -75,6 +90,41 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// The format of a repository that libgit2 could not open, from its configuration (gitformat-index(5) calls them extensions).
+fn unsupported_format(path: &Path) -> Option<RepositoryFormat> {
+    let config = git2::Config::open(&common_dir(path)?.join("config")).ok()?;
+    let mut formats = Vec::new();
+    let entries = config.entries(Some("^extensions\\.")).ok()?;
+    let collected = entries.for_each(|entry| {
+        let name = entry.name().unwrap_or_default().trim_start_matches("extensions.");
+        formats.extend(match (name, entry.value().unwrap_or_default()) {
+            ("objectformat", "sha256") => Some(RepositoryFormat::Sha256),
+            ("refstorage", "reftable") => Some(RepositoryFormat::Reftable),
+            ("partialclone", _) => Some(RepositoryFormat::PartialClone),
+            // libgit2 knows these.
+            ("noop" | "objectformat" | "worktreeconfig" | "preciousobjects" | "relativeworktrees", _) => None,
+            (other, _) => Some(RepositoryFormat::Extension(other.to_owned())),
+        });
+    });
+    collected.ok()?;
+    formats.into_iter().next()
+}
+
+/// The folder with the configuration of a repository, which may have a work tree, or be one of several work trees
+/// (gitrepository-layout(5)).
+fn common_dir(path: &Path) -> Option<PathBuf> {
+    let dot_git = path.join(".git");
+    let dir = match fs::read_to_string(&dot_git) {
+        Ok(link) => path.join(link.strip_prefix("gitdir: ")?.trim_end()),
+        Err(_) if dot_git.is_dir() => dot_git,
+        Err(_) => path.to_owned(),
+    };
+    match fs::read_to_string(dir.join("commondir")) {
+        Ok(common) => Some(dir.join(common.trim_end())),
+        Err(_) => Some(dir),
+    }
 }
 
 fn not_a_repository(path: &Path, error: &(dyn std::error::Error + 'static)) -> FetchErrorKind {

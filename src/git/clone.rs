@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use git2::{ObjectType, Repository, RepositoryOpenFlags};
 
+use super::alternates;
 use super::blob_cache::BlobCache;
 use super::dot_git::is_dot_git;
+use super::error::RepositoryFormat;
 use super::libgit2;
+use super::object_headers::{CommitHeader, tag_target};
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::extra_ref_name;
 use super::refs::{self, ListRefsError};
@@ -76,6 +79,8 @@ pub enum ReadError {
         "there is not enough memory to read {kind} `{id}`\nhint: raise `limits.cycle_memory`, or give the container more memory"
     )]
     OutOfMemory { kind: &'static str, id: ObjectId },
+    #[error("failed to read {kind} `{id}`: {format}: `{}`", .source_dir.display())]
+    PartialClone { kind: &'static str, id: ObjectId, source_dir: PathBuf, format: RepositoryFormat },
     #[error("{kind} `{id}` has {size} bytes, more than {limit}\nhint: `limits.tree` in the configuration")]
     TooLarge { kind: &'static str, id: ObjectId, size: usize, limit: usize },
     #[error("`{name}` points to a {kind}, not to a commit (object `{id}`)")]
@@ -104,6 +109,10 @@ impl BareClone {
     #[must_use]
     pub fn with_blob_cache(self, blobs: &BlobCache) -> Self {
         Self { blobs: blobs.clone(), ..self }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn unreadable(&self, kind: &'static str, id: ObjectId, source: git2::Error) -> ReadError {
@@ -145,18 +154,33 @@ impl BareClone {
         loop {
             match self.checked_kind("object", id)? {
                 ObjectType::Commit => {
-                    let commit = self.read("commit", id, |oid| self.repository.find_commit(oid))?;
-                    return Ok(Commit { id, tree: commit.tree_id().into(), time: commit.time().seconds() });
+                    let CommitHeader { tree, time, .. } = self.commit_header(id)?;
+                    return Ok(Commit { id, tree, time });
                 }
-                ObjectType::Tag => {
-                    id = self.read("tag", id, |oid| self.repository.find_tag(oid))?.target_id().into();
-                }
+                ObjectType::Tag => id = self.parse("tag", id, tag_target)?,
                 other => {
                     let (name, kind) = (reference.name.clone(), other.str());
                     return Err(ReadError::NotACommit { name, kind, id });
                 }
             }
         }
+    }
+
+    pub(super) fn commit_header(&self, id: ObjectId) -> Result<CommitHeader, ReadError> {
+        self.parse("commit", id, CommitHeader::parse)
+    }
+
+    fn parse<T>(
+        &self,
+        kind: &'static str,
+        id: ObjectId,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<T, ReadError> {
+        self.read(kind, id, |oid| {
+            let odb = self.repository.odb()?;
+            let object = odb.read(oid)?;
+            parse(object.data()).ok_or_else(|| git2::Error::from_str("its header is malformed"))
+        })
     }
 
     /// The entries of a tree, in git's order.
@@ -240,16 +264,6 @@ impl BareClone {
         self.repository.odb()?.read_header(id.to_git()?)
     }
 
-    /// Whether the commits and root trees of its refs can be read; damage is recorded.
-    pub(super) fn is_readable(&self) -> bool {
-        let root = |r: &Ref| match self.commit(r) {
-            Ok(commit) => self.tree(commit.tree).map(drop),
-            Err(error) => Err(error),
-        };
-        let is_lost = |r: &Ref| matches!(root(r), Err(ReadError::Object { .. }));
-        !self.refs().is_ok_and(|refs| refs.iter().any(is_lost))
-    }
-
     /// Makes the next fetch replace the clone.
     fn mark_damaged(&self, what: &str) {
         // If the mark cannot be written, the next fetch fails anyway.
@@ -266,6 +280,10 @@ impl BareClone {
         let failed = |source: git2::Error| {
             let error = self.unreadable(kind, id, source);
             if let ReadError::Object { source, .. } = &error {
+                if let Some(source_dir) = alternates::partial_source(&self.dir) {
+                    let format = RepositoryFormat::PartialClone;
+                    return ReadError::PartialClone { kind, id, source_dir, format };
+                }
                 self.mark_damaged(&format!("{kind} {id}: {}", source.message()));
             }
             error

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::url::GitUrlError;
 use crate::net::NetworkError;
@@ -43,6 +44,12 @@ pub enum FetchErrorKind {
     NotFound,
     #[error("the response is not git's smart protocol: {}", quoted(.reason))]
     NotGit { reason: String },
+    #[error("`{host}` was busy and asked not to be asked again for another {} s", .left.as_secs())]
+    Busy { host: String, left: Duration },
+    #[error(
+        "the server only offers the files of the repository (git's dumb protocol), which this program does not read"
+    )]
+    Dumb,
     #[error("no known_hosts file is configured for `{host}`")]
     NoKnownHosts {
         host: String,
@@ -59,12 +66,33 @@ pub enum FetchErrorKind {
     NoSuchFolder(PathBuf),
     #[error("`{}` is not a git repository: {reason}", .path.display())]
     NotARepository { path: PathBuf, reason: String },
+    #[error("git can read this repository, but this program cannot: {0}")]
+    Unsupported(RepositoryFormat),
     #[error("failed to {verb} `{}`: {reason}", .path.display())]
     Clone { verb: &'static str, path: PathBuf, reason: String },
     #[error("the clone `{}` is damaged: {reason}", .path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("{}", quoted(.0.message()))]
     Git(git2::Error),
+}
+
+/// A format of a repository that libgit2 cannot read, with the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RepositoryFormat {
+    #[error(
+        "its objects have SHA-256 ids, not SHA-1; `git fast-export --all` and `git fast-import` copy its content to a SHA-1 repository"
+    )]
+    Sha256,
+    #[error(
+        "its refs are stored as a reftable; convert them with `git refs migrate --ref-format=files`, or name the repository by an ssh or http url"
+    )]
+    Reftable,
+    #[error(
+        "it is a partial clone, which lacks objects; name the repository that it was cloned from, or clone that one as a whole"
+    )]
+    PartialClone,
+    #[error("it uses the extension `{}` of git", quoted(.0))]
+    Extension(String),
 }
 
 impl From<NetworkError> for FetchErrorKind {
@@ -86,6 +114,10 @@ impl FetchErrorKind {
         match self {
             Self::Network(error) => error.hint().map(str::to_owned),
             Self::NotFound => NetworkError::NotFound { status: 404 }.hint().map(str::to_owned),
+            Self::Dumb => Some(
+                "let the web server run `git http-backend`, or name the repository by an ssh url or a path"
+                    .into(),
+            ),
             Self::NoKnownHosts { scan, .. } => Some(format!(
                 "set `known_hosts_file` of the credential for this url to a file with the output of `ssh-keyscan {scan}`"
             )),

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
-use git2::{Commit, Oid, Repository, Tree};
+use git2::{Oid, Tree};
 
 use super::clone::{BareClone, ReadError};
+use super::object_headers::CommitHeader;
 use super::object_id::ObjectId;
 
 /// The committer time of the commit that added each file, in seconds since 1970, by the file's name. Files are missing that
@@ -22,73 +23,74 @@ impl BareClone {
         files: BTreeSet<String>,
     ) -> Result<AddedTimes, ReadError> {
         let mut walk = Walk {
-            repository: self.repository(),
+            clone: self,
             folder,
             open: HashMap::new(),
             order: BinaryHeap::new(),
             added: AddedTimes::new(),
         };
-        let added = head.to_git().and_then(|head| {
-            walk.follow(&walk.repository.find_commit(head)?, files);
-            walk.run()?;
-            Ok(walk.added)
-        });
-        added.map_err(|source| self.unreadable("history of commit", head, source))
+        walk.follow(head, &self.commit_header(head)?, files);
+        walk.run()?;
+        Ok(walk.added)
     }
 }
 
 /// The files that have been followed to each commit. Those of the newest commit are followed next.
 struct Walk<'r> {
-    repository: &'r Repository,
+    clone: &'r BareClone,
     folder: &'r str,
-    open: HashMap<Oid, BTreeSet<String>>,
-    order: BinaryHeap<(i64, Reverse<Oid>)>,
+    open: HashMap<ObjectId, BTreeSet<String>>,
+    order: BinaryHeap<(i64, Reverse<ObjectId>)>,
     added: AddedTimes,
 }
 
 impl<'r> Walk<'r> {
-    fn follow(&mut self, commit: &Commit<'_>, files: BTreeSet<String>) {
+    fn follow(&mut self, id: ObjectId, commit: &CommitHeader, files: BTreeSet<String>) {
         if !files.is_empty() {
-            self.open.entry(commit.id()).or_default().extend(files);
-            self.order.push((commit.time().seconds(), Reverse(commit.id())));
+            self.open.entry(id).or_default().extend(files);
+            self.order.push((commit.time, Reverse(id)));
         }
     }
 
-    fn run(&mut self) -> Result<(), git2::Error> {
+    fn run(&mut self) -> Result<(), ReadError> {
         while let Some((time, Reverse(id))) = self.order.pop() {
             let Some(mut files) = self.open.remove(&id) else {
                 continue;
             };
-            let commit = self.repository.find_commit(id)?;
-            let folder = self.folder_of(&commit)?;
+            let commit = self.clone.commit_header(id)?;
+            let folder = self.folder_of(id, &commit)?;
             // A clone without history lacks the parents that its oldest commits name.
-            let names_parents = commit.raw_header_bytes().split(|byte| *byte == b'\n');
-            let named = names_parents.filter(|line| line.starts_with(b"parent ")).count();
-            let parents: Vec<_> = commit.parents().collect();
-            for parent in &parents {
-                let before = self.folder_of(parent)?;
+            let (parents, lacking): (Vec<ObjectId>, Vec<_>) =
+                commit.parents.iter().partition(|parent| self.clone.has_commit(**parent));
+            for parent in parents {
+                let header = self.clone.commit_header(parent)?;
+                let before = self.folder_of(parent, &header)?;
                 let same = |file: &String| entry(folder.as_ref(), file) == entry(before.as_ref(), file);
                 let is_same_folder = folder.as_ref().map(Tree::id) == before.as_ref().map(Tree::id);
                 let followed = match is_same_folder {
                     true => std::mem::take(&mut files),
                     false => files.extract_if(.., |file| same(file)).collect(),
                 };
-                self.follow(parent, followed);
+                self.follow(parent, &header, followed);
             }
-            if parents.len() == named {
+            if lacking.is_empty() {
                 self.added.extend(files.into_iter().map(|file| (file, time)));
             }
         }
         Ok(())
     }
 
-    fn folder_of(&self, commit: &Commit<'_>) -> Result<Option<Tree<'r>>, git2::Error> {
-        let root = commit.tree()?;
-        match root.get_path(self.folder.as_ref()) {
-            Ok(entry) => Ok(self.repository.find_tree(entry.id()).ok()),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn folder_of(&self, id: ObjectId, commit: &CommitHeader) -> Result<Option<Tree<'r>>, ReadError> {
+        let repository = self.clone.repository();
+        let folder = || {
+            let root = repository.find_tree(commit.tree.to_git()?)?;
+            match root.get_path(self.folder.as_ref()) {
+                Ok(entry) => Ok(repository.find_tree(entry.id()).ok()),
+                Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        folder().map_err(|source| self.clone.unreadable("history of commit", id, source))
     }
 }
 

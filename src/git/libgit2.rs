@@ -3,7 +3,6 @@
 use std::sync::Once;
 
 use super::memory_limit;
-use super::transport::register_transport;
 
 /// How much of the packs libgit2 may keep mapped. Its default is 8 GiB, and mapped pages count against a container's limit.
 const MAPPED_LIMIT: usize = 64 << 20;
@@ -11,7 +10,7 @@ const MAPPED_LIMIT: usize = 64 << 20;
 /// How much of a pack is mapped at once. Its default is 1 GiB, whatever the limit.
 const WINDOW: usize = 16 << 20;
 
-/// Sets libgit2's options and registers our transport, once. Everything in this module that opens a repository calls it
+/// Sets libgit2's options, once. Everything in this module that opens a repository calls it
 /// first.
 pub(super) fn initialize() {
     static ONCE: Once = Once::new();
@@ -26,7 +25,6 @@ pub(super) fn initialize() {
                 // The volume often belongs to another user than the one in the container.
                 .and_then(|()| git2::opts::set_verify_owner_validation(false))
                 .and_then(|()| ignore_machine_configuration())
-                .and_then(|()| register_transport())
         };
         if let Err(error) = result {
             tracing::error!(error = error.message(), "failed to set up libgit2");

@@ -5,36 +5,43 @@
 //! and a damaged one is cloned again. git2 and russh are used in this module only.
 //!
 //! ```text
-//! fetch ─► ref_diff   which refs are new, moved, deleted (pure)
+//! fetch ─► ref_diff   which refs matter; which of them are new, moved, deleted (pure)
 //!   │  └─► clone_dir  the clone's directory: complete or absent, never half written
-//!   ├────► transport  http(s) and ssh below libgit2's smart protocol
+//!   ├────► download   what to ask for, and the packs that come, which libgit2 writes
+//!   ├────► protocol   git's smart protocol: the refs and packs of a remote
+//!   │  └─► transport  its bytes over http(s) and ssh
 //!   └────► alternates local repositories, whose objects are used in place
 //! ```
 
 mod alternates;
 mod blob_cache;
+mod busy_server;
 mod clone;
 mod clone_dir;
 mod dot_git;
+mod download;
 mod error;
 mod fetch;
 mod file_history;
 mod libgit2;
 mod memory_limit;
+mod object_headers;
 mod object_id;
+mod protocol;
 mod ref_diff;
 mod refs;
+mod shallow_commits;
 mod transport;
 mod url;
 
 pub use blob_cache::BlobCache;
 pub use clone::{BareClone, Blob, Commit, EntryKind, ReadError, TreeEntry};
 pub use dot_git::is_dot_git;
-pub use error::{FetchError, FetchErrorKind};
+pub use error::{FetchError, FetchErrorKind, RepositoryFormat};
 pub use fetch::{FetchProgress, Fetched, Fetcher, MovedRef};
 pub use file_history::AddedTimes;
 pub use object_id::{ObjectId, Ref};
-pub use ref_diff::{MissingRef, RefSelection, requested_name};
+pub use ref_diff::{MissingRef, WantedRefs, requested_name};
 pub use url::{GitUrl, GitUrlError};
 
 /// The tags of a local repository; `None` for a remote one, which is not contacted.

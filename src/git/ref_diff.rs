@@ -1,18 +1,51 @@
 //! Compares advertised, selected and local refs: what a fetch has to change. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::object_id::{ObjectId, Ref};
 
-/// The refs that a caller selects among the advertised ones.
-#[derive(Clone, Debug, Default)]
-pub struct RefSelection {
-    /// Full names of advertised refs, which are also their names in the clone.
-    pub refs: Vec<String>,
-    /// Branches, tags (short or full names) or commit hashes, to be read by [`super::BareClone::extra_ref`].
-    pub extra_refs: Vec<String>,
+/// The refs of a remote that a caller wants.
+#[derive(Clone, Copy)]
+pub struct WantedRefs<'a> {
+    /// Chooses among all tags: full names of refs, which are also their names in the clone. It may be given further refs.
+    pub select: &'a dyn Fn(&[Ref]) -> Vec<String>,
+    /// Branches, tags (short or full names) or commit ids, to be read by [`super::BareClone::extra_ref`].
+    pub extra_refs: &'a [String],
+}
+
+/// The refs that matter to a fetch: all tags, since they are chosen from, and what is named. Hosts have many others, such as
+/// those of pull requests.
+#[derive(Debug, Default)]
+pub(super) struct RefFilter {
+    names: BTreeSet<String>,
+    commits: BTreeSet<ObjectId>,
+}
+
+impl RefFilter {
+    /// For these extra refs, and for those in the clone: whether the remote still has them is reported.
+    pub(super) fn new(extra_refs: &[String], local: &BTreeMap<String, ObjectId>) -> Self {
+        let mut filter = Self::default();
+        let in_clone = local.keys().filter(|name| name.starts_with(EXTRA)).map(|name| requested_name(name));
+        for extra in extra_refs.iter().cloned().chain(in_clone) {
+            match extra.parse() {
+                Ok(id) => drop(filter.commits.insert(id)),
+                Err(_) => filter.names.extend(candidates(&extra)),
+            }
+        }
+        filter
+    }
+
+    pub(super) fn admits(&self, name: &str, id: ObjectId) -> bool {
+        name.starts_with(TAGS) || self.names.contains(name) || self.commits.contains(&id)
+    }
+
+    /// The beginnings of the names to ask a remote for. Commits without a ref can be had from servers that are asked so.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let named = self.names.iter().filter(|name| !name.starts_with(TAGS));
+        std::iter::once(TAGS).chain(named.map(String::as_str))
+    }
 }
 
 /// A selected ref or commit that the remote does not have or refuses.
@@ -28,16 +61,10 @@ pub struct MissingRef {
 pub(super) struct RefUpdate {
     /// The local ref.
     pub name: String,
-    /// What to request from the remote: a ref, or the hash of a commit.
+    /// The remote's ref, or the id of a commit that no ref is known to point to.
     pub source: String,
     pub id: ObjectId,
     pub old: Option<ObjectId>,
-}
-
-impl RefUpdate {
-    pub(super) fn refspec(&self) -> String {
-        format!("+{}:{}", self.source, self.name)
-    }
 }
 
 /// The difference between a remote and a clone.
@@ -58,21 +85,19 @@ pub(super) struct RefDiff {
 impl RefDiff {
     pub(super) fn new(
         advertised: &[Ref],
-        selection: &RefSelection,
+        wanted: &WantedRefs<'_>,
         local: &BTreeMap<String, ObjectId>,
     ) -> Self {
         let remote: HashMap<&str, ObjectId> = advertised.iter().map(|r| (&*r.name, r.id)).collect();
         let mut diff = Self::default();
         let mut targets = BTreeMap::new();
-        for name in &selection.refs {
-            match remote.get(&**name) {
-                Some(id) => {
-                    targets.insert(name.clone(), (name.clone(), *id));
-                }
-                None => diff.add_missing(name),
+        for name in (wanted.select)(advertised) {
+            match remote.get(&*name) {
+                Some(id) => drop(targets.insert(name.clone(), (name, *id))),
+                None => diff.add_missing(&name),
             }
         }
-        for extra in &selection.extra_refs {
+        for extra in wanted.extra_refs {
             match resolve(extra, &remote, advertised) {
                 Some(target) => {
                     targets.insert(extra_ref_name(extra), target);
@@ -104,7 +129,11 @@ impl RefDiff {
     }
 
     fn add_missing(&mut self, requested: &str) {
-        let reason = "there is no such tag, branch or commit".to_owned();
+        let reason = match is_abbreviated_id(requested) {
+            true => "there is no such tag or branch, and a commit needs its whole id, which has 40 digits",
+            false => "there is no such tag, branch or commit",
+        };
+        let reason = reason.to_owned();
         self.missing.push(MissingRef { requested: requested.to_owned(), reason });
     }
 
@@ -122,9 +151,23 @@ fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) ->
         let tip = advertised.iter().find(|r| r.id == id);
         return Some((tip.map_or_else(|| id.to_string(), |r| r.name.clone()), id));
     }
-    let names = [extra.to_owned(), format!("refs/tags/{extra}"), format!("refs/heads/{extra}")];
-    names.into_iter().find_map(|name| remote.get(&*name).map(|id| (name.clone(), *id)))
+    candidates(extra).into_iter().find_map(|name| remote.get(&*name).map(|id| (name.clone(), *id)))
 }
+
+/// The full names that a name may stand for.
+fn candidates(name: &str) -> Vec<String> {
+    match name.starts_with("refs/") {
+        true => vec![name.to_owned()],
+        false => vec![format!("{TAGS}{name}"), format!("refs/heads/{name}")],
+    }
+}
+
+/// Whether a name is what git takes for the beginning of a commit's id.
+fn is_abbreviated_id(name: &str) -> bool {
+    (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+const TAGS: &str = "refs/tags/";
 
 const EXTRA: &str = "refs/mirror/extra/";
 
@@ -160,9 +203,18 @@ mod tests {
         list.iter().map(|(name, digit)| ((*name).into(), id(*digit))).collect()
     }
 
-    fn selection(refs: &[&str], extra: &[&str]) -> RefSelection {
-        let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        RefSelection { refs: owned(refs), extra_refs: owned(extra) }
+    fn owned(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn diff(remote: &[Ref], refs: &[&str], extra: &[&str], local: &BTreeMap<String, ObjectId>) -> RefDiff {
+        let wanted = WantedRefs { select: &|_| owned(refs), extra_refs: &owned(extra) };
+        RefDiff::new(remote, &wanted, local)
+    }
+
+    /// Where an update comes from and where it goes.
+    fn route(update: &RefUpdate) -> String {
+        format!("{}:{}", update.source, update.name)
     }
 
     #[test]
@@ -179,17 +231,13 @@ mod tests {
             ("refs/tags/no", '4'),
             ("refs/tags/gone", '5'),
         ]);
-        let diff = RefDiff::new(
-            &remote,
-            &selection(&["refs/tags/new", "refs/tags/moved", "refs/tags/same"], &[]),
-            &have,
-        );
-        let updates: Vec<_> = diff.updates.iter().map(|s| (s.refspec(), s.old)).collect();
+        let diff = diff(&remote, &["refs/tags/new", "refs/tags/moved", "refs/tags/same"], &[], &have);
+        let updates: Vec<_> = diff.updates.iter().map(|update| (route(update), update.old)).collect();
         assert_eq!(
             updates,
             [
-                ("+refs/tags/moved:refs/tags/moved".to_owned(), Some(id('9'))),
-                ("+refs/tags/new:refs/tags/new".to_owned(), None),
+                ("refs/tags/moved:refs/tags/moved".to_owned(), Some(id('9'))),
+                ("refs/tags/new:refs/tags/new".to_owned(), None),
             ]
         );
         assert_eq!(diff.unchanged, 1);
@@ -203,20 +251,41 @@ mod tests {
         let commit = id('8').to_string();
         let tip = id('3').to_string();
         assert_eq!(requested_name(&extra_ref_name("refs/heads/2.4/x")), "refs/heads/2.4/x");
-        let asked = selection(&[], &["main", "2.4/x", &commit, &tip, "nope"]);
-        let diff = RefDiff::new(&remote, &asked, &BTreeMap::new());
-        let specs: Vec<_> = diff.updates.iter().chain(&diff.commits).map(RefUpdate::refspec).collect();
+        let asked = ["main", "2.4/x", &commit, &tip, "nope", "1234abcd"];
+        let diff = diff(&remote, &[], &asked, &BTreeMap::new());
+        let specs: Vec<_> = diff.updates.iter().chain(&diff.commits).map(route).collect();
         assert_eq!(
             specs,
             [
-                "+refs/heads/2.4/x:refs/mirror/extra/2%2E4%2Fx".to_owned(),
-                format!("+refs/heads/2.4/x:refs/mirror/extra/{tip}"),
-                "+refs/tags/main:refs/mirror/extra/main".to_owned(),
-                format!("+{commit}:refs/mirror/extra/{commit}"),
+                "refs/heads/2.4/x:refs/mirror/extra/2%2E4%2Fx".to_owned(),
+                format!("refs/heads/2.4/x:refs/mirror/extra/{tip}"),
+                "refs/tags/main:refs/mirror/extra/main".to_owned(),
+                format!("{commit}:refs/mirror/extra/{commit}"),
             ]
         );
         let missing: Vec<_> = diff.missing.iter().map(|m| &*m.requested).collect();
-        assert_eq!(missing, ["nope"]);
+        assert_eq!(missing, ["nope", "1234abcd"]);
+        let explained: Vec<_> = diff.missing.iter().map(|m| m.reason.contains("40 digits")).collect();
+        assert_eq!(explained, [false, true]);
+    }
+
+    #[test]
+    fn filter_admits_tags_and_what_is_named() {
+        let have = local(&[(&extra_ref_name("old"), '1'), ("refs/tags/1.0", '1')]);
+        let filter = RefFilter::new(&owned(&["main", "refs/pull/7/head", &id('8').to_string()]), &have);
+        let prefixes: Vec<_> = filter.prefixes().collect();
+        assert_eq!(prefixes, ["refs/tags/", "refs/heads/main", "refs/heads/old", "refs/pull/7/head"]);
+        for (name, digit, admitted) in [
+            ("refs/tags/2.0", '2', true),
+            ("refs/heads/main", '2', true),
+            ("refs/heads/old", '2', true),
+            ("refs/pull/7/head", '2', true),
+            ("refs/heads/main2", '2', false),
+            ("refs/pull/8/head", '2', false),
+            ("refs/pull/8/head", '8', true),
+        ] {
+            assert_eq!(filter.admits(name, id(digit)), admitted, "{name}");
+        }
     }
 
     #[test]
@@ -225,7 +294,7 @@ mod tests {
         let have = ["main", "refs/heads/1.x", &commit, "gone"].map(extra_ref_name);
         let have: BTreeMap<_, _> = have.into_iter().map(|name| (name, id('1'))).collect();
         let remote = refs(&[("refs/heads/main", '1'), ("refs/heads/1.x", '1')]);
-        let diff = RefDiff::new(&remote, &selection(&[], &["gone"]), &have);
+        let diff = diff(&remote, &[], &["gone"], &have);
         let names = |refs: &[Ref]| refs.iter().map(|r| requested_name(&r.name)).collect::<Vec<_>>();
         assert_eq!(names(&diff.deleted), ["gone"]);
         assert_eq!(names(&diff.dropped), [&*commit, "main", "refs/heads/1.x"]);
@@ -234,7 +303,7 @@ mod tests {
     #[test]
     fn equal_refs_give_an_empty_diff() {
         let list = [("refs/tags/a", '1')];
-        let diff = RefDiff::new(&refs(&list), &selection(&["refs/tags/a"], &[]), &local(&list));
+        let diff = diff(&refs(&list), &["refs/tags/a"], &[], &local(&list));
         assert!(diff.is_empty());
     }
 }

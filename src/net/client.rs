@@ -3,22 +3,24 @@
 //! A credential is sent to the URLs that it is configured for and to no others, and not after a redirect to another host.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::Response;
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, Proxy, RequestBuilder};
 use url::Url;
 
 use super::connector;
 use super::credential::{find_credential, path_is_below, read_secret};
 use super::error::{AFTER_REDIRECT, NetworkError};
+use super::forward_proxy::forwards;
 use super::proxy;
 use super::redirect_policy::{PRIVATE, PrivateAddress, RedirectPolicy};
 use super::tls_roots::RootCertificates;
-use super::transfer_watch::{Stop, TransferWatch};
+use super::transfer_watch::{POLL, Stop, TransferWatch};
 use super::url::{percent_decoded, redacted};
 use crate::config::{Credential, Git};
 use crate::util::cancel::CancelFlag;
@@ -31,6 +33,12 @@ const MAX_DOWNLOAD: u64 = 1 << 30;
 
 const MAX_REDIRECTS: usize = 10;
 
+/// How long a request waits because a busy server asks for it (`Retry-After`); for longer, it fails.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How often a busy server is asked.
+const MAX_TRIES: usize = 4;
+
 /// Sends requests to one URL and to where it redirects.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
@@ -38,6 +46,7 @@ pub(crate) struct HttpClient {
     credentials: Vec<Credential>,
     userinfo: Option<UserInfo>,
     redirects: RedirectPolicy,
+    watch: TransferWatch,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -61,7 +70,7 @@ pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
     let get = || {
         let roots = RootCertificates::new(git.ca_file.clone());
         let client = HttpClient::new(url, git, &roots, USER_AGENT, &CancelFlag::default())?;
-        let (url, response) = client.get(url)?;
+        let (url, response) = client.get(url, &[])?;
         let body = response.into_body().into_with_config().limit(MAX_DOWNLOAD);
         body.read_to_vec().map_err(|error| client.error(&url, error, true))
     };
@@ -76,7 +85,8 @@ pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
 pub fn post_json(url: &Url, git: &Git, body: &[u8], cancel: &CancelFlag) -> Result<(), NetworkError> {
     let roots = RootCertificates::new(git.ca_file.clone());
     let client = HttpClient::new(url, git, &roots, USER_AGENT, cancel)?;
-    let status = client.post(url, "application/json", body)?.status();
+    let headers = [("Content-Type", "application/json"), ("Accept", "*/*")];
+    let status = client.post(url, &headers, body)?.status();
     match status.is_success() {
         true => Ok(()),
         false => Err(NetworkError::Status { host: host(url), status: status.as_u16() }),
@@ -103,9 +113,11 @@ impl HttpClient {
             .timeout_per_read(Some(git.timeout))
             .timeout_per_write(Some(git.timeout))
             .build();
+        let watch = TransferWatch::new(git, cancel);
         Ok(Self {
-            agent: connector::agent(config, &TransferWatch::new(git, cancel), &redirects),
+            agent: connector::agent(config, &watch, &redirects),
             redirects,
+            watch,
             userinfo: UserInfo::from_url(url),
             credentials: git.credentials.clone(),
             connect_timeout: git.connect_timeout,
@@ -114,15 +126,18 @@ impl HttpClient {
     }
 
     /// Follows redirects; the URL is the one that answered.
-    pub(crate) fn get(&self, url: &Url) -> Result<(Url, Response<Body>), NetworkError> {
+    pub(crate) fn get(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+    ) -> Result<(Url, Response<Body>), NetworkError> {
         let mut url = url.clone();
         self.redirects.begin();
         for _ in 0..=MAX_REDIRECTS {
-            let authorization = self.authorization(&url)?;
-            let request = self.agent.get(url.as_str()).config();
-            let request = request.proxy(proxy::for_url(&url)?).build().header("Accept", "*/*");
-            let result = with_authorization(request, authorization.as_ref()).call();
-            let response = self.check_status(&url, result, authorization)?;
+            let response = self.patiently(&url, |exchange| {
+                let request = self.agent.get(url.as_str()).header("Accept", "*/*");
+                exchange.prepare(request, headers).call()
+            })?;
             match redirect_location(&response) {
                 Some(location) => url = self.redirects.follow(&url, location)?,
                 None => return Ok((url, response)),
@@ -138,35 +153,68 @@ impl HttpClient {
     pub(crate) fn post(
         &self,
         url: &Url,
-        content_type: &str,
+        headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response<Body>, NetworkError> {
-        let authorization = self.authorization(url)?;
-        let request = self.agent.post(url.as_str()).config();
-        let request = request.proxy(proxy::for_url(url)?).build();
-        let request = request.header("Content-Type", content_type).header("Accept", "*/*");
-        let result = with_authorization(request, authorization.as_ref()).send(body);
-        self.check_status(url, result, authorization)
+        self.patiently(url, |exchange| exchange.prepare(self.agent.post(url.as_str()), headers).send(body))
+    }
+
+    /// Sends a request, and again after a while if the server asks for that.
+    fn patiently(
+        &self,
+        url: &Url,
+        send: impl Fn(&Exchange) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, NetworkError> {
+        let mut tries_left = MAX_TRIES;
+        loop {
+            tries_left -= 1;
+            let proxy = proxy::for_url(url)?;
+            let is_forwarded = proxy.as_ref().is_some_and(|proxy| forwards(proxy, url.scheme()));
+            let exchange = Exchange { authorization: self.authorization(url)?, proxy, is_forwarded };
+            let result = send(&exchange);
+            match self.check_status(url, result, exchange) {
+                Err(NetworkError::Busy { host, status, wait }) if tries_left > 0 && wait <= MAX_WAIT => {
+                    let seconds = wait.as_secs();
+                    tracing::warn!(host, status, seconds, "the server is busy: waiting as it asks");
+                    self.wait(url, wait)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn wait(&self, url: &Url, time: Duration) -> Result<(), NetworkError> {
+        let end = Instant::now() + time;
+        while let left = end.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            thread::sleep(left.min(POLL));
+            self.watch.check().map_err(|stop| stop.into_error(host(url)))?;
+        }
+        Ok(())
     }
 
     fn check_status(
         &self,
         url: &Url,
         result: Result<Response<Body>, ureq::Error>,
-        authorization: Option<Authorization>,
+        exchange: Exchange,
     ) -> Result<Response<Body>, NetworkError> {
         let response = result.map_err(|error| self.error(url, error, false))?;
-        match response.status().as_u16() {
-            status @ (401 | 403) => Err(NetworkError::Denied {
-                host: host(url),
+        let host = peer(url);
+        match (response.status().as_u16(), retry_after(&response), exchange) {
+            (status @ (403 | 429 | 503), Some(wait), _) => Err(NetworkError::Busy { host, status, wait }),
+            (407, _, Exchange { proxy: Some(proxy), .. }) => Err(refused_by(&proxy, url, "http status 407")),
+            (status @ (401 | 403), _, Exchange { authorization, .. }) => Err(NetworkError::Denied {
+                host,
                 reason: match self.redirects.has_left() {
                     true => format!("http status {status}, {AFTER_REDIRECT}"),
                     false => format!("http status {status}"),
                 },
                 credential: authorization.map(|authorization| authorization.prefix),
             }),
-            status @ (404 | 410) => Err(NetworkError::NotFound { status }),
-            status if status >= 400 => Err(NetworkError::Status { host: host(url), status }),
+            (status @ (404 | 410), ..) => Err(NetworkError::NotFound { status }),
+            (status, ..) if status >= 400 => Err(NetworkError::Status { host, status }),
             _ => Ok(response),
         }
     }
@@ -202,7 +250,7 @@ impl HttpClient {
     /// `is_answering`: the response had begun.
     pub(crate) fn error(&self, url: &Url, error: ureq::Error, is_answering: bool) -> NetworkError {
         use ureq::{Error, Timeout};
-        let host = host(url);
+        let host = peer(url);
         let tls = |host, reason: String| NetworkError::Tls { host, reason };
         match error {
             Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
@@ -213,6 +261,10 @@ impl HttpClient {
                 (Some(stop), _) => stop.into_error(host),
                 (None, true) => NetworkError::Redirect { host, to: redacted(url.as_str()), reason: PRIVATE },
                 (None, false) => NetworkError::unreachable(host, &error),
+            },
+            Error::ConnectProxyFailed(reason) => match proxy::for_url(url) {
+                Ok(Some(proxy)) => refused_by(&proxy, url, &status_of_tunnel(&reason)),
+                _ => NetworkError::unreachable(host, &reason),
             },
             Error::HostNotFound => NetworkError::unreachable(host, &"there is no such host"),
             Error::Rustls(error) => tls(host, error.to_string()),
@@ -244,21 +296,75 @@ impl UserInfo {
 }
 
 impl Authorization {
-    /// RFC 7617.
     fn basic(user: &str, password: &str, prefix: String) -> Self {
-        let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
-        Self { value, prefix }
+        Self { value: basic_authorization(user, password), prefix }
     }
 }
 
-fn with_authorization<B>(
-    request: RequestBuilder<B>,
-    authorization: Option<&Authorization>,
-) -> RequestBuilder<B> {
-    match authorization {
-        Some(authorization) => request.header("Authorization", &authorization.value),
-        None => request,
+/// Who is asked, and as whom.
+struct Exchange {
+    authorization: Option<Authorization>,
+    proxy: Option<Proxy>,
+    /// Whether the proxy is asked for the URL, and not for a tunnel.
+    is_forwarded: bool,
+}
+
+impl Exchange {
+    fn prepare<B>(&self, request: RequestBuilder<B>, headers: &[(&str, &str)]) -> RequestBuilder<B> {
+        let mut request = request.config().proxy(self.proxy.clone()).build();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", &authorization.value);
+        }
+        let Some(proxy) = self.proxy.as_ref().filter(|_| self.is_forwarded) else {
+            return request;
+        };
+        request = request.header("Connection", "close");
+        match (proxy.username(), proxy.password()) {
+            (None, None) => request,
+            (user, password) => request.header(
+                "Proxy-Authorization",
+                basic_authorization(user.unwrap_or_default(), password.unwrap_or_default()),
+            ),
+        }
     }
+}
+
+/// RFC 7617.
+fn basic_authorization(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// The time that a server asks to wait, in seconds or as a date (RFC 9110 section 10.2.3).
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let value = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
+}
+
+/// The host, and the proxy through which it is asked. Messages put it between backticks.
+fn peer(url: &Url) -> String {
+    match proxy::for_url(url) {
+        Ok(Some(proxy)) => format!("{}` through the proxy `{}", host(url), proxy::name(&proxy)),
+        _ => host(url),
+    }
+}
+
+fn refused_by(proxy: &Proxy, url: &Url, reason: &str) -> NetworkError {
+    NetworkError::Proxy { proxy: proxy::name(proxy), host: host(url), reason: reason.to_owned() }
+}
+
+/// ureq's `proxy server responded 403/403` as other messages name a status.
+fn status_of_tunnel(reason: &str) -> String {
+    let status = reason.strip_prefix("proxy server responded ").and_then(|rest| rest.split('/').next());
+    status.map_or_else(|| reason.to_owned(), |status| format!("http status {status}"))
 }
 
 /// Where a redirect leads; `None` for any other response.

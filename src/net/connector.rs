@@ -19,13 +19,16 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, Timeout};
 
+use super::forward_proxy::ForwardProxyConnector;
 use super::redirect_policy::RedirectPolicy;
 use super::transfer_watch::{POLL, TransferWatch};
 use crate::util::threads::ThreadError;
 
 /// An agent whose connections stop with `watch` and keep to `redirects`.
 pub(super) fn agent(config: Config, watch: &TransferWatch, redirects: &RedirectPolicy) -> Agent {
-    let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default());
+    let forward = ForwardProxyConnector { config: config.clone() };
+    let connector =
+        ().chain(SocksConnector::default()).chain(forward).chain(ConnectProxyConnector::default());
     let tcp = WatchedConnector { watch: watch.clone(), redirects: redirects.clone() };
     let connector = connector.chain(tcp).chain(RustlsConnector::default());
     Agent::with_parts(config, connector, WatchedResolver(watch.clone()))

@@ -37,6 +37,10 @@ pub enum NetworkError {
     NotFound { status: u16 },
     #[error("`{host}` answered with http status {status}")]
     Status { host: String, status: u16 },
+    #[error("`{host}` is busy (http status {status}) and asks to wait for {} s", .wait.as_secs())]
+    Busy { host: String, status: u16, wait: Duration },
+    #[error("the proxy `{proxy}` does not let through to `{host}`: {reason}")]
+    Proxy { proxy: String, host: String, reason: String },
     #[error("`{host}` redirects to `{to}`, which is not followed: {reason}")]
     Redirect { host: String, to: String, reason: &'static str },
     #[error("failed to read `{}`: {reason}", .path.display())]
@@ -71,6 +75,12 @@ impl NetworkError {
             Self::TooSlow { .. } => Some("the limit is `git.min_pace` in the configuration"),
             Self::Redirect { reason: PRIVATE, .. } => {
                 Some("if this is right, name the beginning of that url in `git.redirects`")
+            }
+            Self::Proxy { reason, .. } if reason.contains("407") => Some(
+                "the proxy asks for a login: write the variable that names it as `http://user:password@host:port`",
+            ),
+            Self::Proxy { .. } => {
+                Some("the proxy is named by the environment; `no_proxy` lists hosts to reach without it")
             }
             Self::Denied { reason, .. } if reason.ends_with(AFTER_REDIRECT) => Some(
                 "credentials are not sent to where a redirect leads: name that url in the recipe or in `git.rewrite`",

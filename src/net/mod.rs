@@ -7,6 +7,7 @@ mod client;
 mod connector;
 mod credential;
 mod error;
+mod forward_proxy;
 mod proxy;
 mod redirect_policy;
 mod tls_roots;

@@ -1,9 +1,10 @@
 //! The proxy for a URL, from the environment variables that curl (and therefore git) reads (curl(1), "ENVIRONMENT").
 //!
 //! `http_proxy` is read in lower case only, `https_proxy` before `HTTPS_PROXY`; `all_proxy` applies to both schemes.
-//! `no_proxy` lists hosts and domains that are reached directly, or `*`. ureq's own matcher takes `example.com` for that
-//! one host, while curl includes `git.example.com`.
+//! `no_proxy` lists what is reached directly: hosts with their subdomains, addresses and networks, each perhaps with a port, or
+//! `*`. hyper-util compares them; it takes neither blanks between entries nor brackets, ports and stars in them.
 
+use hyper_util::client::proxy::matcher::Matcher;
 use ureq::Proxy;
 use url::Url;
 
@@ -21,12 +22,18 @@ pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, NetworkError> {
     })
 }
 
+/// The host and port of a proxy: what messages may say of it.
+pub(super) fn name(proxy: &Proxy) -> String {
+    format!("{}:{}", proxy.host(), proxy.port())
+}
+
 fn choose(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
-    let set =
-        |name: &&'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (*name, value));
-    let host = url.host_str()?;
+    let set = |name: &&'static str| {
+        let value = variable(name)?.trim().to_owned();
+        (!value.is_empty()).then_some((*name, value))
+    };
     if let Some((_, list)) = ["no_proxy", "NO_PROXY"].iter().find_map(set)
-        && list.split([',', ' ']).any(|entry| is_exempt(host, entry.trim()))
+        && is_exempt(url, &list)
     {
         return None;
     }
@@ -37,17 +44,40 @@ fn choose(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<(&'sta
     names.iter().find_map(set)
 }
 
-fn is_exempt(host: &str, entry: &str) -> bool {
-    let entry = entry.trim_start_matches('*').trim_start_matches('.');
-    let Some(split) = host.len().checked_sub(entry.len()) else {
+/// Whether a `no_proxy` list covers the host of `url`.
+fn is_exempt(url: &Url, list: &str) -> bool {
+    let (Some(host), port) = (url.host_str(), url.port_or_known_default()) else {
         return false;
     };
-    if entry.is_empty() {
+    let entries = list.split(|c: char| c == ',' || c.is_whitespace()).map(split_port);
+    let counting = entries.filter(|(_, only)| only.is_none() || *only == port).map(|(entry, _)| entry);
+    let hosts: Vec<_> = counting.collect();
+    if hosts.contains(&"*") {
         return true;
     }
-    host.is_char_boundary(split)
-        && host[split..].eq_ignore_ascii_case(entry)
-        && (split == 0 || host[..split].ends_with('.'))
+    let hosts: Vec<_> =
+        hosts.into_iter().map(|host| host.trim_start_matches(['*', '.']).trim_end_matches('.')).collect();
+    // What it would be asked through does not matter.
+    let matcher = Matcher::builder().all("http://proxy.invalid").no(hosts.join(",")).build();
+    let target = format!("http://{}/", host.trim_end_matches('.'));
+    target.parse().is_ok_and(|target| matcher.intercept(&target).is_none())
+}
+
+/// An entry without its port and without the brackets of an IPv6 address.
+fn split_port(entry: &str) -> (&str, Option<u16>) {
+    let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => (address, rest.strip_prefix(':')),
+        None => match entry.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (entry, None),
+        },
+    };
+    match port.map(str::parse) {
+        None => (host, None),
+        Some(Ok(port)) => (host, Some(port)),
+        // Not a port, so that this is no host either.
+        Some(Err(_)) => (entry, None),
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +98,7 @@ mod tests {
         assert_eq!(chosen("http://host/", &environment).as_deref(), Some("h"));
         assert_eq!(chosen("http://host/", &[("HTTP_PROXY", "h")]), None);
         assert_eq!(chosen("https://host/", &[("https_proxy", ""), ("ALL_PROXY", "a")]).as_deref(), Some("a"));
+        assert_eq!(chosen("http://host/", &[("http_proxy", " http://p:1\n")]).as_deref(), Some("http://p:1"));
     }
 
     #[test]
@@ -76,10 +107,47 @@ mod tests {
             ("git.example.com", "git.example.com", true),
             ("example.com", "git.example.com", true),
             (".example.com, other", "git.example.com", true),
+            ("other .example.com", "git.example.com", true),
+            (".example.com", "example.com", true),
             ("*.example.com", "GIT.example.com", true),
+            ("example.com.", "git.example.com", true),
+            ("example.com", "git.example.com.", true),
+            ("EXAMPLE.com", "git.example.com", true),
             ("ample.com", "git.example.com", false),
+            ("git.example.com", "example.com", false),
             ("*", "git.example.com", true),
+            ("*", "10.1.2.3", true),
             ("other", "git.example.com", false),
+            // Empty entries are no hosts.
+            ("other,", "git.example.com", false),
+            (", other", "git.example.com", false),
+            ("other, another,,\tthird", "git.example.com", false),
+            (".", "git.example.com", false),
+            // Ports.
+            ("git.example.com:80", "git.example.com", true),
+            ("git.example.com:8080", "git.example.com", false),
+            ("git.example.com:8080", "git.example.com:8080", true),
+            (".example.com:8080", "git.example.com:8080", true),
+            ("10.1.2.3:8080", "10.1.2.3:8080", true),
+            ("10.1.2.3:8080", "10.1.2.3", false),
+            ("*:8080", "git.example.com:8080", true),
+            ("git.example.com", "git.example.com:8080", true),
+            ("git.example.com:x", "git.example.com", false),
+            // Addresses and networks.
+            ("10.1.2.3", "10.1.2.3", true),
+            ("1.2.3", "10.1.2.3", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("10.1.2.3/0", "192.168.1.1", true),
+            ("192.168.0.0/33", "192.168.0.1", false),
+            ("::1", "[::1]", true),
+            ("[::1]", "[::1]:8080", true),
+            ("[::1]:8080", "[::1]:8080", true),
+            ("[::1]:8080", "[::1]", false),
+            ("0:0:0:0:0:0:0:1", "[::1]", true),
+            ("fd00::/8", "[fd12::1]", true),
+            ("fd00::/8", "[fe80::1]", false),
+            ("2001:db8::1", "[2001:db8::2]", false),
         ] {
             let proxy = chosen(&format!("http://{host}/"), &[("http_proxy", "p"), ("no_proxy", list)]);
             assert_eq!(proxy.is_none(), direct, "{list} {host}");

@@ -40,6 +40,8 @@ mod git {
     mod limits;
     mod local;
     mod objects;
+    mod protocol;
+    mod proxies;
     mod refs;
     mod time;
 }

@@ -17,6 +17,16 @@ pub struct Behaviour {
     pub authorization: Option<String>,
     /// Respond to everything with this status.
     pub status: Option<u16>,
+    /// Speak version 0 of git's protocol, as old servers do.
+    pub old_protocol: bool,
+    /// Offer no commits without their history.
+    pub no_shallow: bool,
+    /// List refs as a file, as a server does that only offers files.
+    pub dumb: bool,
+    /// Write the content type with a parameter and in other case.
+    pub odd_content_type: bool,
+    /// Respond to the next request with status 429 and this `Retry-After`.
+    pub busy: Option<String>,
     /// Respond to everything with a web page.
     pub web_page: bool,
     /// Send redirects to this base URL.
@@ -129,7 +139,11 @@ impl Shared {
         let mut body = vec![0; length];
         stream.read_exact(&mut body)?;
         self.requests.lock().expect("no panic").push(request.clone());
-        let behaviour = self.behaviour.lock().expect("no panic").clone();
+        let mut behaviour = self.behaviour.lock().expect("no panic");
+        if let Some(wait) = behaviour.busy.take() {
+            return simple(stream.get_mut(), 429, &format!("Retry-After: {wait}\r\n"), "busy");
+        }
+        let behaviour = behaviour.clone();
         self.answer(stream.get_mut(), &request, &body, &behaviour)
     }
 
@@ -171,7 +185,10 @@ impl Shared {
         behaviour: &Behaviour,
     ) -> std::io::Result<()> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = if behaviour.dumb { "" } else { query };
         let method = request.line.split(' ').next().unwrap_or("GET");
+        let asked = request.headers.get("git-protocol").map_or("", String::as_str);
+        let protocol = if behaviour.old_protocol { "" } else { asked };
         let mut child = Command::new("git")
             .arg("http-backend")
             .envs(environment())
@@ -183,6 +200,7 @@ impl Shared {
             .env("CONTENT_LENGTH", body.len().to_string())
             .env("CONTENT_TYPE", request.headers.get("content-type").map_or("", String::as_str))
             .env("REMOTE_ADDR", "127.0.0.1")
+            .env("GIT_PROTOCOL", protocol)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -194,7 +212,16 @@ impl Shared {
         let feed = std::thread::spawn(move || drop(input.write_all(&body)));
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let limit = behaviour.limit.filter(|_| method == "POST");
-        let sent = relay(to, &mut output, limit);
+        let sent = relay(
+            to,
+            &mut output,
+            limit,
+            &|bytes| match method {
+                "GET" if behaviour.no_shallow => replace(bytes, b"shallow", b"unknown"),
+                _ => bytes,
+            },
+            behaviour.odd_content_type,
+        );
         drop(output);
         feed.join().expect("no panic");
         child.wait()?;
@@ -223,7 +250,13 @@ fn read_request(stream: &mut impl BufRead) -> std::io::Result<Option<Request>> {
 }
 
 /// Sends the backend's answer in chunks, all of it or the first `limit` bytes of its body.
-fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>) -> std::io::Result<()> {
+fn relay(
+    to: &mut dyn Connection,
+    from: &mut impl BufRead,
+    limit: Option<usize>,
+    change: &dyn Fn(Vec<u8>) -> Vec<u8>,
+    odd_content_type: bool,
+) -> std::io::Result<()> {
     let mut status = "200 OK".to_owned();
     let mut headers = String::new();
     loop {
@@ -231,6 +264,9 @@ fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>)
         from.read_line(&mut line)?;
         match line.trim_end().split_once(": ") {
             Some(("Status", value)) => status = value.to_owned(),
+            Some(("Content-Type", value)) if odd_content_type => {
+                headers.push_str(&format!("Content-Type: {} ; charset=utf-8\r\n", value.to_uppercase()));
+            }
             Some(_) => headers.push_str(&line),
             None => break,
         }
@@ -245,7 +281,7 @@ fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>)
             break;
         }
         write!(to, "{count:x}\r\n")?;
-        to.write_all(&buffer[..count])?;
+        to.write_all(&change(buffer[..count].to_vec()))?;
         to.write_all(b"\r\n")?;
         left -= count;
     }
@@ -253,6 +289,16 @@ fn relay(to: &mut dyn Connection, from: &mut impl BufRead, limit: Option<usize>)
         to.write_all(b"0\r\n\r\n")?;
     }
     to.flush()
+}
+
+/// With another word of the same length.
+fn replace(mut bytes: Vec<u8>, word: &[u8], with: &[u8]) -> Vec<u8> {
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(word.len()).position(|window| window == word) {
+        bytes[at + found..at + found + word.len()].copy_from_slice(with);
+        at += found;
+    }
+    bytes
 }
 
 fn simple(to: &mut dyn Connection, status: u16, headers: &str, body: &str) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mirror::config::{Git, Limits};
-use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, RefSelection};
+use mirror::git::{BareClone, FetchError, FetchErrorKind, Fetched, Fetcher, Ref, WantedRefs};
 use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
@@ -35,15 +35,18 @@ impl LocalClone {
 
     /// Fetches all tags.
     pub fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
-        self.fetch_with(url, &all_tags)
+        self.fetch_with(url, ALL_TAGS)
     }
 
-    pub fn fetch_with(
-        &self,
-        url: &str,
-        select: &dyn Fn(&[Ref]) -> RefSelection,
-    ) -> Result<Fetched, FetchError> {
-        self.fetcher().fetch(&self.path(), url, select, &CancelFlag::default(), &|_| {})
+    pub fn fetch_with(&self, url: &str, wanted: WantedRefs<'_>) -> Result<Fetched, FetchError> {
+        self.fetcher().fetch(&self.path(), url, wanted, &CancelFlag::default(), &|_| {})
+    }
+
+    /// Fetches only these branches, tags and commits.
+    pub fn fetch_extra(&self, url: &str, extra: &[&str]) -> Fetched {
+        let extra_refs: Vec<_> = extra.iter().map(|extra| (*extra).to_owned()).collect();
+        let wanted = WantedRefs { select: &|_| Vec::new(), extra_refs: &extra_refs };
+        self.fetch_with(url, wanted).expect("a fetch")
     }
 
     pub fn fails(&self, url: &str) -> FetchError {
@@ -78,9 +81,11 @@ impl LocalClone {
     }
 }
 
-pub fn all_tags(refs: &[Ref]) -> RefSelection {
+pub const ALL_TAGS: WantedRefs<'_> = WantedRefs { select: &all_tags, extra_refs: &[] };
+
+pub fn all_tags(refs: &[Ref]) -> Vec<String> {
     let tags = refs.iter().filter(|r| r.tag().is_some());
-    RefSelection { refs: tags.map(|r| r.name.clone()).collect(), extra_refs: Vec::new() }
+    tags.map(|r| r.name.clone()).collect()
 }
 
 pub fn names(refs: &[Ref]) -> Vec<&str> {

@@ -13,6 +13,7 @@ pub mod server;
 pub mod shop;
 pub mod sshd;
 pub mod store;
+pub mod web_server;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,18 +1,16 @@
-//! git's smart protocol over http and https: `GET info/refs`, then one POST per round.
+//! git's smart protocol over http and https: `GET info/refs`, then one POST per request.
 //!
 //! As in git (gitprotocol-http(5), http.followRedirects=initial), only the first request follows redirects, and the
 //! others go to where it ended; a redirect from https to http is refused.
 
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
 
-use git2::transport::Service;
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
 use url::Url;
 
 use super::super::error::FetchErrorKind;
-use super::smart_transport::{RemoteStream, SmartTransport};
+use super::smart_transport::{RemoteStream, SmartTransport, Version};
 use crate::config::Git;
 use crate::net::{HttpClient, NetworkError, RootCertificates, host, redacted};
 use crate::util::cancel::CancelFlag;
@@ -25,11 +23,17 @@ const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 const REFS: &str = "/info/refs";
 
+/// Asks for version 2 of the protocol; servers that do not know it ignore the field.
+const VERSION_2: (&str, &str) = ("Git-Protocol", "version=2");
+
+/// How much of an answer that is not the smart protocol is looked at.
+const START: u64 = 256;
+
 /// The smart protocol of one http(s) repository.
 pub(super) struct HttpTransport {
     client: HttpClient,
-    /// The repository's URL, after redirects.
-    base: Mutex<Url>,
+    /// The repository's URL.
+    base: Url,
 }
 
 impl HttpTransport {
@@ -43,35 +47,7 @@ impl HttpTransport {
         // These fail for URLs without a host only, and http URLs have one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
         base.set_path(base.path().trim_end_matches('/').to_owned().as_str());
-        Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT, cancel)?, base: Mutex::new(base) })
-    }
-
-    /// Requests the refs and remembers where redirects led.
-    fn advertisement(&self) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
-        let mut url = self.base();
-        url.set_path(&format!("{}{REFS}", url.path().trim_end_matches('/')));
-        url.set_query(Some("service=git-upload-pack"));
-        let (url, response) = self.client.get(&url)?;
-        let body = ResponseStream::new(&self.client, &url, response, ADVERTISEMENT)?;
-        self.set_base(url)?;
-        Ok(Box::new(body))
-    }
-
-    fn set_base(&self, refs: Url) -> Result<(), FetchErrorKind> {
-        let Some(path) = refs.path().strip_suffix(REFS).map(str::to_owned) else {
-            return Err(FetchErrorKind::NotGit {
-                reason: format!("redirected to `{}`", redacted(refs.as_str())),
-            });
-        };
-        let mut base = refs;
-        base.set_path(&path);
-        base.set_query(None);
-        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
-        Ok(())
-    }
-
-    fn base(&self) -> Url {
-        self.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT, cancel)?, base })
     }
 }
 
@@ -81,82 +57,117 @@ impl SmartTransport for HttpTransport {
     }
 
     fn host(&self) -> String {
-        host(&self.base())
+        host(&self.base)
     }
 
-    fn open(&self, service: Service) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
-        if service == Service::UploadPackLs {
-            return self.advertisement();
-        }
-        let mut url = self.base();
+    fn open(&self) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{REFS}", url.path().trim_end_matches('/')));
+        url.set_query(Some("service=git-upload-pack"));
+        let (url, response) = self.client.get(&url, &[VERSION_2])?;
+        let answer = Answer::of_smart_server(&self.client, &url, response)?;
+        Ok(Box::new(HttpStream { client: self.client.clone(), base: repository_url(&url)?, answer }))
+    }
+}
+
+/// The URL of the repository whose refs `url` lists.
+fn repository_url(url: &Url) -> Result<Url, FetchErrorKind> {
+    let Some(path) = url.path().strip_suffix(REFS) else {
+        return Err(FetchErrorKind::NotGit { reason: format!("redirected to `{}`", redacted(url.as_str())) });
+    };
+    let mut base = url.clone();
+    base.set_path(path);
+    base.set_query(None);
+    Ok(base)
+}
+
+/// A conversation: the repository's URL, after redirects, and the answer that is being read.
+struct HttpStream {
+    client: HttpClient,
+    base: Url,
+    answer: Answer,
+}
+
+impl RemoteStream for HttpStream {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
+        self.answer.read(&self.client, into)
+    }
+
+    fn write(&mut self, request: &[u8], version: Version) -> Result<(), FetchErrorKind> {
+        let mut url = self.base.clone();
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
-        Ok(Box::new(RpcStream { client: self.client.clone(), url, request: Vec::new(), response: None }))
+        let mut headers = vec![("Content-Type", REQUEST), ("Accept", RESULT)];
+        headers.extend((version == Version::V2).then_some(VERSION_2));
+        let response = self.client.post(&url, &headers, request)?;
+        self.answer = Answer::new(&url, response)?;
+        Ok(())
     }
 }
 
 /// The body of a response.
-struct ResponseStream {
-    client: HttpClient,
+struct Answer {
     url: Url,
     body: BodyReader<'static>,
 }
 
-impl ResponseStream {
-    /// Requires status 200 and the content type that the smart protocol prescribes.
-    fn new(
+impl Answer {
+    /// Requires status 200.
+    fn new(url: &Url, response: Response<Body>) -> Result<Self, FetchErrorKind> {
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(NetworkError::Status { host: host(url), status }.into());
+        }
+        let content_type = media_type(&response);
+        let body = response.into_body().into_reader();
+        // Only pages for people are refused by their type: git does not look at it, and servers send others.
+        match content_type.as_deref() {
+            Some("text/html") => Err(not_smart(content_type.as_deref(), RESULT)),
+            _ => Ok(Self { url: url.clone(), body }),
+        }
+    }
+
+    /// Requires the type by which git tells a smart server from one that only serves files.
+    fn of_smart_server(
         client: &HttpClient,
         url: &Url,
         response: Response<Body>,
-        content_type: &str,
     ) -> Result<Self, FetchErrorKind> {
-        let status = response.status().as_u16();
-        if status != 200 {
-            let host = host(url);
-            return Err(NetworkError::Status { host, status }.into());
+        let content_type = media_type(&response);
+        let mut answer = Self::new(url, response)?;
+        if content_type.as_deref() == Some(ADVERTISEMENT) {
+            return Ok(answer);
         }
-        let header = response.headers().get("content-type");
-        let header = header.and_then(|header| header.to_str().ok());
-        if header != Some(content_type) {
-            let header = header.map_or_else(|| "none".to_owned(), |header| format!("`{header}`"));
-            return Err(FetchErrorKind::NotGit {
-                reason: format!("its content type is {header}, not `{content_type}`"),
-            });
+        let mut start = Vec::new();
+        let read = answer.body.by_ref().take(START).read_to_end(&mut start);
+        read.map_err(|error| client.error(url, error.into(), true))?;
+        match is_list_of_files(&start) {
+            true => Err(FetchErrorKind::Dumb),
+            false => Err(not_smart(content_type.as_deref(), ADVERTISEMENT)),
         }
-        Ok(Self { client: client.clone(), url: url.clone(), body: response.into_body().into_reader() })
     }
-}
 
-impl RemoteStream for ResponseStream {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
+    fn read(&mut self, client: &HttpClient, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
         let read = self.body.read(into);
-        read.map_err(|error| self.client.error(&self.url, error.into(), true).into())
-    }
-
-    fn write(&mut self, _: &[u8]) -> Result<(), FetchErrorKind> {
-        Err(FetchErrorKind::NotGit { reason: "the advertisement takes no requests".into() })
+        read.map_err(|error| client.error(&self.url, error.into(), true).into())
     }
 }
 
-/// One POST: collects what libgit2 writes, and sends it when the response is first read.
-struct RpcStream {
-    client: HttpClient,
-    url: Url,
-    request: Vec<u8>,
-    response: Option<ResponseStream>,
+/// The content type in lower case, without parameters.
+fn media_type(response: &Response<Body>) -> Option<String> {
+    let header = response.headers().get("content-type")?.to_str().ok()?;
+    let essence = header.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
 }
 
-impl RemoteStream for RpcStream {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind> {
-        if let Some(response) = &mut self.response {
-            return response.read(into);
-        }
-        let response = self.client.post(&self.url, REQUEST, &self.request)?;
-        let response = ResponseStream::new(&self.client, &self.url, response, RESULT)?;
-        self.response.insert(response).read(into)
-    }
+fn not_smart(content_type: Option<&str>, expected: &str) -> FetchErrorKind {
+    let found = content_type.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
+    FetchErrorKind::NotGit { reason: format!("its content type is {found}, not `{expected}`") }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
-        self.request.extend_from_slice(bytes);
-        Ok(())
-    }
+/// Whether it is the file that `git update-server-info` writes: ids and names of refs, separated by tabs.
+fn is_list_of_files(start: &[u8]) -> bool {
+    let first = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut fields = first.splitn(2, |byte| *byte == b'\t');
+    let (id, name) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    id.len() >= 40 && id.iter().all(u8::is_ascii_hexdigit) && name.starts_with(b"refs/")
 }

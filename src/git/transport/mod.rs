@@ -13,7 +13,7 @@ use crate::config::Git;
 use crate::net::RootCertificates;
 use crate::util::cancel::CancelFlag;
 
-pub(super) use smart_transport::{SmartTransport, TransportScope, register_transport};
+pub(super) use smart_transport::{RemoteStream, SmartTransport, Version};
 
 /// The transport for a remote URL; `None` for a local one.
 pub(super) fn for_url(

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use git2::transport::Service;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, load_secret_key};
 use russh::{Channel, ChannelMsg, Preferred};
@@ -20,7 +19,7 @@ use tokio::time::timeout;
 use super::super::error::FetchErrorKind;
 use super::super::url::{GitUrl, SshUrl};
 use super::known_hosts::{HostKeyCheck, KnownHosts};
-use super::smart_transport::{RemoteStream, SmartTransport};
+use super::smart_transport::{RemoteStream, SmartTransport, Version};
 use crate::config::{Credential, Git};
 use crate::net::{NetworkError, POLL, TransferWatch, find_credential, read_secret, redacted};
 use crate::util::cancel::CancelFlag;
@@ -184,7 +183,7 @@ impl SmartTransport for SshTransport {
         }
     }
 
-    fn open(&self, _: Service) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
+    fn open(&self) -> Result<Box<dyn RemoteStream>, FetchErrorKind> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| NetworkError::unreachable(self.host(), &error))?;
         let connected = runtime.block_on(self.connect());
@@ -267,7 +266,7 @@ impl RemoteStream for SshStream {
         Ok(count)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchErrorKind> {
+    fn write(&mut self, bytes: &[u8], _: Version) -> Result<(), FetchErrorKind> {
         let send = self.channel.data_bytes(Bytes::copy_from_slice(bytes));
         let sent = self.runtime.block_on(watched(&self.watch, &self.host, self.timeout, send))?;
         sent.map_err(|error| NetworkError::interrupted(&*self.host, &error).into())

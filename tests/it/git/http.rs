@@ -1,18 +1,17 @@
 //! HTTP and HTTPS: credentials, certificates, redirects and failures of the connection.
 
 use std::net::TcpListener;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mirror::config::{Credential, Secret};
-use mirror::git::FetchErrorKind;
+use mirror::git::{FetchErrorKind, WantedRefs};
 use mirror::net::NetworkError;
 use mirror::util::cancel::CancelFlag;
 
 use crate::support::certificates::CertificateAuthority;
 use crate::support::git::BareRepository;
 use crate::support::git_server::{Behaviour, GitServer};
-use crate::support::local_clone::{LocalClone, all_tags, unmixed};
+use crate::support::local_clone::{ALL_TAGS, LocalClone, all_tags, unmixed};
 
 /// `joe:s3cret` in Basic authentication.
 const JOE: &str = "Basic am9lOnMzY3JldA==";
@@ -275,8 +274,9 @@ fn cancelled_fetch_returns_cancelled() {
         cancel.set();
         all_tags(refs)
     };
+    let wanted = WantedRefs { select: &select, extra_refs: &[] };
     let fetcher = s.local.fetcher();
-    let error = fetcher.fetch(&s.local.path(), &s.url(), &select, &cancel, &|_| {}).expect_err("cancelled");
+    let error = fetcher.fetch(&s.local.path(), &s.url(), wanted, &cancel, &|_| {}).expect_err("cancelled");
     assert!(matches!(error.kind, FetchErrorKind::Cancelled));
     assert!(!s.local.path().exists());
 }
@@ -287,44 +287,11 @@ fn fetch_reports_progress() {
     let seen = std::cell::Cell::new(None);
     let fetcher = s.local.fetcher();
     let fetched = fetcher
-        .fetch(&s.local.path(), &s.url(), &all_tags, &CancelFlag::default(), &|progress| {
+        .fetch(&s.local.path(), &s.url(), ALL_TAGS, &CancelFlag::default(), &|progress| {
             seen.set(Some(progress));
         })
         .expect("a fetch");
     let last = seen.get().expect("progress");
     assert_eq!((last.objects, last.total), (fetched.objects, fetched.objects));
     assert_eq!(last.bytes, fetched.received_bytes);
-}
-
-/// Environment variables belong to the whole process, so the test below runs in another one.
-#[test]
-fn proxy_from_environment_is_used() {
-    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = proxy.local_addr().expect("an address");
-    let asked = std::thread::spawn(move || {
-        use std::io::{BufRead as _, BufReader, Write as _};
-        let (mut stream, _) = proxy.accept().expect("a connection");
-        // Read the whole request: closing a socket with unread input resets the connection.
-        let lines = BufReader::new(&stream).lines().map(|line| line.expect("a request"));
-        let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-        let _ = stream.write_all(b"HTTP/1.1 502 No\r\n\r\n");
-        lines[0].clone()
-    });
-    let test = std::env::current_exe().expect("this test");
-    let status = Command::new(test)
-        .args(["--exact", "git::http::fetch_through_proxy", "--ignored"])
-        .env("https_proxy", format!("http://{address}"))
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
-        .output()
-        .expect("the test runs");
-    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
-    assert_eq!(asked.join().expect("asked"), "CONNECT git.invalid:443 HTTP/1.1");
-}
-
-#[test]
-#[ignore = "run by proxy_from_environment_is_used"]
-fn fetch_through_proxy() {
-    let cause = LocalClone::new().cause("https://git.invalid/x.git");
-    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Unreachable { .. })), "{cause:?}");
 }

@@ -2,8 +2,6 @@
 
 use std::process::Command;
 
-use mirror::git::RefSelection;
-
 use crate::support::git::{BareRepository, git};
 use crate::support::local_clone::{LocalClone, names, unmixed};
 
@@ -48,10 +46,8 @@ fn local_fetch_takes_extra_branches_and_commits() {
     let commit = upstream.git(&["rev-parse", "1.0"]);
     upstream.git(&["tag", "-d", "1.0"]);
     let nowhere = "0123456789012345678901234567890123456789".to_owned();
-    let extra = vec!["main".to_owned(), commit.clone(), nowhere.clone()];
     let local = LocalClone::new();
-    let select = |_: &[_]| RefSelection { refs: vec![], extra_refs: extra.clone() };
-    let fetched = local.fetch_with(&upstream.path().to_string_lossy(), &select).expect("a fetch");
+    let fetched = local.fetch_extra(&upstream.path().to_string_lossy(), &["main", &commit, &nowhere]);
     assert_eq!((fetched.new.len(), &*fetched.missing[0].requested), (2, &*nowhere));
     assert!(local.clone().extra_ref(&commit).expect("refs").is_some());
 }

@@ -1,9 +1,9 @@
 //! How a fetch changes refs: new, moved, deleted and extra ones. Over HTTP, because local fetches download nothing.
 
-use mirror::git::{FetchErrorKind, Fetched, MovedRef, ReadError, RefSelection};
+use mirror::git::{FetchErrorKind, Fetched, MovedRef, ReadError, WantedRefs};
 
 use crate::support::git::BareRepository;
-use crate::support::git_server::GitServer;
+use crate::support::git_server::{Behaviour, GitServer};
 use crate::support::local_clone::{LocalClone, all_tags, names, unmixed};
 
 struct Setup {
@@ -24,9 +24,7 @@ impl Setup {
     }
 
     fn fetch_extra(&self, extra: &[&str]) -> Fetched {
-        let extra: Vec<_> = extra.iter().map(|e| (*e).to_owned()).collect();
-        let select = |_: &[_]| RefSelection { refs: Vec::new(), extra_refs: extra.clone() };
-        self.local.fetch_with(&self.server.url("x.git"), &select).expect("a fetch")
+        self.local.fetch_extra(&self.server.url("x.git"), extra)
     }
 }
 
@@ -52,7 +50,8 @@ fn fetch_without_news_downloads_and_writes_nothing() {
     let before = listing(&s.local.path());
     assert_eq!(s.fetch(), Fetched { unchanged: 2, ..Fetched::default() });
     let requests: Vec<_> = s.server.requests().into_iter().map(|request| request.line).collect();
-    assert_eq!(requests, ["GET /x.git/info/refs?service=git-upload-pack HTTP/1.1"]);
+    let expected = ["GET /x.git/info/refs?service=git-upload-pack", "POST /x.git/git-upload-pack"];
+    assert_eq!(requests, expected.map(|request| format!("{request} HTTP/1.1")));
     assert_eq!(listing(&s.local.path()), before);
 }
 
@@ -136,8 +135,8 @@ fn deleted_tag_allows_a_tag_below_its_name() {
 fn unselected_tag_is_removed_but_not_reported_as_deleted() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
-    let only = |_: &[_]| RefSelection { refs: vec!["refs/tags/1.1".into()], extra_refs: vec![] };
-    let fetched = s.local.fetch_with(&s.server.url("x.git"), &only).expect("a fetch");
+    let only = WantedRefs { select: &|_| vec!["refs/tags/1.1".into()], extra_refs: &[] };
+    let fetched = s.local.fetch_with(&s.server.url("x.git"), only).expect("a fetch");
     assert_eq!((fetched.deleted.len(), fetched.unchanged), (0, 1));
     assert_eq!(s.local.versions(), unmixed(&["1.1"]));
 }
@@ -172,15 +171,16 @@ fn fetch_takes_extra_branches_tags_and_commits() {
 #[test]
 fn commit_without_ref_is_fetched_if_the_server_allows_it() {
     let s = setup(&["1.0", "1.1"]);
-    let commit = s.upstream.git(&["rev-parse", "1.0"]);
-    s.upstream.git(&["tag", "-d", "1.0"]);
+    let commit = s.upstream.git(&["commit-tree", "-m", "on no branch", "1.0^{tree}"]);
 
+    // Version 2 of the protocol gives any object.
+    s.server.behave(Behaviour { old_protocol: true, ..Behaviour::default() });
     let refused = s.fetch_extra(&[&commit, "1.1"]);
     assert_eq!(refused.missing.len(), 1);
     assert_eq!(refused.missing[0].requested, commit);
     assert_eq!(refused.new.len(), 1, "the other one is there all the same");
 
-    s.upstream.git(&["config", "uploadpack.allowReachableSHA1InWant", "true"]);
+    s.upstream.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
     let given = s.fetch_extra(&[&commit]);
     assert_eq!((given.missing.len(), given.new.len()), (0, 1));
     let clone = s.local.clone();
@@ -359,11 +359,12 @@ fn leftovers_of_a_killed_fetch_are_removed() {
 fn selected_ref_that_is_not_advertised_is_reported() {
     let s = setup(&["1.0"]);
     let select = |refs: &[_]| {
-        let mut wanted = all_tags(refs);
-        wanted.refs.push("refs/tags/9.9".into());
-        wanted
+        let mut tags = all_tags(refs);
+        tags.push("refs/tags/9.9".into());
+        tags
     };
-    let fetched = s.local.fetch_with(&s.server.url("x.git"), &select).expect("a fetch");
+    let wanted = WantedRefs { select: &select, extra_refs: &[] };
+    let fetched = s.local.fetch_with(&s.server.url("x.git"), wanted).expect("a fetch");
     assert_eq!(fetched.missing[0].requested, "refs/tags/9.9");
 }
 

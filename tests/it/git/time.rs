@@ -10,7 +10,7 @@ use mirror::git::{FetchError, FetchErrorKind};
 use mirror::net::NetworkError;
 use mirror::util::cancel::CancelFlag;
 
-use crate::support::local_clone::{LocalClone, all_tags};
+use crate::support::local_clone::{ALL_TAGS, LocalClone};
 
 /// A server that gives each connection to `talk`.
 fn serve(talk: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static) -> SocketAddr {
@@ -126,7 +126,7 @@ fn cancelled(local: &LocalClone, url: &str) -> (FetchError, Duration) {
     let path = local.path();
     thread::scope(|scope| {
         let fetch = scope.spawn(|| {
-            let result = fetcher.fetch(&path, url, &all_tags, &cancel, &|_| {});
+            let result = fetcher.fetch(&path, url, ALL_TAGS, &cancel, &|_| {});
             (result.expect_err("cancelled"), Instant::now())
         });
         thread::sleep(Duration::from_millis(400));

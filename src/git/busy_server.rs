@@ -1,0 +1,33 @@
+//! When a server may be asked again that said so (`Retry-After`): a file beside the clone, since each cycle is a process of its
+//! own and tries again after ten seconds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// No server keeps a source from being fetched for longer.
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// How long the server of the clone in `dir` is still to be left alone.
+pub(super) fn time_left(dir: &Path) -> Option<Duration> {
+    let until = fs::read_to_string(file(dir)).ok()?.trim().parse().ok()?;
+    let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(until))?;
+    let left = until.duration_since(SystemTime::now()).ok()?;
+    Some(left.min(MAX_WAIT))
+}
+
+/// Remembers that the server asked to wait. If that fails, it is asked too early.
+pub(super) fn remember(dir: &Path, wait: Duration) {
+    let until = SystemTime::now() + wait.min(MAX_WAIT);
+    let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let file = file(dir);
+    if let Err(error) = fs::write(&file, format!("{}\n", until.as_secs())) {
+        tracing::warn!(file = %file.display(), %error, "failed to remember how long a busy server asks to wait");
+    }
+}
+
+fn file(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".busy");
+    name.into()
+}
