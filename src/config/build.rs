@@ -57,7 +57,7 @@ pub struct Limits {
     pub entries: NonZeroUsize,
     /// Maximum depth of nested folders.
     pub depth: NonZeroUsize,
-    /// Maximum number of branches and tags of a source.
+    /// Maximum number of tags of a source, and of the branches that the recipe names.
     pub refs: NonZeroUsize,
     /// Maximum number of entries in the report of a source: of tags and packages that are excluded, failed or held back.
     pub report_entries: NonZeroUsize,

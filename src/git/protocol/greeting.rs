@@ -92,11 +92,8 @@ impl Greeting {
         limit: usize,
     ) -> Result<Self, FetchErrorKind> {
         let mut greeting = Self::default();
-        loop {
-            let line = match packets.next()? {
-                PacketLineRef::Data(line) => line.trim_ascii_end(),
-                _ => break,
-            };
+        while let PacketLineRef::Data(line) = packets.next()? {
+            let line = line.trim_ascii_end();
             if line.starts_with(b"# service=") {
                 // Only over http, and before a flush packet of its own.
                 packets.next()?;
