@@ -46,7 +46,7 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
     for (repository, configured) in app.repositories.iter().zip(&config.repositories) {
         let store = volume.as_ref().map(|volume| volume.reader(&repository.name));
         let latest = store.as_ref().and_then(|store| store.latest_snapshot().ok()?);
-        let history = store.as_ref().map(|store| store.run_history()).unwrap_or_default();
+        let history = store.as_ref().map(RepositoryStore::run_history).unwrap_or_default();
         summarize(app, repository, &cycle::Report::last(latest.as_ref(), &history))?;
         if let Some(target) = json_rows::rollback_target(latest.as_ref()) {
             writeln!(Stdout, "{}", json_rows::rollback_line(&repository.name, target))?;
@@ -83,15 +83,15 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
     for source in &repository.recipe.sources {
         let url = app.config.git.rewrite(&source.git);
         writeln!(Stdout, "  {} from {}", source.name, redacted(&url))?;
-        for oddity in oddities(source, &url, last.sources.get(&source.name)) {
-            writeln!(Stdout, "    Warning: {oddity}.")?;
+        for warning in source_warnings(source, &url, last.sources.get(&source.name)) {
+            writeln!(Stdout, "    Warning: {warning}.")?;
         }
     }
     Ok(())
 }
 
 /// What is odd about a source by the last cycle, and by what a local repository has now.
-fn oddities(source: &Source, url: &str, last: Option<&SourceReport>) -> Vec<String> {
+fn source_warnings(source: &Source, url: &str, last: Option<&SourceReport>) -> Vec<String> {
     let nothing = match local_tags(url) {
         Ok(Some(tags)) => {
             let is_released = tags.iter().any(|tag| source.tags.admits(tag).is_ok());

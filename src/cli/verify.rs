@@ -285,8 +285,5 @@ pub(super) fn read_metadata(snapshot: &Snapshot) -> anyhow::Result<(ListedReposi
         let file = snapshot.folder.join(path);
         std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))
     };
-    let root: ListedRepository =
-        serde_json::from_slice(&read("packages.json")?).context("failed to parse `packages.json`")?;
-    let archives = root.own_archives(read)?;
-    Ok((root, archives))
+    ListedRepository::read_own(read)
 }

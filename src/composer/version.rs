@@ -78,6 +78,11 @@ impl Version {
         self.pretty.split_once('+').map(|(_, metadata)| metadata)
     }
 
+    /// What all spellings of one version have in common: the normalized form and the build metadata.
+    pub fn identity(&self) -> (String, Option<String>) {
+        (self.normalized.clone(), self.build_metadata().map(str::to_owned))
+    }
+
     /// By `VersionParser::parseStability`.
     pub fn stability(&self) -> Stability {
         let text = self.normalized.as_str();

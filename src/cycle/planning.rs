@@ -92,9 +92,9 @@ impl PublishedVersions {
     ) -> VersionOwner {
         let key = (name.to_string(), version.normalized().to_owned());
         let releases = self.by_version.get(&key).map(Vec::as_slice).unwrap_or_default();
-        let same = releases.iter().find(|(published, _)| published == version).or_else(|| {
-            releases.iter().find(|(published, _)| published.build_metadata() == version.build_metadata())
-        });
+        let same = releases.iter().find(|(published, _)| published == version);
+        let same = same
+            .or_else(|| releases.iter().find(|(published, _)| published.identity() == version.identity()));
         let Some((_, release)) = same else {
             let owner = self.owners.get(&name.to_string());
             if let Some(owner) = owner.filter(|owner| !ctx.recipe.may_share(source, owner)) {

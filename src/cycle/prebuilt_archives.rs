@@ -13,7 +13,6 @@ use super::metadata_budget::MetadataBudget;
 use super::planning::PublishedVersions;
 use super::report::SourceReport;
 use super::resources::Resources;
-use crate::composer::PackageName;
 use crate::git::Commit;
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::plan::{
@@ -129,7 +128,9 @@ fn collect<'a>(
             continue;
         }
         let notice = notice(&tag, &archive);
-        if let Some(first) = first_files.insert(spelling_independent(&archive), file.clone()) {
+        if let Some(first) =
+            first_files.insert((archive.name.clone(), archive.version.identity()), file.clone())
+        {
             let reason = format!("{file} is the same version as {first}");
             let outcome = Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason };
             batch.add_row(&tag, package.to_string(), outcome);
@@ -170,12 +171,6 @@ fn collect<'a>(
 fn notice(tag: &str, archive: &PrebuiltArchive) -> Option<Notice> {
     let package = archive.exact_version().to_string();
     describe_omitted(&archive.omitted).map(|reason| Notice { tag: tag.to_owned(), package, reason })
-}
-
-/// What two archives of one version have in common, however they spell it: name, normalized version and build metadata.
-fn spelling_independent(archive: &PrebuiltArchive) -> (PackageName, String, Option<String>) {
-    let PrebuiltArchive { name, version, .. } = archive;
-    (name.clone(), version.normalized().to_owned(), version.build_metadata().map(str::to_owned))
 }
 
 /// The bytes of an archive, its name and its version.

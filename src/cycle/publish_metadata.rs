@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
@@ -56,9 +55,7 @@ pub(super) fn hold(
     rollback_to: u64,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     let mut report = Report::to_continue(held)?;
-    let root: ListedRepository =
-        serde_json::from_slice(&held.read("packages.json")?).context("packages.json")?;
-    let listed = root.own_archives(|path| held.read(path))?;
+    let (_, listed) = ListedRepository::read_own(|path| held.read(path))?;
     let sha1 = |release: &Release| Some(&listed.get(&(release.name.clone(), release.version.clone()))?.1);
     let is_held = |release: &&Release| {
         sha1(release) == Some(&release.sha1.to_string())

@@ -110,8 +110,8 @@ impl SourceReport {
         }
     }
 
-    /// What is odd about the source and its recipe although nothing failed: that nothing is released, or rules that match nothing.
-    pub fn oddities(&self) -> impl Iterator<Item = &str> {
+    /// What is odd although nothing failed: that nothing is released, or rules of the recipe that match nothing.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.nothing_released().into_iter().chain(self.unused.iter().map(String::as_str))
     }
 

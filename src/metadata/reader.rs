@@ -47,16 +47,24 @@ struct Dist {
 pub type ArchiveUrls = BTreeMap<(String, String), (String, String)>;
 
 impl ListedRepository {
+    /// The packages.json of this mirror that `read` reads, and the archives of all versions that it lists.
+    pub fn read_own(read: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<(Self, ArchiveUrls)> {
+        let root: Self =
+            serde_json::from_slice(&read("packages.json")?).context("failed to parse `packages.json`")?;
+        let archives = root.list(read)?;
+        Ok((root, archives))
+    }
+
     /// The archives of all listed versions of another mirror. Fails if it lists none: one that is queried package by package cannot
     /// be listed.
     pub fn archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
-        let archives = self.own_archives(get)?;
+        let archives = self.list(get)?;
         ensure!(!archives.is_empty(), "its packages.json lists no version, neither itself nor in includes");
         Ok(archives)
     }
 
-    /// The archives of all listed versions, in packages.json and in the includes that `get` reads. This mirror lists all.
-    pub fn own_archives(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
+    /// The archives of all listed versions, in packages.json and in the includes that `get` reads.
+    fn list(&self, get: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::Result<ArchiveUrls> {
         let mut archives = ArchiveUrls::new();
         if self.packages.is_object() {
             let packages = serde_json::from_value(self.packages.clone()).context("packages.json")?;

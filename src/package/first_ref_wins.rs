@@ -14,8 +14,8 @@ use crate::git::{BareClone, ObjectId};
 /// The versions that refs planned so far will build.
 #[derive(Debug, Default)]
 pub(super) struct ClaimedVersions {
-    /// By name, normalized version and build metadata.
-    claimed_by_earlier_ref: HashMap<(PackageName, String, Option<String>), PublishedVersion>,
+    /// By name and [`Version::identity`].
+    claimed_by_earlier_ref: HashMap<(PackageName, (String, Option<String>)), PublishedVersion>,
     /// The first one by name and normalized version.
     normalized: HashMap<(PackageName, String), String>,
 }
@@ -75,8 +75,7 @@ impl ClaimedVersions {
                 });
             }
         };
-        let (normalized, build) = (version.normalized().to_owned(), version.build_metadata());
-        let key = (name.clone(), normalized.clone(), build.map(str::to_owned));
+        let key = (name.clone(), version.identity());
         if let Some(first) = self.claimed_by_earlier_ref.get(&key) {
             return Err(candidate.outcome(first, clone));
         }
@@ -86,7 +85,8 @@ impl ClaimedVersions {
             tree: Some(candidate.tree()),
         };
         self.claimed_by_earlier_ref.insert(key, claimed);
-        let first = self.normalized.entry((name.clone(), normalized)).or_insert_with(|| version.to_string());
+        let normalized = (name.clone(), version.normalized().to_owned());
+        let first = self.normalized.entry(normalized).or_insert_with(|| version.to_string());
         Ok(twin.or_else(|| Some(first.clone()).filter(|first| *first != version.as_str())))
     }
 }

@@ -49,7 +49,12 @@ impl<'a> Validator<'a> {
             seen.push(name);
         }
         for (i, archive) in document.archives.iter().enumerate() {
-            self.resource(&archive.resource, &archives_at.index(i).key("resource"), report);
+            let at = archives_at.index(i);
+            self.resource(&archive.resource, &at.key("resource"), report);
+            check_folder(&archive.path, &at.key("path"), report);
+            if archive.path.is_empty() {
+                report.add(&at.key("path"), Issue::new("expected a folder below the root of the repository"));
+            }
         }
         for (i, source) in document.sources.iter().enumerate() {
             let at = sources_at.index(i);

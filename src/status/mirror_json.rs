@@ -148,7 +148,7 @@ pub fn source_status(report: &SourceReport, published: usize) -> Value {
         "failed": report.failed_versions(),
         "held_back": report.held_back_versions(),
         "uncovered": report.uncovered,
-        "warnings": report.oddities().collect::<Vec<_>>(),
+        "warnings": report.warnings().collect::<Vec<_>>(),
         "diverged": report.diverged.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),

@@ -19,8 +19,8 @@ pub(super) fn warnings(source: &str, report: &SourceReport) -> Vec<String> {
     });
     let notices = report.notices.iter();
     let notices = notices.map(|n| format!("{source} {}: {}: {}", n.tag, n.package, n.reason));
-    let oddities = report.oddities().map(|line| format!("{source}: {line}"));
-    oddities.chain(lost).chain(notices).collect()
+    let recipe = report.warnings().map(|line| format!("{source}: {line}"));
+    recipe.chain(lost).chain(notices).collect()
 }
 
 /// Lines about tags that are not released and packages that are left out, without those that [`warnings`] has.

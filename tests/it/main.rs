@@ -18,6 +18,7 @@ mod cycle {
     mod held_back;
     mod hostile_upstreams;
     mod nothing_released;
+    mod package_owners;
     mod planner;
     mod prebuilt_dates;
     mod recipes;

@@ -157,6 +157,43 @@ fn failed_sync_ends_the_cycle_without_retry() {
 }
 
 #[test]
+fn unreadable_upstream_fails_its_source_and_nothing_disappears() {
+    let (env, upstream, _) = mirror();
+    release(&upstream, "1.2.0", "first");
+    upstream.git(&["gc", "-q"]);
+    upstream.git(&["tag", "1.2.1"]);
+    let git = upstream.path.join(".git");
+    let pack = std::fs::read_dir(git.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = vec![git.join("packed-refs"), git.join("refs/tags"), git.join("refs/tags/1.2.1")];
+    files.extend(pack.filter(|path| path.extension().is_some_and(|end| end == "pack" || end == "idx")));
+    let (data, saved) = (env.path("data"), env.path("saved"));
+    let copy = |from: &Path, to: &Path| run(Command::new("cp").arg("-a").arg(from).arg(to));
+    copy(&data, &saved);
+    let mut failed = 0;
+    for file in files {
+        for call in ["openat", "read,pread64,mmap", "getdents64"] {
+            std::fs::remove_dir_all(&data).unwrap();
+            copy(&saved, &data);
+            let built = traced(&env, &format!("{call}:error=EIO"), &file).wait_with_output().unwrap();
+            let log = String::from_utf8_lossy(&built.stderr);
+            // Not every call is made on every file.
+            if built.status.code() == Some(0) {
+                assert_eq!(ledger(&env).len(), 3, "{call} {}: {log}", file.display());
+                continue;
+            }
+            failed += 1;
+            assert_eq!(built.status.code(), Some(1), "{call} {}: {log}", file.display());
+            assert_eq!(ledger(&env).len(), 2, "{call} {}: {log}", file.display());
+            let listed = env.read("data/acme/current/p2/acme/good.json");
+            assert!(listed.contains("good-1.0.0.zip") && listed.contains("good-1.1.0.zip"), "{listed}");
+        }
+    }
+    assert!(failed >= 5, "{failed} of these calls failed the source");
+    env.build(0);
+    assert_eq!(ledger(&env).len(), 3);
+}
+
+#[test]
 fn unlockable_volume_is_built_with_a_warning() {
     let (env, upstream, port) = mirror();
     release(&upstream, "1.2.0", "first");

@@ -459,6 +459,9 @@ fn invalid_configuration_exits_with_64_and_touches_nothing() {
             && log.contains("the root itself is `''`"),
         "{log}"
     );
+    env.write("recipe.yaml", "resources: {r: {git: x}}\narchives: [{name: x, resource: r, path: ''}]\n");
+    let log = String::from_utf8(env.mirror("check").stderr).unwrap();
+    assert!(log.contains("archives[0].path: expected a folder below the root"), "{log}");
     assert!(!env.path("data").exists());
 }
 
