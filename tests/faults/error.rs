@@ -81,7 +81,7 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
 }
 
 /// Whether the log has an error, or the last line says what failed.
-fn reports_error(output: &std::process::Output) -> bool {
+pub fn reports_error(output: &std::process::Output) -> bool {
     let log = String::from_utf8_lossy(&output.stderr);
     log.contains("ERROR") || log.contains("failed to ")
 }

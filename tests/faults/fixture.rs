@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::oracle::{Answers, Oracle};
 use crate::support::env::TestEnv;
 use crate::support::git::WorkTree;
@@ -69,6 +71,23 @@ impl Fixture {
         self.configure();
     }
 
+    /// Leaves compressed copies out, which most faults are not about and which take most of the time.
+    pub fn without_compression(self) -> Self {
+        self.adapt("mirror.yaml", "drain: 1s}", "drain: 1s, compression: none}");
+        self
+    }
+
+    /// Replaces a text that occurs once in `mirror.yaml` or `recipe.yaml`.
+    pub fn adapt(&self, file: &str, from: &str, to: &str) {
+        let text = self.env.read(file);
+        assert_eq!(text.matches(from).count(), 1, "`{from}` in {text}");
+        self.env.write(file, &text.replace(from, to));
+    }
+
+    pub fn write(&self, file: &str, text: &str) {
+        self.env.write(file, text);
+    }
+
     pub fn data(&self) -> &Path {
         &self.data
     }
@@ -117,6 +136,15 @@ impl Fixture {
         program
     }
 
+    /// Runs a command that must succeed.
+    pub fn run(&self, arguments: &[&str]) -> Verdict<Output> {
+        let output = self.mirror(arguments[0]).args(&arguments[1..]).output().expect("mirror starts");
+        match output.status.code() {
+            Some(0) => Ok(output),
+            _ => Err(format!("`mirror {}` failed: {}", arguments.join(" "), told(&output))),
+        }
+    }
+
     /// Runs a cycle that must succeed and adds what it publishes to the oracle.
     pub fn complete(&mut self) -> Verdict {
         let output = self.mirror("build").output().expect("mirror starts");
@@ -154,9 +182,14 @@ impl Fixture {
 
     /// Starts `mirror serve`, which may have nothing to serve.
     pub fn serve_at_all(&self) -> Verdict<(Server, bool)> {
+        // The server reads the volume at its start, and again only after a change.
+        self.launch(self.mirror("serve"), Duration::from_secs(2))
+    }
+
+    /// Starts a command that serves, and waits until it is ready, for some time; answers whether it is.
+    pub fn launch(&self, mut command: Command, patience: Duration) -> Verdict<(Server, bool)> {
         let started = Instant::now();
-        let mut child =
-            self.mirror("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mirror starts");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mirror starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let mut text = String::new();
         while !text.contains("listening") {
@@ -170,12 +203,10 @@ impl Fixture {
             text
         });
         let mut server = Server { child, log: Some(log), ready_after: Duration::ZERO };
-        // The server reads the volume at its start, and again only after a change.
-        let grace = Duration::from_secs(2);
         loop {
             let ready = crate::oracle::status(self.port, "/-/readyz") == Some(200);
             server.ready_after = started.elapsed();
-            if ready || server.ready_after > grace {
+            if ready || server.ready_after > patience {
                 return Ok((server, ready));
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -191,9 +222,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Kills it with SIGKILL and returns its log.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send(self.id(), signal);
+    }
+
+    /// Kills it with SIGKILL, and the processes that it has started, and returns its log.
     pub fn stop(mut self) -> String {
+        // They write to the same log; one may stand still.
+        let children = children(self.id());
         let _ = self.child.kill();
+        children.into_iter().for_each(|child| send(child, Signal::KILL));
         let _ = self.child.wait();
         self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
@@ -204,6 +250,21 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal to a process, which may have ended.
+pub fn send(process: u32, signal: Signal) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let _ = kill_process(process.expect("the id of a process"), signal);
+}
+
+/// The processes that a process has started and that still run, by its threads (proc(5)).
+pub fn children(process: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 pub fn told(output: &Output) -> String {

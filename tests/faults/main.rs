@@ -7,7 +7,16 @@
 //! ```
 //!
 //! The oracle is the same for all: what was ever served with 200, or acknowledged by exit code 0, keeps its bytes and
-//! does not disappear ([`oracle`]). A class that cannot run on a machine fails with the reason.
+//! does not disappear ([`oracle`]); with faults of the network and of processes, also that nothing is stuck ([`liveness`]).
+//! A class that cannot run on a machine fails with the reason. What repeats a violation is part of its message:
+//!
+//! | variable | |
+//! |---|---|
+//! | `FAULTS_SEED` | the seed of the first fault or sequence, for classes with seeds |
+//! | `FAULTS_AT` | the only fault of `error-at-each-read` |
+//! | `FAULTS_COUNT` | the number of faults or sequences of each class |
+//! | `FAULTS_JOBS` | how many independent faults are made at once, instead of one or a few for each processor |
+//! | `FAULTS_BUG` | the seeded bugs whose name contains this |
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,12 +27,20 @@ mod fixture;
 mod flip;
 mod full;
 mod kill;
+mod liveness;
+mod network;
+mod operation;
 mod oracle;
 mod power;
+mod process;
 mod property;
+mod proxy;
 mod race;
+mod read_error;
 mod seeded;
+mod server_limit;
 mod trace;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +60,11 @@ pub struct Figures {
 impl Figures {
     pub fn count(&mut self, what: &'static str, by: usize) {
         *self.more.entry(what).or_default() += by;
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.faults += other.faults;
+        other.more.into_iter().for_each(|(what, by)| self.count(what, by));
     }
 }
 
@@ -64,11 +86,16 @@ const CLASSES: &[Class] = &[
         // Some of the short writes have enough space.
         long: 2200,
     },
+    Class { name: "error-at-each-read", run: read_error::at_each_read, short: 24, long: 2000 },
     Class { name: "full-volume", run: full::at_each_size, short: 12, long: 400 },
     Class { name: "power-loss", run: power::states, short: 8, long: 2000 },
     Class { name: "flip", run: flip::everywhere, short: 24, long: 2000 },
     Class { name: "race", run: race::writers, short: 8, long: 200 },
     Class { name: "sequences", run: property::sequences, short: 40, long: 20_000 },
+    Class { name: "operations", run: operation::sequences, short: 6, long: 1000 },
+    Class { name: "network", run: network::faults, short: 12, long: 2000 },
+    Class { name: "kill-of-processes", run: process::kills, short: 10, long: 2000 },
+    Class { name: "server-limits", run: server_limit::small, short: 8, long: 300 },
     Class {
         name: "seeded-bugs",
         run: seeded::bugs,
@@ -100,19 +127,20 @@ fn main() -> ExitCode {
         let started = Instant::now();
         let verdict = (class.run)(&binary, count.unwrap_or(if long { class.long } else { class.short }));
         failed |= verdict.is_err();
-        print(class.name, &verdict, started.elapsed().as_secs());
+        print(class.name, &verdict, started.elapsed().as_secs_f64());
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn print(name: &str, verdict: &Verdict<Figures>, seconds: u64) {
+fn print(name: &str, verdict: &Verdict<Figures>, seconds: f64) {
     match verdict {
         Ok(figures) => {
             let more: Vec<_> = figures.more.iter().map(|(what, n)| format!("{n} {what}")).collect();
             println!(
-                "{name:<20} {:>6} faults, 0 lost, changed or torn; {} ({seconds} s)",
+                "{name:<20} {:>6} faults, 0 lost, changed, torn or stuck; {} ({seconds:.0} s, {:.0} s for 100)",
                 figures.faults,
-                more.join(", ")
+                more.join(", "),
+                100.0 * seconds / figures.faults.max(1) as f64
             );
         }
         Err(why) => println!("{name:<20} FAILED: {why}"),

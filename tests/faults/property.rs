@@ -138,7 +138,7 @@ impl<'a> Sequence<'a> {
 }
 
 /// The archives that the newest snapshot names, read from the files as any web server would.
-fn shelf(repository: &Path) -> Verdict<BTreeMap<String, Sha256>> {
+pub fn shelf(repository: &Path) -> Verdict<BTreeMap<String, Sha256>> {
     let mut archives = BTreeMap::new();
     let snapshots = std::fs::read_dir(repository.join("snapshots")).into_iter().flatten().flatten();
     let newest = snapshots.filter_map(|e| e.file_name().to_str()?.parse::<u64>().ok()).max();

@@ -10,7 +10,9 @@ use std::process::Command;
 
 use crate::fixture::Verdict;
 use crate::support::run;
-use crate::{Figures, error, flip, kill, power, property};
+use crate::{
+    Figures, error, flip, kill, network, operation, power, process, property, read_error, server_limit,
+};
 
 struct Bug {
     name: &'static str,
@@ -175,6 +177,156 @@ const BUGS: &[Bug] = &[
         class: property::sequences,
         faults: 400,
         says: &["lost", "changed"],
+    },
+    Bug {
+        name: "a record of withdrawals that cannot be read is absent",
+        edits: &[(
+            "store/withdrawals.rs",
+            "Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),",
+            "Err(error) if error.raw_os_error() != Some(0) => Ok(Vec::new()),",
+        )],
+        class: read_error::at_each_read,
+        faults: 3000,
+        says: &["wrong: packages/acme/tool-1.0.0.zip is published"],
+    },
+    Bug {
+        name: "a failed fetch is forgotten",
+        edits: &[(
+            "cycle/mod.rs",
+            "(SourceReport { error, ..known.cloned().unwrap_or_default() }, 0)",
+            "(SourceReport { error: error.filter(|_| known.is_none()), ..known.cloned().unwrap_or_default() }, 0)",
+        )],
+        class: network::faults,
+        faults: 40,
+        says: &["the failing source is named, or published"],
+    },
+    Bug {
+        name: "a fetch has neither a deadline nor a least pace",
+        edits: &[
+            (
+                "net/transfer_watch.rs",
+                "match self.0.began.elapsed() >= self.0.total {",
+                "match self.0.began.elapsed() >= 1000 * self.0.total {",
+            ),
+            ("net/transfer_watch.rs", "match (received as f64) < ", "match (received as f64 * 1e9) < "),
+        ],
+        class: network::faults,
+        faults: 100,
+        says: &["the cycle failed as a whole", "stuck"],
+    },
+    Bug {
+        name: "users are read with the configuration only",
+        edits: &[(
+            "daemon/users_watcher.rs",
+            "            if poll(&mut repositories) {",
+            "            if stop.is_set() && poll(&mut repositories) {",
+        )],
+        class: network::faults,
+        faults: 10,
+        says: &["the good source is published", "the revoked token is refused"],
+    },
+    Bug {
+        name: "the death of a child counts as success",
+        edits: &[(
+            "daemon/jobs.rs",
+            "        Err(error) if error.is::<Cancelled>() => return Err(error),\n",
+            "        Err(error) if error.is::<Cancelled>() => return Err(error),\n        Err(error) if error.to_string().contains(\"ended by\") => return Ok(BTreeMap::new()),\n",
+        )],
+        class: process::kills,
+        faults: 100,
+        says: &["is recorded"],
+    },
+    Bug {
+        name: "a cycle has no deadline",
+        edits: &[(
+            "daemon/cycle_process.rs",
+            "began.elapsed() > deadline => self",
+            "began.elapsed() > 1000 * deadline => self",
+        )],
+        class: process::kills,
+        faults: 100,
+        says: &["is recorded"],
+    },
+    Bug {
+        name: "a reload waits for the cycles of all repositories",
+        edits: &[(
+            "daemon/scheduler.rs",
+            "is_deferred && self.is_moved(*i)",
+            "is_deferred && !self.is_moved(*i)",
+        )],
+        class: process::kills,
+        faults: 100,
+        says: &["beside a process that stands still"],
+    },
+    Bug {
+        name: "two repositories share their staging folder",
+        edits: &[
+            (
+                "store/staging.rs",
+                "        let tmp = root.join(\"tmp\");\n        let folder",
+                "        let tmp = root.with_file_name(\"tmp\");\n        durable_fs::create_directory(&tmp)?;\n        let folder",
+            ),
+            (
+                "store/staging.rs",
+                "fs::read_dir(root.join(\"tmp\"))",
+                "fs::read_dir(root.with_file_name(\"tmp\"))",
+            ),
+        ],
+        class: process::kills,
+        faults: 100,
+        says: &["another instance has taken over", "No such file"],
+    },
+    Bug {
+        name: "a file that cannot be opened for lack of descriptors is damaged",
+        edits: &[(
+            "server/body.rs",
+            "Some(Errno::MFILE | Errno::NFILE) => OpenError",
+            "Some(Errno::NFILE) => OpenError",
+        )],
+        class: server_limit::small,
+        faults: 100,
+        says: &["taken for damaged"],
+    },
+    Bug {
+        name: "the server accepts nothing more once descriptors have run out",
+        edits: &[("server/server.rs", "sleep(ACCEPT_BACKOFF).await;", "break;")],
+        class: server_limit::small,
+        faults: 100,
+        says: &["not served again"],
+    },
+    Bug {
+        name: "a withdrawal is recorded after the metadata",
+        edits: &[
+            (
+                "cli/withdraw.rs",
+                "    record(&store, name, version, reason.as_deref())?;\n",
+                "    store.assume_withdrawal(name, version, reason.as_deref());\n",
+            ),
+            (
+                "cli/withdraw.rs",
+                "    let state = if arguments.undo",
+                "    store.record_withdrawal(name, version, reason.as_deref())?;\n    let state = if arguments.undo",
+            ),
+            (
+                "store/withdrawals.rs",
+                "    fn replace_withdrawals(",
+                "    pub fn assume_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) {\n        let mut known = self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner);\n        known.retain(|withdrawal| !withdrawal.is_of(name, version));\n        let (name, version) = (name.to_owned(), version.to_owned());\n        known.extend(reason.map(|reason| Withdrawal { name, version, reason: reason.to_owned(), time: Timestamp::now() }));\n    }\n\n    fn replace_withdrawals(",
+            ),
+        ],
+        class: operation::sequences,
+        faults: 600,
+        says: &["is withdrawn", "lost"],
+    },
+    Bug {
+        name: "the archive of a nightly version goes while an earlier snapshot names it",
+        edits: &[(
+            "store/nightly_retention.rs",
+            "Ok(snapshot) => removable.retain(|number| snapshot.manifest.withdraws(*number)),",
+            "Ok(_) => {}",
+        )],
+        class: operation::sequences,
+        faults: 200,
+        says: &["lost"],
     },
 ];
 

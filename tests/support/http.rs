@@ -152,10 +152,15 @@ fn send_request(port: u16, method: &str, path: &str, headers: &str, body: &str) 
 
 /// The whole response to a GET, or `None` when there is none: the server may be killed at any moment.
 pub fn try_get(port: u16, path: &str) -> Option<Response> {
+    try_get_with(port, path, "")
+}
+
+/// The same with headers, lines that end in CRLF.
+pub fn try_get_with(port: u16, path: &str, headers: &str) -> Option<Response> {
     let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let mut client = Client(BufReader::new(stream));
-    client.try_send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).ok()?;
+    client.try_send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")).ok()?;
     let mut response = client.try_read_head()?;
     client.0.read_to_end(&mut response.body).ok()?;
     let length = response.header("content-length").map(str::parse::<usize>);
