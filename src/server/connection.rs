@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,14 +95,28 @@ async fn accept_proxy_header(
     server: &ServerContext,
     shutdown: &mut watch::Receiver<Shutdown>,
 ) -> anyhow::Result<()> {
-    let read = begin(read_header(stream), client.header_timeout(&server.settings), shutdown).await;
-    let named = read.inspect_err(|_| access_log::rejected(server, client.ip, StatusCode::BAD_REQUEST))?;
-    let Some(ip) = named else { return Ok(()) };
-    client.ip = named;
-    client.is_proxy = server.settings.serve.trusted_proxies.includes(named);
-    if !client.is_proxy && !client.is_over_limit() {
-        client.permit.count_for(ip);
-        client.permit.exceeded.into_iter().for_each(|limit| server.metrics.connection_refused(limit));
+    let ip = client.ip;
+    let header = async {
+        let header = read_header(stream).await;
+        header.inspect_err(|error| {
+            if error.kind() == ErrorKind::InvalidData {
+                access_log::rejected(server, ip, StatusCode::BAD_REQUEST);
+            }
+        })
+    };
+    let header = begin(header, client.header_timeout(&server.settings), shutdown).await?;
+    match header {
+        None => {}
+        // What follows may still be what somebody else writes.
+        Some(None) => client.is_proxy = false,
+        Some(Some(ip)) => {
+            client.ip = Some(ip);
+            client.is_proxy = server.settings.serve.trusted_proxies.includes(client.ip);
+            if !client.is_proxy && !client.is_over_limit() {
+                client.permit.count_for(ip);
+                client.permit.exceeded.into_iter().for_each(|limit| server.metrics.connection_refused(limit));
+            }
+        }
     }
     Ok(())
 }

@@ -27,13 +27,13 @@ enum Beginning {
     Unknown,
 }
 
-/// Reads the header, if there is one. Returns the client that it names.
-/// Fails when the header is malformed or too long.
-pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<IpAddr>> {
+/// Reads the header, if there is one. Returns the client that it names, or nobody.
+/// Fails when the header is malformed or too long, or when the connection breaks.
+pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<Option<IpAddr>>> {
     let mut head = Vec::with_capacity(MAX_LENGTH);
-    let (length, client) = loop {
+    let (length, header) = loop {
         match beginning(&head)? {
-            Beginning::Header(length, client) => break (length, client),
+            Beginning::Header(length, client) => break (length, Some(client)),
             Beginning::Other => break (0, None),
             Beginning::Unknown if head.len() == MAX_LENGTH => return Err(malformed()),
             // The end of the stream is the next reader's affair.
@@ -42,7 +42,7 @@ pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<IpA
         }
     };
     stream.unread(head.split_off(length));
-    Ok(client)
+    Ok(header)
 }
 
 /// Whether a connection that is not asked for a header begins with one.

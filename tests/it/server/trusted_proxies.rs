@@ -166,6 +166,9 @@ fn access_log_has_the_named_client() {
     let mut proxied = Client::local(port);
     proxied.send(V1);
     assert_eq!(proxied.request("GET", "/4", &[("X-Forwarded-For", "198.51.100.9")]).status, 404);
+    let mut unknown = Client::local(port);
+    unknown.send(b"PROXY UNKNOWN\r\n");
+    assert_eq!(unknown.request("GET", "/7", &[("X-Forwarded-For", "198.51.100.9")]).status, 404);
     let mut stranger = Client::from_address([127, 0, 0, 2], port);
     assert_eq!(stranger.request("GET", "/5", &[("X-Forwarded-For", "198.51.100.9")]).status, 404);
     assert_eq!(get(port, "/6").status, 404);
@@ -184,6 +187,7 @@ fn access_log_has_the_named_client() {
         ("/4", "203.0.113.7"),
         ("/5", "127.0.0.2"),
         ("/6", "127.0.0.1"),
+        ("/7", "127.0.0.1"),
     ] {
         let line = lines.iter().find(|line| line["path"] == path).expect(path);
         assert_eq!(line["client"], client, "{path}");
