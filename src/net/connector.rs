@@ -3,13 +3,22 @@
 //! Sockets are read and written in short waits. What the standard library can only do in one piece runs on a thread of its own,
 //! which is left to itself when the transfer stops.
 
+use std::convert::Infallible;
+use std::error::Error as _;
 use std::fmt;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::future::{Ready, ready};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Builder;
+use tower_service::Service;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -89,8 +98,7 @@ impl<In: Transport> Connector<In> for WatchedConnector {
             .check_addresses(details.uri, &addresses)
             .map_err(|refused| Error::Other(refused.into()))?;
         let timeout = *details.timeout.after;
-        let stream = interruptible(&watch, move || connect_to_any(&addresses, timeout))?;
-        stream.set_nodelay(true)?;
+        let stream = interruptible(&watch, move || connect_blocking(addresses, timeout))?;
         stream.set_read_timeout(Some(POLL))?;
         stream.set_write_timeout(Some(POLL))?;
         let buffers =
@@ -99,26 +107,53 @@ impl<In: Transport> Connector<In> for WatchedConnector {
     }
 }
 
-/// Tries one address after the other; an unreachable one may not take the time of the next.
-fn connect_to_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Error> {
-    let deadline = Instant::now() + timeout;
-    let mut failed = Error::ConnectionFailed;
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = match addresses.len() - index {
-            1 => left,
-            _ => left / 2,
-        };
-        if share.is_zero() {
-            return Err(Error::Timeout(Timeout::Connect));
-        }
-        match TcpStream::connect_timeout(address, share) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == ErrorKind::TimedOut => failed = Error::Timeout(Timeout::Connect),
-            Err(error) => failed = Error::Io(error),
-        }
+/// [`connect`] for blocking code.
+fn connect_blocking(addresses: Vec<SocketAddr>, timeout: Duration) -> Result<TcpStream, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let connected = runtime.block_on(connect(addresses, timeout));
+    let stream = connected.and_then(tokio::net::TcpStream::into_std).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => Error::Timeout(Timeout::Connect),
+        _ => Error::Io(error),
+    })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Connects to the first of a host's addresses that answers. A second family of addresses is tried beside the first after
+/// 0.3 s ("Happy Eyeballs", RFC 6555 and 8305); those of one family share `timeout`.
+pub(crate) async fn connect(
+    addresses: Vec<SocketAddr>,
+    timeout: Duration,
+) -> io::Result<tokio::net::TcpStream> {
+    let mut connector = HttpConnector::new_with_resolver(Resolved(addresses));
+    connector.set_connect_timeout(Some(timeout));
+    connector.set_nodelay(true);
+    let connected = connector.call(Uri::from_static("http://resolved")).await;
+    connected.map(TokioIo::into_inner).map_err(|error| {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        cause.map_or_else(
+            || io::Error::other(error.to_string()),
+            |cause| io::Error::new(cause.kind(), cause.to_string()),
+        )
+    })
+}
+
+/// The addresses, with ports, that a name was resolved to before.
+#[derive(Clone)]
+struct Resolved(Vec<SocketAddr>);
+
+impl Service<Name> for Resolved {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
-    Err(failed)
+
+    fn call(&mut self, _: Name) -> Self::Future {
+        ready(Ok(std::mem::take(&mut self.0).into_iter()))
+    }
 }
 
 /// A TCP connection whose reads and writes return at least once per [`POLL`].
@@ -155,7 +190,7 @@ impl Transport for WatchedStream {
             self.stream.set_nonblocking(true)?;
             let peeked = self.stream.peek(&mut [0]);
             self.stream.set_nonblocking(false)?;
-            std::io::Result::Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+            io::Result::Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
         };
         is_silent().unwrap_or(false)
     }
@@ -167,7 +202,7 @@ fn wait(
     watch: &TransferWatch,
     timeout: NextTimeout,
     is_read: bool,
-    mut operation: impl FnMut() -> std::io::Result<usize>,
+    mut operation: impl FnMut() -> io::Result<usize>,
 ) -> Result<usize, Error> {
     let began = Instant::now();
     loop {

@@ -33,6 +33,10 @@ pub enum NetworkError {
         /// The URL prefix of the credential that was used.
         credential: Option<String>,
     },
+    #[error("`{host}` does not accept {used}, only {offered}")]
+    Login { host: String, used: String, offered: String },
+    #[error("`{host}` has no {kind} that is supported here, only {offered}")]
+    NoCommonAlgorithm { host: String, kind: &'static str, offered: String },
     #[error("not found (http status {status})")]
     NotFound { status: u16 },
     #[error("`{host}` answered with http status {status}")]
@@ -89,6 +93,9 @@ impl NetworkError {
                 Some("configure a credential for this url, or check that the repository is public")
             }
             Self::Denied { .. } => Some("check that the credential is valid and may read this repository"),
+            Self::Login { .. } => Some(
+                "the credential may be right: allow this way of logging in on the server, or use an account for programs",
+            ),
             Self::NotFound { .. } => {
                 Some("check the url; hosts also answer this for a private repository without a credential")
             }

@@ -16,6 +16,7 @@ mod url;
 
 pub(crate) use client::{HttpClient, host};
 pub use client::{USER_AGENT, download, post_json};
+pub(crate) use connector::connect;
 pub(crate) use credential::{find_credential, path_is_below, read_secret};
 pub use error::NetworkError;
 pub(crate) use tls_roots::RootCertificates;

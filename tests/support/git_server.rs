@@ -15,6 +15,8 @@ use super::git::environment;
 pub struct Behaviour {
     /// The `Authorization` header to ask for.
     pub authorization: Option<String>,
+    /// The challenge that asks for it, if not for a password.
+    pub challenge: Option<String>,
     /// Respond to everything with this status.
     pub status: Option<u16>,
     /// Speak version 0 of git's protocol, as old servers do.
@@ -167,7 +169,8 @@ impl Shared {
         if behaviour.authorization.is_some()
             && behaviour.authorization.as_ref() != request.headers.get("authorization")
         {
-            return simple(to, 401, "WWW-Authenticate: Basic realm=\"git\"\r\n", "who are you?");
+            let challenge = behaviour.challenge.as_deref().unwrap_or("Basic realm=\"git\"");
+            return simple(to, 401, &format!("WWW-Authenticate: {challenge}\r\n"), "who are you?");
         }
         if behaviour.web_page {
             return simple(to, 200, "Content-Type: text/html\r\n", "<h1>Welcome</h1>");

@@ -56,6 +56,33 @@ fn credential(local: &LocalClone, prefix: &str, password: &str) -> Credential {
 }
 
 #[test]
+fn other_schemes_are_told_from_a_wrong_password() {
+    let mut s = setup(with_login());
+    s.local.git.credentials = vec![credential(&s.local, &s.server.url(""), "s3cret")];
+    for (challenge, says) in [
+        (r#"Digest realm="git, and Basic", nonce="1", qop="auth""#, Some("only Digest")),
+        (r#"Negotiate, NTLM"#, Some("only Negotiate, NTLM")),
+        (r#"Digest realm="git", nonce="1", Basic realm="git""#, None),
+        ("", None),
+    ] {
+        let authorization = Some("of another kind".into());
+        s.server.behave(Behaviour {
+            authorization,
+            challenge: Some(challenge.into()),
+            ..Behaviour::default()
+        });
+        match (s.cause(), says) {
+            (FetchErrorKind::Network(error @ NetworkError::Login { .. }), Some(says)) => {
+                let says = format!("does not accept a password by the scheme Basic, {says}");
+                assert!(error.to_string().ends_with(&says), "{error}");
+            }
+            (FetchErrorKind::Network(NetworkError::Denied { .. }), None) => {}
+            (error, _) => panic!("{challenge}: {error:?}"),
+        }
+    }
+}
+
+#[test]
 fn credential_or_url_userinfo_authenticates() {
     let mut s = setup(with_login());
     let with_userinfo = s.url().replace("http://", "http://joe:s3cret@");
