@@ -17,7 +17,7 @@ use crate::app::{App, Repository};
 use crate::config::{Credential, Secret};
 use crate::cycle::{self, SourceReport, nothing_released};
 use crate::daemon::users_watcher;
-use crate::git::{check_url, local_tags};
+use crate::git::{check_private_key, check_url, local_tags};
 use crate::net::{read_certificates, redacted};
 use crate::recipe::{Recipe, Source};
 use crate::server;
@@ -169,12 +169,15 @@ fn check_credential(credential: &Credential, at: &yaml::Path, report: &mut Repor
         ("username_file", credential.username.clone()),
         ("password_file", credential.password.clone()),
         ("passphrase_file", credential.passphrase.clone()),
-        ("private_key_file", file(&credential.private_key)),
         ("known_hosts_file", file(&credential.known_hosts)),
     ] {
         if let Some(secret) = secret {
             add(report, &at.key(key), check_secret(&secret));
         }
+    }
+    if credential.passphrase.as_ref().is_none_or(|passphrase| check_secret(passphrase).is_ok()) {
+        let key = check_private_key(credential);
+        add(report, &at.key("private_key_file"), key.map_err(Into::into));
     }
 }
 
@@ -186,14 +189,19 @@ fn add(report: &mut Report, at: &yaml::Path, result: anyhow::Result<()>) {
 
 fn check_urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
     let urls: BTreeSet<_> = recipe.git_urls().map(|url| app.config.git.rewrite(url)).collect();
-    let broken = |url: &String| Some(format!("`{}`: {}", redacted(url), check_url(url).err()?));
-    let mut broken: Vec<_> = urls.iter().filter_map(broken).collect();
+    let git = &app.config.git;
+    let errors = urls.iter().filter_map(|url| Some((url, check_url(url, git).err()?)));
+    let errors: Vec<_> = errors.collect();
+    let hint = errors.iter().find_map(|(_, error)| error.hint());
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let mut broken: Vec<_> =
+        errors.iter().map(|(url, error)| format!("`{}`: {error}", redacted(url))).collect();
     let others = broken.len().saturating_sub(MAX_LISTED);
     if others > 0 {
         broken.truncate(MAX_LISTED);
         broken.push(format!("and {others} more"));
     }
-    ensure!(broken.is_empty(), "cannot fetch from {}", broken.join("; "));
+    ensure!(broken.is_empty(), "cannot fetch from {}{hint}", broken.join("; "));
     Ok(())
 }
 

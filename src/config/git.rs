@@ -76,11 +76,11 @@ struct CredentialEntry {
     password: Option<String>,
     /// File with the password or token.
     password_file: Option<PathBuf>,
-    /// File with the private key for ssh.
+    /// File with the private key for ssh. A certificate beside it, under the same name with `-cert.pub`, is used, too.
     private_key_file: Option<PathBuf>,
     /// File with the passphrase of the private key.
     passphrase_file: Option<PathBuf>,
-    /// File with the known hosts for ssh, in OpenSSH's format.
+    /// File with the known hosts for ssh, in OpenSSH's format: patterns, hashed names, `@cert-authority` and `@revoked` count.
     known_hosts_file: Option<PathBuf>,
 }
 

@@ -56,10 +56,18 @@ pub enum FetchErrorKind {
         /// The arguments for ssh-keyscan.
         scan: String,
     },
+    #[error("`{}` has no key of `{host}`", .file.display())]
+    NoHostKey { host: String, file: PathBuf, scan: String },
     #[error("the host key of `{host}` is not in `{}`", .file.display())]
     HostKeyUnknown { host: String, file: PathBuf, line: String },
     #[error("the host key of `{host}` differs from the one in `{}`", .file.display())]
     HostKeyChanged { host: String, file: PathBuf, line: String },
+    #[error("the host key of `{host}` is revoked in `{}`", .file.display())]
+    HostKeyRevoked { host: String, file: PathBuf },
+    #[error("the host certificate of `{host}` does not count by `{}`: {reason}", .file.display())]
+    HostCertificate { host: String, file: PathBuf, reason: String },
+    #[error("the remote host printed this before git answered: {}", quoted(.text))]
+    Chatter { text: String },
     #[error("the remote git reported: {}", quoted(.message))]
     Remote { message: String },
     #[error("the folder `{}` does not exist", .0.display())]
@@ -121,12 +129,20 @@ impl FetchErrorKind {
             Self::NoKnownHosts { scan, .. } => Some(format!(
                 "set `known_hosts_file` of the credential for this url to a file with the output of `ssh-keyscan {scan}`"
             )),
+            Self::NoHostKey { scan, .. } => {
+                Some(format!("compare the output of `ssh-keyscan {scan}` with the host's key, and add it"))
+            }
             Self::HostKeyUnknown { line, .. } => {
                 Some(format!("if this key is the right one, add the line: {line}"))
             }
             Self::HostKeyChanged { line, .. } => Some(format!(
                 "this may be an attack; if the host's key was renewed, replace its line by: {line}"
             )),
+            Self::HostKeyRevoked { .. } => Some("do not connect to it until it has another key".into()),
+            Self::Chatter { .. } => Some(
+                "the start-up files of the remote shell, or a forced command, must print nothing: try `ssh USER@HOST true`"
+                    .into(),
+            ),
             Self::Damaged { .. } => Some("the next fetch clones again, at most once a day".into()),
             Self::TooManyRefs { .. } | Self::RefsTooLong { .. } => {
                 Some("raise `limits.refs` in the configuration".into())

@@ -44,6 +44,9 @@ pub use object_id::{ObjectId, Ref};
 pub use ref_diff::{MissingRef, WantedRefs, requested_name};
 pub use url::{GitUrl, GitUrlError};
 
+use crate::config::{Credential, Git};
+use crate::net::{NetworkError, read_secret};
+
 /// The tags of a local repository; `None` for a remote one, which is not contacted.
 pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
     let GitUrl::Local(path) = GitUrl::parse(url)? else { return Ok(None) };
@@ -51,10 +54,20 @@ pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
     Ok(Some(refs.iter().filter_map(Ref::tag).map(str::to_owned).collect()))
 }
 
-/// Checks that `url` can be fetched from. A local repository is opened; a remote one is not contacted.
-pub fn check_url(url: &str) -> Result<(), FetchErrorKind> {
+/// Checks that `url` can be fetched from. A local repository is opened; a remote one is not contacted, but the key of an ssh
+/// host must be known.
+pub fn check_url(url: &str, git: &Git) -> Result<(), FetchErrorKind> {
     match GitUrl::parse(url)? {
         GitUrl::Local(path) => alternates::SourceRepository::open(&path).map(drop),
-        GitUrl::Http(_) | GitUrl::Ssh(_) => Ok(()),
+        GitUrl::Ssh(url) if url.path.is_empty() => Err(GitUrlError::Missing("path").into()),
+        GitUrl::Ssh(url) => transport::check_known_hosts(&url, git),
+        GitUrl::Http(_) => Ok(()),
     }
+}
+
+/// Checks that the private key of a credential, and the certificate beside it, can be read with its passphrase.
+pub fn check_private_key(credential: &Credential) -> Result<(), NetworkError> {
+    let Some(file) = &credential.private_key else { return Ok(()) };
+    let passphrase = read_secret(credential.passphrase.as_ref())?;
+    transport::check_private_key(file, passphrase.as_deref())
 }

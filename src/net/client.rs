@@ -14,7 +14,7 @@ use ureq::{Agent, Body, Proxy, RequestBuilder};
 use url::Url;
 
 use super::connector;
-use super::credential::{find_credential, path_is_below, read_secret};
+use super::credential::{find_credential, other_login, path_is_below, read_secret};
 use super::error::{AFTER_REDIRECT, NetworkError};
 use super::forward_proxy::forwards;
 use super::proxy;
@@ -202,14 +202,14 @@ impl HttpClient {
     ) -> Result<Response<Body>, NetworkError> {
         let response = result.map_err(|error| self.error(url, error, false))?;
         let host = peer(url);
+        if !self.redirects.has_left()
+            && let Some(error) = other_login(&host, &response)
+        {
+            return Err(error);
+        }
         match (response.status().as_u16(), retry_after(&response), exchange) {
             (status @ (403 | 429 | 503), Some(wait), _) => Err(NetworkError::Busy { host, status, wait }),
             (407, _, Exchange { proxy: Some(proxy), .. }) => Err(refused_by(&proxy, url, "http status 407")),
-            (401, ..) if !self.redirects.has_left() && !offers_basic(&response) => Err(NetworkError::Login {
-                host,
-                used: "a password by the scheme Basic".into(),
-                offered: schemes(&response).join(", "),
-            }),
             (status @ (401 | 403), _, Exchange { authorization, .. }) => Err(NetworkError::Denied {
                 host,
                 reason: match self.redirects.has_left() {
@@ -370,19 +370,6 @@ fn refused_by(proxy: &Proxy, url: &Url, reason: &str) -> NetworkError {
 fn status_of_tunnel(reason: &str) -> String {
     let status = reason.strip_prefix("proxy server responded ").and_then(|rest| rest.split('/').next());
     status.map_or_else(|| reason.to_owned(), |status| format!("http status {status}"))
-}
-
-/// The authentication schemes of a 401 (RFC 9110, section 11.6.1).
-fn schemes(response: &Response<Body>) -> Vec<&str> {
-    let values = response.headers().get_all("WWW-Authenticate").iter();
-    let values = values.filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok());
-    values.flatten().map(|challenge| challenge.scheme).collect()
-}
-
-/// Whether a password can be tried; servers that say nothing may mean it.
-fn offers_basic(response: &Response<Body>) -> bool {
-    let schemes = schemes(response);
-    schemes.is_empty() || schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("Basic"))
 }
 
 /// Where a redirect leads; `None` for any other response.

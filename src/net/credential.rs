@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use ureq::Body;
+use ureq::http::Response;
+
 use super::error::NetworkError;
 use crate::config::{Credential, Secret};
 
@@ -32,4 +35,17 @@ pub(crate) fn read_secret(secret: Option<&Secret>) -> Result<Option<String>, Net
     };
     let read = secret.read().map(Some);
     read.map_err(|error| NetworkError::file(file, &error.root_cause()))
+}
+
+/// The error of a 401 that asks for something else than a password (RFC 9110, section 11.6.1).
+pub(super) fn other_login(host: &str, response: &Response<Body>) -> Option<NetworkError> {
+    let values = response.headers().get_all("WWW-Authenticate").iter();
+    let values = values.filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok());
+    let schemes: Vec<_> = values.flatten().map(|challenge| challenge.scheme).collect();
+    let has_basic = schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("Basic"));
+    (response.status() == 401 && !schemes.is_empty() && !has_basic).then(|| NetworkError::Login {
+        host: host.to_owned(),
+        used: "a password by the scheme Basic".into(),
+        offered: schemes.join(", "),
+    })
 }

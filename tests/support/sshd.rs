@@ -35,34 +35,49 @@ impl Sshd {
         server.key("stranger", "ed25519", "");
         server.authorize("client");
         server.write("known_hosts", &server.known_hosts_line("host.pub"));
-        let path = std::env::var("PATH").unwrap_or_default();
-        let config = format!(
-            "HostKey {host}\nAuthorizedKeysFile {keys}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
-             PasswordAuthentication yes\nSetEnv PATH={path}\n",
-            host = server.file("host").display(),
-            keys = server.file("authorized_keys").display(),
-        );
-        server.write("sshd_config", &config);
+        server.configure("");
         let config = server.file("sshd_config");
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                let socket = OwnedFd::from(stream.expect("a connection"));
-                let output = socket.try_clone().expect("a descriptor");
-                let mut child = Command::new(SSHD)
-                    .args(["-i", "-f"])
-                    .arg(&config)
-                    .stdin(Stdio::from(socket))
-                    .stdout(Stdio::from(output))
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .expect("sshd starts");
-                std::thread::spawn(move || child.wait());
-            }
+        serve(listener, stopped, move || {
+            let mut sshd = Command::new(SSHD);
+            sshd.args(["-i", "-f"]).arg(&config);
+            sshd
         });
         server
+    }
+
+    /// Lets these lines of its configuration go before the usual ones, for connections from now on.
+    pub fn configure(&self, lines: &str) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let config = format!(
+            "{lines}\nHostKey {host}\nAuthorizedKeysFile {keys}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+             PasswordAuthentication yes\nSetEnv PATH={path}\n",
+            host = self.file("host").display(),
+            keys = self.file("authorized_keys").display(),
+        );
+        self.write("sshd_config", &config);
+    }
+
+    /// Whether OpenSSH's client logs in to it as `host` with this private key and file of known hosts.
+    pub fn accepts_ssh(&self, host: &str, key: &str, known_hosts: &str) -> bool {
+        let mut ssh = Command::new("ssh");
+        ssh.args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+        ]);
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.file(known_hosts).display()));
+        ssh.args(["-o", "GlobalKnownHostsFile=/dev/null"]);
+        ssh.arg("-i").arg(self.file(key)).arg("-p").arg(self.port().to_string()).args([host, "true"]);
+        ssh.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("ssh starts").success()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Makes a key pair `name` and `name.pub`.
@@ -100,12 +115,72 @@ impl Sshd {
     }
 
     pub fn url(&self, repository: &Path) -> String {
+        self.url_by("127.0.0.1", repository)
+    }
+
+    /// The URL with another name of the host.
+    pub fn url_by(&self, host: &str, repository: &Path) -> String {
         let user = run(Command::new("id").arg("-un"));
-        format!("ssh://{}@{}{}", user.trim(), self.address, repository.display())
+        format!("ssh://{}@{host}:{}{}", user.trim(), self.port(), repository.display())
     }
 }
 
 impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Runs a server for each connection, with the connection as its input and output.
+fn serve(listener: TcpListener, stopped: Arc<AtomicBool>, command: impl Fn() -> Command + Send + 'static) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let socket = OwnedFd::from(stream.expect("a connection"));
+            let output = socket.try_clone().expect("a descriptor");
+            let mut command = command();
+            command.stdin(Stdio::from(socket)).stdout(Stdio::from(output)).stderr(Stdio::null());
+            let mut child = command.spawn().expect("a server starts");
+            std::thread::spawn(move || child.wait());
+        }
+    });
+}
+
+/// A dropbear with the keys of an [`Sshd`]. It reads authorized keys in the home directory only, so it has one of its own.
+pub struct Dropbear {
+    address: SocketAddr,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Dropbear {
+    pub fn start(keys: &Sshd) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (host, home) = (keys.file("host.dropbear"), keys.file("home"));
+        let mut convert = Command::new("dropbearconvert");
+        run(convert.args(["openssh", "dropbear"]).arg(keys.file("host")).arg(&host));
+        std::fs::create_dir_all(home.join(".ssh")).expect("a folder");
+        keys.write("home/.ssh/authorized_keys", &keys.read("authorized_keys"));
+        run(Command::new("chmod").args(["-R", "go="]).arg(&home));
+        serve(listener, stopped.clone(), move || {
+            let mut dropbear = Command::new("unshare");
+            let script = r#"mount --bind "$0" ~ && exec /usr/sbin/dropbear -i -r "$1""#;
+            dropbear.args(["--mount", "sh", "-c", script]).arg(&home).arg(&host);
+            dropbear
+        });
+        Self { address, stopped }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+impl Drop for Dropbear {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod composer;
 mod composer_client;
 mod composer_loader;

@@ -1,70 +1,172 @@
-//! Checks the host key of an ssh server against a known_hosts file.
+//! Which host keys and certificates a known_hosts file accepts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), as ssh decides it.
 //!
-//! `@cert-authority` lines are not supported, so no host certificate is accepted.
+//! A line for `[host]:port` counts before one for the host alone. A certificate whose authority is not known counts as the key
+//! that it contains. A revoked key is refused whatever another line says.
 
 use std::path::{Path, PathBuf};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use regex::RegexBuilder;
 use russh::Preferred;
 use russh::client::Handler;
-use russh::keys::known_hosts::known_host_keys_path;
-use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
+use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKeyOrCertificate};
+use sha1::Sha1;
 
 use super::super::error::FetchErrorKind;
 use super::super::url::SshUrl;
 use super::smart_transport::ErrorSlot;
 use crate::net::NetworkError;
 
-/// The known keys of one host.
+/// The lines of a known_hosts file that concern one host.
 #[derive(Clone)]
 pub(super) struct KnownHosts {
     file: PathBuf,
     host: String,
-    port: u16,
-    keys: Vec<PublicKey>,
+    /// How lines for this host and port name it.
+    name: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone)]
+struct Line {
+    entry: Entry,
+    /// Whether it names this port, too.
+    with_port: bool,
 }
 
 impl KnownHosts {
+    /// Lines that nobody understands are passed over, as ssh does, unless they revoke a key.
     pub(super) fn read(file: &Path, url: &SshUrl) -> Result<Self, NetworkError> {
-        let SshUrl { host, port, .. } = url;
-        // russh treats a file that it cannot open as an empty one.
-        std::fs::File::open(file).map_err(|error| NetworkError::file(file, &error))?;
-        let keys =
-            known_host_keys_path(host, *port, file).map_err(|error| NetworkError::file(file, &error))?;
-        Ok(Self {
-            file: file.to_owned(),
-            host: host.clone(),
-            port: *port,
-            keys: keys.into_iter().map(|(_, key)| key).collect(),
-        })
+        let text = std::fs::read(file).map_err(|error| NetworkError::file(file, &error))?;
+        let name = match url.port {
+            22 => url.host.clone(),
+            port => format!("[{}]:{port}", url.host),
+        };
+        let mut lines = Vec::new();
+        for (index, line) in String::from_utf8_lossy(&text).lines().enumerate() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let Some(first) = words.first().filter(|word| !word.starts_with('#')) else { continue };
+            match words.join(" ").parse::<Entry>() {
+                Ok(entry) if names(&entry, &name) => lines.push(Line { entry, with_port: true }),
+                Ok(entry) if names(&entry, &url.host) => lines.push(Line { entry, with_port: false }),
+                Ok(_) => {}
+                Err(error) if *first == Marker::Revoked.as_str() => {
+                    let reason = format!("line {} revokes a key that cannot be read: {error}", index + 1);
+                    return Err(NetworkError::file(file, &reason));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Self { file: file.to_owned(), host: url.host.clone(), name, lines })
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Whether no key of this host can be accepted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys(None).is_empty() && self.authorities().is_empty()
     }
 
     /// Host key algorithms, those of the known keys first, so that the server presents a key that we know.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
-        let is_known = |algorithm: &Algorithm| {
-            let mut known = self.keys.iter().map(PublicKey::algorithm);
-            known.any(|known| known == *algorithm || (known.is_rsa() && algorithm.clone().is_rsa()))
-        };
-        let (mut first, rest): (Vec<_>, Vec<_>) = Preferred::DEFAULT.key.iter().cloned().partition(is_known);
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            Preferred::DEFAULT.key.iter().cloned().partition(|algorithm| self.has_key_for(algorithm));
         first.extend(rest);
         first
     }
 
-    fn refusal(&self, offered: &PublicKey) -> Result<FetchErrorKind, russh::Error> {
-        // sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
-        let name = match self.port {
-            22 => self.host.clone(),
-            port => format!("[{}]:{port}", self.host),
-        };
-        let line = format!("{name} {}", offered.to_openssh()?);
+    /// Algorithms of certificates to ask for before plain keys: all if an authority is known, else those of known keys.
+    pub(super) fn certificate_algorithms(&self) -> Vec<Algorithm> {
+        let has_authority = !self.authorities().is_empty();
+        let all = Preferred::DEFAULT.key.iter().filter(|algorithm| !is_sha1(algorithm));
+        all.filter(|algorithm| has_authority || self.has_key_for(algorithm)).cloned().collect()
+    }
+
+    fn has_key_for(&self, algorithm: &Algorithm) -> bool {
+        let is_rsa = algorithm.clone().is_rsa();
+        self.keys(None)
+            .iter()
+            .any(|key| key.algorithm() == *algorithm || (is_rsa && key.algorithm().is_rsa()))
+    }
+
+    fn authorities(&self) -> Vec<&KeyData> {
+        self.keys(Some(Marker::CertAuthority))
+    }
+
+    /// The keys of the lines with this marker: of those with the port, else of those with the host alone.
+    fn keys(&self, marker: Option<Marker>) -> Vec<&KeyData> {
+        let marked = || self.lines.iter().filter(move |line| line.entry.marker() == marker.as_ref());
+        let with_port = marked().any(|line| line.with_port);
+        marked()
+            .filter(|line| line.with_port == with_port)
+            .map(|line| line.entry.public_key().key_data())
+            .collect()
+    }
+
+    fn is_revoked(&self, key: &KeyData) -> bool {
+        let mut revoked = self.lines.iter().filter(|line| line.entry.marker() == Some(&Marker::Revoked));
+        revoked.any(|line| line.entry.public_key().key_data() == key)
+    }
+
+    /// Fails unless the server may present this.
+    pub(super) fn check(&self, offered: &PublicKeyOrCertificate) -> Result<(), FetchErrorKind> {
+        let key = offered.public_key();
+        let certificate = offered.certificate();
         let (host, file) = (self.host.clone(), self.file.clone());
-        Ok(match self.keys.is_empty() {
-            true => FetchErrorKind::HostKeyUnknown { host, file, line },
-            false => FetchErrorKind::HostKeyChanged { host, file, line },
+        if self.is_revoked(key.key_data())
+            || certificate.is_some_and(|certificate| self.is_revoked(certificate.signature_key()))
+        {
+            return Err(FetchErrorKind::HostKeyRevoked { host, file });
+        }
+        let objection = certificate.map(|certificate| self.objection(certificate));
+        if matches!(objection, Some(None)) || self.keys(None).contains(&key.key_data()) {
+            return Ok(());
+        }
+        let line = format!("{} {}", self.name, key.to_openssh().unwrap_or_default());
+        Err(match objection.flatten() {
+            Some(reason) if !self.authorities().is_empty() => {
+                FetchErrorKind::HostCertificate { host, file, reason }
+            }
+            _ if self.keys(None).is_empty() => FetchErrorKind::HostKeyUnknown { host, file, line },
+            _ => FetchErrorKind::HostKeyChanged { host, file, line },
         })
+    }
+
+    /// Why a host certificate does not count (PROTOCOL.certkeys).
+    fn objection(&self, certificate: &Certificate) -> Option<String> {
+        let authorities = self.authorities().into_iter().map(|key| key.fingerprint(HashAlg::Sha256));
+        let authorities: Vec<_> = authorities.collect();
+        let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
+        let principals = certificate.valid_principals();
+        let now = Timestamp::now().as_second().unsigned_abs();
+        if !authorities.contains(&authority) {
+            Some(format!("it is signed by another authority ({authority})"))
+        } else if !certificate.cert_type().is_host() {
+            Some("it is a certificate for users".into())
+        } else if !principals.is_empty() && !principals.contains(&self.host) {
+            Some(format!("it is for {}", principals.join(", ")))
+        } else if now < certificate.valid_after() {
+            Some(format!("it is valid only from {}", date(certificate.valid_after())))
+        } else if now >= certificate.valid_before() {
+            Some(format!("it has expired on {}", date(certificate.valid_before())))
+        } else if let Some(option) = certificate.critical_options().keys().next() {
+            Some(format!("it has the option `{option}`, which is not known for hosts"))
+        } else if is_sha1(&certificate.signature().algorithm()) {
+            Some("it is signed with SHA-1".into())
+        } else if certificate.validate(&authorities).is_err() {
+            Some("its signature is wrong".into())
+        } else {
+            None
+        }
     }
 }
 
-/// Accepts known keys and remembers why it refused another.
+/// Accepts what the known hosts accept, and remembers why it refused another key.
 #[derive(Clone)]
 pub(super) struct HostKeyCheck {
     known: KnownHosts,
@@ -86,14 +188,42 @@ impl Handler for HostKeyCheck {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
-            return Ok(false);
-        };
-        let mut known = self.known.keys.iter();
-        if known.any(|known| known.key_data() == key.key_data()) {
-            return Ok(true);
+        let checked = self.known.check(offered);
+        let is_accepted = checked.is_ok();
+        if let Err(refusal) = checked {
+            self.refusal.set(refusal);
         }
-        self.refusal.set(self.known.refusal(key)?);
-        Ok(false)
+        Ok(is_accepted)
     }
+}
+
+/// The day of a certificate's time limit.
+pub(super) fn date(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "a distant day".into(), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
+fn is_sha1(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa { hash: None })
+}
+
+/// Whether a line is for the host that is named so.
+fn names(entry: &Entry, name: &str) -> bool {
+    match entry.host_patterns() {
+        HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
+            .is_ok_and(|hmac| hmac.chain_update(name).verify_slice(hash).is_ok()),
+        HostPatterns::Patterns(patterns) => {
+            let (negated, patterns): (Vec<_>, Vec<_>) =
+                patterns.iter().partition(|pattern| pattern.starts_with('!'));
+            patterns.iter().any(|pattern| matches(pattern, name))
+                && !negated.iter().any(|pattern| matches(&pattern[1..], name))
+        }
+    }
+}
+
+/// Whether a pattern with `*` and `?` is for this host (ssh_config(5), "PATTERNS"), in upper or lower case.
+fn matches(pattern: &str, name: &str) -> bool {
+    let expression = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
+    let expression = RegexBuilder::new(&format!("^{expression}$")).case_insensitive(true).build();
+    expression.is_ok_and(|expression| expression.is_match(name))
 }

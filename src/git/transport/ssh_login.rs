@@ -1,0 +1,164 @@
+//! Logging in to an ssh server: by a certificate, a private key or a password, as the credential has it.
+
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{self, HashAlg, PrivateKeyWithHashAlg, ssh_key};
+use russh::{AgentAuthError, MethodKind, MethodSet, Signer};
+
+use super::known_hosts::HostKeyCheck;
+use super::private_key::Identity;
+use crate::config::Credential;
+use crate::net::{NetworkError, read_secret, redacted};
+
+/// One login.
+pub(super) struct Login<'a> {
+    pub(super) host: String,
+    /// The user that the URL names.
+    pub(super) user: Option<&'a str>,
+    pub(super) credential: Option<&'a Credential>,
+}
+
+/// A way of logging in that the server did not accept.
+struct Refused {
+    method: MethodKind,
+    /// What the server would accept next.
+    remaining: MethodSet,
+    /// Whether it was right, but not enough.
+    is_partial: bool,
+}
+
+impl Login<'_> {
+    pub(super) async fn run(&self, session: &mut Handle<HostKeyCheck>) -> Result<(), NetworkError> {
+        let Some(credential) = self.credential else {
+            return Err(self.denied("no credential"));
+        };
+        let user = match (self.user, read_secret(credential.username.as_ref())?) {
+            (Some(user), _) => user.to_owned(),
+            (None, Some(user)) => user,
+            (None, None) => "git".to_owned(),
+        };
+        let (mut refused, mut note) = (None, String::new());
+        if let Some(file) = &credential.private_key {
+            let passphrase = read_secret(credential.passphrase.as_ref())?;
+            let identity = Identity::read(file, passphrase.as_deref())?;
+            match self.with_key(session, &user, &identity).await? {
+                None => return Ok(()),
+                refusal => refused = refusal,
+            }
+            note = identity.expired().map(|expired| format!(", {expired}")).unwrap_or_default();
+        }
+        if let Some(password) = read_secret(credential.password.as_ref())? {
+            let result = session.authenticate_password(&user, password).await;
+            match self.refused(result, MethodKind::Password)? {
+                None => return Ok(()),
+                refusal => refused = refusal,
+            }
+        }
+        let other_way = refused.and_then(|refused| self.other_way(&refused));
+        Err(other_way.unwrap_or_else(|| self.denied(&format!("as user `{user}`{note}"))))
+    }
+
+    /// The certificate first, then the key alone, as ssh does.
+    async fn with_key(
+        &self,
+        session: &mut Handle<HostKeyCheck>,
+        user: &str,
+        identity: &Identity,
+    ) -> Result<Option<Refused>, NetworkError> {
+        let hash = match identity.key.algorithm().is_rsa() {
+            true => self.rsa_hash(session).await?,
+            false => None,
+        };
+        let key = PrivateKeyWithHashAlg::new(identity.key.clone(), hash);
+        if let Some(certificate) = &identity.certificate {
+            let mut signer = CertificateSigner(&key);
+            let result = session.authenticate_certificate_with(user, certificate.clone(), hash, &mut signer);
+            let result = result.await.map_err(|error| NetworkError::interrupted(&*self.host, &error))?;
+            if result.success() {
+                return Ok(None);
+            }
+        }
+        self.refused(session.authenticate_publickey(user, key).await, MethodKind::PublicKey)
+    }
+
+    /// The hash that the server prefers for RSA signatures; SHA-1 only if it supports no other.
+    async fn rsa_hash(&self, session: &Handle<HostKeyCheck>) -> Result<Option<HashAlg>, NetworkError> {
+        let best = session.best_supported_rsa_hash().await;
+        let best = best.map_err(|error| NetworkError::interrupted(&*self.host, &error))?;
+        Ok(best.unwrap_or(Some(HashAlg::Sha512)))
+    }
+
+    /// `None` if the server accepted it.
+    fn refused(
+        &self,
+        result: Result<AuthResult, russh::Error>,
+        method: MethodKind,
+    ) -> Result<Option<Refused>, NetworkError> {
+        match result {
+            Ok(AuthResult::Success) => Ok(None),
+            Ok(AuthResult::Failure { remaining_methods: remaining, partial_success: is_partial }) => {
+                Ok(Some(Refused { method, remaining, is_partial }))
+            }
+            // Servers disconnect after too many attempts.
+            Err(russh::Error::Disconnect | russh::Error::HUP | russh::Error::RecvError) => {
+                Ok(Some(Refused { method, remaining: MethodSet::empty(), is_partial: false }))
+            }
+            Err(error) => Err(NetworkError::interrupted(&*self.host, &error)),
+        }
+    }
+
+    /// The error if the credential is not wrong, but of another kind than the server wants.
+    fn other_way(&self, refused: &Refused) -> Option<NetworkError> {
+        let used = match refused.method {
+            MethodKind::PublicKey => "a private key",
+            _ => "a password",
+        };
+        let is_known = refused.remaining.is_empty() || refused.remaining.contains(&refused.method);
+        let remaining: Vec<_> = refused.remaining.iter().map(<&str>::from).collect();
+        let remaining = remaining.join(", ");
+        let (used, offered) = match (refused.is_partial, is_known) {
+            (true, _) => (format!("{used} alone"), format!("together with {remaining}")),
+            (false, false) => (used.to_owned(), remaining),
+            (false, true) => return None,
+        };
+        Some(NetworkError::Login { host: self.host.clone(), used, offered })
+    }
+
+    fn denied(&self, reason: &str) -> NetworkError {
+        NetworkError::Denied {
+            host: self.host.clone(),
+            reason: reason.to_owned(),
+            credential: self.credential.map(|credential| redacted(&credential.url)),
+        }
+    }
+}
+
+/// Signs for a certificate with the hash that was agreed on; russh itself would announce SHA-1 for RSA.
+struct CertificateSigner<'a>(&'a PrivateKeyWithHashAlg);
+
+impl CertificateSigner<'_> {
+    fn append_signature(&self, data: &mut Vec<u8>) -> Result<(), ssh_key::Error> {
+        let signature = match self.0.key_data() {
+            KeypairData::Rsa(pair) => (pair, self.0.hash_alg()).try_sign(data)?,
+            other => other.try_sign(data)?,
+        };
+        Ok(signature.encode_prefixed(data)?)
+    }
+}
+
+impl Signer for CertificateSigner<'_> {
+    type Error = AgentAuthError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        _: Option<HashAlg>,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, AgentAuthError> {
+        self.append_signature(&mut data).map_err(keys::Error::from)?;
+        Ok(data)
+    }
+}
