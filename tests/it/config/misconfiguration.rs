@@ -102,7 +102,7 @@ fn check_names_unusable_files() {
         (one("b", "git://git.example/b", ""), "git over `git` is not supported"),
         (one("b", "git@host:22:b", ""), "a port cannot stand there: write `[host:port]:path`"),
         (one("b", "git@::1:b", ""), "an IPv6 address stands in brackets"),
-        (one("b", "git@host:", ""), "the url has no path"),
+        (one("b", "ssh://host", ""), "the url has no path"),
         (one("b", "git@host:b", ""), "hint: set `known_hosts_file` of the credential for this url"),
         (
             one("b", "https://git.example/b", "") + &one("c", "https://git.example/c", ""),
