@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::env::TestEnv;
-use crate::support::http::{get, is_ready, try_get};
+use crate::support::http::{get, is_ready, request, try_get};
 use crate::support::{free_port, until};
 
 const MODULES: &str = "  - {name: modules, git: 'https://git.example/modules', packages: [{each: ''}]}\n";
@@ -280,4 +280,31 @@ fn progress_and_log_of_a_process_are_those_of_the_mirror() {
     let finished = &lines[finished.unwrap()];
     assert_eq!((&finished["level"], &finished["repository"]), (&"WARN".into(), &"acme".into()));
     assert_eq!(finished["new"], 1);
+}
+
+/// The niceness of a process; `None` when it has ended.
+fn niceness(process: u32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // proc(5): the state follows the name in parentheses.
+    stat.rsplit(") ").next()?.split(' ').nth(16)?.parse().ok()
+}
+
+#[test]
+fn killed_compression_is_served_uncompressed_and_tried_again() {
+    let (env, port) = (TestEnv::new(), free_port());
+    env.configure(port, MODULES);
+    let numbers: Vec<_> = (0..60_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_string()).collect();
+    release(&env, "1.0.0", &format!(r#", "extra": {{"numbers": [{}]}}"#, numbers.join(",")));
+    let server = env.serve("run", port);
+    let mut process = 0;
+    until("files are being compressed", || {
+        process = server.children().into_iter().find(|id| niceness(*id) == Some(19)).unwrap_or(process);
+        process != 0
+    });
+    kill(process, "KILL");
+    until("the failure is reported", || env.read("log").contains("failed to compress files"));
+    let page = |port| request(port, "GET", "/mirror/", "Accept-Encoding: br\r\n");
+    assert_eq!((page(port).status, page(port).header("content-encoding")), (200, None));
+    until("it is tried again", || page(port).header("content-encoding") == Some("br"));
+    assert_eq!(server.stop(), Some(0));
 }
