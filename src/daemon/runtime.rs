@@ -24,7 +24,7 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Threads for the work alongside the server, and one that reads files.
-const OTHER_THREADS: usize = 9;
+const OTHER_THREADS: usize = 8;
 
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
@@ -47,7 +47,7 @@ pub(super) fn run_server(
 ) -> anyhow::Result<Exit> {
     raise_descriptor_limit(config.serve.max_connections.get());
     let serving = serving_threads();
-    threads::ensure_available(serving + OTHER_THREADS)?;
+    threads::ensure_available(OTHER_THREADS + if serving > 1 { serving } else { 0 })?;
     let mut runtime = match serving {
         // The runtime with one thread has no cost of sharing work.
         1 => Builder::new_current_thread(),
