@@ -50,7 +50,7 @@ impl Sshd {
         let path = std::env::var("PATH").unwrap_or_default();
         let config = format!(
             "{lines}\nHostKey {host}\nAuthorizedKeysFile {keys}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
-             PasswordAuthentication yes\nSetEnv PATH={path}\n",
+             PasswordAuthentication yes\nSetEnv PATH={path}\nAcceptEnv GIT_PROTOCOL\n",
             host = self.file("host").display(),
             keys = self.file("authorized_keys").display(),
         );

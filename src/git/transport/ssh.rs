@@ -133,6 +133,8 @@ impl SshTransport {
         let command = format!("git-upload-pack {}", shell_quoted(&self.url.path));
         let start = async {
             let channel = session.channel_open_session().await?;
+            // Servers that do not accept the variable speak version 0.
+            channel.set_env(false, "GIT_PROTOCOL", "version=2").await?;
             channel.exec(true, command).await?;
             Ok(channel)
         };

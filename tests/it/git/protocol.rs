@@ -142,6 +142,44 @@ fn content_type_may_have_parameters_and_other_case() {
 }
 
 #[test]
+fn commits_and_tags_with_malformed_people_are_read() {
+    let upstream = BareRepository::with_tags(&["1.0"]);
+    let tree = upstream.git(&["rev-parse", "1.0^{tree}"]);
+    let mut expected = unmixed(&["1.0"]);
+    for (number, people) in [
+        "author nobody\ncommitter C <c@d> 5 +0000",
+        "author A <a@b> 1 +0000\ncommitter C <c@d>",
+        "author <\ncommitter >",
+        "author A <a@b> x +9999999\ncommitter C <<c> 7 nonsense",
+        "",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let commit = format!("tree {tree}\n{people}\n\nx\n");
+        let commit = upstream.write_object("commit", commit.as_bytes());
+        upstream.git(&["tag", &format!("2.{number}"), &commit]);
+        let tag = format!("object {commit}\ntype commit\ntag 3.{number}\ntagger nobody\n\nx\n");
+        let tag = upstream.write_object("tag", tag.as_bytes());
+        upstream.git(&["update-ref", &format!("refs/tags/3.{number}"), &tag]);
+        for major in [2, 3] {
+            expected.push((format!("{major}.{number}"), "1.0".to_owned()));
+        }
+    }
+    expected.sort();
+    let server = GitServer::start(upstream.root());
+    for url in [server.url("x.git"), upstream.path().to_string_lossy().into_owned()] {
+        let local = LocalClone::new();
+        local.fetch(&url).expect("a fetch");
+        assert_eq!(local.versions(), expected, "{url}");
+        // A clone with such commits grows.
+        upstream.release("9.0");
+        assert_eq!(names(&local.fetch(&url).expect("a fetch").new), ["refs/tags/9.0"]);
+        upstream.git(&["tag", "-d", "9.0"]);
+    }
+}
+
+#[test]
 fn words_of_the_remote_git_are_shown() {
     for s in setups(&["1.0"]) {
         // A lagging replica lists what it does not have.
