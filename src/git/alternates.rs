@@ -14,6 +14,7 @@ use git2::{Repository, RepositoryOpenFlags};
 use super::error::{FetchErrorKind, RepositoryFormat, reason};
 use super::libgit2;
 use super::object_id::Ref;
+use super::ref_diff::RefFilter;
 use super::refs;
 
 /// How far git and libgit2 follow alternates of alternates.
@@ -41,9 +42,10 @@ impl SourceRepository {
         Ok(Self { path: path.to_owned(), repository })
     }
 
-    /// The refs, symbolic ones resolved.
-    pub(super) fn refs(&self) -> Result<Vec<Ref>, FetchErrorKind> {
-        refs::all(&self.repository).map_err(|error| not_a_repository(&self.path, &error))
+    /// The refs whose names `filter` admits, symbolic ones resolved.
+    pub(super) fn refs(&self, filter: &RefFilter) -> Result<Vec<Ref>, FetchErrorKind> {
+        let admits = |name: &str| filter.admits_name(name);
+        refs::all(&self.repository, &admits).map_err(|error| not_a_repository(&self.path, &error))
     }
 
     /// The source's object directory and those of its own alternates.

@@ -128,7 +128,8 @@ impl BareClone {
 
     /// All refs, in byte order of their names.
     pub(super) fn refs(&self) -> Result<Vec<Ref>, ReadError> {
-        refs::all(&self.repository).map_err(|source| ReadError::Refs { dir: self.dir.clone(), source })
+        refs::all(&self.repository, &|_| true)
+            .map_err(|source| ReadError::Refs { dir: self.dir.clone(), source })
     }
 
     /// The selected tags, in byte order of their names, like `git tag`.

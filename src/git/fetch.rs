@@ -136,8 +136,7 @@ impl Fetch<'_> {
         let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree, self.cancel)?;
         let local = self.local_refs(clone_dir.bare())?;
         let filter = RefFilter::new(self.wanted.extra_refs, &local);
-        let mut refs = source.refs()?;
-        refs.retain(|r| filter.admits(&r.name, r.id));
+        let refs = source.refs(&filter)?;
         let limit = self.limits.refs.get();
         if refs.len() > limit {
             return Err(FetchErrorKind::TooManyRefs { refs: refs.len(), limit });

@@ -41,6 +41,7 @@ pub use error::{FetchError, FetchErrorKind, RepositoryFormat};
 pub use fetch::{FetchProgress, Fetched, Fetcher, MovedRef};
 pub use file_history::AddedTimes;
 pub use object_id::{ObjectId, Ref};
+use ref_diff::RefFilter;
 pub use ref_diff::{MissingRef, WantedRefs, requested_name};
 pub use url::{GitUrl, GitUrlError};
 
@@ -50,7 +51,7 @@ use crate::net::{NetworkError, read_secret};
 /// The tags of a local repository; `None` for a remote one, which is not contacted.
 pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
     let GitUrl::Local(path) = GitUrl::parse(url)? else { return Ok(None) };
-    let refs = alternates::SourceRepository::open(&path)?.refs()?;
+    let refs = alternates::SourceRepository::open(&path)?.refs(&RefFilter::default())?;
     Ok(Some(refs.iter().filter_map(Ref::tag).map(str::to_owned).collect()))
 }
 

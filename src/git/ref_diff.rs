@@ -38,7 +38,12 @@ impl RefFilter {
     }
 
     pub(super) fn admits(&self, name: &str, id: ObjectId) -> bool {
-        name.starts_with(TAGS) || self.names.contains(name) || self.commits.contains(&id)
+        self.admits_name(name) || self.commits.contains(&id)
+    }
+
+    /// The same where commits can be had without a ref.
+    pub(super) fn admits_name(&self, name: &str) -> bool {
+        name.starts_with(TAGS) || self.names.contains(name)
     }
 
     /// The beginnings of the names to ask a remote for. Commits without a ref can be had from servers that are asked so.

@@ -28,14 +28,14 @@ pub enum ListRefsError {
     Missing(String),
 }
 
-/// The refs in byte order of their names, symbolic ones resolved.
-pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, ListRefsError> {
+/// The refs whose names `admits` accepts, in byte order of their names, symbolic ones resolved.
+pub(super) fn all(repository: &Repository, admits: &dyn Fn(&str) -> bool) -> Result<Vec<Ref>, ListRefsError> {
     let mut missing = String::new();
     for _ in 0..ATTEMPTS {
-        let (refs, names) = listed(repository)?;
+        let (refs, names) = listed(repository, admits)?;
         let mut stored = Vec::new();
-        loose(&repository.commondir().join("refs"), "refs", &mut stored)?;
-        packed(&repository.commondir().join("packed-refs"), &mut stored)?;
+        loose(&repository.commondir().join("refs"), "refs", admits, &mut stored)?;
+        packed(&repository.commondir().join("packed-refs"), admits, &mut stored)?;
         match stored.into_iter().find(|name| !names.contains(name)) {
             None => return Ok(refs),
             Some(name) => missing = name,
@@ -45,12 +45,15 @@ pub(super) fn all(repository: &Repository) -> Result<Vec<Ref>, ListRefsError> {
 }
 
 /// The refs that libgit2 lists, and all their names, including those of refs without an object.
-fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::Error> {
+fn listed(
+    repository: &Repository,
+    admits: &dyn Fn(&str) -> bool,
+) -> Result<(Vec<Ref>, HashSet<String>), git2::Error> {
     let (mut refs, mut names) = (Vec::new(), HashSet::new());
     for reference in repository.references()? {
         let reference = reference?;
         // A name that is not UTF-8 cannot be selected.
-        let Ok(name) = reference.name() else {
+        let Some(name) = reference.name().ok().filter(|name| admits(name)) else {
             continue;
         };
         names.insert(name.to_owned());
@@ -70,7 +73,12 @@ fn listed(repository: &Repository) -> Result<(Vec<Ref>, HashSet<String>), git2::
 }
 
 /// The names of the refs below a folder, without git's lock files.
-fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), ListRefsError> {
+fn loose(
+    folder: &Path,
+    prefix: &str,
+    admits: &dyn Fn(&str) -> bool,
+    found: &mut Vec<String>,
+) -> Result<(), ListRefsError> {
     let failed = |error| ListRefsError::File { path: folder.to_owned(), error };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -79,8 +87,8 @@ fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), Lis
         };
         let name = format!("{prefix}/{name}");
         if entry.file_type().map_err(failed)?.is_dir() {
-            loose(&entry.path(), &name, found)?;
-        } else if git2::Reference::is_valid_name(&name) {
+            loose(&entry.path(), &name, admits, found)?;
+        } else if admits(&name) && git2::Reference::is_valid_name(&name) {
             found.push(name);
         }
     }
@@ -88,7 +96,7 @@ fn loose(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), Lis
 }
 
 /// The names in `packed-refs`: lines of `<object> <name>`. Comments (`#`) and peeled tags (`^`) are skipped.
-fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
+fn packed(file: &Path, admits: &dyn Fn(&str) -> bool, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     let text = match fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -98,6 +106,7 @@ fn packed(file: &Path, found: &mut Vec<String>) -> Result<(), ListRefsError> {
     };
     let lines = text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let named = lines.filter(|line| !line.starts_with(['#', '^']));
-    found.extend(named.filter_map(|line| Some(line.split_once(' ')?.1.to_owned())));
+    let names = named.filter_map(|line| Some(line.split_once(' ')?.1)).filter(|name| admits(name));
+    found.extend(names.map(str::to_owned));
     Ok(())
 }
