@@ -63,8 +63,8 @@ pub(super) fn not_found() -> Response<Body> {
     with_words(StatusCode::NOT_FOUND, "not found", SHORT_MAX_AGE)
 }
 
-/// For an archive that was withdrawn; `text` says why. Every Composer prints this key of an error, if it is of exactly this media
-/// type; of all others it prints only the status (`HttpDownloader::outputWarnings`).
+/// For an archive that was withdrawn; `text` says why. Composer prints this key of an error, if it is of exactly this media type; of
+/// others it prints only the status (`HttpDownloader::outputWarnings`).
 pub(super) fn gone(text: &str) -> Response<Body> {
     let body = format!("{}\n", json!({ "warning": text }));
     with_body(StatusCode::GONE, ContentKind::Metadata.media_type(), body.into(), SHORT_MAX_AGE)
