@@ -67,8 +67,8 @@ impl App {
             let urls = repository.hints.preferred_mirrors();
             urls.map(|url| {
                 format!(
-                    "repository {}: `hints.mirrors` prefers `{url}`: while that mirror answers 503, Composer waits up to half a \
-                     minute for each archive before it asks this one; if its bytes differ, Composer fails and asks no other",
+                    "repository {}: `hints.mirrors` prefers `{url}`: while that mirror answers 503, Composer waits up to two \
+                     minutes for each archive before it asks this one; if its bytes differ, Composer fails without fail-over",
                     repository.name
                 )
             })
