@@ -19,6 +19,7 @@ use super::super::error::FetchErrorKind;
 use super::super::url::SshUrl;
 use super::smart_transport::ErrorSlot;
 use crate::net::NetworkError;
+use crate::util::text_file;
 
 /// The lines of a known_hosts file that concern one host.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ struct Line {
 impl KnownHosts {
     /// Lines that nobody understands are passed over, as ssh does, unless they revoke a key.
     pub(super) fn read(file: &Path, url: &SshUrl) -> Result<Self, NetworkError> {
-        let text = std::fs::read(file).map_err(|error| NetworkError::file(file, &error))?;
+        let text = text_file::read(file).map_err(|error| NetworkError::file(file, &error))?;
         let name = match url.port {
             22 => url.host.clone(),
             port => format!("[{}]:{port}", url.host),

@@ -13,6 +13,7 @@ use russh::keys::{Algorithm, Certificate, Error, PrivateKey, decode_secret_key};
 
 use super::known_hosts::date;
 use crate::net::NetworkError;
+use crate::util::text_file;
 
 /// A private key and, as ssh takes it from the file beside it, its certificate.
 pub(super) struct Identity {
@@ -43,7 +44,7 @@ const REPLACE: &str = "create a key with `ssh-keygen -t ed25519`";
 impl Identity {
     /// Reads the key in `file`, and its certificate if there is a `FILE-cert.pub`.
     pub(super) fn read(file: &Path, passphrase: Option<&str>) -> Result<Self, NetworkError> {
-        let text = std::fs::read(file).map_err(|error| NetworkError::file(file, &error))?;
+        let text = text_file::read(file).map_err(|error| NetworkError::file(file, &error))?;
         let key = private_key(&String::from_utf8_lossy(&text), passphrase);
         let key = key.map_err(|error| NetworkError::file(file, &error))?;
         let certificate = certificate(file, &key)?;
