@@ -88,7 +88,7 @@ fn cache_keeps_one_copy_of_archive_without_variants() {
         let direct = crate::support::http::get(port, zip);
         assert_eq!((direct.status, direct.header("vary")), (200, None));
         let ask = |accepted: &str| {
-            assert_eq!(get(&mut proxy.client(), zip, &[("Accept-Encoding", accepted)]).status, 200)
+            assert_eq!(get(&mut proxy.client(), zip, &[("Accept-Encoding", accepted)]).status, 200);
         };
         until(&format!("{} keeps the archive", proxy.name), || {
             let before = requests(port, "archive");

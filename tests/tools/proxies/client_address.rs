@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::Proxy;
+use super::{Proxy, front_port};
 use crate::support::certificates::CertificateAuthority;
 use crate::support::free_port;
 use crate::support::run;
@@ -58,7 +58,7 @@ fn haproxy_names_the_client_by_the_proxy_protocol() {
     let mut paths = Vec::new();
     for (version, header) in [(1, "send-proxy"), (2, "send-proxy-v2")] {
         for (scheme, server) in [("http", port), ("https", tls_port)] {
-            let front = free_port();
+            let front = front_port();
             let proxy = Proxy::haproxy_with(
                 front,
                 &format!(

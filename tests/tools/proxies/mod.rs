@@ -5,13 +5,14 @@ mod client_address;
 mod rolling_restart;
 mod unix_socket;
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::http::Client;
-use crate::support::{free_port, missing, until};
+use crate::support::{missing, until};
 
 /// Where the examples have their mirror, and where they listen.
 const MIRROR: &str = "127.0.0.1:8080";
@@ -75,7 +76,7 @@ impl Proxy {
     }
 
     fn caddy(mirror: u16) -> Self {
-        let (folder, port) = (folder(), free_port());
+        let (folder, port) = (folder(), front_port());
         let site = example(
             "proxy/Caddyfile",
             &[("mirror.example.com", &format!("http://:{port}")), (MIRROR, &format!("127.0.0.1:{mirror}"))],
@@ -92,7 +93,7 @@ impl Proxy {
     }
 
     fn nginx(file: &'static str, mirror: u16) -> Self {
-        let port = free_port();
+        let port = front_port();
         let site = example(
             file,
             &[("443 ssl", &format!("127.0.0.1:{port}")), (MIRROR, &format!("127.0.0.1:{mirror}"))],
@@ -116,7 +117,7 @@ impl Proxy {
     }
 
     fn haproxy(mirror: u16) -> Self {
-        let port = free_port();
+        let port = front_port();
         let servers = [("one", mirror), ("two", mirror)];
         Self::haproxy_with(port, &haproxy_example(port, servers))
     }
@@ -128,7 +129,7 @@ impl Proxy {
     }
 
     fn apache(file: &'static str, mirror: u16) -> Self {
-        let (folder, port) = (folder(), free_port());
+        let (folder, port) = (folder(), front_port());
         let home = folder.path().display().to_string();
         let mut site =
             example(file, &[("*:443", &format!("*:{port}")), (MIRROR, &format!("127.0.0.1:{mirror}"))]);
@@ -161,7 +162,7 @@ impl Proxy {
 
     /// Varnish, which decompresses for clients unless its support of gzip is `off`.
     fn varnish(mirror: u16, gzip: &str) -> Self {
-        let (folder, port) = (folder(), free_port());
+        let (folder, port) = (folder(), front_port());
         let vcl = example("cache/varnish.vcl", &[("\"8080\"", &format!("\"{mirror}\""))]);
         write(&folder, "varnish.vcl", &vcl);
         let path = |name| folder.path().join(name).display().to_string();
@@ -204,6 +205,16 @@ fn example(file: &str, replacements: &[(&str, &str)]) -> String {
         text = text.replace(from, to);
     }
     text
+}
+
+/// A free port below those that the system hands out, which no other test gets meanwhile: HAProxy shares a port silently.
+fn front_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::from_fn(|| {
+        let number = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(20_000 + number % 10_000).ok()
+    });
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A folder that other users may enter.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Proxy, haproxy_example};
+use super::{Proxy, front_port, haproxy_example};
 use crate::support::env::MirrorProcess;
 use crate::support::http::is_ready;
 use crate::support::served_mirror::ServedMirror;
@@ -63,10 +63,10 @@ fn rolling_restart_behind_haproxy_loses_no_request() {
     };
     let mut replicas =
         [("mirror.yaml", one), ("two.yaml", two)].map(|(file, port)| (file, port, start(file, port)));
-    let front = free_port();
+    let front = front_port();
     let config = haproxy_example(front, [("one", one), ("two", two)]);
     let config = config.replace("defaults\n", "defaults\n    retries 0\n");
-    let statistics = free_port();
+    let statistics = front_port();
     let config = format!(
         "{config}\nlisten statistics\n    bind 127.0.0.1:{statistics}\n    stats enable\n    stats uri /\n"
     );
@@ -94,7 +94,7 @@ fn rolling_restart_behind_haproxy_loses_no_request() {
     });
     let (requests, failures) = (load.requests.into_inner(), load.failures.into_inner().unwrap());
     assert!(failures.is_empty(), "{} of {requests}: {failures:#?}", failures.len());
-    assert!(requests > 1000, "{requests} requests were not many");
+    assert!(requests > 200, "{requests} requests were not many");
 }
 
 fn is_ready_or_draining(port: u16) -> bool {

@@ -1,7 +1,6 @@
 //! nginx in front of a Unix socket, as another user than the mirror's.
 
-use super::{Proxy, folder};
-use crate::support::free_port;
+use super::{Proxy, folder, front_port};
 use crate::support::served_mirror::ServedMirror;
 
 #[test]
@@ -10,7 +9,7 @@ fn nginx_of_another_user_connects_to_unix_socket() {
     let config = env.read("mirror.yaml").replace("notice: 0s", "notice: 0s, trusted_proxies: ['unix:']");
     let folder = folder();
     let socket = folder.path().join("http.sock").display().to_string();
-    let front = free_port();
+    let front = front_port();
     let site = format!(
         "server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://unix:{socket}:; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}"
     );
