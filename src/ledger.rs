@@ -4,11 +4,14 @@
 //! owns the format and the chain; the store writes it durably. A written line is never changed: what it names stays
 //! published.
 
+mod renditions;
+
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::renditions::Renditions;
 use crate::util::digest::{Sha1, Sha256};
 
 /// What a line of the ledger publishes.
@@ -93,6 +96,8 @@ pub enum LedgerError {
     Chain(u64),
     #[error("line {0} publishes {1} a second time")]
     Twice(u64, String),
+    #[error("line {0} has no end")]
+    Torn(u64),
 }
 
 /// Why releases cannot be added.
@@ -122,6 +127,7 @@ pub struct Ledger {
     by_version: HashMap<Box<str>, usize>,
     /// For each release, the index of the previous one with the same name and version.
     before: Vec<Option<usize>>,
+    renditions: Renditions,
 }
 
 impl Ledger {
@@ -134,28 +140,32 @@ impl Ledger {
             hashes: Vec::with_capacity(lines),
             by_version: HashMap::with_capacity(lines),
             before: Vec::with_capacity(lines),
+            renditions: Renditions::default(),
         };
-        let mut read = 0;
+        let read = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        ledger.add_lines(&text[..read])?;
+        Ok((ledger, read))
+    }
+
+    /// Adds the lines that follow the last one. On an error, those before the broken one are added.
+    pub fn add_lines(&mut self, text: &[u8]) -> Result<(), LedgerError> {
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line) = line.strip_suffix(b"\n") else {
-                break;
-            };
-            let number = ledger.len() + 1;
+            let number = self.len() + 1;
+            let line = line.strip_suffix(b"\n").ok_or(LedgerError::Torn(number))?;
             let release: Release = serde_json::from_slice(line).map_err(|e| LedgerError::Line(number, e))?;
             if release.number != number {
                 return Err(LedgerError::Number(number, release.number));
             }
-            if release.previous != ledger.head() {
+            if release.previous != self.head() {
                 return Err(LedgerError::Chain(number));
             }
-            let before = ledger.find(&release.name, &release.version);
+            let before = self.find(&release.name, &release.version);
             if before.is_some_and(|before| !release.may_follow(before)) {
                 return Err(LedgerError::Twice(number, format!("{} {}", release.name, release.version)));
             }
-            ledger.add(release, Sha256::digest(line));
-            read += line.len() + 1;
+            self.add(release, Sha256::digest(line));
         }
-        Ok((ledger, read))
+        Ok(())
     }
 
     /// Numbers and chains releases, and serializes their lines.
@@ -220,8 +230,11 @@ impl Ledger {
     }
 
     /// The last release of a name and version that a repository with this base URL publishes.
-    pub fn find_for(&self, name: &str, version: &str, base_url: &str) -> Option<&Release> {
-        self.all_of(name, version).find(|release| release.is_for(base_url))
+    pub fn find_for<'l>(&'l self, name: &str, version: &str, base_url: &str) -> Option<&'l Release> {
+        self.all_of(name, version).find_map(|release| match release.is_for(base_url) {
+            true => Some(release),
+            false => self.rendition(release, base_url),
+        })
     }
 
     /// All releases of a name and version, the latest first.
@@ -236,12 +249,21 @@ impl Ledger {
 
     /// The releases that a repository with this base URL publishes: the last matching one of each name and version.
     pub fn published<'a>(&'a self, base_url: &'a str) -> impl Iterator<Item = &'a Release> {
+        self.published_of(base_url, |_| true)
+    }
+
+    /// The same of those for which `is_listed` holds.
+    pub fn published_of<'a>(
+        &'a self,
+        base_url: &'a str,
+        is_listed: impl Fn(&Release) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Release> {
         let mut last = HashMap::new();
-        for release in self.releases.iter().filter(|release| release.is_for(base_url)) {
+        for release in self.for_url(base_url).filter(|release| is_listed(release)) {
             last.insert((&release.name, &release.version), release.number);
         }
         let is_last = move |r: &&Release| last.get(&(&r.name, &r.version)) == Some(&r.number);
-        self.releases.iter().filter(is_last)
+        self.for_url(base_url).filter(is_last)
     }
 
     /// The archives of the releases for which `is_served` holds, each once, with the time of the first line that names it.
@@ -251,7 +273,7 @@ impl Ledger {
         is_served: impl Fn(&Release) -> bool + 'a,
     ) -> impl Iterator<Item = (&'a Release, Timestamp)> {
         let mut first = HashMap::new();
-        for release in &self.releases {
+        for release in self.with_renditions() {
             if let Some(file) = &release.file {
                 first.entry(file).or_insert(release.time);
             }
@@ -260,7 +282,7 @@ impl Ledger {
         let is_first =
             move |r: &&'a Release| is_served(r) && r.file.as_ref().is_none_or(|file| seen.insert(file));
         let time = move |r: &Release| r.file.as_ref().and_then(|file| first.get(file).copied());
-        let archives = self.releases.iter().filter(is_first);
+        let archives = self.with_renditions().filter(is_first);
         archives.map(move |release| (release, time(release).unwrap_or(release.time)))
     }
 
@@ -306,7 +328,7 @@ fn key(name: &str, version: &str) -> Box<str> {
 mod tests {
     use super::*;
 
-    fn release(version: &str) -> Release {
+    pub(super) fn release(version: &str) -> Release {
         Release {
             number: 0,
             previous: Sha256([9; 32]),

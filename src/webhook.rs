@@ -1,4 +1,4 @@
-//! Webhook deliveries of GitHub and GitLab: whether one is authentic, and which repository it is about. Pure.
+//! Webhook deliveries of GitHub, GitLab and of other mirrors: whether one is authentic, and which repository it is about. Pure.
 //!
 //! GitHub signs the body (`X-Hub-Signature-256`, HMAC-SHA256 in hexadecimal). GitLab sends its secret token
 //! (`X-Gitlab-Token`), or signs with its signing token as Standard Webhooks specifies (`webhook-signature`): the key is
@@ -28,6 +28,8 @@ pub enum Forge {
     #[default]
     GitHub,
     GitLab,
+    /// A mirror of this program, which signs as GitHub does.
+    Mirror,
 }
 
 /// The headers of a delivery.
@@ -62,6 +64,7 @@ impl Forge {
         match self {
             Self::GitHub => ("x-github-event", "x-hub-signature-256"),
             Self::GitLab => ("x-gitlab-event", "x-gitlab-token"),
+            Self::Mirror => ("mirror-event", "mirror-signature-256"),
         }
     }
 }
@@ -82,7 +85,7 @@ impl Delivery<'_> {
             return false;
         };
         match self.forge {
-            Forge::GitHub => {
+            Forge::GitHub | Forge::Mirror => {
                 let signature = credential.strip_prefix("sha256=").map(hex::decode);
                 let (Some(Ok(signature)), Ok(mut mac)) =
                     (signature, Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()))
@@ -111,6 +114,7 @@ impl Delivery<'_> {
         match self.forge {
             Forge::GitHub => matches!(self.event, "push" | "create" | "release"),
             Forge::GitLab => matches!(self.event, "Push Hook" | "Tag Push Hook" | "Release Hook"),
+            Forge::Mirror => self.event == "release",
         }
     }
 }
@@ -139,11 +143,22 @@ impl WebhookSignature<'_> {
     }
 }
 
-/// The normalized URLs of the repository that a body names; `None` if it names none.
-pub fn repository_urls(body: &[u8]) -> Option<BTreeSet<String>> {
+/// GitHub's signature of `body`; `None` for an empty secret, which proves nothing.
+pub fn sign(secret: &str, body: &[u8]) -> Option<String> {
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).ok().filter(|_| !secret.is_empty())?;
+    mac.update(body);
+    Some(format!("sha256={}", hex::encode(mac.finalize().into_bytes())))
+}
+
+/// The normalized URLs of the repository that a body names, a git repository or that of a mirror; `None` if it names none.
+pub fn repository_urls(forge: Forge, body: &[u8]) -> Option<BTreeSet<String>> {
     const KEYS: [&str; 7] =
         ["clone_url", "html_url", "ssh_url", "git_url", "git_http_url", "git_ssh_url", "web_url"];
     let body: Value = serde_json::from_slice(body).ok()?;
+    if forge == Forge::Mirror {
+        return Some([normalize_git_url(body.get("url")?.as_str()?)].into());
+    }
     let of = |part: &str| KEYS.map(|key| body.get(part)?.get(key)?.as_str().map(normalize_git_url));
     // GitHub says `repository`, GitLab `project`.
     let found: BTreeSet<_> = ["repository", "project"].into_iter().flat_map(of).flatten().collect();
@@ -194,6 +209,8 @@ mod tests {
         assert!(GITHUB.is_authentic(secret, b"Hello, World!", NOW));
         assert!(!GITHUB.is_authentic(secret, b"Hello, World.", NOW));
         assert!(!GITHUB.is_authentic("another", b"Hello, World!", NOW));
+        assert_eq!(sign(secret, b"Hello, World!").as_deref(), GITHUB.credential);
+        assert_eq!(sign("", b"Hello, World!"), None);
         assert!(GITLAB.is_authentic("a secret", b"anything", NOW));
         for credential in [None, Some(""), Some("sha256="), Some("sha256=00"), Some("a secre")] {
             assert!(
@@ -254,9 +271,12 @@ mod tests {
         }
         assert_eq!(normalize_git_url("https://git.example:8443/a/b.git"), "git.example:8443/a/b");
         let body = br#"{"ref": "refs/tags/1", "project": {"git_http_url": "https://g.example/a/b.git", "git_ssh_url": "git@g.example:a/b.git", "web_url": "https://g.example/a/b"}}"#;
-        assert_eq!(repository_urls(body), Some(["g.example/a/b".to_owned()].into()));
+        assert_eq!(repository_urls(Forge::GitLab, body), Some(["g.example/a/b".to_owned()].into()));
+        let told = br#"{"event": "release", "repository": "acme", "url": "https://m.example/mirror/"}"#;
+        assert_eq!(repository_urls(Forge::Mirror, told), Some(["m.example/mirror".to_owned()].into()));
         for body in ["", "[]", "{}", r#"{"repository": {"clone_url": 1}}"#, r#"{"project": null}"#] {
-            assert_eq!(repository_urls(body.as_bytes()), None, "{body}");
+            assert_eq!(repository_urls(Forge::GitHub, body.as_bytes()), None, "{body}");
+            assert_eq!(repository_urls(Forge::Mirror, body.as_bytes()), None, "{body}");
         }
     }
 }

@@ -115,6 +115,7 @@ impl OpenRepository<'_> {
         let config = &app.config;
         let fetcher = Fetcher::new(&config.git, &config.limits)?;
         let bars = ProgressBars::new();
+        let volume_id = volume.id();
         let context = CycleContext {
             store,
             clones: volume.clones(),
@@ -124,6 +125,9 @@ impl OpenRepository<'_> {
             hints: &repository.hints,
             is_private: repository.is_private,
             recipe: &repository.recipe,
+            follow: &repository.follow,
+            network: &config.git,
+            volume_id: &volume_id,
             rewrite: &|url| config.git.rewrite(url),
             fetcher: &fetcher,
             cancel,

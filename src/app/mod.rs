@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
-use crate::config::{self, Config, Loaded, RecipeRef};
+use crate::config::{self, Config, Content, Loaded, RecipeRef};
 use crate::metadata::BaseUrl;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
@@ -49,8 +50,10 @@ pub(crate) struct Repository {
     pub(crate) hints: config::Hints,
     /// Whether reading it needs a user's credentials.
     pub(crate) is_private: bool,
-    /// Reduced to the sources that `only` names.
+    /// Reduced to the sources that `only` names; without any if it follows other mirrors.
     pub(crate) recipe: Recipe,
+    /// The mirrors that it follows instead of a recipe.
+    pub(crate) follow: Vec<Url>,
 }
 
 impl App {
@@ -148,10 +151,13 @@ fn load_recipes(
     let mut repositories = Vec::new();
     for (i, repository) in config.repositories.iter().enumerate() {
         let at = yaml::Path::default().key("repositories").index(i);
-        let Some(mut recipe) = load_recipe(&repository.recipe, &mut texts, &at.key("recipe"), &mut report)?
-        else {
-            continue;
+        let (recipe, follow) = match &repository.content {
+            Content::Follow(follow) => (Some(Recipe::default()), follow.clone()),
+            Content::Recipe(recipe) => {
+                (load_recipe(recipe, &mut texts, &at.key("recipe"), &mut report)?, Vec::new())
+            }
         };
+        let Some(mut recipe) = recipe else { continue };
         if let Some(only) = &repository.only {
             check_only(only, &recipe, &at.key("only"), &mut report);
             recipe.retain_sources(only);
@@ -164,6 +170,7 @@ fn load_recipes(
             hints: repository.hints.clone(),
             is_private: repository.users.is_some(),
             recipe,
+            follow,
         });
     }
     let texts = ConfigTexts { config: text, recipes: texts };

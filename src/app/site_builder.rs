@@ -59,7 +59,7 @@ fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> Repository
 /// The archives that a snapshot withdraws, each with its reason and a remedy.
 fn gone(store: &RepositoryStore, snapshot: &Snapshot) -> Vec<(String, String)> {
     store.ledger(|ledger| {
-        let withdrawn = ledger.releases().iter().filter_map(|release| {
+        let withdrawn = ledger.with_renditions().filter_map(|release| {
             let withdrawal = snapshot.manifest.withdrawal(&release.name, &release.version)?;
             let remedy = format!(
                 "`composer update {}` takes another version, if the project allows one",

@@ -68,18 +68,18 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
 /// `last` is the report of the last cycle.
 fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow::Result<()> {
     let schedule = &repository.schedule;
-    writeln!(
-        Stdout,
-        "Repository {} at {}: {}.",
-        repository.name,
-        repository.base_url,
-        plural(repository.recipe.sources.len(), "source")
-    )?;
+    let follow: Vec<_> = repository.follow.iter().map(|url| redacted(url.as_str())).collect();
+    let content = match follow.as_slice() {
+        [] => plural(repository.recipe.sources.len(), "source"),
+        _ => format!("follows {}", follow.join(", then ")),
+    };
+    writeln!(Stdout, "Repository {} at {}: {content}.", repository.name, repository.base_url)?;
     let next = match schedule.next_after(Timestamp::now()) {
         Some(time) => time.strftime("%Y-%m-%d %H:%M %Z").to_string(),
         None => "never".to_owned(),
     };
-    writeln!(Stdout, "  Builds {}; next: {next}.", schedule.describe())?;
+    let verb = if follow.is_empty() { "Builds" } else { "Checks" };
+    writeln!(Stdout, "  {verb} {}; next: {next}.", schedule.describe())?;
     for source in &repository.recipe.sources {
         let url = app.config.git.rewrite(&source.git);
         writeln!(Stdout, "  {} from {}", source.name, redacted(&url))?;

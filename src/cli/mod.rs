@@ -8,6 +8,7 @@ mod help;
 mod json_rows;
 mod passed_over;
 mod plan;
+mod restore;
 mod rollback;
 mod schema;
 mod snapshot_list;
@@ -69,6 +70,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Check all published files against the ledger, git or another mirror
     Verify(verify::Arguments),
+    /// Fill an empty repository, or mend its archives, from another mirror or a backup
+    Restore(restore::Arguments),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Arguments),
     /// Stop publishing a version: malware, a leaked secret, a legal order
@@ -160,6 +163,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
         Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
+        Command::Restore(arguments) => restore::restore(&load(path, Log::Warnings)?, &arguments),
         Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
         Command::Withdraw(arguments) => withdraw::withdraw(&load(path, Log::Warnings)?, &arguments),
         Command::Cycle { .. } => cycle::run(),

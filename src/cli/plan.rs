@@ -10,7 +10,7 @@ use super::{json_rows, passed_over};
 use crate::app::App;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
 use crate::app::exit::Exit;
-use crate::cycle::{self, SourcePlan};
+use crate::cycle::{self, FollowPlan, SourcePlan};
 use crate::package::plan::{Build, Notice, Outcome, OutcomeRow};
 use crate::recipe::Source;
 use crate::status::diverged_version;
@@ -53,6 +53,17 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
         let opened = OpenRepository { app, volume: &volume, repository, store: &store };
         let cancel = CancelFlag::default();
+        if !repository.follow.is_empty() {
+            let planned = opened.with_cycle_context(NO_OBSERVER, &cancel, cycle::plan_follow)?;
+            exit = if planned.errors.is_empty() { exit } else { Exit::Incomplete };
+            document["error"] = Value::Null;
+            document["follow"] = follow_json(&planned);
+            documents.push(document);
+            if !arguments.json {
+                write_follow(name, &planned)?;
+            }
+            continue;
+        }
         let sources = opened.with_cycle_context(NO_OBSERVER, &cancel, |context| {
             let plans = cycle::plan(context)?.into_iter();
             Ok(plans.map(|(source, plan)| PlannedSource::new(source, plan)).collect::<Vec<_>>())
@@ -80,6 +91,32 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         json_rows::print(&documents)?;
     }
     Ok(exit)
+}
+
+fn follow_json(planned: &FollowPlan) -> Value {
+    let errors = planned.errors.iter().map(|(origin, error)| (origin.clone(), error.clone().into()));
+    json!({
+        "origin": planned.origin,
+        "lines": planned.lines,
+        "archives": planned.archives,
+        "bytes": planned.bytes,
+        "errors": errors.collect::<Map<_, _>>(),
+    })
+}
+
+fn write_follow(repository: &str, planned: &FollowPlan) -> io::Result<()> {
+    for (origin, error) in &planned.errors {
+        writeln!(Stdout, "{repository} {origin}: failed: {error}")?;
+    }
+    let FollowPlan { origin, lines, archives, bytes, errors } = planned;
+    match origin {
+        Some(origin) => writeln!(
+            Stdout,
+            "{repository} {origin}: {lines} new lines of the ledger, {archives} archives with {bytes} bytes to fetch"
+        ),
+        None if errors.is_empty() => writeln!(Stdout, "{repository}: nothing new"),
+        None => Ok(()),
+    }
 }
 
 /// A source and what a cycle would do with it.

@@ -51,10 +51,18 @@ pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
     // The older snapshot holds an older report. The status page must keep that of the last cycle.
     let report = Report::last(store.latest_snapshot()?.as_ref(), &store.run_history());
     let opened = OpenRepository { app, volume: &volume, repository, store: &store };
-    let snapshot = store.roll_back(arguments.to, |current, target| {
-        let roll_back = |context: &CycleContext<'_>| cycle::roll_back(context, current, target);
-        opened.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), roll_back)
-    })?;
+    let cancel = CancelFlag::default();
+    let snapshot = store.roll_back(
+        arguments.to,
+        |current, target| {
+            let roll_back = |context: &CycleContext<'_>| cycle::roll_back(context, current, target);
+            opened.with_cycle_context(NO_OBSERVER, &cancel, roll_back)
+        },
+        |current, target| {
+            let tell = |context: &CycleContext<'_>| cycle::tell_of_rollback(context, current, target);
+            opened.with_cycle_context(NO_OBSERVER, &cancel, tell)
+        },
+    )?;
     store.record_report(serde_json::to_value(report)?)?;
     writeln!(
         Stdout,

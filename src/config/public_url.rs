@@ -5,7 +5,7 @@ use url::Url;
 use crate::yaml::Issue;
 
 /// First path segments of a repository's own URLs: another repository below them would hide its files.
-const OWN_SEGMENTS: [&str; 16] = [
+const OWN_SEGMENTS: [&str; 17] = [
     "p2",
     "include",
     "packages",
@@ -16,6 +16,7 @@ const OWN_SEGMENTS: [&str; 16] = [
     "mirror.json",
     "progress.json",
     "ledger.jsonl",
+    "follow.json",
     "lastupdate",
     "lastsync",
     "package",

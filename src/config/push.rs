@@ -1,4 +1,4 @@
-//! The section `push`: incoming webhooks of GitHub and GitLab.
+//! The section `push`: incoming webhooks of GitHub, GitLab and of followed mirrors.
 
 use std::path::{Path as FilePath, PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Push {
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default, rename = "Push")]
 pub(super) struct PushEntry {
-    /// Sender of the webhooks.
+    /// Sender of the webhooks: a forge, or with `mirror` the mirrors that are followed here.
     from: Forge,
     /// Shared secret (GitHub: Secret; GitLab: Secret token or Signing token), as a reference to an environment variable:
     /// `${NAME}`.

@@ -136,7 +136,7 @@ impl Document {
         let repositories = repository::resolve(self.repositories, folder, report);
         let notify = self.notify.into_iter().enumerate();
         let notify = notify
-            .filter_map(|(index, entry)| entry.resolve(&root.key("notify").index(index), report))
+            .filter_map(|(index, entry)| entry.resolve(&root.key("notify").index(index), folder, report))
             .collect();
         let push = self.push.into_iter().enumerate();
         let push = push

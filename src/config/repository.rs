@@ -25,7 +25,7 @@ pub struct Repository {
     pub name: String,
     /// The public URL; its path ends with `/`.
     pub base_url: Url,
-    pub recipe: RecipeRef,
+    pub content: Content,
     pub schedule: Schedule,
     pub metadata: Metadata,
     pub hints: Hints,
@@ -33,6 +33,14 @@ pub struct Repository {
     pub users: Option<PathBuf>,
     /// The sources of the recipe to build; all if `None`.
     pub only: Option<Vec<String>>,
+}
+
+/// Where the packages of a repository come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Recipe(RecipeRef),
+    /// Other mirrors of this program, which are followed: their base URLs, each ending with `/`.
+    Follow(Vec<Url>),
 }
 
 /// Where a recipe comes from.
@@ -66,7 +74,12 @@ pub(super) struct RepositoryEntry {
     /// Public base URL: the prefix of all download URLs. The repository is served below its path.
     url: String,
     /// Name of a built-in recipe (`magento`, `mage-os`), or path of a recipe file (`*.yaml`).
-    recipe: String,
+    #[serde(default)]
+    recipe: Option<String>,
+    /// Instead of a recipe: base URLs of other mirrors of this program, whose releases are taken over byte for byte. The
+    /// first one that answers rightly counts. `git.credentials` apply to them.
+    #[schemars(length(min = 1))]
+    follow: Option<Vec<String>>,
     /// When to build: a crontab line of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
     #[serde(default = "default_schedule")]
     schedule: String,
@@ -137,11 +150,15 @@ impl RepositoryEntry {
         report: &mut Report,
     ) -> Option<Repository> {
         let name = check(name(self.name), &at.key("name"), report);
-        let recipe = check(recipe(&self.recipe, folder), &at.key("recipe"), report);
+        let content = content(self.recipe.as_deref(), self.follow, base_url.as_ref(), folder, at, report);
         let zone = check(zone(&self.timezone), &at.key("timezone"), report);
         let schedule = Schedule::parse(&self.schedule, zone.unwrap_or(TimeZone::UTC));
         let schedule = check(schedule, &at.key("schedule"), report);
         self.hints.check(&at.key("hints"), report);
+        if self.only.is_some() && matches!(content, Some(Content::Follow(_))) {
+            let issue = Issue::new("`only` chooses sources of a recipe, and this repository follows mirrors");
+            report.add(&at.key("only"), issue.hint("remove the key: a ledger is followed as a whole"));
+        }
         if self.only.as_ref().is_some_and(Vec::is_empty) {
             let issue = Issue::new("expected at least one source");
             report.add(&at.key("only"), issue.hint("remove the key to build all sources"));
@@ -149,7 +166,7 @@ impl RepositoryEntry {
         Some(Repository {
             name: name?,
             base_url: base_url?,
-            recipe: recipe?,
+            content: content?,
             schedule: schedule?,
             metadata: self.metadata,
             hints: self.hints,
@@ -180,6 +197,51 @@ fn name(name: String) -> Result<String, Issue> {
         return Err(issue.hint("choose another name"));
     }
     Ok(name)
+}
+
+/// The recipe or the followed mirrors, exactly one of which has to be there.
+fn content(
+    recipe_name: Option<&str>,
+    follow: Option<Vec<String>>,
+    base_url: Option<&Url>,
+    folder: &FilePath,
+    at: &Path,
+    report: &mut Report,
+) -> Option<Content> {
+    match (recipe_name, follow) {
+        (Some(name), None) => check(recipe(name, folder), &at.key("recipe"), report).map(Content::Recipe),
+        (None, Some(urls)) => followed(&urls, base_url, &at.key("follow"), report).map(Content::Follow),
+        (Some(_), Some(_)) => {
+            let issue = Issue::new("set either `recipe` or `follow`, not both");
+            report.add(at, issue.hint("a repository is built by a recipe, or follows other mirrors"));
+            None
+        }
+        (None, None) => {
+            if !["recipe", "follow"].iter().any(|key| report.contains(&at.key(key))) {
+                report.add(at, Issue::new("expected `recipe` or `follow`"));
+            }
+            None
+        }
+    }
+}
+
+fn followed(urls: &[String], base_url: Option<&Url>, at: &Path, report: &mut Report) -> Option<Vec<Url>> {
+    if urls.is_empty() {
+        report.add(at, Issue::new("expected the URL of at least one mirror"));
+        return None;
+    }
+    let mut followed = Vec::new();
+    for (index, text) in urls.iter().enumerate() {
+        let at = at.index(index);
+        let url = check(public_url::parse(text), &at, report)?;
+        if Some(&url) == base_url {
+            report.add(&at, Issue::new("a repository cannot follow itself").found(quoted(text)));
+        } else if followed.contains(&url) {
+            report.add(&at, Issue::new("a mirror is followed once").found(quoted(text)));
+        }
+        followed.push(url);
+    }
+    Some(followed)
 }
 
 fn recipe(text: &str, folder: &FilePath) -> Result<RecipeRef, Issue> {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use url::Url;
 
-use crate::config::{Hints, Limits, Metadata};
+use crate::config::{Git, Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
 use crate::recipe::Recipe;
@@ -12,6 +13,7 @@ use crate::store::{RepositoryStore, SnapshotRetention};
 use crate::util::cancel::CancelFlag;
 
 /// The repository that a cycle is for, and how to run it.
+#[derive(Clone)]
 pub struct CycleContext<'a> {
     pub store: &'a RepositoryStore,
     /// The folder of the clones.
@@ -24,7 +26,14 @@ pub struct CycleContext<'a> {
     pub hints: &'a Hints,
     /// Whether only configured users may read the repository.
     pub is_private: bool,
+    /// Empty for a repository that follows other mirrors.
     pub recipe: &'a Recipe,
+    /// The base URLs of the mirrors that it follows instead of a recipe, in the order in which they are asked.
+    pub follow: &'a [Url],
+    /// How they are reached.
+    pub network: &'a Git,
+    /// The id of the volume.
+    pub volume_id: &'a str,
     /// Maps a recipe's git URL to the URL to fetch from.
     pub rewrite: &'a (dyn Fn(&str) -> String + Sync),
     pub fetcher: &'a Fetcher,

@@ -96,10 +96,9 @@ fn moved_refs<'r>(
         })
         .collect();
     ctx.store.ledger(|ledger| {
-        let of_source = |release: &&Release| {
-            release.source == source.name && release.kind == ReleaseKind::Package && release.is_for(&base_url)
-        };
-        for published in ledger.releases().iter().filter(of_source) {
+        let of_source =
+            |release: &&Release| release.source == source.name && release.kind == ReleaseKind::Package;
+        for published in ledger.for_url(&base_url).filter(of_source) {
             if let Some((_, commit, others)) = by_tag.get_mut(published.tag.as_str())
                 && *commit != published.commit
             {

@@ -17,7 +17,7 @@ pub(super) fn avoid_published(ctx: &CycleContext<'_>, release: &mut Release) {
     let is_other = |other: &&Release| {
         (&other.name, &other.version) != (&release.name, &release.version) && other.path() == path
     };
-    if ctx.store.ledger(|ledger| ledger.releases().iter().any(|other| is_other(&other))) {
+    if ctx.store.ledger(|ledger| ledger.with_renditions().any(|other| is_other(&other))) {
         release.file = Some(with_digest(release));
     }
 }

@@ -116,10 +116,8 @@ impl<'a> Requirements<'a> {
         self.ctx.store.ledger(|ledger| {
             let exact = ledger.find_for(&required.name, &required.version, &base_url);
             let same_version = || {
-                ledger.releases().iter().find(|release| {
-                    release.name == required.name
-                        && release.is_for(&base_url)
-                        && normalize(&release.version) == normalized
+                ledger.for_url(&base_url).find(|release| {
+                    release.name == required.name && normalize(&release.version) == normalized
                 })
             };
             exact.or_else(same_version).is_some_and(|release| {

@@ -11,12 +11,14 @@ mod divergence;
 mod failure_groups;
 mod fetch_clones;
 mod file_names;
+mod follow;
 mod held_back;
 mod inputs;
 mod log_findings;
 mod metadata_budget;
 mod nightly;
 mod parallel;
+mod pass;
 mod planning;
 mod prebuilt_archives;
 mod publish_metadata;
@@ -25,6 +27,7 @@ mod rebuild;
 mod redact_urls;
 mod report;
 mod resources;
+mod rollback;
 mod select_refs;
 mod shrink_guard;
 
@@ -38,11 +41,10 @@ use self::divergence::Diverged;
 use self::fetch_clones::{Clones, Fetches, STILL_FETCHING};
 use self::inputs::FetchedInputs;
 use self::metadata_budget::MetadataBudget;
+use self::pass::{Pass, publish_pass};
 use self::publish_metadata::Damaged;
 use self::redact_urls::with_recipe_urls;
 use self::report::{ALIASES, ensure_short};
-use crate::ledger::Ledger;
-use crate::metadata::{claims_names, is_current, pages};
 use crate::package::plan::Plan;
 use crate::package::uncovered_manifests;
 use crate::recipe::{Aliases, Source};
@@ -54,8 +56,10 @@ use crate::util::threads;
 
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
+pub use follow::{FollowPlan, FollowState, Followed, Restored, plan_follow, restore};
 pub use rebuild::{RebuildOutcome, rebuild};
 pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_released};
+pub use rollback::tell_of_rollback;
 
 /// The result of a cycle.
 #[derive(Debug)]
@@ -116,6 +120,9 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
 /// # Errors
 /// [`Cancelled`], or a store that cannot be written. What was published before stays.
 pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
+    if !ctx.follow.is_empty() {
+        return follow::run(ctx);
+    }
     let (fetches, span) = (Fetches::new(ctx), tracing::Span::current());
     thread::scope(|scope| {
         // Also ends the fetches that are not waited for if this fails.
@@ -147,46 +154,14 @@ fn run_pass(ctx: &CycleContext<'_>, fetch_began: Instant, clones: Clones) -> any
     ctx.ensure_can_continue()?;
     let build_began = Instant::now();
     let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
-    let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
+    let (report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
     let is_early = !is_last && published == 0;
     if !is_early {
         log_findings::log_new(&report, &last_report);
         held_back::log_new(&report, &previous_report);
     }
     drop(inputs);
-    let publish_began = Instant::now();
-    report.gaps.clone_from(&previous_report.gaps);
-    // A repository without any release stays unpublished, and its server not ready, instead of being empty.
-    let is_empty = ctx.store.ledger(Ledger::is_empty);
-    let rollback_active = previous.as_ref().and_then(|p| p.manifest.rollback_to);
-    if let Some(number) = rollback_active {
-        tracing::warn!("the content of snapshot {number} is held: `mirror rollback --end` publishes again");
-    }
-    let report_in_snapshot = !is_empty && rollback_active.is_none();
-    let is_unchanged =
-        previous.as_ref().is_some_and(|previous| report == previous_report && is_up_to_date(ctx, previous));
-    let (snapshot, damaged) = if rollback_active.is_some() {
-        follow_withdrawals(ctx)?
-    } else if is_unchanged || is_early || is_empty {
-        (None, Damaged::new())
-    } else {
-        (ctx.progress)(ProgressEvent::Publishing);
-        publish_metadata::publish(ctx, previous.as_ref(), &mut report)?
-    };
-    ctx.store.apply_retention(ctx.retention)?;
-    Ok(CycleResult {
-        report,
-        published,
-        versions: count_published(ctx, snapshot.as_ref().or(previous.as_ref())),
-        snapshot,
-        damaged,
-        report_in_snapshot,
-        stages: [
-            ("fetch", build_began - fetch_began),
-            ("build", publish_began - build_began),
-            ("publish", publish_began.elapsed()),
-        ],
-    })
+    publish_pass(ctx, Pass { report, published, is_early, fetch_began, build_began })
 }
 
 /// Ends the fetches that nobody waits for any more.
@@ -233,7 +208,7 @@ pub fn follow_withdrawals(
     // The snapshot itself has all of its content, unless it was removed meanwhile.
     let is_kept = ctx.store.snapshot_numbers()?.contains(&number);
     let held = if is_kept { ctx.store.load(number)? } else { previous.clone() };
-    publish_metadata::hold(ctx, &previous, &held, number)
+    rollback::hold(ctx, &previous, &held, number)
 }
 
 /// Renders the content of `held` as a rollback to it that follows `previous`, without withdrawn versions.
@@ -242,7 +217,7 @@ pub fn roll_back(
     previous: &Snapshot,
     held: &Snapshot,
 ) -> anyhow::Result<Option<Snapshot>> {
-    Ok(publish_metadata::hold(ctx, previous, held, held.manifest.number)?.0)
+    Ok(rollback::hold(ctx, previous, held, held.manifest.number)?.0)
 }
 
 /// Builds and publishes the packages of all sources; returns the report and the number of new versions.
@@ -340,31 +315,6 @@ fn log_failed_sources(failures: Vec<NamedFailure>) {
     for FailureGroup { count, names, reason } in groups {
         tracing::error!(sources = names, "{count} sources: {reason}");
     }
-}
-
-/// The number of published package versions of each source.
-fn count_published(ctx: &CycleContext<'_>, snapshot: Option<&Snapshot>) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for release in ctx.store.published_releases(snapshot, &ctx.base_url.to_string()) {
-        *counts.entry(release.source).or_default() += 1;
-    }
-    counts
-}
-
-/// Whether rendering again would give the files of `previous`, provided that the report is the same.
-fn is_up_to_date(ctx: &CycleContext<'_>, previous: &Snapshot) -> bool {
-    let is_current_root = |root: Vec<u8>| is_current(&root, &ctx.repository_info());
-    let digest = |path: &str| previous.manifest.files.get(path).map(|file| file.sha256);
-    previous.is_intact
-        && !previous.manifest.rollback_ended
-        // Nightly versions expire with time.
-        && ctx.recipe.retention.is_none()
-        && previous.manifest.base_url == ctx.base_url.to_string()
-        && std::fs::read(previous.folder.join("packages.json")).is_ok_and(is_current_root)
-        && pages::are_current(digest)
-        && claims_names(previous.manifest.files.values().map(|file| file.sha256))
-        && previous.manifest.ledger_head == ctx.store.ledger(Ledger::head)
-        && previous.manifest.withdrawals == ctx.store.withdrawals()
 }
 
 /// The digest of what pages and gaps depend on beside the packages: they are made again when it changes.

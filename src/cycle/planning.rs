@@ -73,7 +73,7 @@ impl PublishedVersions {
             for release in ledger.releases().iter().filter(|release| is_owned(release)) {
                 owners.entry(release.name.clone()).or_insert_with(|| release.source.clone());
             }
-            for release in ledger.releases().iter().rev().filter(|release| release.is_for(&base_url)) {
+            for release in ledger.for_url(&base_url).rev() {
                 let Ok(version) = release.version.parse::<Version>() else { continue };
                 let key = (release.name.clone(), version.normalized().to_owned());
                 by_version.entry(key).or_default().push((version, release.clone()));

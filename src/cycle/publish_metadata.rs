@@ -10,17 +10,19 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
+use super::follow::{self, FOLLOW_FILE, FollowState};
 use super::read_manifests::{self, Manifests, UnreadableArchive};
 use super::report::Report;
 use super::{nightly, shrink_guard};
 use crate::composer::Manifest;
 use crate::ledger::{Ledger, Release};
 use crate::metadata::pages::{self, View};
-use crate::metadata::reader::{Includes, ListedRepository};
+use crate::metadata::reader::Includes;
 use crate::metadata::{
     ByteRanges, CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache,
     RepositoryInfo, Summaries, expand, missing_dependencies, render,
 };
+use crate::recipe::Recipe;
 use crate::store::snapshot::{ExpiredReleases, Snapshot};
 use crate::store::{ArchiveError, SnapshotContents};
 use crate::util::digest::Sha256;
@@ -43,55 +45,28 @@ pub(super) fn publish(
     report.omitted.clear();
     let releases = published_releases(ctx, previous, report);
     let current = releases.iter().map(|release| release.number).collect();
-    let expired = ctx.store.expired_releases(previous, &current, ctx.retention.grace);
+    let expired = match &report.followed {
+        Some(followed) => followed.state.expired(ctx.store.ledger(Ledger::len)),
+        None => ctx.store.expired_releases(previous, &current, ctx.retention.grace),
+    };
     publish_content(ctx, previous, report, Content { releases, rollback_to: None, expired })
 }
 
-/// Publishes the content of the earlier snapshot `held` again, as a rollback to it, without the versions that were withdrawn since.
-pub(super) fn hold(
-    ctx: &CycleContext<'_>,
-    previous: &Snapshot,
-    held: &Snapshot,
-    rollback_to: u64,
-) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
-    let mut report = Report::to_continue(held)?;
-    let (_, listed) = ListedRepository::read_own(|path| held.read(path))?;
-    let sha1 = |release: &Release| Some(&listed.get(&(release.name.clone(), release.version.clone()))?.1);
-    let is_held = |release: &&Release| {
-        sha1(release) == Some(&release.sha1.to_string())
-            && !ctx.store.is_withdrawn(&release.name, &release.version)
-    };
-    let base_url = ctx.base_url.to_string();
-    let mut releases = BTreeMap::new();
-    ctx.store.ledger(|ledger| {
-        let published = ledger.releases().iter().filter(|release| release.is_for(&base_url));
-        for release in published.filter(is_held) {
-            let committed = report.committed(release);
-            let version = (release.name.clone(), release.version.clone());
-            releases.insert(version, Release { committed, ..release.clone() });
-        }
-    });
-    let mut releases: Vec<_> = releases.into_values().collect();
-    releases.sort_by_key(|release| release.number);
-    let expired = held.manifest.expired.clone();
-    let content = Content { releases, rollback_to: Some(rollback_to), expired };
-    publish_content(ctx, Some(previous), &mut report, content)
-}
-
 /// What a snapshot publishes.
-struct Content {
-    releases: Vec<Release>,
-    rollback_to: Option<u64>,
-    expired: ExpiredReleases,
+pub(super) struct Content {
+    pub(super) releases: Vec<Release>,
+    pub(super) rollback_to: Option<u64>,
+    pub(super) expired: ExpiredReleases,
 }
 
-fn publish_content(
+pub(super) fn publish_content(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
     report: &mut Report,
     content: Content,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     let Content { releases, rollback_to, expired } = content;
+    let ctx = &CycleContext { recipe: &pages_recipe(ctx, report), ..ctx.clone() };
     let info = ctx.repository_info();
     let renderer = renderer_digest(ctx, &info, report)?;
     let previous = previous.map(|previous| ctx.store.checked(previous));
@@ -103,7 +78,7 @@ fn publish_content(
     let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
     let summaries = summaries(&by_name, &manifests, reusable.as_ref());
     if let Some(previous) = previous.filter(|_| rollback_to.is_none()) {
-        shrink_guard::check(ctx, previous, &summaries)?;
+        shrink_guard::check(ctx, previous, &summaries, report)?;
     }
     update_gaps(ctx, report, &summaries);
     let diverged: Vec<_> = report.diverged().collect();
@@ -111,7 +86,15 @@ fn publish_content(
     let view = View::new(&info, &summaries, &diverged, &withdrawals);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
-    let claims = claimed_names(ctx, report, &summaries);
+    let claims = claimed_names(ctx, report, |name| summaries.contains_key(name));
+    // A rollback keeps the lines of the ledger that were published.
+    let lines = match (rollback_to, previous) {
+        (Some(_), Some(previous)) => previous.manifest.releases,
+        _ => ctx.store.ledger(Ledger::len),
+    };
+    let told = follow::Content { lines, listed: &releases, expired: &expired, claimed: &claims };
+    let follow_state = serde_json::to_vec(&FollowState::new(ctx, report, &told))?;
+    files.insert(FOLLOW_FILE.to_owned(), Some(follow_state));
     let (texts, ranges) = render(&info, &summaries, &claims, versions, reusable.as_ref())?;
     files.extend(texts);
     keep_includes(ctx, previous, &mut files)?;
@@ -122,11 +105,7 @@ fn publish_content(
         files,
         report: &report.to_json()?,
         render_cache: render_cache.transpose()?,
-        // A rollback keeps the lines of the ledger that were published.
-        releases: match (rollback_to, previous) {
-            (Some(_), Some(previous)) => previous.manifest.releases,
-            _ => ctx.store.ledger(Ledger::len),
-        },
+        releases: lines,
         rollback_to,
         rollback_ended: false,
         expired,
@@ -228,14 +207,17 @@ fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&Prev
 
 /// The names without a version that are this repository's nevertheless, so that Composer takes them from no other one: those
 /// that it has published, whose versions were withdrawn or have expired, and those of which every version failed or is held back.
-fn claimed_names(ctx: &CycleContext<'_>, report: &Report, summaries: &Summaries) -> BTreeSet<String> {
+pub(super) fn claimed_names(
+    ctx: &CycleContext<'_>,
+    report: &Report,
+    has_version: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
     let base_url = ctx.base_url.to_string();
-    let mut names: BTreeSet<_> = ctx.store.ledger(|ledger| {
-        let releases = ledger.releases().iter().filter(|release| release.is_for(&base_url));
-        releases.map(|release| release.name.clone()).collect()
-    });
+    let mut names: BTreeSet<_> =
+        ctx.store.ledger(|ledger| ledger.for_url(&base_url).map(|release| release.name.clone()).collect());
+    names.extend(report.followed.iter().flat_map(|followed| followed.state.claimed().cloned()));
     names.extend(report.unpublished_packages().map(|name| name.to_string()));
-    names.retain(|name| !summaries.contains_key(name));
+    names.retain(|name| !has_version(name));
     names
 }
 
@@ -267,6 +249,11 @@ fn pages(
     pages::render(view, |name| manifests.get(name).or(others.get(name)).map(Vec::as_slice))
 }
 
+/// The recipe as far as pages depend on it: a follower takes that over.
+pub(super) fn pages_recipe(ctx: &CycleContext<'_>, report: &Report) -> Recipe {
+    report.followed.as_ref().map_or_else(|| ctx.recipe.clone(), |followed| followed.state.recipe())
+}
+
 /// The releases that the snapshot after `previous` publishes.
 fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, report: &Report) -> Vec<Release> {
     let base_url = ctx.base_url.to_string();
@@ -275,7 +262,9 @@ fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, repor
             || ctx.store.is_withdrawn(&release.name, &release.version)
     };
     let published = ctx.store.ledger(|ledger| {
-        let releases = ledger.published(&base_url);
+        let is_listed =
+            |release: &Release| report.followed.as_ref().is_none_or(|f| f.state.lists(release.number));
+        let releases = ledger.published_of(&base_url, is_listed);
         releases.filter(|release| !is_unpublished(release)).cloned().collect()
     });
     let mut retained = nightly::retained(ctx.recipe, published);

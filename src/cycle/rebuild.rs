@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::context::{CycleContext, ProgressEvent};
 use super::file_names;
+use super::follow;
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::planning::plan_unpublished;
 use super::redact_urls::with_recipe_urls;
@@ -39,6 +40,9 @@ pub fn rebuild(
     wanted: &[Release],
     repair: bool,
 ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
+    if !ctx.follow.is_empty() {
+        return follow::refetch(ctx, wanted, repair);
+    }
     let latest = ctx.store.latest_snapshot()?;
     let previous = latest.as_ref().map(Report::from_snapshot).unwrap_or_default();
     let inputs = FetchedInputs::fetch(ctx, &previous);

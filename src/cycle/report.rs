@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
+use super::follow::Followed;
 use crate::composer::PackageName;
 use crate::config::Limits;
 use crate::ledger::Release;
 use crate::metadata::MissingDependency;
+use crate::net::redacted;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::package::uncovered_manifests::UncoveredManifests;
 use crate::recipe::Recipe;
@@ -40,6 +43,9 @@ pub struct Report {
     /// The archives of published versions that are not in the metadata because they could not be read.
     #[serde(rename = "left_out", default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
+    /// What was taken over from a followed mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
 }
 
 /// The report of one source.
@@ -207,14 +213,16 @@ pub fn count_versions<'r>(rows: impl IntoIterator<Item = &'r OutcomeRow>) -> usi
 impl Report {
     /// The published versions that moved tags would change now.
     pub fn diverged(&self) -> impl Iterator<Item = &Divergence> {
-        self.sources.values().flat_map(|source| &source.diverged)
+        let followed = self.followed.iter().flat_map(|followed| &followed.state.diverged);
+        self.sources.values().flat_map(|source| &source.diverged).chain(followed)
     }
 
-    /// Whether it is of a cycle over exactly the sources of `recipe`.
-    pub fn covers(&self, recipe: &Recipe) -> bool {
+    /// Whether it is of a cycle over exactly the sources of `recipe`, or the mirrors in `follow` if there are any.
+    pub fn covers(&self, recipe: &Recipe, follow: &[Url]) -> bool {
+        let followed: BTreeSet<_> = follow.iter().map(|url| redacted(url.as_str())).collect();
         let aliases = recipe.aliases.as_ref().map(|_| ALIASES);
-        let names: BTreeSet<_> = recipe.source_names().chain(aliases).collect();
-        self.sources.keys().map(String::as_str).eq(names)
+        let names = recipe.source_names().chain(aliases).chain(followed.iter().map(String::as_str));
+        self.sources.keys().map(String::as_str).eq(names.collect::<BTreeSet<_>>())
     }
 
     /// The report of the last cycle that ended by itself; an empty one if there is none.
@@ -278,7 +286,8 @@ impl Report {
             let file = release.file.as_ref()?.rsplit('/').next()?;
             self.sources.get(&release.source)?.added.as_ref()?.get(file)
         };
-        added().copied().unwrap_or(release.committed)
+        let followed = || self.followed.as_ref()?.state.committed(release);
+        added().copied().or_else(followed).unwrap_or(release.committed)
     }
 
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! The shrink guard (`build.max_removed`): metadata that would lose too many versions is not published.
 //!
-//! A cycle removes versions on purpose only when nightly versions expire or versions are withdrawn. Any other loss is a mistake: in the
+//! A cycle removes versions on purpose only when nightly versions expire, versions are withdrawn, or a followed mirror is rolled back. Any other loss is a mistake: in the
 //! configuration, on the volume or in this program.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +10,19 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::context::CycleContext;
-use crate::ledger::ReleaseKind;
+use super::report::Report;
+use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::reader::Includes;
 use crate::metadata::{PackageSummary, Summaries};
 use crate::store::snapshot::Snapshot;
 
 /// Fails if publishing `packages` would remove too many of the versions that `previous` has.
-pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summaries) -> anyhow::Result<()> {
+pub(super) fn check(
+    ctx: &CycleContext<'_>,
+    previous: &Snapshot,
+    packages: &Summaries,
+    report: &Report,
+) -> anyhow::Result<()> {
     let published = match listed_versions(previous) {
         Err(error) if !previous.is_intact => {
             tracing::warn!("cannot tell how many versions the damaged metadata had: {error:#}");
@@ -25,10 +31,14 @@ pub(super) fn check(ctx: &CycleContext<'_>, previous: &Snapshot, packages: &Summ
         listed => listed?,
     };
     let may_go = |name: &str, version: &str| {
-        let is_nightly = ctx.store.ledger(|ledger| {
-            ledger.find(name, version).is_some_and(|release| release.kind == ReleaseKind::Dev)
+        let is_unlisted = |release: &Release| {
+            report.followed.as_ref().is_some_and(|followed| !followed.state.lists(release.number))
+        };
+        let is_intended = ctx.store.ledger(|ledger| {
+            let release = ledger.find(name, version);
+            release.is_some_and(|release| release.kind == ReleaseKind::Dev || is_unlisted(release))
         });
-        is_nightly || ctx.store.is_withdrawn(name, version)
+        is_intended || ctx.store.is_withdrawn(name, version)
     };
     let lost: Vec<_> = published
         .iter()

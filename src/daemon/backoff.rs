@@ -1,4 +1,4 @@
-//! Retry delays.
+//! Delays between cycles.
 
 use std::time::Duration;
 
@@ -7,6 +7,12 @@ use std::time::Duration;
 pub(super) fn retry_delay(failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
     Duration::from_secs(10).saturating_mul(factor).min(Duration::from_secs(3600))
+}
+
+/// The shortest time between a cycle and the next one that a push requests: a release is many pushes to many repositories. For a
+/// repository that follows a mirror it is one push, and a check is one request.
+pub(super) fn push_debounce(follows: bool) -> Duration {
+    Duration::from_secs(if follows { 1 } else { 30 })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::store::{RepositoryStore, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
 
-/// How often ended jobs are looked for while some run, and how often a scheduler that waits looks at everything else.
+/// How often ended jobs and requested cycles are looked for, and how often a scheduler that waits looks at everything else.
 const POLLS: (Duration, u32) = (Duration::from_millis(100), 10);
 
 /// How many jobs run at the same time, and the memory limit of each.
@@ -101,19 +101,15 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
         }
     }
 
-    /// Waits for the next job that ends, for a second at most.
-    pub(super) fn wait(&mut self) -> Option<EndedJob> {
+    /// Waits for the next job that ends, for a second at most and only until `is_needed`.
+    pub(super) fn wait(&mut self, is_needed: impl Fn() -> bool) -> Option<EndedJob> {
         let ((pause, polls), stop) = (POLLS, self.context.stop);
-        if self.running.is_empty() {
-            stop.wait(pause * polls);
-            return None;
-        }
         for _ in 0..polls {
             if let Ok(ended) = self.ended.recv_timeout(pause) {
                 self.running.remove(&ended.repository);
                 return Some(ended);
             }
-            if stop.is_set() {
+            if stop.is_set() || is_needed() {
                 break;
             }
         }

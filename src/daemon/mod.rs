@@ -12,6 +12,7 @@ mod cycle_progress;
 mod help_pages;
 mod jobs;
 mod notifier;
+mod release_notifier;
 mod repair_queue;
 mod repository_view;
 mod runtime;
@@ -83,6 +84,9 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
             Some(build),
             |tasks| {
                 tasks.start(|| notifier::run(configurations))?;
+                tasks.start(|| {
+                    configurations.for_each(|now| release_notifier::run(now, server.published));
+                })?;
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 match volume_id {

@@ -8,7 +8,7 @@ use url::Url;
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::{Observation, SnapshotWatch};
 use crate::app::{App, Repository};
-use crate::config::{Git, Webhook};
+use crate::config::{Event, Git, Webhook};
 use crate::net;
 use crate::status::{AlertState, notification};
 use crate::store::RepositoryStore;
@@ -32,6 +32,7 @@ struct NotifierState {
 
 struct PendingNotification {
     url: Url,
+    event: Event,
     body: String,
     failures: usize,
     at: Instant,
@@ -87,6 +88,7 @@ impl NotifierState {
             for webhook in webhooks.filter(|webhook| webhook.on.contains(&event)) {
                 self.pending.push(PendingNotification {
                     url: webhook.url.clone(),
+                    event,
                     body: body.clone(),
                     failures: 0,
                     at: Instant::now(),
@@ -99,11 +101,16 @@ impl NotifierState {
 /// Returns whether the notification can be removed: sent, given up, or for a webhook that is no longer configured.
 fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification, stop: &CancelFlag) -> bool {
     let url = &notification.url;
-    if !webhooks.iter().any(|webhook| webhook.url == *url) {
+    let Some(webhook) = webhooks.iter().find(|webhook| webhook.url == *url) else {
         return true;
-    }
+    };
     let git = Git { total_timeout: git.total_timeout.min(DEADLINE), ..git.clone() };
-    let Err(error) = net::post_json(url, &git, notification.body.as_bytes(), stop) else {
+    let body = notification.body.as_bytes();
+    let headers = webhook.headers(notification.event, body).unwrap_or_else(|error| {
+        tracing::error!("sending a notification without a signature: {error:#}");
+        Vec::new()
+    });
+    let Err(error) = net::post_json(url, &git, body, &headers, stop) else {
         return true;
     };
     // The next configuration sends it again.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::backoff::retry_delay;
+use super::backoff::{push_debounce, retry_delay};
 use super::cycle_progress::CycleProgress;
 use super::jobs::{EndedJob, JobContext, Jobs};
 use super::repair_queue::{RepairQueue, damaged_archives};
@@ -25,9 +25,6 @@ use crate::util::cancel::CancelFlag;
 
 /// Archives that are repaired after one cycle. The next cycle then follows at once.
 const REPAIRS_PER_CYCLE: usize = 100;
-
-/// The shortest time between a cycle and the next one that a push requests: a release is many pushes to many repositories.
-const PUSH_DEBOUNCE: Duration = Duration::from_secs(30);
 
 /// The shortest delay after a cycle that could not reach a source, while there is something to serve.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(600);
@@ -99,7 +96,7 @@ impl Scheduler<'_> {
                     self.take_damaged(&mut repairs, &mut queue);
                     self.start_repairs(&repairs, &queue, &mut jobs);
                 }
-                match jobs.wait() {
+                match jobs.wait(|| self.follower.published.has_requested_cycles()) {
                     Some(EndedJob { repository: i, work: Work::Cycle, result }) => {
                         awaited.remove(&i);
                         if awaited.is_empty() {
@@ -161,7 +158,7 @@ impl Scheduler<'_> {
             !snapshot.is_intact
                 || store.follows_withdrawals(&snapshot).is_ok_and(|follows| !follows)
                 || snapshot.manifest.base_url != repository.base_url.to_string()
-                || !Report::from_snapshot(&snapshot).covers(&repository.recipe)
+                || !Report::from_snapshot(&snapshot).covers(&repository.recipe, &repository.follow)
         })
     }
 
@@ -182,7 +179,7 @@ impl Scheduler<'_> {
         let requested = self.follower.published.take_requested_cycles();
         for (repository, cycle) in self.app.repositories.iter().zip(queue) {
             if requested.contains(&repository.name) {
-                cycle.bring_forward(PUSH_DEBOUNCE);
+                cycle.bring_forward(push_debounce(!repository.follow.is_empty()));
                 self.show_next(repository, cycle);
             }
         }

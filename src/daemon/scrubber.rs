@@ -25,7 +25,7 @@ pub(super) fn run(
         // Their numbers only, because a pass takes days.
         let releases = stores.iter().flat_map(|store| {
             let releases = served_releases(store).into_iter();
-            releases.map(move |release| (store, release.number))
+            releases.map(move |release| (store, release.number, release.bound))
         });
         let mut releases: Vec<_> = releases.collect();
         heap::trim();
@@ -36,12 +36,13 @@ pub(super) fn run(
         let pause = period / u32::try_from(releases.len()).unwrap_or(u32::MAX);
         let first = start(releases.len());
         releases.rotate_left(first);
-        for (store, number) in releases {
+        for (store, number, bound) in releases {
             stop.wait(pause);
             if stop.is_set() {
                 return;
             }
-            let Some(release) = store.ledger(|ledger| ledger.release(number).cloned()) else {
+            let Some(release) = store.ledger(|ledger| ledger.archive_of(number, bound.as_deref()).cloned())
+            else {
                 continue;
             };
             let result = store.check_archive(&release);

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::server::WebhookConfig;
 use crate::webhook::normalize_git_url;
 
-/// Lists each URL that a cycle fetches, as the recipe has it and as `git.rewrite` changes it.
+/// Lists each URL that a cycle fetches, as the recipe has it and as `git.rewrite` changes it, and each followed mirror.
 pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &app.repositories {
@@ -15,6 +15,10 @@ pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
                 let names = repositories.entry(normalize_git_url(url)).or_default();
                 names.insert(repository.name.clone());
             }
+        }
+        for url in &repository.follow {
+            let names = repositories.entry(normalize_git_url(url.as_str())).or_default();
+            names.insert(repository.name.clone());
         }
     }
     for push in &app.config.push {

@@ -81,18 +81,6 @@ pub fn download(url: &Url, git: &Git) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// Posts JSON to a URL that answers with a 2xx status; blocks. Errors name the host only, since a webhook's URL is a secret.
-pub fn post_json(url: &Url, git: &Git, body: &[u8], cancel: &CancelFlag) -> Result<(), NetworkError> {
-    let roots = RootCertificates::new(git.ca_file.clone());
-    let client = HttpClient::new(url, git, &roots, USER_AGENT, cancel)?;
-    let headers = [("Content-Type", "application/json"), ("Accept", "*/*")];
-    let status = client.post(url, &headers, body)?.status();
-    match status.is_success() {
-        true => Ok(()),
-        false => Err(NetworkError::Status { host: host(url), status: status.as_u16() }),
-    }
-}
-
 impl HttpClient {
     pub(crate) fn new(
         url: &Url,

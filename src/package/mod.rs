@@ -17,6 +17,7 @@ mod path_checks;
 pub mod plan;
 pub mod planner;
 pub mod prebuilt_archive;
+pub mod rebound;
 pub mod uncovered_manifests;
 mod unused_rules;
 pub mod zip_writer;

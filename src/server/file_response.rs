@@ -20,6 +20,9 @@ use crate::util::compression::Coding;
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
+/// With the ledger: the SHA-256 of `follow.json`.
+const MIRROR_STATE: HeaderName = HeaderName::from_static("mirror-state");
+
 /// What a page may load: files of its own host, and nothing inline.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -33,6 +36,8 @@ pub(super) struct FileResponse<'e> {
     pub(super) is_negotiated: bool,
     /// The path of the URL.
     pub(super) path: &'e str,
+    /// See [`Entry::state`](super::site::Entry).
+    pub(super) state: Option<&'e HeaderValue>,
 }
 
 impl FileResponse<'_> {
@@ -117,6 +122,9 @@ impl FileResponse<'_> {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }
         headers.insert(ETAG, etag);
+        if let Some(state) = self.state {
+            headers.insert(MIRROR_STATE, state.clone());
+        }
     }
 
     fn not_modified(&self, validators: Validators) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! `POST /-/push`: webhook deliveries of GitHub and GitLab, checked, and passed on as the names of repositories to build.
+//! `POST /-/push`: webhook deliveries of GitHub, GitLab and followed mirrors, checked, and passed on as the names of repositories to build.
 //!
 //! A sender is unknown until the whole body is read. So bodies are limited in size, in time, and in how many are read
 //! concurrently, in total and per client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
@@ -90,7 +90,7 @@ pub(super) async fn receive(
         return too_large();
     }
     let Some(delivery) = delivery(request.headers()) else {
-        return text(StatusCode::BAD_REQUEST, "expected a webhook of GitHub or GitLab");
+        return text(StatusCode::BAD_REQUEST, "expected a webhook of GitHub, GitLab or a mirror");
     };
     if !delivery.has_credential() {
         return text(StatusCode::UNAUTHORIZED, "the delivery is not signed: give the webhook its secret");
@@ -137,7 +137,7 @@ fn process(
     if !delivery.is_push() {
         return text(StatusCode::OK, "nothing to do for this event");
     }
-    let Some(urls) = repository_urls(body) else {
+    let Some(urls) = repository_urls(delivery.forge, body) else {
         return text(
             StatusCode::BAD_REQUEST,
             "expected the JSON of a push: choose the content type application/json",
@@ -181,7 +181,7 @@ fn refuse_unauthentic(
 }
 
 fn delivery(headers: &HeaderMap) -> Option<Delivery<'_>> {
-    [Forge::GitHub, Forge::GitLab].into_iter().find_map(|forge| {
+    [Forge::GitHub, Forge::GitLab, Forge::Mirror].into_iter().find_map(|forge| {
         let (event, credential) = forge.headers();
         Some(Delivery {
             forge,

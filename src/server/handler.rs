@@ -176,7 +176,8 @@ async fn respond_with(
     let (mut coding, mut representation) = select(entry, request.headers());
     let is_negotiated = !entry.variants.is_empty();
     loop {
-        let response = FileResponse { kind: entry.kind, coding, representation, is_negotiated, path };
+        let state = entry.state.as_ref();
+        let response = FileResponse { kind: entry.kind, coding, representation, is_negotiated, path, state };
         let response = match response.respond(request.method(), request.headers(), access).await {
             Ok(response) => response,
             Err(OpenError::TooManyDownloads) => {

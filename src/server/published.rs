@@ -86,6 +86,16 @@ impl PublishedSite {
         std::mem::take(&mut *lock(&self.0.requested_cycles))
     }
 
+    /// Whether webhooks have requested a cycle since the last call of [`Self::take_requested_cycles`].
+    pub fn has_requested_cycles(&self) -> bool {
+        !lock(&self.0.requested_cycles).is_empty()
+    }
+
+    /// The digest of what followers take over from a repository, as it is served now.
+    pub fn follow_state(&self, repository: &str) -> Option<String> {
+        self.site().as_ref()?.follow_state(repository)
+    }
+
     pub(super) fn request_cycle(&self, repository: &str) {
         lock(&self.0.requested_cycles).insert(repository.to_owned());
     }

@@ -29,6 +29,10 @@ const MAX_IN_MEMORY: u64 = 8 << 20;
 /// The first second that an HTTP date cannot print: the year 10000.
 const END_OF_DATES: i64 = 253_402_300_800;
 
+/// What followers of a repository take over beside its ledger. With the ledger, they are told its digest, so that one request
+/// shows whether anything is new.
+const FOLLOW_STATE: &str = "follow.json";
+
 /// One repository to publish.
 pub struct RepositorySite {
     /// Identifies the repository, whatever its URL: the name decides who may read it.
@@ -92,6 +96,8 @@ pub(super) struct Entry {
     pub(super) variants: Box<[(Coding, Representation)]>,
     /// The index for queries on `search.json` and `list.json`, and the date of the whole file.
     pub(super) search: Option<Box<(SearchIndex, i64)>>,
+    /// Of the ledger: the digest of the state that belongs to it.
+    pub(super) state: Option<HeaderValue>,
 }
 
 /// One sequence of bytes that a URL can answer with.
@@ -123,6 +129,13 @@ impl Site {
     /// Whether any repository has a snapshot.
     pub fn is_published(&self) -> bool {
         self.repositories.iter().any(Repository::is_published)
+    }
+
+    /// The state that is sent with the ledger of a repository.
+    pub(super) fn follow_state(&self, name: &str) -> Option<String> {
+        let repository = self.repositories.iter().find(|repository| &*repository.name == name)?;
+        let state = repository.entries.get("ledger.jsonl")?.state.as_ref()?;
+        state.to_str().ok().map(str::to_owned)
     }
 
     /// The name of the repository that a decoded path belongs to.
@@ -159,6 +172,8 @@ impl Repository {
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
         );
         let (unchanged, resources) = (resources.is_none(), resources.unwrap_or_default());
+        let state = resources.iter().find(|resource| resource.path == FOLLOW_STATE);
+        let state = state.map(|resource| header_value(resource.sha256.to_string()));
         let mut entries = HashMap::with_capacity_and_hasher(resources.len(), RandomState::default());
         for resource in resources {
             let path = resource.path.clone().into_boxed_str();
@@ -172,6 +187,8 @@ impl Repository {
                 }
             };
         }
+        let ledgers = entries.values_mut().filter(|entry| entry.kind == ContentKind::Ledger);
+        ledgers.for_each(|ledger| ledger.state.clone_from(&state));
         Ok(Self {
             name: name.into_boxed_str(),
             base: base_path.into_boxed_str(),
@@ -209,6 +226,7 @@ impl Entry {
             identity,
             variants: variants.into_iter().map(variant).collect(),
             search: search.map(|search| Box::new((search, last_modified))),
+            state: None,
         })
     }
 
@@ -233,6 +251,7 @@ impl Entry {
             identity: Representation::new(content, size, sha256, last_modified),
             variants: Box::default(),
             search: None,
+            state: None,
         }
     }
 

@@ -84,6 +84,7 @@ pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
                 format!("{} published versions differ upstream now. First: {first}", diverged.len())
             }
         },
+        Event::Release => "something new is published".to_owned(),
         Event::Stale => match input.checked() {
             Some(checked) => format!("no run since {checked}"),
             None => "no run yet".to_owned(),

@@ -23,6 +23,7 @@
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.withdrawn` | the versions that were withdrawn: name, version, reason and time |
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
+//! | `repository.follows` | the mirror whose content was taken over last; `null` if the repository is built by a recipe |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.diverged` | the published versions that moved tags would change now |
@@ -76,6 +77,7 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "counts": counts(input),
         "withdrawn": input.withdrawals(),
         "held_back": input.report.sources.values().flat_map(|s| &s.held_back).collect::<Vec<_>>(),
+        "follows": input.report.followed.as_ref().map(|followed| &followed.origin),
         "ledger": manifest.map(|m| json!({ "lines": m.releases, "head": m.ledger_head })),
         "newest": input.newest(MAX_NEWEST).map(|release| json!({
             "name": release.name,

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::repository::RepositoryStore;
 use super::snapshot::{ExpiredReleases, PublishedFile, Snapshot, SnapshotCache, SnapshotManifest};
 use super::{durable_fs, staging};
+use crate::ledger::Ledger;
 use crate::util::digest::Sha256;
 
 /// The contents of the next snapshot.
@@ -70,6 +71,7 @@ impl RepositoryStore {
             ledger_head: self
                 .ledger(|ledger| ledger.head_at(contents.releases))
                 .context("the ledger has no such line")?,
+            renditions: self.ledger(Ledger::rendition_count),
             ledger_modified: Some(self.ledger_modified(previous, contents.releases)),
             files: BTreeMap::new(),
             report: Some(Sha256::digest(contents.report)),

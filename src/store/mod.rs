@@ -8,6 +8,7 @@
 //! <data>/<repository>/LOCK              held by the one writer of the repository
 //! <data>/<repository>/packages/…        the archives, written once, read-only
 //! <data>/<repository>/ledger.jsonl      one line for each release
+//! <data>/<repository>/bound.jsonl       one line for each bound package that a follower rendered for its own base URL
 //! <data>/<repository>/withdrawn.jsonl   one line for each withdrawal of a version, and for each that was undone
 //! <data>/<repository>/diverged.jsonl    one line for each published version that differs upstream
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json, report.json and made.json
@@ -48,6 +49,7 @@ mod commit;
 mod divergences;
 pub mod durable_fs;
 mod filesystem_check;
+mod foreign_lines;
 mod nightly_retention;
 mod repository;
 mod rollback;

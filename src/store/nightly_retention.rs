@@ -40,11 +40,17 @@ impl RepositoryStore {
         })
     }
 
-    /// The releases whose archives are served: all except those that the newest snapshot has withdrawn.
+    /// The releases whose archives are served: all except those that the newest snapshot has withdrawn, and withdrawn versions
+    /// that a follower never had.
     pub fn served_releases(&self) -> anyhow::Result<Vec<Release>> {
         let newest = self.latest_snapshot()?;
-        let is_served = |r: &&Release| newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number));
-        Ok(self.ledger(|ledger| ledger.releases().iter().filter(is_served).cloned().collect()))
+        let is_absent = |r: &Release, s: &Snapshot| {
+            s.manifest.withdrawal(&r.name, &r.version).is_some() && !self.archive(r).exists()
+        };
+        let is_served = |r: &&Release| {
+            newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number) && !is_absent(r, s))
+        };
+        Ok(self.ledger(|ledger| ledger.with_renditions().filter(is_served).cloned().collect()))
     }
 
     /// The package versions that a snapshot publishes at this base URL: all of its ledger lines but expired nightly and withdrawn
@@ -82,7 +88,7 @@ impl RepositoryStore {
             }
         }
         let (removable, stay): (Vec<_>, Vec<_>) = self.ledger(|ledger| {
-            let nightly = ledger.releases().iter().filter(|r| r.kind == ReleaseKind::Dev).cloned();
+            let nightly = ledger.with_renditions().filter(|r| r.kind == ReleaseKind::Dev).cloned();
             nightly.partition(|r| removable.contains(&r.number))
         });
         // A version that returned to an earlier state shares that state's file.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 use super::durable_fs::{self, Unsynced};
+use super::foreign_lines;
 use super::snapshot::SnapshotCache;
 use super::staging::Staging;
 use super::volume_marker::Entry;
@@ -41,8 +42,8 @@ pub struct RepositoryStore {
 
 /// The ledger, and the file that it was read from.
 #[derive(Debug, Default)]
-struct LedgerFile {
-    ledger: Ledger,
+pub(super) struct LedgerFile {
+    pub(super) ledger: Ledger,
     /// The length of the complete lines in bytes.
     len: u64,
     /// Inode and length; `None` if there is no file.
@@ -148,7 +149,7 @@ impl RepositoryStore {
         Ok((path, end as u64, Sha256::digest(&text[..end])))
     }
 
-    fn ledger_lock(&self) -> MutexGuard<'_, LedgerFile> {
+    pub(super) fn ledger_lock(&self) -> MutexGuard<'_, LedgerFile> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -264,7 +265,7 @@ impl RepositoryStore {
         self.register.as_ref().map_or(Ok(()), |register| register(entry))
     }
 
-    fn link(&self, batch: &[(StagedArchive, Release)]) -> anyhow::Result<()> {
+    pub(super) fn link(&self, batch: &[(StagedArchive, Release)]) -> anyhow::Result<()> {
         let mut folders = BTreeSet::new();
         for (staged, release) in batch {
             let target = self.archive(release);
@@ -279,10 +280,23 @@ impl RepositoryStore {
     }
 
     fn append_to_ledger(&self, releases: Vec<Release>) -> anyhow::Result<()> {
+        // Before the lock, which claiming a staging folder takes.
         let temporary = self.staging_path("ledger.jsonl")?;
-        let path = self.root.join("ledger.jsonl");
         let mut known = self.ledger_lock();
         let entries = known.ledger.prepare(releases)?;
+        self.write_ledger(&mut known, &temporary, &entries.lines)?;
+        known.ledger.append(entries);
+        Ok(())
+    }
+
+    /// Writes the ledger with more lines, which are not in memory yet, by a file in the staging folder.
+    pub(super) fn write_ledger(
+        &self,
+        known: &mut LedgerFile,
+        temporary: &Path,
+        lines: &[u8],
+    ) -> anyhow::Result<()> {
+        let path = self.root.join("ledger.jsonl");
         let mut text = match known.file {
             Some(_) => fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?,
             None => Vec::new(),
@@ -293,13 +307,12 @@ impl RepositoryStore {
             "`{}` has changed since this cycle began\nhint: make sure that only one instance builds on this volume",
             path.display()
         );
-        text.extend_from_slice(&entries.lines);
-        let _ = fs::remove_file(&temporary);
-        let mut file = durable_fs::HashingFile::create(&temporary)?;
+        text.extend_from_slice(lines);
+        let _ = fs::remove_file(temporary);
+        let mut file = durable_fs::HashingFile::create(temporary)?;
         file.write_all(&text).with_context(|| format!("failed to write `{}`", temporary.display()))?;
         file.finish()?;
-        durable_fs::replace(&temporary, &path)?;
-        known.ledger.append(entries);
+        durable_fs::replace(temporary, &path)?;
         known.len = text.len() as u64;
         known.file = identity(&self.root)?;
         Ok(())
@@ -357,5 +370,7 @@ fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     if whole < text.len() {
         tracing::warn!(file = %path.display(), bytes = text.len() - whole, "ignoring an incomplete last line of the ledger");
     }
-    Ok(LedgerFile { ledger, len: whole as u64, file: Some((found.ino(), found.len())) })
+    let mut known = LedgerFile { ledger, len: whole as u64, file: Some((found.ino(), found.len())) };
+    foreign_lines::read_renditions(root, &mut known.ledger)?;
+    Ok(known)
 }

@@ -18,10 +18,12 @@ const UNCHANGED: &str = "this content is already published";
 impl RepositoryStore {
     /// Publishes the content of snapshot `to`, by default the one before the current content, and holds it.
     /// `render` renders the content of the second snapshot, to follow the first, without the versions that were withdrawn since.
+    /// `tell` returns path and bytes of what followers are told of it.
     pub fn roll_back(
         &self,
         to: Option<u64>,
         render: impl FnOnce(&Snapshot, &Snapshot) -> anyhow::Result<Option<Snapshot>>,
+        tell: impl FnOnce(&Snapshot, &Snapshot) -> anyhow::Result<(&'static str, Vec<u8>)>,
     ) -> anyhow::Result<Snapshot> {
         let current = self.current()?;
         let content = current.manifest.rollback_to.unwrap_or(current.manifest.number);
@@ -43,7 +45,7 @@ impl RepositoryStore {
         );
         let knows = |withdrawal: &Withdrawal| target.manifest.withdrawals.contains(withdrawal);
         match self.withdrawals().iter().all(knows) {
-            true => self.publish_again(&current, &target, Some(to)),
+            true => self.publish_again(&current, &target, Some(to), Some(tell(&current, &target)?)),
             false => render(&current, &target)?.context(UNCHANGED),
         }
     }
@@ -53,7 +55,7 @@ impl RepositoryStore {
         let current = self.current()?;
         match current.manifest.rollback_to {
             None => Ok(None),
-            Some(_) => self.publish_again(&current, &current, None).map(Some),
+            Some(_) => self.publish_again(&current, &current, None, None).map(Some),
         }
     }
 
@@ -67,6 +69,7 @@ impl RepositoryStore {
         current: &Snapshot,
         target: &Snapshot,
         rollback_to: Option<u64>,
+        told: Option<(&str, Vec<u8>)>,
     ) -> anyhow::Result<Snapshot> {
         let mut files = BTreeMap::new();
         for path in target.manifest.files.keys() {
@@ -88,6 +91,7 @@ impl RepositoryStore {
                 files.insert(path.clone(), None);
             }
         }
+        files.extend(told.map(|(path, bytes)| (path.to_owned(), Some(bytes))));
         let contents = SnapshotContents {
             base_url: &current.manifest.base_url,
             files,

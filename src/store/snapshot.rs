@@ -43,6 +43,9 @@ pub struct SnapshotManifest {
     /// The number of ledger lines that it publishes, and the hash of the last one.
     pub releases: u64,
     pub ledger_head: Sha256,
+    /// The number of renditions that it may name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renditions: u64,
     /// The date of the ledger's file in seconds since 1970; older snapshots have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger_modified: Option<i64>,
@@ -67,6 +70,11 @@ pub struct SnapshotManifest {
     /// The versions that were withdrawn: the metadata does not name them, and their URLs answer 410.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawals: Vec<Withdrawal>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SnapshotManifest {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::foreign_lines;
 use super::repository::RepositoryStore;
 use super::snapshot::{Snapshot, SnapshotCache, SnapshotManifest, Unread, is_read_error};
 use crate::ledger::Ledger;
@@ -140,9 +141,17 @@ impl RepositoryStore {
 
     /// Fails unless the ledger has the lines that a snapshot publishes. Reads the ledger again if it may have grown.
     fn check_ledger(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let SnapshotManifest { number, releases, ledger_head, .. } = *snapshot.manifest;
-        if self.ledger(Ledger::len) < releases {
+        let SnapshotManifest { number, releases, ledger_head, renditions, .. } = *snapshot.manifest;
+        let is_old = |ledger: &Ledger| ledger.len() < releases || ledger.rendition_count() < renditions;
+        if self.ledger(is_old) {
             self.reload_ledger().map_err(|error| UnusableLedger(format!("{error:#}")))?;
+        }
+        let rendered = self.ledger(Ledger::rendition_count);
+        if rendered < renditions {
+            bail!(UnusableLedger(format!(
+                "`{}` has lost lines: it has {rendered}, and snapshot {number} needs {renditions}{RESTORE_HINT}",
+                self.root().join(foreign_lines::RENDITIONS).display()
+            )));
         }
         match self.ledger(|ledger| (ledger.len(), ledger.head_at(releases))) {
             (_, Some(head)) if head == ledger_head => Ok(()),

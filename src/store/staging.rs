@@ -77,7 +77,7 @@ impl Staging {
         }
         if !linked.is_empty() {
             let published: HashSet<_> =
-                ledger.releases().iter().map(|release| root.join(release.path())).collect();
+                ledger.with_renditions().map(|release| root.join(release.path())).collect();
             remove_linked(&root.join("packages"), &linked, &published)?;
         }
         for path in self.taken.drain(..) {

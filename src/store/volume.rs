@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::durable_fs;
 use super::filesystem_check::{self, Space};
+use super::foreign_lines;
 use super::repository::{Register, RepositoryStore};
 use super::volume_marker::{Entry, VolumeMarker};
 use super::withdrawals;
@@ -200,6 +201,13 @@ impl Volume {
             bail!(
                 "`{}` is missing, but versions of the repository `{name}` were withdrawn on this volume\nhint: restore the file from a backup; to publish them again on purpose, remove the line `withdrawals {name}` from `{}`",
                 root.join(withdrawals::FILE).display(),
+                self.root.join("STORE").display()
+            );
+        }
+        if marker.renditions.contains(name) && !root.join(foreign_lines::RENDITIONS).exists() {
+            bail!(
+                "`{}` is missing, but bound packages of the repository `{name}` were rendered on this volume\nhint: restore the file from a backup; to render them again on purpose, remove the line `renditions {name}` from `{}`",
+                root.join(foreign_lines::RENDITIONS).display(),
                 self.root.join("STORE").display()
             );
         }

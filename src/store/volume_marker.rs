@@ -9,7 +9,8 @@
 //!
 //! A repository is listed once it has published something, so that a partly mounted volume is refused instead of started
 //! empty. Format 1 had the first line only. Format 3 has a line `withdrawals magento` for each repository with withdrawn versions,
-//! which programs for format 2 would publish again.
+//! which programs for format 2 would publish again. Format 4 has a line `renditions magento` for each repository with renditions
+//! of bound packages, which programs for format 3 would not serve.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,8 +26,11 @@ use crate::util::file_lock;
 /// The format of a volume on which nothing was ever withdrawn.
 const FORMAT: u32 = 2;
 
-/// The format of a volume with withdrawn versions; also the highest that this program supports.
+/// The format of a volume with withdrawn versions.
 const WITH_WITHDRAWALS: u32 = 3;
+
+/// The format of a volume with renditions; also the highest that this program supports.
+const WITH_RENDITIONS: u32 = 4;
 
 /// What is listed of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(super) enum Entry {
     Ledger,
     /// It has a record of withdrawals.
     Withdrawals,
+    /// It has renditions of bound packages.
+    Renditions,
 }
 
 /// The contents of `STORE`.
@@ -49,6 +55,8 @@ pub(super) struct VolumeMarker {
     pub(super) repositories: BTreeSet<String>,
     /// The repositories that have a record of withdrawals.
     pub(super) withdrawals: BTreeSet<String>,
+    /// The repositories that have renditions of bound packages.
+    pub(super) renditions: BTreeSet<String>,
 }
 
 impl VolumeMarker {
@@ -60,21 +68,22 @@ impl VolumeMarker {
             id: durable_fs::random_name::<16>()?,
             repositories: BTreeSet::new(),
             withdrawals: BTreeSet::new(),
+            renditions: BTreeSet::new(),
         })
     }
 
     /// Lists something of a repository. Returns whether it is new.
     pub(super) fn add(&mut self, name: &str, entry: Entry) -> bool {
-        match entry {
-            Entry::Ledger => self.repositories.insert(name.to_owned()),
-            Entry::Withdrawals => {
-                let is_raised = self.format < WITH_WITHDRAWALS;
-                if is_raised {
-                    (self.format, self.writer) = (WITH_WITHDRAWALS, env!("CARGO_PKG_VERSION").into());
-                }
-                self.withdrawals.insert(name.to_owned()) || is_raised
-            }
+        let (format, names) = match entry {
+            Entry::Ledger => return self.repositories.insert(name.to_owned()),
+            Entry::Withdrawals => (WITH_WITHDRAWALS, &mut self.withdrawals),
+            Entry::Renditions => (WITH_RENDITIONS, &mut self.renditions),
+        };
+        let is_raised = self.format < format;
+        if is_raised {
+            (self.format, self.writer) = (format, env!("CARGO_PKG_VERSION").into());
         }
+        names.insert(name.to_owned()) || is_raised
     }
 
     /// Reads the file in `root`; `None` if there is none.
@@ -91,13 +100,13 @@ impl VolumeMarker {
                 path.display()
             );
         };
-        if marker.format > WITH_WITHDRAWALS {
+        if marker.format > WITH_RENDITIONS {
             let image = match marker.writer.as_str() {
                 "" => "the image version that wrote this volume".to_owned(),
                 version => format!("image version {version}, which wrote this volume"),
             };
             bail!(
-                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {WITH_WITHDRAWALS}\nhint: use {image}, or a newer one",
+                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {WITH_RENDITIONS}\nhint: use {image}, or a newer one",
                 path.display(),
                 marker.format,
                 env!("CARGO_PKG_VERSION")
@@ -148,6 +157,7 @@ fn parse(text: &str) -> Option<VolumeMarker> {
         id: String::new(),
         repositories: BTreeSet::new(),
         withdrawals: BTreeSet::new(),
+        renditions: BTreeSet::new(),
     };
     for line in lines {
         if let Some(version) = line.strip_prefix("written by mirror ") {
@@ -158,6 +168,8 @@ fn parse(text: &str) -> Option<VolumeMarker> {
             marker.repositories.insert(name.to_owned());
         } else if let Some(name) = line.strip_prefix("withdrawals ") {
             marker.withdrawals.insert(name.to_owned());
+        } else if let Some(name) = line.strip_prefix("renditions ") {
+            marker.renditions.insert(name.to_owned());
         }
     }
     Some(marker)
@@ -173,6 +185,9 @@ impl fmt::Display for VolumeMarker {
         }
         for name in &self.withdrawals {
             writeln!(f, "withdrawals {name}")?;
+        }
+        for name in &self.renditions {
+            writeln!(f, "renditions {name}")?;
         }
         Ok(())
     }

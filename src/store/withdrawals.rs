@@ -58,10 +58,18 @@ struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     time: Timestamp,
+    /// Taken over from a followed mirror: it is undone there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    followed: bool,
 }
 
 /// Reads the file in a repository's folder; there is none before the first withdrawal.
 pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
+    Ok(read_active(root)?.into_iter().map(|(withdrawal, _)| withdrawal).collect())
+}
+
+/// The same, each with whether it was taken over from a followed mirror.
+fn read_active(root: &Path) -> anyhow::Result<Vec<(Withdrawal, bool)>> {
     let path = root.join(FILE);
     match fs::read(&path) {
         Ok(text) => parse(&text).map_err(|(line, error)| {
@@ -76,14 +84,14 @@ pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
 }
 
 /// The withdrawals that were not undone, oldest first. Fails with the number of a line that cannot be read.
-fn parse(text: &[u8]) -> Result<Vec<Withdrawal>, (usize, serde_json::Error)> {
-    let mut withdrawals = Vec::<Withdrawal>::new();
+fn parse(text: &[u8]) -> Result<Vec<(Withdrawal, bool)>, (usize, serde_json::Error)> {
+    let mut withdrawals = Vec::<(Withdrawal, bool)>::new();
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     for (i, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let Line { name, version, reason, time } =
+        let Line { name, version, reason, time, followed } =
             serde_json::from_slice(line).map_err(|error| (i + 1, error))?;
-        withdrawals.retain(|known| !known.is_of(&name, &version));
-        withdrawals.extend(reason.map(|reason| Withdrawal { name, version, reason, time }));
+        withdrawals.retain(|(known, _)| !known.is_of(&name, &version));
+        withdrawals.extend(reason.map(|reason| (Withdrawal { name, version, reason, time }, followed)));
     }
     Ok(withdrawals)
 }
@@ -106,6 +114,35 @@ impl RepositoryStore {
 
     /// Records that a version is withdrawn for `reason`, or no longer withdrawn. The next snapshot follows it.
     pub fn record_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) -> anyhow::Result<()> {
+        let (name, version, reason) = (name.to_owned(), version.to_owned(), reason.map(str::to_owned));
+        self.append_withdrawals(&[Line { name, version, reason, time: Timestamp::now(), followed: false }])
+    }
+
+    /// Takes over the withdrawals of the followed mirror, and their undoing. What was withdrawn here stays withdrawn.
+    pub fn take_over_withdrawals(&self, origin: &[Withdrawal]) -> anyhow::Result<()> {
+        let here = read_active(self.root())?;
+        let is_new = |wanted: &&Withdrawal| {
+            let known = here.iter().find(|(known, _)| known.is_of(&wanted.name, &wanted.version));
+            known.is_none_or(|(known, followed)| *followed && known != *wanted)
+        };
+        let is_undone = |withdrawal: &Withdrawal| {
+            !origin.iter().any(|other| other.is_of(&withdrawal.name, &withdrawal.version))
+        };
+        let new = origin.iter().filter(is_new).map(|withdrawal| (withdrawal, true));
+        let undone = here.iter().filter(|(known, followed)| *followed && is_undone(known));
+        let lines = new.chain(undone.map(|(withdrawal, _)| (withdrawal, false)));
+        let line = |(withdrawal, is_withdrawn): (&Withdrawal, bool)| Line {
+            name: withdrawal.name.clone(),
+            version: withdrawal.version.clone(),
+            reason: is_withdrawn.then(|| withdrawal.reason.clone()),
+            time: if is_withdrawn { withdrawal.time } else { Timestamp::now() },
+            followed: true,
+        };
+        let lines: Vec<_> = lines.map(line).collect();
+        if lines.is_empty() { Ok(()) } else { self.append_withdrawals(&lines) }
+    }
+
+    fn append_withdrawals(&self, lines: &[Line]) -> anyhow::Result<()> {
         let path = self.root().join(FILE);
         let mut text = match fs::read(&path) {
             Ok(text) => text,
@@ -117,10 +154,10 @@ impl RepositoryStore {
         };
         // From here on no older program opens the volume, and none opens it without the file.
         self.register(Entry::Withdrawals)?;
-        let (name, version, reason) = (name.to_owned(), version.to_owned(), reason.map(str::to_owned));
-        let line = Line { name, version, reason, time: Timestamp::now() };
-        text.extend(serde_json::to_vec(&line)?);
-        text.push(b'\n');
+        for line in lines {
+            text.extend(serde_json::to_vec(line)?);
+            text.push(b'\n');
+        }
         self.poison_on_error(self.replace_withdrawals(&path, &text))?;
         let withdrawals = read(self.root())?;
         *self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner) = withdrawals;

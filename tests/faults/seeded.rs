@@ -81,7 +81,7 @@ const BUGS: &[Bug] = &[
         name: "the ledger is overwritten in place",
         edits: &[(
             "store/repository.rs",
-            "        durable_fs::replace(&temporary, &path)?;\n",
+            "        durable_fs::replace(temporary, &path)?;\n",
             "        fs::write(&path, &text)?;\n",
         )],
         class: kill::at_each_call,
@@ -99,9 +99,9 @@ const BUGS: &[Bug] = &[
             (
                 "store/repository.rs",
                 "Some(_) => fs::read(&path).with_context",
-                "Some(_) => fs::read(if temporary.exists() { &temporary } else { &path }).with_context",
+                "Some(_) => fs::read(if temporary.exists() { temporary } else { &path }).with_context",
             ),
-            ("store/repository.rs", "        durable_fs::replace(&temporary, &path)?;\n", ""),
+            ("store/repository.rs", "        durable_fs::replace(temporary, &path)?;\n", ""),
             (
                 "store/commit.rs",
                 "        let number = manifest.number;\n        let snapshot",
@@ -130,7 +130,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "success before the snapshot",
         edits: &[(
-            "cycle/mod.rs",
+            "cycle/pass.rs",
             "publish(ctx, previous.as_ref(), &mut report)?",
             "publish(ctx, previous.as_ref(), &mut report).unwrap_or_default()",
         )],

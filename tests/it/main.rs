@@ -15,6 +15,7 @@ mod cycle {
     mod base_url_and_nightly_changes;
     mod composer_grammar;
     mod divergence;
+    mod follow;
     mod held_back;
     mod hostile_upstreams;
     mod nothing_released;
@@ -69,6 +70,7 @@ mod store {
     mod ledger;
     mod read_errors;
     mod repair;
+    mod restore;
     mod retention;
     mod rollback;
     mod snapshots;

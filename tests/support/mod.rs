@@ -8,6 +8,7 @@ pub mod git;
 pub mod git_server;
 pub mod http;
 pub mod local_clone;
+pub mod lying_proxy;
 pub mod served_mirror;
 pub mod server;
 pub mod shop;

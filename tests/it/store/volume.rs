@@ -34,7 +34,7 @@ fn format_1_store_is_migrated_and_keeps_its_bytes() {
 #[test]
 fn newer_format_is_refused_naming_its_version() {
     let (env, ..) = mirror();
-    env.write("data/STORE", "mirror store 4\nwritten by mirror 7.8.9\nid 0\n");
+    env.write("data/STORE", "mirror store 5\nwritten by mirror 7.8.9\nid 0\n");
     let before = env.volume();
     for command in ["build", "run", "serve"] {
         let output = env.mirror(command);

@@ -1,0 +1,317 @@
+//! Fetches archives from the followed mirrors: several at a time, from any of them, by their digests in the ledger.
+//!
+//! A connection that breaks is continued by a range request, at the next mirror if need be. Nothing is published whose size and
+//! digests are not the ledger's; a mirror that sent other bytes is named and not asked again in this cycle.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use url::Url;
+
+use super::origin::Origin;
+use crate::cycle::context::{CycleContext, ProgressEvent};
+use crate::ledger::Release;
+use crate::net::NetworkError;
+use crate::store::StagedArchive;
+use crate::store::durable_fs::HashingFile;
+use crate::util::threads::spawn_scoped;
+
+/// Failures in a row after which a mirror is not asked again in this cycle.
+const MAX_FAILURES: usize = 3;
+
+/// How often one archive is asked for at one mirror.
+const MAX_ATTEMPTS: usize = 3;
+
+/// The pause before an archive is asked for again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+const BUFFER: usize = 128 << 10;
+
+/// What is known of the mirrors in one cycle.
+pub(super) struct Origins<'a> {
+    urls: &'a [Url],
+    health: Vec<Mutex<Health>>,
+}
+
+#[derive(Default)]
+struct Health {
+    failures: usize,
+    /// Why it is not asked any more.
+    error: Option<String>,
+}
+
+impl<'a> Origins<'a> {
+    pub(super) fn new(urls: &'a [Url]) -> Self {
+        Self { urls, health: urls.iter().map(|_| Mutex::default()).collect() }
+    }
+
+    pub(super) fn urls(&self) -> &'a [Url] {
+        self.urls
+    }
+
+    /// Why the mirror with this index is not asked any more.
+    pub(super) fn error(&self, index: usize) -> Option<String> {
+        self.with(index, |health| health.error.clone())
+    }
+
+    /// The mirror is not asked again.
+    pub(super) fn exclude(&self, index: usize, error: &anyhow::Error) {
+        self.with(index, |health| {
+            health.error.get_or_insert_with(|| format!("{error:#}"));
+        });
+    }
+
+    fn count_failure(&self, index: usize, error: &anyhow::Error) {
+        self.with(index, |health| {
+            health.failures += 1;
+            if health.failures >= MAX_FAILURES {
+                health.error.get_or_insert_with(|| format!("{error:#}"));
+            }
+        });
+    }
+
+    fn count_success(&self, index: usize) {
+        self.with(index, |health| health.failures = 0);
+    }
+
+    fn is_usable(&self, index: usize) -> bool {
+        self.with(index, |health| health.error.is_none())
+    }
+
+    fn with<T>(&self, index: usize, work: impl FnOnce(&mut Health) -> T) -> T {
+        work(&mut self.health[index].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Fetches the archives of `releases`, and hands each over in their order, or why no mirror has it. Ends with the first that
+/// `receive` fails for.
+pub(super) fn fetch(
+    ctx: &CycleContext<'_>,
+    origins: &Origins<'_>,
+    releases: &[&Release],
+    mut receive: impl FnMut(anyhow::Result<StagedArchive>, &Release) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let workers = ctx.fetches.clamp(1, releases.len().max(1));
+    let (sender, receiver) = sync_channel(workers);
+    let span = tracing::Span::current();
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        for worker in 0..workers {
+            let (next, stop, span, sender) = (&next, &stop, &span, sender.clone());
+            let started = spawn_scoped(scope, move || {
+                let _entered = span.enter();
+                let fetcher = Fetcher::new(ctx, origins, worker);
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(release) = releases.get(index) else { break };
+                    let fetched = fetcher.fetch(release);
+                    (ctx.progress)(ProgressEvent::Built);
+                    if sender.send((index, fetched)).is_err() {
+                        break;
+                    }
+                }
+            });
+            // One thread is enough.
+            match started {
+                Err(error) if worker == 0 => return Err(error.into()),
+                Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        drop(sender);
+        // Only this closure keeps the receiver: the workers end when it does.
+        let (receiver, mut waiting, mut due) = (receiver, BTreeMap::new(), 0);
+        while let Ok((index, fetched)) = receiver.recv() {
+            waiting.insert(index, fetched);
+            while let Some(fetched) = waiting.remove(&due) {
+                receive(fetched, releases[due])?;
+                due += 1;
+            }
+        }
+        ensure!(due == releases.len(), "a worker thread ended early");
+        Ok(())
+    })
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One worker, with a connection to each mirror.
+pub(super) struct Fetcher<'a> {
+    ctx: &'a CycleContext<'a>,
+    origins: &'a Origins<'a>,
+    connections: Vec<Origin<'a>>,
+    /// Which mirror it asks first, so that all have some of the work.
+    first: usize,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(ctx: &'a CycleContext<'a>, origins: &'a Origins<'a>, first: usize) -> Self {
+        let connections = origins.urls.iter().map(|url| Origin::new(ctx, url)).collect();
+        Self { ctx, origins, connections, first }
+    }
+
+    /// Fetches an archive and checks it against the ledger. A mirror that sent something else is excluded, and the others are
+    /// asked for all of it.
+    pub(super) fn fetch(&self, release: &Release) -> anyhow::Result<StagedArchive> {
+        let mut alone = VecDeque::new();
+        loop {
+            let only = alone.pop_front();
+            let mut senders = BTreeSet::new();
+            let staged = match self.stage(release, only, &mut senders) {
+                Ok(staged) => staged,
+                Err(error) if error.is::<StartAgain>() => continue,
+                Err(_) if !alone.is_empty() => continue,
+                Err(error) => return Err(error),
+            };
+            let Err(error) = check(&staged, release) else { return Ok(staged) };
+            self.ctx.store.discard(&staged)?;
+            match senders.len() {
+                1 => senders.iter().for_each(|index| self.exclude(*index, &error)),
+                // Each has sent a part of it. Which one is wrong shows when each sends all of it.
+                _ => alone.extend(senders),
+            }
+        }
+    }
+
+    fn exclude(&self, index: usize, error: &anyhow::Error) {
+        let origin = self.connections[index].name();
+        let error = anyhow!("{origin} sent a wrong archive: {error:#}");
+        tracing::error!(origin, "{error:#}");
+        self.origins.exclude(index, &error);
+    }
+
+    /// Stages an archive as the mirrors send it, or `only` one of them. Notes which ones have sent something.
+    fn stage(
+        &self,
+        release: &Release,
+        only: Option<usize>,
+        senders: &mut BTreeSet<usize>,
+    ) -> anyhow::Result<StagedArchive> {
+        self.ctx.store.stage(|mut file| {
+            let count = self.connections.len();
+            let (mut written, mut missing) = (0, BTreeSet::new());
+            let mut last_error = anyhow!("no followed mirror can be asked any more");
+            for attempt in 0..count * MAX_ATTEMPTS {
+                let index = (self.first + attempt) % count;
+                let is_other = only.is_some_and(|only| only != index);
+                if is_other || missing.contains(&index) || !self.origins.is_usable(index) {
+                    continue;
+                }
+                if attempt >= count {
+                    self.ctx.cancel.wait(RETRY_DELAY);
+                }
+                self.ctx.ensure_can_continue()?;
+                let before = written;
+                let continued = self.continue_from(index, release, &mut file, &mut written);
+                if written > before {
+                    senders.insert(index);
+                }
+                match continued {
+                    Ok(()) => {
+                        self.origins.count_success(index);
+                        return Ok(file);
+                    }
+                    Err(Broken::Write(error)) => return Err(error),
+                    Err(Broken::TooLong) => {
+                        let Release { name, version, size, .. } = release;
+                        let error = anyhow!("the archive of {name} {version} has more than {size} bytes");
+                        self.exclude(index, &error);
+                        bail!(StartAgain);
+                    }
+                    Err(Broken::Origin(error)) => {
+                        if matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. })) {
+                            missing.insert(index);
+                        } else {
+                            self.on_failure(index, release, &error);
+                        }
+                        let origin = self.connections[index].name();
+                        last_error =
+                            error.context(format!("failed to fetch `{}` from {origin}", release.path()));
+                    }
+                }
+            }
+            Err(last_error)
+        })
+    }
+
+    fn on_failure(&self, index: usize, release: &Release, error: &anyhow::Error) {
+        let (origin, file) = (&self.connections[index], release.path());
+        origin.disconnect();
+        tracing::warn!(origin = origin.name(), file, "an archive was not received completely: {error:#}");
+        self.origins.count_failure(index, error);
+    }
+
+    /// Writes what is left of an archive.
+    fn continue_from(
+        &self,
+        index: usize,
+        release: &Release,
+        file: &mut HashingFile,
+        written: &mut u64,
+    ) -> Result<(), Broken> {
+        let origin = |error: anyhow::Error| Broken::Origin(error);
+        let mut body = self.connections[index].archive(&release.path(), *written).map_err(origin)?;
+        let mut skip = if body.is_rest { 0 } else { *written };
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let read = body.read(&mut buffer).map_err(|error| origin(error.into()))?;
+            if read == 0 {
+                break;
+            }
+            let skipped = skip.min(read as u64);
+            skip -= skipped;
+            let bytes = &buffer[usize::try_from(skipped).unwrap_or(read)..read];
+            *written += bytes.len() as u64;
+            if *written > release.size {
+                return Err(Broken::TooLong);
+            }
+            file.write_all(bytes).context("failed to write the archive").map_err(Broken::Write)?;
+        }
+        match *written == release.size {
+            true => Ok(()),
+            false => Err(origin(anyhow!("it ended after {written} of {} bytes", release.size))),
+        }
+    }
+}
+
+/// Why an archive is not complete.
+enum Broken {
+    /// The mirror, or the way to it.
+    Origin(anyhow::Error),
+    /// The mirror sends more than the ledger says.
+    TooLong,
+    /// The own volume.
+    Write(anyhow::Error),
+}
+
+/// What was received has to be fetched again from its first byte.
+#[derive(Debug, thiserror::Error)]
+#[error("a followed mirror sent something else")]
+struct StartAgain;
+
+/// Fails unless a staged archive is what the ledger says.
+fn check(staged: &StagedArchive, release: &Release) -> anyhow::Result<()> {
+    let Release { name, version, sha1, sha256, .. } = release;
+    if staged.digests.sha256 != *sha256 {
+        bail!("the archive of {name} {version} has SHA-256 {}, not {sha256}", staged.digests.sha256);
+    }
+    ensure!(
+        staged.digests.sha1 == *sha1,
+        "the archive of {name} {version} has SHA-1 {}, not {sha1}",
+        staged.digests.sha1
+    );
+    Ok(())
+}

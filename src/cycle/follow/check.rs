@@ -1,0 +1,206 @@
+//! Asks a followed mirror what is new, and believes it only if that continues what is published here.
+//!
+//! One small request finds out that nothing is: the ledger from the own last line on. The answer begins with that line, unless
+//! the ledger is shorter or forked, and a header tells whether `follow.json` has changed.
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::origin::{Origin, Part, Rest};
+use super::state::{FOLLOW_FILE, FollowState, Followed, Hop, SCHEMA};
+use crate::composer::PackageName;
+use crate::cycle::context::CycleContext;
+use crate::ledger::{Ledger, Release};
+use crate::util::digest::Sha256;
+
+/// What is new at a followed mirror.
+pub(super) struct Update {
+    /// The lines that follow the own ledger's last one.
+    pub(super) lines: Vec<u8>,
+    /// The whole ledger with them.
+    pub(super) ledger: Ledger,
+    pub(super) followed: Followed,
+}
+
+/// The own ledger as text.
+struct OwnLedger {
+    text: Vec<u8>,
+    /// Where its last line begins.
+    last: usize,
+}
+
+/// Why an answer is not believed, for the log, the status and notifications.
+const UNCHANGED: &str = "nothing was taken over";
+
+/// Asks `origin` what is new; `None` if nothing is.
+///
+/// # Errors
+/// It cannot be reached, or it contradicts what is published here.
+pub(super) fn check(
+    ctx: &CycleContext<'_>,
+    origin: &Origin<'_>,
+    known: Option<&Followed>,
+) -> anyhow::Result<Option<Update>> {
+    let own = OwnLedger::read(ctx)?;
+    let (mut new, digest) = own.rest_at(origin)?;
+    let known = known.filter(|known| known.origin == origin.name());
+    if let (Some(known), Some(digest)) = (known, digest)
+        && known.digest == Some(digest)
+        && new.is_empty()
+    {
+        return Ok(None);
+    }
+    let followed = match known.filter(|known| digest.is_some() && known.digest == digest) {
+        Some(known) => known.clone(),
+        None => read_state(origin)?,
+    };
+    if followed.digest.is_some() {
+        let lines = ctx.store.ledger(Ledger::len) + count_lines(&new);
+        // The mirror may have published between the two requests.
+        if followed.state.ledger.lines > lines {
+            new = own.rest_at(origin)?.0;
+        }
+    }
+    let (lines, ledger) = continued(ctx, origin, new, &followed)?;
+    Ok(Some(Update { lines, ledger, followed }))
+}
+
+impl OwnLedger {
+    fn read(ctx: &CycleContext<'_>) -> anyhow::Result<Self> {
+        let lines = ctx.store.ledger(Ledger::len);
+        let text = match lines {
+            0 => Vec::new(),
+            _ => {
+                let (path, size, _) = ctx.store.ledger_file(lines)?;
+                let mut text =
+                    std::fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+                text.truncate(usize::try_from(size)?);
+                text
+            }
+        };
+        let before = text.len().saturating_sub(1);
+        let last = text[..before].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        Ok(Self { text, last })
+    }
+
+    /// What `origin` has after this ledger, and the digest of its `follow.json` if it says so.
+    fn rest_at(&self, origin: &Origin<'_>) -> anyhow::Result<(Vec<u8>, Option<Sha256>)> {
+        let Rest::Part(Part { mut bytes, is_whole, state }) =
+            origin.rest("ledger.jsonl", self.last as u64)?
+        else {
+            bail!(self.shorter(origin));
+        };
+        ensure!(
+            bytes.first().is_none_or(|first| *first == b'{'),
+            "{} sent something else than a ledger: {UNCHANGED}\nhint: does a proxy or a login page answer for it?",
+            origin.name()
+        );
+        let known = if is_whole { &self.text[..] } else { &self.text[self.last..] };
+        if bytes.len() < known.len() && known.starts_with(&bytes) {
+            bail!(self.shorter(origin));
+        }
+        if !bytes.starts_with(known) {
+            bail!(
+                "the ledger of {} is forked or altered: where this repository has line {}, it has another one: {UNCHANGED}\nhint: a repository that has published releases of its own can follow only a mirror that has them, too",
+                origin.name(),
+                count_lines(&self.text)
+            );
+        }
+        bytes.drain(..known.len());
+        Ok((bytes, state))
+    }
+
+    fn shorter(&self, origin: &Origin<'_>) -> String {
+        format!(
+            "the ledger of {} is shorter than the one here, which has {} lines: {UNCHANGED}\nhint: was that mirror restored from an old backup, or does it lag behind?",
+            origin.name(),
+            count_lines(&self.text)
+        )
+    }
+}
+
+fn count_lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
+
+/// The state of `origin` now. An older program has none: then only its ledger is followed.
+fn read_state(origin: &Origin<'_>) -> anyhow::Result<Followed> {
+    let Some(text) = origin.get(FOLLOW_FILE)? else {
+        tracing::warn!(
+            origin = origin.name(),
+            "it has no `{FOLLOW_FILE}`: its withdrawals and expired nightly versions cannot be taken over\nhint: update the program there"
+        );
+        return Ok(Followed { origin: origin.name(), digest: None, state: FollowState::default() });
+    };
+    let state: FollowState = serde_json::from_slice(&text).with_context(|| {
+        format!("`{FOLLOW_FILE}` of {} is not what this program expects: {UNCHANGED}", origin.name())
+    })?;
+    ensure!(
+        state.schema <= SCHEMA,
+        "`{FOLLOW_FILE}` of {} has format {}, and this program knows formats up to {SCHEMA}: {UNCHANGED}\nhint: update this program",
+        origin.name(),
+        state.schema
+    );
+    Ok(Followed { origin: origin.name(), digest: Some(Sha256::digest(&text)), state })
+}
+
+/// The lines after the own ledger that the state tells of, and the ledger with them.
+fn continued(
+    ctx: &CycleContext<'_>,
+    origin: &Origin<'_>,
+    mut new: Vec<u8>,
+    followed: &Followed,
+) -> anyhow::Result<(Vec<u8>, Ledger)> {
+    let name = origin.name();
+    let state = &followed.state;
+    ensure!(
+        !state.path.contains(&Hop::own(ctx)),
+        "{name} follows this repository itself: {UNCHANGED}\nhint: one of the mirrors has to build, or follow another one"
+    );
+    let mut ledger = ctx.store.ledger(Ledger::clone);
+    let own = ledger.len();
+    if followed.digest.is_some() {
+        ensure!(
+            state.ledger.lines >= own,
+            "the ledger of {name} is shorter than the one here: it has {} lines, not {own}: {UNCHANGED}\nhint: was that mirror restored from an old backup, or does it lag behind?",
+            state.ledger.lines
+        );
+        // What it has published since comes with the next cycle.
+        let wanted = usize::try_from(state.ledger.lines - own)?;
+        let ends = memchr::memchr_iter(b'\n', &new).map(|end| end + 1);
+        let end = std::iter::once(0).chain(ends).nth(wanted);
+        new.truncate(end.unwrap_or(new.len()));
+    }
+    ledger
+        .add_lines(&new)
+        .with_context(|| format!("the ledger of {name} is damaged or altered: {UNCHANGED}"))?;
+    let added = ledger.releases().get(usize::try_from(own)?..).unwrap_or_default();
+    added
+        .iter()
+        .try_for_each(check_names)
+        .with_context(|| format!("the ledger of {name} is refused: {UNCHANGED}"))?;
+    if followed.digest.is_some() {
+        ensure!(
+            ledger.len() == state.ledger.lines && ledger.head() == state.ledger.head,
+            "the ledger of {name} is altered: its line {} is not the one that its `{FOLLOW_FILE}` names: {UNCHANGED}",
+            ledger.len()
+        );
+    }
+    Ok((new, ledger))
+}
+
+/// A release of another mirror becomes a path here.
+fn check_names(release: &Release) -> anyhow::Result<()> {
+    let Release { number, name, version, .. } = release;
+    let path = release.path();
+    let is_plain = |segment: &str| {
+        !segment.is_empty() && !matches!(segment, "." | "..") && !segment.contains(['\\', '\0', '\n', '\r'])
+    };
+    ensure!(
+        name.parse::<PackageName>().is_ok()
+            && path.starts_with("packages/")
+            && path.ends_with(".zip")
+            && path.split('/').all(is_plain),
+        "line {number} names the package {name:?} in version {version:?} and the file {path:?}, which this program would not"
+    );
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! A cycle of a repository that follows other mirrors instead of building by a recipe.
+//!
+//! The ledger becomes the followed one's, line for line: what continues it is taken over in the same order as a build
+//! publishes, archives, then their lines, then the snapshot. Metadata and pages are rendered here, and so are the packages that
+//! are bound to a base URL. An answer that contradicts what is published here is refused and reported as a failure of that
+//! mirror; the next one is asked.
+
+mod archives;
+mod bound;
+mod check;
+mod origin;
+mod restore;
+mod state;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use self::archives::{Fetcher, Origins};
+use self::check::Update;
+use self::origin::Origin;
+use super::CycleResult;
+use super::context::{CycleContext, ProgressEvent};
+use super::metadata_budget::MetadataBudget;
+use super::pass::{Pass, publish_pass};
+use super::read_manifests;
+use super::rebuild::RebuildOutcome;
+use super::report::{Report, SourceReport};
+use crate::ledger::{Ledger, Release};
+use crate::store::StagedArchive;
+
+pub use restore::{Restored, restore};
+pub(super) use state::{Content, FOLLOW_FILE};
+pub use state::{FollowState, Followed};
+
+/// Archives are published when this many bytes are there, so that a cycle that is interrupted keeps what it has.
+const BATCH_BYTES: u64 = 64 << 20;
+
+/// The same in archives.
+const BATCH_ARCHIVES: usize = 200;
+
+/// What a cycle would fetch.
+#[derive(Debug, Clone, Default)]
+pub struct FollowPlan {
+    /// The mirror that it would be fetched from.
+    pub origin: Option<String>,
+    /// New lines of the ledger.
+    pub lines: u64,
+    pub archives: usize,
+    /// Of the archives.
+    pub bytes: u64,
+    /// Why mirrors cannot be followed, by their URL.
+    pub errors: Vec<(String, String)>,
+}
+
+/// Runs one cycle.
+pub(super) fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
+    let fetch_began = Instant::now();
+    let previous = ctx.store.latest_snapshot()?;
+    let known = previous.as_ref().map(Report::to_continue).transpose()?.and_then(|report| report.followed);
+    let origins = Origins::new(ctx.follow);
+    (ctx.progress)(ProgressEvent::Started { clones: ctx.follow.len() as u64 });
+    let update = ask(ctx, &origins, known.as_ref());
+    ctx.ensure_can_continue()?;
+    let build_began = Instant::now();
+    let (mut followed, mut published) = (known, 0);
+    if let Some(update) = update {
+        published = take_over(ctx, &origins, &update)?;
+        let is_same = |known: &Followed| known.state.has_content_of(&update.followed.state);
+        // One that says the same as the mirror before changes nothing here.
+        if update.followed.digest.is_some() && !followed.as_ref().is_some_and(is_same) {
+            followed = Some(update.followed);
+        }
+    }
+    bound::render(ctx)?;
+    ctx.ensure_can_continue()?;
+    let report = report(&origins, followed);
+    publish_pass(ctx, Pass { report, published, is_early: false, fetch_began, build_began })
+}
+
+/// What a cycle would fetch, without fetching it.
+pub fn plan_follow(ctx: &CycleContext<'_>) -> anyhow::Result<FollowPlan> {
+    let previous = ctx.store.latest_snapshot()?;
+    let known = previous.as_ref().map(Report::from_snapshot).and_then(|report| report.followed);
+    let origins = Origins::new(ctx.follow);
+    let update = ask(ctx, &origins, known.as_ref());
+    let names = ctx.follow.iter().map(|url| Origin::new(ctx, url).name()).enumerate();
+    let errors = names.filter_map(|(index, name)| Some((name, origins.error(index)?))).collect();
+    let mut plan = FollowPlan { errors, ..FollowPlan::default() };
+    if let Some(update) = update {
+        let wanted = wanted(ctx, &update);
+        plan.lines = update.ledger.len() - ctx.store.ledger(Ledger::len);
+        plan.archives = wanted.len();
+        plan.bytes = wanted.iter().map(|release| release.size).sum();
+        plan.origin = Some(update.followed.origin);
+    }
+    Ok(plan)
+}
+
+/// Asks one mirror after the other, until one continues what is published here. The others are failures.
+fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) -> Option<Update> {
+    for (index, url) in origins.urls().iter().enumerate() {
+        let origin = Origin::new(ctx, url);
+        let checked = check::check(ctx, &origin, known);
+        (ctx.progress)(ProgressEvent::Fetched { source: &origin.name() });
+        match checked {
+            Ok(update) => return update,
+            Err(_) if ctx.cancel.is_set() => return None,
+            Err(error) => {
+                tracing::error!(origin = origin.name(), "cannot follow: {error:#}");
+                origins.exclude(index, &error);
+            }
+        }
+    }
+    None
+}
+
+/// Publishes withdrawals, archives and lines of the ledger; returns the number of new releases. What cannot be fetched ends it,
+/// and is reported as a failure of the mirrors.
+fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> anyhow::Result<usize> {
+    let before = ctx.store.ledger(Ledger::len);
+    if update.followed.digest.is_some() {
+        ctx.store.take_over_withdrawals(&update.followed.state.withdrawn)?;
+    }
+    let wanted = wanted(ctx, update);
+    (ctx.progress)(ProgressEvent::Building {
+        source: &update.followed.origin,
+        packages: wanted.len() as u64,
+    });
+    let previous = ctx.store.latest_snapshot()?;
+    let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
+    let mut batch = Batch::new(ctx, update, &budget);
+    let fetched = archives::fetch(ctx, origins, &wanted, |fetched, release| batch.add(fetched, release));
+    // What is before the archive that failed can be published.
+    let is_complete = fetched.is_ok();
+    ctx.ensure_can_continue()?;
+    batch.publish(is_complete)?;
+    if let Err(error) = fetched {
+        tracing::error!("not everything could be taken over: {error:#}");
+        let used =
+            origins.urls().iter().position(|url| Origin::new(ctx, url).name() == update.followed.origin);
+        origins.exclude(used.unwrap_or_default(), &error);
+    }
+    Ok(usize::try_from(ctx.store.ledger(Ledger::len) - before)?)
+}
+
+/// The archives that the mirrors serve and that are missing here, in the order of the ledger, each once.
+fn wanted<'u>(ctx: &CycleContext<'_>, update: &'u Update) -> Vec<&'u Release> {
+    let mut seen = BTreeSet::new();
+    let is_wanted = |release: &&Release| {
+        update.followed.state.serves(release)
+            && seen.insert(release.path())
+            && !std::fs::metadata(ctx.store.archive(release)).is_ok_and(|file| file.len() == release.size)
+    };
+    update.ledger.releases().iter().filter(is_wanted).collect()
+}
+
+/// Archives that wait for their lines to be published.
+struct Batch<'a> {
+    ctx: &'a CycleContext<'a>,
+    update: &'a Update,
+    budget: &'a MetadataBudget<'a>,
+    /// Where the unpublished lines begin, and the number of the first.
+    begin: usize,
+    first: u64,
+    staged: Vec<(StagedArchive, Release)>,
+    bytes: u64,
+}
+
+impl<'a> Batch<'a> {
+    fn new(ctx: &'a CycleContext<'a>, update: &'a Update, budget: &'a MetadataBudget<'a>) -> Self {
+        let first = ctx.store.ledger(Ledger::len) + 1;
+        Self { ctx, update, budget, begin: 0, first, staged: Vec::new(), bytes: 0 }
+    }
+
+    fn add(&mut self, fetched: anyhow::Result<StagedArchive>, release: &Release) -> anyhow::Result<()> {
+        if release.number < self.first {
+            // Its line is here already, so what follows need not wait for it. The record of damage names it.
+            return match fetched {
+                Ok(staged) => self.ctx.store.repair(&staged, release),
+                Err(error) => {
+                    tracing::warn!("a missing archive was not fetched: {error:#}");
+                    Ok(())
+                }
+            };
+        }
+        let staged = fetched?;
+        if self.update.followed.state.lists(release.number) {
+            let size = read_manifests::manifest_size(staged.path());
+            self.budget.claim(&release.name, size.context("failed to read the new archive")?)?;
+        }
+        self.bytes += release.size;
+        self.staged.push((staged, release.clone()));
+        match self.bytes >= BATCH_BYTES || self.staged.len() >= BATCH_ARCHIVES {
+            true => self.publish(false),
+            false => Ok(()),
+        }
+    }
+
+    /// Publishes the lines up to the last staged archive, or all of them.
+    fn publish(&mut self, is_all: bool) -> anyhow::Result<()> {
+        self.ctx.ensure_can_continue()?;
+        let last = match is_all {
+            true => self.update.ledger.len(),
+            false => self.staged.last().map_or(self.first - 1, |(_, release)| release.number),
+        };
+        let count = usize::try_from((last + 1).saturating_sub(self.first))?;
+        if count == 0 {
+            return Ok(());
+        }
+        let rest = &self.update.lines[self.begin..];
+        let end =
+            memchr::memchr_iter(b'\n', rest).nth(count - 1).context("a line of the ledger is missing")? + 1;
+        self.ctx.store.publish_lines(&self.staged, &rest[..end])?;
+        self.staged.clear();
+        (self.begin, self.first, self.bytes) = (self.begin + end, last + 1, 0);
+        Ok(())
+    }
+}
+
+/// The report: each mirror is a source.
+fn report(origins: &Origins<'_>, followed: Option<Followed>) -> Report {
+    let names = origins.urls().iter().map(|url| crate::net::redacted(url.as_str())).enumerate();
+    let source = |index: usize| SourceReport { error: origins.error(index), ..SourceReport::default() };
+    Report {
+        sources: names.map(|(index, name)| (name, source(index))).collect(),
+        followed,
+        ..Report::default()
+    }
+}
+
+/// Fetches these releases again, to compare them with the ledger or to repair damaged archives.
+pub(super) fn refetch(
+    ctx: &CycleContext<'_>,
+    wanted: &[Release],
+    repair: bool,
+) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
+    let origins = Origins::new(ctx.follow);
+    let fetcher = Fetcher::new(ctx, &origins, 0);
+    (ctx.progress)(ProgressEvent::Building { source: "follow", packages: wanted.len() as u64 });
+    let base_url = ctx.base_url.to_string();
+    let refetch_one = |release: &Release| -> anyhow::Result<RebuildOutcome> {
+        ctx.ensure_can_continue()?;
+        let staged = match bound::original(ctx, release) {
+            Some(original) => bound::stage(ctx, &original, &base_url)?.0,
+            None => fetcher.fetch(release)?,
+        };
+        if repair {
+            ctx.store.repair(&staged, release)?;
+            return Ok(RebuildOutcome::Repaired);
+        }
+        ctx.store.discard(&staged)?;
+        Ok(match staged.digests.sha256 == release.sha256 {
+            true => RebuildOutcome::Equal,
+            false => RebuildOutcome::Different(staged.digests.sha256),
+        })
+    };
+    let outcome = |release: &Release| {
+        let outcome = refetch_one(release);
+        (ctx.progress)(ProgressEvent::Built);
+        (release.clone(), outcome.unwrap_or_else(|error| RebuildOutcome::Impossible(format!("{error:#}"))))
+    };
+    Ok(wanted.iter().map(outcome).collect())
+}

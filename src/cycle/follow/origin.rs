@@ -1,0 +1,216 @@
+//! One mirror that is followed: its ledger from a position on, its `follow.json`, its archives. For `mirror restore` it may be a
+//! folder: that of a repository on a volume, or one with the files of a mirror.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use ureq::BodyReader;
+use url::Url;
+
+use crate::config::Git;
+use crate::cycle::context::CycleContext;
+use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, redacted};
+use crate::util::cancel::CancelFlag;
+use crate::util::digest::Sha256;
+
+/// The header of a ledger with the digest of the snapshot's `follow.json`.
+const STATE: &str = "mirror-state";
+
+/// A larger answer is not what was asked for.
+const MAX_TEXT: u64 = 256 << 20;
+
+/// A client is replaced after this time: its limit for a whole transfer counts from its first request.
+const CLIENT_LIFE: Duration = Duration::from_secs(60);
+
+/// A mirror that is followed.
+pub(super) struct Origin<'a> {
+    url: &'a Url,
+    git: &'a Git,
+    cancel: &'a CancelFlag,
+    client: RefCell<Option<HttpClient>>,
+    made: Cell<Instant>,
+}
+
+/// The part of a text file that an origin sent.
+pub(super) struct Part {
+    pub(super) bytes: Vec<u8>,
+    /// Whether it is the whole file instead of the requested rest.
+    pub(super) is_whole: bool,
+    /// The digest of the origin's `follow.json`, if it says so.
+    pub(super) state: Option<Sha256>,
+}
+
+/// What an origin answers to the request for the rest of a file.
+pub(super) enum Rest {
+    Part(Part),
+    /// The file is shorter than the position.
+    TooShort,
+}
+
+/// The body of an archive.
+pub(super) struct ArchiveBody {
+    reader: Reader,
+    /// Whether it begins at the requested position instead of the first byte.
+    pub(super) is_rest: bool,
+}
+
+enum Reader {
+    Response(Box<(HttpClient, Url, BodyReader<'static>)>),
+    File(File),
+}
+
+impl<'a> Origin<'a> {
+    pub(super) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
+        let (client, made) = (RefCell::default(), Cell::new(Instant::now()));
+        Self { url, git: ctx.network, cancel: ctx.cancel, client, made }
+    }
+
+    /// Its URL for reports and logs.
+    pub(super) fn name(&self) -> String {
+        redacted(self.url.as_str())
+    }
+
+    fn client(&self) -> Result<HttpClient, NetworkError> {
+        let mut client = self.client.borrow_mut();
+        if client.is_none() || self.made.get().elapsed() > CLIENT_LIFE.min(self.git.total_timeout / 2) {
+            let roots = RootCertificates::new(self.git.ca_file.clone());
+            *client = Some(HttpClient::new(self.url, self.git, &roots, USER_AGENT, self.cancel)?);
+            self.made.set(Instant::now());
+        }
+        client.clone().ok_or(NetworkError::Cancelled)
+    }
+
+    fn join(&self, path: &str) -> anyhow::Result<Url> {
+        let mut url = self.url.clone();
+        let mut segments = url.path_segments_mut().ok().context("the URL cannot have a path")?;
+        segments.pop_if_empty().extend(path.split('/'));
+        drop(segments);
+        Ok(url)
+    }
+
+    /// The path of a file if this is a folder. On a volume, what a snapshot has is in `current`.
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        let folder = self.url.to_file_path().ok().filter(|_| self.url.scheme() == "file")?;
+        let file = folder.join(path);
+        let in_snapshot = folder.join("current").join(path);
+        Some(if !file.exists() && in_snapshot.exists() { in_snapshot } else { file })
+    }
+
+    /// A small file; `None` if there is none.
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        if let Some(file) = self.file(path) {
+            return match std::fs::read(&file) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("failed to read `{}`", file.display())),
+            };
+        }
+        let url = self.join(path)?;
+        let client = self.client()?;
+        match client.get(&url, &[]) {
+            Ok((url, response)) => {
+                let body = response.into_body().into_with_config().limit(MAX_TEXT);
+                Ok(Some(body.read_to_vec().map_err(|error| client.error(&url, error, true))?))
+            }
+            Err(NetworkError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A text file from `position` on.
+    pub(super) fn rest(&self, path: &str, position: u64) -> anyhow::Result<Rest> {
+        if let Some(file) = self.file(path) {
+            let failed = || format!("failed to read `{}`", file.display());
+            let mut opened = File::open(&file).with_context(failed)?;
+            if opened.metadata().with_context(failed)?.len() <= position && position > 0 {
+                return Ok(Rest::TooShort);
+            }
+            let mut bytes = Vec::new();
+            opened.seek(SeekFrom::Start(position)).with_context(failed)?;
+            opened.take(MAX_TEXT).read_to_end(&mut bytes).with_context(failed)?;
+            return Ok(Rest::Part(Part { bytes, is_whole: position == 0, state: None }));
+        }
+        let url = self.join(path)?;
+        let client = self.client()?;
+        let (url, response) = match client.get(&url, &headers(&range(position))) {
+            Ok(answered) => answered,
+            Err(NetworkError::Status { status: 416, .. }) => return Ok(Rest::TooShort),
+            Err(error) => return Err(error.into()),
+        };
+        let is_whole = is_whole(&url, &response, position)?;
+        let state = response.headers().get(STATE).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.into_body().into_with_config().limit(MAX_TEXT);
+        let bytes = body.read_to_vec().map_err(|error| client.error(&url, error, true))?;
+        Ok(Rest::Part(Part { bytes, is_whole, state }))
+    }
+
+    /// An archive from `position` on, or all of it.
+    pub(super) fn archive(&self, path: &str, position: u64) -> anyhow::Result<ArchiveBody> {
+        if let Some(file) = self.file(path) {
+            let failed = || format!("failed to read `{}`", file.display());
+            let mut opened = match File::open(&file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(NetworkError::NotFound { status: 404 }.into());
+                }
+                opened => opened.with_context(failed)?,
+            };
+            opened.seek(SeekFrom::Start(position)).with_context(failed)?;
+            return Ok(ArchiveBody { reader: Reader::File(opened), is_rest: position > 0 });
+        }
+        let url = self.join(path)?;
+        let client = self.client()?;
+        let (url, response) = client.get(&url, &headers(&range(position)))?;
+        let is_rest = !is_whole(&url, &response, position)?;
+        let reader = Reader::Response(Box::new((client, url, response.into_body().into_reader())));
+        Ok(ArchiveBody { reader, is_rest })
+    }
+
+    /// Forgets the connection, after a failure.
+    pub(super) fn disconnect(&self) {
+        *self.client.borrow_mut() = None;
+    }
+}
+
+/// The value of `Range` for the bytes from `position` on; `None` for all.
+fn range(position: u64) -> Option<String> {
+    (position > 0).then(|| format!("bytes={position}-"))
+}
+
+fn headers(range: &Option<String>) -> Vec<(&'static str, &str)> {
+    range.iter().map(|range| ("Range", range.as_str())).collect()
+}
+
+/// Whether a response to a request from `position` on is the whole file. Fails if it is another part.
+fn is_whole(url: &Url, response: &ureq::http::Response<ureq::Body>, position: u64) -> anyhow::Result<bool> {
+    let shown = redacted(url.as_str());
+    match response.status().as_u16() {
+        200 => Ok(true),
+        206 => {
+            let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
+            let expected = format!("bytes {position}-");
+            ensure!(
+                range.is_some_and(|range| range.starts_with(&expected)),
+                "`{shown}` was asked for the bytes from {position} on and sent others"
+            );
+            Ok(position == 0)
+        }
+        status => bail!("`{shown}` answered with http status {status}"),
+    }
+}
+
+impl Read for ArchiveBody {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.reader {
+            Reader::File(file) => file.read(into),
+            Reader::Response(response) => {
+                let (client, url, body) = &mut **response;
+                let read = body.read(into);
+                read.map_err(|error| io::Error::other(client.error(url, error.into(), true)))
+            }
+        }
+    }
+}

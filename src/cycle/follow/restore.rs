@@ -1,0 +1,82 @@
+//! `mirror restore`: fills an empty repository from another mirror or a backup, or mends its archives. What is restored is the
+//! ledger of the other one, so a repository with a recipe goes on building after it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use url::Url;
+
+use super::archives::{Fetcher, Origins};
+use super::origin::Origin;
+use super::{bound, check, report, take_over};
+use crate::cycle::context::CycleContext;
+use crate::cycle::pass::{Pass, publish_pass};
+use crate::ledger::Ledger;
+
+/// What was restored.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// New lines of the ledger.
+    pub releases: usize,
+    /// Archives that were damaged or missing.
+    pub mended: usize,
+    pub problems: Vec<String>,
+}
+
+/// Restores from the mirror at this URL, or the folder with a `file` URL.
+///
+/// A ledger here is continued if the other one has it as its beginning; otherwise only archives are mended, by their digests.
+pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
+    let began = Instant::now();
+    let urls = [from.clone()];
+    let ctx = &CycleContext { follow: &urls, ..ctx.clone() };
+    let origins = Origins::new(ctx.follow);
+    let mut restored = Restored::default();
+    let mut followed = None;
+    match check::check(ctx, &Origin::new(ctx, from), None) {
+        Ok(Some(update)) => {
+            restored.releases = take_over(ctx, &origins, &update)?;
+            followed = Some(update.followed).filter(|_| restored.releases > 0);
+        }
+        Ok(None) => {}
+        Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
+        // Another ledger, or an older one: the archives that both have are the same.
+        Err(error) => tracing::info!("only archives are restored: {error:#}"),
+    }
+    restored.problems.extend(origins.error(0));
+    mend(ctx, &mut restored)?;
+    if followed.is_some() {
+        bound::render(ctx)?;
+        let report = report(&origins, followed);
+        publish_pass(
+            ctx,
+            Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began },
+        )?;
+    }
+    Ok(restored)
+}
+
+/// Replaces the archives that are damaged or missing.
+fn mend(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()> {
+    let base_url = ctx.base_url.to_string();
+    let mut unavailable = BTreeSet::new();
+    for release in ctx.store.served_releases()? {
+        ctx.ensure_can_continue()?;
+        if ctx.store.check_archive(&release).is_ok() {
+            continue;
+        }
+        let staged = match bound::original(ctx, &release) {
+            Some(original) => bound::stage(ctx, &original, &base_url).map(|(staged, _)| staged),
+            // Another archive may be damaged there, too: that says nothing about the rest.
+            None => Fetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(&release),
+        };
+        match staged.and_then(|staged| ctx.store.repair(&staged, &release)) {
+            Ok(()) => restored.mended += 1,
+            Err(error) => {
+                unavailable.insert(format!("{} {}: {error:#}", release.name, release.version));
+            }
+        }
+    }
+    restored.problems.extend(unavailable);
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `follow.json`: what a mirror that follows this one takes over beside the ledger and the archives. It is a file of each
+//! snapshot, so it changes exactly when the content does, and a copy of the files has it, too.
+//!
+//! Within one [`SCHEMA`], keys are only added:
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `schema` | version of this format |
+//! | `path` | the repositories that the content went through, the one that publishes it last: volume and base URL |
+//! | `ledger` | `lines` of the ledger, and `head`, the SHA-256 of the last one |
+//! | `withdrawn` | the versions that were withdrawn, as in mirror.json |
+//! | `expired` | the nightly releases that the metadata does not name, by line of the ledger |
+//! | `unlisted` | other lines that it does not name, during a rollback |
+//! | `committed` | dates of releases that differ from the ledger's, by line |
+//! | `claimed` | names without a version that no other repository shall have |
+//! | `diverged`, `notes`, `external_packages` | what the pages say |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cycle::context::CycleContext;
+use crate::cycle::report::Report;
+use crate::ledger::Release;
+use crate::recipe::Recipe;
+use crate::store::snapshot::ExpiredReleases;
+use crate::store::{Divergence, Withdrawal};
+use crate::util::digest::Sha256;
+
+/// The path of the file below the base URL.
+pub(in crate::cycle) const FOLLOW_FILE: &str = "follow.json";
+
+/// The version of the format.
+pub(super) const SCHEMA: u32 = 1;
+
+/// What a mirror takes over from the one that it follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FollowState {
+    pub(super) schema: u32,
+    pub(super) path: Vec<Hop>,
+    pub(super) ledger: LedgerEnd,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) withdrawn: Vec<Withdrawal>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    expired: ExpiredReleases,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    unlisted: BTreeSet<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    committed: BTreeMap<u64, Timestamp>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    claimed: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::cycle) diverged: Vec<Divergence>,
+    /// Notes of the recipe; one that this program does not understand is not shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    external_packages: Vec<String>,
+}
+
+/// A repository that content went through.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hop {
+    /// The id of its volume.
+    pub(super) volume: String,
+    pub(super) url: String,
+}
+
+/// The end of a published ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LedgerEnd {
+    pub(super) lines: u64,
+    pub(super) head: Sha256,
+}
+
+impl Default for LedgerEnd {
+    fn default() -> Self {
+        Self { lines: 0, head: Sha256([0; 32]) }
+    }
+}
+
+/// The state that was taken over, and from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The URL of the mirror, without credentials.
+    pub origin: String,
+    /// The digest of its `follow.json`; `None` if it has none.
+    pub(super) digest: Option<Sha256>,
+    pub(in crate::cycle) state: FollowState,
+}
+
+/// What a snapshot is made of, as far as `follow.json` tells it.
+pub(in crate::cycle) struct Content<'a> {
+    /// Lines of the ledger.
+    pub lines: u64,
+    /// The releases that the metadata names.
+    pub listed: &'a [Release],
+    pub expired: &'a ExpiredReleases,
+    pub claimed: &'a BTreeSet<String>,
+}
+
+impl FollowState {
+    /// Of the snapshot that is about to be published.
+    pub(in crate::cycle) fn new(ctx: &CycleContext<'_>, report: &Report, content: &Content<'_>) -> Self {
+        let mut path =
+            report.followed.as_ref().map(|followed| followed.state.path.clone()).unwrap_or_default();
+        path.push(Hop::own(ctx));
+        let (head, committed) = ctx.store.ledger(|ledger| {
+            let dates = ledger.releases().iter().map(|release| (release, report.committed(release)));
+            let corrected = dates.filter(|(release, committed)| release.committed != *committed);
+            let committed = corrected.map(|(release, committed)| (release.number, committed)).collect();
+            (ledger.head_at(content.lines), committed)
+        });
+        Self {
+            schema: SCHEMA,
+            path,
+            ledger: LedgerEnd { lines: content.lines, head: head.unwrap_or(Sha256([0; 32])) },
+            withdrawn: ctx.store.withdrawals(),
+            expired: content.expired.clone(),
+            unlisted: unlisted(ctx, content),
+            committed,
+            claimed: content.claimed.clone(),
+            diverged: report.diverged().cloned().collect(),
+            notes: ctx.recipe.notes.iter().filter_map(|note| serde_json::to_value(note).ok()).collect(),
+            external_packages: ctx.recipe.external_packages.clone(),
+        }
+    }
+
+    /// Whether the metadata names the line with this number, unless a later line replaces it.
+    pub(in crate::cycle) fn lists(&self, number: u64) -> bool {
+        !self.expired.contains_key(&number) && !self.unlisted.contains(&number)
+    }
+
+    /// The nightly releases of the first `lines` that the metadata does not name.
+    pub(in crate::cycle) fn expired(&self, lines: u64) -> ExpiredReleases {
+        self.expired.range(..=lines).map(|(number, expired)| (*number, *expired)).collect()
+    }
+
+    /// Whether the mirror serves the archive of a release.
+    pub(super) fn serves(&self, release: &Release) -> bool {
+        let is_expired = self.expired.get(&release.number).is_some_and(|expired| expired.withdrawn);
+        let is_withdrawn = self.withdrawn.iter().any(|other| other.is_of(&release.name, &release.version));
+        !is_expired && !is_withdrawn
+    }
+
+    pub(in crate::cycle) fn committed(&self, release: &Release) -> Option<Timestamp> {
+        self.committed.get(&release.number).copied()
+    }
+
+    pub(in crate::cycle) fn claimed(&self) -> impl Iterator<Item = &String> {
+        self.claimed.iter()
+    }
+
+    /// Whether both say the same, whatever way they went.
+    pub(super) fn has_content_of(&self, other: &Self) -> bool {
+        Self { path: Vec::new(), ..self.clone() } == Self { path: Vec::new(), ..other.clone() }
+    }
+
+    /// What a recipe would say of the pages.
+    pub(in crate::cycle) fn recipe(&self) -> Recipe {
+        let notes = self.notes.iter().filter_map(|note| serde_json::from_value(note.clone()).ok());
+        Recipe {
+            notes: notes.collect(),
+            external_packages: self.external_packages.clone(),
+            ..Recipe::default()
+        }
+    }
+}
+
+impl Hop {
+    pub(super) fn own(ctx: &CycleContext<'_>) -> Self {
+        Self { volume: ctx.volume_id.to_owned(), url: ctx.base_url.to_string() }
+    }
+}
+
+/// The lines that the snapshot does not name although no later line replaces them: those after the named one of their name and
+/// version, or all.
+fn unlisted(ctx: &CycleContext<'_>, content: &Content<'_>) -> BTreeSet<u64> {
+    let listed: HashMap<_, _> = content
+        .listed
+        .iter()
+        .map(|release| ((release.name.as_str(), release.version.as_str()), release.number))
+        .collect();
+    let base_url = ctx.base_url.to_string();
+    let is_unlisted = |release: &&Release| {
+        let named = listed.get(&(release.name.as_str(), release.version.as_str()));
+        release.number <= content.lines
+            && named.is_none_or(|named| release.number > *named)
+            && !content.expired.contains_key(&release.number)
+            && !ctx.store.is_withdrawn(&release.name, &release.version)
+    };
+    ctx.store.ledger(|ledger| {
+        ledger.for_url(&base_url).filter(is_unlisted).map(|release| release.number).collect()
+    })
+}

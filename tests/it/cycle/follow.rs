@@ -1,0 +1,471 @@
+//! Repositories that follow other mirrors: real programs on both sides, and a proxy between them that may lie.
+
+use std::time::Duration;
+
+use crate::support::env::{MirrorProcess, TestEnv};
+use crate::support::free_port;
+use crate::support::git::WorkTree;
+use crate::support::http::get;
+use crate::support::lying_proxy::LyingProxy;
+use crate::support::store::{command, flip, read, release, told};
+use serde_json::Value;
+
+/// The package that `release` makes, and one that contains the base URL.
+const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - name: shop\n    git: https://git.example/shop\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\nnotes: [{package: acme/good, versions: ['1.0.0'], note: Mind the gap}]\n";
+
+/// A mirror that builds, with two versions of `acme/good` and one of `acme/project`.
+struct Origin {
+    env: TestEnv,
+    good: WorkTree,
+    port: u16,
+    server: Option<MirrorProcess>,
+}
+
+impl Origin {
+    fn start() -> Self {
+        let (env, port) = (TestEnv::new(), free_port());
+        let good = env.upstream("good");
+        release(&good, "1.0.0", "first");
+        release(&good, "1.1.0", &"second ".repeat(20_000));
+        env.upstream("shop")
+            .write(
+                "composer.json",
+                r#"{"name": "acme/shop", "version": "1.0.0", "require": {"acme/good": "1.0.0"}}"#,
+            )
+            .release("1.0.0");
+        env.upstream("parts").write("part.json", r#"{"name": "acme/project"}"#).release("1.0.0");
+        env.configure(port, SOURCES);
+        env.build(0);
+        let server = Some(env.serve("serve", port));
+        Self { env, good, port, server }
+    }
+
+    /// Publishes another version of `acme/good`.
+    fn release(&self, version: &str) {
+        release(&self.good, version, "later");
+        self.env.build(0);
+        let path = format!("/mirror/packages/acme/good-{version}.zip");
+        crate::support::until("the server has it", || get(self.port, &path).status == 200);
+    }
+
+    fn url(&self) -> String {
+        url(self.port)
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/mirror/")
+}
+
+/// A follower of these mirrors.
+fn follower(origins: &[&str]) -> (TestEnv, u16) {
+    let (env, port) = (TestEnv::new(), free_port());
+    configure(&env, port, origins);
+    (env, port)
+}
+
+fn configure(env: &TestEnv, port: u16, origins: &[&str]) {
+    env.write(
+        "mirror.yaml",
+        &format!(
+            "data: {data}\nserve: {{listen: ['127.0.0.1:{port}'], drain: 5s}}\nrepositories:\n  - {{name: acme, url: '{url}', follow: [{origins}]}}\ngit: {{connect_timeout: 2s, timeout: 2s}}\n",
+            data = env.path("data").display(),
+            url = url(port),
+            origins = origins.join(", "),
+        ),
+    );
+}
+
+fn ledger(env: &TestEnv) -> String {
+    read(env, "data/acme/ledger.jsonl")
+}
+
+/// What the newest snapshot publishes, by path, with `from` replaced by `to`; without what names the digest of the bound
+/// package or of the include.
+fn published(env: &TestEnv, from: &str, to: &str) -> Vec<(String, String)> {
+    let manifest: Value = serde_json::from_str(&read(env, "data/acme/current/manifest.json")).unwrap();
+    let files = manifest["files"].as_object().unwrap().keys();
+    let bound = ["follow.json", "packages.json", "p2/acme/project.json", "package/acme/project.html"];
+    let files = files.filter(|path| !path.starts_with("include/") && !bound.contains(&path.as_str()));
+    files.map(|path| (path.clone(), text(env, path, from, to))).collect()
+}
+
+fn text(env: &TestEnv, path: &str, from: &str, to: &str) -> String {
+    let text = read(env, &format!("data/acme/current/{path}"));
+    if from.is_empty() { text } else { text.replace(from, to) }
+}
+
+/// The versions of `acme/good` in the newest snapshot.
+fn listed(env: &TestEnv) -> Vec<String> {
+    let p2: Value = serde_json::from_str(&read(env, "data/acme/current/p2/acme/good.json")).unwrap();
+    let versions = p2["packages"]["acme/good"].as_array().unwrap().iter();
+    versions.map(|version| version["version"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn follower_publishes_what_its_origin_does() {
+    let origin = Origin::start();
+    let proxy = LyingProxy::before(origin.port);
+    let (env, port) = follower(&[&proxy.url()]);
+    let plan = command(&env, &["plan"], 0);
+    assert!(plan.contains("3 new lines of the ledger, 3 archives with "), "{plan}");
+    env.build(0);
+    assert_eq!(ledger(&env), ledger(&origin.env));
+    // A mirror at this URL that builds has the same archive of the bound package.
+    let builder = TestEnv::new();
+    std::fs::remove_dir(builder.path("git")).unwrap();
+    std::os::unix::fs::symlink(origin.env.path("git"), builder.path("git")).unwrap();
+    builder.configure(port, SOURCES);
+    builder.build(0);
+    assert_eq!(published(&env, &url(port), &origin.url()), published(&origin.env, "", ""));
+    let line: Value = serde_json::from_str(read(&env, "data/acme/bound.jsonl").trim()).unwrap();
+    let file = line["file"].as_str().unwrap();
+    let bytes = |env: &TestEnv| std::fs::read(env.path(&format!("data/acme/{file}"))).unwrap();
+    assert_eq!(bytes(&env), bytes(&builder));
+    // Nothing new costs one small request and writes nothing.
+    proxy.take_requests();
+    let volume = env.volume();
+    env.build(0);
+    assert_eq!(env.volume(), volume);
+    let requests = proxy.take_requests();
+    assert!(requests.len() == 1 && requests[0].starts_with("/mirror/ledger.jsonl bytes="), "{requests:?}");
+    assert!(command(&env, &["plan"], 0).contains("acme: nothing new"));
+    assert!(command(&env, &["check"], 0).contains("follows http://127.0.0.1:"));
+    // A release costs the rest of the ledger, the state and the archive.
+    proxy.take_requests();
+    origin.release("1.2.0");
+    env.build(0);
+    assert_eq!(proxy.take_requests().len(), 3);
+    assert_eq!((ledger(&env), listed(&env).len()), (ledger(&origin.env), 3));
+    assert_eq!(command(&env, &["verify"], 0).matches("damaged").count(), 0);
+    let server = env.serve("serve", port);
+    assert_eq!(get(port, "/mirror/packages/acme/good-1.2.0.zip").status, 200);
+    assert_eq!(get(port, &format!("/mirror/{file}")).body, bytes(&env));
+    let state = told(port, "/mirror/");
+    assert_eq!((&state["state"], &state["follows"]), (&"fresh".into(), &proxy.url().into()));
+    assert_eq!(state["ledger"], told(origin.port, "/mirror/")["ledger"]);
+    server.stop();
+}
+
+#[test]
+fn withdrawals_and_rollbacks_are_followed() {
+    let origin = Origin::start();
+    let proxy = LyingProxy::before(origin.port);
+    let (env, _) = follower(&[&proxy.url()]);
+    env.build(0);
+    command(&origin.env, &["withdraw", "acme/good", "1.0.0", "--reason", "a leak"], 0);
+    crate::support::until("the origin serves that", || {
+        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 1
+    });
+    proxy.take_requests();
+    env.build(0);
+    assert_eq!((listed(&env), proxy.take_requests().len()), (vec!["1.1.0".to_owned()], 2));
+    let here = |env: &TestEnv| {
+        let manifest: Value = serde_json::from_str(&read(env, "data/acme/current/manifest.json")).unwrap();
+        manifest["withdrawals"].clone()
+    };
+    assert_eq!(here(&env), here(&origin.env));
+    // A new follower does not have its archive, and gets it with the undoing.
+    let (late, _) = follower(&[&proxy.url()]);
+    late.build(0);
+    let archive = late.path("data/acme/packages/acme/good-1.0.0.zip");
+    assert!(!archive.exists() && ledger(&late) == ledger(&origin.env));
+    command(&late, &["verify"], 0);
+    command(&env, &["withdraw", "acme/good", "1.1.0", "--reason", "our own"], 0);
+    command(&origin.env, &["withdraw", "acme/good", "1.0.0", "--undo"], 0);
+    crate::support::until("the origin serves that", || {
+        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 0
+    });
+    env.build(0);
+    late.build(0);
+    assert_eq!((listed(&env), listed(&late).len()), (vec!["1.0.0".to_owned()], 2));
+    assert!(archive.exists());
+    command(&env, &["withdraw", "acme/good", "1.1.0", "--undo"], 0);
+    // While the origin holds earlier content, its followers do.
+    origin.release("1.2.0");
+    env.build(0);
+    assert_eq!(listed(&env).len(), 3);
+    command(&origin.env, &["rollback", "--to", "1"], 0);
+    crate::support::until("the origin serves that", || told(origin.port, "/mirror/")["held_at"] == 1);
+    env.build(0);
+    assert_eq!(listed(&env), ["1.1.0", "1.0.0"]);
+    command(&origin.env, &["rollback", "--end"], 0);
+    // A release that is withdrawn before anybody has followed is a line without an archive.
+    release(&origin.good, "1.1.1", "brief");
+    origin.env.build(0);
+    command(&origin.env, &["withdraw", "acme/good", "1.1.1", "--reason", "a leak"], 0);
+    crate::support::until("the origin serves that", || {
+        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 1
+    });
+    env.build(0);
+    assert_eq!((ledger(&env), listed(&env).len()), (ledger(&origin.env), 3));
+}
+
+#[test]
+fn contradicting_ledgers_are_refused_and_the_next_mirror_is_used() {
+    let origin = Origin::start();
+    let (liar, honest) = (LyingProxy::before(origin.port), LyingProxy::before(origin.port));
+    let (env, port) = follower(&[&liar.url()]);
+    env.build(0);
+    let whole = ledger(&env);
+    let change = |change: fn(&mut Vec<u8>)| {
+        liar.lie(move |path, answer| {
+            if path.ends_with("ledger.jsonl") {
+                change(&mut answer.body);
+            }
+        });
+    };
+    let refused = |reason: &str| {
+        let before = env.volume();
+        let log = env.build(1);
+        assert!(log.contains(reason) && log.contains(&liar.url()), "{log}");
+        assert_eq!(ledger(&env), whole);
+        // Only the report may differ.
+        assert_eq!(
+            before.lines().filter(|line| line.contains("packages/")).count(),
+            env.volume().lines().filter(|line| line.contains("packages/")).count()
+        );
+    };
+    change(|body| body.truncate(100));
+    refused("is shorter than the one here");
+    change(|body| body[80] ^= 1);
+    refused("is forked or altered");
+    change(|body| *body = b"<html>Please log in</html>".to_vec());
+    refused("sent something else than a ledger");
+    liar.lie(|_, answer| answer.replace(416, ""));
+    refused("is shorter than the one here");
+    liar.lie(|_, answer| answer.replace(503, "later"));
+    refused("http status 503");
+    liar.lie(|_, answer| answer.replace(429, "later"));
+    refused("http status 429");
+    liar.lie(|_, answer| answer.stall = Duration::from_secs(5));
+    refused("did not answer within 2 s");
+    // What is new has to continue what is here.
+    liar.be_honest();
+    origin.release("1.2.0");
+    change(|body| {
+        let text = String::from_utf8(body.clone()).unwrap();
+        *body = text.replace("1.2.0", "6.6.6").into_bytes();
+    });
+    refused("is altered");
+    change(|body| {
+        let last = body.iter().rposition(|byte| *byte == b'{').unwrap();
+        body.extend(body[last..].to_vec());
+    });
+    env.build(0);
+    assert_eq!((ledger(&env), listed(&env).len()), (ledger(&origin.env), 3));
+    // The status names the mirror that fails, and the other one is used.
+    configure(&env, port, &[&liar.url(), &honest.url()]);
+    liar.lie(|_, answer| answer.replace(200, "<html>"));
+    origin.release("1.3.0");
+    let log = env.build(1);
+    assert!(log.contains("sent something else than a ledger"), "{log}");
+    assert_eq!(listed(&env).len(), 4);
+    let server = env.serve("serve", port);
+    let state = told(port, "/mirror/");
+    assert_eq!((&state["state"], &state["follows"]), (&"incomplete".into(), &honest.url().into()));
+    let error = state["sources"][liar.url()]["error"].as_str().unwrap();
+    assert!(error.contains("something else than a ledger"), "{error}");
+    server.stop();
+}
+
+#[test]
+fn wrong_archives_are_never_published() {
+    let origin = Origin::start();
+    let (liar, honest) = (LyingProxy::before(origin.port), LyingProxy::before(origin.port));
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(Change, &str); 3] = [
+        (|body| body[50] ^= 1, "has SHA-256"),
+        (|body| body.extend(b"more"), "has more than"),
+        (|body| *body = b"<html>Please log in</html>".to_vec(), "it ended after 26 of"),
+    ];
+    for (change, reason) in changes {
+        liar.lie(move |path, answer| {
+            if path.ends_with("good-1.1.0.zip") {
+                change(&mut answer.body);
+                answer.status = 200;
+                answer.headers.retain(|(name, _)| name != "content-range");
+            }
+        });
+        let (env, port) = follower(&[&liar.url()]);
+        let log = env.build(1);
+        assert!(log.contains(reason), "{log}");
+        // What came before it is published, and it is not there.
+        assert_eq!(listed(&env), ["1.0.0"]);
+        assert!(!env.path("data/acme/packages/acme/good-1.1.0.zip").exists());
+        // Which mirror is asked first is open.
+        configure(&env, port, &[&liar.url(), &honest.url()]);
+        assert!(matches!(env.mirror("build").status.code(), Some(0 | 1)));
+        assert_eq!(ledger(&env), ledger(&origin.env));
+        command(&env, &["verify"], 0);
+    }
+}
+
+#[test]
+fn interrupted_downloads_are_continued() {
+    let origin = Origin::start();
+    let proxy = LyingProxy::before(origin.port);
+    proxy.lie(|path, answer| {
+        if path.ends_with("good-1.1.0.zip") {
+            answer.cut = Some(60_000);
+        }
+    });
+    let (env, _) = follower(&[&proxy.url()]);
+    let log = env.build(0);
+    assert!(log.contains("was not received completely"), "{log}");
+    let requests = proxy.take_requests();
+    let ranges: Vec<_> = requests.iter().filter(|request| request.contains("good-1.1.0.zip")).collect();
+    assert!(
+        ranges.len() == 3 && ranges[1].ends_with(" bytes=60000-") && ranges[2].ends_with(" bytes=120000-"),
+        "{ranges:?}"
+    );
+    assert_eq!(ledger(&env), ledger(&origin.env));
+}
+
+#[test]
+fn recipe_and_follow_may_take_turns_until_a_release_of_its_own() {
+    let origin = Origin::start();
+    let (env, port) = follower(&[&origin.url()]);
+    env.build(0);
+    let state = |env: &TestEnv| {
+        (ledger(env), read(env, "data/acme/bound.jsonl"), published(env, "", ""), archives(env))
+    };
+    let followed = state(&env);
+    std::fs::remove_dir(env.path("git")).unwrap();
+    std::os::unix::fs::symlink(origin.env.path("git"), env.path("git")).unwrap();
+    env.configure(port, SOURCES);
+    env.build(0);
+    assert_eq!(state(&env), followed);
+    configure(&env, port, &[&origin.url()]);
+    env.build(0);
+    assert_eq!(state(&env), followed);
+    // Each publishes the next release by itself: the chains part.
+    release(&origin.good, "1.2.0", "later");
+    env.configure(port, SOURCES);
+    env.build(0);
+    origin.env.build(0);
+    configure(&env, port, &[&origin.url()]);
+    let own = ledger(&env);
+    let log = env.build(1);
+    assert!(log.contains("is forked or altered"), "{log}");
+    assert!(ledger(&env) == own && own != ledger(&origin.env));
+}
+
+fn archives(env: &TestEnv) -> Vec<String> {
+    let mut found: Vec<_> =
+        env.volume().lines().filter(|line| line.contains("packages/")).map(str::to_owned).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn chains_work_and_loops_are_named() {
+    let origin = Origin::start();
+    let (first, first_port) = follower(&[&origin.url()]);
+    first.build(0);
+    let server = first.serve("serve", first_port);
+    let (second, second_port) = follower(&[&url(first_port)]);
+    second.build(0);
+    assert_eq!(ledger(&second), ledger(&origin.env));
+    let (ours, theirs) = (url(second_port), url(first_port));
+    assert_eq!(published(&second, &ours, &theirs).len(), published(&first, "", "").len());
+    let line =
+        |env: &TestEnv| serde_json::from_str::<Value>(read(env, "data/acme/bound.jsonl").trim()).unwrap();
+    assert_eq!(line(&first)["line"], line(&second)["line"]);
+    let _second = second.serve("serve", second_port);
+    server.stop();
+    configure(&first, first_port, &[&url(second_port)]);
+    let log = first.build(1);
+    assert!(log.contains("follows this repository itself"), "{log}");
+}
+
+#[test]
+fn damaged_archives_are_fetched_again() {
+    let origin = Origin::start();
+    let (env, _) = follower(&[&origin.url()]);
+    env.build(0);
+    let line: Value = serde_json::from_str(read(&env, "data/acme/bound.jsonl").trim()).unwrap();
+    let rendition = env.path(&format!("data/acme/{}", line["file"].as_str().unwrap()));
+    let archive = env.path("data/acme/packages/acme/good-1.1.0.zip");
+    let intact = [std::fs::read(&archive).unwrap(), std::fs::read(&rendition).unwrap()];
+    for file in [&archive, &rendition] {
+        let mut permissions = std::fs::metadata(file).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        std::fs::set_permissions(file, permissions).unwrap();
+        flip(file);
+    }
+    command(&env, &["verify"], 1);
+    command(&env, &["verify", "--repair"], 0);
+    assert_eq!([std::fs::read(&archive).unwrap(), std::fs::read(&rendition).unwrap()], intact);
+    assert!(command(&env, &["verify", "--rebuild"], 0).contains("4 "));
+}
+
+#[test]
+fn dead_origin_changes_nothing() {
+    let mut origin = Origin::start();
+    let (env, _) = follower(&[&origin.url()]);
+    env.build(0);
+    origin.server.take().unwrap().stop();
+    let before = env.volume();
+    let log = env.build(1);
+    assert!(log.contains("failed to reach"), "{log}");
+    let packages = |text: &str| {
+        text.lines().filter(|line| line.contains("packages/")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(packages(&before), packages(&env.volume()));
+    assert_eq!(listed(&env).len(), 2);
+}
+
+#[test]
+fn release_is_pushed_to_followers() {
+    let mut origin = Origin::start();
+    origin.server.take().unwrap().stop();
+    let (env, port) = follower(&[&origin.url()]);
+    let add = |env: &TestEnv, text: &str| {
+        let configuration = read(env, "mirror.yaml");
+        env.write("mirror.yaml", &format!("{configuration}{text}"));
+        env.write("secret", "shared\n");
+    };
+    add(&env, "push: [{from: mirror, secret_file: secret}]\n");
+    add(
+        &origin.env,
+        &format!("notify: [{{url: 'http://127.0.0.1:{port}/-/push', on: [release], secret_file: secret}}]\n"),
+    );
+    let _origin = origin.env.serve("run", origin.port);
+    let _follower = env.serve("run", port);
+    release(&origin.good, "1.2.0", "later");
+    origin.env.build(0);
+    crate::support::until("the follower has it", || {
+        get(port, "/mirror/packages/acme/good-1.2.0.zip").status == 200
+    });
+    crate::support::until("it is fresh", || told(port, "/mirror/")["state"] == "fresh");
+    assert_eq!(ledger(&env), ledger(&origin.env));
+    // The next one follows at once, not after the pause between pushes of a forge.
+    command(&origin.env, &["withdraw", "acme/good", "1.2.0", "--reason", "a leak"], 0);
+    crate::support::until("it is gone there", || {
+        get(port, "/mirror/packages/acme/good-1.2.0.zip").status == 410
+    });
+}
+
+#[test]
+fn private_mirror_is_followed_with_credentials() {
+    let (origin, upstream, port) = crate::support::store::mirror();
+    let configuration = read(&origin, "mirror.yaml")
+        .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, users: ./users");
+    origin.write("mirror.yaml", &configuration);
+    // The SHA-256 of `token`.
+    origin.write("users", "joe:sha256:3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0\n");
+    origin.build(0);
+    let _server = origin.serve("serve", port);
+    let (env, _) = follower(&[&url(port)]);
+    let log = env.build(2);
+    assert!(log.contains("refused access (http status 401) without a credential"), "{log}");
+    env.write("token", "token\n");
+    let configuration = read(&env, "mirror.yaml");
+    let credentials =
+        format!("credentials: [{{url: '{}', username: joe, password_file: token}}]}}", url(port));
+    env.write("mirror.yaml", &configuration.replace("timeout: 2s}", &format!("timeout: 2s, {credentials}")));
+    env.build(0);
+    assert_eq!(ledger(&env), ledger(&origin));
+    drop(upstream);
+}
