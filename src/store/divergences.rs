@@ -4,7 +4,6 @@
 //! depends on it.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, anyhow};
@@ -68,8 +67,8 @@ impl RepositoryStore {
     /// All recorded divergences, oldest first.
     pub fn divergences(&self) -> anyhow::Result<Vec<Divergence>> {
         let path = self.root().join("diverged.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match durable_fs::read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
         };

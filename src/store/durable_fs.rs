@@ -218,19 +218,42 @@ pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
     Ok(sync(&folder, path)?)
 }
 
+/// Reads a file. One that ends before its size could not be read: its bytes may be intact.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    ensure_whole(bytes.len() as u64, size)?;
+    Ok(bytes)
+}
+
+/// Fails if fewer bytes of a file were read than it has.
+pub(super) fn ensure_whole(read: u64, size: u64) -> io::Result<()> {
+    if read < size {
+        let message = format!("it ended after {read} of {size} bytes");
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+    }
+    Ok(())
+}
+
 /// The SHA-256 of a file's contents.
 pub fn hash(path: &Path) -> anyhow::Result<Sha256> {
-    let mut hasher = sha2::Sha256::new();
     let mut file = File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
-    let mut buffer = vec![0; 1 << 18];
+    let failed = || format!("failed to read `{}`", path.display());
+    let size = file.metadata().with_context(failed)?.len();
+    let (mut hasher, mut read, mut buffer) = (sha2::Sha256::new(), 0, vec![0; 1 << 18]);
     loop {
-        match io::Read::read(&mut file, &mut buffer)
-            .with_context(|| format!("failed to read `{}`", path.display()))?
-        {
-            0 => return Ok(Sha256(hasher.finalize().into())),
-            n => hasher.update(&buffer[..n]),
+        match io::Read::read(&mut file, &mut buffer).with_context(failed)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                read += n as u64;
+            }
         }
     }
+    ensure_whole(read, size).with_context(failed)?;
+    Ok(Sha256(hasher.finalize().into()))
 }
 
 /// Unlike `File::sync_all`, does not retry after EINTR.

@@ -361,6 +361,7 @@ fn read_ledger(root: &Path) -> anyhow::Result<LedgerFile> {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut file, &mut text).with_context(failed)?;
     let found = file.metadata().with_context(failed)?;
+    durable_fs::ensure_whole(text.len() as u64, found.len()).with_context(failed)?;
     let (ledger, whole) = Ledger::parse(&text).map_err(|error| {
         anyhow!(
             "the ledger `{}` is damaged: {error}\nhint: restore the file from a backup; nothing was changed",

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::durable_fs;
 use super::repository::RepositoryStore;
 
 /// The number of runs that are kept.
@@ -77,7 +78,7 @@ impl RepositoryStore {
         if let Some(unwritten) = unwritten_history(&file) {
             return Ok(unwritten.history);
         }
-        match fs::read(&file) {
+        match durable_fs::read(&file) {
             Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RunHistory::default()),
             Err(error) => Err(error).with_context(|| format!("failed to read `{}`", file.display())),

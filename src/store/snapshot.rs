@@ -177,7 +177,8 @@ impl Snapshot {
 
     fn read_private(&self, path: &str, sha256: Sha256) -> anyhow::Result<Vec<u8>> {
         let file = self.folder.join(path);
-        let bytes = fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        let bytes =
+            durable_fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
         ensure!(Sha256::digest(&bytes) == sha256, "`{}` is damaged", file.display());
         Ok(bytes)
     }

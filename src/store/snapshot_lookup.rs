@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::durable_fs;
 use super::foreign_lines;
 use super::repository::RepositoryStore;
 use super::snapshot::{Snapshot, SnapshotCache, SnapshotManifest, Unread, is_read_error};
@@ -132,7 +133,7 @@ impl RepositoryStore {
     pub fn load(&self, number: u64) -> anyhow::Result<Snapshot> {
         let folder = self.snapshot_folder(number);
         let path = folder.join("manifest.json");
-        let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let text = durable_fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         let manifest: SnapshotManifest = serde_json::from_slice(&text)
             .with_context(|| format!("`{}` is not the manifest of a snapshot", path.display()))?;
         ensure!(manifest.number == number, "`{}` belongs to snapshot {}", path.display(), manifest.number);

@@ -6,7 +6,6 @@
 //! withdrawal raises the format of the volume (`volume_marker`).
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -71,7 +70,7 @@ pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
 /// The same, each with whether it was taken over from a followed mirror.
 fn read_active(root: &Path) -> anyhow::Result<Vec<(Withdrawal, bool)>> {
     let path = root.join(FILE);
-    match fs::read(&path) {
+    match durable_fs::read(&path) {
         Ok(text) => parse(&text).map_err(|(line, error)| {
             anyhow!(
                 "`{}` is damaged at line {line}: {error}\nhint: restore it from a backup; nothing was changed",
@@ -144,7 +143,7 @@ impl RepositoryStore {
 
     fn append_withdrawals(&self, lines: &[Line]) -> anyhow::Result<()> {
         let path = self.root().join(FILE);
-        let mut text = match fs::read(&path) {
+        let mut text = match durable_fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.poison_on_error(self.replace_withdrawals(&path, b""))?;

@@ -135,7 +135,7 @@ impl Live {
         let mut requested = Instant::now();
         self.within(BOUND, &format!("{version} of the other source is published"), |live| {
             let has_failed = live.error_of_tool().is_some();
-            if has_failed && requested.elapsed() > RETRY {
+            if has_failed && requested.elapsed() > RETRY && !live.is_recorded_as_running("acme") {
                 live.reload();
                 requested = Instant::now();
             }

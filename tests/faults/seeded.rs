@@ -190,6 +190,13 @@ const BUGS: &[Bug] = &[
         says: &["wrong: packages/acme/tool-1.0.0.zip is published"],
     },
     Bug {
+        name: "a file whose reading ends too early is whole",
+        edits: &[("store/durable_fs.rs", "    if read < size {", "    if read > size {")],
+        class: read_error::at_each_read,
+        faults: 3000,
+        says: &["wrong: packages/acme/"],
+    },
+    Bug {
         name: "a failed fetch is forgotten",
         edits: &[(
             "cycle/mod.rs",
@@ -234,7 +241,8 @@ const BUGS: &[Bug] = &[
         )],
         class: process::kills,
         faults: 100,
-        says: &["is recorded"],
+        // The cycle is not tried again.
+        says: &["is recorded", "source is published"],
     },
     Bug {
         name: "a cycle has no deadline",
