@@ -21,7 +21,7 @@ pub(super) const RENDITIONS: &str = "bound.jsonl";
 /// Adds the renditions in a repository's folder to its ledger; there may be none.
 pub(super) fn read_renditions(root: &Path, ledger: &mut Ledger) -> anyhow::Result<()> {
     let path = root.join(RENDITIONS);
-    let text = match fs::read(&path) {
+    let text = match durable_fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
@@ -70,7 +70,7 @@ impl RepositoryStore {
         let path = self.root().join(RENDITIONS);
         let temporary = self.staging_path(RENDITIONS)?;
         let mut known = self.ledger_lock();
-        let mut text = match fs::read(&path) {
+        let mut text = match durable_fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 replace(&temporary, &path, b"")?;
