@@ -32,6 +32,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     let ctx = &CycleContext { follow: &urls, ..ctx.clone() };
     let origins = Origins::new(ctx.follow);
     let mut restored = Restored::default();
+    mend(ctx, &mut restored)?;
     let mut followed = None;
     match check::check(ctx, &Origin::new(ctx, from), None) {
         Ok(Some(update)) => {
@@ -44,7 +45,6 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         Err(error) => tracing::info!("only archives are restored: {error:#}"),
     }
     restored.problems.extend(origins.error(0));
-    mend(ctx, &mut restored)?;
     if followed.is_some() {
         bound::render(ctx)?;
         let report = report(&origins, followed);
