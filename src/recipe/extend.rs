@@ -88,7 +88,7 @@ amend:
             ),
             (
                 "extends: magento\namend:\n  inventory:\n    corrections: [{package: a/b, reason: r}]\n",
-                "r.yaml:4:19: amend.inventory.corrections[0]: a correction requires either `versions` or `range`",
+                "r.yaml:4:19: amend.inventory.corrections[0]: expected either `versions` or `range`",
             ),
             (
                 "extends: magento\nnotes: [{package: a/b, note: n, see: 'javascript:alert(1)'}]\n",

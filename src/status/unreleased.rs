@@ -64,6 +64,7 @@ mod tests {
         let tags = tags.chain([row("latest", "", ExclusionRule::NotAVersion)]);
         let lost = ["a 1.0.0", "b 1.0.0"].map(|package| row("1.0.1", package, ExclusionRule::FirstTagWins));
         let report = SourceReport {
+            refs: [("1.0.1".to_owned(), "0".repeat(40))].into(),
             passed_over: tags.collect(),
             excluded: [&lost[..], &[row("1.0.0", "dev", ExclusionRule::Recipe)]].concat(),
             notices: vec![Notice { tag: "1.0.0".into(), package: "a 1.0.0".into(), reason: "odd".into() }],
