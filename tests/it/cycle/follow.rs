@@ -340,10 +340,9 @@ fn recipe_and_follow_may_take_turns_until_a_release_of_its_own() {
     env.build(0);
     assert_eq!(state(&env), followed);
     // Each publishes the next release by itself: the chains part.
-    release(&origin.good, "1.2.0", "later");
+    origin.release("1.2.0");
     env.configure(port, SOURCES);
     env.build(0);
-    origin.env.build(0);
     configure(&env, port, &[&origin.url()]);
     let own = ledger(&env);
     let log = env.build(1);
