@@ -175,10 +175,12 @@ fn check_credential(credential: &Credential, at: &yaml::Path, report: &mut Repor
             add(report, &at.key(key), check_secret(&secret));
         }
     }
-    if credential.passphrase.as_ref().is_none_or(|passphrase| check_secret(passphrase).is_ok()) {
-        let key = check_private_key(credential);
-        add(report, &at.key("private_key_file"), key.map_err(Into::into));
-    }
+    let key = match credential.passphrase.as_ref().is_none_or(|passphrase| check_secret(passphrase).is_ok()) {
+        true => check_private_key(credential).map_err(Into::into),
+        // Without the passphrase only the file itself.
+        false => file(&credential.private_key).map_or(Ok(()), |key| check_secret(&key)),
+    };
+    add(report, &at.key("private_key_file"), key);
 }
 
 fn add(report: &mut Report, at: &yaml::Path, result: anyhow::Result<()>) {

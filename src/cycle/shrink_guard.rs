@@ -1,7 +1,7 @@
 //! The shrink guard (`build.max_removed`): metadata that would lose too many versions is not published.
 //!
-//! A cycle removes versions on purpose only when nightly versions expire, versions are withdrawn, or a followed mirror is rolled back. Any other loss is a mistake: in the
-//! configuration, on the volume or in this program.
+//! A cycle removes versions on purpose only when nightly versions expire, versions are withdrawn, or a followed mirror is rolled
+//! back. Any other loss is a mistake: in the configuration, on the volume or in this program.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::context::CycleContext;
 use super::report::Report;
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::reader::Includes;
-use crate::metadata::{PackageSummary, Summaries};
+use crate::metadata::{PLACEHOLDER_VERSION, PackageSummary, Summaries};
 use crate::store::snapshot::Snapshot;
 
 /// Fails if publishing `packages` would remove too many of the versions that `previous` has.
@@ -75,20 +75,25 @@ fn removed_versions<'v>(versions: &'v [String], now: Option<&PackageSummary>) ->
     versions.iter().filter(|version| !current.contains(version)).collect()
 }
 
-/// An include, of which only the names and versions are read.
+/// A packages.json or an include, of which only the names and versions are read.
 #[derive(Deserialize)]
-struct Include {
+struct Versions {
     packages: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
 }
 
 /// The versions in the metadata of a snapshot by package, as clients see them.
 fn listed_versions(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
+    let files = match root.includes.is_empty() {
+        true => vec!["packages.json"],
+        false => root.includes.keys().map(String::as_str).collect(),
+    };
     let mut listed = BTreeMap::<_, Vec<_>>::new();
-    for path in root.includes.keys() {
-        let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
-        for (name, versions) in include.packages {
-            listed.entry(name).or_default().extend(versions.into_keys());
+    for path in files {
+        let file: Versions = serde_json::from_slice(&snapshot.read(path)?).context(path.to_owned())?;
+        for (name, versions) in file.packages {
+            let versions = versions.into_keys().filter(|version| version != PLACEHOLDER_VERSION);
+            listed.entry(name).or_default().extend(versions);
         }
     }
     Ok(listed)
