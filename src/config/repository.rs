@@ -56,7 +56,7 @@ pub enum RecipeRef {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Metadata {
-    /// All packages in packages.json: one request per update.
+    /// All packages in one file that packages.json names: one request per update, two after a release.
     #[default]
     Inline,
     /// One request for each package that an update needs.
@@ -86,7 +86,7 @@ pub(super) struct RepositoryEntry {
     /// IANA time zone of the schedule.
     #[serde(default = "default_timezone")]
     timezone: String,
-    /// How Composer gets package versions: all in packages.json (`inline`), or with one request per package (`lazy`).
+    /// How Composer gets package versions: all in one file (`inline`), or with one request per package (`lazy`).
     #[serde(default)]
     metadata: Metadata,
     /// What packages.json tells Composer in addition to the packages.

@@ -15,7 +15,6 @@ use super::read_manifests::{self, Manifests, UnreadableArchive};
 use super::report::Report;
 use super::{nightly, shrink_guard};
 use crate::composer::Manifest;
-use crate::config::Metadata;
 use crate::ledger::{Ledger, Release};
 use crate::metadata::pages::{self, View};
 use crate::metadata::reader::Includes;
@@ -326,8 +325,7 @@ fn render_cache(
     serde_json::to_vec(&RenderCache { renderer, packages: summaries.iter().map(cached).collect(), ranges })
 }
 
-/// Keeps the includes of the last snapshots: a client with one of their packages.json may still request them. Where packages.json
-/// has all versions again, only the last one is kept, once.
+/// Keeps the includes of the last snapshots: a client with one of their packages.json may still request them.
 fn keep_includes(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
@@ -338,9 +336,7 @@ fn keep_includes(
     let root: Option<Includes> = root.and_then(|root| serde_json::from_slice(&root).ok());
     let is_named = |path: &str| root.as_ref().is_some_and(|root| root.includes.contains_key(path));
     let published = previous.manifest.files.iter();
-    let may_be_requested = |path: &str| ctx.metadata == Metadata::Lazy || is_named(path);
-    let mut includes: Vec<_> =
-        published.filter(|(path, _)| path.starts_with("include/") && may_be_requested(path)).collect();
+    let mut includes: Vec<_> = published.filter(|(path, _)| path.starts_with("include/")).collect();
     // The include that packages.json names comes first, then the latest ones.
     includes.sort_by_key(|(path, file)| Reverse((is_named(path), file.last_modified)));
     for (path, _) in includes.into_iter().take(ctx.retention.snapshots) {

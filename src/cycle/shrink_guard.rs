@@ -13,7 +13,7 @@ use super::context::CycleContext;
 use super::report::Report;
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::reader::Includes;
-use crate::metadata::{PLACEHOLDER_VERSION, PackageSummary, Summaries};
+use crate::metadata::{PackageSummary, Summaries};
 use crate::store::snapshot::Snapshot;
 
 /// Fails if publishing `packages` would remove too many of the versions that `previous` has.
@@ -75,25 +75,20 @@ fn removed_versions<'v>(versions: &'v [String], now: Option<&PackageSummary>) ->
     versions.iter().filter(|version| !current.contains(version)).collect()
 }
 
-/// A packages.json or an include, of which only the names and versions are read.
+/// An include, of which only the names and versions are read.
 #[derive(Deserialize)]
-struct Versions {
+struct Include {
     packages: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
 }
 
 /// The versions in the metadata of a snapshot by package, as clients see them.
 fn listed_versions(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
-    let files = match root.includes.is_empty() {
-        true => vec!["packages.json"],
-        false => root.includes.keys().map(String::as_str).collect(),
-    };
     let mut listed = BTreeMap::<_, Vec<_>>::new();
-    for path in files {
-        let file: Versions = serde_json::from_slice(&snapshot.read(path)?).context(path.to_owned())?;
-        for (name, versions) in file.packages {
-            let versions = versions.into_keys().filter(|version| version != PLACEHOLDER_VERSION);
-            listed.entry(name).or_default().extend(versions);
+    for path in root.includes.keys() {
+        let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
+        for (name, versions) in include.packages {
+            listed.entry(name).or_default().extend(versions.into_keys());
         }
     }
     Ok(listed)

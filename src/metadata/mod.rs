@@ -26,7 +26,7 @@ pub use base_url::BaseUrl;
 pub use minify::expand;
 pub use missing_dependencies::{MissingDependency, missing_dependencies};
 pub use package_summary::{Newest, PackageSummary, Summaries};
-pub use packages_json::{PLACEHOLDER_VERSION, is_current};
+pub use packages_json::is_current;
 pub use render::{claims_names, render};
 pub use render_cache::{ByteRanges, CachedPackage, Files, PreviousRender, RenderCache};
 pub use repository_info::RepositoryInfo;

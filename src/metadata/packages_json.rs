@@ -5,10 +5,8 @@
 //! version, whatever its stability (`ArrayRepository::loadPackages`). Versions in packages.json beside a `metadata-url` claim
 //! a name only as long as one of them is acceptable and not loaded yet, so the two are never combined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::package_summary::Summaries;
@@ -23,56 +21,55 @@ pub(super) struct PackagesJson<'a> {
     pub packages: &'a Summaries,
     /// Names without a version that are claimed nevertheless.
     pub claims: &'a BTreeSet<String>,
+    /// The path of the include, and its SHA-1.
+    pub include: (&'a str, Sha1),
 }
 
 impl PackagesJson<'_> {
-    /// With the object of all versions, those of [`placeholder`] included.
-    pub(super) fn inline(&self, versions: &[u8]) -> serde_json::Result<Vec<u8>> {
-        let rest = serde_json::to_vec(&self.common_keys())?;
-        Ok([PACKAGES, versions, b",", &rest[1..]].concat())
-    }
-
-    /// Composer asks for each package. Other programs read all of them in the include at `path`.
-    pub(super) fn lazy(&self, path: &str, sha1: Sha1) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn render(&self) -> serde_json::Result<Vec<u8>> {
+        let (base, (path, sha1)) = (self.info.base, self.include);
+        let names: BTreeSet<_> = self.packages.keys().chain(self.claims).collect();
         let mut root = Map::from_iter([
             ("packages".to_owned(), json!([])),
-            (INCLUDES.to_owned(), json!({ path: { "sha1": sha1 } })),
-            ("metadata-url".to_owned(), self.info.base.host_relative("p2/%package%.json").into()),
+            ("includes".to_owned(), json!({ path: { "sha1": sha1 } })),
         ]);
-        root.extend(self.common_keys());
-        serde_json::to_vec_pretty(&root)
-    }
-
-    fn common_keys(&self) -> Map<String, Value> {
-        let names: BTreeSet<_> = self.packages.keys().chain(self.claims).collect();
-        let mut keys = Map::from_iter([("available-packages".to_owned(), json!(names))]);
-        keys.extend(extra_keys(self.info));
-        if search_files::has_providers(self.packages) {
-            keys.insert("providers-api".into(), search_files::providers_api(self.info.base).into());
+        match self.info.metadata {
+            Metadata::Lazy => {
+                root.insert(METADATA_URL.into(), base.host_relative("p2/%package%.json").into());
+            }
+            Metadata::Inline if self.claims.is_empty() => (),
+            Metadata::Inline => {
+                let claims: BTreeMap<_, _> =
+                    self.claims.iter().map(|name| (name, placeholder(name))).collect();
+                root["packages"] = json!(claims);
+            }
         }
-        keys
+        root.insert("available-packages".into(), json!(names));
+        root.extend(extra_keys(self.info));
+        if search_files::has_providers(self.packages) {
+            root.insert("providers-api".into(), search_files::providers_api(base).into());
+        }
+        serde_json::to_vec_pretty(&root)
     }
 }
 
-const INCLUDES: &str = "includes";
+const METADATA_URL: &str = "metadata-url";
 
-/// The beginning of packages.json and of an include, followed by the object of all versions.
-pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
-
-/// The version that claims a name without `metadata-url`.
-pub const PLACEHOLDER_VERSION: &str = "dev-unpublished";
-
-/// The data of that version, which no PHP can run.
-pub(super) fn placeholder(name: &str) -> Value {
-    json!({
+/// The versions that claim a name without `metadata-url`: a development version that no PHP can run.
+fn placeholder(name: &str) -> Value {
+    const VERSION: &str = "dev-unpublished";
+    json!({ VERSION: {
         "name": name,
-        "version": PLACEHOLDER_VERSION,
-        "version_normalized": PLACEHOLDER_VERSION,
+        "version": VERSION,
+        "version_normalized": VERSION,
         "type": "metapackage",
         "description": "This repository has no version of the package, and reserves its name.",
         "require": { "php": "<0" },
-    })
+    }})
 }
+
+/// The beginning of an include, followed by the object of all versions.
+pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
 
 /// The keys that do not depend on the packages.
 fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
@@ -83,22 +80,13 @@ fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
 
 /// Whether a published packages.json, its packages aside, is what this program makes with these settings.
 pub fn is_current(root: &[u8], info: &RepositoryInfo<'_>) -> bool {
-    let Ok(PublishedRoot { mut rest, .. }) = serde_json::from_slice(root) else {
+    let Ok(mut root) = serde_json::from_slice::<Map<String, Value>>(root) else {
         return false;
     };
-    let is_lazy = rest.contains_key(INCLUDES);
+    let is_lazy = root.contains_key(METADATA_URL);
     let expected = extra_keys(info);
-    rest.retain(|key, _| expected.contains_key(key) || composer_hints::KEYS.contains(&key.as_str()));
-    is_lazy == (info.metadata == Metadata::Lazy) && rest == expected
-}
-
-/// A packages.json without its versions, which may be megabytes.
-#[derive(Deserialize)]
-struct PublishedRoot {
-    #[serde(rename = "packages")]
-    _packages: IgnoredAny,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
+    root.retain(|key, _| expected.contains_key(key) || composer_hints::KEYS.contains(&key.as_str()));
+    is_lazy == (info.metadata == Metadata::Lazy) && root == expected
 }
 
 #[cfg(test)]
@@ -122,11 +110,13 @@ mod tests {
             is_private: false,
         };
         let root = |info: &RepositoryInfo<'_>| {
-            let root = PackagesJson { info, packages: &Summaries::new(), claims: &BTreeSet::new() };
-            match info.metadata {
-                Metadata::Inline => root.inline(b"{}").unwrap(),
-                Metadata::Lazy => root.lazy("include/x.json", Sha1::digest(b"x")).unwrap(),
-            }
+            let root = PackagesJson {
+                info,
+                packages: &Summaries::new(),
+                claims: &BTreeSet::new(),
+                include: ("include/x.json", Sha1::digest(b"x")),
+            };
+            root.render().unwrap()
         };
         let bytes = root(&info);
         assert!(is_current(&bytes, &info));

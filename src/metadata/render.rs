@@ -6,17 +6,15 @@ use serde_json::{Map, Value, json};
 
 use super::minify::minify;
 use super::package_summary::Summaries;
-use super::packages_json::{self, PLACEHOLDER_VERSION, PackagesJson};
+use super::packages_json::{self, PackagesJson};
 use super::render_cache::{ByteRanges, Files, PreviousRender, Ranges};
 use super::repository_info::RepositoryInfo;
 use super::search_files;
 use super::version_entry::PackageVersion;
 use crate::composer::Stability;
-use crate::config::Metadata;
 use crate::util::digest::{Sha1, Sha256};
 
-/// Renders all metadata; returns the files and the positions of the packages in the one that has all of them: packages.json or
-/// the include.
+/// Renders all metadata; returns the files and the positions of the packages in the include.
 ///
 /// `versions` returns the versions of a package, newest first. It may return `None` for a package that has the same releases
 /// in `previous`. `claims` are names without a version that no other repository shall have.
@@ -28,18 +26,18 @@ pub fn render<'v>(
     previous: Option<&PreviousRender>,
 ) -> serde_json::Result<(Files, ByteRanges)> {
     let mut files = Files::new();
-    let mut all = PackageObject::new();
+    let mut include = PackageObject::new();
     for name in packages.keys() {
         let [stable, dev] = p2_paths(name);
         if let Some(versions) = versions(name) {
             let rendered = RenderedPackage::new(info, name, versions)?;
             files.insert(stable, Some(rendered.p2));
             files.insert(dev, Some(rendered.p2_dev));
-            all.add(name, &rendered.in_all)?;
-        } else if let Some(in_all) = previous.and_then(|previous| previous.versions(name)) {
+            include.add(name, &rendered.in_include)?;
+        } else if let Some(in_include) = previous.and_then(|previous| previous.versions(name)) {
             files.insert(stable, None);
             files.insert(dev, None);
-            all.add(name, in_all)?;
+            include.add(name, in_include)?;
         } else {
             return Err(serde::ser::Error::custom(format_args!("the versions of {name} are missing")));
         }
@@ -47,38 +45,23 @@ pub fn render<'v>(
     for name in claims {
         files.extend(p2_paths(name).map(|path| (path, Some(p2_file(name, &[])))));
     }
-    let root = PackagesJson { info, packages, claims };
-    let ranges = match info.metadata {
-        Metadata::Inline => {
-            for name in claims {
-                all.add(name, &placeholder_member(name)?)?;
-            }
-            let (all, in_file) = all.finish();
-            files.insert(ROOT.into(), Some(root.inline(&all)?));
-            ByteRanges { file: ROOT.into(), in_file }
-        }
-        Metadata::Lazy => {
-            let (all, in_file) = all.finish();
-            let include = [packages_json::PACKAGES, &all, b"}"].concat();
-            let sha1 = Sha1::digest(&include);
-            let path = format!("include/all${sha1}.json");
-            files.insert(ROOT.into(), Some(root.lazy(&path, sha1)?));
-            files.insert(path.clone(), Some(include));
-            ByteRanges { file: path, in_file }
-        }
-    };
+    let (all, in_include) = include.finish();
+    let include = [packages_json::PACKAGES, &all, b"}"].concat();
+    let sha1 = Sha1::digest(&include);
+    let path = format!("include/all${sha1}.json");
+    let root = PackagesJson { info, packages, claims, include: (&path, sha1) };
+    files.insert("packages.json".into(), Some(root.render()?));
+    files.insert(path.clone(), Some(include));
     let search_files = search_files::render(info.base, packages)?;
     files.extend(search_files.into_iter().map(|(path, text)| (path, Some(text))));
-    Ok((files, ranges))
+    Ok((files, ByteRanges { include: path, in_include }))
 }
 
-const ROOT: &str = "packages.json";
-
-/// A package's own files, and its versions in the file of all packages.
+/// A package's own files, and its versions in the include.
 struct RenderedPackage {
     p2: Vec<u8>,
     p2_dev: Vec<u8>,
-    in_all: Vec<u8>,
+    in_include: Vec<u8>,
 }
 
 impl RenderedPackage {
@@ -93,21 +76,13 @@ impl RenderedPackage {
                 .collect();
             p2_file(name, &selected)
         };
-        let mut rendered = Self { p2: p2(false), p2_dev: p2(true), in_all: Vec::new() };
+        let mut rendered = Self { p2: p2(false), p2_dev: p2(true), in_include: Vec::new() };
         for (version, data) in versions.iter().zip(&data) {
             let key = serde_json::to_string(&version.version.to_string())?;
-            add_member(&mut rendered.in_all, &key, &serde_json::to_vec(data)?);
+            add_member(&mut rendered.in_include, &key, &serde_json::to_vec(data)?);
         }
         Ok(rendered)
     }
-}
-
-/// The inside of the object of versions that claims a name.
-fn placeholder_member(name: &str) -> serde_json::Result<Vec<u8>> {
-    let data = serde_json::to_vec(&packages_json::placeholder(name))?;
-    let mut member = Vec::new();
-    add_member(&mut member, &serde_json::to_string(PLACEHOLDER_VERSION)?, &data);
-    Ok(member)
 }
 
 /// Adds a member to the inside of a JSON object.

@@ -34,18 +34,18 @@ pub struct CachedPackage {
     pub page_context: Sha256,
 }
 
-/// Positions of each package's versions in the file that has all of them.
+/// Positions of each package's versions in the include.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ByteRanges {
-    /// The path of the file: packages.json or the include.
-    pub(super) file: String,
-    pub(super) in_file: Ranges,
+    /// The path of the include.
+    pub include: String,
+    pub(super) in_include: Ranges,
 }
 
 impl ByteRanges {
-    /// The bytes that each package takes in that file.
+    /// The bytes that each package takes in a shared file.
     pub fn package_sizes(&self) -> BTreeMap<String, u64> {
-        let sizes = self.in_file.iter();
+        let sizes = self.in_include.iter();
         sizes.map(|(name, range)| (name.clone(), (range.end - range.start) as u64)).collect()
     }
 }
@@ -53,23 +53,22 @@ impl ByteRanges {
 /// The reusable part of the previous publication.
 pub struct PreviousRender {
     cache: RenderCache,
-    /// The file that has all packages.
-    file: Vec<u8>,
+    include: Vec<u8>,
 }
 
 impl PreviousRender {
     /// `read` reads a published file.
     pub fn new<E>(cache: RenderCache, read: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
-        Ok(Self { file: read(&cache.ranges.file)?, cache })
+        Ok(Self { include: read(&cache.ranges.include)?, cache })
     }
 
     pub fn package(&self, name: &str) -> Option<&CachedPackage> {
         self.cache.packages.get(name)
     }
 
-    /// The text of a package's versions.
+    /// The text of a package's versions in the include.
     pub(super) fn versions(&self, name: &str) -> Option<&[u8]> {
         let ranges = &self.cache.ranges;
-        self.file.get(ranges.in_file.get(name)?.clone())
+        self.include.get(ranges.in_include.get(name)?.clone())
     }
 }

@@ -222,7 +222,7 @@ fn verify_says_what_could_not_be_compared() {
     for words in [
         "acme: acme/good 1.0.0: not compared: upstream no longer has `1.0.0`\n",
         "acme: 1 rebuilt versions are equal, 1 could not be compared\n",
-        "4 URLs: 1 version could not be compared\n",
+        "5 URLs: 1 version could not be compared\n",
     ] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }

@@ -85,6 +85,9 @@ fn responses_have_status_and_headers_of_their_kind() {
     ] {
         assert_eq!(request(port, method, path, "").status, status, "{method} {path}");
     }
+    let root: serde_json::Value = serde_json::from_slice(&get(port, "/mirror/packages.json").body).unwrap();
+    let include = root["includes"].as_object().unwrap().keys().next().unwrap().replace('$', "%24");
+    assert_eq!(get(port, &format!("/mirror/{include}")).status, 200);
 }
 
 #[test]

@@ -3,8 +3,6 @@
 use super::env::{MirrorProcess, TestEnv};
 use super::free_port;
 use super::http::get;
-use super::shop::configure_repository;
-
 const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    packages: [{each: ''}]\n";
 
 pub struct ServedMirror {
@@ -26,8 +24,6 @@ impl ServedMirror {
         upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
         upstream.write("a/Code.php", &"<?php // a\n".repeat(400)).release("1.0.0");
         env.configure(port, SOURCE);
-        // With an include.
-        configure_repository(&env, "metadata: lazy");
         env.build(0);
         (env, port)
     }

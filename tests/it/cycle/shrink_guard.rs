@@ -8,13 +8,14 @@ use serde_json::Value;
 fn shrink_guard_keeps_versions_published() {
     let (env, _, port) = mirror();
     // A version that a snapshot names and the ledger does not have.
+    let include = names(&env, "data/acme/snapshots/1/include").pop().unwrap();
     let folder = "data/acme/snapshots/1";
-    let path = format!("{folder}/packages.json");
+    let path = format!("{folder}/include/{include}");
     let more = read(&env, &path).replacen(r#""1.0.0":"#, r#""0.9.0":{},"0.8.0":{},"1.0.0":"#, 1);
     std::fs::remove_file(env.path(&path)).unwrap();
     env.write(&path, &more);
     let mut manifest: Value = serde_json::from_str(&read(&env, &format!("{folder}/manifest.json"))).unwrap();
-    let file = &mut manifest["files"]["packages.json"];
+    let file = &mut manifest["files"][format!("include/{include}")];
     file["sha256"] = mirror::util::digest::Sha256::digest(more.as_bytes()).to_string().into();
     file["size"] = more.len().into();
     std::fs::remove_file(env.path(&format!("{folder}/manifest.json"))).unwrap();

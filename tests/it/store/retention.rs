@@ -3,14 +3,12 @@
 use crate::support::env::TestEnv;
 use crate::support::free_port;
 use crate::support::http::get;
-use crate::support::shop::configure_repository;
 use crate::support::store::{GOOD, all_archives_answer, ledger, mirror, names, read, release};
 use serde_json::Value;
 
 #[test]
 fn old_snapshots_are_removed_in_two_steps() {
     let (env, upstream, port) = mirror();
-    configure_repository(&env, "metadata: lazy");
     let yaml = read(&env, "mirror.yaml");
     let keep = |grace: &str| {
         env.write("mirror.yaml", &format!("{yaml}snapshots: {{keep: 2, grace: {grace}}}\n"));
@@ -45,10 +43,8 @@ fn old_snapshots_are_removed_in_two_steps() {
 #[test]
 fn includes_of_recent_snapshots_are_kept() {
     let (env, upstream, _) = mirror();
-    configure_repository(&env, "metadata: lazy");
     let configuration = read(&env, "mirror.yaml");
     env.write("mirror.yaml", &format!("{configuration}snapshots: {{keep: 2}}\n"));
-    env.build(0);
     let mut published = names(&env, "data/acme/current/include");
     for version in ["1.2.0", "1.3.0", "1.4.0", "1.5.0"] {
         release(&upstream, version, version);
@@ -61,13 +57,6 @@ fn includes_of_recent_snapshots_are_kept() {
         assert!(now.len() <= 3, "{now:?}");
         published.extend(new);
     }
-    // packages.json has all versions again: the last include is still there for a while.
-    env.write("mirror.yaml", &configuration.replace("metadata: lazy", "metadata: inline"));
-    env.build(0);
-    assert_eq!(&names(&env, "data/acme/current/include")[..], &published[published.len() - 1..]);
-    release(&upstream, "1.6.0", "1.6.0");
-    env.build(0);
-    assert!(!env.path("data/acme/current/include").exists());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use crate::support::http::get;
-use crate::support::shop::configure_repository;
 use crate::support::store::{all_archives_answer, command, ledger, mirror, release, told};
 use crate::support::{run, until};
 use serde_json::Value;
@@ -12,7 +11,6 @@ use serde_json::Value;
 fn rollback_restores_metadata_until_ended() {
     let (env, upstream, port) = mirror();
     command(&env, &["rollback"], 2);
-    configure_repository(&env, "metadata: lazy");
     release(&upstream, "1.2.0", "first");
     env.build(0);
     let _server = env.serve("run", port);

@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 
 use crate::support::env::MirrorProcess;
 use crate::support::http::get;
-use crate::support::shop::configure_repository;
 use crate::support::store::{all_archives_answer, command, mirror, names, read, release, told};
 use crate::support::{free_port, run, until};
 
@@ -42,14 +41,13 @@ fn newest_intact_snapshot_is_served() {
 #[test]
 fn damage_shared_by_all_snapshots_is_repaired() {
     let (env, upstream, port) = mirror();
-    configure_repository(&env, "metadata: lazy");
     for version in ["1.2.0", "1.3.0"] {
         release(&upstream, version, "first");
         env.build(0);
     }
     let includes = || -> Vec<String> { names(&env, "data/acme/current/include") };
     let before = includes();
-    assert_eq!(before.len(), 2);
+    assert_eq!(before.len(), 3);
     let style = env.path("data/acme/current/pages/style.css");
     let text = std::fs::read(&style).unwrap();
     run(Command::new("chmod").arg("u+w").arg(&style));

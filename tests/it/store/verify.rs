@@ -11,7 +11,7 @@ fn verify_finds_damage_and_repairs_from_git() {
     let well = command(&env, &["verify"], 0);
     assert!(
         well.contains(
-            "acme: 2 archives with 520 bytes, 2 lines of the ledger, snapshot 1, 4 URLs: no problems"
+            "acme: 2 archives with 520 bytes, 2 lines of the ledger, snapshot 1, 5 URLs: no problems"
         ),
         "{well}"
     );
