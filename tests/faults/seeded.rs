@@ -166,7 +166,7 @@ const BUGS: &[Bug] = &[
             (
                 "cycle/planning.rs",
                 "let Some((_, release)) = same else {",
-                "let Some((_, release)) = same.filter(|(_, release)| release.source != source.name) else {",
+                "let Some((_, release)) = same.filter(|(_, release)| release.source != source) else {",
             ),
             (
                 "ledger.rs",
