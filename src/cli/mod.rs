@@ -70,7 +70,7 @@ enum Command {
     Plan(plan::Arguments),
     /// Check all published files against the ledger, git or another mirror
     Verify(verify::Arguments),
-    /// Fill an empty repository, or mend its archives, from another mirror or a backup
+    /// Fill an empty repository, or repair its archives, from another mirror or a backup
     Restore(restore::Arguments),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Arguments),

@@ -1,4 +1,4 @@
-//! `mirror restore`: fills an empty repository, or mends damaged and missing archives, from another mirror or a backup.
+//! `mirror restore`: fills an empty repository, or repairs damaged and missing archives, from another mirror or a backup.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) fn restore(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> 
         Stdout,
         "{name}: {} and {} restored from {}",
         plural(restored.releases, "release"),
-        plural(restored.mended, "damaged archive"),
+        plural(restored.repaired, "damaged archive"),
         redacted(from.as_str())
     )?;
     for problem in &restored.problems {

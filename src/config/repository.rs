@@ -76,7 +76,7 @@ pub(super) struct RepositoryEntry {
     /// Name of a built-in recipe (`magento`, `mage-os`), or path of a recipe file (`*.yaml`).
     #[serde(default)]
     recipe: Option<String>,
-    /// Instead of a recipe: base URLs of other mirrors of this program, whose releases are taken over byte for byte. The
+    /// Instead of a recipe: base URLs of other mirrors of this program, whose releases are copied byte for byte. The
     /// first one that answers rightly counts. `git.credentials` apply to them.
     #[schemars(length(min = 1))]
     follow: Option<Vec<String>>,

@@ -43,7 +43,7 @@ pub struct Report {
     /// The archives of published versions that are not in the metadata because they could not be read.
     #[serde(rename = "left_out", default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
-    /// What was taken over from a followed mirror.
+    /// What was copied from a followed mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
 }

@@ -91,7 +91,7 @@ impl PublishedSite {
         !lock(&self.0.requested_cycles).is_empty()
     }
 
-    /// The digest of what followers take over from a repository, as it is served now.
+    /// The digest of what followers copy from a repository, as it is served now.
     pub fn follow_state(&self, repository: &str) -> Option<String> {
         self.site().as_ref()?.follow_state(repository)
     }

@@ -29,7 +29,7 @@ const MAX_IN_MEMORY: u64 = 8 << 20;
 /// The first second that an HTTP date cannot print: the year 10000.
 const END_OF_DATES: i64 = 253_402_300_800;
 
-/// What followers of a repository take over beside its ledger. With the ledger, they are told its digest, so that one request
+/// What followers of a repository copy beside its ledger. With the ledger, they are told its digest, so that one request
 /// shows whether anything is new.
 const FOLLOW_STATE: &str = "follow.json";
 

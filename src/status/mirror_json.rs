@@ -23,7 +23,7 @@
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.withdrawn` | the versions that were withdrawn: name, version, reason and time |
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
-//! | `repository.follows` | the mirror whose content was taken over last; `null` if the repository is built by a recipe |
+//! | `repository.follows` | the mirror whose content was copied last; `null` if the repository is built by a recipe |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.diverged` | the published versions that moved tags would change now |

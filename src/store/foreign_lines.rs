@@ -1,4 +1,4 @@
-//! What a repository takes over from another mirror: the lines of its ledger as they are, and beside them `bound.jsonl`, the
+//! What a repository copies from another mirror: the lines of its ledger as they are, and beside them `bound.jsonl`, the
 //! renditions of bound packages for the own base URL (see `ledger::renditions`).
 //!
 //! Both are written as the ledger is: copied with the new lines, synced, renamed. A program that does not know `bound.jsonl`

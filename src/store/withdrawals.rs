@@ -57,7 +57,7 @@ struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     time: Timestamp,
-    /// Taken over from a followed mirror: it is undone there.
+    /// Copied from a followed mirror: it is undone there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     followed: bool,
 }
@@ -67,7 +67,7 @@ pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
     Ok(read_active(root)?.into_iter().map(|(withdrawal, _)| withdrawal).collect())
 }
 
-/// The same, each with whether it was taken over from a followed mirror.
+/// The same, each with whether it was copied from a followed mirror.
 fn read_active(root: &Path) -> anyhow::Result<Vec<(Withdrawal, bool)>> {
     let path = root.join(FILE);
     match durable_fs::read(&path) {
@@ -117,7 +117,7 @@ impl RepositoryStore {
         self.append_withdrawals(&[Line { name, version, reason, time: Timestamp::now(), followed: false }])
     }
 
-    /// Takes over the withdrawals of the followed mirror, and their undoing. What was withdrawn here stays withdrawn.
+    /// Copies the withdrawals of the followed mirror, and their undoing. What was withdrawn here stays withdrawn.
     pub fn take_over_withdrawals(&self, origin: &[Withdrawal]) -> anyhow::Result<()> {
         let here = read_active(self.root())?;
         let is_new = |wanted: &&Withdrawal| {

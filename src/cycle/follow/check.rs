@@ -29,7 +29,7 @@ struct OwnLedger {
 }
 
 /// Why an answer is not believed, for the log, the status and notifications.
-const UNCHANGED: &str = "nothing was taken over";
+const UNCHANGED: &str = "nothing was copied";
 
 /// Asks `origin` what is new; `None` if nothing is.
 ///
@@ -127,7 +127,7 @@ fn read_state(origin: &Origin<'_>) -> anyhow::Result<Followed> {
     let Some(text) = origin.get(FOLLOW_FILE)? else {
         tracing::warn!(
             origin = origin.name(),
-            "it has no `{FOLLOW_FILE}`: its withdrawals and expired nightly versions cannot be taken over\nhint: update the program there"
+            "it has no `{FOLLOW_FILE}`: its withdrawals and expired nightly versions cannot be copied\nhint: update the program there"
         );
         return Ok(Followed { origin: origin.name(), digest: None, state: FollowState::default() });
     };

@@ -1,6 +1,6 @@
 //! A cycle of a repository that follows other mirrors instead of building by a recipe.
 //!
-//! The ledger becomes the followed one's, line for line: what continues it is taken over in the same order as a build
+//! The ledger becomes the followed one's, line for line: what continues it is copied in the same order as a build
 //! publishes, archives, then their lines, then the snapshot. Metadata and pages are rendered here, and so are the packages that
 //! are bound to a base URL. An answer that contradicts what is published here is refused and reported as a failure of that
 //! mirror; the next one is asked.
@@ -137,7 +137,7 @@ fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> 
     ctx.ensure_can_continue()?;
     batch.publish(is_complete)?;
     if let Err(error) = fetched {
-        tracing::error!("not everything could be taken over: {error:#}");
+        tracing::error!("not everything could be copied: {error:#}");
         let used =
             origins.urls().iter().position(|url| Origin::new(ctx, url).name() == update.followed.origin);
         origins.exclude(used.unwrap_or_default(), &error);

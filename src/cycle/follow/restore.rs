@@ -1,4 +1,4 @@
-//! `mirror restore`: fills an empty repository from another mirror or a backup, or mends its archives. What is restored is the
+//! `mirror restore`: fills an empty repository from another mirror or a backup, or repairs its archives. What is restored is the
 //! ledger of the other one, so a repository with a recipe goes on building after it.
 
 use std::collections::BTreeSet;
@@ -19,20 +19,20 @@ pub struct Restored {
     /// New lines of the ledger.
     pub releases: usize,
     /// Archives that were damaged or missing.
-    pub mended: usize,
+    pub repaired: usize,
     pub problems: Vec<String>,
 }
 
 /// Restores from the mirror at this URL, or the folder with a `file` URL.
 ///
-/// A ledger here is continued if the other one has it as its beginning; otherwise only archives are mended, by their digests.
+/// A ledger here is continued if the other one has it as its beginning; otherwise only archives are repaired, by their digests.
 pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     let began = Instant::now();
     let urls = [from.clone()];
     let ctx = &CycleContext { follow: &urls, ..ctx.clone() };
     let origins = Origins::new(ctx.follow);
     let mut restored = Restored::default();
-    mend(ctx, &mut restored)?;
+    repair(ctx, &mut restored)?;
     let mut followed = None;
     match check::check(ctx, &Origin::new(ctx, from), None) {
         Ok(Some(update)) => {
@@ -57,7 +57,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
 }
 
 /// Replaces the archives that are damaged or missing.
-fn mend(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()> {
+fn repair(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()> {
     let base_url = ctx.base_url.to_string();
     let mut unavailable = BTreeSet::new();
     for release in ctx.store.served_releases()? {
@@ -71,7 +71,7 @@ fn mend(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()> {
             None => Fetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(&release),
         };
         match staged.and_then(|staged| ctx.store.repair(&staged, &release)) {
-            Ok(()) => restored.mended += 1,
+            Ok(()) => restored.repaired += 1,
             Err(error) => {
                 unavailable.insert(format!("{} {}: {error:#}", release.name, release.version));
             }

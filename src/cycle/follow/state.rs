@@ -1,4 +1,4 @@
-//! `follow.json`: what a mirror that follows this one takes over beside the ledger and the archives. It is a file of each
+//! `follow.json`: what a mirror that follows this one copies beside the ledger and the archives. It is a file of each
 //! snapshot, so it changes exactly when the content does, and a copy of the files has it, too.
 //!
 //! Within one [`SCHEMA`], keys are only added:
@@ -35,7 +35,7 @@ pub(in crate::cycle) const FOLLOW_FILE: &str = "follow.json";
 /// The version of the format.
 pub(super) const SCHEMA: u32 = 1;
 
-/// What a mirror takes over from the one that it follows.
+/// What a mirror copies from the one that it follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FollowState {
@@ -82,7 +82,7 @@ impl Default for LedgerEnd {
     }
 }
 
-/// The state that was taken over, and from where.
+/// The state that was copied, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
     /// The URL of the mirror, without credentials.

@@ -47,7 +47,7 @@ fn empty_repository_is_filled_and_built_on() {
 }
 
 #[test]
-fn damaged_archives_are_mended_from_a_backup() {
+fn damaged_archives_are_repaired_from_a_backup() {
     let (env, upstream, _) = mirror();
     let backup = TestEnv::new();
     run(Command::new("cp").arg("-a").arg(env.path("data/acme")).arg(backup.path("acme")));
@@ -62,7 +62,7 @@ fn damaged_archives_are_mended_from_a_backup() {
     assert!(said.contains("acme: 0 releases and 2 damaged archives restored from file://"), "{said}");
     assert_eq!(std::fs::read(env.path("data/acme/packages/acme/good-1.0.0.zip")).unwrap(), intact);
     command(&env, &["verify"], 0);
-    // What the backup does not have, or has damaged, is named; the rest is mended.
+    // What the backup does not have, or has damaged, is named; the rest is repaired.
     for version in ["1.0.0", "1.1.0", "1.2.0"] {
         damage(&env, &format!("data/acme/packages/acme/good-{version}.zip"));
     }
