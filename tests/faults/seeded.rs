@@ -156,8 +156,8 @@ const BUGS: &[Bug] = &[
             "            Some(name) => missing = name,\n",
             "            Some(_) if ATTEMPTS > 0 => return Ok(refs),\n            Some(name) => missing = name,\n",
         )],
-        class: error::at_each_call,
-        faults: 2200,
+        class: read_error::at_each_read,
+        faults: 3000,
         says: &["unreported"],
     },
     Bug {
