@@ -1,7 +1,7 @@
 //! Sources on the local file system: the clone uses their objects in place, as `git clone --shared --bare` does.
 //!
-//! libgit2's own local transport would pack all objects again, which is much slower than a download. The source must stay
-//! where it is; if it is moved, the clone is replaced.
+//! libgit2's own local transport would pack all objects again, which is much slower than a download. If the source is moved,
+//! the clone is replaced.
 
 use std::ffi::OsString;
 use std::fs;
@@ -63,7 +63,7 @@ pub(super) fn parse_alternates(text: &[u8]) -> Vec<PathBuf> {
     lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect()
 }
 
-/// The source of the clone in `dir` if that is a partial clone: git marks packs whose other objects it would fetch.
+/// The source of the clone in `dir`, if it is a partial clone: git marks the packs of these by a file `*.promisor`.
 pub(super) fn partial_source(dir: &Path) -> Option<PathBuf> {
     let sources = parse_alternates(&fs::read(dir.join("objects/info/alternates")).ok()?);
     let is_promisor = |entry: io::Result<fs::DirEntry>| {
@@ -94,7 +94,7 @@ fn follow(objects: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<
     Ok(())
 }
 
-/// The format of a repository that libgit2 could not open, from its configuration (gitformat-index(5) calls them extensions).
+/// The extension in the configuration of a repository that keeps libgit2 from opening it (git-config(1), `extensions.*`).
 fn unsupported_format(path: &Path) -> Option<RepositoryFormat> {
     let config = git2::Config::open(&common_dir(path)?.join("config")).ok()?;
     let mut formats = Vec::new();

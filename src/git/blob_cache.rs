@@ -1,4 +1,4 @@
-//! Recently read blobs. Versions of a package share most of their files, and reading one from a pack is slow.
+//! A cache of blobs. Versions of a package share most of their files, and reading one from a pack is slow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

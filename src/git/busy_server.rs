@@ -1,11 +1,11 @@
-//! When a server may be asked again that said so (`Retry-After`): a file beside the clone, since each cycle is a process of its
-//! own and tries again after ten seconds.
+//! Remembers in a file next to the clone how long a busy server asked to be left alone (`Retry-After`), because each cycle is a
+//! process of its own and starts again after ten seconds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// No server keeps a source from being fetched for longer.
+/// The longest time that a server can ask for.
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// How long the server of the clone in `dir` is still to be left alone.
@@ -16,7 +16,7 @@ pub(super) fn time_left(dir: &Path) -> Option<Duration> {
     Some(left.min(MAX_WAIT))
 }
 
-/// Remembers that the server asked to wait. If that fails, it is asked too early.
+/// Remembers that the server asked to wait. If that fails, the next cycle asks it too early.
 pub(super) fn remember(dir: &Path, wait: Duration) {
     let until = SystemTime::now() + wait.min(MAX_WAIT);
     let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

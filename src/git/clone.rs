@@ -1,7 +1,7 @@
 //! Reads tags, commits, trees and blobs of a bare clone.
 //!
-//! The names of tree entries are checked: each is safe to use as one component of a path. A handle is not shared between
-//! threads; each worker opens its own, which is cheap.
+//! The names of tree entries are checked: each is safe to use as one component of a path. Each thread opens a handle of its
+//! own, which is cheap.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -218,8 +218,7 @@ impl BareClone {
         self.read("blob", id, |oid| self.repository.find_blob(oid)).map(Blob)
     }
 
-    /// The content of a blob whose size `allow` accepts before it is read. Reading the size costs a look-up in the pack,
-    /// so that is done once for each blob.
+    /// The content of a blob, if `allow` accepts its size, which is looked up in the pack once for each blob.
     pub fn blob_within(
         &self,
         id: ObjectId,
@@ -317,8 +316,7 @@ impl EntryKind {
     }
 }
 
-/// The name, unless it could lead out of its folder. git refuses the same names (`verify_path`), but a server need not
-/// be git.
+/// The name, unless it could lead out of its folder. git refuses the same names (`verify_path`), but other servers may not.
 fn entry_name(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     let unusable = matches!(name, "" | "." | "..") || is_dot_git(name) || name.contains(['/', '\0']);

@@ -1,7 +1,7 @@
 //! The directory of a clone: complete or absent, never half written.
 //!
-//! A new clone is built in `<dir>.partial` and renamed when it is complete. Left-overs of a killed process are removed,
-//! and a clone that cannot be trusted is replaced, because it is only a cache. Processes write to it one after the other.
+//! A new clone is built in `<dir>.partial` and renamed when it is complete. Leftovers of a killed process are removed, and a
+//! damaged clone is replaced, because it is only a cache. The lock `<dir>.lock` lets one process write at a time.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,22 +17,22 @@ use super::object_id::ObjectId;
 use crate::util::cancel::CancelFlag;
 use crate::util::file_lock;
 
-/// A file in a clone that replaced a damaged one; its modification time says when.
+/// A file in a clone that replaced a damaged one; its modification time is that of the replacement.
 const REMADE: &str = "remade";
 
-/// A file in a damaged clone; its modification time says when its replacement was last tried.
+/// A file in a damaged clone; its modification time is that of the last attempt to replace it.
 const TRIED: &str = "tried";
 
-/// A file in a clone that was made with the whole history, as far as its remote has it.
+/// A file in a clone that was fetched with its history, as far as its remote has it.
 const HISTORY: &str = "history";
 
-/// A repository that is damaged upstream is not downloaded with each fetch: a clone is replaced for damage once a day.
+/// A damaged clone is replaced once a day: if the damage is upstream, each fetch would download everything again.
 const REPLACE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pause after a replacement that failed.
+/// The pause after a failed replacement.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// How often a lock is tried again that another process holds.
+/// The pause between attempts to take a lock that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where a clone's objects are.
@@ -118,7 +118,7 @@ impl Drop for CloneDir {
     }
 }
 
-/// Locks the clone in `dir` by a file beside it.
+/// Locks the clone in `dir` by a file next to it.
 fn lock(dir: &Path, cancel: &CancelFlag) -> Result<File, FetchErrorKind> {
     let path = beside(dir, ".lock");
     let failed = |error: io::Error| FetchErrorKind::clone_failed("lock", dir, &error);
@@ -158,7 +158,7 @@ fn open_intact(dir: &Path, objects: &ObjectStorage, max_tree: usize) -> Result<B
     }
 }
 
-/// Whether objects could not be read, and the clone was not replaced for that, or tried to be, recently.
+/// Whether objects could not be read, and no recent attempt was made to replace the clone.
 fn needs_replacement(dir: &Path) -> bool {
     let modified = |name: &str| fs::metadata(dir.join(name))?.modified();
     let is_within = |name: &str, time: Duration| {

@@ -1,14 +1,14 @@
-//! The spellings of `.git` on file systems that read more than one name as it.
+//! The names that some file systems treat as `.git`.
 //!
 //! git refuses them in trees (`is_ntfs_dotgit` and `is_hfs_dotgit` of git's path.c and utf8.c, `core.protectNTFS`,
-//! `core.protectHFS`); a server or an archive need not be git's.
+//! `core.protectHFS`), but servers and archives may come from other programs.
 
-/// Code points that HFS+ leaves out when it compares names.
+/// Code points that HFS+ ignores when it compares names.
 const IGNORED_BY_HFS: [std::ops::RangeInclusive<char>; 4] =
     ['\u{200c}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{206a}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
 
-/// Whether a component of a path is `.git` on some file system: in any case, with code points that HFS+ ignores, by its
-/// short name on NTFS, with spaces or dots at its end, or with the name of a stream after it.
+/// Whether a component of a path is `.git` on some file system: in upper or lower case, with code points that HFS+ ignores, as
+/// its short name on NTFS, with trailing spaces or dots, or followed by the name of an NTFS stream.
 pub fn is_dot_git(component: &str) -> bool {
     let is_ignored = |c: &char| IGNORED_BY_HFS.iter().any(|range| range.contains(c));
     let name: String = component.chars().filter(|c| !is_ignored(c)).collect();

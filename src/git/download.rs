@@ -1,4 +1,4 @@
-//! Downloads of one fetch: what to ask for, and the packs that come. They set no ref.
+//! The downloads of one fetch: requests objects, and stores the packs that arrive. Sets no refs.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use super::object_id::{ObjectId, Ref};
 use super::protocol::{FetchRequest, Received, Session};
 use super::shallow_commits;
 
-/// How many of its newest commits a clone tells the remote, so that it sends nothing of them again. A new version differs least
-/// from those.
+/// How many commits of the clone are named to the remote (`have`), which then sends only what they lack. The newest ones,
+/// because new versions differ least from them.
 const MAX_HAVES: usize = 256;
 
 /// The downloads into one clone.
@@ -37,7 +37,7 @@ impl<'a> Download<'a> {
         Self { fetch, clone, local, without_history, received: FetchProgress::default() }
     }
 
-    /// All that was downloaded.
+    /// What was downloaded in total.
     pub(super) fn received(&self) -> FetchProgress {
         self.received
     }
@@ -63,7 +63,7 @@ impl<'a> Download<'a> {
                 "the git server cannot send commits without their history (it lacks `shallow`): fetching all of it"
             );
         }
-        // Without `shallow`, the server would think that the clone has the history of its commits.
+        // A server without `shallow` would assume that the clone has the history of these commits.
         if session.can_be_shallow() || shallow.is_empty() {
             request.haves = self.newest_commits()?;
         }

@@ -1,6 +1,4 @@
-//! Why a fetch failed, and what the operator can do about it.
-//!
-//! Messages name URLs, files and the URL prefixes of credentials, never a secret.
+//! Why a fetch failed, and what the operator can do about it. No message contains a secret.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -84,7 +82,7 @@ pub enum FetchErrorKind {
     Git(git2::Error),
 }
 
-/// A format of a repository that libgit2 cannot read, with the way out.
+/// A repository format that libgit2 cannot read, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepositoryFormat {
     #[error(

@@ -1,4 +1,4 @@
-//! When the files of a folder were added: a walk through the history of one commit.
+//! Finds when the files of a folder were added, by walking the history of one commit.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -9,8 +9,8 @@ use super::clone::{BareClone, ReadError};
 use super::object_headers::CommitHeader;
 use super::object_id::ObjectId;
 
-/// The committer time of the commit that added each file, in seconds since 1970, by the file's name. Files are missing that
-/// were added before the part of the history that the clone has.
+/// The committer time of the commit that added each file, in seconds since 1970, by file name. Files that were added before the
+/// history that the clone has are missing.
 pub type AddedTimes = BTreeMap<String, i64>;
 
 impl BareClone {
@@ -35,7 +35,7 @@ impl BareClone {
     }
 }
 
-/// The files that have been followed to each commit. Those of the newest commit are followed next.
+/// A walk from newer to older commits: the files of each commit are followed to those of its parents that have them unchanged.
 struct Walk<'r> {
     clone: &'r BareClone,
     folder: &'r str,

@@ -10,8 +10,7 @@ const MAPPED_LIMIT: usize = 64 << 20;
 /// How much of a pack is mapped at once. Its default is 1 GiB, whatever the limit.
 const WINDOW: usize = 16 << 20;
 
-/// Sets libgit2's options, once. Everything in this module that opens a repository calls it
-/// first.
+/// Sets libgit2's options, once. Whatever opens a repository calls it first.
 pub(super) fn initialize() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,7 +1,7 @@
-//! Bounds the memory that libgit2 takes for one fetch, through its allocator.
+//! Limits the memory of one fetch through libgit2's allocator.
 //!
-//! A pack of a few kilobytes may unpack to gigabytes, and libgit2 allocates what the pack says. While a [`MemoryLimit`] lives,
-//! an allocation of its thread that goes beyond a limit fails, which libgit2 reports as an error. Fetches run on one thread.
+//! A pack of a few kilobytes may unpack to gigabytes, and libgit2 allocates what the pack says. While a [`MemoryLimit`] exists,
+//! allocations of its thread that exceed the limit fail, which libgit2 reports as an error. A fetch runs on one thread.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -20,17 +20,17 @@ pub(super) struct Allowance {
 /// A refused allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// One object of so many bytes.
+    /// One object of this many bytes.
     Object(usize),
     Total,
-    /// The process may not have more.
+    /// The system gave no memory.
     Process,
 }
 
 #[derive(Clone, Copy)]
 struct Usage {
     allowance: Allowance,
-    /// Negative when something was freed that had been allocated before.
+    /// Negative if memory was freed that had been allocated before.
     used: isize,
     refused: Option<Refused>,
 }

@@ -1,5 +1,5 @@
-//! The headers of commits and tags, read as git reads them when it checks out: the lines about people may be malformed, and a
-//! time that cannot be read is 1970 (`parse_commit_buffer`, `parse_commit_date` and `parse_tag_buffer`). libgit2 refuses them.
+//! The headers of commits and tags, parsed as leniently as git does when it checks out (`parse_commit_buffer`,
+//! `parse_commit_date` and `parse_tag_buffer`): libgit2 refuses commits with malformed author lines. A malformed time is 1970.
 
 use super::object_id::ObjectId;
 

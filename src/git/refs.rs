@@ -1,8 +1,8 @@
 //! Lists all refs of a repository on the file system, or fails.
 //!
-//! libgit2 treats an unreadable folder of refs as empty and an unreadable `packed-refs` as absent, so that refs look like
-//! deleted tags. The names are therefore read here too, after libgit2, which must have listed each of them. A ref that is
-//! created in between is listed on the next attempt.
+//! libgit2 treats an unreadable folder of refs as empty and an unreadable `packed-refs` as absent, as if tags had been
+//! deleted. So the names are read here as well, and libgit2 must have listed all of them. It lists first, so a ref that is
+//! created in between needs another attempt.
 
 use std::collections::HashSet;
 use std::fs;

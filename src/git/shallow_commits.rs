@@ -18,8 +18,8 @@ pub(super) fn read(dir: &Path) -> io::Result<BTreeSet<ObjectId>> {
     }
 }
 
-/// Replaces the file durably. It is written before the objects: a shallow commit that is not there is harmless, one that is
-/// missing from the file would let a server think that the clone has its parents.
+/// Replaces the file durably. It is written before the objects: a line for an absent commit is harmless, but without a line for
+/// a shallow commit, servers would assume that the clone has its parents.
 pub(super) fn write(dir: &Path, commits: &BTreeSet<ObjectId>) -> io::Result<()> {
     let text: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
     let (file, new) = (dir.join(FILE), dir.join("shallow.lock"));

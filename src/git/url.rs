@@ -30,7 +30,7 @@ pub struct SshUrl {
     pub path: String,
 }
 
-/// Why a text is not a URL that can be fetched from.
+/// Why a URL cannot be fetched from.
 #[derive(Debug, thiserror::Error)]
 pub enum GitUrlError {
     #[error("the url is empty")]
@@ -102,8 +102,7 @@ impl fmt::Debug for GitUrl {
 }
 
 impl SshUrl {
-    /// Whether it is on the same host and port, for the same user if `prefix` has one, and its path continues `prefix`'s
-    /// at a `/`.
+    /// Whether host and port are those of `prefix`, and the user if it has one, and the path is below that of `prefix`.
     pub(super) fn is_below(&self, prefix: &Self) -> bool {
         self.host == prefix.host
             && self.port == prefix.port

@@ -1,7 +1,7 @@
-//! ureq's connections, made so that a [`TransferWatch`] is heard in every wait: names, connections, TLS, headers, bodies.
+//! ureq's connections, with every wait bounded by a [`TransferWatch`]: name lookups, connections, TLS, headers, bodies.
 //!
-//! Sockets are read and written in short waits. What the standard library can only do in one piece runs on a thread of its own,
-//! which is left to itself when the transfer stops.
+//! Sockets are read and written with short timeouts. Calls of the standard library that block until they are done run on a
+//! thread of their own, which is abandoned when the transfer stops.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -33,7 +33,7 @@ use super::redirect_policy::RedirectPolicy;
 use super::transfer_watch::{POLL, TransferWatch};
 use crate::util::threads::ThreadError;
 
-/// An agent whose connections stop with `watch` and keep to `redirects`.
+/// An agent whose connections obey `watch` and `redirects`.
 pub(super) fn agent(config: Config, watch: &TransferWatch, redirects: &RedirectPolicy) -> Agent {
     let forward = ForwardProxyConnector { config: config.clone() };
     let connector =
@@ -49,7 +49,7 @@ fn interruptible<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (sender, receiver) = sync_channel(1);
-    // Nobody receives the result of a stopped transfer.
+    // The result of a stopped transfer has no receiver.
     let thread = thread::Builder::new().name("connect".into()).spawn(move || drop(sender.send(work())));
     thread.map_err(|error| Error::Other(Box::new(ThreadError::from(error))))?;
     loop {
@@ -119,8 +119,8 @@ fn connect_blocking(addresses: Vec<SocketAddr>, timeout: Duration) -> Result<Tcp
     Ok(stream)
 }
 
-/// Connects to the first of a host's addresses that answers. A second family of addresses is tried beside the first after
-/// 0.3 s ("Happy Eyeballs", RFC 6555 and 8305); those of one family share `timeout`.
+/// Connects to the first of a host's addresses that answers. The second address family is tried in parallel after 0.3 s ("Happy
+/// Eyeballs", RFC 6555 and 8305); the addresses of a family share `timeout`.
 pub(crate) async fn connect(
     addresses: Vec<SocketAddr>,
     timeout: Duration,
@@ -138,7 +138,7 @@ pub(crate) async fn connect(
     })
 }
 
-/// The addresses, with ports, that a name was resolved to before.
+/// The addresses, with ports, of a name that was resolved before.
 #[derive(Clone)]
 struct Resolved(Vec<SocketAddr>);
 

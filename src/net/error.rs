@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::redirect_policy::PRIVATE;
 use crate::util::text::without_error_numbers;
 
-/// The end of the reason of a denial by a host that the operator did not name.
+/// Ends the reason if the host that refuses access was reached by a redirect.
 pub(super) const AFTER_REDIRECT: &str = "after a redirect from another host";
 
 /// A failed connection or request. Messages name hosts, files and URL prefixes, never a secret.

@@ -1,5 +1,5 @@
-//! Plain http through an http proxy: the proxy is asked for the whole URL (RFC 9112 section 3.2.2), as curl and git do. ureq only
-//! tunnels, and proxies refuse tunnels to other ports than that of https by default.
+//! Plain http through an http proxy, in absolute form (RFC 9112 section 3.2.2), as curl and git send it. ureq only tunnels, and
+//! proxies refuse tunnels to other ports than 443 by default.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(super) fn forwards(proxy: &Proxy, scheme: &str) -> bool {
     scheme == "http" && matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
-/// Connects requests for `http` URLs with their proxy. Each needs a connection of its own (`Connection: close`).
+/// Connects requests for `http` URLs to their proxy. Each needs a connection of its own (`Connection: close`).
 pub(super) struct ForwardProxyConnector {
     /// For the connection with the proxy: without one.
     pub config: Config,
@@ -51,16 +51,16 @@ impl<In: Transport> Connector<In> for ForwardProxyConnector {
     }
 }
 
-/// What stands before the path in the request line.
+/// The beginning of the URL, to be inserted before the path of the request line.
 fn origin(uri: &Uri) -> String {
     format!("http://{}", uri.authority().map_or("", |authority| authority.as_str()))
 }
 
-/// A connection with a proxy, for one request.
+/// A connection to a proxy, for one request.
 #[derive(Debug)]
 pub(super) struct ForwardTransport {
     inner: Box<dyn Transport>,
-    /// Until the request line is sent.
+    /// `None` once the request line is sent.
     origin: Option<String>,
 }
 

@@ -1,8 +1,8 @@
 //! The proxy for a URL, from the environment variables that curl (and therefore git) reads (curl(1), "ENVIRONMENT").
 //!
 //! `http_proxy` is read in lower case only, `https_proxy` before `HTTPS_PROXY`; `all_proxy` applies to both schemes.
-//! `no_proxy` lists what is reached directly: hosts with their subdomains, addresses and networks, each perhaps with a port, or
-//! `*`. hyper-util compares them; it takes neither blanks between entries nor brackets, ports and stars in them.
+//! `no_proxy` lists what is reached directly: hosts with their subdomains, addresses and networks, each optionally with a port,
+//! or `*`. hyper-util matches them, but supports neither blanks between entries nor brackets, ports and stars in them.
 
 use hyper_util::client::proxy::matcher::Matcher;
 use ureq::Proxy;
@@ -22,7 +22,7 @@ pub(super) fn for_url(url: &Url) -> Result<Option<Proxy>, NetworkError> {
     })
 }
 
-/// The host and port of a proxy: what messages may say of it.
+/// The host and port of a proxy, for messages: its URL may contain a password.
 pub(super) fn name(proxy: &Proxy) -> String {
     format!("{}:{}", proxy.host(), proxy.port())
 }
@@ -57,7 +57,7 @@ fn is_exempt(url: &Url, list: &str) -> bool {
     }
     let hosts: Vec<_> =
         hosts.into_iter().map(|host| host.trim_start_matches(['*', '.']).trim_end_matches('.')).collect();
-    // What it would be asked through does not matter.
+    // Any proxy will do.
     let matcher = Matcher::builder().all("http://proxy.invalid").no(hosts.join(",")).build();
     let target = format!("http://{}/", host.trim_end_matches('.'));
     target.parse().is_ok_and(|target| matcher.intercept(&target).is_none())
@@ -75,7 +75,7 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
     match port.map(str::parse) {
         None => (host, None),
         Some(Ok(port)) => (host, Some(port)),
-        // Not a port, so that this is no host either.
+        // Without a valid port, the entry matches no host.
         Some(Err(_)) => (entry, None),
     }
 }

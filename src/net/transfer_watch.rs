@@ -1,8 +1,7 @@
-//! When a transfer is given up: on cancellation, at its deadline, or below its least pace.
+//! When a transfer is given up: on cancellation, at its deadline, or below the minimum rate.
 //!
-//! Only time that is spent waiting for the other side counts for the pace, and everything that arrives counts: headers,
-//! progress messages, keep-alives. The average over a few idle timeouts is compared, since a server may take some time to
-//! prepare a large answer.
+//! The rate counts only the time spent waiting for the other side, and every byte that arrives: headers, progress messages,
+//! keep-alives. It is averaged over a few idle timeouts, because a server may take some time to prepare a large response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +10,10 @@ use super::error::NetworkError;
 use crate::config::Git;
 use crate::util::cancel::CancelFlag;
 
-/// How often a wait looks for the end of its transfer.
+/// How often a wait checks whether its transfer was given up.
 pub(crate) const POLL: Duration = Duration::from_millis(200);
 
-/// Over how many idle timeouts the pace is measured.
+/// How many idle timeouts the rate is averaged over.
 const PACE_TIMEOUTS: u32 = 4;
 
 /// Why a transfer has to stop.
@@ -73,7 +72,8 @@ impl TransferWatch {
         }
     }
 
-    /// Adds what a wait for the other side took and gave. Fails like [`Self::check`], and if the other side is too slow.
+    /// Records the time of a wait for the other side and the bytes that it brought. Fails like [`Self::check`], and if the other
+    /// side is too slow.
     pub(crate) fn record(&self, waited: Duration, received: usize) -> Result<(), Stop> {
         self.check()?;
         let Inner { min_pace, window, .. } = *self.0;

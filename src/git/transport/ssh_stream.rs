@@ -16,7 +16,7 @@ use crate::net::{NetworkError, POLL, TransferWatch};
 /// How much of the remote's standard error is kept.
 const MAX_STDERR: usize = 2000;
 
-/// How much is quoted of what a remote shell prints instead of git, and how long more of it is waited for.
+/// How much is quoted of output that is not git's, in bytes, and how long to wait for more of it.
 const MAX_CHATTER: usize = 300;
 const CHATTER_TIME: Duration = Duration::from_secs(1);
 
@@ -30,7 +30,7 @@ pub(super) struct SshStream {
     has_failed: bool,
     channel: Channel<client::Msg>,
     _session: Handle<HostKeyCheck>,
-    /// Last, so that what runs on it is dropped before it.
+    /// The last field, so that it is dropped after those that use it.
     runtime: Runtime,
 }
 
@@ -63,7 +63,7 @@ impl SshStream {
         Ok(stream)
     }
 
-    /// The error that quotes what was printed instead of git's output, or before it.
+    /// The error that quotes output before git's own, or instead of it.
     fn chatter(&mut self, mut output: Vec<u8>) -> FetchErrorKind {
         let began = Instant::now();
         while output.len() < MAX_CHATTER {
@@ -136,8 +136,8 @@ impl RemoteStream for SshStream {
     }
 }
 
-/// Whether output begins as git's does, with the length of a line in hexadecimal digits (gitprotocol-common(5)) and an object
-/// id or one of the words that can stand in its place; `None` if too little of it is there.
+/// Whether output begins like git's: with the length of a packet in hexadecimal digits (gitprotocol-common(5)), then an object
+/// id or a keyword. `None` if it is too short to tell.
 fn is_git(output: &[u8]) -> Option<bool> {
     let (length, rest) = output.split_at(output.len().min(4));
     let (word, _) = rest.split_at(rest.len().min(4));
@@ -151,7 +151,7 @@ fn is_git(output: &[u8]) -> Option<bool> {
     }
 }
 
-/// Waits for `work` for at most `limit`, and no longer than the transfer may go on.
+/// Waits for `work`, at most for `limit` and until `watch` ends the transfer.
 pub(super) async fn watched<T>(
     watch: &TransferWatch,
     host: &str,
