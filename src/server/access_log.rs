@@ -1,7 +1,7 @@
 //! Records each response in the metrics and the access log.
 //!
-//! The log has neither the query of a URL nor any header that may hold a secret. Paths and user agents come from the client,
-//! so they are cut, and the log's format escapes what is not printable.
+//! The log has neither the query of a URL nor any header that may hold a secret. Paths and user agents come from the client, so
+//! they are truncated, and the log's format escapes control characters.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -70,7 +70,7 @@ pub(super) fn rejected(context: &ServerContext, client: Option<IpAddr>, status: 
     }
 }
 
-/// The name of the content coding, as it is counted.
+/// The label of the content coding in the metrics.
 fn encoding(headers: &HeaderMap) -> &'static str {
     let encoding = headers.get(CONTENT_ENCODING);
     let coding = Coding::ALL.iter().find(|coding| encoding.is_some_and(|name| name == coding.name()));

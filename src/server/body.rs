@@ -1,7 +1,7 @@
-//! The body of a response: bytes in memory, or a published file that is sent piece by piece.
+//! The body of a response: bytes in memory, or a published file that is sent in pieces.
 //!
-//! On connections without TLS, HTTP/1.1 sends files from a memory map: the kernel copies the bytes from the page cache
-//! to the socket. Elsewhere each chunk is read, compared, and that very buffer is sent.
+//! HTTP/1.1 without TLS sends files from a memory map: the kernel copies the bytes from the page cache to the socket. Otherwise
+//! each chunk is read into a buffer, verified, and sent from that buffer.
 
 use std::fs::File;
 use std::io;
@@ -90,7 +90,7 @@ impl Body {
         opened.map(|body| Self::File(Box::new(body))).map_err(|error| {
             let number = error.root_cause().downcast_ref().and_then(io::Error::raw_os_error);
             match number.map(Errno::from_raw_os_error) {
-                // The process, or the system, has no descriptor left: the file may be well.
+                // The process, or the system, has no file descriptor left; the file may be intact.
                 Some(Errno::MFILE | Errno::NFILE) => OpenError::TooManyDownloads,
                 _ => OpenError::Damaged(error),
             }

@@ -1,8 +1,8 @@
-//! Whom trusted proxies name as the client of a request, in `X-Forwarded-For` or `Forwarded` (RFC 7239); pure.
+//! The client of a request behind trusted proxies, from `X-Forwarded-For` or `Forwarded` (RFC 7239); pure.
 //!
-//! Each proxy appends the address that asked it. So the last one is our peer's word, and the one before it counts if that
-//! address is a trusted proxy, too. A proxy writes one of the two headers and passes on the other as its client sent it:
-//! where they name different clients, neither counts.
+//! Each proxy appends the address of its own client. So the last address comes from our peer, and each one before it counts if
+//! the next one is a trusted proxy, too. A proxy writes one of the two headers and passes on the other as its client sent it:
+//! if they name different clients, neither counts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +12,7 @@ use crate::config::TrustedProxies;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client of a request from `peer`, a trusted proxy: `peer` itself if the headers name nobody.
+/// The client of a request from `peer`, a trusted proxy: `peer` itself if the headers name no client.
 pub(super) fn client_address(
     peer: Option<IpAddr>,
     proxies: &TrustedProxies,
@@ -28,7 +28,7 @@ pub(super) fn client_address(
     }
 }
 
-/// The first address from the end that is not a trusted proxy. What cannot be read ends the chain at the proxy that wrote it.
+/// The last address that is not a trusted proxy. A malformed element ends the search at the proxy that wrote it.
 fn first_untrusted(
     peer: Option<IpAddr>,
     proxies: &TrustedProxies,
@@ -49,8 +49,8 @@ fn first_untrusted(
     client
 }
 
-/// The trimmed parts of a list, the last one first. Quotes are matched from the end, too, so that an open one in what a
-/// client sent does not reach into what its proxy appended.
+/// The trimmed parts of a list, the last one first. Quotes are matched from the end as well, so that an unclosed one from the
+/// client does not extend into what its proxy appended.
 fn split_from_end(list: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut is_quoted = false;
     let parts = list.rsplit(move |byte| {
@@ -68,8 +68,8 @@ fn address(element: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
-/// The `for` of an element of `Forwarded`, if there is exactly one. The crate would end a parameter within quotes, where a
-/// client can write: in the host.
+/// The `for` of an element of `Forwarded`, if there is exactly one. The element is split here, because the crate also splits
+/// within quotes, where a client controls the text: in the host.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let is_for =
         |parameter: &&[u8]| parameter.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"for="));

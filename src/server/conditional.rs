@@ -1,8 +1,8 @@
 //! Preconditions (RFC 9110 section 13) of GET and HEAD.
 //!
-//! Composer sends only `If-Modified-Since`, with the `Last-Modified` that it got, verbatim
-//! (`ComposerRepository::asyncFetchFile`). So the date is compared as text: a comparison of times would also
-//! answer 304 to a client that has a newer file after a rollback.
+//! Composer sends only `If-Modified-Since`, with the `Last-Modified` that it received, verbatim
+//! (`ComposerRepository::asyncFetchFile`). So the dates are compared for equality: after a rollback, a client has a newer file,
+//! which an ordering of dates would answer 304.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,8 +30,8 @@ pub(super) enum Precondition {
 }
 
 impl Validators {
-    /// Half of the digest identifies the bytes well enough, and a 304 stays short. Each encoding has an entity tag of its
-    /// own, and all have the same date, in Unix seconds.
+    /// Half of the digest suffices to identify the bytes, and keeps a 304 short. Each encoding has an entity tag of its own, and
+    /// all have the same date, in Unix seconds.
     pub(super) fn new(sha256: Sha256, last_modified: i64) -> Self {
         let last_modified = UNIX_EPOCH + Duration::from_secs(last_modified.unsigned_abs());
         Self::from_parts(&hex::encode(&sha256.0[..16]), last_modified)
@@ -63,8 +63,8 @@ impl Validators {
         }
     }
 
-    /// Whether a range of this representation may be sent (RFC 9110 section 13.1.5). A date does not allow it: the client
-    /// may have the first bytes of another encoding, which has the same date (section 8.8.2.2).
+    /// Whether a range may be sent (RFC 9110 section 13.1.5). A date in `If-Range` never matches: the client may have the first
+    /// bytes of another encoding, which has the same date (section 8.8.2.2).
     pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
         !headers.contains_key(IF_RANGE) || single(headers, IF_RANGE) == Some(&self.etag)
     }

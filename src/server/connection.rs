@@ -35,7 +35,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long a connection that was idle, or is over the limit, has to end.
 const IDLE_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of a frame of a body, and the most that is buffered for a stream that its client does not read.
+/// Bytes of a frame of a body, and the send buffer of a stream.
 const HTTP2_FRAME: usize = 16 << 10;
 
 /// Bytes of request bodies that are buffered, per stream and per connection.
@@ -47,7 +47,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shutdown {
     Running,
-    /// Requests that were sent are answered.
+    /// Requests that were already sent are answered.
     Draining,
     /// Connections are closed.
     Aborting,
@@ -88,7 +88,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Makes the client of the connection the one that the header names, if it begins with one.
+/// Takes the client of the connection from its PROXY header, if it begins with one.
 async fn accept_proxy_header(
     stream: &mut Transport,
     client: &mut Client,
@@ -107,7 +107,7 @@ async fn accept_proxy_header(
     let header = begin(header, client.header_timeout(&server.settings), shutdown).await?;
     match header {
         None => {}
-        // What follows may still be what somebody else writes.
+        // The rest of the connection may come from another client.
         Some(None) => client.is_proxy = false,
         Some(Some(ip)) => {
             client.ip = Some(ip);
@@ -121,7 +121,7 @@ async fn accept_proxy_header(
     Ok(())
 }
 
-/// Does what precedes HTTP on a connection, within `limit`. Fails when it takes longer, or when the server ends before.
+/// Completes a step before HTTP within `limit`. Fails if it takes longer, or if the server drains meanwhile.
 async fn begin<T>(
     step: impl Future<Output = io::Result<T>>,
     limit: Duration,
@@ -206,8 +206,8 @@ fn http2_builder(max_header_size: usize) -> http2::Builder<TokioExecutor> {
 }
 
 impl ConnectionContext {
-    /// Runs a connection of either protocol. It is asked to close when it is idle, after its last response, or when the
-    /// server drains, and ended when the client makes no progress.
+    /// Runs a connection of either protocol. Shuts it down gracefully when it is idle, after its last response, or when the
+    /// server drains, and ends it when the client makes no progress.
     async fn drive<C: GracefulConnection<Error = hyper::Error>>(
         &self,
         connection: C,
@@ -276,7 +276,7 @@ impl ConnectionContext {
     }
 }
 
-/// Waits until a draining server no longer waits for requests that may have been sent already.
+/// Waits until the server drains, and for requests that may have been sent before.
 async fn draining(shutdown: &mut watch::Receiver<Shutdown>) {
     reached(shutdown, Shutdown::Draining).await;
     tokio::select! {
@@ -285,7 +285,7 @@ async fn draining(shutdown: &mut watch::Receiver<Shutdown>) {
     }
 }
 
-/// Also returns when the server is gone.
+/// Waits for a stage of the shutdown. Also returns when the server is gone.
 async fn reached(shutdown: &mut watch::Receiver<Shutdown>, state: Shutdown) {
     let _ = shutdown.wait_for(|current| *current >= state).await;
 }

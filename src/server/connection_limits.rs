@@ -1,5 +1,5 @@
-//! Limits of concurrent connections and downloads, in total and per client. Trusted proxies count in the total only: for
-//! their clients the limit is of concurrent requests.
+//! Limits of concurrent connections and downloads, in total and per client. Connections of trusted proxies count in total only;
+//! for the clients behind them, concurrent requests are limited.
 //!
 //! A connection over a limit is still answered: health checks as usual, so that a busy server is not taken for a dead
 //! one, and everything else with 503, which makes Composer try again. Connections beyond these are closed at once.
@@ -29,7 +29,7 @@ const OVERFLOW_CONNECTIONS: usize = 256;
 /// How long such a connection may take to send a request, or stay idle.
 pub(super) const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Files that one HTTP/2 connection downloads concurrently; its other downloads wait. A proxy's are those of many clients.
+/// Files that one HTTP/2 connection downloads concurrently; its other downloads wait. A proxy has those of many clients.
 const DOWNLOADS_PER_CONNECTION: usize = 8;
 const DOWNLOADS_PER_PROXY_CONNECTION: usize = MAX_STREAMS as usize;
 
@@ -55,7 +55,7 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection as one of the client at `ip`, of whom a PROXY header has told.
+    /// Counts the connection for the client at `ip`, which a PROXY header has named.
     pub(super) fn count_for(&mut self, ip: IpAddr) {
         self.client = self.clients.acquire(Some(ip));
         if self.client.is_none() {
@@ -73,7 +73,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// A permit for a connection, counted as one from `ip` if there is one.
+    /// A permit for a connection, counted for the client at `ip` if it is known.
     pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Result<ConnectionPermit, &'static str> {
         let client = ip.map(|ip| self.clients.acquire(Some(ip)));
         let is_over = matches!(client, Some(None));
@@ -95,7 +95,7 @@ impl ConnectionLimiter {
     }
 }
 
-/// Counts something by client, up to a limit for each.
+/// Counts something per client, up to a limit.
 #[derive(Clone)]
 pub(super) struct PerClientCounter {
     counts: Arc<Mutex<HashMap<Option<IpAddr>, ClientCount>>>,
@@ -111,7 +111,7 @@ struct ClientCount {
 /// Held by one of those that are counted for a client at a time.
 pub(super) type Turn = tokio::sync::Mutex<()>;
 
-/// One that is counted, until it is dropped.
+/// Counted until it is dropped.
 pub(super) struct ClientPermit {
     counter: PerClientCounter,
     client: Option<IpAddr>,
@@ -151,7 +151,7 @@ impl Drop for ClientPermit {
     }
 }
 
-/// An IPv4 address, or the /64 network of an IPv6 address: one subscriber has all of it (RFC 6177).
+/// An IPv4 address, or the /64 network of an IPv6 address, which belongs to one subscriber (RFC 6177).
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -159,8 +159,8 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Limits the files that are open for downloads, of the server and of one connection. That bounds the memory, too, that
-/// clients can make the server fill without reading.
+/// Limits the files that are open for downloads, of the server and of one connection, and thereby the memory that slow clients
+/// can occupy.
 pub(super) struct DownloadLimiter {
     server: Arc<Semaphore>,
     connection: Arc<Semaphore>,

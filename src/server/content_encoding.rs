@@ -1,7 +1,7 @@
-//! `Accept-Encoding` (RFC 9110 section 12.5.3): in which coding a resource is sent; pure.
+//! Chooses the content coding of a response by `Accept-Encoding` (RFC 9110 section 12.5.3); pure.
 //!
-//! The client's weights decide, and among equals the fewest bytes. Without the header, or if none of the accepted codings
-//! exists, the published bytes are sent unencoded: a response that the client can use is better than 406.
+//! The client's weights decide, and among equal ones the smaller variant. Without the header, or if no accepted coding exists,
+//! the published bytes are sent unencoded: a usable response is better than 406.
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
@@ -9,7 +9,7 @@ use super::header_fields::list;
 use super::site::{Entry, Representation};
 use crate::util::compression::Coding;
 
-/// The representation of `entry` that suits the client best, and its coding; `None` for the published bytes.
+/// The best representation of `entry` for the client, and its coding; `None` for the published bytes.
 pub(super) fn select<'e>(entry: &'e Entry, headers: &HeaderMap) -> (Option<Coding>, &'e Representation) {
     if !headers.contains_key(ACCEPT_ENCODING) {
         return (None, &entry.identity);
@@ -31,7 +31,7 @@ pub(super) fn select<'e>(entry: &'e Entry, headers: &HeaderMap) -> (Option<Codin
 struct AcceptEncoding<'h> {
     listed: Vec<(&'h str, u16)>,
     any: u16,
-    /// The weight that a coding must exceed. Zero unless the client names `identity`: a client that lists codings wants one.
+    /// The weight that a coding must exceed. Zero unless the client lists `identity`: a client that lists codings wants one.
     identity: u16,
 }
 
@@ -60,7 +60,7 @@ impl<'h> AcceptEncoding<'h> {
     }
 }
 
-/// `q` (RFC 9110 section 12.4.2) in thousandths. An invalid weight forbids the coding, which is always safe.
+/// `q` (RFC 9110 section 12.4.2) in thousandths. An invalid weight counts as 0, which excludes the coding.
 fn weight<'p>(mut parameters: impl Iterator<Item = &'p str>) -> u16 {
     let Some(q) = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;

@@ -1,8 +1,8 @@
-//! The closed set of things that a mirror publishes, and what HTTP says about each: media type and cache policy.
+//! The kinds of content that a mirror publishes, with media type and cache policy.
 //!
-//! Bytes that never change under their URL are cached for a year. All others are revalidated on every use, so that a new
-//! release is visible at once. Shared caches may use them for a second: some, such as nginx, store nothing otherwise, and
-//! then cannot answer conditional requests. No proxy may compress or decompress, which would falsify digests.
+//! Content that never changes under its URL is cached for a year. Everything else is revalidated on every use, so that a new
+//! release is visible at once. Shared caches may use it for a second: some, such as nginx, would store nothing otherwise, and
+//! could not answer conditional requests. No proxy may compress or decompress, which would falsify digests.
 
 const IMMUTABLE: &str = "max-age=31536000, immutable, no-transform";
 const REVALIDATED: &str = "max-age=0, s-maxage=1, must-revalidate, no-transform";
@@ -12,7 +12,7 @@ const REVALIDATED: &str = "max-age=0, s-maxage=1, must-revalidate, no-transform"
 pub enum ContentKind {
     /// `packages.json`, `p2/…`, `mirror.json`: JSON that the next snapshot may change.
     Metadata,
-    /// `search.json`: metadata that a query takes a part of.
+    /// `search.json`, which accepts queries.
     Search,
     /// `list.json`, likewise.
     List,
@@ -20,7 +20,7 @@ pub enum ContentKind {
     ArchivedMetadata,
     /// A package's zip.
     Archive,
-    /// `ledger.jsonl`: only ever appended to, so its first bytes stay what they are.
+    /// `ledger.jsonl`, which is only appended to.
     Ledger,
     /// An HTML page.
     Page,
@@ -66,13 +66,13 @@ impl ContentKind {
         }
     }
 
-    /// JSON, which scripts of other web sites may read.
+    /// Whether it is JSON, which scripts of other web sites may read.
     pub(super) fn is_json(self) -> bool {
         matches!(self, Self::Metadata | Self::Search | Self::List | Self::ArchivedMetadata | Self::Ledger)
     }
 
-    /// Whether it is kept in memory: what every Composer run requests. Pages are as large as all of that, and rarely
-    /// requested.
+    /// Whether it is kept in memory, because every Composer run requests it. Pages are as large as all of that together, and
+    /// rarely requested.
     pub(super) fn keep_in_memory(self) -> bool {
         matches!(self, Self::Metadata | Self::Search | Self::List | Self::Style | Self::Script | Self::Text)
     }

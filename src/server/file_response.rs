@@ -20,7 +20,7 @@ use crate::util::compression::Coding;
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// With the ledger: the SHA-256 of `follow.json`.
+/// Sent with the ledger: the SHA-256 of `follow.json`.
 const MIRROR_STATE: HeaderName = HeaderName::from_static("mirror-state");
 
 /// What a page may load: files of its own host, and nothing inline.
@@ -41,7 +41,7 @@ pub(super) struct FileResponse<'e> {
 }
 
 impl FileResponse<'_> {
-    /// Answers GET and HEAD. A range means something to GET only (RFC 9110 section 14.2).
+    /// Answers GET and HEAD. Only GET has ranges (RFC 9110 section 14.2).
     pub(super) async fn respond(
         &self,
         method: &Method,

@@ -1,7 +1,8 @@
-//! `POST /-/push`: webhook deliveries of GitHub, GitLab and followed mirrors, checked, and passed on as the names of repositories to build.
+//! `POST /-/push`: checks webhook deliveries of GitHub, GitLab and followed mirrors, and requests cycles of the repositories that
+//! they concern.
 //!
-//! A sender is unknown until the whole body is read. So bodies are limited in size, in time, and in how many are read
-//! concurrently, in total and per client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
+//! A delivery cannot be authenticated before its whole body is read. So bodies are limited in size, in time, and in how many are
+//! read concurrently, in total and per client; other deliveries wait. Bodies are not logged, and responses reveal nothing.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,16 +25,16 @@ use crate::webhook::{Delivery, Forge, WebhookSignature, repository_urls};
 
 pub const PUSH: &str = "/-/push";
 
-/// In bytes; a push of two thousand commits has a few millions.
+/// In bytes; a push of two thousand commits has a few million.
 const MAX_BODY: usize = 4 << 20;
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a delivery waits until its body is read: longer than [`BODY_TIMEOUT`], and both are less than the ten seconds
-/// after which GitHub gives up for good.
+/// How long a delivery waits before its body is read: longer than [`BODY_TIMEOUT`]. Both together are less than the ten seconds
+/// after which GitHub gives up.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Deliveries that wait or are read.
+/// Deliveries that are waiting or being read.
 const MAX_WAITING: usize = 64;
 
 /// Bodies that are read concurrently, one per client.
@@ -44,7 +45,7 @@ static READING: Semaphore = Semaphore::const_new(MAX_READING);
 static READING_CLIENTS: LazyLock<PerClientCounter> = LazyLock::new(|| PerClientCounter::new(1));
 static BODY_READ: Notify = Notify::const_new();
 
-/// Permission to read a body; the next delivery gets it afterwards.
+/// Permission to read a body; dropping it wakes the deliveries that wait.
 struct ReadPermit {
     permits: Option<(ClientPermit, SemaphorePermit<'static>)>,
 }
@@ -154,7 +155,7 @@ fn process(
     text(StatusCode::ACCEPTED, "a cycle begins soon")
 }
 
-/// The response to a delivery that no configured secret has signed.
+/// The response to a delivery that is not signed with a configured secret; `None` if it is.
 fn refuse_unauthentic(
     webhooks: &WebhookConfig,
     delivery: Delivery<'_>,

@@ -1,4 +1,4 @@
-//! From a request to its response, and to the route that the response is counted under.
+//! Answers a request, and names the route under which the response is counted.
 
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, StatusCode};
@@ -64,12 +64,12 @@ pub(super) async fn respond(
     }
 }
 
-/// Refuses a request for its form, and ends the connection.
+/// Refuses a malformed request, and closes the connection.
 fn refuse(status: StatusCode, reason: &'static str) -> Routed {
     Routed::new("limit", text(status, reason)).and_close()
 }
 
-/// Answers over a limit: health checks as usual, so that a busy server is not taken for a dead one.
+/// Answers a client over a limit: health checks as usual, so that a busy server is not taken for a dead one, else 503.
 fn over_capacity(context: &ServerContext, path: &str, limit: OverLimit) -> Routed {
     match (HealthEndpoint::from_path(path), limit) {
         (Some(endpoint), _) => Routed::new("probe", endpoint.respond(&context.published)),
@@ -96,7 +96,7 @@ async fn get(
     if matches!(client.role, Role::Admin | Role::Local) {
         return Routed::new("not_found", not_found());
     }
-    // The site first: the rules for a site are set before it is published.
+    // The site is loaded first, because the rules for a site are set before it is published.
     let site = published.site();
     let site = site.as_deref();
     let is_private = match published.access_rules() {

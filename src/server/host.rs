@@ -1,6 +1,5 @@
-//! Whether a request names a host that can exist: `Host`, and the authority of its target (RFC 9110 section 7.2).
-//!
-//! Which host it is does not matter here.
+//! Checks that a request names a valid host, in `Host` and in the authority of its target (RFC 9110 section 7.2). Any host will
+//! do.
 
 use hyper::header::HOST;
 use hyper::{Request, Version};
@@ -23,11 +22,11 @@ pub(super) fn has_valid_host<B>(request: &Request<B>) -> bool {
     has_valid_header && authority.is_none_or(|authority| is_valid(authority.as_str()))
 }
 
-/// Whether this is a host that may be found on a network, with or without a port. RFC 3986 section 3.2.2 also allows names
-/// that no host has, and an empty one, which an http URL must not have (RFC 9110 section 4.2.1).
+/// Whether this is a valid host, with or without a port. RFC 3986 section 3.2.2 also allows names that no host can have, and an
+/// empty one, which an http URL must not have (RFC 9110 section 4.2.1).
 fn is_valid(authority: &str) -> bool {
     let (host, port) = match authority.rsplit_once(':') {
-        // A colon within an address of IPv6 has its bracket after it.
+        // The colons of an IPv6 address precede its bracket.
         Some((host, port)) if !port.ends_with(']') => (host, port),
         _ => (authority, ""),
     };

@@ -1,9 +1,9 @@
-//! Whether a file on disk still has the published bytes, checked before any of them is sent.
+//! Verifies that a file on disk still has the published bytes, before any of them is sent.
 //!
-//! The first request for a file hashes all of it and, when the SHA-256 is right, records a CRC of each chunk. Later
-//! requests compare only the chunks that they send, which is much cheaper and still finds every flipped bit. A file
-//! that was compared as a whole is trusted for some seconds as long as the file system reports no change; not for
-//! longer, because a decaying disk changes neither size nor date.
+//! The first request for a file hashes all of it and, if the SHA-256 is right, records a CRC of each chunk. Later requests check
+//! only the CRCs of the chunks that they send, which is much cheaper and still finds every flipped bit. A file that was verified
+//! as a whole is trusted for some seconds while the file system reports no change; not for longer, because a decaying disk
+//! changes neither size nor date.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Error, ErrorKind};
@@ -16,36 +16,36 @@ use sha2::Digest as _;
 
 use crate::util::digest::Sha256;
 
-/// How much is read and compared at a time.
+/// How much is read and verified at a time.
 pub(super) const CHUNK: u64 = 64 << 10;
 
-/// How long a comparison is trusted.
+/// How long a verification is trusted.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// A file that changed more recently may change again without a new date: file-system clocks are coarse.
+/// A file that changed within this time may change again without a new date: the clocks of file systems are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What is known of the bytes of one published file. Clones share it, and the next site takes it over.
+/// The checksums of one published file. Clones share them, and the next site takes them over.
 #[derive(Clone)]
 pub(super) struct Integrity(Arc<Checksums>);
 
 struct Checksums {
     size: u64,
     sha256: Sha256,
-    /// The CRC of each chunk, once the SHA-256 was right.
+    /// The CRC of each chunk, once the SHA-256 was found right.
     chunks: OnceLock<Box<[u32]>>,
-    /// When the whole file was last compared.
+    /// The last verification of the whole file.
     verified: Mutex<Option<Box<Verified>>>,
 }
 
-/// A file was compared with what was published.
+/// A successful verification of a file.
 #[derive(Clone, Copy)]
 pub(super) struct Verified {
     stamp: Stamp,
     at: Instant,
 }
 
-/// Metadata that differs between two files, and for one file before and after a change.
+/// Metadata by which another file, or a changed one, is recognized.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -66,7 +66,7 @@ impl Stamp {
         }
     }
 
-    /// Whether the next change will show.
+    /// Whether any further change would get another date.
     fn is_settled(&self) -> bool {
         let changed = UNIX_EPOCH + Duration::from_secs(self.changed.0.unsigned_abs());
         SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED)
@@ -74,7 +74,7 @@ impl Stamp {
 }
 
 impl Verified {
-    /// Whether the comparison still counts.
+    /// Whether the verification is still trusted.
     pub(super) fn is_current(&self, file: &File) -> bool {
         self.at.elapsed() < FRESH && file.metadata().is_ok_and(|now| Stamp::new(&now) == self.stamp)
     }
@@ -98,8 +98,8 @@ impl Integrity {
         self.0.sha256
     }
 
-    /// Compares the chunks that `part` touches, or all of them the first time; blocks on the disk. Returns
-    /// the comparison if it can be reused: `None` for a file that has just changed.
+    /// Verifies the chunks that `part` overlaps, or all of them the first time; blocks on the disk. Returns the verification if
+    /// it can be reused: `None` for a file that has just changed.
     pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
         let mut verified = self.verified().as_deref().copied();
         if !verified.is_some_and(|verified| verified.is_current(file)) {
@@ -121,7 +121,7 @@ impl Integrity {
         self.0.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares the chunks that `part` touches with what was hashed before.
+    /// Verifies the chunks that `part` overlaps by their CRCs.
     pub(super) fn compare(&self, file: &File, part: &Range<u64>) -> io::Result<()> {
         let mut buffer = Vec::new();
         let first = part.start - part.start % CHUNK;
@@ -130,7 +130,7 @@ impl Integrity {
             .try_for_each(|start| self.read_chunk(file, start, &mut buffer))
     }
 
-    /// Reads the chunk at `start` and compares it.
+    /// Reads the chunk at `start` and verifies its CRC.
     pub(super) fn read_chunk(&self, file: &File, start: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
         self.fill(file, start, buffer)?;
         let sums = self.0.chunks.get();

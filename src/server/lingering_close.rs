@@ -1,6 +1,6 @@
-//! The end of a connection after our last byte: how long the client has to read it and close its side.
+//! The end of a connection after our last byte: waits for the client to read it and close its side.
 //!
-//! A socket that is closed while the client still sends would be reset, and the client could lose the response.
+//! Closing a socket while the client still sends would reset it, and the client could lose the response.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,15 +14,14 @@ use super::transport::Transport;
 /// Time for a few round trips.
 pub(super) const LINGER: Duration = Duration::from_secs(3);
 
-/// Additional time at the end of the server for each byte in flight. What the kernel and a proxy at the container's
-/// port hold is lost when the container ends.
+/// Additional time for each byte in flight when the server stops: data in the kernel and in the port proxy of the container is
+/// lost when the container ends.
 const LINGER_PER_BYTE: Duration = Duration::from_micros(1);
 
 /// The most that the kernel and a proxy are assumed to hold for a slow client.
 const MAX_IN_FLIGHT: u64 = 16_000_000;
 
-/// Bytes to read from the client meanwhile: more than a client sends before it reads its last response, but too few for
-/// a flood.
+/// Bytes to read from the client meanwhile: more than a client sends before it reads its last response, but not a flood.
 const MAX_DISCARDED: usize = 64 << 10;
 
 pub(super) struct LingeringClose {
@@ -49,7 +48,7 @@ impl LingeringClose {
     }
 }
 
-/// The time at the end of the server, with up to `in_flight` bytes sent but not received, the last of them `elapsed` ago.
+/// The time when the server stops, with up to `in_flight` bytes sent and not yet received, the last of them `elapsed` ago.
 pub(super) fn timeout_at_shutdown(in_flight: u64, elapsed: Duration) -> Duration {
     let bytes = u32::try_from(in_flight.min(MAX_IN_FLIGHT)).unwrap_or(u32::MAX);
     LINGER + (LINGER_PER_BYTE * bytes).saturating_sub(elapsed)

@@ -1,5 +1,5 @@
-//! An abstract Unix socket for `mirror health`, which needs no volume, no valid configuration and no port: the name follows
-//! from the path of the configuration.
+//! An abstract Unix socket for `mirror health`, whose name is derived from the path of the configuration. It needs neither a
+//! volume nor a valid configuration nor a port.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -13,8 +13,8 @@ use crate::util::digest::Sha256;
 pub struct LocalSocket(String);
 
 impl LocalSocket {
-    /// The socket of the server with the configuration at `path`. Containers may share a network and with it these names,
-    /// so the name has the container in it.
+    /// The socket of the server with the configuration at `path`. Containers that share a network share these names, so the name
+    /// includes the container.
     pub fn new(path: &Path) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let container = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();

@@ -12,10 +12,10 @@
 //! Three rules hold for every response:
 //!
 //! - No byte of a request becomes part of a file-system path: paths are looked up, never built.
-//! - 404 only where the answer is known. What cannot be answered now is a 503, which makes Composer try again; a 429 or
+//! - 404 only if nothing is published there. What cannot be answered now is a 503, which makes Composer try again; a 429 or
 //!   another 4xx would end its run.
-//! - Never wrong bytes: a file that is not the published one is a 503, too, found before its first byte is sent. The
-//!   daemon takes such files ([`PublishedSite::take_damaged`]) and repairs them.
+//! - Never wrong bytes: a file that is not the published one is a 503, too, before its first byte is sent. The daemon takes such
+//!   files ([`PublishedSite::take_damaged`]) and repairs them.
 
 mod access_log;
 mod authorization;

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a proxy that forwards a connection without reading it names the client in a header
-//! before the first byte (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+//! The PROXY protocol, versions 1 and 2: a proxy that forwards a connection as a stream names the client in a header before it
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Only trusted proxies are asked, and they may send it or not: health checks and other connections come without. The
-//! specification forbids that, lest somebody names an address who may not. Here these peers may, also in each request.
+//! It is read on connections of trusted proxies only, and optional there, since health checks lack it. The specification forbids
+//! that, because clients could forge it; but trusted proxies may name a client in each request anyway.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -15,19 +15,20 @@ use super::transport::Transport;
 /// In bytes, as in nginx. Version 1 has 107 at most, version 2 a few hundred with all that is known about the client.
 const MAX_LENGTH: usize = 4096;
 
-/// How the versions begin. HTTP and TLS begin otherwise.
+/// The first bytes of both versions. Neither HTTP nor TLS can begin with them.
 const SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
 /// What a connection begins with.
 #[derive(Debug, PartialEq, Eq)]
 enum Beginning {
-    /// A header of this many bytes, and whom it names: nobody where the proxy itself is the client.
+    /// A header of this many bytes, and the client that it names: `None` if the proxy itself is the client.
     Header(usize, Option<IpAddr>),
     Other,
+    /// More bytes are needed to tell.
     Unknown,
 }
 
-/// Reads the header, if there is one. Returns the client that it names, or nobody.
+/// Reads the header, if there is one. Returns the client that it names, which may be none.
 /// Fails when the header is malformed or too long, or when the connection breaks.
 pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<Option<IpAddr>>> {
     let mut head = Vec::with_capacity(MAX_LENGTH);
@@ -36,7 +37,7 @@ pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<Opt
             Beginning::Header(length, client) => break (length, Some(client)),
             Beginning::Other => break (0, None),
             Beginning::Unknown if head.len() == MAX_LENGTH => return Err(malformed()),
-            // The end of the stream is the next reader's affair.
+            // The next read reports the end of the stream again.
             Beginning::Unknown if stream.read_buf(&mut head).await? == 0 => break (0, None),
             Beginning::Unknown => {}
         }
@@ -45,7 +46,7 @@ pub(super) async fn read_header(stream: &mut Transport) -> io::Result<Option<Opt
     Ok(header)
 }
 
-/// Whether a connection that is not asked for a header begins with one.
+/// Whether the first bytes of a connection are those of a header.
 pub(super) fn begins_with_header(head: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| head.starts_with(signature))
 }

@@ -34,7 +34,7 @@ struct State {
     damaged: Mutex<BTreeSet<PathBuf>>,
 }
 
-/// Which webhooks are accepted, and what each starts.
+/// Which webhooks are accepted, and which repositories they start a cycle of.
 #[derive(Default)]
 pub struct WebhookConfig {
     pub secrets: Vec<(Forge, Secret)>,
@@ -68,8 +68,8 @@ impl PublishedSite {
         self.0.status_files.store(Arc::new(files));
     }
 
-    /// Sets who may read what, from the next request on. Call it before publishing what a new configuration says. The rule of
-    /// a repository that is no longer configured stays, because it may still be served.
+    /// Sets who may read what, from the next request on. To be called before anything of a new configuration is published. The
+    /// rule of a repository that is no longer configured stays, because it may still be served.
     pub fn set_access_rules(&self, rules: &AccessRules) {
         let has_private = rules.has_private();
         self.0.access_rules.rcu(|previous| rules.clone().with_previous(previous));

@@ -1,7 +1,7 @@
 //! `Range` (RFC 9110 section 14), one range at a time; pure.
 //!
-//! A request for several ranges gets the whole: a server may always do that, and no package manager sends such
-//! requests. Whether the range may be taken at all (`If-Range`) is decided in `conditional`.
+//! A request for several ranges gets the whole file, which a server may always send, and no package manager asks for several.
+//! `conditional` handles `If-Range`.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(super) enum Part {
     Unsatisfiable,
 }
 
-/// Which part of `size` bytes is asked for; a header that cannot be understood is ignored.
+/// The requested part of `size` bytes; an invalid header is ignored.
 pub(super) fn part(headers: &HeaderMap, size: u64) -> Part {
     let part = single_text(headers, RANGE).and_then(|value| parse(value, size));
     part.unwrap_or(Part::Whole)
@@ -43,7 +43,7 @@ fn parse(value: &str, size: u64) -> Option<Part> {
     Some(if range.is_empty() { Part::Unsatisfiable } else { Part::Bytes(range) })
 }
 
-/// Digits only; a number beyond `u64` is as good as its largest.
+/// Digits only; a number beyond `u64` counts as its maximum.
 fn number(digits: &str) -> Option<u64> {
     let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     valid.then(|| digits.parse().unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! Lets a request of HTTP/1.2 to HTTP/1.9 be parsed as one of HTTP/1.1.
+//! Rewrites requests of HTTP/1.2 to HTTP/1.9 to HTTP/1.1.
 //!
 //! A recipient processes such a request as if it had the highest minor version that it knows (RFC 9110 section 2.5), but
 //! hyper's parser rejects it and has no setting for it.
@@ -6,7 +6,7 @@
 /// What precedes the minor version. The target before it has no space.
 const MAJOR: &[u8] = b" HTTP/1.";
 
-/// How far a request line was read.
+/// The state of reading a request line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestLine {
     /// The bytes of [`MAJOR`] that were read; `None` after the minor version or the end of the line.
@@ -20,7 +20,7 @@ impl RequestLine {
     /// After the request line.
     pub(super) const END: Self = Self { matched: None };
 
-    /// Reads more of the request, in which a higher minor version becomes 1.
+    /// Reads more of the request, and replaces a higher minor version by 1.
     pub(super) fn read(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             let Some(matched) = self.matched else { return };

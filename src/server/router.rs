@@ -1,4 +1,4 @@
-//! From the path of a request to an entry of the site. The Host header does not matter.
+//! Finds the entry of the site for the path of a request. The Host header does not matter.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -13,7 +13,7 @@ pub(super) enum Route<'s> {
     MissingSlash(String),
     /// Below a repository that has no snapshot yet.
     Unpublished,
-    /// What was withdrawn, with what to say of it.
+    /// A withdrawn archive, with the text of the response.
     Gone(&'s str),
     NotFound,
 }

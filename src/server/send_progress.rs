@@ -1,8 +1,8 @@
-//! Whether the client of a connection makes progress: whether it sends requests, and reads the responses.
+//! Detects clients that make no progress: that neither send requests nor read responses.
 //!
-//! In HTTP/2, bytes on the wire prove nothing: a client may send PINGs for ever (RFC 9113 section 6.7). Only requests
-//! count, and the bytes of bodies that flow control and the network accept. The counts are sampled a few times in each
-//! idle timeout, so that no request reads a clock or sets a timer.
+//! In HTTP/2, bytes on the wire prove nothing: a client may send PINGs for ever (RFC 9113 section 6.7). Only requests count, and
+//! the bytes of bodies that flow control and the network accept. The counts are sampled a few times per idle timeout, so that no
+//! request reads a clock or sets a timer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::body::Body;
 use super::connection_limits::ClientPermit;
 
-/// How often the counts are sampled in an idle timeout, which may therefore last one interval longer.
+/// How often the counts are sampled in an idle timeout, which may last one interval longer.
 const SAMPLES_PER_TIMEOUT: u32 = 4;
 
 /// The counts of one connection.
@@ -28,9 +28,9 @@ pub(super) struct SendProgress {
     pending: AtomicUsize,
     /// Responses with bytes to send.
     sending: AtomicUsize,
-    /// Bytes that were sent: of HTTP/1.1 to the socket, of HTTP/2 those of bodies.
+    /// Bytes sent: over HTTP/1.1 all bytes, over HTTP/2 those of bodies.
     sent: AtomicU64,
-    /// Whether an HTTP/1.1 connection waits for its client to read.
+    /// Whether an HTTP/1.1 connection waits until its client reads.
     is_blocked: AtomicBool,
 }
 
@@ -130,7 +130,7 @@ impl Drop for PendingRequest<'_> {
 /// The body of a response: of HTTP/2 in frames of limited size, which are counted.
 pub(super) struct CountedBody {
     body: Body,
-    /// What was taken from the body and not sent.
+    /// What was taken from the body and is not sent yet.
     rest: Bytes,
     max_frame: Option<usize>,
     progress: Arc<SendProgress>,

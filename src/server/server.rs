@@ -1,4 +1,4 @@
-//! The server's life: bind, accept, and a shutdown that lets downloads finish.
+//! Binds, accepts connections, and shuts down so that downloads can finish.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ const ACCEPT_SWEEP: Duration = Duration::from_millis(20);
 /// Monitors are few and have a limit of their own, so that a flood of clients does not lock them out.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// A server that has its addresses and does not answer yet.
+/// A server that is bound to its addresses and does not accept yet.
 pub struct Server {
     listeners: Vec<Bound>,
     addresses: Vec<Address>,
@@ -96,13 +96,13 @@ impl Server {
         &self.addresses
     }
 
-    /// Once stopped, the server goes on to the next stage of its end each time this is notified.
+    /// Each notification during the shutdown skips to its next stage.
     pub fn hurry(&self) -> Arc<Notify> {
         Arc::clone(&self.hurry)
     }
 
-    /// Answers until `stop` resolves. Then it says that it is not ready, for the time of the notice, refuses new connections,
-    /// and lets the open ones finish within the drain time. Returns how many did not, and were closed.
+    /// Serves until `stop` resolves. Then reports that it is not ready while it still accepts connections (`serve.notice`), and
+    /// lets the open ones finish within `serve.drain`. Returns how many had to be closed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let serve = &self.context.settings.serve;
         let (notice, drain_timeout) = (serve.notice, serve.drain);
@@ -154,8 +154,8 @@ fn bind_local(socket: &LocalSocket) -> Option<Bound> {
     bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
 }
 
-/// Waits until every connection is closed, each of which holds a receiver, or for `deadline`, and closes the rest. Returns how
-/// many were closed.
+/// Waits until every connection, which holds a receiver, has ended, or for `deadline`, and closes the rest. Returns how many
+/// were closed.
 async fn drain<T>(shutdown: &watch::Sender<Shutdown>, deadline: impl Future<Output = T>) -> usize {
     tokio::select! {
         () = shutdown.closed() => return 0,
@@ -176,7 +176,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until `stop` is closed, and then clients that had connected before.
+    /// Accepts until `stop` is closed, and then the clients in the queue.
     async fn accept(self, listener: Listener, mut stop: watch::Receiver<()>) {
         loop {
             let accepted = tokio::select! {
@@ -186,7 +186,7 @@ impl Acceptor {
             match accepted {
                 Ok(accepted) => {
                     self.spawn(accepted);
-                    // Open connections go first, also in a flood of new ones.
+                    // Lets open connections proceed during a flood of new ones.
                     yield_now().await;
                 }
                 Err(error) => {

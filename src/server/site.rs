@@ -29,8 +29,8 @@ const MAX_IN_MEMORY: u64 = 8 << 20;
 /// The first second that an HTTP date cannot print: the year 10000.
 const END_OF_DATES: i64 = 253_402_300_800;
 
-/// What followers of a repository copy beside its ledger. With the ledger, they are told its digest, so that one request
-/// shows whether anything is new.
+/// What followers of a repository copy in addition to its ledger. Its digest is sent with the ledger, so that one request shows
+/// whether anything is new.
 const FOLLOW_STATE: &str = "follow.json";
 
 /// One repository to publish.
@@ -42,7 +42,7 @@ pub struct RepositorySite {
     /// Empty while the repository has no snapshot yet: then everything below its base is answered 503. `None` keeps what
     /// the same repository published there before.
     pub resources: Option<Vec<Resource>>,
-    /// The paths of what was withdrawn, as in [`Resource::path`], each with what its 410 says.
+    /// The paths of withdrawn archives, as in [`Resource::path`], each with the text of its 410.
     pub gone: Vec<(String, String)>,
 }
 
@@ -82,13 +82,13 @@ pub(super) struct Repository {
     pub(super) name: Box<str>,
     pub(super) base: Box<str>,
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
-    /// What the 410 at a path says.
+    /// The text of the 410 by path.
     pub(super) gone: Arc<HashMap<Box<str>, String, RandomState>>,
     /// Whether the entries are those of the previous site.
     unchanged: bool,
 }
 
-/// What the table knows of one URL.
+/// What is published at one URL.
 pub(super) struct Entry {
     pub(super) kind: ContentKind,
     /// The published bytes themselves.
@@ -100,7 +100,7 @@ pub(super) struct Entry {
     pub(super) state: Option<HeaderValue>,
 }
 
-/// One sequence of bytes that a URL can answer with.
+/// The bytes of an entry in one content coding.
 pub(super) struct Representation {
     pub(super) integrity: Integrity,
     pub(super) content: Content,
@@ -145,7 +145,7 @@ impl Site {
         Some(&owner.name)
     }
 
-    /// Keeps what the previous site knows of files that are still published.
+    /// Takes over what the previous site knows of files that are still published.
     pub(super) fn reuse_from(&mut self, before: &Site) {
         for repository in &mut self.repositories {
             let same = before.repositories.iter().find(|r| r.base == repository.base);

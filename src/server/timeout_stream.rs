@@ -1,8 +1,8 @@
 //! A stream that bounds the time for the head of a request, counts bytes, and closes gently.
 //!
-//! The head of the first request must arrive within the timeout from the start of the connection, that of any other
-//! within the timeout from its first byte. Between requests, [`SendProgress`] bounds how long a client may be idle.
-//! hyper's own `header_read_timeout` is one number for both.
+//! The head of the first request must arrive within the timeout from the start of the connection, other heads within the timeout
+//! from their first byte. Between requests, [`SendProgress`] limits how long a client may be idle. hyper's
+//! `header_read_timeout` is one number for both.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub(super) struct TimeoutStream {
     closing: Option<LingeringClose>,
     sent: u64,
     received: u64,
-    /// Bytes sent when the client was last heard from; those sent since may be in flight.
+    /// The value of `sent` when the client last sent something; bytes sent since then may be in flight.
     sent_before_read: u64,
     last_sent: Instant,
     context: Arc<ServerContext>,
@@ -51,7 +51,7 @@ struct HeadDeadline {
 enum HeadState {
     /// No byte of it was received.
     Awaited,
-    /// A part arrived while the previous response was being sent: its time has not begun.
+    /// A part arrived while the previous response was being sent; its time begins afterwards.
     Early,
     Begun(Instant),
 }
@@ -84,13 +84,14 @@ impl TimeoutStream {
         }
     }
 
-    /// Whether files may be sent from a memory map: the kernel copies the bytes, and has an error for those that a
-    /// truncated file has lost. Reading them here, for TLS, would end the process.
+    /// Whether files may be sent from a memory map. Without TLS, the kernel copies the bytes, and reports an error if the file
+    /// was truncated; reading them in this process, for TLS, would be a fatal signal.
     pub(super) fn can_send_mapped_files(&self) -> bool {
         !self.stream.is_tls()
     }
 
-    /// What the client speaks. For HTTP/2 the header timeout ends here, since its frames do not show where a head begins.
+    /// Detects the client's protocol. For HTTP/2 the header timeout ends here, because its frames do not show where a head
+    /// begins.
     pub(super) async fn detect_protocol(&mut self) -> io::Result<Protocol> {
         let protocol = match self.stream.negotiated() {
             Some(protocol) => protocol,
@@ -103,7 +104,7 @@ impl TimeoutStream {
         Ok(protocol)
     }
 
-    /// The bytes that were read to detect the protocol: enough of them to know a PROXY header by.
+    /// The bytes that were read to detect the protocol, which suffice to recognize a PROXY header.
     pub(super) fn first_bytes(&self) -> &[u8] {
         &self.replay
     }
@@ -120,7 +121,7 @@ impl TimeoutStream {
         Ok(first == HTTP2_PREFACE)
     }
 
-    /// While there is nothing to read: an error once the head of the next request is late.
+    /// Polled while there is nothing to read: fails once the head of the next request is late.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(head) = &mut self.head else {
             return Poll::Pending;

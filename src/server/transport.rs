@@ -1,4 +1,4 @@
-//! What carries a connection: TCP, a Unix socket, or TLS on one of them. One type, so that the connection code is
+//! The byte stream of a connection: TCP, a Unix socket, or TLS over one of them. One type, so that the connection code is
 //! compiled once.
 
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 pub(super) struct Transport {
     stream: Stream,
-    /// Bytes that were read before their time, to be read again.
+    /// Bytes to be read again.
     unread: Vec<u8>,
 }
 
@@ -58,7 +58,7 @@ impl Transport {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    /// Over TLS, what ALPN agreed on (RFC 9113 section 3.2). Without TLS the client decides, by how it begins.
+    /// Over TLS, the protocol of ALPN (RFC 9113 section 3.2). Without TLS, the first bytes of the client decide.
     pub(super) fn negotiated(&self) -> Option<Protocol> {
         match &self.stream {
             Stream::Tcp(_) | Stream::Unix(_) => None,
@@ -69,7 +69,7 @@ impl Transport {
         }
     }
 
-    /// Lets `bytes`, which were read last, be read once more.
+    /// Puts back `bytes`, which were read last.
     pub(super) fn unread(&mut self, bytes: Vec<u8>) {
         self.unread = bytes;
     }
@@ -112,7 +112,7 @@ impl AsyncWrite for Transport {
         self.stream().poll_write_vectored(cx, bufs)
     }
 
-    /// True of all of them.
+    /// All three support it.
     fn is_write_vectored(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! A Unix socket to listen on: who may connect to it, and what becomes of its file.
+//! Unix sockets to listen on, and the permissions of their files.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
@@ -34,7 +34,7 @@ pub(super) fn bind(address: &UnixAddress) -> Result<UnixListener> {
     }
     let socket = UnixSocket::new_stream().with_context(context)?;
     socket.bind(path).with_context(context)?;
-    // Before it listens, so that nobody connects meanwhile who may not.
+    // Before it listens, so that nobody connects who may not.
     let listener = set_access(address).and_then(|()| Ok(socket.listen(BACKLOG)?));
     listener.with_context(context).inspect_err(|_| remove(path))
 }
@@ -76,7 +76,7 @@ fn group_id(name: &str) -> Result<u32> {
     id.with_context(|| format!("`{GROUPS}` has no group `{name}`\nhint: a number is taken, too: group=33"))
 }
 
-/// The folder that keeps out somebody to whom the socket itself is open.
+/// The folder that keeps out users to whom the socket itself is open.
 fn closed_folder(address: &UnixAddress, group: Option<u32>) -> Option<&Path> {
     let is_for_all = address.mode & 0o002 != 0;
     let group = group.filter(|_| address.mode & 0o020 != 0);

@@ -1,8 +1,8 @@
-//! What the path of a URL means, apart from what is published there.
+//! Decoding of URL paths.
 //!
-//! A path is split at its slashes first and each segment is percent-decoded once: an encoded slash does not separate, and
-//! `..` is a name like any other, which no entry has. Composer requests `include/all$…` with `%24`
-//! (`ComposerRepository::fetchFile`), and `//packages.json` where a base URL ends in a slash.
+//! A path is split at its slashes first, then each segment is percent-decoded once: an encoded slash does not separate, and `..`
+//! is a name like any other, which no entry has. Composer requests `include/all$…` with `%24` (`ComposerRepository::fetchFile`),
+//! and `//packages.json` if a base URL ends in a slash.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The decoded path without empty segments, or `None` where no entry can have this name.
+/// The decoded path without empty segments, or `None` if no entry can have this name.
 pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
