@@ -1,7 +1,7 @@
 //! `mirror check`: checks the configuration and the files that it names, and summarizes what it means.
 //!
-//! A running mirror reads users, secrets and keys when it needs them, so that a change takes effect at once. A missing file
-//! would show only then; this command reads all of them in advance.
+//! A running mirror reads users, secrets and keys when it needs them, so that changes take effect at once. This command reads all
+//! of them, so that a missing file is found in advance.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -90,7 +90,7 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
     Ok(())
 }
 
-/// What is odd about a source by the last cycle, and by what a local repository has now.
+/// Warnings about a source, from the last cycle and, for a local repository, from its tags.
 fn source_warnings(source: &Source, url: &str, last: Option<&SourceReport>) -> Vec<String> {
     let nothing = match local_tags(url) {
         Ok(Some(tags)) => {
@@ -104,7 +104,7 @@ fn source_warnings(source: &Source, url: &str, last: Option<&SourceReport>) -> V
     nothing.map(str::to_owned).into_iter().chain(unused.cloned()).collect()
 }
 
-/// Warns of names in `takes_over` that no source has, and none had that has published.
+/// Warns of names in `takes_over` that neither a source of the recipe nor the source of a published release has.
 fn warn_unknown_predecessors(recipe: &Recipe, store: Option<&RepositoryStore>) -> anyhow::Result<()> {
     let published: BTreeSet<_> = store.map_or_else(BTreeSet::new, |store| {
         store.ledger(|ledger| ledger.releases().iter().map(|release| release.source.clone()).collect())
@@ -177,7 +177,7 @@ fn check_credential(credential: &Credential, at: &yaml::Path, report: &mut Repor
     }
     let key = match credential.passphrase.as_ref().is_none_or(|passphrase| check_secret(passphrase).is_ok()) {
         true => check_private_key(credential).map_err(Into::into),
-        // Without the passphrase only the file itself.
+        // The passphrase cannot be read, so only the file itself is checked.
         false => file(&credential.private_key).map_or(Ok(()), |key| check_secret(&key)),
     };
     add(report, &at.key("private_key_file"), key);

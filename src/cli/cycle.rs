@@ -1,7 +1,7 @@
-//! `mirror cycle`: one job of a running `mirror run`, in a process of its own. Nobody else starts it.
+//! `mirror cycle`: one job of a running `mirror run`, which starts it as a process of its own.
 //!
-//! Only this process opens what comes from upstream, so whatever that does to it, the server continues. It limits its own
-//! memory, and ends soon after the server's process.
+//! Only this process handles upstream data, so the server continues whatever that does to it. It limits its own memory, and ends
+//! soon after the server's process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,14 +33,14 @@ use crate::util::threads::{self, ThreadError};
 /// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a cycle may go on that is asked to end.
+/// How long a job may take to end after it was interrupted.
 const END_GRACE: Duration = Duration::from_millis(500);
 
-/// The server comes first where processors are short, and other programs of the machine before compression.
+/// The server takes precedence over cycles, and other programs of the machine over compression.
 const CYCLE_NICENESS: i32 = 5;
 const COMPRESSION_NICENESS: i32 = 19;
 
-/// When memory runs out, the system ends this process before any other one. Every user may raise the value.
+/// When memory runs out, the kernel kills this process first. Every user may raise the value.
 const OOM_SCORE: &str = "1000";
 
 pub(super) fn run() -> anyhow::Result<Exit> {
@@ -74,7 +74,7 @@ fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
 
 /// Applies the limits that a process can set for itself.
 fn limit(job: &Job) -> anyhow::Result<()> {
-    // The system would show it as `exe`.
+    // Lists of processes would show it as `exe`.
     let _ = rustix::thread::set_name(c"mirror");
     let _ = nice(match job.work {
         Work::Cycle | Work::Repair(_) => CYCLE_NICENESS,
@@ -91,7 +91,7 @@ fn limit(job: &Job) -> anyhow::Result<()> {
     setrlimit(Resource::Data, Rlimit { current, maximum }).context("failed to set its limit")
 }
 
-/// Ends this process when the parent closes the input, which it does at the latest when it is killed, and on SIGTERM.
+/// Ends this process on SIGTERM, and when the parent closes the input, at the latest when the parent is killed.
 fn end_with_parent(cancel: &CancelFlag) -> anyhow::Result<()> {
     let end = {
         let cancel = cancel.clone();
@@ -109,7 +109,7 @@ fn end_with_parent(cancel: &CancelFlag) -> anyhow::Result<()> {
     on_stop_signal(move |_| end())
 }
 
-/// Reports the returned progress from time to time, if it has changed.
+/// Reports the returned progress periodically if it has changed.
 fn report_progress() -> Result<Arc<Mutex<RunningCycle>>, ThreadError> {
     let progress = Arc::new(Mutex::new(RunningCycle::new(now())));
     let shared = Arc::clone(&progress);
@@ -178,7 +178,7 @@ fn open<'a>(app: &'a App, job: &Job) -> anyhow::Result<OpenJob<'a>> {
         // Variants are written without a lock.
         Work::Compress => Volume::open_read_only(&job.data)?,
     };
-    // First, because the folder must not be created for a renamed repository.
+    // Before the folder of the repository would be created: it may have been renamed.
     check_not_renamed(app, &volume, repository)?;
     let store = volume.repository_with(&repository.name, job.intact)?;
     Ok(OpenJob { repository, volume, store })

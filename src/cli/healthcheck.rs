@@ -1,8 +1,8 @@
-//! `mirror health`, for a container that has no shell: asks the running server. The local socket comes first, because the
-//! configuration file may have changed or broken since the server started.
+//! `mirror health`, for containers without a shell: asks the running server, first on its local socket, because the
+//! configuration may have changed or become invalid since the server started.
 //!
-//! Another user's process may listen on the server's address. An answer is accepted only from a process of the calling user,
-//! of root, or of the owner of the data volume.
+//! Another user's process may listen on the server's address. A response is accepted only from a process of the calling user, of
+//! root, or of the owner of the data volume.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -30,7 +30,7 @@ const MAX_RESPONSE: u64 = 4 << 10;
 /// Asks the server that runs with the configuration at `path`; `None` if none runs in this container.
 pub(super) fn check_local(path: Option<&Path>) -> Option<anyhow::Result<Exit>> {
     let stream = local_socket(path).connect().ok()?;
-    // Somebody else may have taken the name before the server, which is then asked at its address.
+    // Another user may have taken the name of the socket; then the server is asked at its address.
     check_user(peer_user(&stream), None).ok()?;
     let response = request_from_unix(stream, HealthEndpoint::Health, TIMEOUT);
     let result = check_response(response, "the running server", HealthEndpoint::Health);
@@ -46,14 +46,13 @@ pub(super) fn check_configured(app: &App) -> anyhow::Result<Exit> {
     check_as(address, HealthEndpoint::Health, TIMEOUT, owner).map(|()| Exit::Complete)
 }
 
-/// Asks the server that listens on `address`.
-/// Fails when no response comes within `timeout`, if its status is not 200, then with its text, and if another user's process
-/// listens there.
+/// Asks the server that listens on `address`. Fails if no response comes within `timeout`, if its status is not 200, and if
+/// another user's process listens there.
 pub fn check(address: &Address, endpoint: HealthEndpoint, timeout: Duration) -> Result<()> {
     check_as(address, endpoint, timeout, None)
 }
 
-/// As [`check`], but a process of `owner` may listen there, too.
+/// Like [`check`], but also accepts a process of `owner`.
 fn check_as(
     address: &Address,
     endpoint: HealthEndpoint,
@@ -94,7 +93,7 @@ fn peer_user(stream: &UnixStream) -> Option<u32> {
     socket_peercred(stream).ok().map(|peer| peer.uid.as_raw())
 }
 
-/// The user whose process listens where `stream` is connected to; `None` if that is another machine or network.
+/// The user whose process listens at the other end of `stream`; `None` if that is on another machine or network.
 fn listening_user(stream: &TcpStream) -> Option<u32> {
     let peer = stream.peer_addr().ok()?;
     let listens = |socket: &TcpNetEntry| {

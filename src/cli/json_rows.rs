@@ -1,7 +1,6 @@
-//! The parts of JSON documents that several commands print: `help/operate.md` describes them.
+//! The parts that the JSON documents of commands share; `help/operate.md` describes them.
 //!
-//! A command prints one document on the standard output; the log goes to the standard error output. Keys are only added
-//! within one [`SCHEMA`].
+//! A command prints one document on standard output; the log goes to standard error. Within one [`SCHEMA`], keys are only added.
 
 use std::io::{self, Write as _};
 
@@ -41,7 +40,7 @@ pub(super) fn rollback_target(snapshot: Option<&Snapshot>) -> Option<u64> {
     snapshot.and_then(|snapshot| snapshot.manifest.rollback_to)
 }
 
-/// What commands say of a rollback.
+/// What commands print about an active rollback.
 pub(super) fn rollback_line(repository: &str, target: u64) -> String {
     format!(
         "{repository}: a rollback to snapshot {target} is in force: cycles publish no metadata until `mirror rollback --end`"

@@ -104,11 +104,11 @@ enum Command {
 /// Which log a command writes.
 #[derive(Clone, Copy)]
 enum Log {
-    /// As configured. Lines are dropped if their reader stalls, so that the server keeps answering.
+    /// As configured. Lines are dropped while the reader of the log stalls, so that the server keeps answering.
     Daemon,
     /// As configured.
     Configured,
-    /// Warnings only, because the output of the command is read at once.
+    /// Warnings only, because people read the output of the command.
     Warnings,
 }
 

@@ -119,7 +119,7 @@ fn write_follow(repository: &str, planned: &FollowPlan) -> io::Result<()> {
     }
 }
 
-/// A source and what a cycle would do with it.
+/// A source, and what a cycle would do with it.
 struct PlannedSource {
     name: String,
     plan: anyhow::Result<SourcePlan>,
@@ -186,7 +186,7 @@ impl PlannedSource {
         self.plan.is_ok() && self.counts.failed == 0
     }
 
-    /// The lines of the source, or with `summary` only the one with the counts.
+    /// Writes the lines of the source, or with `summary` only the one with the counts.
     fn write(&self, out: &mut impl Write, repository: &str, summary: bool) -> io::Result<()> {
         let (name, counts) = (&self.name, &self.counts);
         let planned = match &self.plan {

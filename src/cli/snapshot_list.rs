@@ -11,7 +11,7 @@ use crate::store::RepositoryStore;
 use crate::store::snapshot::SnapshotManifest;
 use crate::util::text::plural;
 
-/// Changes that a line names; it counts the rest.
+/// How many changes of a kind a line names; it counts the rest.
 const MAX_LISTED: usize = 5;
 
 pub(super) fn print(repository: &str, store: &RepositoryStore) -> anyhow::Result<()> {

@@ -1,12 +1,12 @@
-//! The standard output of commands. A reader may stop early: `mirror plan | head -1` is not an error. Control characters
-//! of upstream are escaped, because the reader may be a terminal.
+//! The standard output of commands. Readers may stop early: `mirror plan | head -1` is not an error. Control characters from
+//! upstream are escaped, because the reader may be a terminal.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 
 use crate::util::text::{inert, inert_lines};
 
-/// Ignores a broken pipe. What is formatted by one `write!` is one line, with its hint; `write_all` writes as many as there are.
+/// Ignores a broken pipe. The text of one `write!` is printed as one line and its hint; `write_all` keeps all line breaks.
 pub(super) struct Stdout;
 
 impl Write for Stdout {

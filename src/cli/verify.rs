@@ -146,7 +146,7 @@ impl Verifier<'_> {
         Ok(self.findings.checked(&line, figures)?)
     }
 
-    /// Reads all archives; prints and returns what is wrong with each damaged one.
+    /// Reads all archives. Prints and returns the damaged ones with the reasons.
     fn check_archives(&self, releases: &[Release]) -> anyhow::Result<Vec<(Release, String)>> {
         let bar = ProgressBar::new(releases.iter().map(|release| release.size).sum());
         let style = "archives {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
@@ -191,7 +191,7 @@ impl Verifier<'_> {
                     rebuilt.different += 1;
                     self.report_different(&release, &sha256.to_string())?;
                 }
-                // That upstream has changed says nothing about the published bytes.
+                // A change of upstream says nothing about the published bytes.
                 RebuildOutcome::Impossible(reason) => {
                     self.findings.not_compared(&mut rebuilt, &release, reason)?;
                 }
@@ -208,8 +208,7 @@ impl Verifier<'_> {
         Ok(self.findings.problem(ProblemKind::Rebuild, message)?)
     }
 
-    /// Checks that the mirror serves each URL in the metadata, with the checksum in the metadata. Returns how many URLs there
-    /// are.
+    /// Checks that each URL in the metadata is served with the checksum in the metadata. Returns the number of URLs.
     fn check_urls(&mut self, snapshot: &Snapshot, releases: &[Release]) -> anyhow::Result<usize> {
         let base = &self.opened.repository.base_url;
         let site = Site::new([repository_site(self.opened.repository, self.opened.store)?])?;

@@ -142,13 +142,13 @@ impl Findings {
         Ok(())
     }
 
-    /// `checked` is the figures, and `line` says them.
+    /// Records the figures of the checks, which `line` states in words.
     pub(super) fn checked(&mut self, line: &str, checked: Value) -> io::Result<()> {
         self.checked = checked;
         self.print(&format!("{line}: {}", self.verdict()))
     }
 
-    /// `compared` is the figures, and `line` says them.
+    /// Records the figures of the comparison, which `line` states in words.
     pub(super) fn compared(&mut self, line: &str, compared: Value) -> io::Result<()> {
         self.compared = compared;
         self.print(line)

@@ -1,4 +1,4 @@
-//! `mirror withdraw`: stops publishing one version, for good or until that is undone.
+//! `mirror withdraw`: stops publishing a version, permanently or until that is undone.
 
 use std::io::Write as _;
 
@@ -13,7 +13,7 @@ use crate::store::{RepositoryStore, Volume};
 use crate::util::cancel::CancelFlag;
 use crate::util::text::first_of;
 
-/// Longer reasons belong on a page of their own. In characters.
+/// In characters. Longer reasons belong on a page of their own.
 const MAX_REASON: usize = 500;
 
 /// How many versions an error lists.
@@ -76,7 +76,7 @@ pub(super) fn withdraw(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
     Ok(Exit::Complete)
 }
 
-/// Records what is new, so that the command can be repeated.
+/// Records the withdrawal or its undoing, unless it is recorded already: the command may be repeated.
 fn record(store: &RepositoryStore, name: &str, version: &str, reason: Option<&str>) -> anyhow::Result<()> {
     let withdrawals = store.withdrawals();
     let known = withdrawals.iter().find(|withdrawal| withdrawal.is_of(name, version));

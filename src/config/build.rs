@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::units::{self, Percent, check_positive, count};
 use crate::yaml::{Issue, Path, Report};
 
-/// Less cannot build anything.
+/// The least with which a cycle can build anything.
 const MIN_CYCLE_MEMORY: usize = 64 << 20;
 
-/// What the server needs beside cycles.
+/// The memory of the server itself.
 const SERVER_MEMORY: u64 = 32 << 20;
 
 /// With less memory, repositories are built one after the other.
@@ -167,7 +167,7 @@ impl Build {
         self.workers.unwrap_or_else(|| available().min(count(4)))
     }
 
-    /// How many repositories are built at once with so many bytes of `memory`.
+    /// How many repositories are built at once on a machine with `memory` bytes.
     pub fn parallel_repositories(&self, memory: Option<u64>) -> NonZeroUsize {
         let is_small = memory.is_some_and(|memory| memory < MEMORY_FOR_TWO);
         self.parallel_repositories.unwrap_or(count(if is_small { 1 } else { 2 }))
@@ -175,7 +175,7 @@ impl Build {
 }
 
 impl Limits {
-    /// The memory limit of each of so many cycles, if this process and all of them have `available` bytes together.
+    /// The memory limit of each of `cycles` concurrent cycles, if this process and all cycles have `available` bytes together.
     pub fn cycle_memory(&self, available: Option<u64>, cycles: NonZeroUsize) -> Option<u64> {
         let share = |available: u64| available.saturating_sub(SERVER_MEMORY) / cycles.get() as u64;
         let configured = self.cycle_memory.map(|bytes| bytes as u64);

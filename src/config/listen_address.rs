@@ -38,7 +38,7 @@ pub enum Address {
 pub struct UnixAddress {
     /// Absolute.
     pub path: PathBuf,
-    /// The permissions of the file; connecting needs the one to write.
+    /// The permissions of the file; connecting needs write permission.
     pub mode: u32,
     /// Its group, by name or number; `None` for that of the process.
     pub group: Option<String>,
@@ -57,7 +57,7 @@ impl From<PathBuf> for UnixAddress {
 }
 
 impl Address {
-    /// Whether both cannot be bound at once. Port 0 is a free port each time.
+    /// Whether only one of them can be bound. Port 0 is another free port each time.
     pub(super) fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(address), Self::Tcp(other)) => address == other && address.port() != 0,

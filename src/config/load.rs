@@ -92,8 +92,8 @@ pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(C
     Ok((config, report))
 }
 
-/// A dangling link counts as a file, and so does one in a folder without access: an unreadable file is an error, not a
-/// reason for the built-in default.
+/// The configuration file in a folder. A dangling link, or a file without access, counts as one: that is an error, not a reason
+/// for the built-in default.
 fn in_folder(folder: &Path) -> Option<PathBuf> {
     NAMES.iter().map(|name| folder.join(name)).find(|path| match path.symlink_metadata() {
         Ok(_) => true,

@@ -1,9 +1,8 @@
 //! The configuration: one YAML file becomes a [`Config`] of validated values.
 //!
-//! Each section has a file: the type with its keys, descriptions and defaults, and a method that checks what the type
-//! alone cannot express. `raw` has the file as it is written, with the descriptions of the published schema, and the
-//! [`Config`] that it becomes, in which every value is valid and every path is resolved. All mistakes are reported
-//! together, each with its line and column. Only the file itself is read: no recipe, no secret, nothing on a volume.
+//! Each section has a file with a type (keys, descriptions, defaults) and a method that checks what the type cannot express.
+//! `raw` has the file as it is written and the resulting [`Config`], whose values are valid and whose paths are resolved. All
+//! mistakes are reported together, each with its line and column. Only the file itself is read: no recipe, no secret, no volume.
 
 mod build;
 mod git;

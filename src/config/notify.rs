@@ -16,7 +16,7 @@ pub struct Webhook {
     /// http or https. The URL itself may be a secret.
     pub url: Url,
     pub on: Vec<Event>,
-    /// Signs what is sent.
+    /// Signs the notifications.
     pub secret: Option<Secret>,
 }
 
@@ -50,7 +50,7 @@ impl Event {
 }
 
 impl Webhook {
-    /// The headers beside the content type, with the signature of `body` if there is a secret.
+    /// The headers for the event, and the signature of `body` if there is a secret.
     pub fn headers(&self, event: Event, body: &[u8]) -> anyhow::Result<Vec<(&'static str, String)>> {
         let (event_name, signature) = Forge::Mirror.headers();
         let mut headers = vec![(event_name, event.name().to_owned())];

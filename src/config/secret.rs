@@ -1,5 +1,4 @@
-//! Secrets: a file that holds one, or a value from the environment. They cannot be written in the configuration
-//! file, and they cannot be printed.
+//! Secrets, from a file or the environment. They cannot be written in the configuration file itself, and they cannot be printed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,8 +32,8 @@ impl Secret {
         }
     }
 
-    /// The secret itself, without line ends after it. A file is read at each use, so that a rotated one counts; its byte order
-    /// mark does not.
+    /// The secret itself, without trailing line ends and byte order mark. A file is read at each use, so that a rotated secret
+    /// takes effect.
     pub fn read(&self) -> anyhow::Result<String> {
         let text = match self {
             Self::Value(value) => value.clone(),

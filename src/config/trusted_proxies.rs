@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::json_schema::text_schema;
 use crate::yaml::Issue;
 
-/// What stands for the processes at the other end of Unix sockets, which have no address.
+/// Stands for the clients of Unix sockets, which have no address.
 const UNIX: &str = "unix:";
 
-/// Whose word about the address of a client counts; nobody's by default.
+/// The proxies that may name the client of a request; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct TrustedProxies(Vec<TrustedProxy>);
@@ -49,7 +49,7 @@ impl FromIterator<TrustedProxy> for TrustedProxies {
 impl FromStr for TrustedProxy {
     type Err = Issue;
 
-    /// An address without a prefix is itself alone.
+    /// An address without a prefix length is that address alone.
     fn from_str(text: &str) -> Result<Self, Issue> {
         if text == UNIX {
             return Ok(Self::UnixSockets);

@@ -158,7 +158,7 @@ impl From<Percent> for String {
     }
 }
 
-/// Zero would let nothing pass, or means "no limit" to libgit2.
+/// A timeout of zero would let nothing pass.
 pub(super) fn check_positive(duration: Duration, at: &Path, report: &mut Report) {
     if duration.is_zero() {
         report.add(at, Issue::new("expected a duration above zero"));

@@ -9,8 +9,8 @@ pub(super) fn retry_delay(failures: u32) -> Duration {
     Duration::from_secs(10).saturating_mul(factor).min(Duration::from_secs(3600))
 }
 
-/// The shortest time between a cycle and the next one that a push requests: a release is many pushes to many repositories. For a
-/// repository that follows a mirror it is one push, and a check is one request.
+/// The shortest time between a cycle and the next one that a push requests. A release consists of many pushes to many
+/// repositories; for a follower it is one push, and its cycle is one request.
 pub(super) fn push_debounce(follows: bool) -> Duration {
     Duration::from_secs(if follows { 1 } else { 30 })
 }

@@ -1,5 +1,5 @@
-//! Compresses published files after each change, in a process of its own: the server keeps its memory, and its processors go
-//! first. What fails is served uncompressed and tried again.
+//! Compresses published files after each change, in a process of its own with low priority, so that it takes neither memory nor
+//! processors from the server. What fails is served uncompressed and tried again.
 
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};

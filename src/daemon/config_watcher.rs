@@ -1,7 +1,7 @@
 //! Notices changes of the configuration and its recipes while the program runs, and loads them.
 //!
-//! The content of the files is compared, because bind mounts, the links of a Kubernetes ConfigMap and an editor's rename all
-//! change different metadata. A change counts once two polls see the same content, so that a half-written file is not used.
+//! The contents of the files are compared, because bind mounts, the links of a Kubernetes ConfigMap and an editor's rename
+//! change different metadata. A change is loaded once two polls see the same content, so that a half-written file is not used.
 //! SIGHUP loads the files at once. A configuration that cannot be loaded is reported once.
 
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl ConfigWatcher {
         Some(loaded)
     }
 
-    /// The configuration, its recipes, and all YAML files beside it: a new configuration may name one of them.
+    /// The configuration, its recipes, and all YAML files in its folder: a new configuration may name one of them.
     fn files(&self) -> Files {
         let path = self.path.as_deref();
         let path = path.unwrap_or(Path::new(config::DEFAULT_DIRECTORY));

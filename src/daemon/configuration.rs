@@ -1,4 +1,4 @@
-//! The configuration in effect. Each task goes from one configuration to the next by itself, so that none waits for another.
+//! The configuration in effect. After a reload each task switches to the new one by itself, so that none waits for another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 
-/// The end of a wait that only the flag ends.
+/// For waits that only a flag ends.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A configuration with its repositories on the volume.
@@ -43,7 +43,7 @@ impl<'a> CurrentConfiguration<'a> {
     }
 
     pub(super) fn replace(&self, next: Configuration) {
-        // First the new one, because the flag makes all tasks look for it.
+        // The flag makes all tasks look for the new one, so it is set afterwards.
         self.current.swap(Arc::new(next)).stop.set();
     }
 

@@ -1,7 +1,7 @@
-//! Runs a job in a process of its own and watches over it.
+//! Runs a job in a process of its own.
 //!
-//! A process that dies is a failed job and nothing more. It is asked to end, and soon killed, when the mirror stops or when its
-//! deadline has passed; it ends itself when the mirror is killed. Its log lines go to the standard error that both share.
+//! If the process dies, the job has failed, and nothing else happens. The process is terminated, and soon killed, when the mirror
+//! stops or its deadline has passed; it ends by itself when the mirror is killed. Both log to the same standard error.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem;
@@ -20,19 +20,19 @@ use crate::status::RunningCycle;
 use crate::util::cancel::CancelFlag;
 use crate::util::threads;
 
-/// How often the deadline and the flag to stop are looked at.
+/// How often the deadline and the stop flag are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a process may go on that was asked to end. It is less than what a mirror that stops waits for its cycles.
+/// How long a terminated process may take to end: less than a stopping mirror waits for its cycles.
 const END_GRACE: Duration = Duration::from_millis(700);
 
-/// How much later than its process the mirror may hear that it should stop: a service manager signals both.
+/// A service manager signals the mirror and its processes, and the signal to the mirror may take this much longer.
 const SIGNAL_DELAY: Duration = Duration::from_secs(2);
 
-/// The longest message in bytes: the history of a repository that could not be written.
+/// In bytes. The longest message is the history of a repository that could not be written.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// The running program, even if its file has been replaced.
+/// The running program, even if its file was replaced.
 const PROGRAM: &str = "/proc/self/exe";
 
 /// Runs `job` until it ends.
@@ -82,7 +82,7 @@ fn memory_hint(status: ExitStatus) -> &'static str {
 struct CycleProcess {
     child: Child,
     messages: Messages,
-    /// Keeps the input open, by which the process sees that this one lives.
+    /// Keeps the input open: the process ends when it is closed.
     _input: Option<JoinHandle<ChildStdin>>,
     is_out_of_memory: bool,
     end: Option<JobEnd>,
@@ -162,13 +162,13 @@ impl Drop for CycleProcess {
 /// The messages of a process.
 struct Messages {
     output: ChildStdout,
-    /// What was read after the last message.
+    /// The bytes read after the last message.
     buffer: Vec<u8>,
 }
 
 enum Next {
     Message(Message),
-    /// Nothing for the time of [`POLL_INTERVAL`], or not a message.
+    /// Nothing within [`POLL_INTERVAL`], or a malformed message.
     Nothing,
     Closed,
 }

@@ -30,7 +30,7 @@ impl CycleProgress {
         });
     }
 
-    /// Replaces what is known of a running cycle but for its beginning.
+    /// Replaces the progress of a running cycle, except for its beginning.
     pub(super) fn update(&self, repository: &str, mut now: RunningCycle) {
         self.with(repository, |progress| {
             if let Some(running) = &mut progress.running {
@@ -40,7 +40,7 @@ impl CycleProgress {
         });
     }
 
-    /// No cycle runs, and the next one begins at `next`.
+    /// Records that no cycle runs, and that the next one begins at `next`.
     pub(super) fn set_waiting(&self, repository: &str, next: Timestamp) {
         self.with(repository, |progress| {
             *progress = RepositoryProgress {

@@ -1,4 +1,4 @@
-//! The jobs that run at the same time: at most one for a repository, each in a process that a thread watches over.
+//! Runs jobs at the same time, at most one for each repository, each in a process with a thread that watches it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -62,7 +62,7 @@ pub(super) struct EndedJob {
     /// The index of its repository.
     pub(super) repository: usize,
     pub(super) work: Work,
-    /// The archives that a repair did not make whole, and why; or why nothing was done.
+    /// The archives that a repair left damaged, and why; or why the job failed.
     pub(super) result: anyhow::Result<BTreeMap<PathBuf, String>>,
 }
 
@@ -81,7 +81,7 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
         self.running.len() < self.limits.most.get() && !self.is_running(repository)
     }
 
-    /// `is_intact`: no file of the snapshot was found damaged since this process has compared them.
+    /// `is_intact`: whether the files of the snapshot, which this process has verified, are still intact.
     pub(super) fn start(&mut self, volume_id: &str, repository: usize, is_intact: bool, work: Work) {
         let app = self.context.app;
         let name = &app.repositories[repository].name;
@@ -117,7 +117,7 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
     }
 }
 
-/// Runs a job, and records a failed cycle that its process could not record.
+/// Runs a job, and records a failed cycle if its process could not.
 fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let JobContext { app, stores, progress, stop } = context;
     let began = now();

@@ -1,7 +1,7 @@
 //! The daemon: what `mirror run` and `mirror serve` do besides answering requests.
 //!
-//! Each task has a thread of its own. A task goes from one configuration to the next by itself: none waits for another to end,
-//! and the server keeps running. The users change first, before anything that a new configuration says is served.
+//! Each task has a thread of its own. After a reload each one switches to the new configuration by itself: none waits for
+//! another, and the server keeps running. Users change first, before anything of a new configuration is served.
 
 mod backoff;
 mod compressor;
@@ -144,7 +144,7 @@ pub(crate) fn serve(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     })
 }
 
-/// What both commands have: the configuration and those who follow it.
+/// What `mirror run` and `mirror serve` have in common.
 struct Daemon<'a> {
     configurations: CurrentConfiguration<'a>,
     users: UsersWatcher<'a>,
@@ -166,7 +166,8 @@ impl<'a> Daemon<'a> {
         Self { configurations, users, path, server, signals }
     }
 
-    /// Runs until the process stops: `work` on this thread, with each configuration, and beside it what `start` starts.
+    /// Runs until the process stops: `work` on this thread, again for each configuration, and in parallel the tasks that `start`
+    /// starts.
     fn run<'env>(
         &'env self,
         build: Option<BuildHandles<'env>>,
@@ -178,7 +179,7 @@ impl<'a> Daemon<'a> {
             let _end = EndOnDrop(&self.configurations);
             tasks.start(|| self.watch_configuration())?;
             tasks.start(|| self.users.run(&self.signals.stop))?;
-            // The status is there before the server is ready.
+            // The status is published before the site, which makes the server ready.
             let (published, first_status) = mpsc::channel();
             tasks.start(move || {
                 status_publisher::run(&self.configurations, self.server, build, &published);
@@ -190,7 +191,7 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Puts each usable configuration into effect.
+    /// Puts each valid new configuration into effect.
     fn watch_configuration(&self) {
         let _end = EndOnDrop(&self.configurations);
         let (server, stop) = (self.server, &self.signals.stop);

@@ -1,4 +1,4 @@
-//! Sends notifications to webhooks. It has a thread of its own, so that a slow receiver delays nothing else.
+//! Sends notifications to webhooks, on a thread of its own, so that slow receivers delay nothing else.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::util::cancel::CancelFlag;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long one delivery may take: other receivers wait for it.
+/// How long one delivery may take, since other receivers wait for it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The delays after failed deliveries. After the last one, the notification is dropped.
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(600)];
 
-/// The last known state of each repository, and what is still to be sent. It outlives a change of the configuration.
+/// The last known state of each repository, and the notifications to be sent. It outlives a reload of the configuration.
 #[derive(Default)]
 struct NotifierState {
     known: BTreeMap<String, AlertState>,
@@ -38,7 +38,7 @@ struct PendingNotification {
     at: Instant,
 }
 
-/// Sends what each configuration wants to be told.
+/// Sends the notifications of each configuration.
 pub(super) fn run(configurations: &CurrentConfiguration<'_>) {
     let mut state = NotifierState::default();
     configurations.for_each(|configuration| state.follow(configuration));
@@ -113,7 +113,7 @@ fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification,
     let Err(error) = net::post_json(url, &git, body, &headers, stop) else {
         return true;
     };
-    // The next configuration sends it again.
+    // It is sent again under the next configuration.
     if stop.is_set() {
         return false;
     }

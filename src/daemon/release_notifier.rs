@@ -1,5 +1,5 @@
-//! Tells webhooks at once that a repository serves something new, so that mirrors which follow it need not wait for their
-//! schedule. Each webhook has a thread of its own: a slow receiver delays no other.
+//! Notifies webhooks as soon as a repository serves something new, so that its followers need not wait for their schedule. Each
+//! webhook has a thread of its own, so that a slow receiver delays no other.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -16,19 +16,19 @@ use crate::util::threads::spawn_scoped;
 /// How often it looks at what is served.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The delays after failed deliveries. After the last one, the receiver's schedule has to do.
+/// The delays after failed deliveries. After the last one, the notification is dropped; followers also have a schedule.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
 /// How long one delivery may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A release that is still to be told.
+/// A notification to be sent.
 struct Pending {
     failures: usize,
     at: Instant,
 }
 
-/// Calls the webhooks of a configuration that want to be told of releases.
+/// Calls the webhooks of a configuration that have the event `release`.
 pub(super) fn run(configuration: &Configuration, published: &PublishedSite) {
     let webhooks = configuration.app.config.notify.iter();
     thread::scope(|scope| {
@@ -60,7 +60,7 @@ fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Web
     }
 }
 
-/// Returns whether the release need not be told again: it was, or that has failed too often.
+/// Returns whether the notification can be removed: it was sent, or has failed too often.
 fn send(
     Configuration { app, stores, stop }: &Configuration,
     webhook: &Webhook,

@@ -1,4 +1,4 @@
-//! The damaged archives, and when the repair of each is tried next: at once, then at growing intervals.
+//! The damaged archives, and when each is repaired: at once, then at growing intervals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ struct Attempt {
 }
 
 impl RepairQueue {
-    /// The archives that were damaged when the program last ran.
+    /// The archives that are recorded as damaged.
     pub(super) fn from_history(stores: &[RepositoryStore]) -> Self {
         let files = stores.iter().flat_map(damaged_archives);
         Self(files.map(|file| (file, Attempt::now())).collect())

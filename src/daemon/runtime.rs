@@ -1,4 +1,4 @@
-//! The life of a serving process: the server and the work alongside it, from the start to the last response.
+//! Runs the server, and the other tasks of the daemon alongside it, until a signal.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::server::{LocalSocket, PublishedSite, Server, Settings};
 use crate::telemetry::Metrics;
 use crate::util::threads::{self, ThreadError};
 
-/// How long the process waits for a cycle that is about to end. A cycle can be interrupted at any time, and waiting for it
-/// could outlast the grace period of the service manager.
+/// How long a stopping process waits for a cycle that is about to end. A cycle can be interrupted at any time, and waiting
+/// longer could exceed the grace period of the service manager.
 const CYCLE_GRACE: Duration = Duration::from_secs(1);
 
-/// Descriptors for listeners, surplus connections and a cycle.
+/// File descriptors for listeners, connections over the limit, and cycles.
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Threads for the work alongside the server, and one that reads files.
@@ -29,10 +29,10 @@ const OTHER_THREADS: usize = 8;
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
 
-/// They stay: the runtime panics if there is none and the system refuses one.
+/// Idle threads are kept, because the runtime panics if it has none and the system refuses a new one.
 const FILE_THREAD_IDLE: Duration = Duration::from_secs(1 << 30);
 
-/// What the work alongside the server controls.
+/// How the other tasks control the server.
 #[derive(Clone, Copy)]
 pub(super) struct ServerHandles<'a> {
     pub(super) published: &'a PublishedSite,
@@ -105,7 +105,7 @@ fn raise_descriptor_limit(connections: usize) {
     // The kernel refuses an unlimited number, even to root.
     let allowed = raise(maximum).or_else(|_| raise(Some(needed))).unwrap_or(current);
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
-        // The rest of the process needs its descriptors, however few connections there are.
+        // The rest of the process needs its descriptors in any case.
         let remedy = match allowed.saturating_sub(OTHER_DESCRIPTORS) / 2 {
             0 => String::new(),
             fitting => format!(", or lower `serve.max_connections` to {fitting}"),
@@ -116,14 +116,14 @@ fn raise_descriptor_limit(connections: usize) {
     }
 }
 
-/// Half of the processors; the kernel needs the others for its share of the network's work.
+/// Half of the processors; the kernel's network stack needs the others.
 fn serving_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     (processors / 2).max(1)
 }
 
-/// Serves until a signal, or until the work alongside the server ends: without it, the status would never change again.
-/// Each further signal shortens the end.
+/// Serves until a signal, or until the other tasks end: without them, the status would never change again. Each further signal
+/// skips to the next stage of the shutdown.
 async fn serve_until_signal(
     server: Server,
     signals: &Signals,

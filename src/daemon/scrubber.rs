@@ -1,4 +1,4 @@
-//! Reads all archives slowly, again and again, to find damaged ones.
+//! Reads all archives slowly and repeatedly to find damaged ones.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::util::heap;
 /// The pause while there is nothing to read.
 const EMPTY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Reads all archives once in each period, and counts them in `scrub`.
+/// Reads all archives once per `verify.scrub`, and counts them in `scrub`.
 pub(super) fn run(
     Configuration { app, stores, stop }: &Configuration,
     published: &PublishedSite,
@@ -22,7 +22,7 @@ pub(super) fn run(
     let period = app.config.verify.scrub;
     while !period.is_zero() && !stop.is_set() {
         let began = Instant::now();
-        // Their numbers only, because a pass takes days.
+        // Only their numbers are kept in memory, because a pass takes days.
         let releases = stores.iter().flat_map(|store| {
             let releases = served_releases(store).into_iter();
             releases.map(move |release| (store, release.number, release.bound))
@@ -65,7 +65,7 @@ pub(super) fn run(
     }
 }
 
-/// Where a pass begins. It differs each time, so that a process which never finishes a pass still reads all archives.
+/// The first archive of a pass, which differs each time, so that processes that never finish a pass still read all archives.
 fn start(count: usize) -> usize {
     let now = Timestamp::now().as_millisecond().unsigned_abs();
     usize::try_from(now % count as u64).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Serves the newest snapshots on the volume, no matter which process published them.
+//! Serves the newest snapshots on the volume, whichever process published them.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +18,7 @@ pub(super) struct SnapshotFollower<'a> {
     pub(super) stores: &'a [RepositoryStore],
     pub(super) published: &'a PublishedSite,
     served: Vec<ServedVersion>,
-    /// Until the first publication, the server still has the site of the previous configuration.
+    /// Before that, the server still has the site of the previous configuration.
     has_published: bool,
     followed_at: Instant,
     /// Why the newest snapshot of each repository cannot be served. Each error is logged once.

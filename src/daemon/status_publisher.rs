@@ -1,5 +1,5 @@
-//! Keeps the status of every repository up to date: `mirror.json`, the status page, progress and gauges. They change when a
-//! cycle begins or ends, when a snapshot is published, and when time alone makes a mirror stale.
+//! Keeps the status of every repository up to date: `mirror.json`, the status page, progress and metrics. It changes when a
+//! cycle begins or ends, when a snapshot is published, and when a mirror becomes stale.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,7 @@ use crate::util::heap;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What only a process that builds can show.
+/// The parts of the status that only a building process has.
 #[derive(Clone, Copy)]
 pub(super) struct BuildHandles<'a> {
     pub(super) scrub: &'a Scrub,
@@ -36,7 +36,7 @@ struct StatusPublisher<'a> {
     progress: Vec<RepositoryProgress>,
 }
 
-/// Publishes the status under each configuration, and sends to `published` when it is there.
+/// Publishes the status under each configuration, and sends to `published` each time it is up to date.
 pub(super) fn run(
     configurations: &CurrentConfiguration<'_>,
     server: ServerHandles<'_>,

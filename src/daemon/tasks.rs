@@ -1,4 +1,4 @@
-//! The threads of the daemon. If one of them panics, all end, and the process with them.
+//! The threads of the daemon. If one of them panics, all of them and the process end.
 
 use std::thread::{self, Scope};
 

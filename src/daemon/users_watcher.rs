@@ -1,5 +1,5 @@
-//! Reads the users files of private repositories, and reads them again when they change. If a changed file cannot be used,
-//! the previous users stay in effect. It runs as long as the process does, so that a user can be removed at any time.
+//! Reads the users files of private repositories, and reads them again when they change. If a changed file is invalid, the
+//! previous users stay in effect. It runs as long as the process, so that a user can be removed at any time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ struct Repository {
     file: Option<PathBuf>,
     /// The content of the file at the last poll.
     polled: Option<Vec<u8>>,
-    /// The content that was read last, usable or not.
+    /// The content that was last parsed, valid or not.
     loaded: Option<Vec<u8>>,
     users: Arc<Users>,
 }

@@ -1,4 +1,4 @@
-//! Which repositories a forge's webhook starts a cycle of, by git URL.
+//! Which repositories a webhook starts a cycle of, by git URL.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::server::WebhookConfig;
 use crate::webhook::normalize_git_url;
 
-/// Lists each URL that a cycle fetches, as the recipe has it and as `git.rewrite` changes it, and each followed mirror.
+/// The targets by each URL that a cycle fetches, as written in the recipe and after `git.rewrite`, and by each followed mirror.
 pub(super) fn webhook_targets(app: &App) -> WebhookConfig {
     let mut repositories = BTreeMap::<String, BTreeSet<String>>::new();
     for repository in &app.repositories {

@@ -35,8 +35,7 @@ impl AlertState {
         }
     }
 
-    /// The state to compare the first observation with. What is published already is not news, but an empty mirror whose
-    /// first cycle failed is.
+    /// The state that the first observation is compared with. Only the failure of a mirror's very first cycle is an event then.
     pub fn unknown(now: &Self) -> Self {
         Self { failing: now.failing && now.state != State::Empty, ..now.clone() }
     }
@@ -106,9 +105,8 @@ pub fn notification(event: Event, input: &StatusInput<'_>) -> Value {
     })
 }
 
-/// The text with its markup escaped, because upstream wrote parts of it: by Slack's entities, which the others show as these
-/// characters, too, and by a character without width that keeps `@all` and Markdown's `[text](url)` from being a mention
-/// and a link.
+/// The text without markup, because parts of it come from upstream. Slack's entities escape HTML and mentions in other chats,
+/// too; a zero-width character keeps `@all` from being a mention and Markdown's `[text](url)` from being a link.
 fn without_markup(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut previous = ' ';

@@ -1,4 +1,4 @@
-//! What is known of a repository, and what follows from it directly.
+//! What is known of a repository, and what can be derived from it.
 
 use std::collections::BTreeMap;
 

@@ -13,10 +13,11 @@
 //! | `repository.changed` | when the metadata last changed (`lastupdate`) |
 //! | `repository.succeeded` | when the last cycle without a failure began (`lastsync`) |
 //! | `repository.running` | when the running cycle began |
-//! | `repository.next_run` | when the next cycle begins: after a failure the retry, else the scheduled run; in the past when it was missed |
+//! | `repository.next_run` | when the next cycle begins: after a failure the retry, else the scheduled run; in the past if it was missed |
 //! | `repository.regular_run` | the scheduled run after the last one |
 //! | `repository.stale_from` | when the mirror becomes stale if no further check succeeds |
 //! | `repository.error` | why the last cycle failed as a whole |
+//! | `repository.unserved` | why the newest snapshot on the volume cannot be served |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
 //! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
 //! | `repository.counts.tag_entries` | (tag, package) pairs by outcome: a version in several tags counts several times |

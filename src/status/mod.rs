@@ -1,8 +1,8 @@
 //! The state of a repository, for people and for monitors: values in, bytes out.
 //!
-//! [`StatusInput`] gathers what is known of a repository. [`mirror_json()`] and [`progress_json()`] render the JSON documents,
-//! [`status_page()`] and [`host_index()`] the pages, [`metric_values()`] the values of the metrics, [`notification`] the message
-//! to a webhook. None of it is part of a snapshot, because it changes even when nothing new is published.
+//! [`StatusInput`] collects what is known of a repository. [`mirror_json()`] and [`progress_json()`] render the JSON documents,
+//! [`status_page()`] and [`host_index()`] the pages, [`metric_values()`] the metrics, [`notification`] the message to a webhook.
+//! None of this is part of a snapshot, because it changes even if nothing new is published.
 
 mod alerts;
 mod charts;

@@ -1,4 +1,4 @@
-//! When the next cycle begins, in the same words wherever it is said.
+//! When the next cycle begins, in the same words for the log and the status page.
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use crate::util::text::plural;
 pub struct NextRun {
     /// When it begins; `None` if that is never or not known.
     pub at: Option<Timestamp>,
-    /// The next time of the schedule, which a retry is earlier than.
+    /// The next scheduled time. A retry is earlier.
     pub regular: Option<Timestamp>,
 }
 

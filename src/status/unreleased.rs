@@ -1,5 +1,5 @@
-//! What is not published although upstream has tagged it, and what users of published versions should know: one line for each
-//! source and rule. The report of the snapshot has every tag and package.
+//! What upstream has tagged and the mirror does not publish, and notices about published versions: one line for each source and
+//! rule. The report in the snapshot has every tag and package.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::util::text::{first_of, plural};
 /// Names in one line.
 const MAX_NAMED: usize = 10;
 
-/// Lines about rules that match nothing, what upstream has tagged in vain, and published versions.
+/// Lines about rules that match nothing, tags that lost their version to another tag, and notices about published versions.
 pub(super) fn warnings(source: &str, report: &SourceReport) -> Vec<String> {
     let lost = lost_by_tag(report.lost());
     let lost = (!lost.is_empty()).then(|| {

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Locks the file at `path`, which is created if there is none, against other processes. Returns `None` if another process
-/// has locked it. A file system without locks counts as unlocked.
+/// Locks the file at `path` against other processes, and creates it if necessary. Returns `None` if another process has locked
+/// it. On a file system without locks, every call succeeds.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match file.try_lock() {

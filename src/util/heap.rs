@@ -1,4 +1,4 @@
-//! The heap: what happens when there is no memory left, and freed memory that the allocator keeps.
+//! The heap: reports when memory runs out, and returns freed memory to the system.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::OnceLock;
@@ -8,15 +8,15 @@ static ALLOCATOR: ReportingAllocator = ReportingAllocator;
 
 static ON_FAILURE: OnceLock<fn()> = OnceLock::new();
 
-/// Calls `report` whenever memory cannot be allocated, after which the program usually aborts. It must not allocate.
+/// Sets a function that is called when memory cannot be allocated, after which the program usually aborts. It must not allocate.
 pub(crate) fn on_allocation_failure(report: fn()) {
     let _ = ON_FAILURE.set(report);
 }
 
-/// The system's allocator.
+/// The system's allocator, with reports of failures.
 struct ReportingAllocator;
 
-/// Reports that memory could not be allocated, if it is so.
+/// Reports a failed allocation, which is null.
 pub(crate) fn check<T>(allocated: *mut T) -> *mut T {
     if allocated.is_null()
         && let Some(report) = ON_FAILURE.get()

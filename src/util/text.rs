@@ -1,9 +1,9 @@
-//! Texts for people.
+//! Text that people read: messages, lists, counts.
 
 use std::fmt::Write as _;
 
-/// The text with its control characters escaped as in JSON, so that what upstream wrote cannot steer a terminal, reorder a
-/// line or add lines to a log. Only the lines with a hint or a note of our own messages stay lines.
+/// The text with control characters escaped as in JSON, so that text from upstream cannot control a terminal, reorder a line or
+/// add lines to a log. A line break stays only before `hint: ` and `note: ` of our own messages.
 pub(crate) fn inert(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {
@@ -17,12 +17,12 @@ pub(crate) fn inert(text: &str) -> String {
     plain
 }
 
-/// As [`inert`], for a quotation of upstream within a message: nothing of it is a line of its own.
+/// Like [`inert`], for text from upstream within a message: no line break stays.
 pub(crate) fn quoted(text: &str) -> String {
     inert(text).replace('\n', "\\n")
 }
 
-/// As [`inert`], for a text of several lines: it keeps them.
+/// Like [`inert`], for a text of several lines: all line breaks stay.
 pub(crate) fn inert_lines(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {

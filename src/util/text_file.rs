@@ -1,4 +1,4 @@
-//! Text files that people write: UTF-8, with or without the byte order mark that editors on Windows put before it.
+//! Reads text files that people write: UTF-8, with or without the byte order mark that editors on Windows add.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use unicode_bom::Bom;
 
-/// How the first bytes of a text differ from those of plain UTF-8.
+/// An encoding other than plain UTF-8, recognized by the first bytes of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusualEncoding {
     #[error("it begins with the byte order mark of {0}")]
@@ -16,14 +16,14 @@ pub enum UnusualEncoding {
 }
 
 impl UnusualEncoding {
-    /// The encoding of a text; `None` for what may be plain UTF-8. The marks of other encodings than Unicode's could be text.
+    /// The encoding of a text; `None` if it may be plain UTF-8. Only the marks of Unicode encodings count: others could be text.
     pub fn of(text: &[u8]) -> Option<Self> {
         match Bom::from(text) {
             mark @ (Bom::Utf8 | Bom::Utf16Be | Bom::Utf16Le | Bom::Utf32Be | Bom::Utf32Le) => {
                 Some(Self::Marked(mark))
             }
             _ => match text {
-                // The first character of all that is read here is in ASCII.
+                // All files that are read here begin with an ASCII character.
                 [0, second, ..] if *second != 0 => Some(Self::Unmarked(Bom::Utf16Be)),
                 [first, 0, ..] if *first != 0 => Some(Self::Unmarked(Bom::Utf16Le)),
                 _ => None,

@@ -1,10 +1,10 @@
-//! Starting threads, which the system may refuse.
+//! Starts threads, and explains why the system refuses one.
 
 use std::io;
 use std::sync::Mutex;
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-/// What a new thread takes at first, in bytes.
+/// The size of a thread's stack in bytes.
 const STACK: usize = 2 << 20;
 
 /// What to do if the system starts no more processes or threads.
@@ -49,7 +49,7 @@ pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
 pub(crate) fn ensure_available(count: usize) -> Result<(), ThreadError> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        // Until all are started, none of them ends.
+        // None of them ends until all are started.
         let _closed = gate.lock();
         (0..count).try_for_each(|_| spawn_scoped(scope, || drop(gate.lock())).map(drop))
     })
