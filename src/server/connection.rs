@@ -41,9 +41,7 @@ const HTTP2_FRAME: usize = 16 << 10;
 /// Bytes of request bodies that are buffered, per stream and per connection.
 const HTTP2_RECEIVE_WINDOW: u32 = 64 << 10;
 
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
-/// Where the server is between start and end.
+/// The stage of the server's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shutdown {
     Running,
@@ -257,7 +255,7 @@ impl ConnectionContext {
             }
             _ => {
                 if self.server.published.is_draining() {
-                    response.headers_mut().insert(CONNECTION, CLOSE);
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 None
             }

@@ -108,8 +108,8 @@ struct ClientCount {
     turn: Arc<Turn>,
 }
 
-/// Held by one of those that are counted for a client at a time.
-pub(super) type Turn = tokio::sync::Mutex<()>;
+/// A lock that the permits of one client take in turn.
+type Turn = tokio::sync::Mutex<()>;
 
 /// Counted until it is dropped.
 pub(super) struct ClientPermit {

@@ -90,7 +90,8 @@ pub(super) async fn receive(
     if request.body().size_hint().lower() > MAX_BODY as u64 {
         return too_large();
     }
-    let Some(delivery) = delivery(request.headers()) else {
+    let headers = request.headers().clone();
+    let Some(delivery) = delivery(&headers) else {
         return text(StatusCode::BAD_REQUEST, "expected a webhook of GitHub, GitLab or a mirror");
     };
     if !delivery.has_credential() {
@@ -103,13 +104,12 @@ pub(super) async fn receive(
     let Ok(permit) = timeout(WAIT_TIMEOUT, ReadPermit::acquire(client)).await else {
         return too_many();
     };
-    let headers = request.headers().clone();
     let body = timeout(BODY_TIMEOUT, read(request.body_mut())).await;
     drop(permit);
-    match (body, self::delivery(&headers)) {
-        (Ok(Ok(body)), Some(delivery)) => process(&webhooks, published, delivery, &body),
-        (Ok(Err(refused)), _) => refused,
-        _ => text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
+    match body {
+        Ok(Ok(body)) => process(&webhooks, published, delivery, &body),
+        Ok(Err(refused)) => refused,
+        Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the delivery took too long"),
     }
 }
 
