@@ -15,7 +15,7 @@ use crate::cycle::{
 };
 use crate::git::Fetcher;
 use crate::ledger::Release;
-use crate::package::plan::{Outcome, OutcomeRow};
+use crate::package::plan::OutcomeRow;
 use crate::store::{RepositoryStore, Run, SnapshotRetention, Volume, durable_fs};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -250,13 +250,8 @@ fn log_result(repository: &str, result: &CycleResult) {
 }
 
 fn log_failed_packages<'r>(repository: &str, failed: impl Iterator<Item = &'r OutcomeRow>) {
-    let failure = |row: &OutcomeRow| match &row.outcome {
-        Outcome::Failed { reason } => {
-            let name = format!("{} {}: {}", row.source, row.tag, row.package);
-            Some(NamedFailure { name, reason: reason.clone() })
-        }
-        _ => None,
-    };
+    let failure =
+        |row: &OutcomeRow| Some(NamedFailure { name: row.name(), reason: row.outcome.reason()?.to_owned() });
     let (single, groups) = group_failures(failed.filter_map(failure).collect());
     for NamedFailure { name, reason } in single {
         tracing::error!(repository, package = name, "failed: {reason}");

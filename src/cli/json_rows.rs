@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use serde_json::{Value, json};
 
 use super::stdout::Stdout;
-use crate::package::plan::{Notice, Outcome, OutcomeRow};
+use crate::package::plan::{Notice, OutcomeRow};
 use crate::store::snapshot::Snapshot;
 
 /// The version of the documents.
@@ -21,13 +21,7 @@ pub(super) fn print(repositories: &[Value]) -> io::Result<()> {
 
 /// A package that a rule excludes, that is held back, or that failed, at one tag.
 pub(super) fn outcome(row: &OutcomeRow) -> Value {
-    let reason = match &row.outcome {
-        Outcome::Excluded { reason, .. } | Outcome::Failed { reason } | Outcome::HeldBack { reason, .. } => {
-            Some(reason)
-        }
-        Outcome::Published | Outcome::AlreadyPublished => None,
-    };
-    json!({ "source": row.source, "tag": row.tag, "package": row.package, "reason": reason })
+    json!({ "source": row.source, "tag": row.tag, "package": row.package, "reason": row.outcome.reason() })
 }
 
 /// What users of a published version should know.

@@ -147,6 +147,16 @@ impl Outcome {
     pub fn failed(error: &anyhow::Error) -> Self {
         Self::Failed { reason: format!("{error:#}") }
     }
+
+    /// Why it is not published.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Excluded { reason, .. } | Self::Failed { reason } | Self::HeldBack { reason, .. } => {
+                Some(reason)
+            }
+            Self::Published | Self::AlreadyPublished => None,
+        }
+    }
 }
 
 /// One row of a report.
@@ -162,6 +172,11 @@ pub struct OutcomeRow {
 }
 
 impl OutcomeRow {
+    /// The source, the tag and the package: `catalog 2.4.8: acme/module 1.2.0`.
+    pub fn name(&self) -> String {
+        format!("{} {}: {}", self.source, self.tag, self.package)
+    }
+
     /// Whether contents that upstream has tagged are not published although nobody chose to leave them out.
     pub fn is_lost(&self) -> bool {
         matches!(self.outcome, Outcome::Excluded { rule: ExclusionRule::FirstTagWins, .. })

@@ -11,7 +11,7 @@ use super::unreleased;
 use crate::composer::Version;
 use crate::cycle::SourceReport;
 use crate::metadata::pages::{self, instant, size};
-use crate::package::plan::Outcome;
+use crate::package::plan::OutcomeRow;
 use crate::package::uncovered_manifests;
 use crate::util::text::plural;
 
@@ -52,7 +52,7 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
         @if let Some(error) = input.history.last().and_then(|run| run.error.as_ref()) {
             p.bad { "The last cycle failed: " (error) }
         }
-        @if let Some(reason) = input.unserved {
+        @if let Some(reason) = &input.unserved {
             p.bad { "The newest snapshot cannot be served: " (reason) }
         }
         @if let Some(snapshot) = input.rollback_target() {
@@ -172,18 +172,9 @@ fn sources(input: &StatusInput<'_>) -> Markup {
 fn problems(input: &StatusInput<'_>) -> Markup {
     let damaged = input.history.damaged.iter();
     let damaged = damaged.map(|(path, reason)| format!("{path} {reason}"));
-    let failed = input.report.sources.values().flat_map(|source| &source.failed);
-    let failed = failed.filter_map(|row| match &row.outcome {
-        Outcome::Failed { reason } => Some(format!("{} {}: {}: {reason}", row.source, row.tag, row.package)),
-        _ => None,
-    });
-    let held_back = input.report.sources.values().flat_map(|source| &source.held_back);
-    let held_back = held_back.filter_map(|row| match &row.outcome {
-        Outcome::HeldBack { reason, .. } => {
-            Some(format!("{} {}: {}: {reason}", row.source, row.tag, row.package))
-        }
-        _ => None,
-    });
+    let line = |row: &OutcomeRow| Some(format!("{}: {}", row.name(), row.outcome.reason()?));
+    let failed = input.report.sources.values().flat_map(|source| &source.failed).filter_map(line);
+    let held_back = input.report.sources.values().flat_map(|source| &source.held_back).filter_map(line);
     let uncovered = input.report.sources.iter().flat_map(|(name, source)| {
         let described = move |(path, tags): (&String, &Vec<String>)| {
             format!("{name}: {}", uncovered_manifests::describe(path, tags))
