@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::configuration::{Configuration, CurrentConfiguration};
-use super::repository_view::{Observation, SnapshotWatch};
+use super::repository_view::SnapshotWatch;
 use crate::app::{App, Repository};
 use crate::config::{Event, Git, Webhook};
 use crate::net;
@@ -77,8 +77,7 @@ impl NotifierState {
             return;
         }
         watch.refresh(store);
-        let observation = Observation::new(app, repository, store, watch, history);
-        let input = observation.status_input(&[], None, None);
+        let input = watch.status_input(app, repository, store, history);
         let now = AlertState::new(&input);
         let before = self.known.insert(repository.name.clone(), now.clone());
         let before = before.unwrap_or_else(|| AlertState::unknown(&now));

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::configuration::Configuration;
-use super::repository_view::{Observation, SnapshotWatch};
+use super::repository_view::SnapshotWatch;
 use crate::config::{Event, Git, Webhook};
 use crate::net;
 use crate::server::PublishedSite;
@@ -72,8 +72,8 @@ fn send(
     let (repository, store) = (&app.repositories[index], &stores[index]);
     let mut watch = SnapshotWatch::default();
     watch.refresh(store);
-    let observation = Observation::new(app, repository, store, &watch, store.run_history());
-    let body = format!("{:#}", notification(Event::Release, &observation.status_input(&[], None, None)));
+    let input = watch.status_input(app, repository, store, store.run_history());
+    let body = format!("{:#}", notification(Event::Release, &input));
     let headers = webhook.headers(Event::Release, body.as_bytes());
     let sent = headers.map_err(|error| format!("{error:#}")).and_then(|headers| {
         let result = net::post_json(&webhook.url, &git, body.as_bytes(), &headers, stop);

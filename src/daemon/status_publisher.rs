@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
-use super::repository_view::{Observation, SnapshotWatch};
+use super::repository_view::SnapshotWatch;
 use super::runtime::ServerHandles;
 use crate::app::{App, Repository};
 use crate::metadata::pages;
@@ -162,10 +162,13 @@ impl RepositoryStatus<'_> {
         {
             return false;
         }
-        let history = self.store.run_history();
-        let observation = Observation::new(app, self.repository, self.store, &self.watch, history.clone());
         let releases = self.store.published_releases(snapshot, &self.repository.base_url.to_string());
-        let input = observation.status_input(&releases, space(app), planned);
+        let input = StatusInput {
+            releases: &releases,
+            space: space(app),
+            planned,
+            ..self.watch.status_input(app, self.repository, self.store, self.store.run_history())
+        };
         self.cached = Some(CachedStatus {
             history_changed,
             planned,
@@ -173,7 +176,7 @@ impl RepositoryStatus<'_> {
             complete: input.is_complete(),
             files: render(self.repository, &input),
             metrics: status::metric_values(&input),
-            history,
+            history: input.history,
         });
         drop(releases);
         heap::trim();

@@ -8,7 +8,7 @@ use super::next_run::{NextRun, regular_run};
 use super::state::{State, state};
 use crate::cycle::{Report, SourceReport};
 use crate::ledger::Release;
-use crate::package::plan::Outcome;
+
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
 use crate::store::{RunHistory, Space, Withdrawal};
@@ -19,14 +19,14 @@ pub struct StatusInput<'a> {
     pub operator: Option<&'a str>,
     pub contact: Option<&'a str>,
     pub name: &'a str,
-    pub base_url: &'a str,
+    pub base_url: String,
     pub schedule: &'a Schedule,
     /// The snapshot that is served; `None` before the first publication.
     pub snapshot: Option<&'a Snapshot>,
     /// Why the newest snapshot on the volume cannot be served.
-    pub unserved: Option<&'a str>,
-    pub report: &'a Report,
-    pub history: &'a RunHistory,
+    pub unserved: Option<String>,
+    pub report: Report,
+    pub history: RunHistory,
     /// The published releases, in the order of their publication.
     pub releases: &'a [Release],
     pub space: Option<Space>,
@@ -61,7 +61,7 @@ impl StatusInput<'_> {
     pub(super) fn failures(&self) -> Vec<Failure> {
         let cycle = self.history.last().and_then(|run| run.error.clone());
         let cycle = cycle.map(|line| Failure { name: "the cycle".to_owned(), line });
-        let snapshot = self.unserved.map(|reason| Failure {
+        let snapshot = self.unserved.as_ref().map(|reason| Failure {
             name: "the newest snapshot".to_owned(),
             line: format!("the newest snapshot cannot be served: {reason}"),
         });
@@ -92,7 +92,7 @@ impl StatusInput<'_> {
     }
 
     pub fn state(&self) -> State {
-        state(self.snapshot.is_some(), self.is_complete(), self.history, self.schedule, self.now)
+        state(self.snapshot.is_some(), self.is_complete(), &self.history, self.schedule, self.now)
     }
 
     /// When the last cycle ended, successful or not.
@@ -148,15 +148,12 @@ fn source_failures(name: &str, source: &SourceReport) -> Vec<Failure> {
         .as_ref()
         .map(|error| Failure { name: name.to_owned(), line: format!("{name}: {error}") });
     let packages = source.failed.iter().map(|row| {
-        let reason = match &row.outcome {
-            Outcome::Failed { reason } => format!(": {reason}"),
-            _ => String::new(),
-        };
+        let reason = row.outcome.reason().unwrap_or_default();
         // Without the version, because that of a nightly build changes every day.
         let package = row.package.split(' ').next().unwrap_or_default();
         Failure {
             name: format!("{name} {}: {package}", row.tag),
-            line: format!("{name} {}: {}{reason}", row.tag, row.package),
+            line: format!("{name} {}: {}: {reason}", row.tag, row.package),
         }
     });
     whole.into_iter().chain(packages).collect()
