@@ -6,7 +6,6 @@ mod cycle;
 pub mod healthcheck;
 mod help;
 mod json_rows;
-mod passed_over;
 mod plan;
 mod restore;
 mod rollback;

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::json_rows;
 use super::stdout::Stdout;
-use super::{json_rows, passed_over};
 use crate::app::App;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
 use crate::app::exit::Exit;
 use crate::cycle::{self, FollowPlan, SourcePlan};
-use crate::package::plan::{Build, Notice, Outcome, OutcomeRow};
+use crate::package::plan::{Build, ExclusionRule, Notice, Outcome, OutcomeRow};
 use crate::recipe::Source;
 use crate::status::diverged_version;
 use crate::store::Volume;
@@ -233,7 +233,7 @@ impl PlannedSource {
             };
             writeln!(out, "{repository} {name} {}: {} {outcome}", row.tag, row.package)?;
         }
-        passed_over::write(out, &format!("{repository} {name}"), &planned.plan.passed_over)?;
+        write_passed_over(out, &format!("{repository} {name}"), &planned.plan.passed_over)?;
         for diverged in &planned.diverged {
             writeln!(out, "{repository} {name} {}: diverged: {diverged}", diverged.tag)?;
         }
@@ -285,4 +285,22 @@ impl PlannedSource {
         document["warnings"] = planned.plan.unused.clone().into();
         document
     }
+}
+
+/// Writes a line for each tag that is not released, and one line for all tags before the first version.
+fn write_passed_over(out: &mut impl Write, source: &str, rows: &[OutcomeRow]) -> io::Result<()> {
+    let mut before_first = Vec::new();
+    for row in rows {
+        if let Outcome::Excluded { rule, reason } = &row.outcome {
+            match rule {
+                ExclusionRule::BeforeFirst => before_first.push((row.tag.as_str(), reason)),
+                _ => writeln!(out, "{source} {}: not released: {reason}", row.tag)?,
+            }
+        }
+    }
+    if let [(_, reason), ..] = before_first.as_slice() {
+        let tags: Vec<_> = before_first.iter().map(|(tag, _)| *tag).collect();
+        writeln!(out, "{source}: not released: {reason}: {}", tags.join(", "))?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::metadata::pages::instant;
 use crate::metadata::reader::ArchiveUrls;
 use crate::store::RepositoryStore;
 use crate::store::snapshot::SnapshotManifest;
-use crate::util::text::plural;
+use crate::util::text::{first_of, plural};
 
 /// How many changes of a kind a line names; it counts the rest.
 const MAX_LISTED: usize = 5;
@@ -93,11 +93,7 @@ fn versions_where(versions: &ArchiveUrls, is: impl Fn(&(String, String), &String
 }
 
 fn part((what, names): &(&str, Vec<String>)) -> String {
-    let mut listed = names.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>();
-    if names.len() > MAX_LISTED {
-        listed.push(format!("and {} more", names.len() - MAX_LISTED));
-    }
-    format!("{what}: {}", listed.join(", "))
+    format!("{what}: {}", first_of(names, MAX_LISTED))
 }
 
 fn packages(versions: &ArchiveUrls) -> BTreeSet<&str> {
