@@ -70,7 +70,7 @@ pub(super) struct WebhookEntry {
     /// URL of the webhook, http or https. If it is a secret, write a reference to an environment variable: `${NAME}`.
     url: String,
     /// Which events are reported; by default all but `release`.
-    #[serde(default = "all_events")]
+    #[serde(default = "default_events")]
     #[schemars(length(min = 1))]
     on: Vec<Event>,
     /// Secret that signs what is sent, as a reference to an environment variable: `${NAME}`. Mirrors that follow this one have
@@ -81,8 +81,8 @@ pub(super) struct WebhookEntry {
     secret_file: Option<PathBuf>,
 }
 
-/// What an operator should know.
-fn all_events() -> Vec<Event> {
+/// All events but `release`.
+fn default_events() -> Vec<Event> {
     vec![Event::Failure, Event::Recovery, Event::Divergence, Event::Stale]
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The delay while another instance has locked the volume.
+pub(super) const LOCKED_RETRY_DELAY: Duration = Duration::from_secs(10);
+
 /// The delay before the next attempt after `failures` in a row: 10 seconds, doubled with each failure, at most one hour. It
 /// begins short because a container may start before its network.
 pub(super) fn retry_delay(failures: u32) -> Duration {

@@ -79,12 +79,12 @@ impl ConfigWatcher {
         let path = path.unwrap_or(Path::new(config::DEFAULT_DIRECTORY));
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
         let entries = folder.and_then(|folder| folder.read_dir().ok());
-        let beside = entries
+        let neighbours = entries
             .into_iter()
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml"));
-        let files = beside.chain(self.recipes.iter().cloned()).chain([path.to_owned()]);
+        let files = neighbours.chain(self.recipes.iter().cloned()).chain([path.to_owned()]);
         files.map(|path| (path.clone(), digest(&path))).collect()
     }
 }

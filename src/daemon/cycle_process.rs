@@ -52,13 +52,13 @@ pub(super) fn run(
         Some(end) => return Ok(end),
         None => status.code() == Some(128 + libc::SIGTERM),
     };
-    if is_interrupted && process.ending.is_none() {
+    if is_interrupted && process.kill_at.is_none() {
         stop.wait(SIGNAL_DELAY);
     }
     if stop.is_set() {
         bail!(Cancelled);
     }
-    bail!(match process.ending {
+    bail!(match process.kill_at {
         Some(_) => format!("it took longer than {deadline:?}\nhint: raise `limits.cycle_deadline`"),
         None if process.is_out_of_memory => format!(
             "it needs more than {} MiB of memory\nhint: raise `limits.cycle_memory`, or give the container more memory",
@@ -86,12 +86,8 @@ struct CycleProcess {
     _input: Option<JoinHandle<ChildStdin>>,
     is_out_of_memory: bool,
     end: Option<JobEnd>,
-    ending: Option<Ending>,
-}
-
-/// When a process that was asked to end is killed.
-struct Ending {
-    kill_at: Instant,
+    /// When the process is killed, once it was terminated.
+    kill_at: Option<Instant>,
 }
 
 impl CycleProcess {
@@ -109,8 +105,8 @@ impl CycleProcess {
         let (mut input, output) = input.zip(output).context("failed to connect to a process")?;
         let messages = Messages { output, buffer: Vec::new() };
         let mut process =
-            Self { child, messages, _input: None, is_out_of_memory: false, end: None, ending: None };
-        // On a thread of its own, because the process may not read it.
+            Self { child, messages, _input: None, is_out_of_memory: false, end: None, kill_at: None };
+        // On a thread of its own, because the process may never read it.
         process._input = Some(threads::spawn(move || {
             let _ = input.write_all(&line);
             input
@@ -137,18 +133,18 @@ impl CycleProcess {
                     None => thread::sleep(Duration::from_millis(1)),
                 },
             }
-            match &self.ending {
-                None if stop.is_set() || began.elapsed() > deadline => self.ask_to_end(),
-                Some(Ending { kill_at }) if Instant::now() >= *kill_at => self.child.kill()?,
+            match self.kill_at {
+                None if stop.is_set() || began.elapsed() > deadline => self.terminate(),
+                Some(kill_at) if Instant::now() >= kill_at => self.child.kill()?,
                 _ => {}
             }
         }
     }
 
-    fn ask_to_end(&mut self) {
-        // It is not waited for yet, so the id cannot be that of another process.
+    fn terminate(&mut self) {
+        // The process was not waited for yet, so no other one can have its id.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        self.ending = Some(Ending { kill_at: Instant::now() + END_GRACE });
+        self.kill_at = Some(Instant::now() + END_GRACE);
     }
 }
 

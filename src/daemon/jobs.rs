@@ -20,8 +20,11 @@ use crate::store::{RepositoryStore, VolumeLockError};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
 
-/// How often ended jobs and requested cycles are looked for, and how often a scheduler that waits looks at everything else.
-const POLLS: (Duration, u32) = (Duration::from_millis(100), 10);
+/// How often the scheduler looks for ended jobs and requested cycles.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After how many polls it looks at everything else.
+const POLLS: u32 = 10;
 
 /// How many jobs run at the same time, and the memory limit of each.
 #[derive(Clone, Copy)]
@@ -103,13 +106,12 @@ impl<'scope, 'env> Jobs<'scope, 'env> {
 
     /// Waits for the next job that ends, for a second at most and only until `is_needed`.
     pub(super) fn wait(&mut self, is_needed: impl Fn() -> bool) -> Option<EndedJob> {
-        let ((pause, polls), stop) = (POLLS, self.context.stop);
-        for _ in 0..polls {
-            if let Ok(ended) = self.ended.recv_timeout(pause) {
+        for _ in 0..POLLS {
+            if let Ok(ended) = self.ended.recv_timeout(POLL_INTERVAL) {
                 self.running.remove(&ended.repository);
                 return Some(ended);
             }
-            if stop.is_set() || is_needed() {
+            if self.context.stop.is_set() || is_needed() {
                 break;
             }
         }

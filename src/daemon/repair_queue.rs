@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::backoff::retry_delay;
+use super::backoff::{LOCKED_RETRY_DELAY, retry_delay};
 use crate::store::RepositoryStore;
 
 /// The longest delay between two attempts. Each attempt fetches from git.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(600);
-
-/// The delay while another instance has locked the volume.
-const LOCKED_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Attempts by file.
 pub(super) struct RepairQueue(BTreeMap<PathBuf, Attempt>);

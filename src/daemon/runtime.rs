@@ -150,14 +150,14 @@ async fn serve_until_signal(
         tokio::select! {
             () = stop_signal() => {}
             () = reload => {}
-            _ = work_ended => tracing::error!("the work beside the server has ended"),
+            _ = work_ended => tracing::error!("the tasks alongside the server have ended"),
         }
         tracing::info!("shutting down");
         signals.stop.set();
         let _ = stop.send(());
         loop {
             stop_signal().await;
-            tracing::info!("shutting down sooner, as another signal asks");
+            tracing::info!("another signal received, shutting down faster");
             hurry.notify_one();
         }
     };
