@@ -75,7 +75,7 @@ impl CloneDir {
                 Err(reason) => tracing::warn!(clone = %dir.display(), "cloning again: {reason}"),
             }
         }
-        let partial = beside(dir, ".partial");
+        let partial = dir.with_added_extension("partial");
         remove(&partial)?;
         let clone = create(&partial, objects, max_tree)?;
         if dir.join(DAMAGED).exists() {
@@ -120,7 +120,7 @@ impl Drop for CloneDir {
 
 /// Locks the clone in `dir` by a file next to it.
 fn lock(dir: &Path, cancel: &CancelFlag) -> Result<File, FetchErrorKind> {
-    let path = beside(dir, ".lock");
+    let path = dir.with_added_extension("lock");
     let failed = |error: io::Error| FetchErrorKind::clone_failed("lock", dir, &error);
     path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
     loop {
@@ -244,11 +244,4 @@ fn remove(path: &Path) -> Result<(), FetchErrorKind> {
         Err(error) => Err(error),
     };
     removed.map_err(|error| FetchErrorKind::clone_failed("remove", path, &error))
-}
-
-/// The path of `dir` with `end` added to its name.
-fn beside(dir: &Path, end: &str) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }

@@ -42,7 +42,7 @@ pub enum FetchErrorKind {
     NotFound,
     #[error("the response is not git's smart protocol: {}", quoted(.reason))]
     NotGit { reason: String },
-    #[error("`{host}` was busy and asked not to be asked again for another {} s", .left.as_secs())]
+    #[error("`{host}` was busy and asked for no further requests for another {} s", .left.as_secs())]
     Busy { host: String, left: Duration },
     #[error(
         "the server only offers the files of the repository (git's dumb protocol), which this program does not read"
@@ -62,7 +62,7 @@ pub enum FetchErrorKind {
     HostKeyChanged { host: String, file: PathBuf, line: String },
     #[error("the host key of `{host}` is revoked in `{}`", .file.display())]
     HostKeyRevoked { host: String, file: PathBuf },
-    #[error("the host certificate of `{host}` does not count by `{}`: {reason}", .file.display())]
+    #[error("the host certificate of `{host}` is not valid by `{}`: {reason}", .file.display())]
     HostCertificate { host: String, file: PathBuf, reason: String },
     #[error("the remote host printed this before git answered: {}", quoted(.text))]
     Chatter { text: String },
