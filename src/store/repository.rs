@@ -137,7 +137,7 @@ impl RepositoryStore {
     /// The path of the ledger's file, and the size and digest of its first `lines`.
     pub fn ledger_file(&self, lines: u64) -> anyhow::Result<(PathBuf, u64, Sha256)> {
         let path = self.root.join("ledger.jsonl");
-        let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let text = durable_fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let end = match usize::try_from(lines)?.checked_sub(1) {
             None => 0,
@@ -298,7 +298,9 @@ impl RepositoryStore {
     ) -> anyhow::Result<()> {
         let path = self.root.join("ledger.jsonl");
         let mut text = match known.file {
-            Some(_) => fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?,
+            Some(_) => {
+                durable_fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?
+            }
             None => Vec::new(),
         };
         text.truncate(usize::try_from(known.len)?);

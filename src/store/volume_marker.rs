@@ -89,12 +89,12 @@ impl VolumeMarker {
     /// Reads the file in `root`; `None` if there is none.
     pub(super) fn read(root: &Path) -> anyhow::Result<Option<Self>> {
         let path = root.join("STORE");
-        let text = match fs::read_to_string(&path) {
+        let text = match durable_fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
         };
-        let Some(marker) = parse(&text) else {
+        let Some(marker) = str::from_utf8(&text).ok().and_then(parse) else {
             bail!(
                 "`{}` is damaged: it does not begin with `mirror store` and a number\nhint: restore it from a backup",
                 path.display()

@@ -1,6 +1,7 @@
 //! Kills of a running mirror and of the processes of its cycles at random moments, and reloads in the midst of cycles: two
 //! repositories are built at the same time. The seed determines all but the moments.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -71,10 +72,13 @@ fn inject(live: &mut Live, rng: &mut Rng, kind: Kind, figures: &mut Figures) -> 
     let version = live.change();
     match kind {
         Kind::Child(signal) => {
-            if let Some(repository) = hit(live, rng, signal, figures) {
+            if let Some((child, repository)) = hit(live, rng, signal, figures) {
                 figures.faults += 1;
                 figures.count("of a child", 1);
-                if signal == Signal::STOP {
+                if signal == Signal::STOP && has_clone(live, child) {
+                    // The other repository waits for a clone that both share, until this process is ended.
+                    figures.count("with a shared clone", 1);
+                } else if signal == Signal::STOP {
                     // It delays its own repository only.
                     let other = if repository == "acme" { "closed" } else { "acme" };
                     let what = format!("`{other}` is published beside a process that stands still");
@@ -128,8 +132,8 @@ fn inject(live: &mut Live, rng: &mut Rng, kind: Kind, figures: &mut Figures) -> 
     live.require_everything()
 }
 
-/// Sends a signal to a process of a cycle at a random moment; answers whose, if it was still running.
-fn hit(live: &mut Live, rng: &mut Rng, signal: Signal, figures: &mut Figures) -> Option<String> {
+/// Sends a signal to a process of a cycle at a random moment; answers which and whose, if it was still running.
+fn hit(live: &mut Live, rng: &mut Rng, signal: Signal, figures: &mut Figures) -> Option<(u32, String)> {
     let parent = live.server().id();
     let began = Instant::now();
     while children(parent).is_empty() && began.elapsed() < Duration::from_secs(3) {
@@ -146,7 +150,19 @@ fn hit(live: &mut Live, rng: &mut Rng, signal: Signal, figures: &mut Figures) ->
     let repository = command.split('\0').nth(2).map(str::to_owned);
     let was_running = is_running(child);
     send(child, signal);
-    repository.filter(|_| was_running)
+    repository.filter(|_| was_running).map(|repository| (child, repository))
+}
+
+/// Whether a process has locked a clone. proc(5): in `/proc/locks` the process is the fifth field, `major:minor:inode` the sixth.
+fn has_clone(live: &Live, process: u32) -> bool {
+    let clones = std::fs::read_dir(live.fixture.data().join("git")).expect("a folder");
+    let inodes: Vec<_> = clones.flatten().filter_map(|entry| Some(entry.metadata().ok()?.ino())).collect();
+    let locks = std::fs::read_to_string("/proc/locks").expect("the locks of all processes");
+    locks.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let inode = fields.get(5).and_then(|file| file.rsplit(':').next()?.parse().ok());
+        fields.get(4) == Some(&&*process.to_string()) && inode.is_some_and(|inode| inodes.contains(&inode))
+    })
 }
 
 /// The failed cycle is recorded, unless its process had already recorded how it ended. One that stands still ends later.

@@ -263,6 +263,8 @@ fn progress_and_log_of_a_process_are_those_of_the_mirror() {
     assert_eq!(read("cmdline"), "mirror\0cycle\0acme\0");
     assert_eq!(read("comm"), "mirror\n");
     assert_eq!(read("oom_score_adj"), "1000\n");
+    // proc(5): field 41 is the policy, and 5 is SCHED_IDLE. Field 3 follows the name in parentheses.
+    assert_eq!(read("stat").rsplit(") ").next().unwrap().split(' ').nth(38), Some("5"));
     let limits = read("limits");
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(data.split_whitespace().nth(3).unwrap().parse::<u64>().is_ok(), "{data}");
@@ -282,11 +284,9 @@ fn progress_and_log_of_a_process_are_those_of_the_mirror() {
     assert_eq!(finished["new"], 1);
 }
 
-/// The niceness of a process; `None` when it has ended.
-fn niceness(process: u32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // proc(5): the state follows the name in parentheses.
-    stat.rsplit(") ").next()?.split(' ').nth(16)?.parse().ok()
+/// Whether a process compresses published files, by the name that `ps` shows.
+fn is_compressing(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name == "mirror-compress\n")
 }
 
 #[test]
@@ -296,12 +296,12 @@ fn killed_compression_is_served_uncompressed_and_tried_again() {
     let numbers: Vec<_> = (0..60_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_string()).collect();
     release(&env, "1.0.0", &format!(r#", "extra": {{"numbers": [{}]}}"#, numbers.join(",")));
     let server = env.serve("run", port);
-    let mut process = 0;
+    let mut process = None;
     until("files are being compressed", || {
-        process = server.children().into_iter().find(|id| niceness(*id) == Some(19)).unwrap_or(process);
-        process != 0
+        process = server.children().into_iter().find(|id| is_compressing(*id));
+        process.is_some()
     });
-    kill(process, "KILL");
+    kill(process.unwrap(), "KILL");
     until("the failure is reported", || env.read("log").contains("failed to compress files"));
     let page = |port| request(port, "GET", "/mirror/", "Accept-Encoding: br\r\n");
     assert_eq!((page(port).status, page(port).header("content-encoding")), (200, None));
