@@ -1,5 +1,5 @@
-//! A mirror for Composer packages: git repositories in, a Composer repository out, in one program. What touches upstream data
-//! runs in processes of its own, so that it cannot hurt what serves.
+//! A mirror for Composer packages: git repositories in, a Composer repository out, in one program. Upstream data is handled in
+//! separate processes, so that it cannot harm the server.
 //!
 //! ```text
 //! mirror.yaml ─► config ─► daemon ─► app ──(cycle)──► git ─► package ─► store ─► metadata ─► store ─► server
@@ -19,18 +19,19 @@
 //! | [`status`] | the state of a mirror: `mirror.json`, status page, alerts; pure |
 //! | [`metadata`] | packages.json, p2, include and pages from releases; values in, bytes out |
 //! | [`package`] | which versions a ref gives, their manifests, the archive's bytes |
-//! | [`store`] | the data volume: the only module that writes to it |
+//! | [`store`] | the data volume: the only module that writes to it, but for the clones |
 //! | [`git`] | bare clones, their refs, trees and blobs; the only module that names git2 |
 //! | [`telemetry`] | the log and the metrics |
 //! | [`net`] | the HTTP client of git and of the notifier |
 //! | [`config`], [`recipe`] | the configuration and recipes as valid values |
-//! | [`schedule`], [`webhook`] | crontab lines; deliveries of GitHub and GitLab |
+//! | [`schedule`], [`webhook`] | crontab lines; webhook deliveries of GitHub, GitLab and mirrors |
 //! | [`composer`] | Composer's names, versions, constraints and manifests; pure |
 //! | [`ledger`] | the lines of the append-only record of releases, and their chain; pure |
 //! | [`yaml`], [`help`], [`util`] | strict YAML with locations; the handbook; digests, compression, cancellation |
 //!
-//! Git and zip work is blocking code on its own threads, in the processes of [the cycles](docs::cycle); only serving is async. There
-//! is no global mutable state but libgit2's options, which [`git`] sets once.
+//! Git and zip work is blocking code on its own threads, in the processes of [the cycles](docs::cycle); only serving is async.
+//! Global mutable state is rare, and each piece stands where it is used: libgit2's options, the log, the limits of webhook
+//! deliveries, run histories that could not be written.
 //!
 //! # Words
 //!

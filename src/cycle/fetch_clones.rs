@@ -212,13 +212,12 @@ fn fetch(
         tags.replace(advertised.iter().filter_map(|r| r.tag().map(str::to_owned)).collect());
         wanted_tags(ctx.recipes, url, advertised)
     };
-    let wanted = WantedRefs { select: &select, extra_refs: &extra_refs(ctx.recipes, url) };
+    let extra_refs = extra_refs(ctx.recipes, url);
+    let history = needs_history(ctx.recipes, url);
+    let wanted = WantedRefs { select: &select, extra_refs: &extra_refs, history };
     let progress = |progress| (ctx.progress)(ProgressEvent::Fetching { source, progress });
     let from = (ctx.rewrite)(url);
-    let result = match needs_history(ctx.recipes, url) {
-        true => ctx.fetcher.fetch_with_history(&folder, &from, wanted, cancel, &progress),
-        false => ctx.fetcher.fetch(&folder, &from, wanted, cancel, &progress),
-    };
+    let result = ctx.fetcher.fetch(&folder, &from, wanted, cancel, &progress);
     (ctx.progress)(ProgressEvent::Fetched { source });
     let fetched = result?;
     log_changes(source, &fetched);

@@ -1,6 +1,6 @@
 //! Bringing a clone up to date: list, select, compare, download the difference, set the refs.
 //!
-//! The refs are set last and only after every download succeeded, so readers see nothing of a failed fetch.
+//! The refs are set last, and only after every download succeeded: a failed fetch changes nothing that readers see.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::error::{FetchError, FetchErrorKind};
 use super::object_id::{ObjectId, Ref};
 use super::protocol::Session;
 use super::ref_diff::{MissingRef, RefDiff, RefFilter, RefUpdate, WantedRefs};
-use super::transport::{self, SmartTransport};
+use super::transport::{HttpTransport, SmartTransport, SshTransport};
 use super::url::{GitUrl, GitUrlError};
 use super::{alternates, busy_server, libgit2};
 use crate::config::{Git, Limits};
@@ -64,12 +64,10 @@ pub(super) struct Fetch<'a> {
     pub cancel: &'a CancelFlag,
     pub progress: &'a dyn Fn(FetchProgress),
     pub limits: &'a Limits,
-    /// Whether the clone needs the history of its refs.
-    history: bool,
 }
 
 impl Fetcher {
-    /// A fetcher that holds remotes to these limits.
+    /// A fetcher with these limits.
     ///
     /// # Errors
     /// A credential's URL cannot be fetched from.
@@ -90,8 +88,8 @@ impl Fetcher {
         self.git.timeout
     }
 
-    /// Brings the bare clone in `dir` up to date with the refs of `url` that are `wanted`; clones if there is none.
-    /// Refs that are no longer wanted are removed. Blocks.
+    /// Brings the bare clone in `dir` up to date with the wanted refs of `url`, or creates it. Removes refs that are no longer
+    /// wanted. Blocks.
     pub fn fetch(
         &self,
         dir: &Path,
@@ -100,32 +98,17 @@ impl Fetcher {
         cancel: &CancelFlag,
         progress: &dyn Fn(FetchProgress),
     ) -> Result<Fetched, FetchError> {
-        self.fetch_from(url, &Fetch { dir, wanted, cancel, progress, limits: &self.limits, history: false })
-    }
-
-    /// The same for a clone with the whole history of its refs, whatever `git.shallow` says.
-    pub fn fetch_with_history(
-        &self,
-        dir: &Path,
-        url: &str,
-        wanted: WantedRefs<'_>,
-        cancel: &CancelFlag,
-        progress: &dyn Fn(FetchProgress),
-    ) -> Result<Fetched, FetchError> {
-        self.fetch_from(url, &Fetch { dir, wanted, cancel, progress, limits: &self.limits, history: true })
-    }
-
-    fn fetch_from(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchError> {
-        self.run(url, fetch).map_err(|kind| FetchError { url: redacted(url), kind })
+        let fetch = Fetch { dir, wanted, cancel, progress, limits: &self.limits };
+        self.run(url, &fetch).map_err(|kind| FetchError { url: redacted(url), kind })
     }
 
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
-        let url = GitUrl::parse(url)?;
-        match (&url, transport::for_url(&url, &self.git, &self.roots, fetch.cancel)?) {
-            (_, Some(transport)) => fetch.patiently(&*transport, self.git.shallow),
-            (GitUrl::Local(path), _) => fetch.local(path),
-            (_, None) => Err(FetchErrorKind::NotFound),
-        }
+        let transport: Box<dyn SmartTransport> = match GitUrl::parse(url)? {
+            GitUrl::Local(path) => return fetch.local(&path),
+            GitUrl::Http(url) => Box::new(HttpTransport::new(&url, &self.git, &self.roots, fetch.cancel)?),
+            GitUrl::Ssh(url) => Box::new(SshTransport::new(&url, &self.git, fetch.cancel)),
+        };
+        fetch.unless_busy(&*transport, self.git.shallow)
     }
 }
 
@@ -151,8 +134,8 @@ impl Fetch<'_> {
         finish(clone_dir, diff, FetchProgress::default())
     }
 
-    /// Leaves a server alone that has asked for it.
-    fn patiently(&self, transport: &dyn SmartTransport, shallow: bool) -> Result<Fetched, FetchErrorKind> {
+    /// Fetches, unless the server has asked to be left alone.
+    fn unless_busy(&self, transport: &dyn SmartTransport, shallow: bool) -> Result<Fetched, FetchErrorKind> {
         if let Some(left) = busy_server::time_left(self.dir) {
             return Err(FetchErrorKind::Busy { host: transport.host(), left });
         }
@@ -167,7 +150,8 @@ impl Fetch<'_> {
     }
 
     fn remote(&self, transport: &dyn SmartTransport, shallow: bool) -> Result<Fetched, FetchErrorKind> {
-        let objects = if self.history { ObjectStorage::OwnWithHistory } else { ObjectStorage::Own };
+        let history = self.wanted.history;
+        let objects = if history { ObjectStorage::OwnWithHistory } else { ObjectStorage::Own };
         let clone_dir = CloneDir::open_or_create(self.dir, &objects, self.limits.tree, self.cancel)?;
         let clone = clone_dir.bare();
         let local = self.local_refs(clone)?;
@@ -175,8 +159,8 @@ impl Fetch<'_> {
         let connect = || Session::open(transport, &filter, self.limits.refs.get(), self.cancel);
         let mut session = connect()?;
         let mut diff = RefDiff::new(&session.refs, &self.wanted, &local);
-        // A shallow clone stays shallow: its commits lack their history.
-        let shallow = !self.history && (clone.repository().is_shallow() || (shallow && clone_dir.is_new()));
+        // A shallow clone stays shallow, because its commits lack their history.
+        let shallow = !history && (clone.repository().is_shallow() || (shallow && clone_dir.is_new()));
         let mut download = Download::new(self, clone, &local, shallow);
         download.receive(&mut session, diff.updates.iter().map(|update| update.id))?;
         session.end();

@@ -47,6 +47,7 @@ pub use url::{GitUrl, GitUrlError};
 
 use crate::config::{Credential, Git};
 use crate::net::{NetworkError, read_secret};
+use crate::util::cancel::CancelFlag;
 
 /// The tags of a local repository; `None` for a remote one, which is not contacted.
 pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
@@ -61,7 +62,9 @@ pub fn check_url(url: &str, git: &Git) -> Result<(), FetchErrorKind> {
     match GitUrl::parse(url)? {
         GitUrl::Local(path) => alternates::SourceRepository::open(&path).map(drop),
         GitUrl::Ssh(url) if url.path.is_empty() => Err(GitUrlError::Missing("path").into()),
-        GitUrl::Ssh(url) => transport::check_known_hosts(&url, git),
+        GitUrl::Ssh(url) => {
+            transport::SshTransport::new(&url, git, &CancelFlag::default()).check_known_hosts()
+        }
         GitUrl::Http(_) => Ok(()),
     }
 }

@@ -71,9 +71,4 @@ impl Ref {
     pub fn tag(&self) -> Option<&str> {
         self.name.strip_prefix("refs/tags/")
     }
-
-    /// The short name of a branch: `2.4-develop`.
-    pub fn branch(&self) -> Option<&str> {
-        self.name.strip_prefix("refs/heads/")
-    }
 }

@@ -13,6 +13,8 @@ pub struct WantedRefs<'a> {
     pub select: &'a dyn Fn(&[Ref]) -> Vec<String>,
     /// Branches, tags (short or full names) or commit ids, to be read by [`super::BareClone::extra_ref`].
     pub extra_refs: &'a [String],
+    /// Whether the clone needs the whole history of its refs, whatever `git.shallow` says.
+    pub history: bool,
 }
 
 /// The refs that matter to a fetch: all tags, since they are chosen from, and what is named. Hosts have many others, such as
@@ -41,12 +43,12 @@ impl RefFilter {
         self.admits_name(name) || self.commits.contains(&id)
     }
 
-    /// The same where commits can be had without a ref.
+    /// The same for repositories that have every commit at hand, advertised or not.
     pub(super) fn admits_name(&self, name: &str) -> bool {
         name.starts_with(TAGS) || self.names.contains(name)
     }
 
-    /// The beginnings of the names to ask a remote for. Commits without a ref can be had from servers that are asked so.
+    /// The prefixes of ref names to ask a remote for. Commits need none, because most servers send them by id.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
         let named = self.names.iter().filter(|name| !name.starts_with(TAGS));
         std::iter::once(TAGS).chain(named.map(String::as_str))
@@ -213,7 +215,7 @@ mod tests {
     }
 
     fn diff(remote: &[Ref], refs: &[&str], extra: &[&str], local: &BTreeMap<String, ObjectId>) -> RefDiff {
-        let wanted = WantedRefs { select: &|_| owned(refs), extra_refs: &owned(extra) };
+        let wanted = WantedRefs { select: &|_| owned(refs), extra_refs: &owned(extra), history: false };
         RefDiff::new(remote, &wanted, local)
     }
 

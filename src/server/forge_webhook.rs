@@ -23,7 +23,7 @@ use super::published::{PublishedSite, WebhookConfig};
 use super::responses::{not_found, service_unavailable, text};
 use crate::webhook::{Delivery, Forge, WebhookSignature, repository_urls};
 
-pub const PUSH: &str = "/-/push";
+pub(super) const PUSH: &str = "/-/push";
 
 /// In bytes; a push of two thousand commits has a few million.
 const MAX_BODY: usize = 4 << 20;

@@ -8,7 +8,7 @@ use super::responses::{bytes, service_unavailable, text};
 use crate::telemetry::{MEDIA_TYPE, Metrics};
 
 /// Where metrics are.
-pub const METRICS: &str = "/-/metrics";
+pub(super) const METRICS: &str = "/-/metrics";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthEndpoint {

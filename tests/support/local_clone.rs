@@ -45,7 +45,7 @@ impl LocalClone {
     /// Fetches only these branches, tags and commits.
     pub fn fetch_extra(&self, url: &str, extra: &[&str]) -> Fetched {
         let extra_refs: Vec<_> = extra.iter().map(|extra| (*extra).to_owned()).collect();
-        let wanted = WantedRefs { select: &|_| Vec::new(), extra_refs: &extra_refs };
+        let wanted = WantedRefs { select: &|_| Vec::new(), extra_refs: &extra_refs, history: false };
         self.fetch_with(url, wanted).expect("a fetch")
     }
 
@@ -81,7 +81,7 @@ impl LocalClone {
     }
 }
 
-pub const ALL_TAGS: WantedRefs<'_> = WantedRefs { select: &all_tags, extra_refs: &[] };
+pub const ALL_TAGS: WantedRefs<'_> = WantedRefs { select: &all_tags, extra_refs: &[], history: false };
 
 pub fn all_tags(refs: &[Ref]) -> Vec<String> {
     let tags = refs.iter().filter(|r| r.tag().is_some());

@@ -30,14 +30,14 @@ const VERSION_2: (&str, &str) = ("Git-Protocol", "version=2");
 const START: u64 = 256;
 
 /// The smart protocol of one http(s) repository.
-pub(super) struct HttpTransport {
+pub(crate) struct HttpTransport {
     client: HttpClient,
     /// The repository's URL.
     base: Url,
 }
 
 impl HttpTransport {
-    pub(super) fn new(
+    pub(crate) fn new(
         url: &Url,
         git: &Git,
         roots: &RootCertificates,

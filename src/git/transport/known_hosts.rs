@@ -1,9 +1,10 @@
 //! Which host keys and certificates a known_hosts file accepts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), as ssh decides it.
 //!
-//! A line for `[host]:port` counts before one for the host alone. A certificate whose authority is not known counts as the key
-//! that it contains. A revoked key is refused whatever another line says.
+//! Lines for `[host]:port` take precedence over those for the host alone. A certificate of an unknown authority is treated as
+//! the key that it contains. A revoked key is refused, whatever other lines say.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use sha1::Sha1;
 
 use super::super::error::FetchErrorKind;
 use super::super::url::SshUrl;
-use super::smart_transport::ErrorSlot;
+
 use crate::net::NetworkError;
 use crate::util::text_file;
 
@@ -26,7 +27,7 @@ use crate::util::text_file;
 pub(super) struct KnownHosts {
     file: PathBuf,
     host: String,
-    /// How lines for this host and port name it.
+    /// The name of this host and port in the file.
     name: String,
     lines: Vec<Line>,
 }
@@ -34,12 +35,12 @@ pub(super) struct KnownHosts {
 #[derive(Clone)]
 struct Line {
     entry: Entry,
-    /// Whether it names this port, too.
+    /// Whether it names the port as well as the host.
     with_port: bool,
 }
 
 impl KnownHosts {
-    /// Lines that nobody understands are passed over, as ssh does, unless they revoke a key.
+    /// Ignores malformed lines, as ssh does, unless they revoke a key.
     pub(super) fn read(file: &Path, url: &SshUrl) -> Result<Self, NetworkError> {
         let text = text_file::read(file).map_err(|error| NetworkError::file(file, &error))?;
         let name = match url.port {
@@ -73,7 +74,7 @@ impl KnownHosts {
         self.keys(None).is_empty() && self.authorities().is_empty()
     }
 
-    /// Host key algorithms, those of the known keys first, so that the server presents a key that we know.
+    /// Host key algorithms, those of the known keys first, so that the server presents a known key.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let (mut first, rest): (Vec<_>, Vec<_>) =
             Preferred::DEFAULT.key.iter().cloned().partition(|algorithm| self.has_key_for(algorithm));
@@ -81,7 +82,7 @@ impl KnownHosts {
         first
     }
 
-    /// Algorithms of certificates to ask for before plain keys: all if an authority is known, else those of known keys.
+    /// Algorithms of certificates, which are preferred to plain keys: all if an authority is known, else those of known keys.
     pub(super) fn certificate_algorithms(&self) -> Vec<Algorithm> {
         let has_authority = !self.authorities().is_empty();
         let all = Preferred::DEFAULT.key.iter().filter(|algorithm| !is_sha1(algorithm));
@@ -114,7 +115,7 @@ impl KnownHosts {
         revoked.any(|line| line.entry.public_key().key_data() == key)
     }
 
-    /// Fails unless the server may present this.
+    /// Fails unless the known hosts accept this key or certificate.
     pub(super) fn check(&self, offered: &PublicKeyOrCertificate) -> Result<(), FetchErrorKind> {
         let key = offered.public_key();
         let certificate = offered.certificate();
@@ -138,7 +139,7 @@ impl KnownHosts {
         })
     }
 
-    /// Why a host certificate does not count (PROTOCOL.certkeys).
+    /// Why a host certificate is not accepted (PROTOCOL.certkeys).
     fn objection(&self, certificate: &Certificate) -> Option<String> {
         let authorities = self.authorities().into_iter().map(|key| key.fingerprint(HashAlg::Sha256));
         let authorities: Vec<_> = authorities.collect();
@@ -167,21 +168,20 @@ impl KnownHosts {
     }
 }
 
-/// Accepts what the known hosts accept, and remembers why it refused another key.
+/// Accepts the keys that the known hosts accept. Keeps the reason of a refusal, because russh's error has none.
 #[derive(Clone)]
 pub(super) struct HostKeyCheck {
     known: KnownHosts,
-    refusal: ErrorSlot,
+    refusal: Arc<Mutex<Option<FetchErrorKind>>>,
 }
 
 impl HostKeyCheck {
     pub(super) fn new(known: KnownHosts) -> Self {
-        let refusal = ErrorSlot::default();
-        Self { known, refusal }
+        Self { known, refusal: Arc::default() }
     }
 
     pub(super) fn take_refusal(&self) -> Option<FetchErrorKind> {
-        self.refusal.take()
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -192,7 +192,7 @@ impl Handler for HostKeyCheck {
         let checked = self.known.check(offered);
         let is_accepted = checked.is_ok();
         if let Err(refusal) = checked {
-            self.refusal.set(refusal);
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
         Ok(is_accepted)
     }
@@ -208,7 +208,7 @@ fn is_sha1(algorithm: &Algorithm) -> bool {
     matches!(algorithm, Algorithm::Rsa { hash: None })
 }
 
-/// Whether a line is for the host that is named so.
+/// Whether a line is for the host with this name.
 fn names(entry: &Entry, name: &str) -> bool {
     match entry.host_patterns() {
         HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
@@ -222,7 +222,7 @@ fn names(entry: &Entry, name: &str) -> bool {
     }
 }
 
-/// Whether a pattern with `*` and `?` is for this host (ssh_config(5), "PATTERNS"), in upper or lower case.
+/// Whether a pattern with `*` and `?` matches this host, ignoring case (ssh_config(5), "PATTERNS").
 fn matches(pattern: &str, name: &str) -> bool {
     let expression = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
     let expression = RegexBuilder::new(&format!("^{expression}$")).case_insensitive(true).build();

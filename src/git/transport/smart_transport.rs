@@ -1,7 +1,5 @@
 //! What git's smart protocol needs of a transport.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::super::error::FetchErrorKind;
 
 /// Carries git's smart protocol to one repository.
@@ -27,18 +25,4 @@ pub(crate) enum Version {
     #[default]
     V0,
     V2,
-}
-
-/// Holds an error while it passes through a library as text.
-#[derive(Clone, Default)]
-pub(super) struct ErrorSlot(Arc<Mutex<Option<FetchErrorKind>>>);
-
-impl ErrorSlot {
-    pub(super) fn take(&self) -> Option<FetchErrorKind> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    pub(super) fn set(&self, error: FetchErrorKind) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    }
 }

@@ -23,13 +23,13 @@ use crate::util::cancel::CancelFlag;
 /// How much the server may send before we read it: packs arrive in large pieces.
 const WINDOW: u32 = 16 << 20;
 
-/// What ssh offers by default and russh does not, although it has it: some servers are limited to one of these.
+/// Algorithms that OpenSSH offers by default, and russh implements but does not offer: some servers accept only these.
 const MORE_KEX: &[kex::Name] = &[kex::ECDH_SHA2_NISTP256, kex::ECDH_SHA2_NISTP384, kex::ECDH_SHA2_NISTP521];
 const MORE_CIPHERS: &[cipher::Name] = &[cipher::AES_128_GCM];
 const MORE_MACS: &[mac::Name] = &[mac::HMAC_SHA1_ETM, mac::HMAC_SHA1];
 
 /// The smart protocol of one ssh repository.
-pub(super) struct SshTransport {
+pub(crate) struct SshTransport {
     url: SshUrl,
     credential: Option<Credential>,
     connect_timeout: Duration,
@@ -38,7 +38,7 @@ pub(super) struct SshTransport {
 }
 
 impl SshTransport {
-    pub(super) fn new(url: &SshUrl, git: &Git, cancel: &CancelFlag) -> Self {
+    pub(crate) fn new(url: &SshUrl, git: &Git, cancel: &CancelFlag) -> Self {
         let covers =
             |prefix: &str| matches!(GitUrl::parse(prefix), Ok(GitUrl::Ssh(prefix)) if url.is_below(&prefix));
         Self {
@@ -67,8 +67,8 @@ impl SshTransport {
         connect(addresses.collect(), self.connect_timeout).await.map_err(unreachable)
     }
 
-    /// The known hosts of its credential, which must have a key for its host.
-    pub(super) fn check(&self) -> Result<(), FetchErrorKind> {
+    /// Fails unless the known hosts of its credential have a key for its host.
+    pub(crate) fn check_known_hosts(&self) -> Result<(), FetchErrorKind> {
         let known = self.known_hosts()?;
         match known.is_empty() {
             true => Err(FetchErrorKind::NoHostKey {
@@ -133,7 +133,7 @@ impl SshTransport {
         let command = format!("git-upload-pack {}", shell_quoted(&self.url.path));
         let start = async {
             let channel = session.channel_open_session().await?;
-            // Servers that do not accept the variable speak version 0.
+            // Servers that ignore the variable speak version 0.
             channel.set_env(false, "GIT_PROTOCOL", "version=2").await?;
             channel.exec(true, command).await?;
             Ok(channel)
@@ -170,7 +170,7 @@ impl SmartTransport for SshTransport {
         let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
-                // Dropping it would wait for a lookup of the host's name.
+                // Dropping the runtime would wait until the lookup of the host's name ends.
                 runtime.shutdown_background();
                 return Err(error);
             }

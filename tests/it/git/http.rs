@@ -301,7 +301,7 @@ fn cancelled_fetch_returns_cancelled() {
         cancel.set();
         all_tags(refs)
     };
-    let wanted = WantedRefs { select: &select, extra_refs: &[] };
+    let wanted = WantedRefs { select: &select, extra_refs: &[], history: false };
     let fetcher = s.local.fetcher();
     let error = fetcher.fetch(&s.local.path(), &s.url(), wanted, &cancel, &|_| {}).expect_err("cancelled");
     assert!(matches!(error.kind, FetchErrorKind::Cancelled));

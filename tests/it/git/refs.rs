@@ -135,7 +135,7 @@ fn deleted_tag_allows_a_tag_below_its_name() {
 fn unselected_tag_is_removed_but_not_reported_as_deleted() {
     let s = setup(&["1.0", "1.1"]);
     s.fetch();
-    let only = WantedRefs { select: &|_| vec!["refs/tags/1.1".into()], extra_refs: &[] };
+    let only = WantedRefs { select: &|_| vec!["refs/tags/1.1".into()], extra_refs: &[], history: false };
     let fetched = s.local.fetch_with(&s.server.url("x.git"), only).expect("a fetch");
     assert_eq!((fetched.deleted.len(), fetched.unchanged), (0, 1));
     assert_eq!(s.local.versions(), unmixed(&["1.1"]));
@@ -363,7 +363,7 @@ fn selected_ref_that_is_not_advertised_is_reported() {
         tags.push("refs/tags/9.9".into());
         tags
     };
-    let wanted = WantedRefs { select: &select, extra_refs: &[] };
+    let wanted = WantedRefs { select: &select, extra_refs: &[], history: false };
     let fetched = s.local.fetch_with(&s.server.url("x.git"), wanted).expect("a fetch");
     assert_eq!(fetched.missing[0].requested, "refs/tags/9.9");
 }
