@@ -3,10 +3,11 @@
 //! Every system call that changes published files is in this file. A failed sync is never retried: Linux may have dropped
 //! the pages, so a retry could succeed without the data. The cycle that gets [`Unsynced`] ends.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::IntoRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -226,6 +227,28 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     io::Read::read_to_end(&mut file, &mut bytes)?;
     ensure_whole(bytes.len() as u64, size)?;
     Ok(bytes)
+}
+
+/// How often a folder is listed that changes in between.
+const LISTINGS: usize = 3;
+
+/// The names of the folders in a folder. A listing that ended too early has fewer than the links of the folder: two, and one from
+/// each folder in it. Some file systems do not count these.
+pub(super) fn folders(path: &Path) -> io::Result<Vec<OsString>> {
+    let links = || Ok::<_, io::Error>(fs::metadata(path)?.nlink().saturating_sub(2));
+    for _ in 0..LISTINGS {
+        let (before, mut names) = (links()?, Vec::new());
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                names.push(entry.file_name());
+            }
+        }
+        if names.len() as u64 >= before.min(links()?) {
+            return Ok(names);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the list of its folders ended too early"))
 }
 
 /// Fails if fewer bytes of a file were read than it has.

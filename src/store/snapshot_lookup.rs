@@ -1,6 +1,5 @@
 //! Finds the snapshots on the volume: the one to serve, and the one to build on.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -110,17 +109,14 @@ impl RepositoryStore {
     /// The numbers of all snapshots on the volume, ascending.
     pub fn snapshot_numbers(&self) -> anyhow::Result<Vec<u64>> {
         let folder = self.root().join("snapshots");
-        let failed = || format!("failed to list `{}`", folder.display());
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
+        let names = match durable_fs::folders(&folder) {
+            Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(failed),
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to list `{}`", folder.display()));
+            }
         };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            numbers
-                .extend(entry.with_context(failed)?.file_name().to_str().and_then(|n| n.parse::<u64>().ok()));
-        }
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
