@@ -41,8 +41,9 @@ pub use error::{FetchError, FetchErrorKind, RepositoryFormat};
 pub use fetch::{FetchProgress, Fetched, Fetcher, MovedRef};
 pub use file_history::AddedTimes;
 pub use object_id::{ObjectId, Ref};
-use ref_diff::RefFilter;
-pub use ref_diff::{MissingRef, WantedRefs, requested_name};
+pub use protocol::{FetchRequest, Received, Session};
+pub use ref_diff::{MissingRef, RefFilter, WantedRefs, requested_name};
+pub use transport::{RemoteStream, SmartTransport, Version};
 pub use url::{GitUrl, GitUrlError};
 
 use crate::config::{Credential, Git};

@@ -20,14 +20,14 @@ pub struct WantedRefs<'a> {
 /// The refs that matter to a fetch: all tags, since they are chosen from, and what is named. Hosts have many others, such as
 /// those of pull requests.
 #[derive(Debug, Default)]
-pub(super) struct RefFilter {
+pub struct RefFilter {
     names: BTreeSet<String>,
     commits: BTreeSet<ObjectId>,
 }
 
 impl RefFilter {
     /// For these extra refs, and for those in the clone: whether the remote still has them is reported.
-    pub(super) fn new(extra_refs: &[String], local: &BTreeMap<String, ObjectId>) -> Self {
+    pub fn new(extra_refs: &[String], local: &BTreeMap<String, ObjectId>) -> Self {
         let mut filter = Self::default();
         let in_clone = local.keys().filter(|name| name.starts_with(EXTRA)).map(|name| requested_name(name));
         for extra in extra_refs.iter().cloned().chain(in_clone) {
@@ -39,7 +39,8 @@ impl RefFilter {
         filter
     }
 
-    pub(super) fn admits(&self, name: &str, id: ObjectId) -> bool {
+    /// Whether this ref matters.
+    pub fn admits(&self, name: &str, id: ObjectId) -> bool {
         self.admits_name(name) || self.commits.contains(&id)
     }
 

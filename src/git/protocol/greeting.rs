@@ -1,6 +1,8 @@
 //! What a server says before it is asked, and its refs (gitprotocol-pack(5), gitprotocol-v2(5)). Only refs that somebody wants
 //! are kept: some hosts list one for each pull request.
 
+use std::collections::BTreeSet;
+
 use gix_packetline::PacketLineRef;
 
 use super::super::error::{FetchErrorKind, RepositoryFormat};
@@ -9,34 +11,45 @@ use super::super::ref_diff::RefFilter;
 use super::super::transport::Version;
 use super::packets::Packets;
 
+/// The capabilities that matter here; all others are dropped as they arrive. In version 2 `shallow` is one of `fetch`.
+const KNOWN: [&str; 5] = ["shallow", "side-band-64k", "side-band", "thin-pack", "ofs-delta"];
+
 /// What a server offers.
 #[derive(Debug, Default)]
-pub(super) struct Capabilities(Vec<String>);
+pub(super) struct Capabilities {
+    names: BTreeSet<&'static str>,
+    /// The first one that is named is that of the list of refs (gitprotocol-capabilities(5)).
+    object_format: Option<String>,
+}
 
 impl Capabilities {
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|capability| capability == name)
+        self.names.contains(name)
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find_map(|capability| capability.strip_prefix(name)?.strip_prefix('='))
-    }
-
-    /// Whether commits can be fetched without their history.
-    pub(super) fn has_shallow(&self, version: Version) -> bool {
-        match version {
-            Version::V0 => self.has("shallow"),
-            Version::V2 => self.value("fetch").is_some_and(|fetch| fetch.split(' ').any(|f| f == "shallow")),
+    /// `NAME` or `NAME=VALUE`.
+    fn add(&mut self, capability: &str) {
+        match capability.split_once('=') {
+            None => self.names.extend(known(capability)),
+            Some(("fetch", features)) => self.names.extend(features.split(' ').find_map(known)),
+            Some(("object-format", format)) => {
+                self.object_format.get_or_insert_with(|| format.to_owned());
+            }
+            Some(_) => {}
         }
     }
 
     fn check_format(&self) -> Result<(), FetchErrorKind> {
-        match self.value("object-format") {
+        match self.object_format.as_deref() {
             None | Some("sha1") => Ok(()),
             Some("sha256") => Err(FetchErrorKind::Unsupported(RepositoryFormat::Sha256)),
             Some(other) => Err(FetchErrorKind::Unsupported(RepositoryFormat::Extension(other.to_owned()))),
         }
     }
+}
+
+fn known(name: &str) -> Option<&'static str> {
+    KNOWN.into_iter().find(|known| *known == name)
 }
 
 /// The refs that are kept of a list, and how many there are.
@@ -100,7 +113,7 @@ impl Greeting {
             } else if line == b"version 2" {
                 greeting.version = Version::V2;
             } else if greeting.version == Version::V2 {
-                greeting.capabilities.0.push(String::from_utf8_lossy(line).into_owned());
+                greeting.capabilities.add(&String::from_utf8_lossy(line));
             } else if let Some(id) = line.strip_prefix(b"shallow ") {
                 greeting.shallow.push(object_id(id)?);
             } else if line != b"version 1" {
@@ -122,7 +135,7 @@ impl Greeting {
         let line = parts.next().unwrap_or_default();
         if let Some(capabilities) = parts.next() {
             let capabilities = String::from_utf8_lossy(capabilities);
-            self.capabilities.0.extend(capabilities.split_ascii_whitespace().map(str::to_owned));
+            capabilities.split_ascii_whitespace().for_each(|capability| self.capabilities.add(capability));
             // Ids in another format would not be ids to us.
             self.capabilities.check_format()?;
         }

@@ -6,6 +6,8 @@
 
 mod greeting;
 mod packets;
+#[cfg(test)]
+mod tests;
 
 use gix_packetline::{BandRef, PacketLineRef};
 
@@ -24,11 +26,14 @@ const BYTES_PER_REF: usize = 256;
 /// … and at least: servers of version 0 list refs that nobody wants, such as those of pull requests. They are not kept.
 const MIN_LISTING: usize = 64 << 20;
 
+/// How many lines may come before a pack. Most name a commit at the end of the history, of which there are fewer than refs.
+const MAX_LINES: usize = 1 << 20;
+
 /// What a pack may have. Without `thin-pack` a server sends files again that commits of a shallow clone have.
 const PACK_CAPABILITIES: [&str; 2] = ["thin-pack", "ofs-delta"];
 
 /// A conversation with the `git-upload-pack` of a remote.
-pub(super) struct Session<'a> {
+pub struct Session<'a> {
     stream: Box<dyn RemoteStream>,
     host: String,
     cancel: &'a CancelFlag,
@@ -44,7 +49,7 @@ pub(super) struct Session<'a> {
 
 /// What to fetch.
 #[derive(Debug, Default)]
-pub(super) struct FetchRequest {
+pub struct FetchRequest {
     pub wants: Vec<ObjectId>,
     /// Commits that the clone has.
     pub haves: Vec<ObjectId>,
@@ -55,7 +60,7 @@ pub(super) struct FetchRequest {
 }
 
 /// A part of the answer to a [`FetchRequest`].
-pub(super) enum Received<'a> {
+pub enum Received<'a> {
     /// Commits whose parents will be missing, and commits whose parents will not be missing any more. Comes once, before the
     /// pack.
     Boundary { shallow: &'a [ObjectId], unshallow: &'a [ObjectId] },
@@ -65,7 +70,7 @@ pub(super) enum Received<'a> {
 
 impl<'a> Session<'a> {
     /// Connects, and lists the refs that `filter` admits; at most `max_refs`.
-    pub(super) fn open(
+    pub fn open(
         transport: &dyn SmartTransport,
         filter: &RefFilter,
         max_refs: usize,
@@ -90,12 +95,12 @@ impl<'a> Session<'a> {
     }
 
     /// Whether the remote can leave out the history of commits.
-    pub(super) fn can_be_shallow(&self) -> bool {
-        self.capabilities.has_shallow(self.version)
+    pub fn can_be_shallow(&self) -> bool {
+        self.capabilities.has("shallow")
     }
 
     /// Downloads one pack with all that is wanted and all that it needs, but for what the clone has.
-    pub(super) fn fetch(
+    pub fn fetch(
         &mut self,
         request: &FetchRequest,
         mut receive: impl FnMut(Received<'_>) -> Result<(), FetchErrorKind>,
@@ -106,12 +111,11 @@ impl<'a> Session<'a> {
         };
         self.stream.write(bytes.bytes(), self.version)?;
         self.is_waiting &= self.version == Version::V2;
+        let mut preamble = Preamble::default();
         // What a request does not ask to cut off is cut off where the remote's own history ends.
-        let mut shallow = match request.without_history {
-            true => Vec::new(),
-            false => self.shallow.clone(),
-        };
-        let mut unshallow = Vec::new();
+        if !request.without_history {
+            preamble.shallow.clone_from(&self.shallow);
+        }
         let mut packets = Packets::new(&mut *self.stream, &self.host, self.cancel);
         let mut has_begun = false;
         loop {
@@ -124,18 +128,12 @@ impl<'a> Session<'a> {
             };
             // The numbers of side bands; other lines are text.
             if !line.first().is_some_and(|byte| (1..=3).contains(byte)) {
-                let line = line.trim_ascii_end();
-                if let Some(id) = line.strip_prefix(b"shallow ") {
-                    shallow.push(object_id(id)?);
-                } else if let Some(id) = line.strip_prefix(b"unshallow ") {
-                    unshallow.push(object_id(id)?);
-                } else if !is_expected(line) {
-                    return Err(not_git(line));
-                }
+                preamble.add(line.trim_ascii_end())?;
                 continue;
             }
             if !std::mem::replace(&mut has_begun, true) {
-                receive(Received::Boundary { shallow: &shallow, unshallow: &unshallow })?;
+                let Preamble { shallow, unshallow, .. } = &preamble;
+                receive(Received::Boundary { shallow, unshallow })?;
             }
             match packet.decode_band() {
                 Ok(BandRef::Data(bytes)) => receive(Received::Pack(bytes))?,
@@ -173,7 +171,7 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the conversation, so that the remote's git does not complain that somebody hung up.
-    pub(super) fn end(mut self) {
+    pub fn end(mut self) {
         if self.is_waiting {
             // All that was asked for has arrived.
             let _ = self.stream.write(Request::default().flush().bytes(), self.version);
@@ -220,6 +218,31 @@ fn add_haves(request: &mut Request, fetch: &FetchRequest) {
         request.line(&format!("have {commit}"));
     }
     request.line("done");
+}
+
+/// What is said before a pack.
+#[derive(Debug, Default)]
+struct Preamble {
+    shallow: Vec<ObjectId>,
+    unshallow: Vec<ObjectId>,
+    lines: usize,
+}
+
+impl Preamble {
+    fn add(&mut self, line: &[u8]) -> Result<(), FetchErrorKind> {
+        self.lines += 1;
+        if self.lines > MAX_LINES {
+            return Err(FetchErrorKind::NotGit { reason: "its lines before the pack do not end".into() });
+        }
+        if let Some(id) = line.strip_prefix(b"shallow ") {
+            self.shallow.push(object_id(id)?);
+        } else if let Some(id) = line.strip_prefix(b"unshallow ") {
+            self.unshallow.push(object_id(id)?);
+        } else if !is_expected(line) {
+            return Err(not_git(line));
+        }
+        Ok(())
+    }
 }
 
 /// Whether a line belongs before a pack: acknowledgements and the names of sections.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::net::NetworkError;
 
-pub(super) use smart_transport::{RemoteStream, SmartTransport, Version};
+pub use smart_transport::{RemoteStream, SmartTransport, Version};
 
 pub(super) use http::HttpTransport;
 pub(super) use ssh::SshTransport;

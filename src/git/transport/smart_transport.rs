@@ -3,7 +3,7 @@
 use super::super::error::FetchErrorKind;
 
 /// Carries git's smart protocol to one repository.
-pub(crate) trait SmartTransport: Send + Sync + 'static {
+pub trait SmartTransport: Send + Sync + 'static {
     /// Whether each request is one of its own (http), instead of all going through one stream (ssh).
     fn is_stateless(&self) -> bool;
     /// The host, for messages.
@@ -13,7 +13,7 @@ pub(crate) trait SmartTransport: Send + Sync + 'static {
 }
 
 /// A conversation with a remote's `git-upload-pack`. Unlike those of `io::Read`, its errors are typed.
-pub(crate) trait RemoteStream: Send {
+pub trait RemoteStream: Send {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, FetchErrorKind>;
     /// Sends a whole request in the version that the server greeted with; what is read next is its answer.
     fn write(&mut self, request: &[u8], version: Version) -> Result<(), FetchErrorKind>;
@@ -21,7 +21,7 @@ pub(crate) trait RemoteStream: Send {
 
 /// A version of git's protocol. Version 1 is 0 with a line before it (gitprotocol-pack(5)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     #[default]
     V0,
     V2,

@@ -1,7 +1,8 @@
 //! Malicious upstream content fails with a reason, and everything else is published.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -437,4 +438,58 @@ fn source_with_too_many_tags_to_report_fails_by_name() {
     assert_failed(&failures, &[("source", "`limits.report_entries`")]);
     let ledger = hostile.env.read("data/acme/ledger.jsonl");
     assert!(!ledger.contains("acme/bad"), "nothing of the source is published: {ledger}");
+}
+
+/// A git server that answers every request with these packets, and then with the last one again and again.
+fn endless_git_server(packets: &[&str]) -> u16 {
+    let packets: Vec<_> = packets.iter().map(|line| format!("{:04x}{line}", line.len() + 4)).collect();
+    let again = packets.last().unwrap().repeat(1000);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines.take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty())).for_each(drop);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nConnection: close\r\n\r\n";
+            let mut sent = stream.write_all(format!("{head}{}", packets.concat()).as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(again.as_bytes());
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn endless_answers_of_a_git_server_need_little_memory() {
+    let id = "d670460b4b4aece5915caf5c68d12f560a9fe3e4";
+    let env = TestEnv::new();
+    env.upstream("good")
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    let refs = format!("{id} refs/tags/a\n");
+    let servers = [
+        endless_git_server(&["version 2\n", "capability\n"]),
+        endless_git_server(&[&format!("{id} HEAD\0{}\n", "a ".repeat(100))]),
+        endless_git_server(&[&refs, &format!("shallow {id}\n")]),
+    ];
+    let source = |port: &u16| {
+        format!("  - {{name: s{port}, git: 'http://127.0.0.1:{port}/x.git', packages: [{{one: ''}}]}}\n")
+    };
+    let good = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n";
+    env.configure(1, &(good.to_owned() + &servers.iter().map(source).collect::<String>()));
+    // All three together send 192 MiB.
+    let mirror = env.command(&["build"]);
+    let mut build = Command::new("sh");
+    build
+        .args(["-c", r#"ulimit -d 196608 && exec "$0" "$@""#])
+        .arg(mirror.get_program())
+        .args(mirror.get_args());
+    let output = build.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    let said = log.matches("its list of branches and tags has more than 67108864 bytes").count();
+    assert_eq!(said, servers.len(), "{log}");
+    assert!(env.path("data/acme/packages/acme/good-1.0.0.zip").exists());
 }
