@@ -14,7 +14,7 @@ use ureq::{Agent, Body, Proxy, RequestBuilder};
 use url::Url;
 
 use super::connector;
-use super::credential::{find_credential, other_login, path_is_below, read_secret};
+use super::credential::{find_credential, other_login, own_words, path_is_below, read_secret};
 use super::error::{AFTER_REDIRECT, NetworkError};
 use super::forward_proxy::forwards;
 use super::proxy;
@@ -202,7 +202,7 @@ impl HttpClient {
                 host,
                 reason: match self.redirects.has_left() {
                     true => format!("http status {status}, {AFTER_REDIRECT}"),
-                    false => format!("http status {status}"),
+                    false => format!("http status {status}{}", own_words(response)),
                 },
                 credential: authorization.map(|authorization| authorization.prefix),
             }),

@@ -1,5 +1,6 @@
 //! Which configured credential belongs to a URL, and the secrets in its files.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use ureq::Body;
@@ -7,6 +8,10 @@ use ureq::http::Response;
 
 use super::error::NetworkError;
 use crate::config::{Credential, Secret};
+use crate::util::text::quoted;
+
+/// How much of a refusal is quoted, in bytes.
+const MAX_QUOTED: u64 = 300;
 
 /// The credential with the longest URL prefix that `covers` accepts.
 pub(crate) fn find_credential(
@@ -48,4 +53,18 @@ pub(super) fn other_login(host: &str, response: &Response<Body>) -> Option<Netwo
         used: "a password by the scheme Basic".into(),
         offered: schemes.join(", "),
     })
+}
+
+/// `: ` and what a server says of its refusal in plain text, as git shows it; nothing if it sends a page or stays silent.
+pub(super) fn own_words(response: Response<Body>) -> String {
+    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    let mut text = Vec::new();
+    if kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/plain")) {
+        // What has arrived before a failure counts.
+        let _ = response.into_body().into_reader().take(MAX_QUOTED).read_to_end(&mut text);
+    }
+    match String::from_utf8_lossy(&text).trim() {
+        "" => String::new(),
+        words => format!(": {}", quoted(words)),
+    }
 }

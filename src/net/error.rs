@@ -96,6 +96,9 @@ impl NetworkError {
             Self::Login { .. } => Some(
                 "the credential may be right: allow this way of logging in on the server, or use an account for programs",
             ),
+            Self::Status { status: 413, .. } => Some(
+                "the web server in front of git limits the size of requests: raise its limit (in nginx `client_max_body_size`)",
+            ),
             Self::NotFound { .. } => {
                 Some("check the url; hosts also answer this for a private repository without a credential")
             }

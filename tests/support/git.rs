@@ -141,6 +141,13 @@ impl BareRepository {
         commit
     }
 
+    /// Tags so many commits of nothing, each of its own.
+    pub fn add_empty_tags(&self, number: usize) {
+        let commit = |n: usize| format!("commit refs/tags/0.0.{n}\ncommitter a <a@b> {n} +0000\ndata 0\n\n");
+        let commits: String = (0..number).map(commit).collect();
+        git_with_input(&self.path(), &["fast-import", "--quiet"], commits.as_bytes());
+    }
+
     /// Commits a tree that differs from the one before and tags it.
     pub fn release(&self, tag: &str) -> String {
         let manifest = format!("{{\"version\": \"{tag}\"}}");

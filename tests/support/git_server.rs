@@ -170,7 +170,9 @@ impl Shared {
             && behaviour.authorization.as_ref() != request.headers.get("authorization")
         {
             let challenge = behaviour.challenge.as_deref().unwrap_or("Basic realm=\"git\"");
-            return simple(to, 401, &format!("WWW-Authenticate: {challenge}\r\n"), "who are you?");
+            let headers =
+                format!("WWW-Authenticate: {challenge}\r\nContent-Type: text/plain; charset=utf-8\r\n");
+            return simple(to, 401, &headers, "who are you?\n\x1b[31mnobody");
         }
         if behaviour.web_page {
             return simple(to, 200, "Content-Type: text/html\r\n", "<h1>Welcome</h1>");
@@ -202,6 +204,7 @@ impl Shared {
             .env("QUERY_STRING", query)
             .env("CONTENT_LENGTH", body.len().to_string())
             .env("CONTENT_TYPE", request.headers.get("content-type").map_or("", String::as_str))
+            .env("HTTP_CONTENT_ENCODING", request.headers.get("content-encoding").map_or("", String::as_str))
             .env("REMOTE_ADDR", "127.0.0.1")
             .env("GIT_PROTOCOL", protocol)
             .stdin(Stdio::piped())

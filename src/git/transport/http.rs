@@ -3,7 +3,7 @@
 //! As in git (gitprotocol-http(5), http.followRedirects=initial), only the first request follows redirects, and the
 //! others go to where it ended; a redirect from https to http is refused.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
@@ -14,6 +14,7 @@ use super::smart_transport::{RemoteStream, SmartTransport, Version};
 use crate::config::Git;
 use crate::net::{HttpClient, NetworkError, RootCertificates, host, redacted};
 use crate::util::cancel::CancelFlag;
+use crate::util::compression::{Coding, Effort};
 
 /// Some hosts send their web pages to clients that do not identify as git.
 const USER_AGENT: &str = concat!("git/2.0 (mirror ", env!("CARGO_PKG_VERSION"), ")");
@@ -25,6 +26,9 @@ const REFS: &str = "/info/refs";
 
 /// Asks for version 2 of the protocol; servers that do not know it ignore the field.
 const VERSION_2: (&str, &str) = ("Git-Protocol", "version=2");
+
+/// Requests of more bytes are compressed, as git's are: web servers limit what they accept, nginx to 1 MB by default.
+const COMPRESS_ABOVE: usize = 1024;
 
 /// How much of an answer that is not the smart protocol is looked at.
 const START: u64 = 256;
@@ -98,7 +102,9 @@ impl RemoteStream for HttpStream {
         url.set_path(&format!("{}/git-upload-pack", url.path().trim_end_matches('/')));
         let mut headers = vec![("Content-Type", REQUEST), ("Accept", RESULT)];
         headers.extend((version == Version::V2).then_some(VERSION_2));
-        let response = self.client.post(&url, &headers, request)?;
+        let compressed = (request.len() > COMPRESS_ABOVE).then(|| gzip(request).ok()).flatten();
+        headers.extend(compressed.as_ref().map(|_| ("Content-Encoding", "gzip")));
+        let response = self.client.post(&url, &headers, compressed.as_deref().unwrap_or(request))?;
         self.answer = Answer::new(&url, response)?;
         Ok(())
     }
@@ -150,6 +156,10 @@ impl Answer {
         let read = self.body.read(into);
         read.map_err(|error| client.error(&self.url, error.into(), true).into())
     }
+}
+
+fn gzip(request: &[u8]) -> io::Result<Vec<u8>> {
+    Coding::Gzip.encode(Effort::Fast, request.len() as u64, &mut &*request, Vec::new())
 }
 
 /// The content type in lower case, without parameters.

@@ -96,7 +96,8 @@ fn denied_access_names_the_credential_but_no_secret() {
     let mut s = setup(with_login());
     let error = s.local.fails(&s.url());
     assert!(matches!(error.kind, FetchErrorKind::Network(NetworkError::Denied { credential: None, .. })));
-    assert!(error.to_string().contains("without a credential"), "{error}");
+    let said = r"refused access (http status 401: who are you?\n\u001b[31mnobody) without a credential";
+    assert!(error.to_string().contains(said), "{error}");
 
     let prefix = s.server.url("");
     s.local.git.credentials = vec![credential(&s.local, &prefix, "wr0ng")];

@@ -69,6 +69,20 @@ fn server_is_asked_only_for_refs_that_matter() {
 }
 
 #[test]
+fn large_requests_are_compressed() {
+    for s in setups(&["1.0"]) {
+        s.upstream.add_empty_tags(40);
+        assert_eq!(s.fetch().new.len(), 41);
+        s.upstream.release("3.0");
+        s.fetch();
+        let encodings = s.server.requests().into_iter().filter(|request| request.line.starts_with("POST"));
+        let encodings: Vec<_> = encodings.map(|r| r.headers.get("content-encoding").cloned()).collect();
+        let gzip = Some("gzip".to_owned());
+        assert!(encodings.contains(&gzip) && encodings.contains(&None), "{encodings:?}");
+    }
+}
+
+#[test]
 fn refs_that_nobody_wants_do_not_count() {
     let local_path = |s: &Setup| s.upstream.path().to_string_lossy().into_owned();
     for mut s in setups(&["1.0", "1.1"]) {
