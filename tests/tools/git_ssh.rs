@@ -401,6 +401,25 @@ fn other_ways_to_log_in_are_told_from_wrong_credentials() {
 }
 
 #[test]
+fn password_is_the_answer_to_a_prompt() {
+    let mut s = setup();
+    s.credential().private_key = None;
+    s.credential().password = Some(Secret::File(s.server.write("password", "open sesame\n")));
+    s.server.ask_for("open sesame", "");
+    s.local.fetch(&s.url()).unwrap_or_else(|error| panic!("{error}"));
+    s.server.write("password", "wr0ng\n");
+    let cause = s.cause();
+    assert!(matches!(cause, FetchErrorKind::Network(NetworkError::Denied { .. })), "{cause}");
+    s.server.write("password", "open sesame\n");
+    s.server.ask_for("open sesame", "auth required pam_stress.so\n");
+    let text = s.cause().to_string();
+    assert!(text.contains("a password alone, only together with an answer to `STRESS Password:`"), "{text}");
+    s.server.configure("AuthenticationMethods publickey");
+    let text = s.cause().to_string();
+    assert!(text.contains("does not accept a password, only publickey"), "{text}");
+}
+
+#[test]
 fn output_of_the_remote_shell_is_quoted() {
     let s = setup();
     let git = format!("exec git-upload-pack {}", s.upstream.path().display());

@@ -64,7 +64,7 @@ fn certificate(key_file: &Path, key: &PrivateKey) -> Result<Option<Certificate>,
     let mut file = key_file.as_os_str().to_owned();
     file.push("-cert.pub");
     let file = PathBuf::from(file);
-    let text = match std::fs::read_to_string(&file) {
+    let text = match text_file::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(NetworkError::file(file, &error)),

@@ -1,6 +1,6 @@
 //! Logging in to an ssh server: by a certificate, a private key or a password, as the credential has it.
 
-use russh::client::{AuthResult, Handle};
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode as _;
@@ -12,6 +12,7 @@ use super::known_hosts::HostKeyCheck;
 use super::private_key::Identity;
 use crate::config::Credential;
 use crate::net::{NetworkError, read_secret, redacted};
+use crate::util::text::quoted;
 
 /// One login.
 pub(super) struct Login<'a> {
@@ -51,8 +52,7 @@ impl Login<'_> {
             note = identity.expired().map(|expired| format!(", {expired}")).unwrap_or_default();
         }
         if let Some(password) = read_secret(credential.password.as_ref())? {
-            let result = session.authenticate_password(&user, password).await;
-            match self.refused(result, MethodKind::Password)? {
+            match self.with_password(session, &user, &password).await? {
                 None => return Ok(()),
                 refusal => refused = refusal,
             }
@@ -82,6 +82,69 @@ impl Login<'_> {
             }
         }
         self.refused(session.authenticate_publickey(user, key).await, MethodKind::PublicKey)
+    }
+
+    /// By the method that the server offers, as ssh does: the password as such, or as the answer to a prompt.
+    async fn with_password(
+        &self,
+        session: &mut Handle<HostKeyCheck>,
+        user: &str,
+        password: &str,
+    ) -> Result<Option<Refused>, NetworkError> {
+        let Some(offered) = self.refused(session.authenticate_none(user).await, MethodKind::Password)? else {
+            return Ok(None);
+        };
+        let is_offered = |method| offered.remaining.contains(&method);
+        if is_offered(MethodKind::KeyboardInteractive) && !is_offered(MethodKind::Password) {
+            return self.with_answer(session, user, password).await;
+        }
+        self.refused(session.authenticate_password(user, password).await, MethodKind::Password)
+    }
+
+    /// Answers the first prompt with the password (RFC 4256). What else is asked, nobody is there to answer.
+    async fn with_answer(
+        &self,
+        session: &mut Handle<HostKeyCheck>,
+        user: &str,
+        password: &str,
+    ) -> Result<Option<Refused>, NetworkError> {
+        use KeyboardInteractiveAuthResponse::{Failure, InfoRequest, Success};
+        let mut response = session.authenticate_keyboard_interactive_start(user, None).await;
+        let mut answered = None;
+        let result = loop {
+            let prompts = match response {
+                Ok(InfoRequest { prompts, .. }) => prompts,
+                Ok(Success) => break Ok(AuthResult::Success),
+                Ok(Failure { remaining_methods, partial_success }) => {
+                    break Ok(AuthResult::Failure { remaining_methods, partial_success });
+                }
+                Err(error) => break Err(error),
+            };
+            let prompts: Vec<_> = prompts.into_iter().map(|prompt| prompt.prompt).collect();
+            let answers = match (&*prompts, &answered) {
+                ([], _) => Vec::new(),
+                ([prompt], None) => {
+                    answered = Some(prompt.clone());
+                    vec![password.to_owned()]
+                }
+                // The password was wrong.
+                ([prompt], Some(before)) if prompt == before => {
+                    return Err(self.denied(&format!("as user `{user}`")));
+                }
+                _ => return Err(self.asks_for_more(&prompts)),
+            };
+            response = session.authenticate_keyboard_interactive_respond(answers).await;
+        };
+        self.refused(result, MethodKind::KeyboardInteractive)
+    }
+
+    fn asks_for_more(&self, prompts: &[String]) -> NetworkError {
+        let prompts: Vec<_> = prompts.iter().map(|prompt| quoted(prompt.trim())).collect();
+        NetworkError::Login {
+            host: self.host.clone(),
+            used: "a password alone".into(),
+            offered: format!("together with an answer to `{}`", prompts.join("`, `")),
+        }
     }
 
     /// The hash that the server prefers for RSA signatures; SHA-1 only if it supports no other.

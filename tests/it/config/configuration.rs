@@ -143,11 +143,13 @@ fn webhook_secrets_are_references() {
 }
 
 #[test]
-fn line_end_of_a_secret_file_is_removed() {
+fn line_end_of_a_secret_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     fs::write(&path, "t0p secret\r\n").unwrap();
-    assert_eq!(Secret::File(path).read().unwrap(), "t0p secret");
+    for secret in [Secret::File(path), Secret::Value("t0p secret\r\n".into())] {
+        assert_eq!(secret.read().unwrap(), "t0p secret");
+    }
     let missing = Secret::File("/nonexistent/token".into()).read().unwrap_err();
     assert_eq!(missing.to_string(), "failed to read `/nonexistent/token`");
 }
