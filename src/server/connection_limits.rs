@@ -115,6 +115,8 @@ type Turn = tokio::sync::Mutex<()>;
 pub(super) struct ClientPermit {
     counter: PerClientCounter,
     client: Option<IpAddr>,
+    /// How many were counted for the client when this one was, with it.
+    pub(super) number: usize,
     pub(super) turn: Arc<Turn>,
 }
 
@@ -132,9 +134,9 @@ impl PerClientCounter {
             return None;
         }
         counted.count += 1;
-        let turn = Arc::clone(&counted.turn);
+        let (number, turn) = (counted.count, Arc::clone(&counted.turn));
         drop(counts);
-        Some(ClientPermit { counter: self.clone(), client, turn })
+        Some(ClientPermit { counter: self.clone(), client, number, turn })
     }
 }
 

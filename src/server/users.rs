@@ -1,8 +1,9 @@
 //! The users of a private repository: passwords hashed by bcrypt, and tokens, stored as SHA-256.
 //!
 //! bcrypt takes tens of milliseconds. Results are cached under a keyed hash, accepted and rejected apart, so that guesses
-//! cannot evict valid credentials. One check runs at a time, even if its request was cancelled, and clients take turns; the
-//! queue is bounded, in total and per client. A token is long and random, so a plain SHA-256 suffices. Comparisons take constant time.
+//! cannot evict valid credentials. One check runs at a time, even if its request was cancelled, and clients take turns; of each
+//! client only so many may wait, and fewer when many do. A token is long and random, so a plain SHA-256 suffices. Comparisons
+//! take constant time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -16,9 +17,14 @@ use tokio::task::spawn_blocking;
 use super::connection_limits::PerClientCounter;
 use crate::util::digest::Sha256;
 
-/// Requests that wait for a bcrypt check, and how many of them may come from one client: that may be a proxy, or an office.
-const MAX_WAITING: usize = 256;
+/// How many requests of one client may wait for a bcrypt check. It may be a proxy, or an office.
 const MAX_WAITING_PER_CLIENT: usize = 64;
+
+/// When so many requests wait, only those clients may add one that have few: others cannot keep them out.
+const MAX_WAITING: usize = 256;
+
+/// As many as Composer has connections.
+const FEW_WAITING: usize = 12;
 
 /// Cached credentials, of the accepted and of the rejected ones each; beyond, they are forgotten.
 const CACHE_SIZE: usize = 4096;
@@ -159,12 +165,13 @@ impl Users {
             return AuthOutcome::Denied;
         };
         let is_known = own.is_some();
-        let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return AuthOutcome::Busy;
-        };
         let Some(client) = self.waiting_clients.acquire(client) else {
             return AuthOutcome::Busy;
         };
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().ok();
+        if waiting.is_none() && client.number > FEW_WAITING {
+            return AuthOutcome::Busy;
+        }
         // Of each client one check is in the queue of all, so that a client with many delays others by one.
         let own_turn = Arc::clone(&client.turn).lock_owned().await;
         let Ok(turn) = Arc::clone(&self.check).acquire_owned().await else {
@@ -239,6 +246,24 @@ mod tests {
         assert_eq!(check("right", 60.0), Ok(AuthOutcome::Granted));
         let cache = CredentialCache::lock(&users.cache);
         assert_eq!((cache.accepted.len(), cache.rejected.len()), (1, 1));
+    }
+
+    #[test]
+    fn client_with_few_checks_is_not_kept_out_by_those_with_many() {
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let users = Users::parse(&format!("ana:{hash}\n")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let client = Some(IpAddr::from([203, 0, 113, 7]));
+        let check =
+            |password: &str| runtime.block_on(users.check_password("ana", password.to_owned(), client));
+        let _others = Arc::clone(&users.waiting).try_acquire_many_owned(256).unwrap();
+        let wait = || users.waiting_clients.acquire(client).unwrap();
+        let mut own: Vec<_> = (1..FEW_WAITING).map(|_| wait()).collect();
+        assert_eq!(check("wrong"), AuthOutcome::Denied);
+        own.push(wait());
+        assert_eq!(check("right"), AuthOutcome::Busy);
+        own.pop();
+        assert_eq!(check("right"), AuthOutcome::Granted);
     }
 
     #[test]
