@@ -24,7 +24,7 @@ use super::body::{Body, FileAccess};
 use super::connection_limits::{DownloadLimiter, MAX_HEADERS, MAX_STREAMS};
 use super::context::{Client, ServerContext};
 use super::handler;
-use super::proxy_protocol::{begins_with_header, read_header};
+use super::proxy_protocol::{begins_with_header, comes_with_header, read_header};
 use super::send_progress::{CountedBody, SendProgress, Stall};
 use super::timeout_stream::TimeoutStream;
 use super::transport::{Protocol, Transport};
@@ -76,7 +76,13 @@ pub(super) async fn serve(
         }
         if let Some(tls) = tls {
             let header_timeout = client.header_timeout(&server.settings);
-            stream = begin(tls.accept(stream), header_timeout, &mut shutdown).await?.into();
+            let accepted = async {
+                if !client.is_proxy && comes_with_header(&mut stream).await? {
+                    server.warn_untrusted_proxy(client.ip);
+                }
+                tls.accept(stream).await
+            };
+            stream = begin(accepted, header_timeout, &mut shutdown).await?.into();
         }
         serve_http(stream, client, server, shutdown).await
     };

@@ -38,7 +38,7 @@ pub(super) struct ServerContext {
 }
 
 impl ServerContext {
-    /// Reports a PROXY header from `peer`, which is answered 400, once: strangers may send them as well.
+    /// Reports a PROXY header from `peer` once: strangers may send them as well. Neither HTTP nor TLS begins so.
     pub(super) fn warn_untrusted_proxy(&self, peer: Option<IpAddr>) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             let peer = peer.map_or("unix:".to_owned(), |ip| ip.to_string());

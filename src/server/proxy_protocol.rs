@@ -51,9 +51,25 @@ pub(super) fn begins_with_header(head: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| head.starts_with(signature))
 }
 
+/// The same for a connection of which nothing has been read, and all can still be read.
+pub(super) async fn comes_with_header(stream: &mut Transport) -> io::Result<bool> {
+    let mut head = Vec::new();
+    while can_begin_header(&head) && !begins_with_header(&head) {
+        if stream.read_buf(&mut head).await? == 0 {
+            break;
+        }
+    }
+    let comes = begins_with_header(&head);
+    stream.unread(head);
+    Ok(comes)
+}
+
+fn can_begin_header(head: &[u8]) -> bool {
+    SIGNATURES.iter().any(|signature| head.iter().zip(*signature).all(|(one, other)| one == other))
+}
+
 fn beginning(head: &[u8]) -> io::Result<Beginning> {
-    let can_begin = |signature: &&[u8]| head.iter().zip(*signature).all(|(one, other)| one == other);
-    if !SIGNATURES.iter().any(can_begin) {
+    if !can_begin_header(head) {
         return Ok(Beginning::Other);
     }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };

@@ -4,6 +4,8 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::support::certificates::CertificateAuthority;
+use crate::support::free_port;
 use crate::support::http::{Client, get};
 use crate::support::served_mirror::ServedMirror;
 use crate::support::server::*;
@@ -192,6 +194,29 @@ fn access_log_has_the_named_client() {
         let line = lines.iter().find(|line| line["path"] == path).expect(path);
         assert_eq!(line["client"], client, "{path}");
     }
+}
+
+#[test]
+fn proxy_header_of_a_stranger_before_tls_is_reported() {
+    let (env, port) = ServedMirror::built();
+    let (tls_port, authority) = (free_port(), CertificateAuthority::new());
+    let (certificate, key) = authority.server_files();
+    let tls = format!(
+        "notice: 0s, tls: {{listen: '127.0.0.1:{tls_port}', certificate: '{}', key: '{}'}}",
+        certificate.display(),
+        key.display()
+    );
+    env.write("mirror.yaml", &env.read("mirror.yaml").replace("notice: 0s", &tls));
+    let running = env.serve("serve", port);
+    // Plain HTTP is another mistake.
+    for (address, bytes) in [([127, 0, 0, 3], &b"PRI * HTTP/2.0"[..]), ([127, 0, 0, 2], V2)] {
+        let mut client = Client::from_address(address, tls_port);
+        client.send(bytes);
+        client.read_to_end();
+    }
+    assert_eq!(running.stop(), Some(0));
+    let log = env.read("log");
+    assert!(log.contains("refused a PROXY header from `127.0.0.2`") && !log.contains("127.0.0.3"), "{log}");
 }
 
 /// Each wrong password is a new one, and takes a check of its own.
