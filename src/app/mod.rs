@@ -70,8 +70,8 @@ impl App {
             let urls = repository.hints.preferred_mirrors();
             urls.map(|url| {
                 format!(
-                    "repository {}: `hints.mirrors` prefers `{url}`: while that mirror answers 503, Composer waits up to two \
-                     minutes for each archive before it asks this one; if its bytes differ, Composer fails without fail-over",
+                    "repository {}: `hints.mirrors` prefers `{url}`: while that mirror answers 503, Composer asks it 16 \
+                     times for each archive, 5 to 15 s, before it asks this one; if its bytes differ, Composer fails without fail-over",
                     repository.name
                 )
             })

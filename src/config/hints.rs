@@ -27,7 +27,7 @@ pub struct ArchiveMirror {
     /// URL of an archive, with `%package%` and `%prettyVersion%` or `%version%`.
     pub dist_url: String,
     /// Whether Composer tries it first; otherwise it is used when this mirror fails. While a preferred mirror answers 503, Composer
-    /// waits up to two minutes for each archive before it asks the next one; other bytes are an error without fail-over.
+    /// asks it 16 times for each archive, 5 to 15 s, before it asks the next one; other bytes are an error without fail-over.
     #[serde(default)]
     pub preferred: bool,
 }

@@ -21,13 +21,10 @@ const SHORT_MAX_AGE: &str = "max-age=10";
 
 const NO_STORE: &str = "no-store";
 
-/// In seconds. Since 2.11 Composer waits as long, three times, and meanwhile requests nothing else from the host; before,
-/// it tries again at once (`Util/Http/CurlDownloader.php`).
-const RETRY_AFTER_BUSY: &str = "10";
-
-/// In seconds, for a file that is being built again. Composer waits twelve times for an archive before it tries the next
-/// URL.
-const RETRY_AFTER_REPAIR: &str = "1";
+/// In seconds. Since 2.11 Composer waits as long, three times for metadata and twelve times for an archive, and meanwhile requests
+/// nothing else from the host; before, it tries again at once (`Util/Http/CurlDownloader.php`). A start, a repair and most crowds
+/// are over by then; what is not should not keep it from the next mirror.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// A response, and the `route` that it is counted under.
 pub(super) struct Routed {
@@ -96,17 +93,12 @@ pub(super) fn unpublished() -> Response<Body> {
 }
 
 pub(super) fn damaged() -> Response<Body> {
-    retry_after("this file cannot be served now", RETRY_AFTER_REPAIR)
-}
-
-pub(super) fn service_unavailable(reason: &'static str) -> Response<Body> {
-    retry_after(reason, RETRY_AFTER_BUSY)
+    service_unavailable("this file cannot be served now")
 }
 
 /// 503 is the one status after which every Composer tries again.
-fn retry_after(reason: &'static str, seconds: &'static str) -> Response<Body> {
-    let response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    with_header(response, RETRY_AFTER, HeaderValue::from_static(seconds))
+pub(super) fn service_unavailable(reason: &'static str) -> Response<Body> {
+    with_header(text(StatusCode::SERVICE_UNAVAILABLE, reason), RETRY_AFTER, RETRY_AFTER_SECONDS)
 }
 
 /// For OPTIONS.

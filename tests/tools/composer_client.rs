@@ -399,6 +399,9 @@ fn composer_shows_configured_hints() {
     assert!(said.contains("Move on") && said.contains("All is well"), "{said}");
     assert!(!said.contains("Not for you"), "{said}");
     assert!(project.join("vendor/acme/catalog/Model/Product.php").exists());
+    let metrics = get(port, "/-/metrics").into_text();
+    let mut refused = metrics.lines().filter(|line| line.contains(r#"route="archive",status="503""#));
+    assert!(refused.next().is_some_and(|line| line.ends_with(" 16")), "how often it asks: {metrics}");
 
     env.write(
         "mirror.yaml",

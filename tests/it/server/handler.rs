@@ -57,7 +57,7 @@ fn status_depends_on_method_path_and_condition() {
     assert_eq!(fresh.header("last-modified"), None);
     assert_eq!(fresh.header("cache-control"), Some("max-age=31536000, immutable, no-transform"));
     assert_eq!(client.request("PUT", "/", &[]).header("allow"), Some("GET, HEAD, OPTIONS"));
-    assert_eq!(client.request("GET", "/new/", &[]).header("retry-after"), Some("10"));
+    assert_eq!(client.request("GET", "/new/", &[]).header("retry-after"), Some("1"));
     assert_eq!(client.request("GET", "/no", &[]).header("cache-control"), Some("max-age=10"));
 }
 
