@@ -215,6 +215,13 @@ fn revoked_host_key_is_refused_by_name() {
     // The host alone revokes the key on every port.
     s.server.write("known_hosts", &format!("{line}@revoked 127.0.0.1 {key}\n"));
     assert!(matches!(s.cause(), FetchErrorKind::HostKeyRevoked { .. }));
+    // Another key of the host is asked for instead.
+    s.server.key("second", "ecdsa", "");
+    s.server.configure(&format!("HostKey {}", s.server.file("second").display()));
+    let second = s.server.known_hosts_line("second.pub");
+    s.server.write("known_hosts", &format!("{line}{second}@revoked * {key}\n"));
+    assert!(s.server.accepts_ssh("127.0.0.1", "client", "known_hosts"));
+    s.local.fetch(&s.url()).unwrap_or_else(|error| panic!("{error}"));
     s.server.write("known_hosts", &format!("{line}@revoked * ssh-ed25519 broken\n"));
     assert!(s.cause().to_string().contains("line 2 revokes a key that cannot be read"));
 }

@@ -91,9 +91,8 @@ impl KnownHosts {
 
     fn has_key_for(&self, algorithm: &Algorithm) -> bool {
         let is_rsa = algorithm.clone().is_rsa();
-        self.keys(None)
-            .iter()
-            .any(|key| key.algorithm() == *algorithm || (is_rsa && key.algorithm().is_rsa()))
+        let is_for = |key: &&KeyData| key.algorithm() == *algorithm || (is_rsa && key.algorithm().is_rsa());
+        self.keys(None).into_iter().filter(is_for).any(|key| !self.is_revoked(key))
     }
 
     fn authorities(&self) -> Vec<&KeyData> {

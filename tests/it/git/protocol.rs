@@ -71,10 +71,9 @@ fn server_is_asked_only_for_refs_that_matter() {
 #[test]
 fn large_requests_are_compressed() {
     for s in setups(&["1.0"]) {
+        assert_eq!(s.fetch().new.len(), 1);
         s.upstream.add_empty_tags(40);
-        assert_eq!(s.fetch().new.len(), 41);
-        s.upstream.release("3.0");
-        s.fetch();
+        assert_eq!(s.fetch().new.len(), 40);
         let encodings = s.server.requests().into_iter().filter(|request| request.line.starts_with("POST"));
         let encodings: Vec<_> = encodings.map(|r| r.headers.get("content-encoding").cloned()).collect();
         let gzip = Some("gzip".to_owned());

@@ -55,7 +55,16 @@ fn entity_tags_and_digests_are_those_of_the_received_bytes() {
                 for (name, validator) in [("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")] {
                     let condition = (name, answer.header(validator).unwrap());
                     let fresh = get(&mut proxy.client(), path, &[encoding, condition]);
-                    assert_eq!(fresh.status, 304, "{at} {name}");
+                    assert_eq!(
+                        (fresh.status, fresh.header("vary")),
+                        (304, expected.header("vary")),
+                        "{at} {name}"
+                    );
+                }
+                let part = get(&mut proxy.client(), path, &[encoding, ("Range", "bytes=0-9")]);
+                assert_eq!((part.status, &*part.body), (206, &answer.body[..10]), "{at}");
+                for name in ["content-encoding", "etag", "repr-digest"] {
+                    assert_eq!(part.header(name), expected.header(name), "{at} {name}");
                 }
             }
         }
