@@ -26,7 +26,7 @@ const BYTES_PER_REF: usize = 256;
 /// … and at least: servers of version 0 list refs that nobody wants, such as those of pull requests. They are not kept.
 const MIN_LISTING: usize = 64 << 20;
 
-/// How many lines may come before a pack. Most name a commit at the end of the history, of which there are fewer than refs.
+/// How many lines may come before a pack. Each names a commit whose parents are left out, or one that both sides have.
 const MAX_LINES: usize = 1 << 20;
 
 /// What a pack may have. Without `thin-pack` a server sends files again that commits of a shallow clone have.
