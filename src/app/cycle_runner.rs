@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
+use url::Url;
 
 use super::progress_bar::ProgressBars;
 use super::{App, Repository};
 use crate::cycle::{
-    self, Cancelled, CycleContext, CycleResult, FailureGroup, NamedFailure, ProgressEvent, RebuildOutcome,
-    SourceReport, group_failures,
+    self, Cancelled, CycleContext, CycleResult, FailureGroup, Imported, NamedFailure, ProgressEvent,
+    RebuildOutcome, SourceReport, group_failures,
 };
 use crate::git::Fetcher;
 use crate::ledger::Release;
@@ -81,6 +82,18 @@ impl OpenRepository<'_> {
             Err(error) => record_failure(store, began, error),
         });
         result
+    }
+
+    /// Imports a bundle and records that as a cycle. A bundle that is refused changes nothing, and is not recorded.
+    pub(crate) fn import(&self, from: &Url) -> anyhow::Result<Imported> {
+        let began = now();
+        check_not_renamed(self.app, self.volume, self.repository)?;
+        self.close_to_others();
+        let work = |context: &CycleContext<'_>| cycle::import(context, from);
+        let imported = self.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), work)?;
+        warn_unrecorded(record_damage(self.store, Some(&imported.result)));
+        warn_unrecorded(record_result(self.store, began, &imported.result));
+        Ok(imported)
     }
 
     /// A span whose field is in every log line of a cycle during a rollback.

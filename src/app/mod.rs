@@ -56,6 +56,13 @@ pub(crate) struct Repository {
     pub(crate) follow: Vec<Url>,
 }
 
+impl Repository {
+    /// Whether it has neither a recipe nor mirrors to follow, only what is imported.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.follow.is_empty() && self.recipe.source_names().next().is_none()
+    }
+}
+
 impl App {
     /// The path to reload the configuration from. If a file was found at the start, its absence is an error later: the
     /// built-in configuration has neither its users nor its repositories.
@@ -153,6 +160,7 @@ fn load_recipes(
         let at = yaml::Path::default().key("repositories").index(i);
         let (recipe, follow) = match &repository.content {
             Content::Follow(follow) => (Some(Recipe::default()), follow.clone()),
+            Content::Import => (Some(Recipe::default()), Vec::new()),
             Content::Recipe(recipe) => {
                 (load_recipe(recipe, &mut texts, &at.key("recipe"), &mut report)?, Vec::new())
             }

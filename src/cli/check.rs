@@ -70,6 +70,7 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
     let schedule = &repository.schedule;
     let follow: Vec<_> = repository.follow.iter().map(|url| redacted(url.as_str())).collect();
     let content = match follow.as_slice() {
+        [] if repository.is_imported() => "has what `mirror import` brings".to_owned(),
         [] => plural(repository.recipe.sources.len(), "source"),
         _ => format!("follows {}", follow.join(", then ")),
     };
@@ -78,7 +79,8 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
         Some(time) => time.strftime("%Y-%m-%d %H:%M %Z").to_string(),
         None => "never".to_owned(),
     };
-    let verb = if follow.is_empty() { "Builds" } else { "Checks" };
+    let is_built = follow.is_empty() && !repository.is_imported();
+    let verb = if is_built { "Builds" } else { "Checks" };
     writeln!(Stdout, "  {verb} {}; next: {next}.", schedule.describe())?;
     for source in &repository.recipe.sources {
         let url = app.config.git.rewrite(&source.git);

@@ -12,7 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
 use crate::app::compress::make_variants;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Message, Work};
@@ -36,9 +38,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a job may take to end after it was interrupted.
 const END_GRACE: Duration = Duration::from_millis(500);
 
-/// The server takes precedence over cycles, and other programs of the machine over compression.
-const CYCLE_NICENESS: i32 = 5;
-const COMPRESSION_NICENESS: i32 = 19;
+/// The kernel lets a thread of the server run at once in place of one with this policy, which no niceness achieves.
+const POLICY: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
 /// When memory runs out, the kernel kills this process first. Every user may raise the value.
 const OOM_SCORE: &str = "1000";
@@ -74,13 +75,13 @@ fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
 
 /// Applies the limits that a process can set for itself.
 fn limit(job: &Job) -> anyhow::Result<()> {
-    let (name, niceness) = match job.work {
-        Work::Cycle | Work::Repair(_) => (c"mirror", CYCLE_NICENESS),
-        Work::Compress => (c"mirror-compress", COMPRESSION_NICENESS),
-    };
     // Lists of processes would show it as `exe`.
-    let _ = rustix::thread::set_name(name);
-    let _ = nice(niceness);
+    let _ = rustix::thread::set_name(match job.work {
+        Work::Cycle | Work::Repair(_) => c"mirror",
+        Work::Compress => c"mirror-compress",
+    });
+    // The threads that this one starts inherit it.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, POLICY);
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     heap::on_allocation_failure(|| {
         let _ = rustix::io::write(rustix::stdio::stdout(), b"\n\"OutOfMemory\"\n");

@@ -3,8 +3,10 @@
 mod build;
 mod check;
 mod cycle;
+mod export;
 pub mod healthcheck;
 mod help;
+mod import;
 mod json_rows;
 mod plan;
 mod restore;
@@ -44,7 +46,7 @@ use crate::yaml::Report;
 
 Exit codes: 0 complete, 1 something failed but the rest was done, 2 failed, 64 the command line or the configuration is wrong.
 
-Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`.",
+Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`, `mirror help network`.",
     disable_help_subcommand = true
 )]
 struct Arguments {
@@ -71,6 +73,10 @@ enum Command {
     Verify(verify::Arguments),
     /// Fill an empty repository, or repair its archives, from another mirror or a backup
     Restore(restore::Arguments),
+    /// Write a repository, or what some packages need, into a file for a mirror without network
+    Export(export::Arguments),
+    /// Publish what such a file has
+    Import(import::Arguments),
     /// Publish the metadata of an earlier snapshot again
     Rollback(rollback::Arguments),
     /// Stop publishing a version: malware, a leaked secret, a legal order
@@ -163,6 +169,8 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
         Command::Restore(arguments) => restore::restore(&load(path, Log::Warnings)?, &arguments),
+        Command::Export(arguments) => export::export(&load(path, Log::Warnings)?, &arguments),
+        Command::Import(arguments) => import::import(&load(path, Log::Warnings)?, &arguments),
         Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
         Command::Withdraw(arguments) => withdraw::withdraw(&load(path, Log::Warnings)?, &arguments),
         Command::Cycle { .. } => cycle::run(),

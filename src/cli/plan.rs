@@ -53,7 +53,7 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
         let opened = OpenRepository { app, volume: &volume, repository, store: &store };
         let cancel = CancelFlag::default();
-        if !repository.follow.is_empty() {
+        if !repository.follow.is_empty() || repository.is_imported() {
             let planned = opened.with_cycle_context(NO_OBSERVER, &cancel, cycle::plan_follow)?;
             exit = if planned.errors.is_empty() { exit } else { Exit::Incomplete };
             document["error"] = Value::Null;

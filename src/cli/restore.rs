@@ -1,4 +1,4 @@
-//! `mirror restore`: fills an empty repository, or repairs damaged and missing archives, from another mirror or a backup.
+//! `mirror restore`: fills an empty repository, or repairs damaged and missing archives, from another mirror, a backup or a bundle.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,8 +18,9 @@ use crate::util::text::plural;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The base URL of a mirror, or the folder of a repository: of a backup of the volume, or with the files of a mirror
-    #[arg(long, value_name = "URL|FOLDER")]
+    /// The base URL of a mirror, the folder of a repository (of a backup of the volume, or with the files of a mirror), or a file
+    /// of `mirror export`
+    #[arg(long, value_name = "URL|FOLDER|FILE")]
     from: String,
     /// Restore this repository
     #[arg(long, value_name = "NAME")]
@@ -53,7 +54,7 @@ pub(super) fn restore(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> 
     })
 }
 
-/// A URL, or the URL of a folder, which ends with `/`.
+/// A URL that ends with `/`, or that of a folder or file.
 fn place(text: &str) -> anyhow::Result<Url> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     if let Some(mut url) = url {
@@ -62,8 +63,13 @@ fn place(text: &str) -> anyhow::Result<Url> {
         }
         return Ok(url);
     }
-    let folder = Path::new(text);
-    let folder =
-        folder.canonicalize().with_context(|| format!("failed to find the folder `{}`", folder.display()))?;
-    Url::from_directory_path(&folder).ok().with_context(|| format!("`{}` is not a folder", folder.display()))
+    local_place(Path::new(text))
+}
+
+/// The URL of a folder or file.
+pub(super) fn local_place(path: &Path) -> anyhow::Result<Url> {
+    let found = path.canonicalize();
+    let found = found.with_context(|| format!("failed to find the folder or file `{}`", path.display()))?;
+    let url = if found.is_dir() { Url::from_directory_path(&found) } else { Url::from_file_path(&found) };
+    url.ok().with_context(|| format!("`{}` is neither a folder nor a file", path.display()))
 }

@@ -21,6 +21,7 @@ use crate::server::Site;
 use crate::store::Volume;
 use crate::store::snapshot::Snapshot;
 use crate::util::cancel::CancelFlag;
+use crate::util::digest::Sha256;
 use crate::util::text::{plural, quoted};
 
 #[derive(Debug, clap::Args)]
@@ -170,7 +171,7 @@ impl Verifier<'_> {
             match outcome {
                 RebuildOutcome::Equal => {}
                 RebuildOutcome::Repaired => self.findings.repaired(&release)?,
-                RebuildOutcome::Different(sha256) => self.report_different(&release, &sha256.to_string())?,
+                RebuildOutcome::Different(digests) => self.report_different(&release, digests.sha256)?,
                 RebuildOutcome::Impossible(reason) => {
                     let message = format!("{} {}: not repaired: {reason}", release.name, release.version);
                     self.findings.problem(ProblemKind::Archive, message)?;
@@ -187,9 +188,9 @@ impl Verifier<'_> {
         for (release, outcome) in self.opened.rebuild(&packages, false, &CancelFlag::default())? {
             match outcome {
                 RebuildOutcome::Equal | RebuildOutcome::Repaired => rebuilt.equal += 1,
-                RebuildOutcome::Different(sha256) => {
+                RebuildOutcome::Different(digests) => {
                     rebuilt.different += 1;
-                    self.report_different(&release, &sha256.to_string())?;
+                    self.report_different(&release, digests.sha256)?;
                 }
                 // A change of upstream says nothing about the published bytes.
                 RebuildOutcome::Impossible(reason) => {
@@ -200,7 +201,7 @@ impl Verifier<'_> {
         Ok(self.findings.rebuilt(rebuilt)?)
     }
 
-    fn report_different(&mut self, release: &Release, rebuilt: &str) -> anyhow::Result<()> {
+    fn report_different(&mut self, release: &Release, rebuilt: Sha256) -> anyhow::Result<()> {
         let message = format!(
             "{} {}: the rebuilt archive has SHA-256 {rebuilt}, not {}",
             release.name, release.version, release.sha256

@@ -41,6 +41,8 @@ pub enum Content {
     Recipe(RecipeRef),
     /// Other mirrors of this program, which are followed: their base URLs, each ending with `/`.
     Follow(Vec<Url>),
+    /// What `mirror import` brings.
+    Import,
 }
 
 /// Where a recipe comes from.
@@ -80,6 +82,9 @@ pub(super) struct RepositoryEntry {
     /// first one that answers rightly counts. `git.credentials` apply to them.
     #[schemars(length(min = 1))]
     follow: Option<Vec<String>>,
+    /// Instead of a recipe, for a mirror without network: the repository has what `mirror import` brings.
+    #[serde(default)]
+    import: bool,
     /// When to build: a crontab line of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
     #[serde(default = "default_schedule")]
     schedule: String,
@@ -149,15 +154,16 @@ impl RepositoryEntry {
         at: &Path,
         report: &mut Report,
     ) -> Option<Repository> {
+        let content = content(&self, base_url.as_ref(), folder, at, report);
         let name = check(name(self.name), &at.key("name"), report);
-        let content = content(self.recipe.as_deref(), self.follow, base_url.as_ref(), folder, at, report);
         let zone = check(zone(&self.timezone), &at.key("timezone"), report);
         let schedule = Schedule::parse(&self.schedule, zone.unwrap_or(TimeZone::UTC));
         let schedule = check(schedule, &at.key("schedule"), report);
         self.hints.check(&at.key("hints"), report);
-        if self.only.is_some() && matches!(content, Some(Content::Follow(_))) {
-            let issue = Issue::new("`only` chooses sources of a recipe, and this repository follows mirrors");
-            report.add(&at.key("only"), issue.hint("remove the key: a ledger is followed as a whole"));
+        let is_built = matches!(content, None | Some(Content::Recipe(_)));
+        if self.only.is_some() && !is_built {
+            let issue = Issue::new("`only` chooses sources of a recipe, and this repository has none");
+            report.add(&at.key("only"), issue.hint("remove the key: a ledger is copied as a whole"));
         }
         if self.only.as_ref().is_some_and(Vec::is_empty) {
             let issue = Issue::new("expected at least one source");
@@ -199,27 +205,30 @@ fn name(name: String) -> Result<String, Issue> {
     Ok(name)
 }
 
-/// The recipe or the followed mirrors, exactly one of which has to be there.
+/// The recipe, the followed mirrors or `import`, exactly one of which has to be there.
 fn content(
-    recipe_name: Option<&str>,
-    follow: Option<Vec<String>>,
+    entry: &RepositoryEntry,
     base_url: Option<&Url>,
     folder: &FilePath,
     at: &Path,
     report: &mut Report,
 ) -> Option<Content> {
-    match (recipe_name, follow) {
-        (Some(name), None) => check(recipe(name, folder), &at.key("recipe"), report).map(Content::Recipe),
-        (None, Some(urls)) => followed(&urls, base_url, &at.key("follow"), report).map(Content::Follow),
-        (Some(_), Some(_)) => {
-            let issue = Issue::new("set either `recipe` or `follow`, not both");
-            report.add(at, issue.hint("a repository is built by a recipe, or follows other mirrors"));
+    match (&entry.recipe, &entry.follow, entry.import) {
+        (Some(name), None, false) => {
+            check(recipe(name, folder), &at.key("recipe"), report).map(Content::Recipe)
+        }
+        (None, Some(urls), false) => followed(urls, base_url, &at.key("follow"), report).map(Content::Follow),
+        (None, None, true) => Some(Content::Import),
+        (None, None, false) => {
+            if !["recipe", "follow", "import"].iter().any(|key| report.contains(&at.key(key))) {
+                report.add(at, Issue::new("expected `recipe`, `follow` or `import`"));
+            }
             None
         }
-        (None, None) => {
-            if !["recipe", "follow"].iter().any(|key| report.contains(&at.key(key))) {
-                report.add(at, Issue::new("expected `recipe` or `follow`"));
-            }
+        _ => {
+            let issue = Issue::new("set only one of `recipe`, `follow` and `import`");
+            let hint = "a repository is built by a recipe, follows other mirrors, or has what is imported";
+            report.add(at, issue.hint(hint));
             None
         }
     }

@@ -6,8 +6,11 @@
 mod aliases;
 mod batch;
 mod build_packages;
+mod bundle;
+mod confirm_imports;
 mod context;
 mod divergence;
+mod export;
 mod failure_groups;
 mod fetch_clones;
 mod file_names;
@@ -54,9 +57,11 @@ use crate::util::digest::Sha256;
 use crate::util::heap;
 use crate::util::threads;
 
+pub use confirm_imports::ImportReport;
 pub use context::{Cancelled, CycleContext, ProgressEvent};
+pub use export::{Exported, Since, Wanted, export};
 pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
-pub use follow::{FollowPlan, FollowState, Followed, Restored, plan_follow, restore};
+pub use follow::{FollowPlan, FollowState, Followed, Imported, Restored, import, plan_follow, restore};
 pub use rebuild::{RebuildOutcome, rebuild};
 pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_released};
 pub use rollback::tell_of_rollback;
@@ -120,7 +125,8 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
 /// # Errors
 /// [`Cancelled`], or a store that cannot be written. What was published before stays.
 pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
-    if !ctx.follow.is_empty() {
+    // A repository that is only imported follows nobody.
+    if !ctx.follow.is_empty() || ctx.recipe.source_names().next().is_none() {
         return follow::run(ctx);
     }
     let (fetches, span) = (Fetches::new(ctx), tracing::Span::current());
@@ -154,7 +160,10 @@ fn run_pass(ctx: &CycleContext<'_>, fetch_began: Instant, clones: Clones) -> any
     ctx.ensure_can_continue()?;
     let build_began = Instant::now();
     let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
-    let (report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
+    let (mut report, published) = build_all(ctx, &inputs, &previous_report, &budget)?;
+    if is_last {
+        confirm_imports::confirm(ctx, &inputs, &mut report, &previous_report)?;
+    }
     let is_early = !is_last && published == 0;
     if !is_early {
         log_findings::log_new(&report, &last_report);

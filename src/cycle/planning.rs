@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::confirm_imports::IMPORTED;
 use super::context::CycleContext;
 use super::resources::Resources;
 use crate::composer::{PackageName, Version};
@@ -60,9 +61,9 @@ pub(super) struct PublishedVersions {
     owners: HashMap<String, String>,
 }
 
-/// Nobody owns the name of an alias.
+/// Nobody owns the name of an alias, or of what was imported from somewhere.
 fn is_owned(release: &Release) -> bool {
-    release.kind != ReleaseKind::Alias
+    release.kind != ReleaseKind::Alias && release.source != IMPORTED
 }
 
 impl PublishedVersions {
@@ -111,6 +112,8 @@ impl PublishedVersions {
                 tag: release.tag.clone(),
                 tree: release.tree.parse().ok(),
             })
+        } else if by == IMPORTED {
+            VersionOwner::Imported
         } else if ctx.recipe.archives.iter().any(|folder| folder.name == *by) {
             VersionOwner::PrebuiltArchives(by.clone())
         } else {

@@ -196,6 +196,7 @@ fn outcome_by_owner(
     let failed = |reason| Some(Outcome::Failed { reason });
     match published.owner(ctx, &folder.name, &archive.name, &archive.version) {
         VersionOwner::Nobody { .. } => None,
+        VersionOwner::Imported => Some(Outcome::AlreadyPublished),
         VersionOwner::ThisSource(same) if same.version == archive.version.as_str() => {
             Some(Outcome::AlreadyPublished)
         }

@@ -43,12 +43,15 @@ pub(super) fn publish(
     report: &mut Report,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     report.omitted.clear();
-    let releases = published_releases(ctx, previous, report);
+    let absent = ctx.store.absent_entries()?;
+    let mut releases = published_releases(ctx, previous, report);
+    releases.retain(|release| !absent.contains_key(&release.number));
     let current = releases.iter().map(|release| release.number).collect();
-    let expired = match &report.followed {
+    let mut expired = match &report.followed {
         Some(followed) => followed.state.expired(ctx.store.ledger(Ledger::len)),
         None => ctx.store.expired_releases(previous, &current, ctx.retention.grace),
     };
+    expired.extend(absent);
     publish_content(ctx, previous, report, Content { releases, rollback_to: None, expired })
 }
 
@@ -86,7 +89,7 @@ pub(super) fn publish_content(
     let view = View::new(&info, &summaries, &diverged, &withdrawals);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
     let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
-    let claims = claimed_names(ctx, report, |name| summaries.contains_key(name));
+    let claims = claimed_names(ctx, report, &expired, |name| summaries.contains_key(name));
     // A rollback keeps the lines of the ledger that were published.
     let lines = match (rollback_to, previous) {
         (Some(_), Some(previous)) => previous.manifest.releases,
@@ -206,15 +209,19 @@ fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&Prev
 }
 
 /// The names without a version that are this repository's nevertheless, so that Composer takes them from no other one: those
-/// that it has published, whose versions were withdrawn or have expired, and those of which every version failed or is held back.
+/// that it has published, whose versions were withdrawn or have expired, and those of which every version failed or is held back. Absent
+/// releases claim nothing: another repository may have them.
 pub(super) fn claimed_names(
     ctx: &CycleContext<'_>,
     report: &Report,
+    expired: &ExpiredReleases,
     has_version: impl Fn(&str) -> bool,
 ) -> BTreeSet<String> {
     let base_url = ctx.base_url.to_string();
-    let mut names: BTreeSet<_> =
-        ctx.store.ledger(|ledger| ledger.for_url(&base_url).map(|release| release.name.clone()).collect());
+    let is_here = |release: &&Release| !expired.get(&release.number).is_some_and(|expired| expired.absent);
+    let mut names: BTreeSet<_> = ctx.store.ledger(|ledger| {
+        ledger.for_url(&base_url).filter(is_here).map(|release| release.name.clone()).collect()
+    });
     names.extend(report.followed.iter().flat_map(|followed| followed.state.claimed().cloned()));
     names.extend(report.unpublished_packages().map(|name| name.to_string()));
     names.retain(|name| !has_version(name));
@@ -257,8 +264,12 @@ pub(super) fn pages_recipe(ctx: &CycleContext<'_>, report: &Report) -> Recipe {
 /// The releases that the snapshot after `previous` publishes.
 fn published_releases(ctx: &CycleContext<'_>, previous: Option<&Snapshot>, report: &Report) -> Vec<Release> {
     let base_url = ctx.base_url.to_string();
+    // What was absent may have come.
+    let is_expired = |previous: &Snapshot, number: u64| {
+        previous.manifest.withdraws(number) && !previous.manifest.is_absent(number)
+    };
     let is_unpublished = |release: &Release| {
-        previous.is_some_and(|previous| previous.manifest.withdraws(release.number))
+        previous.is_some_and(|previous| is_expired(previous, release.number))
             || ctx.store.is_withdrawn(&release.name, &release.version)
     };
     let published = ctx.store.ledger(|ledger| {

@@ -18,8 +18,8 @@ use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::{Build, Outcome};
 use crate::recipe::Source;
-use crate::store::durable_fs::HashingWriter;
-use crate::util::digest::Sha256;
+use crate::store::durable_fs::{Digests, HashingWriter};
+use crate::util::digest::{Sha1, Sha256};
 
 /// The result of building a published version again.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub enum RebuildOutcome {
     /// The bytes are the published ones, and the damaged archive was replaced.
     Repaired,
     /// The bytes differ.
-    Different(Sha256),
+    Different(Digests),
     /// The version cannot be built from its commit.
     Impossible(String),
 }
@@ -45,17 +45,27 @@ pub fn rebuild(
     }
     let latest = ctx.store.latest_snapshot()?;
     let previous = latest.as_ref().map(Report::from_snapshot).unwrap_or_default();
-    let inputs = FetchedInputs::fetch(ctx, &previous);
+    rebuild_from(ctx, &FetchedInputs::fetch(ctx, &previous), wanted, repair)
+}
+
+/// The same from what a cycle has fetched.
+pub(super) fn rebuild_from(
+    ctx: &CycleContext<'_>,
+    inputs: &FetchedInputs,
+    wanted: &[Release],
+    repair: bool,
+) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
     let mut results = Vec::new();
     for source in &ctx.recipe.sources {
         let releases: Vec<_> = wanted.iter().filter(|r| r.source == source.name).collect();
         if !releases.is_empty() {
-            results.extend(rebuild_source(ctx, source, &inputs, &releases, repair));
+            results.extend(rebuild_source(ctx, source, inputs, &releases, repair));
+            ctx.ensure_can_continue()?;
         }
     }
     let is_prebuilt = |release: &&Release| !ctx.recipe.sources.iter().any(|s| s.name == release.source);
     for release in wanted.iter().filter(is_prebuilt) {
-        let result = reread_prebuilt(ctx, &inputs, release, repair);
+        let result = reread_prebuilt(ctx, inputs, release, repair);
         results.push((release.clone(), or_impossible(ctx, release, repair, result)));
     }
     Ok(results)
@@ -162,7 +172,7 @@ fn rebuild_release(
         return Ok(RebuildOutcome::Repaired);
     }
     let sink = build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink())?;
-    Ok(compare(sink.digests().sha256, release))
+    Ok(compare(sink.digests(), release))
 }
 
 /// Takes a prebuilt archive from its resource again.
@@ -173,7 +183,10 @@ fn reread_prebuilt(
     repair: bool,
 ) -> anyhow::Result<RebuildOutcome> {
     let Some(folder) = ctx.recipe.archives.iter().find(|f| f.name == release.source) else {
-        bail!("the recipe has no source `{}`", release.source);
+        match ctx.recipe.source_names().next() {
+            Some(_) => bail!("the recipe has no source `{}`", release.source),
+            None => bail!("import it again"),
+        }
     };
     let read = |path: &str| {
         let file = path.rsplit('/').next().unwrap_or_default();
@@ -185,13 +198,14 @@ fn reread_prebuilt(
     };
     let bytes = bytes.with_context(|| format!("its folder no longer has `{}`", release.path()))?;
     if !repair {
-        return Ok(compare(Sha256::digest(&bytes), release));
+        let (sha1, sha256) = (Sha1::digest(&bytes), Sha256::digest(&bytes));
+        return Ok(compare(Digests { sha1, sha256, size: bytes.len() as u64 }, release));
     }
     let staged = ctx.store.stage_bytes(&bytes)?;
     ctx.store.repair(&staged, release)?;
     Ok(RebuildOutcome::Repaired)
 }
 
-fn compare(sha256: Sha256, release: &Release) -> RebuildOutcome {
-    if sha256 == release.sha256 { RebuildOutcome::Equal } else { RebuildOutcome::Different(sha256) }
+fn compare(digests: Digests, release: &Release) -> RebuildOutcome {
+    if digests.sha256 == release.sha256 { RebuildOutcome::Equal } else { RebuildOutcome::Different(digests) }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::confirm_imports::ImportReport;
 use super::follow::Followed;
 use crate::composer::PackageName;
 use crate::config::Limits;
@@ -43,6 +44,9 @@ pub struct Report {
     /// The archives of published versions that are not in the metadata because they could not be read.
     #[serde(rename = "left_out", default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
+    /// The imported releases that git has not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imports: Option<ImportReport>,
     /// What was copied from a followed mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
@@ -77,6 +81,9 @@ pub struct SourceReport {
     /// For a folder of prebuilt archives: the time of the commit that added each file, as far as the history is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added: Option<BTreeMap<String, Timestamp>>,
+    /// For a followed mirror: why it gave no answer, while another one served everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
     /// The rules of the recipe for this source that match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
@@ -110,15 +117,18 @@ impl SourceReport {
     pub fn nothing_released(&self) -> Option<&'static str> {
         let entries = self.published + self.excluded.len() + self.held_back.len();
         match &self.added {
-            _ if !self.is_complete() => None,
+            // Followed mirrors have no rules.
+            _ if !self.is_complete() || self.rules.is_none() => None,
             Some(_) => (entries == 0).then_some("nothing is released: the folder has no archives"),
             None => nothing_released(!self.refs.is_empty(), !self.passed_over.is_empty()),
         }
     }
 
-    /// What is odd although nothing failed: that nothing is released, or rules of the recipe that match nothing.
+    /// What is odd although nothing failed: that nothing is released, rules of the recipe that match nothing, or that a followed
+    /// mirror gives no answer.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.nothing_released().into_iter().chain(self.unused.iter().map(String::as_str))
+        let unreachable = self.unreachable.as_deref();
+        self.nothing_released().into_iter().chain(unreachable).chain(self.unused.iter().map(String::as_str))
     }
 
     /// The number of entries in its lists.
@@ -211,10 +221,11 @@ pub fn count_versions<'r>(rows: impl IntoIterator<Item = &'r OutcomeRow>) -> usi
 }
 
 impl Report {
-    /// The published versions that moved tags would change now.
+    /// The published versions that moved tags would change now, and the imported ones that differ from git.
     pub fn diverged(&self) -> impl Iterator<Item = &Divergence> {
         let followed = self.followed.iter().flat_map(|followed| &followed.state.diverged);
-        self.sources.values().flat_map(|source| &source.diverged).chain(followed)
+        let imported = self.imports.iter().flat_map(|imports| &imports.different);
+        self.sources.values().flat_map(|source| &source.diverged).chain(followed).chain(imported)
     }
 
     /// Whether it is of a cycle over exactly the sources of `recipe`, or the mirrors in `follow` if there are any.

@@ -33,8 +33,8 @@ pub fn tell_of_rollback(
     let report = Report::to_continue(held)?;
     let listed = held_releases(ctx, held, &report)?;
     let names: BTreeSet<_> = listed.iter().map(|release| release.name.as_str()).collect();
-    let claimed = claimed_names(ctx, &report, |name| names.contains(name));
     let (lines, expired) = (previous.manifest.releases, &held.manifest.expired);
+    let claimed = claimed_names(ctx, &report, expired, |name| names.contains(name));
     let ctx = &CycleContext { recipe: &pages_recipe(ctx, &report), ..ctx.clone() };
     let told = follow::Content { lines, listed: &listed, expired, claimed: &claimed };
     Ok((FOLLOW_FILE, serde_json::to_vec(&FollowState::new(ctx, &report, &told))?))

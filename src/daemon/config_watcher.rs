@@ -96,7 +96,7 @@ fn digest(path: &Path) -> Option<Sha256> {
 fn recipes(app: &App) -> Vec<PathBuf> {
     let file = |repository: &config::Repository| match &repository.content {
         Content::Recipe(RecipeRef::File(path)) => Some(path.clone()),
-        Content::Recipe(RecipeRef::BuiltIn(_)) | Content::Follow(_) => None,
+        Content::Recipe(RecipeRef::BuiltIn(_)) | Content::Follow(_) | Content::Import => None,
     };
     app.config.repositories.iter().filter_map(file).collect()
 }

@@ -14,7 +14,7 @@ pub struct Topic {
 }
 
 /// All topics, in the order in which they are listed.
-pub const TOPICS: [Topic; 3] = [
+pub const TOPICS: [Topic; 4] = [
     Topic { name: "config", summary: "every key of mirror.yaml", text: include_str!("config.md") },
     Topic {
         name: "recipe",
@@ -25,5 +25,10 @@ pub const TOPICS: [Topic; 3] = [
         name: "operate",
         summary: "update, back up, move, repair, monitor; what messages mean",
         text: include_str!("operate.md"),
+    },
+    Topic {
+        name: "network",
+        summary: "mirrors and clients without network: export, import, install",
+        text: include_str!("network.md"),
     },
 ];

@@ -54,6 +54,7 @@ impl ClaimedVersions {
             // The branch of a nightly version may have moved since it was published.
             VersionOwner::ThisSource(_) if git_ref.nightly.is_some() => None,
             VersionOwner::ThisSource(first) => return Err(candidate.outcome(&first, clone)),
+            VersionOwner::Imported => return Err(Outcome::AlreadyPublished),
             VersionOwner::PrebuiltArchives(folder) => {
                 return Err(Outcome::Excluded {
                     rule: ExclusionRule::PrebuiltArchive,

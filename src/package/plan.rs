@@ -237,6 +237,8 @@ pub enum VersionOwner {
         twin: Option<String>,
     },
     ThisSource(PublishedVersion),
+    /// The version was imported, and which source gives it is not known.
+    Imported,
     /// A folder of prebuilt archives, which has precedence over what would be built.
     PrebuiltArchives(String),
     OtherSource(String),

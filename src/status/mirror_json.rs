@@ -20,15 +20,17 @@
 //! | `repository.unserved` | why the newest snapshot on the volume cannot be served |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
 //! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
+//! | `repository.counts.absent` | releases of the ledger that are not here, because only a part of them was imported |
+//! | `repository.counts.imported`, `.not_confirmed` | restored releases that were not built again from git yet; those that git does not give (those of which it gives other bytes are diverged) |
 //! | `repository.counts.tag_entries` | (tag, package) pairs by outcome: a version in several tags counts several times |
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.withdrawn` | the versions that were withdrawn: name, version, reason and time |
 //! | `repository.held_back` | what waits for something that does not exist yet, with the reason |
-//! | `repository.follows` | the mirror whose content was copied last; `null` if the repository is built by a recipe |
+//! | `repository.follows` | the mirror whose content was copied last, or the file that was imported; `null` if the repository is built by a recipe |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
 //! | `repository.diverged` | the published versions that moved tags would change now |
-//! | `repository.sources` | each source with its newest ref, counts as above and failure, the tags of each manifest that no rule covers (`uncovered`), and `warnings`: that nothing is released, rules that match nothing |
+//! | `repository.sources` | each source with its newest ref, counts as above and failure, the tags of each manifest that no rule covers (`uncovered`), and `warnings`: that nothing is released, rules that match nothing, a followed mirror that gives no answer |
 
 use std::collections::BTreeSet;
 
@@ -115,6 +117,9 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "gaps": input.report.gaps.len(),
         "damaged": input.history.damaged.len(),
         "withdrawn": input.withdrawals().len(),
+        "imported": input.report.imports.as_ref().map_or(0, |imports| imports.unconfirmed),
+        "not_confirmed": input.report.imports.as_ref().map_or(0, |imports| imports.impossible.len()),
+        "absent": input.snapshot.map_or(0, |snapshot| snapshot.manifest.absent()),
         "lost": input.count(|s| s.lost().count()),
         "notices": input.count(|s| s.notices.len()),
         "passed_over": input.count(|s| s.passed_over.len()),

@@ -9,7 +9,7 @@ use super::next_run::early_name;
 use super::state::State;
 use super::unreleased;
 use crate::composer::Version;
-use crate::cycle::SourceReport;
+use crate::cycle::{ImportReport, SourceReport};
 use crate::metadata::pages::{self, instant, size};
 use crate::package::plan::OutcomeRow;
 use crate::package::uncovered_manifests;
@@ -135,10 +135,29 @@ fn counts(input: &StatusInput<'_>) -> Markup {
             dt { "Failed" } dd { (plural(input.count(SourceReport::failed_versions), "package version")) ", " (plural(input.failed_sources(), "source")) }
             @if held_back > 0 { dt { "Held back" } dd { (plural(held_back, "package version")) ", until what they need exists" } }
             dt { "Diverged" } dd { (diverged) }
+            @if let Some(imports) = &input.report.imports { dt { "Restored" } dd { (restored(imports)) } }
+            @if let Some(absent) = input.snapshot.map(|s| s.manifest.absent()).filter(|absent| *absent > 0) { dt { "Not here" } dd { (plural(absent, "release")) " of the ledger: only a part was imported" } }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
             dt { "Gaps" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
         }
     }
+}
+
+/// What is not confirmed of the releases that were restored.
+fn restored(imports: &ImportReport) -> String {
+    let waiting = match imports.unconfirmed {
+        0 => None,
+        count => Some(format!("{} to be built again from git", plural(count, "release"))),
+    };
+    let impossible = match imports.impossible.len() {
+        0 => None,
+        count => Some(format!("{} that git does not give", plural(count, "release"))),
+    };
+    let different = match imports.different.len() {
+        0 => None,
+        count => Some(format!("{} of which git gives other bytes", plural(count, "release"))),
+    };
+    waiting.into_iter().chain(impossible).chain(different).collect::<Vec<_>>().join(", ")
 }
 
 fn sources(input: &StatusInput<'_>) -> Markup {

@@ -41,6 +41,13 @@ pub struct VersionContent {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+        if self.published.commit == self.attempted.commit {
+            let Self { name, version, tag, source, .. } = self;
+            return write!(
+                f,
+                "{name} {version}: it was imported, and tag {tag} of {source} gives other bytes; the published version is kept"
+            );
+        }
         write!(
             f,
             "{} {}: upstream moved tag {} of {} from {} to {}; the published version is kept",

@@ -11,6 +11,8 @@
 //! <data>/<repository>/bound.jsonl       one line for each bound package that a follower rendered for its own base URL
 //! <data>/<repository>/withdrawn.jsonl   one line for each withdrawal of a version, and for each that was undone
 //! <data>/<repository>/diverged.jsonl    one line for each published version that differs upstream
+//! <data>/<repository>/imported.jsonl    one line for each imported release that was not built again from git yet
+//! <data>/<repository>/absent.json       the releases that never were here, of a repository that was imported in part
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json, report.json and made.json
 //! <data>/<repository>/status/           cycles.json: when cycles ran and how they ended
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
@@ -45,11 +47,13 @@
 //!
 //! A failed sync is never retried: the repository accepts nothing more from this writer, and the cycle ends.
 
+mod absent_releases;
 mod commit;
 mod divergences;
 pub mod durable_fs;
 mod filesystem_check;
 mod foreign_lines;
+mod import_marks;
 mod nightly_retention;
 mod repository;
 mod rollback;
@@ -67,6 +71,7 @@ mod withdrawals;
 pub use commit::SnapshotContents;
 pub use divergences::{Divergence, VersionContent};
 pub use filesystem_check::Space;
+pub use import_marks::{ImportMark, ImportMarks, ImportOutcome};
 pub use repository::{RepositoryStore, StagedArchive};
 pub use run_history::{Run, RunHistory};
 pub use scrub::{ArchiveError, Scrub, ScrubState};

@@ -31,7 +31,7 @@ impl RepositoryStore {
             let withdrawn = before.is_some_and(|before| {
                 before.withdrawn || now.duration_since(since).unsigned_abs() >= grace && now >= since
             });
-            (number, ExpiredRelease { since, withdrawn })
+            (number, ExpiredRelease { since, withdrawn, absent: false })
         };
         self.ledger(|ledger| {
             let nightly = ledger.releases().iter().filter(|r| r.kind == ReleaseKind::Dev);
@@ -40,15 +40,16 @@ impl RepositoryStore {
         })
     }
 
-    /// The releases whose archives are served: all except those that the newest snapshot has withdrawn, and withdrawn versions
-    /// that a follower never had.
+    /// The releases whose archives are served: all except those that the newest snapshot has withdrawn, and those that never
+    /// were here: absent ones, and versions that were withdrawn before they were followed.
     pub fn served_releases(&self) -> anyhow::Result<Vec<Release>> {
-        let newest = self.latest_snapshot()?;
-        let is_absent = |r: &Release, s: &Snapshot| {
+        let (newest, absent) = (self.latest_snapshot()?, self.absent_entries()?);
+        let is_gone = |r: &Release, s: &Snapshot| {
             s.manifest.withdrawal(&r.name, &r.version).is_some() && !self.archive(r).exists()
         };
         let is_served = |r: &&Release| {
-            newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number) && !is_absent(r, s))
+            newest.as_ref().is_none_or(|s| !s.manifest.withdraws(r.number) && !is_gone(r, s))
+                && !absent.contains_key(&r.number)
         };
         Ok(self.ledger(|ledger| ledger.with_renditions().filter(is_served).cloned().collect()))
     }

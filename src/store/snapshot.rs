@@ -21,13 +21,16 @@ use super::withdrawals::Withdrawal;
 use crate::util::digest::Sha256;
 use crate::util::threads;
 
-/// A nightly release that the snapshot's metadata does not name.
+/// A release that the snapshot's metadata does not name: an expired nightly one, or one that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpiredRelease {
-    /// When the first snapshot without it was created.
+    /// When the first snapshot without it was created, or when an absent one was published.
     pub since: Timestamp,
-    /// Its archive is no longer served.
+    /// Its archive is not served.
     pub withdrawn: bool,
+    /// It never was here: the repository was imported in part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
 }
 
 /// By the number of the release's line in the ledger.
@@ -64,7 +67,7 @@ pub struct SnapshotManifest {
     /// metadata.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback_ended: bool,
-    /// Nightly releases that the metadata does not name.
+    /// Expired nightly releases and absent ones, which the metadata does not name.
     #[serde(default, skip_serializing_if = "ExpiredReleases::is_empty")]
     pub expired: ExpiredReleases,
     /// The versions that were withdrawn: the metadata does not name them, and their URLs answer 410.
@@ -86,6 +89,16 @@ impl SnapshotManifest {
     /// Whether the archive of the release with this number is no longer served.
     pub fn withdraws(&self, number: u64) -> bool {
         self.expired.get(&number).is_some_and(|expired| expired.withdrawn)
+    }
+
+    /// Whether the release with this number never was here.
+    pub fn is_absent(&self, number: u64) -> bool {
+        self.expired.get(&number).is_some_and(|expired| expired.absent)
+    }
+
+    /// The number of releases in the ledger that never were here.
+    pub fn absent(&self) -> usize {
+        self.expired.values().filter(|release| release.absent).count()
     }
 }
 

@@ -67,6 +67,7 @@ mod server {
     mod trusted_proxies;
 }
 mod store {
+    mod bundle;
     mod ledger;
     mod read_errors;
     mod repair;

@@ -5,6 +5,7 @@
 mod support;
 
 mod addresses;
+mod air_gap;
 mod composer;
 mod composer_client;
 mod composer_loader;

@@ -37,6 +37,8 @@ const BUFFER: usize = 128 << 10;
 pub(super) struct Origins<'a> {
     urls: &'a [Url],
     health: Vec<Mutex<Health>>,
+    /// What could not be copied from any of them.
+    is_incomplete: AtomicBool,
 }
 
 #[derive(Default)]
@@ -44,11 +46,14 @@ struct Health {
     failures: usize,
     /// Why it is not asked any more.
     error: Option<String>,
+    /// It gave no answer, which says nothing about its content.
+    is_unreachable: bool,
 }
 
 impl<'a> Origins<'a> {
     pub(super) fn new(urls: &'a [Url]) -> Self {
-        Self { urls, health: urls.iter().map(|_| Mutex::default()).collect() }
+        let health = urls.iter().map(|_| Mutex::default()).collect();
+        Self { urls, health, is_incomplete: AtomicBool::new(false) }
     }
 
     pub(super) fn urls(&self) -> &'a [Url] {
@@ -60,18 +65,29 @@ impl<'a> Origins<'a> {
         self.with(index, |health| health.error.clone())
     }
 
+    /// Whether it gave no answer while another one served everything: that is worth knowing, and no failure.
+    pub(super) fn is_spare(&self, index: usize) -> bool {
+        let is_served = (0..self.urls.len()).any(|other| self.is_usable(other));
+        let is_unreachable = self.with(index, |health| health.is_unreachable);
+        is_unreachable && is_served && !self.is_incomplete.load(Ordering::Relaxed)
+    }
+
     /// The mirror is not asked again.
     pub(super) fn exclude(&self, index: usize, error: &anyhow::Error) {
-        self.with(index, |health| {
-            health.error.get_or_insert_with(|| format!("{error:#}"));
-        });
+        self.with(index, |health| health.exclude(error));
+    }
+
+    /// The same, because no mirror has what it names.
+    pub(super) fn fail(&self, index: usize, error: &anyhow::Error) {
+        self.is_incomplete.store(true, Ordering::Relaxed);
+        self.exclude(index, error);
     }
 
     fn count_failure(&self, index: usize, error: &anyhow::Error) {
         self.with(index, |health| {
             health.failures += 1;
             if health.failures >= MAX_FAILURES {
-                health.error.get_or_insert_with(|| format!("{error:#}"));
+                health.exclude(error);
             }
         });
     }
@@ -87,6 +103,36 @@ impl<'a> Origins<'a> {
     fn with<T>(&self, index: usize, work: impl FnOnce(&mut Health) -> T) -> T {
         work(&mut self.health[index].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl Health {
+    fn exclude(&mut self, error: &anyhow::Error) {
+        if self.error.is_none() {
+            self.is_unreachable = is_unreachable(error);
+            self.error = Some(format!("{error:#}"));
+        }
+    }
+}
+
+/// Whether a mirror gave no answer. An answer that contradicts what is published here, a refused login and a failed
+/// certificate are not that.
+pub(super) fn is_unreachable(error: &anyhow::Error) -> bool {
+    use NetworkError::{Busy, Deadline, Interrupted, Proxy, Status, Timeout, TooSlow, Unreachable};
+    let answer = error.chain().find_map(|cause| cause.downcast_ref());
+    let is_none = |answer: &NetworkError| {
+        matches!(
+            answer,
+            Busy { .. }
+                | Deadline { .. }
+                | Interrupted { .. }
+                | Proxy { .. }
+                | Status { .. }
+                | Timeout { .. }
+                | TooSlow { .. }
+                | Unreachable { .. }
+        )
+    };
+    answer.is_some_and(is_none)
 }
 
 /// Fetches the archives of `releases`, and hands each over in their order, or why no mirror has it. Ends with the first that

@@ -152,8 +152,9 @@ fn continued(
 ) -> anyhow::Result<(Vec<u8>, Ledger)> {
     let name = origin.name();
     let state = &followed.state;
+    // A folder or a file follows nobody: it may be a backup of this repository.
     ensure!(
-        !state.path.contains(&Hop::own(ctx)),
+        origin.is_local() || !state.path.contains(&Hop::own(ctx)),
         "{name} follows this repository itself: {UNCHANGED}\nhint: one of the mirrors has to build, or follow another one"
     );
     let mut ledger = ctx.store.ledger(Ledger::clone);

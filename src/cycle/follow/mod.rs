@@ -8,6 +8,8 @@
 mod archives;
 mod bound;
 mod check;
+mod import;
+mod local;
 mod origin;
 mod restore;
 mod state;
@@ -30,6 +32,8 @@ use super::report::{Report, SourceReport};
 use crate::ledger::{Ledger, Release};
 use crate::store::StagedArchive;
 
+pub use import::{Imported, import};
+pub(super) use local::Local;
 pub use restore::{Restored, restore};
 pub(super) use state::{Content, FOLLOW_FILE};
 pub use state::{FollowState, Followed};
@@ -98,7 +102,7 @@ pub fn plan_follow(ctx: &CycleContext<'_>) -> anyhow::Result<FollowPlan> {
     Ok(plan)
 }
 
-/// Asks one mirror after the other, until one continues what is published here. The others are failures.
+/// Asks one mirror after the other, until one continues what is published here.
 fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) -> Option<Update> {
     for (index, url) in origins.urls().iter().enumerate() {
         let origin = Origin::new(ctx, url);
@@ -108,7 +112,10 @@ fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) 
             Ok(update) => return update,
             Err(_) if ctx.cancel.is_set() => return None,
             Err(error) => {
-                tracing::error!(origin = origin.name(), "cannot follow: {error:#}");
+                match archives::is_unreachable(&error) {
+                    true => tracing::warn!(origin = origin.name(), "cannot follow: {error:#}"),
+                    false => tracing::error!(origin = origin.name(), "cannot follow: {error:#}"),
+                }
                 origins.exclude(index, &error);
             }
         }
@@ -123,6 +130,9 @@ fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> 
     if update.followed.digest.is_some() {
         ctx.store.take_over_withdrawals(&update.followed.state.withdrawn)?;
     }
+    // What is absent here is so until it has come.
+    let absent = update.followed.state.absent();
+    ctx.store.record_absent(&absent.union(&ctx.store.absent_releases()?).copied().collect())?;
     let wanted = wanted(ctx, update);
     (ctx.progress)(ProgressEvent::Building {
         source: &update.followed.origin,
@@ -136,11 +146,12 @@ fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> 
     let is_complete = fetched.is_ok();
     ctx.ensure_can_continue()?;
     batch.publish(is_complete)?;
+    ctx.store.forget_present()?;
     if let Err(error) = fetched {
         tracing::error!("not everything could be copied: {error:#}");
         let used =
             origins.urls().iter().position(|url| Origin::new(ctx, url).name() == update.followed.origin);
-        origins.exclude(used.unwrap_or_default(), &error);
+        origins.fail(used.unwrap_or_default(), &error);
     }
     Ok(usize::try_from(ctx.store.ledger(Ledger::len) - before)?)
 }
@@ -219,10 +230,14 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The report: each mirror is a source.
+/// The report: each mirror is a source. One that gave no answer is no failure if another one served everything.
 fn report(origins: &Origins<'_>, followed: Option<Followed>) -> Report {
     let names = origins.urls().iter().map(|url| crate::net::redacted(url.as_str())).enumerate();
-    let source = |index: usize| SourceReport { error: origins.error(index), ..SourceReport::default() };
+    let source = |index: usize| {
+        let (error, is_spare) = (origins.error(index), origins.is_spare(index));
+        let (unreachable, error) = if is_spare { (error, None) } else { (None, error) };
+        SourceReport { error, unreachable, ..SourceReport::default() }
+    };
     Report {
         sources: names.map(|(index, name)| (name, source(index))).collect(),
         followed,
@@ -253,7 +268,7 @@ pub(super) fn refetch(
         ctx.store.discard(&staged)?;
         Ok(match staged.digests.sha256 == release.sha256 {
             true => RebuildOutcome::Equal,
-            false => RebuildOutcome::Different(staged.digests.sha256),
+            false => RebuildOutcome::Different(staged.digests),
         })
     };
     let outcome = |release: &Release| {

@@ -1,16 +1,15 @@
-//! One mirror that is followed: its ledger from a position on, its `follow.json`, its archives. For `mirror restore` it may be a
-//! folder: that of a repository on a volume, or one with the files of a mirror.
+//! One mirror that is followed: its ledger from a position on, its `follow.json`, its archives. For `mirror restore` and `mirror
+//! import` it may be a folder or a bundle.
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use ureq::BodyReader;
 use url::Url;
 
+use super::local::Local;
 use crate::config::Git;
 use crate::cycle::context::CycleContext;
 use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, redacted};
@@ -29,6 +28,8 @@ const CLIENT_LIFE: Duration = Duration::from_secs(60);
 /// A mirror that is followed.
 pub(super) struct Origin<'a> {
     url: &'a Url,
+    /// The folder or file that the URL names, if it is a `file` URL.
+    local: Option<Local>,
     git: &'a Git,
     cancel: &'a CancelFlag,
     client: RefCell<Option<HttpClient>>,
@@ -60,18 +61,25 @@ pub(super) struct ArchiveBody {
 
 enum Reader {
     Response(Box<(HttpClient, Url, BodyReader<'static>)>),
-    File(File),
+    Local(Box<dyn Read>),
 }
 
 impl<'a> Origin<'a> {
     pub(super) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
         let (client, made) = (RefCell::default(), Cell::new(Instant::now()));
-        Self { url, git: ctx.network, cancel: ctx.cancel, client, made }
+        let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
+        Self { url, local: path.map(Local::new), git: ctx.network, cancel: ctx.cancel, client, made }
     }
 
-    /// Its URL for reports and logs.
+    /// Its URL for reports and logs; the public need not know where a folder or file is.
     pub(super) fn name(&self) -> String {
-        redacted(self.url.as_str())
+        let local = self.local.as_ref().and_then(|local| local.path().file_name());
+        local.map_or_else(|| redacted(self.url.as_str()), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Whether it is a folder or a bundle.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
     }
 
     fn client(&self) -> Result<HttpClient, NetworkError> {
@@ -92,22 +100,10 @@ impl<'a> Origin<'a> {
         Ok(url)
     }
 
-    /// The path of a file if this is a folder. On a volume, what a snapshot has is in `current`.
-    fn file(&self, path: &str) -> Option<PathBuf> {
-        let folder = self.url.to_file_path().ok().filter(|_| self.url.scheme() == "file")?;
-        let file = folder.join(path);
-        let in_snapshot = folder.join("current").join(path);
-        Some(if !file.exists() && in_snapshot.exists() { in_snapshot } else { file })
-    }
-
     /// A small file; `None` if there is none.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        if let Some(file) = self.file(path) {
-            return match std::fs::read(&file) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error).with_context(|| format!("failed to read `{}`", file.display())),
-            };
+        if let Some(local) = &self.local {
+            return local.read_from(path, 0);
         }
         let url = self.join(path)?;
         let client = self.client()?;
@@ -123,15 +119,13 @@ impl<'a> Origin<'a> {
 
     /// A text file from `position` on.
     pub(super) fn rest(&self, path: &str, position: u64) -> anyhow::Result<Rest> {
-        if let Some(file) = self.file(path) {
-            let failed = || format!("failed to read `{}`", file.display());
-            let mut opened = File::open(&file).with_context(failed)?;
-            if opened.metadata().with_context(failed)?.len() <= position && position > 0 {
+        if let Some(local) = &self.local {
+            let shown = local.path().display();
+            let section = local.open(path)?.with_context(|| format!("`{shown}` has no `{path}`"))?;
+            if section.size <= position && position > 0 {
                 return Ok(Rest::TooShort);
             }
-            let mut bytes = Vec::new();
-            opened.seek(SeekFrom::Start(position)).with_context(failed)?;
-            opened.take(MAX_TEXT).read_to_end(&mut bytes).with_context(failed)?;
+            let bytes = local.read_from(path, position)?.unwrap_or_default();
             return Ok(Rest::Part(Part { bytes, is_whole: position == 0, state: None }));
         }
         let url = self.join(path)?;
@@ -150,16 +144,11 @@ impl<'a> Origin<'a> {
 
     /// An archive from `position` on, or all of it.
     pub(super) fn archive(&self, path: &str, position: u64) -> anyhow::Result<ArchiveBody> {
-        if let Some(file) = self.file(path) {
-            let failed = || format!("failed to read `{}`", file.display());
-            let mut opened = match File::open(&file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(NetworkError::NotFound { status: 404 }.into());
-                }
-                opened => opened.with_context(failed)?,
-            };
-            opened.seek(SeekFrom::Start(position)).with_context(failed)?;
-            return Ok(ArchiveBody { reader: Reader::File(opened), is_rest: position > 0 });
+        if let Some(local) = &self.local {
+            let section = local.open(path)?.ok_or(NetworkError::NotFound { status: 404 })?;
+            let failed = || format!("failed to read `{path}` in `{}`", local.path().display());
+            let reader = Reader::Local(Box::new(section.read_from(position).with_context(failed)?));
+            return Ok(ArchiveBody { reader, is_rest: position > 0 });
         }
         let url = self.join(path)?;
         let client = self.client()?;
@@ -205,7 +194,7 @@ fn is_whole(url: &Url, response: &ureq::http::Response<ureq::Body>, position: u6
 impl Read for ArchiveBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.reader {
-            Reader::File(file) => file.read(into),
+            Reader::Local(section) => section.read(into),
             Reader::Response(response) => {
                 let (client, url, body) = &mut **response;
                 let read = body.read(into);

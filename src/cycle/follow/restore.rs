@@ -7,10 +7,14 @@ use std::time::Instant;
 use url::Url;
 
 use super::archives::{Fetcher, Origins};
+use super::check::Update;
+use super::import::admit;
 use super::origin::Origin;
-use super::{bound, check, report, take_over};
+use super::{bound, check, take_over};
+use crate::cycle::confirm_imports;
 use crate::cycle::context::CycleContext;
 use crate::cycle::pass::{Pass, publish_pass};
+use crate::cycle::report::Report;
 use crate::ledger::Ledger;
 
 /// What was restored.
@@ -23,7 +27,7 @@ pub struct Restored {
     pub problems: Vec<String>,
 }
 
-/// Restores from the mirror at this URL, or the folder with a `file` URL.
+/// Restores from the mirror at this URL, or the folder or bundle with a `file` URL.
 ///
 /// A ledger here is continued if the other one has it as its beginning; otherwise only archives are repaired, by their digests.
 pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
@@ -35,9 +39,13 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     repair(ctx, &mut restored)?;
     let mut followed = None;
     match check::check(ctx, &Origin::new(ctx, from), None) {
-        Ok(Some(update)) => {
+        Ok(Some(mut update)) => {
+            admit(ctx, &mut update)?;
+            mark(ctx, &update)?;
+            let before = ctx.store.absent_releases()?;
             restored.releases = take_over(ctx, &origins, &update)?;
-            followed = Some(update.followed).filter(|_| restored.releases > 0);
+            let has_changed = restored.releases > 0 || ctx.store.absent_releases()? != before;
+            followed = Some(update.followed).filter(|_| has_changed);
         }
         Ok(None) => {}
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
@@ -47,13 +55,23 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     restored.problems.extend(origins.error(0));
     if followed.is_some() {
         bound::render(ctx)?;
-        let report = report(&origins, followed);
+        let report = Report { followed, ..Report::default() };
         publish_pass(
             ctx,
             Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began },
         )?;
     }
     Ok(restored)
+}
+
+/// Marks what is about to be restored: by a recipe it can be built again.
+fn mark(ctx: &CycleContext<'_>, update: &Update) -> anyhow::Result<()> {
+    if ctx.recipe.source_names().next().is_none() {
+        return Ok(());
+    }
+    let before = usize::try_from(ctx.store.ledger(Ledger::len))?;
+    let new = update.ledger.releases().get(before..).unwrap_or_default();
+    confirm_imports::mark(ctx, new, &update.followed.origin)
 }
 
 /// Replaces the archives that are damaged or missing.

@@ -9,7 +9,7 @@
 //! | `path` | the repositories that the content went through, the one that publishes it last: volume and base URL |
 //! | `ledger` | `lines` of the ledger, and `head`, the SHA-256 of the last one |
 //! | `withdrawn` | the versions that were withdrawn, as in mirror.json |
-//! | `expired` | the nightly releases that the metadata does not name, by line of the ledger |
+//! | `expired` | the nightly releases that the metadata does not name, and the absent ones that are not here, by line of the ledger |
 //! | `unlisted` | other lines that it does not name, during a rollback |
 //! | `committed` | dates of releases that differ from the ledger's, by line |
 //! | `claimed` | names without a version that no other repository shall have |
@@ -25,7 +25,7 @@ use crate::cycle::context::CycleContext;
 use crate::cycle::report::Report;
 use crate::ledger::Release;
 use crate::recipe::Recipe;
-use crate::store::snapshot::ExpiredReleases;
+use crate::store::snapshot::{ExpiredRelease, ExpiredReleases};
 use crate::store::{Divergence, Withdrawal};
 use crate::util::digest::Sha256;
 
@@ -140,10 +140,31 @@ impl FollowState {
     }
 
     /// Whether the mirror serves the archive of a release.
-    pub(super) fn serves(&self, release: &Release) -> bool {
+    pub(in crate::cycle) fn serves(&self, release: &Release) -> bool {
         let is_expired = self.expired.get(&release.number).is_some_and(|expired| expired.withdrawn);
         let is_withdrawn = self.withdrawn.iter().any(|other| other.is_of(&release.name, &release.version));
         !is_expired && !is_withdrawn
+    }
+
+    /// Leaves out the releases of the ledger for which `is_here` does not hold.
+    pub(in crate::cycle) fn leave_out(&mut self, releases: &[Release], is_here: impl Fn(&Release) -> bool) {
+        for release in releases.iter().filter(|release| !is_here(release)) {
+            let absent = ExpiredRelease { since: release.time, withdrawn: true, absent: true };
+            let known = self.expired.entry(release.number).or_insert(absent);
+            if !known.withdrawn {
+                *known = absent;
+            }
+        }
+    }
+
+    /// The releases that it leaves out.
+    pub(super) fn absent(&self) -> BTreeSet<u64> {
+        self.expired.iter().filter(|(_, release)| release.absent).map(|(number, _)| *number).collect()
+    }
+
+    /// Leaves out no more than these.
+    pub(super) fn keep_absent(&mut self, absent: &BTreeSet<u64>) {
+        self.expired.retain(|number, release| !release.absent || absent.contains(number));
     }
 
     pub(in crate::cycle) fn committed(&self, release: &Release) -> Option<Timestamp> {

@@ -206,7 +206,7 @@ fn mistakes_in_keys_have_messages() {
         ("repositories: []\n".into(), "mirror.yaml:1:15: repositories: expected at least one repository"),
         (
             "repositories:\n- url: https://example.com/\n".into(),
-            "mirror.yaml:2:3: repositories[0]: the key `name` is missing\nmirror.yaml:2:3: repositories[0]: expected `recipe` or `follow`",
+            "mirror.yaml:2:3: repositories[0]: the key `name` is missing\nmirror.yaml:2:3: repositories[0]: expected `recipe`, `follow` or `import`",
         ),
     ]);
 }

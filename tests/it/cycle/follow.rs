@@ -416,6 +416,34 @@ fn dead_origin_changes_nothing() {
 }
 
 #[test]
+fn dead_mirror_beside_a_good_one_is_named_and_no_failure() {
+    let origin = Origin::start();
+    let dead = LyingProxy::before(origin.port);
+    let (env, port) = follower(&[&dead.url(), &origin.url()]);
+    let refusals: [fn(&mut crate::support::lying_proxy::Forwarded); 2] =
+        [|answer| answer.replace(503, "later"), |answer| answer.stall = Duration::from_secs(5)];
+    for (refusal, reason) in refusals.into_iter().zip(["http status 503", "did not answer within 2 s"]) {
+        dead.lie(move |_, answer| refusal(answer));
+        let log = env.build(0);
+        assert!(log.contains("cannot follow: ") && log.contains(reason), "{log}");
+        assert_eq!(ledger(&env), ledger(&origin.env));
+    }
+    let server = env.serve("serve", port);
+    let state = told(port, "/mirror/");
+    assert_eq!((&state["state"], &state["follows"]), (&"fresh".into(), &origin.url().into()));
+    let of = |url: String| state["sources"][url].clone();
+    assert_eq!(of(dead.url())["error"], Value::Null);
+    assert!(of(dead.url())["warnings"][0].as_str().unwrap().contains("did not answer within 2 s"), "{state}");
+    assert_eq!(of(origin.url())["warnings"], serde_json::json!([]));
+    server.stop();
+    // If the other one cannot serve everything, both have failed.
+    origin.release("1.2.0");
+    std::fs::remove_file(origin.env.path("data/acme/packages/acme/good-1.2.0.zip")).unwrap();
+    let log = env.build(1);
+    assert!(log.contains("not everything could be copied"), "{log}");
+}
+
+#[test]
 fn release_is_pushed_to_followers() {
     let mut origin = Origin::start();
     origin.server.take().unwrap().stop();

@@ -263,6 +263,8 @@ fn progress_and_log_of_a_process_are_those_of_the_mirror() {
     assert_eq!(read("cmdline"), "mirror\0cycle\0acme\0");
     assert_eq!(read("comm"), "mirror\n");
     assert_eq!(read("oom_score_adj"), "1000\n");
+    // proc(5): field 41 is the policy, and 5 is SCHED_IDLE. Field 3 follows the name in parentheses.
+    assert_eq!(read("stat").rsplit(") ").next().unwrap().split(' ').nth(38), Some("5"));
     let limits = read("limits");
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(data.split_whitespace().nth(3).unwrap().parse::<u64>().is_ok(), "{data}");

@@ -36,8 +36,10 @@ fn empty_repository_is_filled_and_built_on() {
     let ledger = read(&env, "data/acme/ledger.jsonl");
     assert_eq!(ledger, read(&origin, "data/acme/ledger.jsonl"));
     command(&env, &["verify"], 0);
+    assert_eq!(read(&env, "data/acme/imported.jsonl").lines().count(), 2);
     env.build(0);
     assert_eq!(read(&env, "data/acme/ledger.jsonl"), ledger);
+    assert_eq!(read(&env, "data/acme/imported.jsonl"), "");
     assert!(command(&env, &["verify", "--rebuild"], 0).contains("2 "));
     release(&upstream, "1.2.0", "later");
     env.build(0);
@@ -71,7 +73,7 @@ fn damaged_archives_are_repaired_from_a_backup() {
     assert!(said.contains("0 releases and 1 damaged archive restored"), "{said}");
     assert!(said.contains("acme: acme/good 1.0.0: ") && said.contains("acme: acme/good 1.2.0: "), "{said}");
     let said = command(&env, &["restore", "--from", "/nowhere/at/all"], 2);
-    assert!(said.contains("failed to find the folder `/nowhere/at/all`"), "{said}");
+    assert!(said.contains("failed to find the folder or file `/nowhere/at/all`"), "{said}");
 }
 
 #[test]

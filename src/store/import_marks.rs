@@ -1,0 +1,86 @@
+//! Releases that were imported and that git has not confirmed yet: `imported.jsonl`, one line for each.
+//!
+//! A line goes when the release was built again with the same bytes. Nothing that is published depends on the file: without
+//! it, the releases count as confirmed.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::divergences::Divergence;
+use super::durable_fs;
+use super::repository::RepositoryStore;
+
+/// The name of the file in a repository's folder.
+const FILE: &str = "imported.jsonl";
+
+/// The mark of an imported release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportMark {
+    /// The number of the release's line in the ledger.
+    pub line: u64,
+    /// For people, as in that line.
+    pub name: String,
+    pub version: String,
+    /// The mirror, folder or file that it came from.
+    pub from: String,
+    pub time: Timestamp,
+    /// What building it again gave; `None` if that was not tried yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ImportOutcome>,
+}
+
+/// Why an imported release is not confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportOutcome {
+    /// git gives other bytes.
+    Different(Box<Divergence>),
+    /// git does not give it, with the reason.
+    Impossible(String),
+}
+
+/// By the line of the ledger.
+pub type ImportMarks = BTreeMap<u64, ImportMark>;
+
+impl RepositoryStore {
+    /// The releases that are not confirmed.
+    pub fn import_marks(&self) -> anyhow::Result<ImportMarks> {
+        let path = self.root().join(FILE);
+        let text = match durable_fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ImportMarks::new()),
+            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+        };
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
+        let mark = |(number, line): (usize, &[u8])| {
+            let mark: ImportMark = serde_json::from_slice(line).map_err(|error| {
+                anyhow!(
+                    "`{}` is damaged at line {}: {error}\nhint: restore it from a backup, or remove it: then `mirror verify --rebuild` compares all releases with git",
+                    path.display(),
+                    number + 1
+                )
+            })?;
+            Ok((mark.line, mark))
+        };
+        lines.map(mark).collect()
+    }
+
+    /// Replaces the file.
+    pub fn write_import_marks(&self, marks: &ImportMarks) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        for mark in marks.values() {
+            serde_json::to_writer(&mut text, mark)?;
+            text.push(b'\n');
+        }
+        let write = || {
+            let temporary = self.staging_path(FILE)?;
+            durable_fs::write_new(&temporary, &text)?;
+            durable_fs::replace(&temporary, &self.root().join(FILE))
+        };
+        self.poison_on_error(write())
+    }
+}
