@@ -51,7 +51,7 @@ fn compress(
     repository: &str,
     store: &RepositoryStore,
 ) -> anyhow::Result<()> {
-    let memory = jobs::Limits::of(app).memory;
+    let memory = jobs::JobLimits::of(app).memory;
     let job = Job::new(app, volume_id, repository, store, memory, Work::Compress);
     let JobEnd { result, .. } = cycle_process::run(&job, app.config.limits.cycle_deadline, &drop, stop)?;
     match result {

@@ -28,12 +28,12 @@ const POLLS: u32 = 10;
 
 /// How many jobs run at the same time, and the memory limit of each.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct JobLimits {
     most: NonZeroUsize,
     pub(super) memory: Option<u64>,
 }
 
-impl Limits {
+impl JobLimits {
     pub(super) fn of(app: &App) -> Self {
         let available = memory::available();
         let repositories = NonZeroUsize::new(app.repositories.len()).unwrap_or(NonZeroUsize::MIN);
@@ -55,7 +55,7 @@ pub(super) struct Jobs<'scope, 'env> {
     tasks: Tasks<'scope, 'env>,
     context: JobContext<'scope>,
     running: BTreeSet<usize>,
-    limits: Limits,
+    limits: JobLimits,
     sender: Sender<EndedJob>,
     ended: Receiver<EndedJob>,
 }
@@ -72,7 +72,7 @@ pub(super) struct EndedJob {
 impl<'scope, 'env> Jobs<'scope, 'env> {
     pub(super) fn new(tasks: Tasks<'scope, 'env>, context: JobContext<'scope>) -> Self {
         let (sender, ended) = mpsc::channel();
-        Self { tasks, context, running: BTreeSet::new(), limits: Limits::of(context.app), sender, ended }
+        Self { tasks, context, running: BTreeSet::new(), limits: JobLimits::of(context.app), sender, ended }
     }
 
     pub(super) fn is_running(&self, repository: usize) -> bool {

@@ -16,10 +16,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct UsersWatcher<'a> {
     published: &'a PublishedSite,
-    repositories: Mutex<Vec<Repository>>,
+    repositories: Mutex<Vec<WatchedRepository>>,
 }
 
-struct Repository {
+struct WatchedRepository {
     name: String,
     base_path: String,
     /// `None` for a public repository.
@@ -52,7 +52,7 @@ impl<'a> UsersWatcher<'a> {
     pub(super) fn configure(&self, app: &App) {
         let configured = app.config.repositories.iter().map(|r| r.users.clone());
         let repositories = app.repositories.iter().zip(configured);
-        let repositories = repositories.map(|(repository, file)| Repository {
+        let repositories = repositories.map(|(repository, file)| WatchedRepository {
             name: repository.name.clone(),
             base_path: repository.base_url.path().to_owned(),
             file,
@@ -80,12 +80,12 @@ impl<'a> UsersWatcher<'a> {
         }
     }
 
-    fn repositories(&self) -> MutexGuard<'_, Vec<Repository>> {
+    fn repositories(&self) -> MutexGuard<'_, Vec<WatchedRepository>> {
         self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_access_rules(&self, repositories: &[Repository]) {
-        let rule = |repository: &Repository| AccessRule {
+    fn set_access_rules(&self, repositories: &[WatchedRepository]) {
+        let rule = |repository: &WatchedRepository| AccessRule {
             name: repository.name.clone(),
             base: repository.base_path.clone(),
             users: repository.file.as_ref().map(|_| Arc::clone(&repository.users)),
@@ -96,7 +96,7 @@ impl<'a> UsersWatcher<'a> {
 }
 
 /// Returns whether the users of any repository changed.
-fn poll(repositories: &mut [Repository]) -> bool {
+fn poll(repositories: &mut [WatchedRepository]) -> bool {
     let mut changed = false;
     for repository in repositories {
         changed |= repository.poll();
@@ -104,7 +104,7 @@ fn poll(repositories: &mut [Repository]) -> bool {
     changed
 }
 
-impl Repository {
+impl WatchedRepository {
     /// Reads the file again if its content changed and is the same at two polls, so that a half-written file is not used.
     fn poll(&mut self) -> bool {
         let Some(file) = &self.file else { return false };

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use super::clone::{BareClone, ReadError};
 use super::error::FetchErrorKind;
 use super::fetch::{Fetch, FetchProgress};
-use super::memory_limit::{Allowance, MemoryLimit, Refused};
+use super::memory_limit::{Allowance, MemoryLimit, RefusedAllocation};
 use super::object_id::{ObjectId, Ref};
 use super::protocol::{FetchRequest, Received, Session};
 use super::shallow_commits;
@@ -81,9 +81,11 @@ impl<'a> Download<'a> {
         let (received, bytes) = (Cell::new(before), Cell::new(0));
         let memory = MemoryLimit::new(Allowance { object: limits.object, total: limits.fetch_memory });
         let failed = |error: git2::Error| match memory.take_refused() {
-            Some(Refused::Object(size)) => FetchErrorKind::ObjectTooLarge { size, limit: limits.object },
-            Some(Refused::Total) => FetchErrorKind::TooMuchMemory { limit: limits.fetch_memory },
-            Some(Refused::Process) => FetchErrorKind::OutOfMemory,
+            Some(RefusedAllocation::Object(size)) => {
+                FetchErrorKind::ObjectTooLarge { size, limit: limits.object }
+            }
+            Some(RefusedAllocation::Total) => FetchErrorKind::TooMuchMemory { limit: limits.fetch_memory },
+            Some(RefusedAllocation::Process) => FetchErrorKind::OutOfMemory,
             None => FetchErrorKind::Git(error),
         };
         let odb = self.clone.repository().odb().map_err(failed)?;

@@ -62,7 +62,7 @@ pub enum FetchErrorKind {
     HostKeyChanged { host: String, file: PathBuf, line: String },
     #[error("the host key of `{host}` is revoked in `{}`", .file.display())]
     HostKeyRevoked { host: String, file: PathBuf },
-    #[error("the host certificate of `{host}` is not valid by `{}`: {reason}", .file.display())]
+    #[error("the host certificate of `{host}` is not valid according to `{}`: {reason}", .file.display())]
     HostCertificate { host: String, file: PathBuf, reason: String },
     #[error("the remote host printed this before git answered: {}", quoted(.text))]
     Chatter { text: String },

@@ -19,7 +19,7 @@ pub(super) struct Allowance {
 
 /// A refused allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusedAllocation {
     /// One object of this many bytes.
     Object(usize),
     Total,
@@ -32,7 +32,7 @@ struct Usage {
     allowance: Allowance,
     /// Negative if memory was freed that had been allocated before.
     used: isize,
-    refused: Option<Refused>,
+    refused: Option<RefusedAllocation>,
 }
 
 thread_local! {
@@ -49,7 +49,7 @@ impl MemoryLimit {
     }
 
     /// The first allocation that was refused since the last call.
-    pub(super) fn take_refused(&self) -> Option<Refused> {
+    pub(super) fn take_refused(&self) -> Option<RefusedAllocation> {
         let mut usage = USAGE.get()?;
         let refused = usage.refused.take();
         USAGE.set(Some(usage));
@@ -131,9 +131,9 @@ fn may_allocate(size: usize, before: isize) -> bool {
     let Some(usage) = USAGE.get() else { return true };
     let Allowance { object, total } = usage.allowance;
     let refused = if size > object.saturating_add(1) {
-        Refused::Object(size)
+        RefusedAllocation::Object(size)
     } else if usage.used.saturating_add_unsigned(size) - before > total.try_into().unwrap_or(isize::MAX) {
-        Refused::Total
+        RefusedAllocation::Total
     } else {
         return true;
     };
@@ -141,7 +141,7 @@ fn may_allocate(size: usize, before: isize) -> bool {
     false
 }
 
-fn refuse(mut usage: Usage, refused: Refused) {
+fn refuse(mut usage: Usage, refused: RefusedAllocation) {
     usage.refused.get_or_insert(refused);
     USAGE.set(Some(usage));
 }
@@ -150,7 +150,7 @@ fn note_failure(new: *mut c_void) -> *mut c_void {
     if heap::check(new).is_null()
         && let Some(usage) = USAGE.get()
     {
-        refuse(usage, Refused::Process);
+        refuse(usage, RefusedAllocation::Process);
     }
     new
 }
@@ -175,11 +175,11 @@ mod tests {
     fn allocations_beyond_a_limit_are_refused_on_its_thread_only() {
         let limit = MemoryLimit::new(Allowance { object: 1 << 20, total: 3 << 20 });
         assert!(allocate(2 << 20).is_null());
-        assert_eq!(limit.take_refused(), Some(Refused::Object(2 << 20)));
+        assert_eq!(limit.take_refused(), Some(RefusedAllocation::Object(2 << 20)));
         let blocks = [allocate(1 << 20), allocate(1 << 20)];
         assert!(blocks.iter().all(|block| !block.is_null()));
         assert!(allocate(1 << 20).is_null());
-        assert_eq!(limit.take_refused(), Some(Refused::Total));
+        assert_eq!(limit.take_refused(), Some(RefusedAllocation::Total));
         assert_eq!(limit.take_refused(), None);
         // SAFETY: the blocks are live, and not used after this.
         let [first, second] = blocks.map(|block| unsafe { realloc(block, 100, std::ptr::null(), 0) });
