@@ -44,6 +44,7 @@ pub use object_id::{ObjectId, Ref};
 pub use protocol::{FetchRequest, Received, Session};
 pub use ref_diff::{MissingRef, RefFilter, WantedRefs, requested_name};
 pub use transport::{RemoteStream, SmartTransport, Version};
+use transport::{SshIdentity, SshTransport};
 pub use url::{GitUrl, GitUrlError};
 
 use crate::config::{Credential, Git};
@@ -63,16 +64,14 @@ pub fn check_url(url: &str, git: &Git) -> Result<(), FetchErrorKind> {
     match GitUrl::parse(url)? {
         GitUrl::Local(path) => alternates::SourceRepository::open(&path).map(drop),
         GitUrl::Ssh(url) if url.path.is_empty() => Err(GitUrlError::Missing("path").into()),
-        GitUrl::Ssh(url) => {
-            transport::SshTransport::new(&url, git, &CancelFlag::default()).check_known_hosts()
-        }
+        GitUrl::Ssh(url) => SshTransport::new(&url, git, &CancelFlag::default()).check_known_hosts(),
         GitUrl::Http(_) => Ok(()),
     }
 }
 
-/// Checks that the private key of a credential, and the certificate beside it, can be read with its passphrase.
+/// Checks that the private key of a credential, and its certificate, can be read with its passphrase.
 pub fn check_private_key(credential: &Credential) -> Result<(), NetworkError> {
     let Some(file) = &credential.private_key else { return Ok(()) };
     let passphrase = read_secret(credential.passphrase.as_ref())?;
-    transport::check_private_key(file, passphrase.as_deref())
+    SshIdentity::read(file, passphrase.as_deref()).map(drop)
 }

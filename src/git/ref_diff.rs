@@ -9,7 +9,7 @@ use super::object_id::{ObjectId, Ref};
 /// The refs of a remote that a caller wants.
 #[derive(Clone, Copy)]
 pub struct WantedRefs<'a> {
-    /// Chooses among all tags: full names of refs, which are also their names in the clone. It may be given further refs.
+    /// Chooses among the advertised refs, which include all tags. Returns full names, which are also the names in the clone.
     pub select: &'a dyn Fn(&[Ref]) -> Vec<String>,
     /// Branches, tags (short or full names) or commit ids, to be read by [`super::BareClone::extra_ref`].
     pub extra_refs: &'a [String],
@@ -17,8 +17,7 @@ pub struct WantedRefs<'a> {
     pub history: bool,
 }
 
-/// The refs that matter to a fetch: all tags, since they are chosen from, and what is named. Hosts have many others, such as
-/// those of pull requests.
+/// The refs that matter to a fetch: all tags, and those that are named. Hosts have many others, such as those of pull requests.
 #[derive(Debug, Default)]
 pub struct RefFilter {
     names: BTreeSet<String>,
@@ -26,7 +25,7 @@ pub struct RefFilter {
 }
 
 impl RefFilter {
-    /// For these extra refs, and for those in the clone: whether the remote still has them is reported.
+    /// For these extra refs, and for those in the clone, of which a fetch reports whether the remote still has them.
     pub fn new(extra_refs: &[String], local: &BTreeMap<String, ObjectId>) -> Self {
         let mut filter = Self::default();
         let in_clone = local.keys().filter(|name| name.starts_with(EXTRA)).map(|name| requested_name(name));
@@ -153,7 +152,8 @@ impl RefDiff {
     }
 }
 
-/// What to request and its id. A hash is a commit; otherwise tags take precedence over branches, as in gitrevisions(7).
+/// The ref or commit to request, and its id. A whole id is a commit; else tags take precedence over branches, as in
+/// gitrevisions(7).
 fn resolve(extra: &str, remote: &HashMap<&str, ObjectId>, advertised: &[Ref]) -> Option<(String, ObjectId)> {
     if let Ok(id) = extra.parse::<ObjectId>() {
         let tip = advertised.iter().find(|r| r.id == id);
@@ -170,7 +170,7 @@ fn candidates(name: &str) -> Vec<String> {
     }
 }
 
-/// Whether a name is what git takes for the beginning of a commit's id.
+/// Whether git would take a name for an abbreviated commit id.
 fn is_abbreviated_id(name: &str) -> bool {
     (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

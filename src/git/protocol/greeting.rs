@@ -1,5 +1,5 @@
-//! What a server says before it is asked, and its refs (gitprotocol-pack(5), gitprotocol-v2(5)). Only refs that somebody wants
-//! are kept: some hosts list one for each pull request.
+//! Parses the greeting of a server and its list of refs (gitprotocol-pack(5), gitprotocol-v2(5)). Only refs that are wanted are
+//! kept: some hosts list one for each pull request.
 
 use std::collections::BTreeSet;
 

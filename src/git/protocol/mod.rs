@@ -20,16 +20,16 @@ use super::ref_diff::RefFilter;
 use super::transport::{RemoteStream, SmartTransport, Version};
 use crate::util::cancel::CancelFlag;
 
-/// How much a list of refs may have in bytes for each ref that may be wanted …
+/// The size limit of a list of refs is this many bytes for each ref that `limits.refs` allows.
 const BYTES_PER_REF: usize = 256;
 
-/// … and at least: servers of version 0 list refs that nobody wants, such as those of pull requests. They are not kept.
+/// It is at least this, because servers of version 0 also list refs that are not wanted, such as those of pull requests.
 const MIN_LISTING: usize = 64 << 20;
 
 /// How many lines may come before a pack. Each names a commit whose parents are left out, or one that both sides have.
 const MAX_LINES: usize = 1 << 20;
 
-/// What a pack may have. Without `thin-pack` a server sends files again that commits of a shallow clone have.
+/// Features of packs that are used. Without `thin-pack`, a server would send files again that a shallow clone has.
 const PACK_CAPABILITIES: [&str; 2] = ["thin-pack", "ofs-delta"];
 
 /// A conversation with the `git-upload-pack` of a remote.
@@ -43,7 +43,7 @@ pub struct Session<'a> {
     pub refs: Vec<Ref>,
     /// The commits whose parents the remote itself lacks, as far as it has said.
     shallow: Vec<ObjectId>,
-    /// Whether the remote waits for a request until it is told that none comes.
+    /// Whether the remote waits for another request.
     is_waiting: bool,
 }
 

@@ -30,7 +30,7 @@ const VERSION_2: (&str, &str) = ("Git-Protocol", "version=2");
 /// Requests of more bytes are compressed, as git's are: web servers limit what they accept, nginx to 1 MB by default.
 const COMPRESS_ABOVE: usize = 1024;
 
-/// How much of an answer that is not the smart protocol is looked at.
+/// How much is read of a response that is not the smart protocol.
 const START: u64 = 256;
 
 /// The smart protocol of one http(s) repository.
@@ -50,7 +50,7 @@ impl HttpTransport {
         let mut base = url.clone();
         // These fail for URLs without a host only, and http URLs have one.
         let _ = base.set_username("").and_then(|()| base.set_password(None));
-        base.set_path(base.path().trim_end_matches('/').to_owned().as_str());
+        base.set_path(url.path().trim_end_matches('/'));
         Ok(Self { client: HttpClient::new(url, git, roots, USER_AGENT, cancel)?, base })
     }
 }
@@ -125,14 +125,14 @@ impl Answer {
         }
         let content_type = media_type(&response);
         let body = response.into_body().into_reader();
-        // Only pages for people are refused by their type: git does not look at it, and servers send others.
+        // Only web pages are refused by their type: git ignores it, and servers send others.
         match content_type.as_deref() {
             Some("text/html") => Err(not_smart(content_type.as_deref(), RESULT)),
             _ => Ok(Self { url: url.clone(), body }),
         }
     }
 
-    /// Requires the type by which git tells a smart server from one that only serves files.
+    /// Requires the content type by which git recognizes a smart server.
     fn of_smart_server(
         client: &HttpClient,
         url: &Url,

@@ -1,7 +1,7 @@
 //! Private keys for ssh, in the formats that OpenSSH reads.
 //!
-//! russh reads most of them. Its errors are those of the encodings within, so the format is looked at first: what is not a
-//! private key, what needs a passphrase and what must be converted is told apart by its outermost lines.
+//! russh reads most of them, but its errors are those of the encodings inside. So the first and last lines are checked first, to
+//! tell apart files that are no private key, keys that need a passphrase, and formats that must be converted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::known_hosts::date;
 use crate::net::NetworkError;
 use crate::util::text_file;
 
-/// A private key and, as ssh takes it from the file beside it, its certificate.
-pub(super) struct Identity {
+/// A private key and its certificate, which ssh reads from the file next to it.
+pub(crate) struct SshIdentity {
     pub(super) key: Arc<PrivateKey>,
     pub(super) certificate: Option<Certificate>,
 }
 
 /// Why a private key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyError {
+enum KeyError {
     #[error("the key needs a passphrase (`passphrase_file`)")]
     NeedsPassphrase,
     #[error("the passphrase is wrong (`passphrase_file`)")]
@@ -41,9 +41,9 @@ const CONVERT: &str = "convert a copy of the key with `ssh-keygen -p -f FILE`";
 
 const REPLACE: &str = "create a key with `ssh-keygen -t ed25519`";
 
-impl Identity {
+impl SshIdentity {
     /// Reads the key in `file`, and its certificate if there is a `FILE-cert.pub`.
-    pub(super) fn read(file: &Path, passphrase: Option<&str>) -> Result<Self, NetworkError> {
+    pub(crate) fn read(file: &Path, passphrase: Option<&str>) -> Result<Self, NetworkError> {
         let text = text_file::read(file).map_err(|error| NetworkError::file(file, &error))?;
         let key = private_key(&String::from_utf8_lossy(&text), passphrase);
         let key = key.map_err(|error| NetworkError::file(file, &error))?;
@@ -59,7 +59,7 @@ impl Identity {
     }
 }
 
-/// The certificate beside a key, under the name that `ssh-keygen -s` gives it.
+/// The certificate of a key, in the file that `ssh-keygen -s` writes.
 fn certificate(key_file: &Path, key: &PrivateKey) -> Result<Option<Certificate>, NetworkError> {
     let mut file = key_file.as_os_str().to_owned();
     file.push("-cert.pub");
@@ -94,7 +94,7 @@ fn private_key(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, KeyEr
     }
 }
 
-/// Whether the key is encrypted, in a way that can be read.
+/// Whether the key is encrypted. Fails if it is no private key, or in a format that cannot be read.
 fn is_encrypted(text: &str) -> Result<bool, KeyError> {
     let text = text.trim_start();
     let unsupported = |format: String| KeyError::Unsupported { format, remedy: CONVERT };
@@ -139,7 +139,7 @@ fn is_encrypted(text: &str) -> Result<bool, KeyError> {
     }
 }
 
-/// The label of the PEM block with a private key, and the text from there on; parameters or certificates may come before it.
+/// The label of the PEM block with the private key, and the text from there on. Parameters or certificates may precede it.
 fn private_block(text: &str) -> (Option<&str>, &str) {
     let mut blocks = text.match_indices("-----BEGIN ").map(|(at, begin)| {
         let line = text[at + begin.len()..].lines().next().unwrap_or_default();

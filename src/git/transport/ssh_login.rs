@@ -1,4 +1,4 @@
-//! Logging in to an ssh server: by a certificate, a private key or a password, as the credential has it.
+//! Logs in to an ssh server with the certificate, the private key or the password of a credential.
 
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
@@ -9,7 +9,7 @@ use russh::keys::{self, HashAlg, PrivateKeyWithHashAlg, ssh_key};
 use russh::{AgentAuthError, MethodKind, MethodSet, Signer};
 
 use super::known_hosts::HostKeyCheck;
-use super::private_key::Identity;
+use super::private_key::SshIdentity;
 use crate::config::Credential;
 use crate::net::{NetworkError, read_secret, redacted};
 use crate::util::text::quoted;
@@ -22,12 +22,12 @@ pub(super) struct Login<'a> {
     pub(super) credential: Option<&'a Credential>,
 }
 
-/// A way of logging in that the server did not accept.
+/// An authentication method that did not suffice.
 struct Refused {
     method: MethodKind,
-    /// What the server would accept next.
+    /// The methods that the server accepts next.
     remaining: MethodSet,
-    /// Whether it was right, but not enough.
+    /// Whether it succeeded, but the server requires another one as well.
     is_partial: bool,
 }
 
@@ -44,7 +44,7 @@ impl Login<'_> {
         let (mut refused, mut note) = (None, String::new());
         if let Some(file) = &credential.private_key {
             let passphrase = read_secret(credential.passphrase.as_ref())?;
-            let identity = Identity::read(file, passphrase.as_deref())?;
+            let identity = SshIdentity::read(file, passphrase.as_deref())?;
             match self.with_key(session, &user, &identity).await? {
                 None => return Ok(()),
                 refusal => refused = refusal,
@@ -57,16 +57,16 @@ impl Login<'_> {
                 refusal => refused = refusal,
             }
         }
-        let other_way = refused.and_then(|refused| self.other_way(&refused));
-        Err(other_way.unwrap_or_else(|| self.denied(&format!("as user `{user}`{note}"))))
+        let unsupported = refused.and_then(|refused| self.unsupported_method(&refused));
+        Err(unsupported.unwrap_or_else(|| self.denied(&format!("as user `{user}`{note}"))))
     }
 
-    /// The certificate first, then the key alone, as ssh does.
+    /// Tries the certificate first, then the key alone, as ssh does. Returns `None` if the server accepted one.
     async fn with_key(
         &self,
         session: &mut Handle<HostKeyCheck>,
         user: &str,
-        identity: &Identity,
+        identity: &SshIdentity,
     ) -> Result<Option<Refused>, NetworkError> {
         let hash = match identity.key.algorithm().is_rsa() {
             true => self.rsa_hash(session).await?,
@@ -84,7 +84,7 @@ impl Login<'_> {
         self.refused(session.authenticate_publickey(user, key).await, MethodKind::PublicKey)
     }
 
-    /// By the method that the server offers, as ssh does: the password as such, or as the answer to a prompt.
+    /// Sends the password by the method that the server offers, as ssh does: as such, or as the answer to a prompt.
     async fn with_password(
         &self,
         session: &mut Handle<HostKeyCheck>,
@@ -101,7 +101,7 @@ impl Login<'_> {
         self.refused(session.authenticate_password(user, password).await, MethodKind::Password)
     }
 
-    /// Answers the first prompt with the password (RFC 4256). What else is asked, nobody is there to answer.
+    /// Answers the first prompt with the password (RFC 4256). Other prompts have no answer.
     async fn with_answer(
         &self,
         session: &mut Handle<HostKeyCheck>,
@@ -154,7 +154,7 @@ impl Login<'_> {
         Ok(best.unwrap_or(Some(HashAlg::Sha512)))
     }
 
-    /// `None` if the server accepted it.
+    /// `None` if the server accepted the method.
     fn refused(
         &self,
         result: Result<AuthResult, russh::Error>,
@@ -173,8 +173,8 @@ impl Login<'_> {
         }
     }
 
-    /// The error if the credential is not wrong, but of another kind than the server wants.
-    fn other_way(&self, refused: &Refused) -> Option<NetworkError> {
+    /// The error of a credential that may be right, but is of another kind than the server accepts.
+    fn unsupported_method(&self, refused: &Refused) -> Option<NetworkError> {
         let used = match refused.method {
             MethodKind::PublicKey => "a private key",
             _ => "a password",
@@ -199,7 +199,7 @@ impl Login<'_> {
     }
 }
 
-/// Signs for a certificate with the hash that was agreed on; russh itself would announce SHA-1 for RSA.
+/// Signs for a certificate with the negotiated hash; russh itself would announce SHA-1 for RSA.
 struct CertificateSigner<'a>(&'a PrivateKeyWithHashAlg);
 
 impl CertificateSigner<'_> {
