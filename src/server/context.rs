@@ -1,4 +1,4 @@
-//! What the connections of a server have in common, and what is known of a client.
+//! The state that all connections of a server share, and the clients of connections and requests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub(super) struct ServerContext {
     pub(super) downloads: Arc<Semaphore>,
     /// Responses so far, for the sample in the access log.
     pub(super) responses: AtomicU32,
-    /// Whether a PROXY header of somebody who is not trusted was reported.
+    /// Whether a PROXY header of an untrusted peer was reported.
     pub(super) has_warned: AtomicBool,
 }
 
 impl ServerContext {
-    /// Reports a PROXY header from `peer` once: strangers may send them as well. Neither HTTP nor TLS begins so.
+    /// Reports a PROXY header from `peer`, which is neither HTTP nor TLS. Only once, because anyone can send them.
     pub(super) fn warn_untrusted_proxy(&self, peer: Option<IpAddr>) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             let peer = peer.map_or("unix:".to_owned(), |ip| ip.to_string());
@@ -81,12 +81,12 @@ pub(super) struct RequestClient {
     pub(super) permit: Option<ClientPermit>,
 }
 
-/// What is over a limit, so that there is no room for more than a 503.
+/// What is over a limit and therefore gets a 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OverLimit {
-    /// The connection, which therefore ends.
+    /// The connection, which is closed.
     Connection,
-    /// A request on a connection that others share.
+    /// A request on a connection that other clients share.
     Request,
 }
 

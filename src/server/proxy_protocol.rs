@@ -51,7 +51,7 @@ pub(super) fn begins_with_header(head: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| head.starts_with(signature))
 }
 
-/// The same for a connection of which nothing has been read, and all can still be read.
+/// Whether a connection begins with a header. Reads as much as it needs to tell, and puts it back.
 pub(super) async fn comes_with_header(stream: &mut Transport) -> io::Result<bool> {
     let mut head = Vec::new();
     while can_begin_header(&head) && !begins_with_header(&head) {

@@ -1,4 +1,4 @@
-//! All responses that are not a published file, and their headers.
+//! All responses other than published files.
 
 use bytes::Bytes;
 use hyper::header::{
@@ -15,15 +15,15 @@ use super::content_kind::ContentKind;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
-/// Long enough for a flood of requests for the same missing name, short enough that a cache in front does not hide what
-/// the next snapshot adds.
+/// Long enough for a flood of requests for the same missing name, short enough that caches do not hide what the next snapshot
+/// adds.
 const SHORT_MAX_AGE: &str = "max-age=10";
 
 const NO_STORE: &str = "no-store";
 
-/// In seconds. Since 2.11 Composer waits as long, three times for metadata and twelve times for an archive, and meanwhile requests
-/// nothing else from the host; before, it tries again at once (`Util/Http/CurlDownloader.php`). A start, a repair and most crowds
-/// are over by then; what is not should not keep it from the next mirror.
+/// In seconds. Since 2.11, Composer waits this long, three times for metadata and twelve times for an archive, and meanwhile
+/// requests nothing else from the host; older versions try again at once (`Util/Http/CurlDownloader.php`). A restart, a repair or
+/// a flood is mostly over by then; if not, the client should soon try the next mirror.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// A response, and the `route` that it is counted under.
@@ -60,8 +60,8 @@ pub(super) fn not_found() -> Response<Body> {
     with_words(StatusCode::NOT_FOUND, "not found", SHORT_MAX_AGE)
 }
 
-/// For an archive that was withdrawn; `text` says why. Composer prints this key of an error, if it is of exactly this media type; of
-/// others it prints only the status (`HttpDownloader::outputWarnings`).
+/// For a withdrawn archive; `text` says why. Composer prints the key `warning` of an error response of exactly this media type,
+/// and of others only the status (`HttpDownloader::outputWarnings`).
 pub(super) fn gone(text: &str) -> Response<Body> {
     let body = format!("{}\n", json!({ "warning": text }));
     with_body(StatusCode::GONE, ContentKind::Metadata.media_type(), body.into(), SHORT_MAX_AGE)
@@ -96,7 +96,7 @@ pub(super) fn damaged() -> Response<Body> {
     service_unavailable("this file cannot be served now")
 }
 
-/// 503 is the one status after which every Composer tries again.
+/// 503 is the only status after which every version of Composer tries again.
 pub(super) fn service_unavailable(reason: &'static str) -> Response<Body> {
     with_header(text(StatusCode::SERVICE_UNAVAILABLE, reason), RETRY_AFTER, RETRY_AFTER_SECONDS)
 }
@@ -111,7 +111,7 @@ pub(super) fn method_not_allowed() -> Response<Body> {
     with_header(text(StatusCode::METHOD_NOT_ALLOWED, words), ALLOW, METHODS)
 }
 
-/// For anything but a POST where webhooks are received.
+/// For methods other than POST at the URL of webhooks.
 pub(super) fn only_post() -> Response<Body> {
     let words = "webhooks are sent here by POST";
     let post = HeaderValue::from_static("POST");

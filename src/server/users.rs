@@ -1,9 +1,9 @@
 //! The users of a private repository: passwords hashed by bcrypt, and tokens, stored as SHA-256.
 //!
-//! bcrypt takes tens of milliseconds. Results are cached under a keyed hash, accepted and rejected apart, so that guesses
-//! cannot evict valid credentials. One check runs at a time, even if its request was cancelled, and clients take turns; of each
-//! client only so many may wait, and fewer when many do. A token is long and random, so a plain SHA-256 suffices. Comparisons
-//! take constant time.
+//! bcrypt takes tens of milliseconds. Results are cached under a keyed hash, accepted and rejected ones separately, so that
+//! guesses cannot evict valid credentials. One check runs at a time, even if its request was cancelled, and clients take turns.
+//! Each client may have a limited number of waiting checks, and fewer if many clients wait. A token is long and random, so a
+//! plain SHA-256 suffices. Comparisons take constant time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -20,19 +20,19 @@ use crate::util::digest::Sha256;
 /// How many requests of one client may wait for a bcrypt check. It may be a proxy, or an office.
 const MAX_WAITING_PER_CLIENT: usize = 64;
 
-/// When so many requests wait, only those clients may add one that have few: others cannot keep them out.
+/// When this many requests wait, only clients with few waiting requests may add one, so that others cannot keep them out.
 const MAX_WAITING: usize = 256;
 
-/// As many as Composer has connections.
+/// The number of Composer's connections.
 const FEW_WAITING: usize = 12;
 
-/// Cached credentials, of the accepted and of the rejected ones each; beyond, they are forgotten.
+/// Accepted, and rejected, credentials that are cached. When there are more, all of the kind are dropped.
 const CACHE_SIZE: usize = 4096;
 
 /// A check with a higher cost takes longer than a second.
 const MAX_COST: u32 = 14;
 
-/// bcrypt ignores what follows these bytes, so that many passwords would be one.
+/// bcrypt ignores all further bytes, so longer passwords would be interchangeable.
 const MAX_PASSWORD: usize = 72;
 
 /// The prefix of a token's hash.
@@ -131,7 +131,7 @@ impl Users {
         self.has_token(None, token).into()
     }
 
-    /// Whether it is a token, and that of `user` if one is given.
+    /// Whether it is a valid token, and if a user is given, theirs.
     fn has_token(&self, user: Option<&str>, token: &str) -> bool {
         let digest = Sha256::digest(token.as_bytes());
         let mut is_known = Choice::from(0);
@@ -172,7 +172,7 @@ impl Users {
         if waiting.is_none() && client.number > FEW_WAITING {
             return AuthOutcome::Busy;
         }
-        // Of each client one check is in the queue of all, so that a client with many delays others by one.
+        // Only one check of each client is in the common queue, so that a client with many delays the others by one.
         let own_turn = Arc::clone(&client.turn).lock_owned().await;
         let Ok(turn) = Arc::clone(&self.check).acquire_owned().await else {
             return AuthOutcome::Busy;
