@@ -5,6 +5,7 @@
 //! published.
 
 mod renditions;
+mod upstream;
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::renditions::Renditions;
+pub use self::upstream::Upstream;
 use crate::util::digest::{Sha1, Sha256};
 
 /// What a line of the ledger publishes.
@@ -63,6 +65,9 @@ pub struct Release {
     pub committed: Timestamp,
     /// When it was published; the `Last-Modified` of its archive.
     pub time: Timestamp,
+    /// Where the archive comes from, if it was taken as it is from a Composer repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Box<Upstream>>,
 }
 
 impl Release {
@@ -346,6 +351,7 @@ mod tests {
             tree: "t".into(),
             committed: Timestamp::UNIX_EPOCH,
             time: Timestamp::UNIX_EPOCH,
+            upstream: None,
         }
     }
 

@@ -21,8 +21,9 @@
 //! | [`package`] | which versions a ref gives, their manifests, the archive's bytes |
 //! | [`store`] | the data volume: the only module that writes to it, but for the clones |
 //! | [`git`] | bare clones, their refs, trees and blobs; the only module that names git2 |
+//! | [`composer_repository`] | Composer repositories of others: their packages and archives, in every form that Composer reads |
 //! | [`telemetry`] | the log and the metrics |
-//! | [`net`] | the HTTP client of git and of the notifier |
+//! | [`net`] | the HTTP client of git, of Composer repositories and of the notifier |
 //! | [`config`], [`recipe`] | the configuration and recipes as valid values |
 //! | [`schedule`], [`webhook`] | crontab lines; webhook deliveries of GitHub, GitLab and mirrors |
 //! | [`composer`] | Composer's names, versions, constraints and manifests; pure |
@@ -35,7 +36,7 @@
 //!
 //! # Words
 //!
-//! They are Composer's and git's. A *source* is a git repository. A *recipe* says how sources become packages. A *release* is one
+//! They are Composer's and git's. A *source* is a git repository, a folder of prebuilt archives, or a Composer repository. A *recipe* says how sources become packages. A *release* is one
 //! published package version, a line of the *ledger*. A *snapshot* is one complete published state of a repository's metadata. A
 //! *cycle* is one run of fetch, plan, build, publish. A version is *diverged* if upstream would change it now. A version is *held back*
 //! while something that it needs does not exist. A *gap* is a version that a published metapackage pins and no source provides. A
@@ -75,6 +76,7 @@
 mod app;
 pub mod cli;
 pub mod composer;
+pub mod composer_repository;
 pub mod config;
 pub mod cycle;
 mod daemon;

@@ -140,6 +140,7 @@ impl OpenRepository<'_> {
             recipe: &repository.recipe,
             follow: &repository.follow,
             network: &config.git,
+            contact: config.site.contact.as_deref(),
             volume_id: &volume_id,
             rewrite: &|url| config.git.rewrite(url),
             fetcher: &fetcher,

@@ -14,11 +14,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::config::{self, Config, Content, Loaded, RecipeRef};
 use crate::metadata::BaseUrl;
+use crate::net::redacted;
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
 use crate::server::LocalSocket;
@@ -61,6 +63,20 @@ impl Repository {
     pub(crate) fn is_imported(&self) -> bool {
         self.follow.is_empty() && self.recipe.source_names().next().is_none()
     }
+
+    /// Packagist asks mirrors to stay away from full hours, when everybody comes.
+    fn full_hour_warning(&self) -> Option<String> {
+        let asked = self.recipe.composer.iter().find(|source| source.stands_in_for.is_none())?;
+        let next = self.schedule.next_after(Timestamp::now())?;
+        let is_full_hour = next.minute() == 0;
+        is_full_hour.then(|| {
+            format!(
+                "repository {}: its schedule asks `{}` at the full hour, when such servers are busiest: choose another minute, such as `17 3 * * *`",
+                self.name,
+                redacted(&asked.url)
+            )
+        })
+    }
 }
 
 impl App {
@@ -83,7 +99,7 @@ impl App {
                 )
             })
         });
-        preferred.collect()
+        preferred.chain(self.repositories.iter().filter_map(Repository::full_hour_warning)).collect()
     }
 
     pub(crate) fn log_warnings(&self) {

@@ -89,6 +89,15 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
             writeln!(Stdout, "    Warning: {warning}.")?;
         }
     }
+    for source in &repository.recipe.composer {
+        let url = app.config.git.rewrite(&source.url);
+        let stands_in = source.stands_in_for.as_ref();
+        let when = stands_in.map(|source| format!(", while a release of {source} waits")).unwrap_or_default();
+        writeln!(Stdout, "  {} from the Composer repository {}{when}", source.name, redacted(&url))?;
+        for warning in last.sources.get(&source.name).iter().flat_map(|report| report.warnings()) {
+            writeln!(Stdout, "    Warning: {warning}.")?;
+        }
+    }
     Ok(())
 }
 
@@ -128,7 +137,7 @@ fn warn_unknown_predecessors(recipe: &Recipe, store: Option<&RepositoryStore>) -
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.
 fn unused_rewrites(app: &App) -> Vec<&str> {
     let recipes = app.repositories.iter().map(|repository| &repository.recipe);
-    let urls: Vec<_> = recipes.flat_map(Recipe::git_urls).collect();
+    let urls: Vec<_> = recipes.flat_map(Recipe::urls).collect();
     let prefixes = app.config.git.rewrite.keys().map(String::as_str);
     prefixes.filter(|prefix| !urls.iter().any(|url| url.starts_with(prefix))).collect()
 }

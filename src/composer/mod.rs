@@ -6,12 +6,14 @@ mod json;
 mod loader;
 mod manifest;
 mod name;
+mod name_pattern;
 mod php;
 mod version;
 
-pub use constraint::is_valid_constraint;
+pub use constraint::{Constraint, InvalidConstraint, is_valid_constraint};
 pub use json::{array_index, parse_js, to_js_string};
 pub use loader::FieldProblem;
 pub use manifest::{InvalidManifest, Manifest};
 pub use name::PackageName;
+pub use name_pattern::NamePattern;
 pub use version::{Stability, Version, normalize as normalize_version};

@@ -85,18 +85,7 @@ impl Version {
 
     /// By `VersionParser::parseStability`.
     pub fn stability(&self) -> Stability {
-        let text = self.normalized.as_str();
-        if text.starts_with("dev-") || text.ends_with("-dev") {
-            Stability::Dev
-        } else if text.contains("-alpha") {
-            Stability::Alpha
-        } else if text.contains("-beta") {
-            Stability::Beta
-        } else if text.contains("-RC") {
-            Stability::Rc
-        } else {
-            Stability::Stable
-        }
+        stability_of(&self.normalized)
     }
 
     /// Composer's order of versions.
@@ -121,6 +110,21 @@ impl FromStr for Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.pretty)
+    }
+}
+
+/// The stability of a normalized version.
+pub(super) fn stability_of(text: &str) -> Stability {
+    if text.starts_with("dev-") || text.ends_with("-dev") {
+        Stability::Dev
+    } else if text.contains("-alpha") {
+        Stability::Alpha
+    } else if text.contains("-beta") {
+        Stability::Beta
+    } else if text.contains("-RC") {
+        Stability::Rc
+    } else {
+        Stability::Stable
     }
 }
 
@@ -184,7 +188,7 @@ fn suffix(parts: &regex::Captures<'_>, at: usize) -> String {
 }
 
 /// PHP's `version_compare` on normalized versions.
-fn compare(a: &str, b: &str) -> Ordering {
+pub(super) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (canonical(a), canonical(b));
     for i in 0..a.len().max(b.len()) {
         let order = match (a.get(i), b.get(i)) {

@@ -61,7 +61,7 @@ pub struct Limits {
     pub refs: NonZeroUsize,
     /// Maximum number of entries in the report of a source: of tags and packages that are excluded, failed or held back.
     pub report_entries: NonZeroUsize,
-    /// Maximum size of a prebuilt archive.
+    /// Maximum size of a prebuilt archive, and of one from a Composer repository.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub archive: usize,
@@ -73,6 +73,10 @@ pub struct Limits {
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub metadata: usize,
+    /// Maximum size of the metadata that a Composer repository sends at once: one file, or packages.json with its includes.
+    #[serde(with = "units::size")]
+    #[schemars(with = "units::SizeText")]
+    pub upstream_metadata: usize,
     /// Maximum size of a commit, an annotated tag, or the listing of one folder in git.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
@@ -114,6 +118,7 @@ impl Default for Limits {
             archive: 64 << 20,
             package_metadata: 4 << 20,
             metadata: 16 << 20,
+            upstream_metadata: 64 << 20,
             tree: 4 << 20,
             object: 64 << 20,
             fetch_memory: 128 << 20,

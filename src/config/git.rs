@@ -55,12 +55,27 @@ pub struct Credential {
     pub url: String,
     pub username: Option<Secret>,
     pub password: Option<Secret>,
+    pub scheme: CredentialScheme,
+    /// The header that has the password as it is, instead of `Authorization`.
+    pub header: Option<String>,
     pub private_key: Option<PathBuf>,
     pub passphrase: Option<Secret>,
     pub known_hosts: Option<PathBuf>,
 }
 
-/// Credentials for a git server: a password or token, or a private key.
+/// How a password or token is sent over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum CredentialScheme {
+    /// User name and password (RFC 7617).
+    #[default]
+    Basic,
+    /// The token alone (RFC 6750).
+    Bearer,
+}
+
+/// Credentials for a server: a password or token, or a private key.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(!default, rename = "Credential")]
@@ -76,6 +91,10 @@ struct CredentialEntry {
     password: Option<String>,
     /// File with the password or token.
     password_file: Option<PathBuf>,
+    /// How the password or token is sent over HTTP: `basic` with the user name, or `bearer`.
+    scheme: CredentialScheme,
+    /// Name of the header in which the password or token is sent as it is, instead of `Authorization`; such as `PRIVATE-TOKEN`.
+    header: Option<String>,
     /// File with the private key for ssh. A certificate beside it, under the same name with `-cert.pub`, is used, too.
     private_key_file: Option<PathBuf>,
     /// File with the passphrase of the private key.
@@ -90,6 +109,8 @@ impl From<CredentialEntry> for Credential {
             url: entry.url,
             username: Secret::from_keys(entry.username, entry.username_file),
             password: Secret::from_keys(entry.password, entry.password_file),
+            scheme: entry.scheme,
+            header: entry.header,
             private_key: entry.private_key_file,
             passphrase: Secret::from_keys(None, entry.passphrase_file),
             known_hosts: entry.known_hosts_file,
@@ -190,6 +211,15 @@ impl Credential {
             (true, true) => report.add(at, Issue::new("set either a password or a private key, not both")),
             (false, false) => report.add(at, Issue::new("expected a password or a private key")),
             _ => {}
+        }
+        if let Some(header) = &self.header {
+            let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            if header.is_empty() || !header.chars().all(is_token) {
+                report.add(&at.key("header"), Issue::new("expected the name of a header"));
+            }
+            if self.scheme != CredentialScheme::Basic {
+                report.add(at, Issue::new("set either `scheme` or `header`, not both"));
+            }
         }
         if self.passphrase.is_some() && self.private_key.is_none() {
             report.add(at, Issue::new("`passphrase_file` requires `private_key_file`"));

@@ -22,7 +22,7 @@ mod trusted_proxies;
 mod units;
 
 pub use build::{Build, Limits, Snapshots, Verify};
-pub use git::{Credential, Git};
+pub use git::{Credential, CredentialScheme, Git};
 pub use hints::{Hints, Message};
 pub use json_schema::json_schema;
 pub use listen_address::{Address, UnixAddress};

@@ -11,7 +11,7 @@ use super::batch::{Batch, Published};
 use super::context::CycleContext;
 use super::file_names;
 use super::metadata_budget::MetadataBudget;
-use super::read_manifests::manifest_in_archive;
+use super::read_manifests::release_manifest;
 use super::report::{ALIASES, SourceReport};
 use crate::composer::{Manifest, PackageName, Version, to_js_string};
 use crate::ledger::{Release, ReleaseKind};
@@ -70,7 +70,7 @@ fn replacements(
     // Of two packages with the same version, the first in the reference generator's file order wins.
     packages.sort_by_key(|release| release.path());
     for package in packages {
-        let manifest = match manifest_in_archive(&ctx.store.archive(package)) {
+        let manifest = match release_manifest(ctx.store, package) {
             Ok(manifest) => manifest,
             Err(error) => {
                 let error = error.context(format!("failed to read the manifest in `{}`", package.path()));
@@ -157,6 +157,7 @@ fn stage(
         size: staged.digests.size,
         source: ALIASES.to_owned(),
         time: now(),
+        upstream: None,
         ..package.clone()
     };
     file_names::avoid_published(ctx, &mut release);

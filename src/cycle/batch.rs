@@ -63,7 +63,8 @@ impl<'a> Batch<'a> {
     }
 
     fn claim_metadata(&self, archive: &StagedArchive, release: &Release) -> anyhow::Result<()> {
-        let size = read_manifests::manifest_size(archive.path()).context("failed to read the new archive")?;
+        let size = read_manifests::manifest_size(archive.path(), release);
+        let size = size.context("failed to read the new archive")?;
         self.budget.claim(&release.name, size)
     }
 

@@ -13,7 +13,7 @@ use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
 use super::planning::plan_refs;
 use super::report::{SourceReport, ensure_short};
-use super::{file_names, held_back, parallel};
+use super::{composer_source, file_names, held_back, parallel};
 use crate::composer::Manifest;
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
@@ -85,7 +85,9 @@ pub(super) fn build_source(
         report.excluded.splice(0..0, kept.excluded.iter().cloned());
         report.held_back.splice(0..0, kept.held_back.iter().cloned());
     }
-    Diverged::find(ctx, source, &source_refs, &inputs.resources, previous)?.record(ctx, &mut report)?;
+    let resources = &inputs.resources;
+    Diverged::find(ctx, source, &source_refs, resources, previous)?.record(ctx, &mut report)?;
+    composer_source::compare_stand_ins(ctx, source, &source_refs, resources, rules, previous, &mut report)?;
     Ok((report, count))
 }
 
@@ -261,6 +263,7 @@ fn stage(
         tree: tree.to_string(),
         committed: Timestamp::from_second(build.git_ref.time).context("the commit has an impossible date")?,
         time: now(),
+        upstream: None,
     };
     file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;

@@ -32,6 +32,8 @@ pub struct CycleContext<'a> {
     pub follow: &'a [Url],
     /// How they are reached.
     pub network: &'a Git,
+    /// The operator's contact, if it is configured.
+    pub contact: Option<&'a str>,
     /// The id of the volume.
     pub volume_id: &'a str,
     /// Maps a recipe's git URL to the URL to fetch from.

@@ -16,7 +16,7 @@ use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::ResolvedRef;
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
-use crate::store::{Divergence, VersionContent};
+use crate::store::{Divergence, DivergenceCause, VersionContent};
 use crate::util::clock::now;
 
 /// The published versions that the moved tags of a source would change.
@@ -42,7 +42,8 @@ impl Diverged {
             let commit = git_ref.commit.to_string();
             let before = previous.and_then(|report| report.examined.get(&git_ref.tag));
             if before != Some(&commit) {
-                new.extend(compare(ctx, source, source_refs, resources, git_ref, &published));
+                let cause = DivergenceCause::MovedTag;
+                new.extend(compare(ctx, source, source_refs, resources, git_ref, &published, cause));
             }
             examined.insert(git_ref.tag.clone(), commit);
         }
@@ -113,13 +114,15 @@ fn moved_refs<'r>(
         .collect()
 }
 
-fn compare(
+/// Builds the published versions of a ref again, and returns those that differ.
+pub(super) fn compare(
     ctx: &CycleContext<'_>,
     source: &Source,
     source_refs: &SourceRefs,
     resources: &Resources,
     git_ref: &ResolvedRef,
     published: &[Release],
+    cause: DivergenceCause,
 ) -> Vec<Divergence> {
     let clone = &source_refs.clone;
     let plan = plan_unpublished(ctx, source, clone, std::slice::from_ref(git_ref), resources);
@@ -130,19 +133,25 @@ fn compare(
             continue;
         };
         let differences = &mut CheckoutDifferences::default();
-        let digests =
-            match build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink()) {
-                Ok(sink) => sink.digests(),
-                Err(error) => {
-                    tracing::warn!(
-                        source = source.name,
-                        tag = git_ref.tag,
-                        package = name,
-                        "upstream moved this tag, and the package can no longer be built from it: {error:#}"
-                    );
-                    continue;
-                }
-            };
+        let digests = match build::archive(
+            build,
+            source,
+            clone,
+            ctx.limits,
+            differences,
+            HashingWriter::sink(),
+        ) {
+            Ok(sink) => sink.digests(),
+            Err(error) => {
+                tracing::warn!(
+                    source = source.name,
+                    tag = git_ref.tag,
+                    package = name,
+                    "a published version is not compared, because it cannot be built from this tag now: {error:#}"
+                );
+                continue;
+            }
+        };
         if digests.sha256 != published.sha256 {
             diverged.push(Divergence {
                 source: source.name.clone(),
@@ -160,6 +169,7 @@ fn compare(
                     sha256: digests.sha256,
                 },
                 time: now(),
+                cause,
             });
         }
     }

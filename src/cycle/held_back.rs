@@ -13,7 +13,7 @@ use super::context::CycleContext;
 use super::inputs::FetchedInputs;
 use super::metadata_budget::MetadataBudget;
 use super::report::Report;
-use super::{SourcePlan, build_packages, prebuilt_archives};
+use super::{SourcePlan, build_packages, composer_source, prebuilt_archives};
 use crate::composer::{PackageName, Version};
 use crate::package::plan::{Build, ExactVersion, Outcome, OutcomeRow};
 use crate::recipe::Source;
@@ -227,6 +227,9 @@ fn publish(
             rows,
             budget,
         );
+    }
+    if let Some(source) = ctx.recipe.composer.iter().find(|source| source.name == name) {
+        return composer_source::publish_held_back(ctx, source, requirements, rows, budget);
     }
     match ctx.recipe.sources.iter().find(|source| source.name == name) {
         Some(source) => build_packages::build_held_back(ctx, source, inputs, requirements, rows, budget),

@@ -7,6 +7,7 @@ mod aliases;
 mod batch;
 mod build_packages;
 mod bundle;
+mod composer_source;
 mod confirm_imports;
 mod context;
 mod divergence;
@@ -249,6 +250,15 @@ fn build_all(
         let known = previous.sources.get(&source.name);
         let result = build_packages::build_source(ctx, source, inputs, known, budget);
         heap::trim();
+        published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
+    }
+    for source in &ctx.recipe.composer {
+        let known = previous.sources.get(&source.name);
+        // It may stand in for a source that is still being fetched.
+        let result = match inputs.is_complete() {
+            true => composer_source::publish(ctx, source, &report.waiting_tags(source), known, budget),
+            false => Err(anyhow!(STILL_FETCHING)),
+        };
         published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
     // What a metapackage lacks is known with the last source.

@@ -303,6 +303,7 @@ mod tests {
             tree: "t".into(),
             committed: time,
             time,
+            upstream: None,
         }
     }
 

@@ -116,6 +116,8 @@ impl PublishedVersions {
             VersionOwner::Imported
         } else if ctx.recipe.archives.iter().any(|folder| folder.name == *by) {
             VersionOwner::PrebuiltArchives(by.clone())
+        } else if ctx.recipe.stand_ins(source).any(|stand_in| stand_in.name == *by) {
+            VersionOwner::StandIn(by.clone())
         } else {
             VersionOwner::OtherSource(by.clone())
         }

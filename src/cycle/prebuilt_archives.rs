@@ -204,9 +204,9 @@ fn outcome_by_owner(
             let reason = format!("Composer reads it as {}, which is published", same.version);
             Some(Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason })
         }
-        VersionOwner::PrebuiltArchives(source) | VersionOwner::OtherSource(source) => {
-            failed(format!("source `{source}` has published this version"))
-        }
+        VersionOwner::PrebuiltArchives(source)
+        | VersionOwner::OtherSource(source)
+        | VersionOwner::StandIn(source) => failed(format!("source `{source}` has published this version")),
         VersionOwner::OwnerOfName(owner) => failed(format!(
             "the package belongs to source `{owner}`, which published it first; if this folder may publish it, too, the recipe says so with `takes_over: [{}]` in that source",
             folder.name
@@ -243,6 +243,7 @@ fn stage(
         tree: commit.tree.to_string(),
         committed,
         time: now(),
+        upstream: None,
     };
     file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use flate2::read::DeflateDecoder;
-use rawzip::CompressionMethod;
+use rawzip::{CompressionMethod, FileReader, ZipArchive, ZipArchiveEntryWayfinder};
 
 use super::parallel;
 use crate::composer::Manifest;
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
+use crate::package::prebuilt_archive::{ManifestPlace, Visited};
 use crate::store::RepositoryStore;
 
 /// The versions of packages by name, newest first.
@@ -30,8 +31,7 @@ pub(super) fn read<'r>(
     releases: &[&'r Release],
     threads: usize,
 ) -> (Manifests, Vec<UnreadableArchive<'r>>) {
-    let read =
-        |(): &(), release: &&Release| package_version(release, manifest_in_archive(&store.archive(release))?);
+    let read = |(): &(), release: &&Release| package_version(release, release_manifest(store, release)?);
     let results = parallel::map(releases, threads, || Ok(()), read);
     let (mut packages, mut unreadable) = (Manifests::new(), Vec::new());
     for (&release, version) in releases.iter().zip(results) {
@@ -61,41 +61,78 @@ pub(super) fn package_version(release: &Release, manifest: Manifest) -> anyhow::
         is_nightly: release.kind == ReleaseKind::Dev,
         source: release.source.clone(),
         published: release.time,
+        upstream: release.upstream.as_ref().map(|upstream| upstream.repository.clone()),
     })
 }
 
-/// The size of the manifest in an archive, as its central directory gives it.
-pub(super) fn manifest_size(path: &Path) -> anyhow::Result<u64> {
-    let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
-    let archive = rawzip::ZipArchive::from_file(File::open(path)?, &mut buffer)?;
-    let mut entries = archive.entries(&mut buffer);
-    loop {
-        let entry = entries.next_entry()?.context("it has no composer.json")?;
-        if entry.file_path().as_ref() == b"composer.json" {
-            return Ok(entry.uncompressed_size_hint());
-        }
+/// The size of the manifest that the metadata will have of a new archive.
+pub(super) fn manifest_size(archive: &Path, release: &Release) -> anyhow::Result<u64> {
+    let size = with_manifest(archive, |_, entry| Ok(entry.size))?;
+    match &release.upstream {
+        None => size.context(NO_MANIFEST),
+        Some(upstream) => Ok(size.unwrap_or(0) + serde_json::to_vec(&upstream.manifest)?.len() as u64),
     }
 }
 
-/// The manifest in an archive. Its central directory is walked without being kept in memory.
-pub(super) fn manifest_in_archive(path: &Path) -> anyhow::Result<Manifest> {
+/// The manifest of a release: the one in its archive, as its repository lists it if it was taken from one.
+pub(super) fn release_manifest(store: &RepositoryStore, release: &Release) -> anyhow::Result<Manifest> {
+    let manifest = manifest_in_archive(&store.archive(release))?;
+    match &release.upstream {
+        None => manifest.context(NO_MANIFEST),
+        Some(upstream) => Ok(upstream.manifest(manifest, &release.name, &release.version)),
+    }
+}
+
+const NO_MANIFEST: &str = "it has no composer.json";
+
+/// The manifest in an archive, at its root or in the only folder there.
+pub(super) fn manifest_in_archive(path: &Path) -> anyhow::Result<Option<Manifest>> {
+    let text = with_manifest(path, |archive, found| {
+        let entry = archive.get_entry(found.wayfinder)?;
+        let mut text = Vec::new();
+        match found.compression {
+            CompressionMethod::STORE => entry.verifying_reader(entry.reader()).read_to_end(&mut text)?,
+            CompressionMethod::DEFLATE => {
+                entry.verifying_reader(DeflateDecoder::new(entry.reader())).read_to_end(&mut text)?
+            }
+            other => bail!("its composer.json has the unsupported compression method {other:?}"),
+        };
+        Ok(text)
+    })?;
+    Ok(text.map(|text| Manifest::parse(&text)).transpose()?)
+}
+
+/// The entry of the manifest in an archive.
+struct ManifestEntry {
+    wayfinder: ZipArchiveEntryWayfinder,
+    compression: CompressionMethod,
+    size: u64,
+}
+
+/// Finds the manifest in an archive, whose central directory is walked without being kept in memory.
+fn with_manifest<T>(
+    path: &Path,
+    read: impl FnOnce(&ZipArchive<FileReader>, ManifestEntry) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
     let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
-    let archive = rawzip::ZipArchive::from_file(File::open(path)?, &mut buffer)?;
+    let archive = ZipArchive::from_file(File::open(path)?, &mut buffer)?;
     let mut entries = archive.entries(&mut buffer);
-    let (wayfinder, compression) = loop {
-        let entry = entries.next_entry()?.context("it has no composer.json")?;
-        if entry.file_path().as_ref() == b"composer.json" {
-            break (entry.wayfinder(), entry.compression_method());
+    let mut place = ManifestPlace::default();
+    let mut found = None;
+    while let Some(entry) = entries.next_entry()? {
+        let candidate = || ManifestEntry {
+            wayfinder: entry.wayfinder(),
+            compression: entry.compression_method(),
+            size: entry.uncompressed_size_hint(),
+        };
+        match place.visit(entry.file_path().as_ref()) {
+            Visited::Root => return read(&archive, candidate()).map(Some),
+            Visited::InFolder => found = Some(candidate()),
+            Visited::Other => {}
         }
-    };
-    let entry = archive.get_entry(wayfinder)?;
-    let mut text = Vec::new();
-    match compression {
-        CompressionMethod::STORE => entry.verifying_reader(entry.reader()).read_to_end(&mut text)?,
-        CompressionMethod::DEFLATE => {
-            entry.verifying_reader(DeflateDecoder::new(entry.reader())).read_to_end(&mut text)?
-        }
-        other => bail!("its composer.json has the unsupported compression method {other:?}"),
-    };
-    Ok(Manifest::parse(&text)?)
+    }
+    match found.filter(|_| place.has_one_folder()) {
+        Some(found) => read(&archive, found).map(Some),
+        None => Ok(None),
+    }
 }

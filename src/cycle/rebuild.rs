@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::composer_source;
 use super::context::{CycleContext, ProgressEvent};
 use super::file_names;
 use super::follow;
@@ -17,7 +18,7 @@ use crate::ledger::Release;
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::{Build, Outcome};
-use crate::recipe::Source;
+use crate::recipe::{ComposerSource, Source};
 use crate::store::durable_fs::{Digests, HashingWriter};
 use crate::util::digest::{Sha1, Sha256};
 
@@ -65,7 +66,11 @@ pub(super) fn rebuild_from(
     }
     let is_prebuilt = |release: &&Release| !ctx.recipe.sources.iter().any(|s| s.name == release.source);
     for release in wanted.iter().filter(is_prebuilt) {
-        let result = reread_prebuilt(ctx, inputs, release, repair);
+        let composer = ctx.recipe.composer.iter().find(|source| source.name == release.source);
+        let result = match composer {
+            Some(source) => download_again(ctx, source, release, repair),
+            None => reread_prebuilt(ctx, inputs, release, repair),
+        };
         results.push((release.clone(), or_impossible(ctx, release, repair, result)));
     }
     Ok(results)
@@ -173,6 +178,22 @@ fn rebuild_release(
     }
     let sink = build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink())?;
     Ok(compare(sink.digests(), release))
+}
+
+/// Takes an archive from its Composer repository again.
+fn download_again(
+    ctx: &CycleContext<'_>,
+    source: &ComposerSource,
+    release: &Release,
+    repair: bool,
+) -> anyhow::Result<RebuildOutcome> {
+    let staged = composer_source::redownload(ctx, source, release)?;
+    if repair {
+        ctx.store.repair(&staged, release)?;
+        return Ok(RebuildOutcome::Repaired);
+    }
+    ctx.store.discard(&staged)?;
+    Ok(compare(staged.digests, release))
 }
 
 /// Takes a prebuilt archive from its resource again.

@@ -9,7 +9,7 @@ use crate::net::redacted;
 
 /// `error` with the recipe's URLs instead of those that they are rewritten to.
 pub(super) fn with_recipe_urls(ctx: &CycleContext<'_>, error: &str) -> String {
-    let urls = ctx.recipe.git_urls();
+    let urls = ctx.recipe.urls();
     let mut rewritten: Vec<_> =
         urls.map(|url| ((ctx.rewrite)(url), url)).filter(|(from, url)| from != url).collect();
     // One URL may be a prefix of another.

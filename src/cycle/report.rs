@@ -19,7 +19,7 @@ use crate::metadata::MissingDependency;
 use crate::net::redacted;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::package::uncovered_manifests::UncoveredManifests;
-use crate::recipe::Recipe;
+use crate::recipe::{ComposerSource, Recipe};
 use crate::store::snapshot::{Snapshot, is_read_error};
 use crate::store::{Divergence, RunHistory};
 use crate::util::digest::Sha256;
@@ -84,6 +84,9 @@ pub struct SourceReport {
     /// For a followed mirror: why it gave no answer, while another one served everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
+    /// For a Composer repository: the digest of what it lists of each package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<BTreeMap<String, Sha256>>,
     /// The rules of the recipe for this source that match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
@@ -118,7 +121,7 @@ impl SourceReport {
         let entries = self.published + self.excluded.len() + self.held_back.len();
         match &self.added {
             // Followed mirrors have no rules.
-            _ if !self.is_complete() || self.rules.is_none() => None,
+            _ if !self.is_complete() || self.rules.is_none() || self.listed.is_some() => None,
             Some(_) => (entries == 0).then_some("nothing is released: the folder has no archives"),
             None => nothing_released(!self.refs.is_empty(), !self.passed_over.is_empty()),
         }
@@ -267,6 +270,14 @@ impl Report {
             tracing::error!("failed to read the report of snapshot {number}: {error:#}");
             Self::default()
         })
+    }
+
+    /// The tags that wait for files of a resource, and for which a Composer repository stands in.
+    pub(super) fn waiting_tags(&self, stand_in: &ComposerSource) -> BTreeSet<String> {
+        let source = stand_in.stands_in_for.as_ref().and_then(|source| self.sources.get(source));
+        let rows = source.into_iter().flat_map(|report| &report.held_back);
+        let waits_for_files = |row: &&OutcomeRow| matches!(&row.outcome, Outcome::HeldBack { waits_for, .. } if waits_for.is_empty());
+        rows.filter(waits_for_files).map(|row| row.tag.clone()).collect()
     }
 
     /// Adds a published version whose archive could not be read as a failure of its source, so that the next cycle reads it again.

@@ -29,6 +29,8 @@ pub struct PackageVersion {
     pub source: String,
     /// When this mirror published it.
     pub published: Timestamp,
+    /// The Composer repository that its archive was taken from.
+    pub upstream: Option<String>,
 }
 
 /// `BasePackage::$supportedLinkTypes`, in its order.

@@ -7,21 +7,20 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ureq::http::Response;
 use ureq::{Agent, Body, Proxy, RequestBuilder};
 use url::Url;
 
+use super::authorization::{Authorization, UserInfo, basic_authorization};
 use super::connector;
-use super::credential::{find_credential, other_login, own_words, path_is_below, read_secret};
+use super::credential::{other_login, own_words};
 use super::error::{AFTER_REDIRECT, NetworkError};
 use super::forward_proxy::forwards;
 use super::proxy;
 use super::redirect_policy::{PRIVATE, PrivateAddress, RedirectPolicy};
 use super::tls_roots::RootCertificates;
 use super::transfer_watch::{POLL, Stop, TransferWatch};
-use super::url::{percent_decoded, redacted};
+use super::url::redacted;
 use crate::config::{Credential, Git};
 use crate::util::cancel::CancelFlag;
 
@@ -49,20 +48,6 @@ pub(crate) struct HttpClient {
     watch: TransferWatch,
     connect_timeout: Duration,
     timeout: Duration,
-}
-
-/// The user and password in the URL itself; for its origin only.
-#[derive(Clone)]
-struct UserInfo {
-    origin: url::Origin,
-    user: String,
-    password: String,
-}
-
-/// An `Authorization` header and, for messages, the URL prefix that it was configured for.
-struct Authorization {
-    value: String,
-    prefix: String,
 }
 
 /// Downloads a whole file, following redirects; blocks.
@@ -119,8 +104,26 @@ impl HttpClient {
         url: &Url,
         headers: &[(&str, &str)],
     ) -> Result<(Url, Response<Body>), NetworkError> {
-        let mut url = url.clone();
         self.redirects.begin();
+        self.get_following(url.clone(), headers)
+    }
+
+    /// Asks for a URL that an answer from `named_by` names, as if that had redirected to it.
+    pub(crate) fn get_named(
+        &self,
+        named_by: &Url,
+        url: &Url,
+        headers: &[(&str, &str)],
+    ) -> Result<(Url, Response<Body>), NetworkError> {
+        self.redirects.begin();
+        self.get_following(self.redirects.admit(named_by, url.as_str())?, headers)
+    }
+
+    fn get_following(
+        &self,
+        mut url: Url,
+        headers: &[(&str, &str)],
+    ) -> Result<(Url, Response<Body>), NetworkError> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.patiently(&url, |exchange| {
                 let request = self.agent.get(url.as_str()).header("Accept", "*/*");
@@ -217,27 +220,7 @@ impl HttpClient {
         if self.redirects.has_left() {
             return Ok(None);
         }
-        let userinfo = self.userinfo.as_ref();
-        let userinfo = userinfo.filter(|userinfo| userinfo.origin == url.origin());
-        let covers = |prefix: &str| {
-            Url::parse(prefix).is_ok_and(|prefix| {
-                prefix.origin() == url.origin() && path_is_below(url.path(), prefix.path())
-            })
-        };
-        if let Some(credential) = find_credential(&self.credentials, covers)
-            && let Some(password) = read_secret(credential.password.as_ref())?
-        {
-            let user = read_secret(credential.username.as_ref())?
-                .or_else(|| userinfo.map(|userinfo| userinfo.user.clone()));
-            // Hosts that take a token as the password require a user name, but accept any.
-            let user = user.unwrap_or_else(|| "git".to_owned());
-            return Ok(Some(Authorization::basic(&user, &password, redacted(&credential.url))));
-        }
-        let from_url = |userinfo: &UserInfo| {
-            let prefix = format!("{}://***@", url.scheme());
-            Authorization::basic(&userinfo.user, &userinfo.password, prefix)
-        };
-        Ok(userinfo.map(from_url))
+        Authorization::find(url, &self.credentials, self.userinfo.as_ref())
     }
 
     /// `is_answering`: the response had begun.
@@ -275,25 +258,6 @@ impl HttpClient {
     }
 }
 
-impl UserInfo {
-    fn from_url(url: &Url) -> Option<Self> {
-        if url.username().is_empty() && url.password().is_none() {
-            return None;
-        }
-        Some(Self {
-            origin: url.origin(),
-            user: percent_decoded(url.username()),
-            password: percent_decoded(url.password().unwrap_or_default()),
-        })
-    }
-}
-
-impl Authorization {
-    fn basic(user: &str, password: &str, prefix: String) -> Self {
-        Self { value: basic_authorization(user, password), prefix }
-    }
-}
-
 /// Who is asked, and as whom.
 struct Exchange {
     authorization: Option<Authorization>,
@@ -309,7 +273,7 @@ impl Exchange {
             request = request.header(*name, *value);
         }
         if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", &authorization.value);
+            request = request.header(authorization.header.as_str(), &authorization.value);
         }
         let Some(proxy) = self.proxy.as_ref().filter(|_| self.is_forwarded) else {
             return request;
@@ -323,11 +287,6 @@ impl Exchange {
             ),
         }
     }
-}
-
-/// RFC 7617.
-fn basic_authorization(user: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// The time that a server asks to wait, in seconds or as a date (RFC 9110 section 10.2.3).

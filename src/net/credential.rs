@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ureq::Body;
 use ureq::http::Response;
+use url::Url;
 
 use super::error::NetworkError;
 use crate::config::{Credential, Secret};
@@ -20,6 +21,12 @@ pub(crate) fn find_credential(
 ) -> Option<&Credential> {
     let covering = credentials.iter().filter(|credential| covers(&credential.url));
     covering.max_by_key(|credential| credential.url.len())
+}
+
+/// Whether a URL is of the origin of `prefix`, and its path begins with the path of that.
+pub(crate) fn covers(prefix: &str, url: &Url) -> bool {
+    Url::parse(prefix)
+        .is_ok_and(|prefix| prefix.origin() == url.origin() && path_is_below(url.path(), prefix.path()))
 }
 
 /// Whether `path` is `prefix` or continues it at a `/`.

@@ -3,6 +3,7 @@
 //! Everything goes through the proxy, certificates, time limits and credentials of the configuration's section `git`.
 //! No password is printed, and none is sent to another host than its own.
 
+mod authorization;
 mod client;
 mod connector;
 mod credential;
@@ -18,7 +19,7 @@ mod url;
 pub(crate) use client::{HttpClient, host};
 pub use client::{USER_AGENT, download};
 pub(crate) use connector::connect;
-pub(crate) use credential::{find_credential, path_is_below, read_secret};
+pub(crate) use credential::{covers, find_credential, path_is_below, read_secret};
 pub use error::NetworkError;
 pub use post_json::post_json;
 pub(crate) use tls_roots::RootCertificates;

@@ -12,7 +12,7 @@ use ureq::http::Uri;
 use url::{Host, Url};
 
 use super::client::host;
-use super::credential::path_is_below;
+use super::credential::covers;
 use super::error::NetworkError;
 use super::url::redacted;
 
@@ -58,6 +58,15 @@ impl RedirectPolicy {
 
     /// The URL that a redirect leads to.
     pub(super) fn follow(&self, from: &Url, location: &str) -> Result<Url, NetworkError> {
+        let to = self.admit(from, location)?;
+        if to.origin() != from.origin() {
+            tracing::warn!(from = host(from), to = redacted(to.as_str()), "a redirect leads to another host");
+        }
+        Ok(to)
+    }
+
+    /// A URL that an answer from `from` names, if it may be asked for.
+    pub(super) fn admit(&self, from: &Url, location: &str) -> Result<Url, NetworkError> {
         let refuse = |reason| NetworkError::Redirect { host: host(from), to: redacted(location), reason };
         let mut to = from.join(location).map_err(|_| refuse("it is not a url"))?;
         match (from.scheme(), to.scheme()) {
@@ -67,9 +76,6 @@ impl RedirectPolicy {
         }
         // These fail for URLs without a host only.
         let _ = to.set_username("").and_then(|()| to.set_password(None));
-        if to.origin() != from.origin() {
-            tracing::warn!(from = host(from), to = redacted(to.as_str()), "a redirect leads to another host");
-        }
         if to.origin() != self.0.origin {
             let is_allowed = self.0.allowed.iter().any(|prefix| covers(prefix, &to));
             if !is_allowed && literal_address(&to).is_some_and(is_private) {
@@ -103,11 +109,6 @@ impl RedirectPolicy {
 }
 
 pub(super) const PRIVATE: &str = "it leads to a private address, which `git.redirects` does not allow";
-
-fn covers(prefix: &str, url: &Url) -> bool {
-    Url::parse(prefix)
-        .is_ok_and(|prefix| prefix.origin() == url.origin() && path_is_below(url.path(), prefix.path()))
-}
 
 fn host_and_port(url: &Url) -> String {
     let port = url.port_or_known_default().unwrap_or_default();

@@ -61,6 +61,8 @@ impl ClaimedVersions {
                     reason: format!("published as a prebuilt archive from `{folder}`"),
                 });
             }
+            // What is built is compared with it.
+            VersionOwner::StandIn(_) => return Err(Outcome::AlreadyPublished),
             VersionOwner::OtherSource(source) => {
                 return Err(Outcome::Failed {
                     reason: format!(

@@ -119,6 +119,8 @@ pub enum ExclusionRule {
     /// The manifest has no version.
     NoVersion,
     PrebuiltArchive,
+    /// Another source has published the version.
+    OtherSource,
     /// Another tag has published the version with other contents: what this tag has is lost.
     FirstTagWins,
     /// Another tag has published the same contents as the same version, written in another way.
@@ -136,6 +138,7 @@ impl ExclusionRule {
             Self::NoManifest => "no composer.json",
             Self::NoVersion => "no version in composer.json",
             Self::PrebuiltArchive => "published as a prebuilt archive",
+            Self::OtherSource => "published by another source",
             Self::FirstTagWins => "another tag has published the version with other contents",
             Self::AnotherSpelling => "another spelling of a published version",
         }
@@ -242,6 +245,8 @@ pub enum VersionOwner {
     /// A folder of prebuilt archives, which has precedence over what would be built.
     PrebuiltArchives(String),
     OtherSource(String),
+    /// The Composer repository that stands in for the source.
+    StandIn(String),
     /// The version is free, but the package belongs to this source, which published it first.
     OwnerOfName(String),
 }

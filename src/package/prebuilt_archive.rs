@@ -28,6 +28,65 @@ impl PrebuiltArchive {
     }
 }
 
+/// Where the manifest of an archive is: at its root, or in a folder that has everything else, too, which Composer strips
+/// (`ArchiveDownloader`).
+#[derive(Debug, Default)]
+pub struct ManifestPlace {
+    folder: Option<Vec<u8>>,
+    has_others: bool,
+}
+
+/// What a visited entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visited {
+    /// The manifest at the root.
+    Root,
+    /// The manifest, if all entries are in one folder.
+    InFolder,
+    Other,
+}
+
+impl ManifestPlace {
+    pub fn visit(&mut self, name: &[u8]) -> Visited {
+        if name == b"composer.json" {
+            return Visited::Root;
+        }
+        let Some(end) = memchr::memchr(b'/', name) else {
+            self.has_others = true;
+            return Visited::Other;
+        };
+        let folder = self.folder.get_or_insert_with(|| name[..end].to_vec());
+        self.has_others |= *folder != name[..end];
+        if &name[end + 1..] == b"composer.json" { Visited::InFolder } else { Visited::Other }
+    }
+
+    /// Whether all visited entries are in one folder.
+    pub fn has_one_folder(&self) -> bool {
+        self.folder.is_some() && !self.has_others
+    }
+}
+
+/// Reads a whole archive of a Composer repository, as strictly as [`check`], and returns its manifest, if it has one.
+pub fn check_foreign(bytes: &[u8], limits: &Limits) -> anyhow::Result<Option<Manifest>> {
+    limits::check_entries(limits, zip64_entries(bytes).unwrap_or(0))?;
+    let (mut place, mut in_folder) = (ManifestPlace::default(), None);
+    for name in ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?.file_names() {
+        let name = name.context("an entry has a name that is not UTF-8")?;
+        match place.visit(name.as_bytes()) {
+            Visited::Root => return read_foreign(bytes, "composer.json", limits),
+            Visited::InFolder => in_folder = Some(name.into_owned()),
+            Visited::Other => {}
+        }
+    }
+    let manifest = in_folder.filter(|_| place.has_one_folder());
+    read_foreign(bytes, manifest.as_deref().unwrap_or("composer.json"), limits)
+}
+
+fn read_foreign(bytes: &[u8], manifest: &str, limits: &Limits) -> anyhow::Result<Option<Manifest>> {
+    let Contents { manifest, .. } = read(bytes, manifest, limits)?;
+    Ok(manifest.map(|text| Manifest::parse(&text)).transpose().context("its composer.json")?)
+}
+
 /// Reads a whole archive and returns its name and version.
 ///
 /// # Errors
@@ -35,6 +94,20 @@ impl PrebuiltArchive {
 /// whose entries overlap, share a name, are links, have another name beside their data, or have paths that our own archives
 /// cannot have.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
+    let Contents { names, manifest } = read(bytes, "composer.json", limits)?;
+    let identity = identify(&manifest.context("it has no composer.json at its root")?)?;
+    path_checks::warn_of_unportable(&identity.name, &identity.version, names.iter().map(String::as_str));
+    Ok(identity)
+}
+
+/// What an archive has.
+struct Contents {
+    names: Vec<String>,
+    manifest: Option<Vec<u8>>,
+}
+
+/// Reads a whole archive, whose manifest has the name `manifest_name`.
+fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<Contents> {
     limits::check_entries(limits, zip64_entries(bytes).unwrap_or(0))?;
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
     let entries = archive.len();
@@ -54,32 +127,26 @@ pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
         check_headers(&name, &central, &local)?;
         let start = entry.data_start().context("an entry has no data")?;
         extents.push((entry.header_start(), start + entry.compressed_size()));
-        let max = match name.as_str() {
-            "composer.json" => limits.manifest,
-            _ => limits.file,
-        } as u64;
+        let max = if name == manifest_name { limits.manifest } else { limits.file } as u64;
         let mut text = Vec::new();
         let mut unpacked = (&mut entry).take(max.min(left) + 1);
-        let read = match name.as_str() {
-            "composer.json" => unpacked.read_to_end(&mut text).map(|read| read as u64),
-            _ => copy(&mut unpacked, &mut sink()),
+        let read = match name == manifest_name {
+            true => unpacked.read_to_end(&mut text).map(|read| read as u64),
+            false => copy(&mut unpacked, &mut sink()),
         };
         let read = read.with_context(|| format!("its `{name}` is damaged"))?;
         left = limits::spend(limits, left, read)?;
         ensure!(read <= max, "its `{name}` unpacks to more than {max} bytes");
-        if name == "composer.json" {
+        if name == manifest_name {
             manifest = Some(text);
         }
         names.push(name);
     }
-    let names = || names.iter().map(String::as_str);
-    path_checks::check(names())?;
+    path_checks::check(names.iter().map(String::as_str))?;
     extents.sort_unstable();
     let overlap = extents.windows(2).any(|pair| pair[1].0 < pair[0].1);
     ensure!(!overlap, "its entries overlap");
-    let identity = identify(&manifest.context("it has no composer.json at its root")?)?;
-    path_checks::warn_of_unportable(&identity.name, &identity.version, names());
-    Ok(identity)
+    Ok(Contents { names, manifest })
 }
 
 /// Where the fields of a header are (APPNOTE.TXT sections 4.3.7 and 4.3.12): the two lengths, the end of the fixed part, and

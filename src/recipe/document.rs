@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::completeness::IncompleteVersions;
+use super::composer_source::ComposerSource;
 use super::note::Note;
 use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
@@ -30,6 +31,8 @@ pub struct Document {
     pub(super) archives: Vec<ArchiveFolder>,
     /// Sources, in the order in which they are built.
     pub(super) sources: Vec<Source>,
+    /// Composer repositories whose archives are published as they are.
+    pub(super) composer: Vec<ComposerSource>,
     /// Metapackages under another vendor's names, for packages that require these names.
     pub(super) aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata. Default: all.
@@ -73,6 +76,8 @@ pub struct Recipe {
     pub archives: Vec<ArchiveFolder>,
     /// Sources, in the order in which they are built.
     pub sources: Vec<Source>,
+    /// Composer repositories whose archives are published as they are.
+    pub composer: Vec<ComposerSource>,
     /// Metapackages under another vendor's names, for packages that require these names.
     pub aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata.
@@ -234,10 +239,16 @@ impl Recipe {
         self.sources.iter().map(|source| source.git.as_str()).chain(resources)
     }
 
+    /// The URLs of all git and Composer repositories, before `git.rewrite`.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.git_urls().chain(self.composer.iter().map(|source| source.url.as_str()))
+    }
+
     /// Keeps only these sources and archive folders, and the resources that they refer to.
     pub fn retain_sources(&mut self, only: &[String]) {
         self.sources.retain(|source| only.contains(&source.name));
         self.archives.retain(|folder| only.contains(&folder.name));
+        self.composer.retain(|source| only.contains(&source.name));
         let of_sources = self.sources.iter().flat_map(Source::resources);
         let used: BTreeSet<_> =
             of_sources.chain(self.archives.iter().map(|folder| folder.resource.as_str())).collect();
@@ -251,7 +262,10 @@ impl Recipe {
             |name: &str| self.sources.iter().find(|source| source.name == name).map(|source| &source.git);
         let takes_over = |name: &str, from: &str| {
             let sources = self.sources.iter().filter(|source| source.name == name);
-            sources.flat_map(|source| &source.takes_over).any(|allowed| allowed == from)
+            let mut allowed = sources.flat_map(|source| &source.takes_over);
+            let composer = self.composer.iter().filter(|source| source.name == name);
+            allowed.any(|allowed| allowed == from)
+                || composer.into_iter().any(|source| source.takes_over(from))
         };
         one == other
             || takes_over(one, other)
@@ -261,7 +275,14 @@ impl Recipe {
 
     /// The names of all sources and archive folders.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
-        self.archives.iter().map(|a| a.name.as_str()).chain(self.sources.iter().map(|s| s.name.as_str()))
+        let archives = self.archives.iter().map(|folder| folder.name.as_str());
+        let sources = self.sources.iter().map(|source| source.name.as_str());
+        archives.chain(sources).chain(self.composer.iter().map(|source| source.name.as_str()))
+    }
+
+    /// The Composer repositories that are asked for releases of a source while its tags wait.
+    pub fn stand_ins<'r>(&'r self, source: &'r str) -> impl Iterator<Item = &'r ComposerSource> {
+        self.composer.iter().filter(move |composer| composer.stands_in_for.as_deref() == Some(source))
     }
 }
 

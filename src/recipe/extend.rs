@@ -17,6 +17,7 @@ impl Document {
         recipe.resources.extend(self.resources);
         recipe.archives.extend(self.archives);
         recipe.sources.extend(self.sources);
+        recipe.composer.extend(self.composer);
         recipe.aliases = self.aliases.or(recipe.aliases);
         recipe.retention = self.retention.or(recipe.retention);
         recipe.notes.extend(self.notes);
@@ -102,7 +103,19 @@ amend:
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",
                 "r.yaml:2:8: amend: `amend` requires `extends`\n  hint: it adds to sources of a built-in recipe; change this recipe's own sources in place",
             ),
-            ("resources: {}\n", "r.yaml:1:1: expected `sources`, `archives` or `extends`"),
+            ("resources: {}\n", "r.yaml:1:1: expected `sources`, `archives`, `composer` or `extends`"),
+            (
+                "composer: [{name: a, url: 'https://packages.example/', packages: {Acme/*: ^1}}]\n",
+                "r.yaml:1:60: composer[0].packages.Acme/*: expected a package name or a pattern such as `vendor/*`, in lower case, found `Acme/*`",
+            ),
+            (
+                "composer: [{name: a, url: 'https://packages.example/', packages: {acme/*: newest}}]\n",
+                "r.yaml:1:75: composer[0].packages.acme/*: expected a version constraint that Composer can read, found `newest`\n  hint: all versions are `\"*\"`",
+            ),
+            (
+                "extends: magento\ncomposer: [{name: a, url: 'https://u:p@packages.example/', packages: {}, stands_in_for: magneto2}]\n",
+                "x",
+            ),
         ] {
             assert_eq!(Recipe::parse("r.yaml", text).unwrap_err().to_string(), expected, "{text}");
         }

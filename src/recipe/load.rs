@@ -67,8 +67,9 @@ impl Document {
                 }
             },
         };
-        if base.is_none() && self.sources.is_empty() && self.archives.is_empty() && !report.is_broken(&root) {
-            report.add(&root, Issue::new("expected `sources`, `archives` or `extends`"));
+        let is_empty = self.sources.is_empty() && self.archives.is_empty() && self.composer.is_empty();
+        if base.is_none() && is_empty && !report.is_broken(&root) {
+            report.add(&root, Issue::new("expected `sources`, `archives`, `composer` or `extends`"));
         }
         Validator::new(&self.resources, base.as_ref()).document(&self, report);
         match &base {

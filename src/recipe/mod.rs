@@ -6,6 +6,7 @@
 //! packages, `tags` says which tags a source releases. Applying a recipe to trees is `package`'s work.
 
 mod completeness;
+mod composer_source;
 mod document;
 mod extend;
 mod load;
@@ -17,6 +18,7 @@ mod tags;
 mod validate;
 
 pub use completeness::IncompleteVersions;
+pub use composer_source::ComposerSource;
 pub use document::{
     Aliases, Amendment, ArchiveFolder, Correction, Document, ExtraRef, Recipe, Replacement, Resource,
     Retention, Source,

@@ -29,9 +29,12 @@ impl<'a> Validator<'a> {
         let (archives_at, sources_at) = (root.key("archives"), root.key("sources"));
         let archives = document.archives.iter().map(|archive| &archive.name).enumerate();
         let sources = document.sources.iter().map(|source| &source.name).enumerate();
+        let composer_at = root.key("composer");
+        let composer = document.composer.iter().map(|source| &source.name).enumerate();
         let names = archives
             .map(|(i, name)| (archives_at.index(i), name))
-            .chain(sources.map(|(i, name)| (sources_at.index(i), name)));
+            .chain(sources.map(|(i, name)| (sources_at.index(i), name)))
+            .chain(composer.map(|(i, name)| (composer_at.index(i), name)));
         let mut seen: Vec<&str> = self.base.map(|base| base.source_names().collect()).unwrap_or_default();
         for (at, name) in names {
             check_name(name, &at.key("name"), report);
@@ -64,6 +67,12 @@ impl<'a> Validator<'a> {
                 report.add(&at.key("packages"), Issue::new(rule));
             }
             self.rules(&source.packages, &source.corrections, &source.replacements, &at, report);
+        }
+        let of_base = self.base.into_iter().flat_map(|base| &base.sources);
+        let git_sources: Vec<_> =
+            of_base.chain(&document.sources).map(|source| source.name.as_str()).collect();
+        for (i, source) in document.composer.iter().enumerate() {
+            source.check(&git_sources, &composer_at.index(i), report);
         }
         for (i, note) in document.notes.iter().enumerate() {
             check_note(note, &root.key("notes").index(i), report);

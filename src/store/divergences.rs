@@ -27,6 +27,27 @@ pub struct Divergence {
     pub attempted: VersionContent,
     /// When it was found.
     pub time: Timestamp,
+    #[serde(default, skip_serializing_if = "DivergenceCause::is_moved_tag")]
+    pub cause: DivergenceCause,
+}
+
+/// Why a published version differs upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DivergenceCause {
+    /// Its tag is at another commit.
+    #[default]
+    MovedTag,
+    /// The Composer repository that it was taken from has another archive.
+    ChangedArchive,
+    /// It was taken from a Composer repository, and what is built from its tag differs.
+    BuiltFromGit,
+}
+
+impl DivergenceCause {
+    fn is_moved_tag(&self) -> bool {
+        *self == Self::MovedTag
+    }
 }
 
 /// A commit and the digests of its archive.
@@ -41,23 +62,32 @@ pub struct VersionContent {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
-        if self.published.commit == self.attempted.commit {
-            let Self { name, version, tag, source, .. } = self;
-            return write!(
+        let Self { name, version, tag, source, published, attempted, .. } = self;
+        write!(f, "{name} {version}: ")?;
+        match self.cause {
+            DivergenceCause::MovedTag if published.commit == attempted.commit => {
+                write!(f, "it was imported, and tag {tag} of {source} gives other bytes")
+            }
+            DivergenceCause::MovedTag => write!(
                 f,
-                "{name} {version}: it was imported, and tag {tag} of {source} gives other bytes; the published version is kept"
-            );
-        }
-        write!(
-            f,
-            "{} {}: upstream moved tag {} of {} from {} to {}; the published version is kept",
-            self.name,
-            self.version,
-            self.tag,
-            self.source,
-            short(&self.published.commit),
-            short(&self.attempted.commit)
-        )
+                "upstream moved tag {tag} of {source} from {} to {}",
+                short(&published.commit),
+                short(&attempted.commit)
+            ),
+            DivergenceCause::ChangedArchive => {
+                write!(
+                    f,
+                    "{source} has another archive now, SHA-1 {} instead of {}",
+                    attempted.sha1, published.sha1
+                )
+            }
+            DivergenceCause::BuiltFromGit => write!(
+                f,
+                "built from tag {tag} of {source} it has SHA-1 {} instead of {}",
+                attempted.sha1, published.sha1
+            ),
+        }?;
+        f.write_str("; the published version is kept")
     }
 }
 

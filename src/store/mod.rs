@@ -17,6 +17,7 @@
 //! <data>/<repository>/status/           cycles.json: when cycles ran and how they ended
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
 //! <data>/<repository>/variants/         compressed copies, which can be made again
+//! <data>/<repository>/composer/<source>/ answers of Composer repositories, kept for conditional requests: a cache
 //! <data>/<repository>/tmp/<writer>/     files that a writer has not published yet
 //! ```
 //!
@@ -69,7 +70,7 @@ mod volume_marker;
 mod withdrawals;
 
 pub use commit::SnapshotContents;
-pub use divergences::{Divergence, VersionContent};
+pub use divergences::{Divergence, DivergenceCause, VersionContent};
 pub use filesystem_check::Space;
 pub use import_marks::{ImportMark, ImportMarks, ImportOutcome};
 pub use repository::{RepositoryStore, StagedArchive};

@@ -11,9 +11,12 @@ mod config {
     mod misconfiguration;
     mod yaml_documents;
 }
+mod composer_repository;
 mod cycle {
     mod base_url_and_nightly_changes;
     mod composer_grammar;
+    mod composer_source;
+    mod composer_stand_ins;
     mod divergence;
     mod follow;
     mod held_back;

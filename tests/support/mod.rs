@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod env;
+pub mod file_server;
 pub mod git;
 pub mod git_server;
 pub mod http;

@@ -3,7 +3,8 @@
 //
 //   php composer_loader.php
 //
-// The Composer is the first one in PHP's include path. A case has a `text`, which is read as a constraint and as a version, a `manifest`,
+// The Composer is the first one in PHP's include path. A case has a `text`, which is read as a constraint and as a version, normalized
+// `versions` that it may allow, a `manifest`,
 // and, if the mirror publishes it, the metadata's `entry` and the names of the fields that are `omitted` from it. The answer says for the
 // text what it is, whether types are strict, why Composer refuses the manifest, and what is wrong with the entry; null is nothing.
 require 'Composer/autoload.php';
@@ -18,6 +19,7 @@ use Composer\Package\Loader\ArrayLoader;
 use Composer\Package\Loader\InvalidPackageException;
 use Composer\Package\Loader\ValidatingArrayLoader;
 use Composer\Package\RootPackage;
+use Composer\Semver\Constraint\Constraint;
 use Composer\Semver\VersionParser;
 use Composer\Util\ErrorHandler;
 
@@ -97,6 +99,13 @@ while (($line = fgets(STDIN)) !== false) {
         $version = $parser->normalize($case['text']);
     });
     $answer['version'] = $version;
+    $allowed = null;
+    refusal(function () use ($parser, $case, &$allowed) {
+        $constraint = $parser->parseConstraints($case['text']);
+        $allows = fn ($version) => $constraint->matches(new Constraint('==', $version));
+        $allowed = array_values(array_filter($case['versions'], $allows));
+    });
+    $answer['allowed'] = $allowed;
     if ($case['entry'] !== null) {
         $answer['entry'] = refusal(function () use ($case) {
             install($case['entry']);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
-use mirror::composer::{Manifest, Version, is_valid_constraint};
+use mirror::composer::{Constraint, Manifest, Version};
 use mirror::metadata::{BaseUrl, PackageVersion};
 use mirror::util::digest::Sha1;
 use serde_json::{Map, Value, json};
@@ -22,6 +22,34 @@ const PARTS: &str = r##"[
     "~", "^", "~>", "-", " - ", " as ", " AS ", "+", "+build", "+b.1", "-beta", "-beta1", "-RC2", "rc1", "-p1",
     "patch", "pl", "a", "-alpha.1", "stable", "-STABLE", "_p1", ".RC1", "/", "\u00e9", "\u017ftable", "K", "\u0000"
 ]"##;
+
+/// Normalized versions, which constraints may allow.
+const VERSIONS: [&str; 24] = [
+    "0.0.0.0",
+    "0.0.1.0",
+    "0.9.9.0-beta1",
+    "1.0.0.0-dev",
+    "1.0.0.0-alpha1",
+    "1.0.0.0-beta1",
+    "1.0.0.0-RC2",
+    "1.0.0.0",
+    "1.0.0.0-patch1",
+    "1.2.0.0-dev",
+    "1.2.3.0",
+    "1.2.3.4",
+    "1.2.9999999.9999999-dev",
+    "1.3.0.0-dev",
+    "2.0.0.0-dev",
+    "2.0.0.0",
+    "2.1.0.0",
+    "3.0.0.0-alpha2",
+    "10.0.0.0",
+    "11.0.0.0",
+    "2024.0.0.0",
+    "dev-main",
+    "dev-master",
+    "dev-1",
+];
 
 /// A manifest with a valid value for each field that Composer's loaders know.
 const FULL_MANIFEST: &str = r#"{
@@ -144,6 +172,7 @@ fn entry(manifest: Manifest, version: &str) -> Map<String, Value> {
         size: 0,
         commit: String::new(),
         is_nightly: false,
+        upstream: None,
         source: String::new(),
         published: Timestamp::UNIX_EPOCH,
     };
@@ -166,7 +195,8 @@ fn ask_composer(cases: &[Case]) -> Vec<Value> {
         .iter()
         .map(|case| {
             let Case { text, manifest, omitted, entry, .. } = case;
-            json!({"text": text, "manifest": manifest, "omitted": omitted, "entry": entry}).to_string() + "\n"
+            let case = json!({"text": text, "versions": VERSIONS, "manifest": manifest, "omitted": omitted, "entry": entry});
+            case.to_string() + "\n"
         })
         .collect();
     let writer =
@@ -194,7 +224,17 @@ fn loaders_and_version_parser_agree_with_composer() {
     let (mut accepted, mut omitting, mut rejected) = (0, 0, 0);
     for (case, verdict) in cases.iter().zip(&verdicts) {
         // Debian's Composer has composer/semver 3.3; since 3.4 date versions may have two more numbers.
-        let constraint = is_valid_constraint(&case.text);
+        let parsed = case.text.parse::<Constraint>().ok();
+        let constraint = parsed.is_some();
+        if let (Some(parsed), Value::Array(theirs)) = (&parsed, &verdict["allowed"])
+            && !has_long_date(&case.text)
+        {
+            let ours: Vec<_> = VERSIONS.into_iter().filter(|version| parsed.allows(version)).collect();
+            if ours != *theirs {
+                wrong
+                    .push(format!("constraint {:?} allows: ours {ours:?}, Composer's {theirs:?}", case.text));
+            }
+        }
         if constraint != verdict["constraint"] && !(constraint && has_long_date(&case.text)) {
             wrong.push(format!("constraint {:?}: ours {constraint}", case.text));
         }

@@ -198,7 +198,7 @@ impl<'a> Batch<'a> {
         }
         let staged = fetched?;
         if self.update.followed.state.lists(release.number) {
-            let size = read_manifests::manifest_size(staged.path());
+            let size = read_manifests::manifest_size(staged.path(), release);
             self.budget.claim(&release.name, size.context("failed to read the new archive")?)?;
         }
         self.bytes += release.size;

@@ -9,6 +9,7 @@ use super::layout::{copyable, package_path, page};
 use super::usage;
 use crate::metadata::package_summary::{PackageSummary, SHOWN};
 use crate::metadata::version_entry::PackageVersion;
+use crate::store::DivergenceCause;
 
 /// The relative path from a package's page to the base URL.
 const ROOT: &str = "../../";
@@ -81,7 +82,18 @@ fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> 
             }
             @for diverged in view.diverged(package).filter(|diverged| diverged.version == id) {
                 p.doubt {
-                    "Diverged: upstream moved tag " (diverged.tag) " to commit " code { (diverged.attempted.commit) }
+                    "Diverged: "
+                    @match diverged.cause {
+                        DivergenceCause::MovedTag => {
+                            "upstream moved tag " (diverged.tag) " to commit " code { (diverged.attempted.commit) }
+                        }
+                        DivergenceCause::ChangedArchive => {
+                            "upstream has another archive now, with SHA-1 " code { (diverged.attempted.sha1) }
+                        }
+                        DivergenceCause::BuiltFromGit => {
+                            "built from commit " code { (diverged.attempted.commit) } " it has SHA-1 " code { (diverged.attempted.sha1) }
+                        }
+                    }
                     "; the published archive is kept."
                 }
             }
@@ -91,8 +103,15 @@ fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> 
             dl {
                 dt { "Archive" } dd { a href=(view.info.base.join(&version.path)) { (version.path) } ", " (version.size) " bytes" }
                 dt { "SHA-1" } dd { code { (version.sha1) } }
-                dt { "Commit" } dd { code { (version.commit) } ", " (instant(version.committed)) }
+                @if version.commit.is_empty() {
+                    dt { "Date" } dd { (instant(version.committed)) }
+                } @else {
+                    dt { "Commit" } dd { code { (version.commit) } ", " (instant(version.committed)) }
+                }
                 dt { "Source" } dd { (version.source) }
+                @if let Some(upstream) = &version.upstream {
+                    dt { "Taken from" } dd { (upstream) }
+                }
                 dt { "Published here" } dd { (instant(version.published)) }
                 (requirements(view, version))
             }

@@ -431,6 +431,14 @@ fn mistakes_in_credentials_have_messages() {
             "mirror.yaml:2:21: git.credentials[0]: set either a password or a private key, not both\nmirror.yaml:2:41: git.credentials[0].pasword_file: unknown key\n  hint: did you mean `password_file`?",
         ),
         (
+            with("git: {credentials: [{url: 'https://a/', password_file: a, header: 'X: y'}]}\n"),
+            "mirror.yaml:2:70: git.credentials[0].header: expected the name of a header",
+        ),
+        (
+            with("git: {credentials: [{url: 'https://a/', password_file: a, header: X, scheme: bearer}]}\n"),
+            "mirror.yaml:2:21: git.credentials[0]: set either `scheme` or `header`, not both",
+        ),
+        (
             with("git: {rewrite: {'https://a/': 'https://t0ken@b/'}}\n"),
             "mirror.yaml:2:31: git.rewrite[\"https://a/\"]: a URL must not contain a password or token\n  hint: use `git.credentials`",
         ),

@@ -39,6 +39,7 @@ fn version(name: &str, version: &str, manifest: Value) -> PackageVersion {
         size: 12_345,
         commit: "c0ffee".into(),
         is_nightly: false,
+        upstream: None,
         source: "upstream".into(),
         published: "2024-05-07T07:08:09Z".parse().unwrap(),
     }

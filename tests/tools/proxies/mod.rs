@@ -2,6 +2,7 @@
 
 mod caches;
 mod client_address;
+mod composer_repositories;
 mod copied_folder;
 mod rolling_restart;
 mod unix_socket;

@@ -1,0 +1,30 @@
+//! Composer repositories of others, as their client: every form that Composer reads (`ComposerRepository.php`), without a solver.
+//!
+//! [`ComposerRepository::open`] reads packages.json. Then it is asked for the names that it lists, for the versions of a name, and
+//! for archives, from several threads if need be. What the form gives package by package is asked for package by package.
+//!
+//! | file | has |
+//! |---|---|
+//! | `root` | the keys of packages.json |
+//! | `packages` | versions as they are listed, by name |
+//! | `version` | one version with its archive |
+//! | `address` | the URL of the repository, and what its texts are relative to |
+//! | `transport` | requests: credentials, limits, conditional requests |
+//! | `cache` | the answers that are kept for them |
+//! | `changes` | the feed of changed packages |
+
+mod address;
+mod cache;
+mod changes;
+mod packages;
+mod repository;
+mod root;
+mod transport;
+mod version;
+
+pub use repository::ComposerRepository;
+pub use transport::{Access, Downloaded};
+pub use version::{Dist, RemoteVersion, Versions};
+
+/// How many requests a repository may be asked at once; Packagist's rules allow ten.
+pub const MAX_REQUESTS: usize = 10;

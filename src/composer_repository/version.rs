@@ -1,0 +1,167 @@
+//! One version of a package, as a repository lists it.
+
+use serde_json::{Map, Value};
+
+use super::address::Address;
+use crate::composer::normalize_version;
+use crate::util::digest::Sha1;
+
+/// The versions of one package.
+#[derive(Debug, Default)]
+pub struct Versions {
+    pub versions: Vec<RemoteVersion>,
+    /// What is listed and cannot be read: the version, if it has one, and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A listed version.
+#[derive(Debug, Clone)]
+pub struct RemoteVersion {
+    /// The name of the package in lower case.
+    pub name: String,
+    /// The version as its author wrote it.
+    pub version: String,
+    /// The version as Composer compares it.
+    pub normalized: String,
+    /// All that the repository lists of it, as it came.
+    pub manifest: Map<String, Value>,
+    /// Its archive; a metapackage may have none.
+    pub dist: Option<Dist>,
+}
+
+/// The archive of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dist {
+    /// `zip`, `tar`, …
+    pub kind: String,
+    /// Where it is, in the order in which Composer asks: mirrors before it, its own URL, mirrors after it.
+    pub urls: Vec<String>,
+    /// What it has to have; many repositories do not say.
+    pub shasum: Option<Sha1>,
+    /// The commit that it is made of, or another text that changes with it.
+    pub reference: Option<String>,
+}
+
+impl RemoteVersion {
+    /// A text of its manifest.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.manifest.get(key).and_then(Value::as_str)
+    }
+
+    /// The type, with Composer's default.
+    pub fn kind(&self) -> &str {
+        self.text("type").unwrap_or("library")
+    }
+
+    /// Whether it is the head of a branch, which changes.
+    pub fn is_branch(&self) -> bool {
+        self.normalized.starts_with("dev-") || self.normalized.ends_with("-dev")
+    }
+
+    pub(super) fn new(
+        name: &str,
+        manifest: Map<String, Value>,
+        address: &Address,
+        mirrors: &[(String, bool)],
+    ) -> Result<Self, (String, String)> {
+        let version = manifest.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(normalized) = normalize_version(&version) else {
+            let reason = format!("`{}` is not a version that Composer can read", version.escape_debug());
+            return Err((version, reason));
+        };
+        let mut this = Self { name: name.to_owned(), version, normalized, manifest, dist: None };
+        this.dist = this.read_dist(address, mirrors).map_err(|reason| (this.version.clone(), reason))?;
+        Ok(this)
+    }
+
+    fn read_dist(&self, address: &Address, mirrors: &[(String, bool)]) -> Result<Option<Dist>, String> {
+        let Some(dist) = self.manifest.get("dist").and_then(Value::as_object) else { return Ok(None) };
+        let text = |key: &str| dist.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let Some(url) = text("url") else { return Ok(None) };
+        let shasum = text("shasum").map(str::parse::<Sha1>).transpose();
+        let shasum = shasum.map_err(|_| "its `dist` has a `shasum` that is no SHA-1".to_owned())?;
+        let kind = text("type").unwrap_or("zip").to_owned();
+        let reference = text("reference").map(str::to_owned);
+        let mut urls = vec![url.to_owned()];
+        for (template, is_preferred) in mirrors {
+            let Some(url) = self.mirror_url(template, &kind, reference.as_deref()) else { continue };
+            // Composer's templates are relative to the host.
+            let Ok(url) = address.resolve(&url).map(String::from) else { continue };
+            match (urls.contains(&url), is_preferred) {
+                (true, _) => {}
+                (false, true) => urls.insert(0, url),
+                (false, false) => urls.push(url),
+            }
+        }
+        Ok(Some(Dist { kind, urls, shasum, reference }))
+    }
+
+    /// `ComposerMirror::processUrl`. It hashes texts that cannot be part of a URL, which is left out here.
+    fn mirror_url(&self, template: &str, kind: &str, reference: Option<&str>) -> Option<String> {
+        let is_plain = |text: &str| text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        let reference = reference.unwrap_or_default();
+        if self.normalized.contains('/') || (template.contains("%reference%") && !is_plain(reference)) {
+            return None;
+        }
+        let tokens = [
+            ("%package%", self.name.as_str()),
+            ("%version%", &self.normalized),
+            ("%reference%", reference),
+            ("%type%", kind),
+            ("%prettyVersion%", &self.version),
+        ];
+        Some(tokens.into_iter().fold(template.to_owned(), |url, (token, text)| url.replace(token, text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use url::Url;
+
+    fn read(manifest: &Value, mirrors: &[(&str, bool)]) -> Result<RemoteVersion, (String, String)> {
+        let address = Address::new(&Url::parse("https://h.example/sub/").unwrap()).unwrap();
+        let mirrors: Vec<_> =
+            mirrors.iter().map(|(url, preferred)| ((*url).to_owned(), *preferred)).collect();
+        RemoteVersion::new("a/b", manifest.as_object().unwrap().clone(), &address, &mirrors)
+    }
+
+    #[test]
+    fn archives_are_asked_for_where_composer_does() {
+        let manifest = json!({"name": "a/b", "version": "v1.0", "dist": {
+            "type": "zip", "url": "https://x.example/1.zip", "reference": "abc1", "shasum": ""
+        }});
+        let mirrors = [
+            ("/m/%package%/%version%/%reference%.%type%", false),
+            ("/p/%package%-%prettyVersion%.zip", true),
+        ];
+        let version = read(&manifest, &mirrors).unwrap();
+        assert_eq!((version.normalized.as_str(), version.kind()), ("1.0.0.0", "library"));
+        let dist = version.dist.unwrap();
+        assert_eq!(
+            dist.urls,
+            [
+                "https://h.example/p/a/b-v1.0.zip",
+                "https://x.example/1.zip",
+                "https://h.example/m/a/b/1.0.0.0/abc1.zip"
+            ]
+        );
+        assert_eq!((dist.shasum, dist.reference.as_deref()), (None, Some("abc1")));
+        assert_eq!(read(&json!({"version": "1.0", "type": "metapackage"}), &mirrors).unwrap().dist, None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (manifest, expected) in [
+            (json!({"version": "main-x"}), "`main-x` is not a version that Composer can read"),
+            (json!({}), "`` is not a version that Composer can read"),
+            (
+                json!({"version": "1.0", "dist": {"url": "https://x.example/1.zip", "shasum": "abc"}}),
+                "its `dist` has a `shasum` that is no SHA-1",
+            ),
+        ] {
+            assert_eq!(read(&manifest, &[]).unwrap_err().1, expected);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Composer repositories as sources: each version that the recipe takes is published with the bytes of its archive.
+//!
+//! The first bytes are final. What the repository has under a published version later is compared and recorded. A version that
+//! cannot be had is a failed row; the others are published.
+
+mod archive;
+mod changed;
+mod listing;
+mod stand_ins;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use url::Url;
+
+use self::archive::{Staged, stage};
+use self::listing::{Listing, WantedVersion};
+use super::batch::{Batch, Published};
+use super::context::{CycleContext, ProgressEvent};
+use super::held_back::{self, Candidate, Provided, Requirements};
+use super::metadata_budget::MetadataBudget;
+use super::parallel;
+use super::planning::PublishedVersions;
+use super::report::SourceReport;
+use crate::composer_repository::{Access, ComposerRepository, MAX_REQUESTS};
+use crate::net::USER_AGENT;
+use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow, VersionOwner};
+use crate::recipe::ComposerSource;
+use crate::util::digest::Sha256;
+
+pub(super) use archive::redownload;
+pub(super) use stand_ins::compare as compare_stand_ins;
+
+/// Changes with what a report says, so that an update of the program asks again.
+const REPORT_FORMAT: &str = "composer 1";
+
+/// Publishes the new versions of a Composer repository; returns its report and how many are new. One that stands in for a git
+/// source is only asked for its tags that are `waiting`.
+pub(super) fn publish(
+    ctx: &CycleContext<'_>,
+    source: &ComposerSource,
+    waiting: &BTreeSet<String>,
+    previous: Option<&SourceReport>,
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<(SourceReport, usize)> {
+    let rules = Sha256::digest(&serde_json::to_vec(&(REPORT_FORMAT, source, ctx.base_url.to_string()))?);
+    if source.stands_in_for.is_some() && waiting.is_empty() {
+        let rows = published_rows(ctx, source, &BTreeSet::new());
+        let report = SourceReport::new(rules, BTreeMap::new(), rows);
+        return Ok((SourceReport { listed: Some(BTreeMap::new()), ..report }, 0));
+    }
+    let agent = user_agent(ctx);
+    let cache = cache_folder(ctx, source);
+    let repository = open(ctx, source, &agent, &cache)?;
+    let listing = listing::read(ctx, source, waiting, &repository)?;
+    let digests = listing.digests();
+    let is_unchanged = |report: &&SourceReport| {
+        report.is_current(rules, &BTreeMap::new()) && report.listed.as_ref() == Some(&digests)
+    };
+    if let Some(unchanged) = previous.filter(is_unchanged) {
+        finish(&repository);
+        return Ok((unchanged.clone(), 0));
+    }
+    let (changed, examined) = changed::find(ctx, source, &repository, &listing, previous)?;
+    let unused = listing.unused.clone();
+    let published: BTreeSet<_> = listing.wanted.iter().map(WantedVersion::package).collect();
+    let batch = collect(ctx, source, &repository, listing, &Requirements::of_source(ctx)?, budget)?;
+    let Published { mut rows, notices, count } = batch.publish(ctx)?;
+    rows.extend(published_rows(ctx, source, &published));
+    finish(&repository);
+    for unused in &unused {
+        tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
+    }
+    let mut report = SourceReport::new(rules, BTreeMap::new(), rows);
+    report.notices = notices;
+    report.listed = Some(digests);
+    report.unused = unused;
+    report.examined = examined;
+    report.diverged = changed;
+    Ok((report, count))
+}
+
+/// Publishes the versions of these rows.
+pub(super) fn publish_held_back(
+    ctx: &CycleContext<'_>,
+    source: &ComposerSource,
+    requirements: &Requirements<'_>,
+    rows: &[OutcomeRow],
+    budget: &MetadataBudget<'_>,
+) -> anyhow::Result<Published> {
+    let (agent, cache) = (user_agent(ctx), cache_folder(ctx, source));
+    let repository = open(ctx, source, &agent, &cache)?;
+    let tags = rows.iter().map(|row| row.tag.clone()).collect();
+    let mut listing = listing::read(ctx, source, &tags, &repository)?;
+    listing.rows.clear();
+    listing.wanted.retain(|wanted| rows.iter().any(|row| row.package == wanted.package()));
+    collect(ctx, source, &repository, listing, requirements, budget)?.publish(ctx)
+}
+
+/// Downloads and stages what is not published yet.
+fn collect<'a>(
+    ctx: &CycleContext<'_>,
+    source: &'a ComposerSource,
+    repository: &ComposerRepository<'_>,
+    listing: Listing,
+    requirements: &Requirements<'_>,
+    budget: &'a MetadataBudget<'a>,
+) -> anyhow::Result<Batch<'a>> {
+    let known = PublishedVersions::new(ctx);
+    let mut batch = Batch::new(&source.name, listing.rows, budget);
+    let mut new = Vec::new();
+    for wanted in listing.wanted {
+        match outcome_by_owner(ctx, &known, source, &wanted) {
+            Some(outcome) => batch.add_row(wanted.version.as_str(), wanted.package(), outcome),
+            None => new.push(wanted),
+        }
+    }
+    (ctx.progress)(ProgressEvent::Building { source: &source.name, packages: new.len() as u64 });
+    let deadline = Instant::now() + ctx.network.total_timeout;
+    let one_in_memory = Mutex::new(());
+    let results = parallel::map(
+        &new,
+        requests(ctx),
+        || Ok(()),
+        |(): &(), wanted| {
+            ctx.ensure_can_continue()?;
+            ensure!(
+                Instant::now() < deadline,
+                "its source took longer than {} s\nhint: the limit is `git.total_timeout` in the configuration",
+                ctx.network.total_timeout.as_secs()
+            );
+            let staged = stage(ctx, source, repository, wanted, &one_in_memory);
+            (ctx.progress)(ProgressEvent::Built);
+            staged
+        },
+    );
+    let (mut metapackages, mut provided) = (Vec::new(), Provided::new());
+    for (wanted, staged) in new.into_iter().zip(results) {
+        match staged {
+            Ok(staged) if !staged.requires.is_empty() => metapackages.push(Candidate {
+                package: wanted.exact_version(),
+                requires: staged.requires.clone(),
+                is_metapackage: true,
+                value: staged,
+            }),
+            Ok(staged) => {
+                provided.insert(held_back::key(&wanted.exact_version()));
+                add(&mut batch, staged);
+            }
+            Err(error) => batch.add_row(wanted.version.as_str(), wanted.package(), Outcome::failed(&error)),
+        }
+    }
+    let (complete, incomplete) = requirements.split(metapackages, &provided);
+    complete.into_iter().for_each(|candidate| add(&mut batch, candidate.value));
+    for (Candidate { package, value, .. }, missing) in incomplete {
+        ctx.store.discard(&value.archive)?;
+        batch.add_row(&package.version, package.to_string(), held_back::outcome(missing));
+    }
+    Ok(batch)
+}
+
+fn add(batch: &mut Batch<'_>, staged: Staged) {
+    let Staged { archive, release, notice, .. } = staged;
+    let (tag, package) = (release.tag.clone(), format!("{} {}", release.name, release.version));
+    batch.add_notices(notice);
+    batch.add(&tag, package, Ok(Some((archive, release))));
+}
+
+/// A row for each version of the source that is published and not among `others`.
+fn published_rows(
+    ctx: &CycleContext<'_>,
+    source: &ComposerSource,
+    others: &BTreeSet<String>,
+) -> Vec<OutcomeRow> {
+    ctx.store.ledger(|ledger| {
+        let releases = ledger.releases().iter().filter(|release| release.source == source.name);
+        let rows = releases.map(|release| OutcomeRow {
+            source: source.name.clone(),
+            tag: release.tag.clone(),
+            package: format!("{} {}", release.name, release.version),
+            outcome: Outcome::AlreadyPublished,
+        });
+        rows.filter(|row| !others.contains(&row.package)).collect()
+    })
+}
+
+/// The outcome of a version that must not be published: it is, or its package belongs to another source.
+fn outcome_by_owner(
+    ctx: &CycleContext<'_>,
+    known: &PublishedVersions,
+    source: &ComposerSource,
+    wanted: &WantedVersion,
+) -> Option<Outcome> {
+    let WantedVersion { name, version, .. } = wanted;
+    match known.owner(ctx, &source.name, name, version) {
+        VersionOwner::Nobody { .. } => None,
+        VersionOwner::ThisSource(same) if same.version == version.as_str() => Some(Outcome::AlreadyPublished),
+        VersionOwner::ThisSource(same) => {
+            let reason = format!("Composer reads it as {}, which is published", same.version);
+            Some(Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason })
+        }
+        VersionOwner::OtherSource(_) if source.stands_in_for.is_some() => Some(Outcome::AlreadyPublished),
+        VersionOwner::PrebuiltArchives(other)
+        | VersionOwner::OtherSource(other)
+        | VersionOwner::StandIn(other) => {
+            let reason = format!("published by source `{other}`");
+            Some(Outcome::Excluded { rule: ExclusionRule::OtherSource, reason })
+        }
+        VersionOwner::OwnerOfName(owner) => Some(Outcome::Failed {
+            reason: format!(
+                "the package belongs to source `{owner}`, which published it first; if this source may publish it, too, the recipe says so with `takes_over: [{owner}]`"
+            ),
+        }),
+    }
+}
+
+/// Opens the repository of a source.
+fn open<'a>(
+    ctx: &CycleContext<'a>,
+    source: &ComposerSource,
+    user_agent: &'a str,
+    cache: &'a std::path::Path,
+) -> anyhow::Result<ComposerRepository<'a>> {
+    let url = (ctx.rewrite)(&source.url);
+    let url = Url::parse(&url).with_context(|| format!("`{}` is not a url", crate::net::redacted(&url)))?;
+    let access =
+        Access { git: ctx.network, limits: ctx.limits, cancel: ctx.cancel, user_agent, cache: Some(cache) };
+    ComposerRepository::open(&url, access)
+}
+
+/// The next cycle asks for more than necessary if this fails.
+fn finish(repository: &ComposerRepository<'_>) {
+    if let Err(error) = repository.finish() {
+        tracing::warn!("failed to keep what was learnt from a Composer repository: {error:#}");
+    }
+}
+
+fn cache_folder(ctx: &CycleContext<'_>, source: &ComposerSource) -> std::path::PathBuf {
+    ctx.store.root().join("composer").join(&source.name)
+}
+
+fn requests(ctx: &CycleContext<'_>) -> usize {
+    ctx.fetches.min(MAX_REQUESTS)
+}
+
+/// The program, the mirror and its operator's contact, as Packagist asks for.
+fn user_agent(ctx: &CycleContext<'_>) -> String {
+    let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
+    let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
+    agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect()
+}

@@ -1,0 +1,354 @@
+//! Composer repositories as sources of a recipe: what is taken, what is refused, and what stays.
+
+use std::collections::BTreeMap;
+
+use mirror::package::zip_writer::{EntryType, ZipWriter};
+use mirror::util::digest::Sha1;
+use serde_json::{Value, json};
+
+use crate::support::env::TestEnv;
+use crate::support::file_server::{Answer, FileServer};
+use crate::support::free_port;
+use crate::support::http::get;
+use crate::support::store::{command, flip, ledger, read};
+
+/// An archive with these files.
+pub(super) fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Vec::new());
+    for (name, text) in files {
+        zip.add(name, EntryType::File, text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap()
+}
+
+/// A repository with an inline packages.json.
+pub(super) struct Upstream {
+    pub(super) server: FileServer,
+    packages: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+impl Upstream {
+    pub(super) fn new() -> Self {
+        Self { server: FileServer::start(), packages: BTreeMap::new() }
+    }
+
+    /// Lists a version whose archive has its manifest at the root.
+    pub(super) fn release(&mut self, name: &str, version: &str) -> &mut Value {
+        let manifest = json!({"name": name, "version": version});
+        self.release_archive(
+            name,
+            version,
+            &zip(&[("composer.json", &manifest.to_string()), ("a.php", version)]),
+        )
+    }
+
+    pub(super) fn release_archive(&mut self, name: &str, version: &str, archive: &[u8]) -> &mut Value {
+        let path = format!("dist/{name}-{version}.zip");
+        self.server.write(&path, archive);
+        let entry = json!({
+            "name": name,
+            "version": version,
+            "time": "2025-02-03T04:05:06+00:00",
+            "dist": {"type": "zip", "url": self.server.url(&path), "shasum": Sha1::digest(archive).to_string()},
+        });
+        let versions = self.packages.entry(name.to_owned()).or_default();
+        versions.insert(version.to_owned(), entry);
+        versions.get_mut(version).unwrap()
+    }
+
+    pub(super) fn entry(&mut self, name: &str, version: &str) -> &mut Value {
+        self.packages.get_mut(name).unwrap().get_mut(version).unwrap()
+    }
+
+    pub(super) fn publish(&self) {
+        self.server.write("packages.json", json!({"packages": self.packages}).to_string());
+    }
+
+    /// A mirror that takes these packages.
+    fn mirror(&self, packages: &str) -> TestEnv {
+        let env = TestEnv::new();
+        self.configure(&env, packages);
+        env
+    }
+
+    fn configure(&self, env: &TestEnv, packages: &str) {
+        env.configure(free_port(), "");
+        let url = self.server.url("");
+        env.write(
+            "recipe.yaml",
+            &format!("composer:\n  - {{name: others, url: '{url}', packages: {packages}}}\n"),
+        );
+    }
+}
+
+/// The versions of a package in the metadata, newest first.
+pub(super) fn listed(env: &TestEnv, name: &str) -> Vec<String> {
+    let path = env.path(&format!("data/acme/current/p2/{name}.json"));
+    let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let versions = file["packages"][name].as_array().unwrap().iter();
+    versions.map(|version| version["version"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The published data of the only version of a package.
+fn data(env: &TestEnv, name: &str) -> Value {
+    let file: Value = serde_json::from_str(&read(env, &format!("data/acme/current/p2/{name}.json"))).unwrap();
+    file["packages"][name][0].clone()
+}
+
+fn archive(env: &TestEnv, name: &str, version: &str) -> Vec<u8> {
+    std::fs::read(env.path(&format!("data/acme/packages/{name}-{version}.zip"))).unwrap()
+}
+
+#[test]
+fn versions_are_taken_by_name_and_constraint_with_their_bytes() {
+    let mut upstream = Upstream::new();
+    for version in ["1.0.0", "1.1.0", "1.2.0-beta1", "2.0.0", "dev-main"] {
+        upstream.release("acme/shop", version);
+    }
+    upstream.release("acme/theme-dark", "1.0.0");
+    upstream.release("other/x", "1.0.0");
+    upstream.publish();
+    let env = upstream.mirror(r#"{acme/shop: ^1.1, "acme/theme-*": "*"}"#);
+    env.build(0);
+    assert_eq!(listed(&env, "acme/shop"), ["1.2.0-beta1", "1.1.0"]);
+    assert_eq!(listed(&env, "acme/theme-dark"), ["1.0.0"]);
+    assert!(listed(&env, "other/x").is_empty());
+    let sent = std::fs::read(upstream.server.path("dist/acme/shop-1.1.0.zip")).unwrap();
+    assert_eq!(archive(&env, "acme/shop", "1.1.0"), sent);
+    let line = ledger(&env).into_iter().find(|line| line["version"] == "1.1.0").unwrap();
+    assert_eq!(line["source"], "others");
+    assert_eq!(line["committed"], "2025-02-03T04:05:06Z");
+    assert_eq!(line["upstream"]["repository"], upstream.server.url(""));
+    assert_eq!(line["upstream"]["dist"], upstream.server.url("dist/acme/shop-1.1.0.zip"));
+    assert_eq!(line["upstream"].get("manifest"), None, "it says the same as the archive");
+    let agent = &upstream.server.take_requests()[0].headers["user-agent"];
+    assert!(agent.starts_with("mirror/") && agent.contains("(+http://127.0.0.1:"), "{agent}");
+    // Nothing new: one conditional request, and nothing is written.
+    let before = env.volume();
+    env.build(0);
+    assert_eq!(env.volume(), before);
+    assert_eq!(upstream.server.take_paths(), ["/packages.json"]);
+    upstream.release("acme/shop", "1.3.0");
+    upstream.publish();
+    env.build(0);
+    assert_eq!(listed(&env, "acme/shop"), ["1.3.0", "1.2.0-beta1", "1.1.0"]);
+    assert_eq!(upstream.server.take_paths(), ["/dist/acme/shop-1.3.0.zip", "/packages.json"]);
+    command(&env, &["verify"], 0);
+}
+
+/// As on GitHub: everything in one folder, no version in the manifest, no checksum. What the repository says counts.
+#[test]
+fn manifest_is_what_the_repository_lists() {
+    let mut upstream = Upstream::new();
+    let manifest = r#"{"name": "acme/a", "require": {"php": ">=8"}, "description": "From the tag", "scripts": {"x": "y"}}"#;
+    let archive = zip(&[("acme-a-1234/composer.json", manifest), ("acme-a-1234/src/a.php", "")]);
+    let entry = upstream.release_archive("acme/a", "v1.0.0", &archive);
+    entry["dist"]["shasum"] = json!("");
+    entry["dist"]["reference"] = json!("1234abcd");
+    entry["require"] = json!({"php": ">=8.1"});
+    entry["description"] = json!("From the tag");
+    entry["support"] = json!({"source": "https://git.example/a"});
+    let bare = zip(&[("src/b.php", "")]);
+    let entry = upstream.release_archive("acme/bare", "1.0.0", &bare);
+    entry["autoload"] = json!({"psr-4": {"Acme\\": "src/"}});
+    upstream.release("acme/part", "1.0.0");
+    let entry = upstream.release("acme/set", "1.0.0");
+    entry["type"] = json!("metapackage");
+    entry["require"] = json!({"acme/part": "1.0.0"});
+    entry.as_object_mut().unwrap().remove("dist");
+    upstream.publish();
+    let env = upstream.mirror(r#"{"acme/*": "*"}"#);
+    env.build(0);
+    let a = data(&env, "acme/a");
+    assert_eq!(a["version"], "v1.0.0");
+    assert_eq!(a["require"], json!({"php": ">=8.1"}));
+    assert_eq!(a["support"], json!({"source": "https://git.example/a"}));
+    let line = ledger(&env).into_iter().find(|line| line["name"] == "acme/a").unwrap();
+    assert_eq!(
+        line["upstream"]["manifest"],
+        json!({"require": {"php": ">=8.1"}, "support": {"source": "https://git.example/a"}})
+    );
+    assert_eq!(line["commit"], "1234abcd");
+    assert_eq!(data(&env, "acme/bare")["autoload"], json!({"psr-4": {"Acme\\": "src/"}}));
+    let set = data(&env, "acme/set");
+    assert_eq!((&set["type"], &set["require"]), (&json!("metapackage"), &json!({"acme/part": "1.0.0"})));
+    // The ledger and the archives are all that the metadata is made from.
+    let before = [data(&env, "acme/a"), data(&env, "acme/bare"), set];
+    let newest = std::fs::canonicalize(env.path("data/acme/current")).unwrap();
+    std::fs::remove_dir_all(newest).unwrap();
+    env.build(0);
+    assert_eq!([data(&env, "acme/a"), data(&env, "acme/bare"), data(&env, "acme/set")], before);
+}
+
+#[test]
+fn what_cannot_be_had_fails_by_name_and_the_rest_is_published() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/good", "1.0.0");
+    upstream.release("acme/lie", "1.0.0")["dist"]["shasum"] =
+        json!("0123456789012345678901234567890123456789");
+    upstream.release("acme/gone", "1.0.0");
+    std::fs::remove_file(upstream.server.path("dist/acme/gone-1.0.0.zip")).unwrap();
+    upstream.release("acme/tar", "1.0.0")["dist"]["type"] = json!("tar");
+    upstream.release("acme/source", "1.0.0").as_object_mut().unwrap().remove("dist");
+    upstream.release("acme/cut", "1.0.0");
+    upstream.release_archive("acme/page", "1.0.0", b"<html>sign in</html>")["dist"]["shasum"] = json!("");
+    upstream.release_archive("acme/dotgit", "1.0.0", &zip(&[("composer.json", "{}"), (".git/config", "x")]));
+    upstream.release_archive("acme/up", "1.0.0", &zip(&[("composer.json", "{}"), ("../x", "x")]));
+    upstream.release("acme/link", "1.0.0")["require"] = json!({"a/b": "no constraint"});
+    upstream.publish();
+    upstream.server.answer(|request, file| {
+        request.path.ends_with("/cut-1.0.0.zip").then(|| Answer { cut: Some(20), ..file.clone() })
+    });
+    let env = upstream.mirror(r#"{"acme/*": "*"}"#);
+    let log = env.build(1);
+    assert_eq!(listed(&env, "acme/good"), ["1.0.0"]);
+    for (package, reason) in [
+        ("lie", "and the repository lists 0123456789012345678901234567890123456789"),
+        ("gone", "http status 404"),
+        ("tar", "its archive is of type `tar`"),
+        ("source", "the repository has no archive of it"),
+        ("cut", "closed the connection"),
+        ("page", "not a readable zip archive"),
+        ("dotgit", "is `.git` on some file systems"),
+        ("up", "would leave the directory"),
+        ("link", "its manifest would break Composer's clients"),
+    ] {
+        let line = log.lines().find(|line| line.contains(&format!("acme/{package} 1.0.0")));
+        assert!(line.is_some_and(|line| line.contains(reason)), "{package}: {log}");
+        assert!(listed(&env, &format!("acme/{package}")).is_empty(), "{package}");
+    }
+    assert_eq!(ledger(&env).len(), 1);
+    // What is mended later is published.
+    upstream.server.answer(|_, _| None);
+    let log = env.build(1);
+    assert_eq!(listed(&env, "acme/cut"), ["1.0.0"], "{log}");
+}
+
+#[test]
+fn first_bytes_are_final_and_changed_ones_diverge() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/a", "1.0.0");
+    upstream.release("acme/b", "1.0.0")["dist"]["shasum"] = json!("");
+    upstream.entry("acme/b", "1.0.0")["dist"]["reference"] = json!("one");
+    upstream.publish();
+    let env = upstream.mirror(r#"{"acme/*": "*"}"#);
+    env.build(0);
+    let first = [archive(&env, "acme/a", "1.0.0"), archive(&env, "acme/b", "1.0.0")];
+    let other =
+        |name: &str| zip(&[("composer.json", &json!({"name": name}).to_string()), ("b.php", "other")]);
+    upstream.release_archive("acme/a", "1.0.0", &other("acme/a"));
+    let entry = upstream.release_archive("acme/b", "1.0.0", &other("acme/b"));
+    entry["dist"]["shasum"] = json!("");
+    entry["dist"]["reference"] = json!("two");
+    upstream.publish();
+    let log = env.build(0);
+    assert!(log.contains("acme/a 1.0.0: others has another archive now, SHA-1"), "{log}");
+    assert!(log.contains("acme/b 1.0.0: others has another archive now, SHA-1"), "{log}");
+    assert_eq!([archive(&env, "acme/a", "1.0.0"), archive(&env, "acme/b", "1.0.0")], first);
+    assert_eq!(read(&env, "data/acme/diverged.jsonl").lines().count(), 2);
+    upstream.server.take_requests();
+    // It is known: nothing is compared or said again.
+    let log = env.build(0);
+    assert!(!log.contains("diverged:") && log.contains(r#""diverged":2"#), "{log}");
+    assert_eq!(upstream.server.take_paths(), ["/packages.json"]);
+    // Back to what is published.
+    upstream.release_archive("acme/a", "1.0.0", &first[0]);
+    let entry = upstream.release_archive("acme/b", "1.0.0", &first[1]);
+    entry["dist"]["shasum"] = json!("");
+    entry["dist"]["reference"] = json!("one");
+    upstream.publish();
+    let log = env.build(0);
+    assert!(log.contains(r#""diverged":0"#), "{log}");
+}
+
+#[test]
+fn dead_repository_loses_nothing_and_damaged_archive_is_taken_again() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/a", "1.0.0");
+    upstream.publish();
+    let env = upstream.mirror(r#"{"acme/*": "*"}"#);
+    env.build(0);
+    let good = archive(&env, "acme/a", "1.0.0");
+    for answer in [Answer::new(500, ""), Answer::new(200, "<html>sign in</html>"), Answer::new(404, "")] {
+        upstream.server.answer(move |_, _| Some(answer.clone()));
+        let log = env.build(1);
+        assert!(log.contains("source `others`: "), "{log}");
+        assert_eq!(listed(&env, "acme/a"), ["1.0.0"]);
+    }
+    upstream.server.answer(|_, _| None);
+    env.build(0);
+    flip(&env.path("data/acme/packages/acme/a-1.0.0.zip"));
+    command(&env, &["verify", "--repair"], 0);
+    assert_eq!(archive(&env, "acme/a", "1.0.0"), good);
+}
+
+#[test]
+fn names_belong_to_the_source_that_published_them_first() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/shop", "1.0.0");
+    upstream.release("acme/shop", "2.0.0");
+    upstream.publish();
+    let env = TestEnv::new();
+    env.upstream("shop")
+        .write("composer.json", r#"{"name": "acme/shop", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    let sources = "  - {name: shop, git: 'https://git.example/shop', packages: [{one: ''}]}\n";
+    env.configure(free_port(), sources);
+    let composer = |more: &str| {
+        let url = upstream.server.url("");
+        let recipe = format!(
+            "sources:\n{sources}composer:\n  - {{name: others, url: '{url}', packages: {{acme/shop: '*'}}{more}}}\n"
+        );
+        env.write("recipe.yaml", &recipe);
+    };
+    composer("");
+    let log = env.build(1);
+    assert!(
+        log.contains("acme/shop 2.0.0: the package belongs to source `shop`")
+            || log.contains("`takes_over: [shop]`"),
+        "{log}"
+    );
+    assert_eq!(listed(&env, "acme/shop"), ["1.0.0"]);
+    composer(", takes_over: [shop]");
+    env.build(0);
+    assert_eq!(listed(&env, "acme/shop"), ["2.0.0", "1.0.0"]);
+}
+
+#[test]
+fn pattern_without_a_package_is_named() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/a", "1.0.0");
+    upstream.publish();
+    let env = upstream.mirror(r#"{acme/a: "*", acme/b: "*", "shop/*": "*"}"#);
+    let log = env.build(0);
+    assert!(log.contains("the repository has no version of `acme/b`"), "{log}");
+    assert!(log.contains("the repository has no version of `shop/*`"), "{log}");
+}
+
+#[test]
+fn follower_has_what_its_origin_took() {
+    let mut upstream = Upstream::new();
+    let archive = zip(&[("a-1/composer.json", r#"{"name": "acme/a"}"#), ("a-1/a.php", "")]);
+    upstream.release_archive("acme/a", "1.0.0", &archive)["description"] = json!("Listed");
+    upstream.publish();
+    let (env, port) = (TestEnv::new(), free_port());
+    upstream.configure(&env, r#"{"acme/*": "*"}"#);
+    let text = read(&env, "mirror.yaml");
+    let configured = text.split("127.0.0.1:").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    env.write("mirror.yaml", &text.replace(&format!("127.0.0.1:{configured}"), &format!("127.0.0.1:{port}")));
+    env.build(0);
+    let _server = env.serve("serve", port);
+    let follower = TestEnv::new();
+    let own = free_port();
+    follower.write(
+        "mirror.yaml",
+        &format!(
+            "data: {}\nserve: {{listen: ['127.0.0.1:{own}']}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{own}/mirror/', follow: ['http://127.0.0.1:{port}/mirror/']}}\n",
+            follower.path("data").display()
+        ),
+    );
+    follower.build(0);
+    assert_eq!(data(&follower, "acme/a")["description"], "Listed");
+    assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").body, archive);
+}
