@@ -249,7 +249,7 @@ fn comparison(text: &str, stability: Option<&str>) -> Option<Vec<Bound>> {
             version = format!("{version}-{flag}");
         }
         _ if matches!(operator, Operator::Less | Operator::GreaterOrEqual) && is_bare => {
-            version.push_str("-dev")
+            version.push_str("-dev");
         }
         _ => {}
     }

@@ -112,7 +112,8 @@ impl Kept {
             match kind.as_str() {
                 "update" => current.retain(|file| file != package),
                 "delete" => {
-                    current.retain(|file| file.trim_end_matches("~dev") != package.trim_end_matches("~dev"))
+                    let package = package.trim_end_matches("~dev");
+                    current.retain(|file| file.trim_end_matches("~dev") != package);
                 }
                 // `resync`, and what is not known.
                 _ => current.clear(),

@@ -79,8 +79,8 @@ impl Packages {
 
     /// The versions of a package; `None` if it has none here.
     pub(super) fn versions(&self, name: &str) -> Option<anyhow::Result<Vec<Map<String, Value>>>> {
-        let parse = |version: &Box<RawValue>| Ok(serde_json::from_str(version.get())?);
-        self.0.get(name).map(|versions| versions.iter().map(parse).collect())
+        let versions = self.0.get(name)?;
+        Some(versions.iter().map(|version| Ok(serde_json::from_str(version.get())?)).collect())
     }
 }
 

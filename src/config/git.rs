@@ -92,6 +92,7 @@ struct CredentialEntry {
     /// File with the password or token.
     password_file: Option<PathBuf>,
     /// How the password or token is sent over HTTP: `basic` with the user name, or `bearer`.
+    #[serde(default)]
     scheme: CredentialScheme,
     /// Name of the header in which the password or token is sent as it is, instead of `Authorization`; such as `PRIVATE-TOKEN`.
     header: Option<String>,

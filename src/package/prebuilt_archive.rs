@@ -84,7 +84,7 @@ pub fn check_foreign(bytes: &[u8], limits: &Limits) -> anyhow::Result<Option<Man
 
 fn read_foreign(bytes: &[u8], manifest: &str, limits: &Limits) -> anyhow::Result<Option<Manifest>> {
     let Contents { manifest, .. } = read(bytes, manifest, limits)?;
-    Ok(manifest.map(|text| Manifest::parse(&text)).transpose().context("its composer.json")?)
+    manifest.map(|text| Manifest::parse(&text)).transpose().context("its composer.json")
 }
 
 /// Reads a whole archive and returns its name and version.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::document::{Correction, Document, Recipe, Replacement, Resource, Source};
+use super::document::{ArchiveFolder, Correction, Document, Recipe, Replacement, Resource, Source};
 use super::note::Note;
 use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
@@ -52,12 +52,7 @@ impl<'a> Validator<'a> {
             seen.push(name);
         }
         for (i, archive) in document.archives.iter().enumerate() {
-            let at = archives_at.index(i);
-            self.resource(&archive.resource, &at.key("resource"), report);
-            check_folder(&archive.path, &at.key("path"), report);
-            if archive.path.is_empty() {
-                report.add(&at.key("path"), Issue::new("expected a folder below the root of the repository"));
-            }
+            self.archive(archive, &archives_at.index(i), report);
         }
         for (i, source) in document.sources.iter().enumerate() {
             let at = sources_at.index(i);
@@ -86,6 +81,14 @@ impl<'a> Validator<'a> {
         for (name, amendment) in &document.amend {
             let at = root.key("amend").key(name);
             self.rules(&amendment.packages, &amendment.corrections, &amendment.replacements, &at, report);
+        }
+    }
+
+    fn archive(&self, archive: &ArchiveFolder, at: &Path, report: &mut Report) {
+        self.resource(&archive.resource, &at.key("resource"), report);
+        check_folder(&archive.path, &at.key("path"), report);
+        if archive.path.is_empty() {
+            report.add(&at.key("path"), Issue::new("expected a folder below the root of the repository"));
         }
     }
 

@@ -58,7 +58,13 @@ impl FileServer {
         let port = listener.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let hook: Hook = Box::new(|_, _| None);
-        let server = Self { port, folder, writes: AtomicU64::new(0), hook: Arc::new(Mutex::new(hook)), requests: Arc::default() };
+        let server = Self {
+            port,
+            folder,
+            writes: AtomicU64::new(0),
+            hook: Arc::new(Mutex::new(hook)),
+            requests: Arc::default(),
+        };
         let root = server.folder.path().to_owned();
         let (hook, requests) = (Arc::clone(&server.hook), Arc::clone(&server.requests));
         std::thread::spawn(move || {
