@@ -120,8 +120,8 @@ fn examples_in_documents_are_valid() {
         let text = std::fs::read_to_string(root().join(&path)).unwrap();
         for (number, block) in blocks(&text).enumerate() {
             let name = format!("{path}, example {}", number + 1);
-            if block.contains("\nsources:") || block.starts_with("sources:") || block.starts_with("extends:")
-            {
+            let keys = ["sources:", "extends:", "composer:"];
+            if block.contains("\nsources:") || keys.iter().any(|key| block.starts_with(key)) {
                 mirror::recipe::Recipe::parse(&name, block).unwrap_or_else(|error| panic!("{error}"));
             } else {
                 check_configuration(&name, block);

@@ -53,7 +53,7 @@ fn examples_are_valid() {
 fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
-    assert_eq!(commented.find_iter(text).count(), 35);
+    assert_eq!(commented.find_iter(text).count(), 36);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
     let left_out = config(text);
     assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));
@@ -432,7 +432,7 @@ fn mistakes_in_credentials_have_messages() {
         ),
         (
             with("git: {credentials: [{url: 'https://a/', password_file: a, header: 'X: y'}]}\n"),
-            "mirror.yaml:2:70: git.credentials[0].header: expected the name of a header",
+            "mirror.yaml:2:67: git.credentials[0].header: expected the name of a header",
         ),
         (
             with("git: {credentials: [{url: 'https://a/', password_file: a, header: X, scheme: bearer}]}\n"),
