@@ -12,7 +12,7 @@ use super::inputs::FetchedInputs;
 use super::rebuild::{RebuildOutcome, rebuild_from};
 use super::report::Report;
 use crate::ledger::{Release, ReleaseKind};
-use crate::store::{Divergence, ImportMark, ImportMarks, ImportOutcome, VersionContent};
+use crate::store::{Divergence, DivergenceCause, ImportMark, ImportMarks, ImportOutcome, VersionContent};
 use crate::util::clock::now;
 
 /// The source of imported releases that no source of the recipe gives.
@@ -128,6 +128,7 @@ fn settle(
                 published: content(release.sha1, release.sha256),
                 attempted: content(digests.sha1, digests.sha256),
                 time: now(),
+                cause: DivergenceCause::Imported,
             };
             tracing::warn!(package = release.name, version = release.version, "{divergence}");
             ctx.store.record_divergences(std::slice::from_ref(&divergence))?;

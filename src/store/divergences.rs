@@ -38,6 +38,8 @@ pub enum DivergenceCause {
     /// Its tag is at another commit.
     #[default]
     MovedTag,
+    /// It was imported, and what is built from its commit differs.
+    Imported,
     /// The Composer repository that it was taken from has another archive.
     ChangedArchive,
     /// It was taken from a Composer repository, and what is built from its tag differs.
@@ -65,15 +67,15 @@ impl fmt::Display for Divergence {
         let Self { name, version, tag, source, published, attempted, .. } = self;
         write!(f, "{name} {version}: ")?;
         match self.cause {
-            DivergenceCause::MovedTag if published.commit == attempted.commit => {
-                write!(f, "it was imported, and tag {tag} of {source} gives other bytes")
-            }
             DivergenceCause::MovedTag => write!(
                 f,
                 "upstream moved tag {tag} of {source} from {} to {}",
                 short(&published.commit),
                 short(&attempted.commit)
             ),
+            DivergenceCause::Imported => {
+                write!(f, "it was imported, and tag {tag} of {source} gives other bytes")
+            }
             DivergenceCause::ChangedArchive => {
                 write!(
                     f,

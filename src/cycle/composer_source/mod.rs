@@ -196,6 +196,7 @@ fn outcome_by_owner(
     let WantedVersion { name, version, .. } = wanted;
     match known.owner(ctx, &source.name, name, version) {
         VersionOwner::Nobody { .. } => None,
+        VersionOwner::Imported => Some(Outcome::AlreadyPublished),
         VersionOwner::ThisSource(same) if same.version == version.as_str() => Some(Outcome::AlreadyPublished),
         VersionOwner::ThisSource(same) => {
             let reason = format!("Composer reads it as {}, which is published", same.version);

@@ -90,7 +90,7 @@ fn version_details(view: &View<'_>, package: &str, version: &PackageVersion) -> 
                         DivergenceCause::ChangedArchive => {
                             "upstream has another archive now, with SHA-1 " code { (diverged.attempted.sha1) }
                         }
-                        DivergenceCause::BuiltFromGit => {
+                        DivergenceCause::Imported | DivergenceCause::BuiltFromGit => {
                             "built from commit " code { (diverged.attempted.commit) } " it has SHA-1 " code { (diverged.attempted.sha1) }
                         }
                     }
