@@ -57,8 +57,9 @@ impl Sshd {
         run(Command::new("chmod").arg("+x").arg(&check));
         std::fs::create_dir_all(self.file("pam.d")).expect("a folder");
         let ask = format!("auth required pam_exec.so quiet expose_authtok {}\n{further}", check.display());
-        let rest = "account required pam_permit.so\nsession required pam_permit.so\n";
-        self.write("pam.d/sshd", &(ask + rest));
+        let rest =
+            ["auth", "account", "session"].map(|kind| format!("{kind} required pam_permit.so\n")).concat();
+        self.write("pam.d/sshd", &(ask + &rest));
         self.configure("UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication yes");
     }
 

@@ -387,6 +387,7 @@ fn composer_shows_configured_hints() {
     env.build(0);
     assert_eq!(env.volume(), with_hints, "once");
 
+    std::fs::remove_dir_all(env.path("data/acme/variants")).unwrap();
     let _server = env.serve("serve", port);
     // The archive is missing here, so Composer downloads it from the URL in `mirrors`.
     std::fs::remove_file(env.path("data/acme/packages/acme/catalog-1.0.0.zip")).unwrap();

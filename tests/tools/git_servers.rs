@@ -94,9 +94,10 @@ fn git_behind_nginx_is_fetched_from() {
     check(&server, &upstream);
     // Without compression the request would have more than the 1 MB that nginx accepts by default.
     upstream.add_empty_tags(22_000);
-    let local = LocalClone::new();
-    let fetched = local.fetch(&format!("http://127.0.0.1:{}/git/x.git", server.port()));
-    assert_eq!(fetched.unwrap_or_else(|error| panic!("{error} {}", server.output())).new.len(), 22_003);
+    let mut local = LocalClone::new();
+    local.limits.pack = 1;
+    let cause = local.cause(&format!("http://127.0.0.1:{}/git/x.git", server.port()));
+    assert!(matches!(cause, FetchErrorKind::PackTooLarge { .. }), "{cause:?} {}", server.output());
     cgi.kill().unwrap();
     cgi.wait().unwrap();
 }
