@@ -1,4 +1,4 @@
-//! What a request says of who sends it: by a configured credential, or by the user and password in the URL.
+//! The header that authenticates a request, from a configured credential or from the user and password in the URL.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,7 +38,7 @@ impl UserInfo {
 }
 
 impl Authorization {
-    /// A configured credential before the user and password in the URL.
+    /// The configured credential, else the user and password in the URL.
     pub(super) fn find(
         url: &Url,
         credentials: &[Credential],

@@ -1,6 +1,6 @@
-//! One http(s) request: credentials, proxy, time limits, redirects, and a typed error when it fails.
+//! Sends http(s) requests with credentials, proxies, time limits and redirects; failures are typed errors.
 //!
-//! A credential is sent to the URLs that it is configured for and to no others, and not after a redirect to another host.
+//! A credential is sent only to the URLs that it is configured for, and not after a redirect to another host.
 
 use std::io::ErrorKind;
 use std::thread;
@@ -13,7 +13,7 @@ use url::Url;
 
 use super::authorization::{Authorization, UserInfo, basic_authorization};
 use super::connector;
-use super::credential::{other_login, own_words};
+use super::credential::{own_words, unsupported_challenge};
 use super::error::{AFTER_REDIRECT, NetworkError};
 use super::forward_proxy::forwards;
 use super::proxy;
@@ -32,10 +32,10 @@ const MAX_DOWNLOAD: u64 = 1 << 30;
 
 const MAX_REDIRECTS: usize = 10;
 
-/// How long a request waits because a busy server asks for it (`Retry-After`); for longer, it fails.
+/// How long a request waits if a busy server asks for it (`Retry-After`). A request that is to wait longer fails.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How often a busy server is asked.
+/// How many times a request is sent to a busy server.
 const MAX_TRIES: usize = 4;
 
 /// Sends requests to one URL and to where it redirects.
@@ -98,7 +98,7 @@ impl HttpClient {
         })
     }
 
-    /// Follows redirects; the URL is the one that answered.
+    /// Sends a GET request and follows redirects. Returns the URL that answered and its response.
     pub(crate) fn get(
         &self,
         url: &Url,
@@ -125,7 +125,7 @@ impl HttpClient {
         headers: &[(&str, &str)],
     ) -> Result<(Url, Response<Body>), NetworkError> {
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.patiently(&url, |exchange| {
+            let response = self.send(&url, |exchange| {
                 let request = self.agent.get(url.as_str()).header("Accept", "*/*");
                 exchange.prepare(request, headers).call()
             })?;
@@ -147,11 +147,11 @@ impl HttpClient {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response<Body>, NetworkError> {
-        self.patiently(url, |exchange| exchange.prepare(self.agent.post(url.as_str()), headers).send(body))
+        self.send(url, |exchange| exchange.prepare(self.agent.post(url.as_str()), headers).send(body))
     }
 
-    /// Sends a request, and again after a while if the server asks for that.
-    fn patiently(
+    /// Sends a request, and repeats it after the time for which a busy server asks.
+    fn send(
         &self,
         url: &Url,
         send: impl Fn(&Exchange) -> Result<Response<Body>, ureq::Error>,
@@ -194,7 +194,7 @@ impl HttpClient {
         let response = result.map_err(|error| self.error(url, error, false))?;
         let host = peer(url);
         if !self.redirects.has_left()
-            && let Some(error) = other_login(&host, &response)
+            && let Some(error) = unsupported_challenge(&host, &response)
         {
             return Err(error);
         }
@@ -215,7 +215,7 @@ impl HttpClient {
         }
     }
 
-    /// A configured credential before the user and password in the URL; none outside of what the operator named.
+    /// None after a redirect to another origin.
     fn authorization(&self, url: &Url) -> Result<Option<Authorization>, NetworkError> {
         if self.redirects.has_left() {
             return Ok(None);
@@ -223,7 +223,7 @@ impl HttpClient {
         Authorization::find(url, &self.credentials, self.userinfo.as_ref())
     }
 
-    /// `is_answering`: the response had begun.
+    /// `is_answering`: whether the response had begun.
     pub(crate) fn error(&self, url: &Url, error: ureq::Error, is_answering: bool) -> NetworkError {
         use ureq::{Error, Timeout};
         let host = peer(url);
@@ -258,11 +258,11 @@ impl HttpClient {
     }
 }
 
-/// Who is asked, and as whom.
+/// The credentials and the proxy of one request.
 struct Exchange {
     authorization: Option<Authorization>,
     proxy: Option<Proxy>,
-    /// Whether the proxy is asked for the URL, and not for a tunnel.
+    /// Whether the proxy forwards the request, instead of opening a tunnel.
     is_forwarded: bool,
 }
 
@@ -301,7 +301,7 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
     }
 }
 
-/// The host, and the proxy through which it is asked. Messages put it between backticks.
+/// The host, and the proxy on the way to it. Messages put it between backticks.
 fn peer(url: &Url) -> String {
     match proxy::for_url(url) {
         Ok(Some(proxy)) => format!("{}` through the proxy `{}", host(url), proxy::name(&proxy)),
@@ -313,7 +313,7 @@ fn refused_by(proxy: &Proxy, url: &Url, reason: &str) -> NetworkError {
     NetworkError::Proxy { proxy: proxy::name(proxy), host: host(url), reason: reason.to_owned() }
 }
 
-/// ureq's `proxy server responded 403/403` as other messages name a status.
+/// The status in ureq's `proxy server responded 403/403`, in the form of other messages.
 fn status_of_tunnel(reason: &str) -> String {
     let status = reason.strip_prefix("proxy server responded ").and_then(|rest| rest.split('/').next());
     status.map_or_else(|| reason.to_owned(), |status| format!("http status {status}"))

@@ -1,4 +1,4 @@
-//! Which configured credential belongs to a URL, and the secrets in its files.
+//! Chooses the credential for a URL, and reads its secrets.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(crate) fn find_credential(
     covering.max_by_key(|credential| credential.url.len())
 }
 
-/// Whether a URL is of the origin of `prefix`, and its path begins with the path of that.
+/// Whether `url` has the origin of `prefix`, and a path below its path.
 pub(crate) fn covers(prefix: &str, url: &Url) -> bool {
     Url::parse(prefix)
         .is_ok_and(|prefix| prefix.origin() == url.origin() && path_is_below(url.path(), prefix.path()))
@@ -49,8 +49,8 @@ pub(crate) fn read_secret(secret: Option<&Secret>) -> Result<Option<String>, Net
     read.map_err(|error| NetworkError::file(file, &error.root_cause()))
 }
 
-/// The error of a 401 that asks for something else than a password (RFC 9110, section 11.6.1).
-pub(super) fn other_login(host: &str, response: &Response<Body>) -> Option<NetworkError> {
+/// The error of a 401 whose challenges do not include Basic (RFC 9110 section 11.6.1).
+pub(super) fn unsupported_challenge(host: &str, response: &Response<Body>) -> Option<NetworkError> {
     let values = response.headers().get_all("WWW-Authenticate").iter();
     let values = values.filter_map(|value| http_auth::parse_challenges(value.to_str().ok()?).ok());
     let schemes: Vec<_> = values.flatten().map(|challenge| challenge.scheme).collect();
@@ -62,7 +62,7 @@ pub(super) fn other_login(host: &str, response: &Response<Body>) -> Option<Netwo
     })
 }
 
-/// `: ` and what a server says of its refusal in plain text, as git shows it; nothing if it sends a page or stays silent.
+/// `: ` and the reason that a server gives for a refusal in plain text, as git shows it; empty if there is none.
 pub(super) fn own_words(response: Response<Body>) -> String {
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
     let mut text = Vec::new();

@@ -1,7 +1,7 @@
 //! HTTP as a client: for git over http(s), for downloads, and for notifications.
 //!
-//! Everything goes through the proxy, certificates, time limits and credentials of the configuration's section `git`.
-//! No password is printed, and none is sent to another host than its own.
+//! All requests use the certificates, time limits and credentials of the configuration's section `git`, and the proxy of the
+//! environment. No password is printed, or sent to another host than its own.
 
 mod authorization;
 mod client;

@@ -1,8 +1,8 @@
-//! Where redirects may lead, and what is sent there.
+//! Where redirects may lead.
 //!
-//! A redirect to another origin is an instruction by the server, not by the operator: no credential is sent any more, not even
-//! by a further redirect back; it must not lead into the operator's own network, unless `git.redirects` allows it; and it is
-//! named in the log. A redirect from https to http is never followed.
+//! A redirect to another origin is the server's choice, not the operator's: no credential is sent from then on, not even after
+//! a redirect back. It must not lead to a private address, unless `git.redirects` allows it, and it is logged. A redirect from
+//! https to http is never followed.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,9 @@ use super::credential::covers;
 use super::error::NetworkError;
 use super::url::redacted;
 
-/// The redirects of one client; clones share what has happened.
+pub(super) const PRIVATE: &str = "it leads to a private address, which `git.redirects` does not allow";
+
+/// The redirects of one client; clones share their state.
 #[derive(Clone, Debug)]
 pub(super) struct RedirectPolicy(Arc<Inner>);
 
@@ -29,25 +31,25 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Followed {
-    /// Whether the current requests go to another origin than the first, or came from one.
+    /// Whether a redirect has led to another origin.
     has_left: bool,
-    /// Hosts with ports that only a redirect names.
+    /// Hosts with ports that only redirects have named.
     public_only: BTreeSet<String>,
 }
 
-/// A connection that a redirect would have made.
+/// Why a connection for a redirect is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("it leads to the private address {0}")]
 pub(super) struct PrivateAddress(pub IpAddr);
 
 impl RedirectPolicy {
-    /// `allowed`: the beginnings of URLs in private networks that redirects may lead to.
+    /// `allowed`: the prefixes of URLs in private networks that redirects may lead to.
     pub(super) fn new(url: &Url, allowed: &[String]) -> Self {
         let (origin, allowed) = (url.origin(), allowed.to_vec());
         Self(Arc::new(Inner { origin, allowed, followed: Mutex::default() }))
     }
 
-    /// A request by the operator's own URL begins.
+    /// Begins a request to the operator's own URL.
     pub(super) fn begin(&self) {
         self.with(|followed| followed.has_left = false);
     }
@@ -108,8 +110,6 @@ impl RedirectPolicy {
     }
 }
 
-pub(super) const PRIVATE: &str = "it leads to a private address, which `git.redirects` does not allow";
-
 fn host_and_port(url: &Url) -> String {
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", url.host_str().unwrap_or_default())
@@ -123,8 +123,8 @@ fn literal_address(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Whether an address is not one of the public internet (RFC 6890): loopback, private, link-local, shared, unspecified,
-/// reserved or multicast, also inside of an IPv6 address that stands for an IPv4 address.
+/// Whether an address is not public (RFC 6890): loopback, private, link-local, shared, unspecified, reserved or multicast, also
+/// inside an IPv6 address that embeds an IPv4 address.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),

@@ -6,8 +6,8 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// `url` for logs and pages: the user and password before `@` are replaced (a token is often given as the user), and
-/// so is a query. Of an ssh URL only the password is secret. Also works on text that is not a valid URL.
+/// `url` for logs and pages: user and password are replaced (a token is often given as the user), and so is a query. Of an ssh
+/// URL, only the password is secret. Also works on text that is not a valid URL.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
