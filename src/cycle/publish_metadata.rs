@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -19,12 +20,12 @@ use crate::ledger::{Ledger, Release};
 use crate::metadata::pages::{self, View};
 use crate::metadata::reader::Includes;
 use crate::metadata::{
-    ByteRanges, CachedPackage, Files, PackageSummary, PackageVersion, PreviousRender, RenderCache,
-    RepositoryInfo, Summaries, expand, missing_dependencies, render,
+    ByteRanges, CachedPackage, Files, PackageSummary, PreviousRender, RenderCache, RepositoryInfo, Summaries,
+    expand, missing_dependencies, render,
 };
 use crate::recipe::Recipe;
 use crate::store::snapshot::{ExpiredReleases, Snapshot};
-use crate::store::{ArchiveError, SnapshotContents};
+use crate::store::{ArchiveError, SnapshotContents, durable_fs};
 use crate::util::digest::Sha256;
 
 /// Releases by package, each in the order of the ledger.
@@ -79,7 +80,7 @@ pub(super) fn publish_content(
     let mut by_name = by_name(&releases);
     let changed = changed_releases(&by_name, reusable.as_ref());
     let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
-    let summaries = summaries(&by_name, &manifests, reusable.as_ref());
+    let summaries = summaries(&by_name, &manifests, reusable.as_ref())?;
     if let Some(previous) = previous.filter(|_| rollback_to.is_none()) {
         shrink_guard::check(ctx, previous, &summaries, report)?;
     }
@@ -87,8 +88,7 @@ pub(super) fn publish_content(
     let diverged: Vec<_> = report.diverged().collect();
     let withdrawals = ctx.store.withdrawals();
     let view = View::new(&info, &summaries, &diverged, &withdrawals);
-    let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref());
-    let versions = |name: &str| manifests.get(name).map(Vec::as_slice);
+    let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref())?;
     let claims = claimed_names(ctx, report, &expired, |name| summaries.contains_key(name));
     // A rollback keeps the lines of the ledger that were published.
     let lines = match (rollback_to, previous) {
@@ -98,7 +98,7 @@ pub(super) fn publish_content(
     let told = follow::Content { lines, listed: &releases, expired: &expired, claimed: &claims };
     let follow_state = serde_json::to_vec(&FollowState::new(ctx, report, &told))?;
     files.insert(FOLLOW_FILE.to_owned(), Some(follow_state));
-    let (texts, ranges) = render(&info, &summaries, &claims, versions, reusable.as_ref())?;
+    let (texts, ranges) = render(&info, &summaries, &claims, |name| manifests.get(name), reusable.as_ref())?;
     files.extend(texts);
     keep_includes(ctx, previous, &mut files)?;
     drop((manifests, reusable));
@@ -118,13 +118,13 @@ pub(super) fn publish_content(
 
 /// Reads the changed releases. One whose archive is damaged or cannot be read is taken from the previous snapshot's metadata;
 /// if that does not name it, it is left out until its archive can be read.
-fn read_changed(
+fn read_changed<'r>(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
-    changed: &[&Release],
+    changed: &[&'r Release],
     by_name: &mut ByName<'_>,
     report: &mut Report,
-) -> anyhow::Result<(Manifests, Damaged)> {
+) -> anyhow::Result<(Manifests<'r>, Damaged)> {
     let (mut manifests, unreadable) = read_manifests::read(ctx.store, changed, ctx.workers);
     let mut damaged = Damaged::new();
     for UnreadableArchive { release, reason } in unreadable {
@@ -137,16 +137,13 @@ fn read_changed(
             }
             Err(ArchiveError::Unreadable(_)) | Ok(()) => report.add_unreadable(release, &reason),
         }
-        let version = previous.map(|previous| manifest_from_snapshot(previous, release));
-        match version.transpose()?.flatten() {
-            Some(version) => manifests.entry(release.name.clone()).or_default().push(version),
-            None => {
-                omit(release, by_name);
-                report.omitted.push(path);
-            }
+        let manifest = previous.map(|previous| manifest_from_snapshot(previous, release));
+        let manifest = manifest.transpose()?.flatten();
+        if !manifest.is_some_and(|manifest| manifests.add(release, &manifest).is_ok()) {
+            omit(release, by_name);
+            report.omitted.push(path);
         }
     }
-    manifests.values_mut().for_each(|versions| read_manifests::sort_newest_first(versions));
     Ok((manifests, damaged))
 }
 
@@ -163,29 +160,28 @@ fn changed_releases<'r>(by_name: &ByName<'r>, previous: Option<&PreviousRender>)
     changed.flat_map(|(_, releases)| releases).copied().collect()
 }
 
-/// A version as the previous snapshot published it: Composer's data of a version is a manifest that gives the same data.
-/// `None` if that snapshot does not name it, or its file is damaged.
-fn manifest_from_snapshot(previous: &Snapshot, release: &Release) -> anyhow::Result<Option<PackageVersion>> {
+/// The manifest of a version as the previous snapshot published it: Composer's data of a version is a manifest that gives the
+/// same data. `None` if that snapshot does not name it, or its file is damaged.
+fn manifest_from_snapshot(previous: &Snapshot, release: &Release) -> anyhow::Result<Option<Manifest>> {
     let name = &release.name;
     let files = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
     for file in files.iter().filter(|file| previous.manifest.files.contains_key(*file)) {
         let p2 = previous.read_intact(file)?;
-        if let Some(version) = p2.and_then(|p2| published_version(&p2, release)) {
-            return Ok(Some(version));
+        if let Some(manifest) = p2.and_then(|p2| published_manifest(&p2, release)) {
+            return Ok(Some(manifest));
         }
     }
     Ok(None)
 }
 
-fn published_version(p2: &[u8], release: &Release) -> Option<PackageVersion> {
+fn published_manifest(p2: &[u8], release: &Release) -> Option<Manifest> {
     let p2: Value = serde_json::from_slice(p2).ok()?;
     let versions = expand(p2["packages"][release.name.as_str()].as_array()?);
     let is_release = |version: &Map<String, Value>| {
         version.get("version").and_then(Value::as_str) == Some(&release.version)
             && version.get("dist").is_some_and(|dist| dist["shasum"] == release.sha1.to_string())
     };
-    let data = versions.into_iter().find(is_release)?;
-    read_manifests::package_version(release, Manifest(data)).ok()
+    versions.into_iter().find(is_release).map(Manifest)
 }
 
 /// Removes a release from what is to be rendered.
@@ -199,13 +195,19 @@ fn omit(release: &Release, by_name: &mut ByName<'_>) {
     }
 }
 
-fn summaries(by_name: &ByName<'_>, manifests: &Manifests, previous: Option<&PreviousRender>) -> Summaries {
-    let summary = |name: &str| match manifests.get(name) {
-        Some(versions) => PackageSummary::new(versions),
-        None => Some(previous?.package(name)?.summary.clone()),
-    };
-    let names = by_name.keys();
-    names.filter_map(|name| Some(((*name).to_owned(), summary(name)?))).collect()
+fn summaries(
+    by_name: &ByName<'_>,
+    manifests: &Manifests<'_>,
+    previous: Option<&PreviousRender>,
+) -> serde_json::Result<Summaries> {
+    let known = |name: &str| Some(previous?.package(name)?.summary.clone());
+    let mut summaries = Summaries::new();
+    for &name in by_name.keys() {
+        let summary =
+            manifests.get(name)?.map_or_else(|| known(name), |versions| PackageSummary::new(&versions));
+        summaries.extend(summary.map(|summary| (name.to_owned(), summary)));
+    }
+    Ok(summaries)
 }
 
 /// The names without a version that are this repository's nevertheless, so that Composer takes them from no other one: those
@@ -242,18 +244,18 @@ fn pages(
     ctx: &CycleContext<'_>,
     view: &View<'_>,
     by_name: &ByName<'_>,
-    manifests: &Manifests,
+    manifests: &Manifests<'_>,
     previous: Option<&PreviousRender>,
-) -> Files {
+) -> serde_json::Result<Files> {
     let is_outdated = |name: &str| {
         let cached = previous.and_then(|previous| previous.package(name));
         cached.is_some_and(|cached| cached.page_context != view.page_context(name))
     };
-    let outdated = by_name.iter().filter(|(name, _)| !manifests.contains_key(**name) && is_outdated(name));
+    let outdated = by_name.iter().filter(|(name, _)| !manifests.contains(name) && is_outdated(name));
     let releases: Vec<_> = outdated.flat_map(|(_, releases)| releases).copied().collect();
     // If an archive cannot be read, its page is kept from the previous snapshot.
     let (others, _) = read_manifests::read(ctx.store, &releases, ctx.workers);
-    pages::render(view, |name| manifests.get(name).or(others.get(name)).map(Vec::as_slice))
+    pages::render(view, |name| if manifests.contains(name) { manifests.get(name) } else { others.get(name) })
 }
 
 /// The recipe as far as pages depend on it: a follower takes that over.
@@ -301,8 +303,7 @@ fn renderer_digest(
     report: &Report,
 ) -> anyhow::Result<Option<Sha256>> {
     static PROGRAM: OnceLock<Option<Sha256>> = OnceLock::new();
-    let read = || std::fs::read("/proc/self/exe").ok();
-    let program = PROGRAM.get_or_init(|| read().map(|bytes| Sha256::digest(&bytes)));
+    let program = PROGRAM.get_or_init(|| durable_fs::hash(Path::new("/proc/self/exe")).ok());
     let dates: Vec<_> = ctx.store.ledger(|ledger| {
         let dates = ledger.releases().iter().map(|release| (release, report.committed(release)));
         let corrected = dates.filter(|(release, committed)| release.committed != *committed);

@@ -10,14 +10,23 @@ use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, FileReader, ZipArchive, ZipArchiveEntryWayfinder};
 
 use super::parallel;
-use crate::composer::Manifest;
+use crate::composer::{Manifest, Version};
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
 use crate::package::prebuilt_archive::{ManifestPlace, Visited};
 use crate::store::RepositoryStore;
 
-/// The versions of packages by name, newest first.
-pub(super) type Manifests = BTreeMap<String, Vec<PackageVersion>>;
+/// The versions of packages by name. Their manifests are text until a package is rendered: parsed, those of a large repository
+/// take many times the memory.
+#[derive(Default)]
+pub(super) struct Manifests<'r>(BTreeMap<&'r str, Vec<UnparsedVersion<'r>>>);
+
+struct UnparsedVersion<'r> {
+    release: &'r Release,
+    version: Version,
+    /// Compact JSON.
+    manifest: Box<str>,
+}
 
 /// A release whose archive cannot be read.
 pub(super) struct UnreadableArchive<'r> {
@@ -25,44 +34,72 @@ pub(super) struct UnreadableArchive<'r> {
     pub reason: String,
 }
 
+impl<'r> Manifests<'r> {
+    pub(super) fn add(&mut self, release: &'r Release, manifest: &Manifest) -> anyhow::Result<()> {
+        self.push(UnparsedVersion::new(release, manifest)?);
+        Ok(())
+    }
+
+    fn push(&mut self, version: UnparsedVersion<'r>) {
+        self.0.entry(&version.release.name).or_default().push(version);
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The versions of a package, newest first; `None` if they were not read.
+    pub(super) fn get(&self, name: &str) -> serde_json::Result<Option<Vec<PackageVersion>>> {
+        let Some(unparsed) = self.0.get(name) else { return Ok(None) };
+        let mut versions: Vec<_> =
+            unparsed.iter().map(UnparsedVersion::parse).collect::<serde_json::Result<_>>()?;
+        versions.sort_by(|a, b| b.version.precedence(&a.version));
+        Ok(Some(versions))
+    }
+}
+
+impl<'r> UnparsedVersion<'r> {
+    fn new(release: &'r Release, manifest: &Manifest) -> anyhow::Result<Self> {
+        let text = serde_json::to_string(&manifest.0)?;
+        Ok(Self { release, version: release.version.parse()?, manifest: text.into() })
+    }
+
+    fn parse(&self) -> serde_json::Result<PackageVersion> {
+        let Self { release, version, manifest } = self;
+        Ok(PackageVersion {
+            number: release.number,
+            manifest: Manifest(serde_json::from_str(manifest)?),
+            version: version.clone(),
+            path: release.path(),
+            sha1: release.sha1,
+            committed: release.committed,
+            size: release.size,
+            commit: release.commit.clone(),
+            is_nightly: release.kind == ReleaseKind::Dev,
+            source: release.source.clone(),
+            published: release.time,
+            upstream: release.upstream.as_ref().map(|upstream| upstream.repository.clone()),
+        })
+    }
+}
+
 /// Reads the archives of these releases on up to `threads` threads.
 pub(super) fn read<'r>(
     store: &RepositoryStore,
     releases: &[&'r Release],
     threads: usize,
-) -> (Manifests, Vec<UnreadableArchive<'r>>) {
-    let read = |(): &(), release: &&Release| package_version(release, release_manifest(store, release)?);
+) -> (Manifests<'r>, Vec<UnreadableArchive<'r>>) {
+    let read =
+        |(): &(), release: &&'r Release| UnparsedVersion::new(release, &release_manifest(store, release)?);
     let results = parallel::map(releases, threads, || Ok(()), read);
-    let (mut packages, mut unreadable) = (Manifests::new(), Vec::new());
+    let (mut manifests, mut unreadable) = (Manifests::default(), Vec::new());
     for (&release, version) in releases.iter().zip(results) {
         match version {
-            Ok(version) => packages.entry(release.name.clone()).or_default().push(version),
+            Ok(version) => manifests.push(version),
             Err(error) => unreadable.push(UnreadableArchive { release, reason: format!("{error:#}") }),
         }
     }
-    packages.values_mut().for_each(|versions| sort_newest_first(versions));
-    (packages, unreadable)
-}
-
-pub(super) fn sort_newest_first(versions: &mut [PackageVersion]) {
-    versions.sort_by(|a, b| b.version.precedence(&a.version));
-}
-
-pub(super) fn package_version(release: &Release, manifest: Manifest) -> anyhow::Result<PackageVersion> {
-    Ok(PackageVersion {
-        number: release.number,
-        manifest,
-        version: release.version.parse()?,
-        path: release.path(),
-        sha1: release.sha1,
-        committed: release.committed,
-        size: release.size,
-        commit: release.commit.clone(),
-        is_nightly: release.kind == ReleaseKind::Dev,
-        source: release.source.clone(),
-        published: release.time,
-        upstream: release.upstream.as_ref().map(|upstream| upstream.repository.clone()),
-    })
+    (manifests, unreadable)
 }
 
 /// The size of the manifest that the metadata will have of a new archive.

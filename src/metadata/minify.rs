@@ -1,20 +1,26 @@
 //! Composer's minified list of versions (`composer/metadata-minifier`): each version has only the top-level keys that differ
 //! from the version before it, and `__unset` for removed keys.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Minifies versions in the given order; the first is complete.
-pub(super) fn minify(versions: &[&Map<String, Value>]) -> Vec<Map<String, Value>> {
-    let mut previous: Option<&Map<String, Value>> = None;
-    let mut minified = Vec::with_capacity(versions.len());
-    for version in versions {
-        minified.push(match previous {
-            None => (*version).clone(),
-            Some(before) => difference(before, version),
-        });
-        previous = Some(version);
+/// The value of a removed key.
+const UNSET: &str = "__unset";
+
+/// A version of a minified list: its keys that differ from the version before, without a value if they are removed.
+pub(super) struct MinifiedVersion<'v>(Vec<(&'v str, Option<&'v Value>)>);
+
+impl Serialize for MinifiedVersion<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unset = Value::from(UNSET);
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value.unwrap_or(&unset))))
     }
-    minified
+}
+
+/// Minifies versions in the given order; the first is complete.
+pub(super) fn minify<'v>(versions: &[&'v Map<String, Value>]) -> Vec<MinifiedVersion<'v>> {
+    let before = std::iter::once(None).chain(versions.iter().copied().map(Some));
+    before.zip(versions).map(|(before, version)| difference(before, version)).collect()
 }
 
 /// The complete versions of a minified list; items that are not objects are skipped.
@@ -24,7 +30,7 @@ pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
     versions
         .map(|changed| {
             for (key, value) in changed {
-                match value == "__unset" {
+                match value == UNSET {
                     true => version.shift_remove(key),
                     false => version.insert(key.clone(), value.clone()),
                 };
@@ -34,16 +40,18 @@ pub fn expand(minified: &[Value]) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {
-    let mut changed: Map<_, _> = after
-        .iter()
-        .filter(|(key, value)| !before.get(*key).is_some_and(|before| is_identical(before, value)))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        changed.insert(key.clone(), "__unset".into());
-    }
-    changed
+fn difference<'v>(
+    before: Option<&'v Map<String, Value>>,
+    after: &'v Map<String, Value>,
+) -> MinifiedVersion<'v> {
+    let is_unchanged = |key: &str, value: &Value| {
+        let before = before.and_then(|before| before.get(key));
+        before.is_some_and(|before| is_identical(before, value))
+    };
+    let changed = after.iter().filter(|(key, value)| !is_unchanged(key, value));
+    let removed = before.into_iter().flat_map(Map::keys).filter(|key| !after.contains_key(*key));
+    let changed = changed.map(|(key, value)| (key.as_str(), Some(value)));
+    MinifiedVersion(changed.chain(removed.map(|key| (key.as_str(), None))).collect())
 }
 
 /// Equality as PHP's `===`: unlike in serde_json, the order of an object's keys counts.

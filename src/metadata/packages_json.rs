@@ -68,9 +68,6 @@ fn placeholder(name: &str) -> Value {
     }})
 }
 
-/// The beginning of an include, followed by the object of all versions.
-pub(super) const PACKAGES: &[u8] = b"{\"packages\":";
-
 /// The keys that do not depend on the packages.
 fn extra_keys(info: &RepositoryInfo<'_>) -> Map<String, Value> {
     let urls = search_files::urls(info.base);

@@ -1,12 +1,13 @@
 //! Renders `p2/`, `include/`, packages.json and the search files of a repository.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::minify::minify;
+use super::minify::{MinifiedVersion, minify};
 use super::package_summary::Summaries;
-use super::packages_json::{self, PackagesJson};
+use super::packages_json::PackagesJson;
 use super::render_cache::{ByteRanges, Files, PreviousRender, Ranges};
 use super::repository_info::RepositoryInfo;
 use super::search_files;
@@ -18,19 +19,19 @@ use crate::util::digest::{Sha1, Sha256};
 ///
 /// `versions` returns the versions of a package, newest first. It may return `None` for a package that has the same releases
 /// in `previous`. `claims` are names without a version that no other repository shall have.
-pub fn render<'v>(
+pub fn render(
     info: &RepositoryInfo<'_>,
     packages: &Summaries,
     claims: &BTreeSet<String>,
-    versions: impl Fn(&str) -> Option<&'v [PackageVersion]>,
+    versions: impl Fn(&str) -> serde_json::Result<Option<Vec<PackageVersion>>>,
     previous: Option<&PreviousRender>,
 ) -> serde_json::Result<(Files, ByteRanges)> {
     let mut files = Files::new();
-    let mut include = PackageObject::new();
+    let mut include = Include::new();
     for name in packages.keys() {
         let [stable, dev] = p2_paths(name);
-        if let Some(versions) = versions(name) {
-            let rendered = RenderedPackage::new(info, name, versions)?;
+        if let Some(versions) = versions(name)? {
+            let rendered = RenderedPackage::new(info, name, &versions)?;
             files.insert(stable, Some(rendered.p2));
             files.insert(dev, Some(rendered.p2_dev));
             include.add(name, &rendered.in_include)?;
@@ -43,10 +44,10 @@ pub fn render<'v>(
         }
     }
     for name in claims {
-        files.extend(p2_paths(name).map(|path| (path, Some(p2_file(name, &[])))));
+        let claim = p2_file(name, &[])?;
+        files.extend(p2_paths(name).map(|path| (path, Some(claim.clone()))));
     }
-    let (all, in_include) = include.finish();
-    let include = [packages_json::PACKAGES, &all, b"}"].concat();
+    let (include, in_include) = include.finish();
     let sha1 = Sha1::digest(&include);
     let path = format!("include/all${sha1}.json");
     let root = PackagesJson { info, packages, claims, include: (&path, sha1) };
@@ -76,7 +77,7 @@ impl RenderedPackage {
                 .collect();
             p2_file(name, &selected)
         };
-        let mut rendered = Self { p2: p2(false), p2_dev: p2(true), in_include: Vec::new() };
+        let mut rendered = Self { p2: p2(false)?, p2_dev: p2(true)?, in_include: Vec::new() };
         for (version, data) in versions.iter().zip(&data) {
             let key = serde_json::to_string(&version.version.to_string())?;
             add_member(&mut rendered.in_include, &key, &serde_json::to_vec(data)?);
@@ -95,35 +96,35 @@ fn add_member(object: &mut Vec<u8>, key: &str, value: &[u8]) {
     object.extend(value);
 }
 
-/// The JSON object of all packages with their versions. It is written directly: as a [`Value`] it would take several times
-/// the memory and the time.
-struct PackageObject {
+/// The include: all packages with their versions. It is written directly: as a [`Value`] it would take several times the memory
+/// and the time.
+struct Include {
     text: Vec<u8>,
     ranges: Ranges,
 }
 
-impl PackageObject {
+impl Include {
     fn new() -> Self {
-        Self { text: vec![b'{'], ranges: Ranges::new() }
+        Self { text: br#"{"packages":{"#.to_vec(), ranges: Ranges::new() }
     }
 
     /// Adds a package; `versions` is the inside of the object of its versions.
     fn add(&mut self, name: &str, versions: &[u8]) -> serde_json::Result<()> {
-        if self.text.len() > 1 {
+        if !self.ranges.is_empty() {
             self.text.push(b',');
         }
         serde_json::to_writer(&mut self.text, name)?;
         self.text.extend(b":{");
-        let begin = packages_json::PACKAGES.len() + self.text.len();
+        let begin = self.text.len();
         self.text.extend(versions);
         self.ranges.insert(name.to_owned(), begin..begin + versions.len());
         self.text.push(b'}');
         Ok(())
     }
 
-    /// The object, and the positions of the packages in a file that has it after [`packages_json::PACKAGES`].
+    /// The file, and the positions of the packages in it.
     fn finish(mut self) -> (Vec<u8>, Ranges) {
-        self.text.push(b'}');
+        self.text.extend(b"}}");
         (self.text, self.ranges)
     }
 }
@@ -133,9 +134,17 @@ fn p2_paths(name: &str) -> [String; 2] {
     [format!("p2/{name}.json"), format!("p2/{name}~dev.json")]
 }
 
-/// A package's file. It names the package also without versions, and so claims it.
-fn p2_file(name: &str, versions: &[&Map<String, Value>]) -> Vec<u8> {
-    json!({ "packages": { name: minify(versions) }, "minified": "composer/2.0" }).to_string().into_bytes()
+/// A package's file.
+#[derive(Serialize)]
+struct P2File<'v> {
+    packages: BTreeMap<&'v str, Vec<MinifiedVersion<'v>>>,
+    minified: &'static str,
+}
+
+/// It names the package also without versions, and so claims it.
+fn p2_file(name: &str, versions: &[&Map<String, Value>]) -> serde_json::Result<Vec<u8>> {
+    let packages = BTreeMap::from([(name, minify(versions))]);
+    serde_json::to_vec(&P2File { packages, minified: "composer/2.0" })
 }
 
 /// Whether files with these digests claim their names. Before 2026-11-30 the file of a package without versions named nothing.

@@ -26,20 +26,23 @@ pub const ASSETS: [(&str, &str); 2] =
     [("pages/style.css", include_str!("style.css")), ("pages/script.js", include_str!("script.js"))];
 
 /// Renders all pages. `versions` returns the versions of a package, newest first, or `None` if its page has not changed.
-pub fn render<'v>(view: &View<'_>, versions: impl Fn(&str) -> Option<&'v [PackageVersion]>) -> Files {
+pub fn render(
+    view: &View<'_>,
+    versions: impl Fn(&str) -> serde_json::Result<Option<Vec<PackageVersion>>>,
+) -> serde_json::Result<Files> {
     let bytes = |page: Markup| page.into_string().into_bytes();
     let mut files: Files =
         ASSETS.iter().map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec()))).collect();
     files.insert("index.html".into(), Some(bytes(index::render(view))));
     for (name, package) in view.packages {
-        let page = versions(name).map(|versions| bytes(package::render(view, name, package, versions)));
+        let page = versions(name)?.map(|versions| bytes(package::render(view, name, package, &versions)));
         files.insert(package_path(name), page);
     }
     for withdrawal in view.withdrawals.iter().filter(|withdrawal| !view.has(&withdrawal.name)) {
         let page = package::render_withdrawn(view, &withdrawal.name);
         files.insert(package_path(&withdrawal.name), Some(bytes(page)));
     }
-    files
+    Ok(files)
 }
 
 /// Whether the published pages use this program's assets; `digest` returns the digest of a published file.

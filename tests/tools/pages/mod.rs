@@ -94,7 +94,7 @@ impl Mirror {
         let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), PackageSummary::new(versions)?));
         let summaries = all.iter().filter_map(of).collect();
         let view = pages::View::new(&said, &summaries, &[], &[]);
-        let files = pages::render(&view, |name| all.get(name).map(Vec::as_slice));
+        let files = pages::render(&view, |name| Ok(all.get(name).cloned())).unwrap();
         let files = files.into_iter().map(|(path, text)| (path, text.unwrap()));
         Self::serve(port, files.collect())
     }
