@@ -13,6 +13,9 @@ pub enum Coding {
     Gzip,
 }
 
+/// log2 of the largest window that zstd may have over HTTP, 8 MiB (RFC 9659).
+const MAX_WINDOW: u32 = 23;
+
 /// How much time to spend on a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
@@ -86,6 +89,13 @@ impl Coding {
             }
         }
     }
+}
+
+/// Decompresses zstd, in the memory that HTTP allows for it.
+pub fn decode_zstd(from: impl Read) -> io::Result<impl Read> {
+    let mut decoder = zstd::Decoder::new(from)?;
+    decoder.window_log_max(MAX_WINDOW)?;
+    Ok(decoder)
 }
 
 /// log2 of the smallest window that contains `size` bytes, from brotli's minimum to 4 MiB, which is enough for metadata.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use url::Url;
 
-use super::origin::Origin;
+use super::origin::{Origin, Wanted};
 use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::ledger::Release;
 use crate::net::NetworkError;
@@ -261,7 +261,12 @@ impl<'a> Fetcher<'a> {
                 }
                 self.ctx.ensure_can_continue()?;
                 let before = written;
-                let continued = self.continue_from(index, release, &mut file, &mut written);
+                // What is compressed cannot be continued, so it is asked for once.
+                let wanted = match attempt < count && written == 0 {
+                    true => Wanted::Compressed,
+                    false => Wanted::From(written),
+                };
+                let continued = self.continue_with(wanted, index, release, &mut file, &mut written);
                 if written > before {
                     senders.insert(index);
                 }
@@ -301,19 +306,24 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Writes what is left of an archive.
-    fn continue_from(
+    fn continue_with(
         &self,
+        wanted: Wanted,
         index: usize,
         release: &Release,
         file: &mut HashingFile,
         written: &mut u64,
     ) -> Result<(), Broken> {
+        // The connection broke after the last byte.
+        if *written == release.size {
+            return Ok(());
+        }
         let origin = |error: anyhow::Error| Broken::Origin(error);
-        let mut body = self.connections[index].archive(&release.path(), *written).map_err(origin)?;
+        let mut body = self.connections[index].archive(&release.path(), wanted).map_err(origin)?;
         let mut skip = if body.is_rest { 0 } else { *written };
         let mut buffer = vec![0; BUFFER];
         loop {
-            let read = body.read(&mut buffer).map_err(|error| origin(error.into()))?;
+            let read = body.bytes.read(&mut buffer).map_err(|error| origin(error.into()))?;
             if read == 0 {
                 break;
             }

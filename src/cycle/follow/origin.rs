@@ -14,6 +14,7 @@ use crate::config::Git;
 use crate::cycle::context::CycleContext;
 use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, redacted};
 use crate::util::cancel::CancelFlag;
+use crate::util::compression::{Coding, decode_zstd};
 use crate::util::digest::Sha256;
 
 /// The header of a ledger with the digest of the snapshot's `follow.json`.
@@ -52,16 +53,27 @@ pub(super) enum Rest {
     TooShort,
 }
 
-/// The body of an archive.
+/// What an archive is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// All of it, compressed where the mirror has it so.
+    Compressed,
+    /// What follows this position.
+    From(u64),
+}
+
+/// The body of an archive, decompressed.
 pub(super) struct ArchiveBody {
-    reader: Reader,
+    pub(super) bytes: Box<dyn Read>,
     /// Whether it begins at the requested position instead of the first byte.
     pub(super) is_rest: bool,
 }
 
-enum Reader {
-    Response(Box<(HttpClient, Url, BodyReader<'static>)>),
-    Local(Box<dyn Read>),
+/// A body whose errors name what it was requested from.
+struct ResponseBody {
+    client: HttpClient,
+    url: Url,
+    body: BodyReader<'static>,
 }
 
 impl<'a> Origin<'a> {
@@ -142,20 +154,32 @@ impl<'a> Origin<'a> {
         Ok(Rest::Part(Part { bytes, is_whole, state }))
     }
 
-    /// An archive from `position` on, or all of it.
-    pub(super) fn archive(&self, path: &str, position: u64) -> anyhow::Result<ArchiveBody> {
+    /// What is wanted of an archive, or all of it.
+    pub(super) fn archive(&self, path: &str, wanted: Wanted) -> anyhow::Result<ArchiveBody> {
+        let position = match wanted {
+            Wanted::Compressed => 0,
+            Wanted::From(position) => position,
+        };
         if let Some(local) = &self.local {
             let section = local.open(path)?.ok_or(NetworkError::NotFound { status: 404 })?;
             let failed = || format!("failed to read `{path}` in `{}`", local.path().display());
-            let reader = Reader::Local(Box::new(section.read_from(position).with_context(failed)?));
-            return Ok(ArchiveBody { reader, is_rest: position > 0 });
+            let bytes = Box::new(section.read_from(position).with_context(failed)?);
+            return Ok(ArchiveBody { bytes, is_rest: position > 0 });
         }
         let url = self.join(path)?;
         let client = self.client()?;
-        let (url, response) = client.get(&url, &headers(&range(position)))?;
+        let range = range(position);
+        let mut headers = headers(&range);
+        if let Wanted::Compressed = wanted {
+            headers.push(("Accept-Encoding", Coding::Zstd.name()));
+        }
+        let (url, response) = client.get(&url, &headers)?;
         let is_rest = !is_whole(&url, &response, position)?;
-        let reader = Reader::Response(Box::new((client, url, response.into_body().into_reader())));
-        Ok(ArchiveBody { reader, is_rest })
+        let coding = response.headers().get("content-encoding");
+        let is_compressed = coding.is_some_and(|coding| coding == Coding::Zstd.name());
+        let body = ResponseBody { client, url, body: response.into_body().into_reader() };
+        let bytes: Box<dyn Read> = if is_compressed { Box::new(decode_zstd(body)?) } else { Box::new(body) };
+        Ok(ArchiveBody { bytes, is_rest })
     }
 
     /// Forgets the connection, after a failure.
@@ -191,15 +215,9 @@ fn is_whole(url: &Url, response: &ureq::http::Response<ureq::Body>, position: u6
     }
 }
 
-impl Read for ArchiveBody {
+impl Read for ResponseBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.reader {
-            Reader::Local(section) => section.read(into),
-            Reader::Response(response) => {
-                let (client, url, body) = &mut **response;
-                let read = body.read(into);
-                read.map_err(|error| io::Error::other(client.error(url, error.into(), true)))
-            }
-        }
+        let Self { client, url, body } = self;
+        body.read(into).map_err(|error| io::Error::other(client.error(url, error.into(), true)))
     }
 }

@@ -1,12 +1,13 @@
 //! Repositories that follow other mirrors: real programs on both sides, and a proxy between them that may lie.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::env::{MirrorProcess, TestEnv};
 use crate::support::free_port;
 use crate::support::git::WorkTree;
 use crate::support::http::get;
-use crate::support::lying_proxy::LyingProxy;
+use crate::support::lying_proxy::{Forwarded, LyingProxy};
 use crate::support::store::{command, flip, read, release, told};
 use serde_json::Value;
 
@@ -23,6 +24,11 @@ struct Origin {
 
 impl Origin {
     fn start() -> Self {
+        Self::compressing("none")
+    }
+
+    /// With compressed copies of what it publishes, or without.
+    fn compressing(compression: &str) -> Self {
         let (env, port) = (TestEnv::new(), free_port());
         let good = env.upstream("good");
         release(&good, "1.0.0", "first");
@@ -35,6 +41,10 @@ impl Origin {
             .release("1.0.0");
         env.upstream("parts").write("part.json", r#"{"name": "acme/project"}"#).release("1.0.0");
         env.configure(port, SOURCES);
+        let configuration = read(&env, "mirror.yaml");
+        let compressing =
+            configuration.replace("drain: 5s", &format!("drain: 5s, compression: {compression}"));
+        env.write("mirror.yaml", &compressing);
         env.build(0);
         let server = Some(env.serve("serve", port));
         Self { env, good, port, server }
@@ -44,8 +54,13 @@ impl Origin {
     fn release(&self, version: &str) {
         release(&self.good, version, "later");
         self.env.build(0);
-        let path = format!("/mirror/packages/acme/good-{version}.zip");
-        crate::support::until("the server has it", || get(self.port, &path).status == 200);
+        self.wait();
+    }
+
+    /// Waits until what is published is served.
+    fn wait(&self) {
+        let published = || read(&self.env, "data/acme/current/follow.json").into_bytes();
+        crate::support::until("it is served", || get(self.port, "/mirror/follow.json").body == published());
     }
 
     fn url(&self) -> String {
@@ -154,9 +169,7 @@ fn withdrawals_and_rollbacks_are_followed() {
     let (env, _) = follower(&[&proxy.url()]);
     env.build(0);
     command(&origin.env, &["withdraw", "acme/good", "1.0.0", "--reason", "a leak"], 0);
-    crate::support::until("the origin serves that", || {
-        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 1
-    });
+    origin.wait();
     proxy.take_requests();
     env.build(0);
     assert_eq!((listed(&env), proxy.take_requests().len()), (vec!["1.1.0".to_owned()], 2));
@@ -173,9 +186,7 @@ fn withdrawals_and_rollbacks_are_followed() {
     command(&late, &["verify"], 0);
     command(&env, &["withdraw", "acme/good", "1.1.0", "--reason", "our own"], 0);
     command(&origin.env, &["withdraw", "acme/good", "1.0.0", "--undo"], 0);
-    crate::support::until("the origin serves that", || {
-        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 0
-    });
+    origin.wait();
     env.build(0);
     late.build(0);
     assert_eq!((listed(&env), listed(&late).len()), (vec!["1.0.0".to_owned()], 2));
@@ -186,7 +197,7 @@ fn withdrawals_and_rollbacks_are_followed() {
     env.build(0);
     assert_eq!(listed(&env).len(), 3);
     command(&origin.env, &["rollback", "--to", "1"], 0);
-    crate::support::until("the origin serves that", || told(origin.port, "/mirror/")["held_at"] == 1);
+    origin.wait();
     env.build(0);
     assert_eq!(listed(&env), ["1.1.0", "1.0.0"]);
     command(&origin.env, &["rollback", "--end"], 0);
@@ -194,9 +205,7 @@ fn withdrawals_and_rollbacks_are_followed() {
     release(&origin.good, "1.1.1", "brief");
     origin.env.build(0);
     command(&origin.env, &["withdraw", "acme/good", "1.1.1", "--reason", "a leak"], 0);
-    crate::support::until("the origin serves that", || {
-        told(origin.port, "/mirror/")["counts"]["withdrawn"] == 1
-    });
+    origin.wait();
     env.build(0);
     assert_eq!((ledger(&env), listed(&env).len()), (ledger(&origin.env), 3));
 }
@@ -320,6 +329,122 @@ fn interrupted_downloads_are_continued() {
         "{ranges:?}"
     );
     assert_eq!(ledger(&env), ledger(&origin.env));
+}
+
+#[test]
+fn archives_are_copied_compressed_where_the_mirror_has_them_so() {
+    let origin = Origin::compressing("all");
+    let proxy = LyingProxy::before(origin.port);
+    let is_compressed =
+        |answer: &Forwarded| answer.headers.contains(&("content-encoding".to_owned(), "zstd".to_owned()));
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sizes);
+    proxy.lie(move |path, answer| {
+        if path.ends_with("good-1.1.0.zip") {
+            seen.lock().unwrap().push((is_compressed(answer), answer.body.len()));
+        }
+    });
+    let (env, _) = follower(&[&proxy.url()]);
+    env.build(0);
+    let size = std::fs::metadata(env.path("data/acme/packages/acme/good-1.1.0.zip")).unwrap().len();
+    let sizes = sizes.lock().unwrap().clone();
+    assert!(size > 100_000 && matches!(sizes[..], [(true, ..10_000)]), "{size} {sizes:?}");
+    assert_eq!(ledger(&env), ledger(&origin.env));
+    command(&env, &["verify"], 0);
+    // What breaks or cannot be decompressed is asked for as it is.
+    let spoil: [fn(&mut Forwarded); 2] = [
+        |answer| answer.cut = Some(answer.body.len() / 2),
+        |answer| answer.body = b"no zstd at all".to_vec(),
+    ];
+    for spoil in spoil {
+        proxy.take_requests();
+        proxy.lie(move |path, answer| match (path.ends_with("good-1.1.0.zip"), is_compressed(answer)) {
+            (true, true) => spoil(answer),
+            (true, false) => answer.cut = Some(100_000),
+            _ => {}
+        });
+        let (env, _) = follower(&[&proxy.url()]);
+        let log = env.build(0);
+        assert!(log.contains("was not received completely"), "{log}");
+        let requests = proxy.take_requests();
+        let requests: Vec<_> = requests.iter().filter(|path| path.contains("good-1.1.0.zip")).collect();
+        assert!(requests.len() == 3 && requests[2].ends_with(" bytes=100000-"), "{requests:?}");
+        assert_eq!(ledger(&env), ledger(&origin.env));
+    }
+    // More than the ledger says is not decompressed.
+    proxy.lie(move |_, answer| {
+        if is_compressed(answer) {
+            answer.body = zstd::encode_all(&vec![0; 50_000_000][..], 3).unwrap();
+        }
+    });
+    let (env, _) = follower(&[&proxy.url()]);
+    let log = env.build(1);
+    assert!(log.contains("has more than"), "{log}");
+}
+
+#[test]
+fn nightly_versions_are_followed_and_expire() {
+    let (origin, port) = (TestEnv::new(), free_port());
+    let upstream = origin.upstream("good");
+    release(&upstream, "1.0.0", "first");
+    origin.configure(
+        port,
+        "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - {name: night, git: 'https://git.example/good', nightly: main, packages: [{one: ''}]}\nretention: {versions: 1}\n",
+    );
+    let keep_one = |env: &TestEnv| {
+        let configuration = read(env, "mirror.yaml");
+        env.write("mirror.yaml", &format!("{configuration}snapshots: {{keep: 1, grace: 0s}}\n"));
+    };
+    keep_one(&origin);
+    let (env, own) = follower(&[&url(port)]);
+    keep_one(&env);
+    let lines = |env: &TestEnv| -> Vec<Value> {
+        ledger(env).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let nights = |env: &TestEnv| -> Vec<String> {
+        let lines = lines(env);
+        let nights = lines.iter().filter(|line| line["kind"] == "dev");
+        let file = |line: &Value| match line["file"].as_str() {
+            Some(file) => file.to_owned(),
+            None => format!("packages/acme/good-{}.zip", line["version"].as_str().unwrap()),
+        };
+        nights.map(file).collect()
+    };
+    let there = |env: &TestEnv| -> Vec<bool> {
+        nights(env).iter().map(|file| env.path(&format!("data/acme/{file}")).exists()).collect()
+    };
+    let mut server = None;
+    let night = |number: u32| {
+        upstream.write("text", &number.to_string());
+        upstream.git(&["commit", "-q", "-a", "-m", "later"]);
+        origin.build(0);
+    };
+    for number in 1..=5 {
+        night(number);
+        server.get_or_insert_with(|| origin.serve("serve", port));
+        crate::support::until("the origin serves it", || {
+            told(port, "/mirror/")["ledger"]["lines"] == lines(&origin).len()
+        });
+        // What the origin has removed cannot be fetched; what the follower has goes when no snapshot of it names it.
+        env.build(0);
+        assert_eq!(ledger(&env), ledger(&origin));
+        assert_eq!(listed(&env), listed(&origin));
+    }
+    assert_eq!(there(&origin), [false, false, true, true, true]);
+    assert_eq!(there(&env), [false, false, true, true, true]);
+    // One that begins now gets what is served, and the lines of what has expired.
+    let (late, _) = follower(&[&url(port)]);
+    late.build(0);
+    assert_eq!(ledger(&late), ledger(&origin));
+    assert_eq!(there(&late)[..2], [false, false]);
+    assert_eq!((listed(&late), there(&late)[4]), (listed(&origin), true));
+    for env in [&env, &late] {
+        command(env, &["verify"], 0);
+    }
+    let _server = env.serve("serve", own);
+    let answers: Vec<_> =
+        nights(&env).iter().map(|file| get(own, &format!("/mirror/{file}")).status).collect();
+    assert_eq!(answers, [404, 404, 404, 200, 200], "withdrawn ones are not answered");
 }
 
 #[test]
