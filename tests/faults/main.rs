@@ -25,6 +25,7 @@ mod disk;
 mod error;
 mod fixture;
 mod flip;
+mod follow;
 mod full;
 mod kill;
 mod liveness;
@@ -95,6 +96,7 @@ const CLASSES: &[Class] = &[
     Class { name: "operations", run: operation::sequences, short: 6, long: 1000 },
     Class { name: "network", run: network::faults, short: 12, long: 2000 },
     Class { name: "kill-of-processes", run: process::kills, short: 10, long: 2000 },
+    Class { name: "follow", run: follow::faults, short: 16, long: 600 },
     Class { name: "server-limits", run: server_limit::small, short: 8, long: 300 },
     Class {
         name: "seeded-bugs",

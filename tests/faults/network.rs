@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::Figures;
 use crate::fixture::Verdict;
 use crate::liveness::{BOUND, Live};
-use crate::proxy::Fault;
+use crate::proxy::{Fault, KINDS};
 use crate::workers;
 
 /// After so many faults a worker begins with a new mirror, since cycles of many versions take longer.
@@ -26,7 +26,7 @@ pub fn faults(binary: &Path, most: usize) -> Verdict<Figures> {
         }
         *faults += 1;
         let mut rng = Rng::with_seed(*seed);
-        let fault = Fault::new(&mut rng);
+        let fault = Fault::new(&mut rng, &KINDS, 2);
         inject(live, &mut rng, fault, figures)
             .map_err(|why| workers::with_seed(*seed, &format!("{fault:?}: {why}")))
     })

@@ -1,4 +1,4 @@
-//! A proxy in front of a git server that spoils answers, as a broken network, proxy or server does.
+//! A proxy in front of a git server or a mirror that spoils answers, as a broken network, proxy or server does.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -29,13 +29,13 @@ pub enum Kind {
     LongLength,
     /// The length in the head is too low.
     ShortLength,
-    /// A page of the proxy.
+    /// A page of the proxy, or of the login to a network; with what belongs to the status.
     Page(u16),
     /// It arrives whole, but late.
     Late,
 }
 
-const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 13] = [
     Kind::Refused,
     Kind::Lost,
     Kind::Reset,
@@ -64,10 +64,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn new(rng: &mut Rng) -> Self {
+    /// One of these kinds, to one of the first `requests`.
+    pub fn new(rng: &mut Rng, kinds: &[Kind], requests: usize) -> Self {
         Self {
-            kind: KINDS[rng.usize(0..KINDS.len())],
-            request: rng.usize(0..2),
+            kind: kinds[rng.usize(0..kinds.len())],
+            request: rng.usize(0..requests),
             and_later: rng.bool(),
             at: rng.usize(0..1000),
             is_chunked: rng.bool(),
@@ -134,7 +135,7 @@ fn relay(mut client: TcpStream, server: u16, state: &Mutex<State>) -> std::io::R
     let mut upstream = TcpStream::connect(("127.0.0.1", server))?;
     upstream.write_all(&request.0)?;
     upstream.write_all(&request.1)?;
-    // The server closes each connection, and sends chunks.
+    // A git server sends chunks.
     let (head, body) = read_message(&mut BufReader::new(upstream))?;
     let Some(fault) = fault else { return client.write_all(&framed(&head, &body, body.len(), false)) };
     let cut = |length: usize| length * fault.at / 1000;
@@ -168,7 +169,12 @@ fn relay(mut client: TcpStream, server: u16, state: &Mutex<State>) -> std::io::R
         }
         Kind::ShortLength => client.write_all(&framed(&head, &body, cut(body.len()), false)),
         Kind::Page(status) => {
-            let page = format!("HTTP/1.1 {status} Spoiled\r\nContent-Type: text/html\r\nConnection: close");
+            let more = match status {
+                429 | 503 => "\r\nRetry-After: 1",
+                302 => "\r\nLocation: http://login.invalid/",
+                _ => "",
+            };
+            let page = format!("HTTP/1.1 {status} Spoiled\r\nContent-Type: text/html{more}");
             client.write_all(&framed(page.as_bytes(), b"<h1>Proxy</h1>", 14, fault.is_chunked))
         }
         Kind::Late => {
@@ -183,14 +189,16 @@ fn framed(head: &[u8], body: &[u8], length: usize, is_chunked: bool) -> Vec<u8> 
     let head = String::from_utf8_lossy(head);
     let is_framing = |line: &&str| {
         let line = line.to_ascii_lowercase();
-        line.is_empty() || line.starts_with("transfer-encoding:") || line.starts_with("content-length:")
+        let framing = ["transfer-encoding:", "content-length:", "connection:"];
+        line.is_empty() || framing.iter().any(|name| line.starts_with(name))
     };
     let lines: Vec<_> = head.split("\r\n").filter(|line| !is_framing(line)).collect();
     let framing = match is_chunked {
         true => "Transfer-Encoding: chunked".to_owned(),
         false => format!("Content-Length: {length}"),
     };
-    let mut answer = format!("{}\r\n{framing}\r\n\r\n", lines.join("\r\n")).into_bytes();
+    let head = format!("{}\r\n{framing}\r\nConnection: close\r\n\r\n", lines.join("\r\n"));
+    let mut answer = head.into_bytes();
     if !is_chunked {
         answer.extend(body);
         return answer;

@@ -11,7 +11,8 @@ use std::process::Command;
 use crate::fixture::Verdict;
 use crate::support::run;
 use crate::{
-    Figures, error, flip, kill, network, operation, power, process, property, read_error, server_limit,
+    Figures, error, flip, follow, kill, network, operation, power, process, property, read_error,
+    server_limit,
 };
 
 struct Bug {
@@ -335,6 +336,71 @@ const BUGS: &[Bug] = &[
         class: operation::sequences,
         faults: 200,
         says: &["lost"],
+    },
+    Bug {
+        name: "the digest of a fetched archive is not compared",
+        edits: &[(
+            "cycle/follow/archives.rs",
+            "let Err(error) = check(&staged, release) else",
+            "let Err(error) = check(&staged, release).or(anyhow::Ok(())) else",
+        )],
+        class: follow::faults,
+        faults: 300,
+        says: &["wrong bytes"],
+    },
+    Bug {
+        name: "a shorter ledger than the own one is accepted",
+        edits: &[
+            (
+                "cycle/follow/check.rs",
+                "        else {\n            bail!(self.shorter(origin));",
+                "        else {\n            return Ok((Vec::new(), None));",
+            ),
+            (
+                "cycle/follow/check.rs",
+                "        ensure!(\n            state.ledger.lines >= own,",
+                "        if state.ledger.lines < own {\n            return Ok((new, ledger));\n        }\n        ensure!(\n            state.ledger.lines >= own,",
+            ),
+        ],
+        class: follow::faults,
+        faults: 300,
+        says: &["is not named", "the other mirror is not used"],
+    },
+    Bug {
+        name: "a ledger that does not continue the own one is accepted",
+        edits: &[
+            ("cycle/follow/check.rs", "if !bytes.starts_with(known) {", "if !bytes.starts_with(b\"{\") {"),
+            (
+                "ledger.rs",
+                "if release.previous != self.head() {",
+                "if number == 1 && release.previous != self.head() {",
+            ),
+        ],
+        class: follow::faults,
+        faults: 300,
+        says: &["forked"],
+    },
+    Bug {
+        name: "a mirror that cannot be followed is not named",
+        edits: &[(
+            "cycle/follow/mod.rs",
+            "error: origins.error(index),",
+            "error: origins.error(index).filter(|_| followed.is_none()),",
+        )],
+        class: follow::faults,
+        faults: 60,
+        says: &["is not named", "unreported"],
+    },
+    Bug {
+        name: "only the first mirror is asked",
+        edits: &[(
+            "cycle/follow/mod.rs",
+            "                origins.exclude(index, &error);\n",
+            "                origins.exclude(index, &error);\n                return None;\n",
+        )],
+        class: follow::faults,
+        faults: 60,
+        says: &["the other mirror is not used"],
     },
 ];
 
