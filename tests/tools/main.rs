@@ -9,6 +9,7 @@ mod air_gap;
 mod composer;
 mod composer_client;
 mod composer_loader;
+mod follow;
 mod git_servers;
 mod git_ssh;
 mod hostile_requests;
