@@ -139,7 +139,7 @@ fn read_changed<'r>(
         }
         let manifest = previous.map(|previous| manifest_from_snapshot(previous, release));
         let manifest = manifest.transpose()?.flatten();
-        if !manifest.is_some_and(|manifest| manifests.add(release, &manifest).is_ok()) {
+        if manifest.is_none_or(|manifest| manifests.add(release, &manifest).is_err()) {
             omit(release, by_name);
             report.omitted.push(path);
         }

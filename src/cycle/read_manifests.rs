@@ -65,21 +65,25 @@ impl<'r> UnparsedVersion<'r> {
     }
 
     fn parse(&self) -> serde_json::Result<PackageVersion> {
-        let Self { release, version, manifest } = self;
-        Ok(PackageVersion {
-            number: release.number,
-            manifest: Manifest(serde_json::from_str(manifest)?),
-            version: version.clone(),
-            path: release.path(),
-            sha1: release.sha1,
-            committed: release.committed,
-            size: release.size,
-            commit: release.commit.clone(),
-            is_nightly: release.kind == ReleaseKind::Dev,
-            source: release.source.clone(),
-            published: release.time,
-            upstream: release.upstream.as_ref().map(|upstream| upstream.repository.clone()),
-        })
+        let manifest = Manifest(serde_json::from_str(&self.manifest)?);
+        Ok(package_version(self.release, self.version.clone(), manifest))
+    }
+}
+
+pub(super) fn package_version(release: &Release, version: Version, manifest: Manifest) -> PackageVersion {
+    PackageVersion {
+        number: release.number,
+        manifest,
+        version,
+        path: release.path(),
+        sha1: release.sha1,
+        committed: release.committed,
+        size: release.size,
+        commit: release.commit.clone(),
+        is_nightly: release.kind == ReleaseKind::Dev,
+        source: release.source.clone(),
+        published: release.time,
+        upstream: release.upstream.as_ref().map(|upstream| upstream.repository.clone()),
     }
 }
 

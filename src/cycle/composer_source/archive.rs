@@ -219,7 +219,8 @@ fn differences(
 ) -> anyhow::Result<Map<String, Value>> {
     let data = |manifest| {
         let manifest = upstream.manifest(Some(manifest), &release.name, &release.version);
-        anyhow::Ok(read_manifests::package_version(release, manifest)?.data(ctx.base_url))
+        let version = release.version.parse()?;
+        anyhow::Ok(read_manifests::package_version(release, version, manifest).data(ctx.base_url))
     };
     let (archive, listed) = (data(in_archive.cloned().unwrap_or(Manifest(Map::new())))?, data(listed)?);
     let is_compared = |key: &&String| {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::archives::Origins;
 use super::check::{self, Update};
-use super::origin::Origin;
+use super::origin::{Origin, Wanted};
 use super::{bound, take_over, wanted};
 use crate::cycle::CycleResult;
 use crate::cycle::context::{CycleContext, ProgressEvent};
@@ -121,7 +121,7 @@ fn check_archives(ctx: &CycleContext<'_>, origin: &Origin<'_>, releases: &[&Rele
 fn digest(origin: &Origin<'_>, release: &Release) -> anyhow::Result<Sha256> {
     let mut sink = HashingWriter::sink();
     // What is longer is wrong.
-    let mut body = origin.archive(&release.path(), 0)?.take(release.size + 1);
+    let mut body = origin.archive(&release.path(), Wanted::From(0))?.bytes.take(release.size + 1);
     std::io::copy(&mut body, &mut sink)?;
     Ok(sink.digests().sha256)
 }
