@@ -69,7 +69,10 @@ impl RunHistory {
 impl RepositoryStore {
     /// The recorded runs; empty if the file does not exist or cannot be read.
     pub fn run_history(&self) -> RunHistory {
-        self.read_history().unwrap_or_default()
+        self.read_history().unwrap_or_else(|error| {
+            tracing::warn!("taking the record of cycles for empty: {error:#}");
+            RunHistory::default()
+        })
     }
 
     /// Fails if the file cannot be read, because writing it again would lose its contents.

@@ -149,6 +149,11 @@ fn hit(live: &mut Live, rng: &mut Rng, signal: Signal, figures: &mut Figures) ->
     let command = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
     let repository = command.split('\0').nth(2).map(str::to_owned);
     let was_running = is_running(child);
+    if signal == Signal::STOP && repository.is_none() {
+        // Its parent, which waits until the program is loaded, would stand still, too.
+        figures.count("too early", 1);
+        return None;
+    }
     send(child, signal);
     repository.filter(|_| was_running).map(|repository| (child, repository))
 }
