@@ -71,7 +71,7 @@ impl Transport {
 
     /// Puts back `bytes`, which were read last.
     pub(super) fn unread(&mut self, bytes: Vec<u8>) {
-        self.unread = bytes;
+        self.unread.splice(..0, bytes);
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
@@ -123,5 +123,30 @@ impl AsyncWrite for Transport {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_were_put_back_are_read_before_the_rest() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (one, other) = UnixStream::pair().unwrap();
+            let mut transport = Transport::from(one);
+            assert_eq!(other.try_write(b"efgh").unwrap(), 4);
+            drop(other);
+            transport.unread(b"abcd".to_vec());
+            let mut begin = [0; 2];
+            transport.read_exact(&mut begin).await.unwrap();
+            transport.unread(begin.to_vec());
+            let mut all = Vec::new();
+            transport.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"abcdefgh");
+        });
     }
 }
