@@ -45,6 +45,10 @@ pub(super) fn restore(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> 
         plural(restored.repaired, "damaged archive"),
         redacted(from.as_str())
     )?;
+    if restored.branches > 0 {
+        let of = if restored.branches == 1 { "head of a branch was" } else { "heads of branches were" };
+        writeln!(Stdout, "{name}: {} {of} left out", restored.branches)?;
+    }
     for problem in &restored.problems {
         writeln!(Stdout, "{name}: {problem}")?;
     }

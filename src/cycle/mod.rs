@@ -7,6 +7,7 @@ mod aliases;
 mod batch;
 mod build_packages;
 mod bundle;
+mod composer_restore;
 mod composer_source;
 mod confirm_imports;
 mod context;

@@ -51,6 +51,11 @@ pub(super) fn publish(
     Ok((report, count))
 }
 
+/// The path of an archive below the base URL.
+pub(super) fn public_path(file: &str) -> String {
+    format!("packages/additional/{file}")
+}
+
 /// When each archive was added; `known` are the dates of the last cycle.
 fn added(folder: &ArchiveFolder, resources: &Resources, mut known: Dates) -> anyhow::Result<Dates> {
     let files = resources.list(&folder.resource, &folder.path)?.into_iter();
@@ -174,7 +179,7 @@ fn notice(tag: &str, archive: &PrebuiltArchive) -> Option<Notice> {
 }
 
 /// The bytes of an archive, its name and its version.
-fn read(
+pub(super) fn read(
     ctx: &CycleContext<'_>,
     folder: &ArchiveFolder,
     resources: &Resources,
@@ -232,7 +237,7 @@ fn stage(
         previous: Sha256([0; 32]),
         name: archive.name.to_string(),
         version: archive.version.to_string(),
-        file: Some(format!("packages/additional/{file}")),
+        file: Some(public_path(file)),
         bound: None,
         sha1: staged.digests.sha1,
         sha256: staged.digests.sha256,

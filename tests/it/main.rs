@@ -71,6 +71,7 @@ mod server {
 }
 mod store {
     mod bundle;
+    mod composer_restore;
     mod ledger;
     mod read_errors;
     mod repair;

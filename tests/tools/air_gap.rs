@@ -17,7 +17,7 @@ fn exporter() -> TestEnv {
     let env = TestEnv::new();
     shop(&env);
     let root =
-        r#"{"name": "acme/store", "version": "1.0.0", "require": {"php": ">=7", "acme/shop": "^1.0"}}"#;
+        r#"{"name": "acme/store", "version": "1.0.0", "require": {"php": ">=7", "acme/shop": "1.0.0"}}"#;
     env.upstream("store").write("composer.json", root).release("1.0.0");
     env.upstream("parts").write("part.json", r#"{"name": "acme/project"}"#).release("1.0.0");
     env.configure(free_port(), &format!("{SOURCE}{PROJECT}"));

@@ -103,7 +103,7 @@ fn fetch(
 }
 
 /// Stages what the first URL sends that has the archive.
-pub(super) fn download(
+pub(in crate::cycle) fn download(
     ctx: &CycleContext<'_>,
     repository: &ComposerRepository<'_>,
     dist: &Dist,

@@ -30,7 +30,7 @@ use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow, VersionOwner};
 use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
 
-pub(super) use archive::redownload;
+pub(super) use archive::{download, redownload};
 pub(super) use stand_ins::compare as compare_stand_ins;
 
 /// Changes with what a report says, so that an update of the program asks again.
@@ -247,7 +247,7 @@ fn requests(ctx: &CycleContext<'_>) -> usize {
 }
 
 /// The program, the mirror and its operator's contact, as Packagist asks for.
-fn user_agent(ctx: &CycleContext<'_>) -> String {
+pub(super) fn user_agent(ctx: &CycleContext<'_>) -> String {
     let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
     let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
     agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect()

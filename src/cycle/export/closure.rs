@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
-use crate::composer::{PackageName, is_valid_constraint, normalize_version};
+use crate::composer::{Constraint, PackageName, is_valid_constraint, normalize_version};
 use crate::ledger::Release;
 use crate::metadata::expand;
 use crate::store::snapshot::Snapshot;
@@ -107,9 +107,9 @@ impl Search<'_> {
         open: &mut Vec<(String, String)>,
     ) -> anyhow::Result<bool> {
         let releases = self.published.get(name).cloned().unwrap_or_default();
-        let mut found = false;
+        let (constraint, mut found): (Constraint, _) = (constraint.parse()?, false);
         for release in releases {
-            if !satisfies(&release.version, constraint) {
+            if !satisfies(&release.version, &constraint) {
                 continue;
             }
             found = true;
@@ -157,9 +157,7 @@ fn read_links(snapshot: &Snapshot, name: &str) -> anyhow::Result<HashMap<String,
     Ok(links)
 }
 
-/// Whether a version satisfies a constraint; one that is not exact is satisfied by every version.
-fn satisfies(version: &str, constraint: &str) -> bool {
-    let exact = constraint.trim().trim_start_matches('=').trim_start();
-    let exact = exact.split_once('@').map_or(exact, |(version, _)| version);
-    normalize_version(exact).is_none_or(|exact| normalize_version(version) == Some(exact))
+/// Whether a version satisfies a constraint.
+fn satisfies(version: &str, constraint: &Constraint) -> bool {
+    normalize_version(version).is_some_and(|version| constraint.allows(&version))
 }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use ureq::BodyReader;
 use url::Url;
 
@@ -133,7 +133,10 @@ impl<'a> Origin<'a> {
     pub(super) fn rest(&self, path: &str, position: u64) -> anyhow::Result<Rest> {
         if let Some(local) = &self.local {
             let shown = local.path().display();
-            let section = local.open(path)?.with_context(|| format!("`{shown}` has no `{path}`"))?;
+            let missing = || {
+                anyhow!(NetworkError::NotFound { status: 404 }).context(format!("`{shown}` has no `{path}`"))
+            };
+            let section = local.open(path)?.ok_or_else(missing)?;
             if section.size <= position && position > 0 {
                 return Ok(Rest::TooShort);
             }

@@ -11,11 +11,13 @@ use super::check::Update;
 use super::import::admit;
 use super::origin::Origin;
 use super::{bound, check, take_over};
+use crate::cycle::composer_restore::{self, Taken};
 use crate::cycle::confirm_imports;
 use crate::cycle::context::CycleContext;
 use crate::cycle::pass::{Pass, publish_pass};
 use crate::cycle::report::Report;
 use crate::ledger::Ledger;
+use crate::net::NetworkError;
 
 /// What was restored.
 #[derive(Debug, Default)]
@@ -24,10 +26,13 @@ pub struct Restored {
     pub releases: usize,
     /// Archives that were damaged or missing.
     pub repaired: usize,
+    /// Heads of branches, which are left out.
+    pub branches: usize,
     pub problems: Vec<String>,
 }
 
-/// Restores from the mirror at this URL, or the folder or bundle with a `file` URL.
+/// Restores from the mirror at this URL, or the folder or bundle with a `file` URL. One without a ledger may be any Composer
+/// repository.
 ///
 /// A ledger here is continued if the other one has it as its beginning; otherwise only archives are repaired, by their digests.
 pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
@@ -37,7 +42,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     let origins = Origins::new(ctx.follow);
     let mut restored = Restored::default();
     repair(ctx, &mut restored)?;
-    let mut followed = None;
+    let mut report = None;
     match check::check(ctx, &Origin::new(ctx, from), None) {
         Ok(Some(mut update)) => {
             admit(ctx, &mut update)?;
@@ -45,23 +50,41 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
             let before = ctx.store.absent_releases()?;
             restored.releases = take_over(ctx, &origins, &update)?;
             let has_changed = restored.releases > 0 || ctx.store.absent_releases()? != before;
-            followed = Some(update.followed).filter(|_| has_changed);
+            report = has_changed.then(|| Report { followed: Some(update.followed), ..Report::default() });
         }
         Ok(None) => {}
+        Err(error) if has_no_ledger(&error) => {
+            let taken = composer_restore::take(ctx, from);
+            let Taken { releases, branches, problems } = match taken {
+                Ok(taken) => taken,
+                Err(other) => {
+                    return Err(other.context(format!("{error:#}, and it is no Composer repository")));
+                }
+            };
+            (restored.releases, restored.branches) = (releases, branches);
+            restored.problems.extend(problems);
+            report = (releases > 0).then(Report::default);
+        }
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
         // Another ledger, or an older one: the archives that both have are the same.
         Err(error) => tracing::info!("only archives are restored: {error:#}"),
     }
     restored.problems.extend(origins.error(0));
-    if followed.is_some() {
-        bound::render(ctx)?;
-        let report = Report { followed, ..Report::default() };
+    if let Some(report) = report {
+        if let Err(error) = bound::render(ctx) {
+            restored.problems.push(format!("{error:#}"));
+        }
         publish_pass(
             ctx,
             Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began },
         )?;
     }
     Ok(restored)
+}
+
+/// Whether the other one is no mirror of this program.
+fn has_no_ledger(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. }))
 }
 
 /// Marks what is about to be restored: by a recipe it can be built again.

@@ -77,6 +77,8 @@ fn part_is_exported_imported_and_completed() {
     let said = export(&origin, "first.tar", &["--for", "acme/project:1.0.0"]);
     assert!(said.contains("acme: 4 archives with ") && said.contains(" of 4 releases"), "{said}");
     assert!(said.contains("1 package that this repository does not publish: other/tool"), "{said}");
+    let said = export(&origin, "range.tar", &["--for", "acme/shop:>1.0.0"]);
+    assert!(said.contains(" of 3 releases"), "{said}");
     let (env, port) = importer();
     assert!(command(&env, &["check"], 0).contains("has what `mirror import` brings"));
     let said = import(&env, &origin.path("first.tar"), 0);
