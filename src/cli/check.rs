@@ -71,7 +71,7 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
     let follow: Vec<_> = repository.follow.iter().map(|url| redacted(url.as_str())).collect();
     let content = match follow.as_slice() {
         [] if repository.is_imported() => "has what `mirror import` brings".to_owned(),
-        [] => plural(repository.recipe.sources.len(), "source"),
+        [] => plural(repository.recipe.sources.len() + repository.recipe.composer.len(), "source"),
         _ => format!("follows {}", follow.join(", then ")),
     };
     writeln!(Stdout, "Repository {} at {}: {content}.", repository.name, repository.base_url)?;

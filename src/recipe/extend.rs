@@ -103,6 +103,12 @@ amend:
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: [{one: ''}]}]\namend: {a: {}, b: {}}\n",
                 "r.yaml:2:8: amend: `amend` requires `extends`\n  hint: it adds to sources of a built-in recipe; change this recipe's own sources in place",
             ),
+            (
+                "extends: magento\ncomposer: [{name: a, url: 'https://u:p@packages.example/', packages: {}, stands_in_for: magneto2}]\n",
+                "r.yaml:2:27: composer[0].url: a URL must not contain a password or token\n  hint: use `git.credentials`\n\
+                 r.yaml:2:70: composer[0].packages: expected the packages to take\n  hint: such as `{acme/shop: ^2.0}`, or `{\"acme/*\": \"*\"}`\n\
+                 r.yaml:2:89: composer[0].stands_in_for: expected the name of a git source, found `magneto2`\n  hint: did you mean `magento2`?",
+            ),
             ("resources: {}\n", "r.yaml:1:1: expected `sources`, `archives`, `composer` or `extends`"),
             (
                 "composer: [{name: a, url: 'https://packages.example/', packages: {Acme/*: ^1}}]\n",

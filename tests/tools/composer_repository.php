@@ -87,7 +87,7 @@ function load(string $url, array $names): array
             }
             $data = (new ArrayDumper())->dump($package);
             $data['dist'] = $data['dist']['shasum'] ?? null;
-            unset($data['time'], $data['published-time'], $data['notification-url'], $data['uid'], $data['scripts'], $data['archive']);
+            unset($data['time'], $data['published-time'], $data['notification-url'], $data['uid'], $data['source'], $data['installation-source'], $data['scripts'], $data['archive']);
             ksort($data);
             $versions["$name " . $package->getPrettyVersion()] = $data;
         }

@@ -352,3 +352,20 @@ fn follower_has_what_its_origin_took() {
     assert_eq!(data(&follower, "acme/a")["description"], "Listed");
     assert_eq!(get(port, "/mirror/packages/acme/a-1.0.0.zip").body, archive);
 }
+
+#[test]
+fn check_names_repositories_and_warns_of_full_hours() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/a", "1.0.0");
+    upstream.publish();
+    let env = upstream.mirror(r#"{"acme/*": "*"}"#);
+    let checked = command(&env, &["check"], 0);
+    assert!(checked.contains("others from the Composer repository http://127.0.0.1:"), "{checked}");
+    assert!(!checked.contains("at the full hour"), "{checked}");
+    let config = read(&env, "mirror.yaml")
+        .replace("recipe: ./recipe.yaml", "recipe: ./recipe.yaml, schedule: '@hourly'");
+    env.write("mirror.yaml", &config);
+    let checked = command(&env, &["check"], 0);
+    assert!(checked.contains("at the full hour, when such servers are busiest"), "{checked}");
+    assert!(upstream.server.take_requests().is_empty(), "a check asks nobody");
+}
