@@ -384,8 +384,8 @@ const BUGS: &[Bug] = &[
         name: "a mirror that cannot be followed is not named",
         edits: &[(
             "cycle/follow/mod.rs",
-            "error: origins.error(index),",
-            "error: origins.error(index).filter(|_| followed.is_none()),",
+            "if is_spare { (error, None) }",
+            "if is_spare || followed.is_some() { (error, None) }",
         )],
         class: follow::faults,
         faults: 60,

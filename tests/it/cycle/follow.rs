@@ -611,7 +611,7 @@ fn private_mirror_is_followed_with_credentials() {
     let _server = origin.serve("serve", port);
     let (env, _) = follower(&[&url(port)]);
     let log = env.build(2);
-    assert!(log.contains("refused access (http status 401) without a credential"), "{log}");
+    assert!(log.contains("refused access (http status 401") && log.contains("without a credential"), "{log}");
     env.write("token", "token\n");
     let configuration = read(&env, "mirror.yaml");
     let credentials =
