@@ -99,8 +99,8 @@ const BUGS: &[Bug] = &[
             ),
             (
                 "store/repository.rs",
-                "Some(_) => fs::read(&path).with_context",
-                "Some(_) => fs::read(if temporary.exists() { temporary } else { &path }).with_context",
+                "            Some(_) => {\n                durable_fs::read(&path)",
+                "            Some(_) => {\n                durable_fs::read(if temporary.exists() { temporary } else { &path })",
             ),
             ("store/repository.rs", "        durable_fs::replace(temporary, &path)?;\n", ""),
             (
