@@ -34,6 +34,8 @@ pub(crate) struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
     Cycle,
+    /// Publishes what is published for another base URL for that of the configuration, without fetching.
+    Move,
     /// Builds these archives again if they are damaged.
     Repair(BTreeSet<PathBuf>),
     /// Compresses what is published.

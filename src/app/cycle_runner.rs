@@ -152,6 +152,7 @@ impl OpenRepository<'_> {
             fetches: config.git.parallel.get(),
             workers: config.build.workers().get(),
             limits: &config.limits,
+            deadline: None,
             max_removed: config.build.max_removed.0,
             retention: SnapshotRetention {
                 snapshots: config.snapshots.keep.get(),

@@ -22,7 +22,7 @@ use crate::app::cycle_runner::{Observer, OpenRepository, check_not_renamed};
 use crate::app::exit::Exit;
 use crate::app::repair::repair;
 use crate::app::{App, Repository};
-use crate::cycle::{Cancelled, ProgressEvent};
+use crate::cycle::{self, Cancelled, ProgressEvent};
 use crate::daemon::signals::on_stop_signal;
 use crate::status::RunningCycle;
 use crate::store::{RepositoryStore, Volume, VolumeLockError};
@@ -77,7 +77,7 @@ fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
 fn limit(job: &Job) -> anyhow::Result<()> {
     // Lists of processes would show it as `exe`.
     let _ = rustix::thread::set_name(match job.work {
-        Work::Cycle | Work::Repair(_) => c"mirror",
+        Work::Cycle | Work::Move | Work::Repair(_) => c"mirror",
         Work::Compress => c"mirror-compress",
     });
     // The threads that this one starts inherit it.
@@ -161,6 +161,10 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
             Err(error) if error.is::<Cancelled>() => JobResult::Interrupted,
             Err(error) => JobResult::Failed(format!("{error:#}")),
         },
+        Work::Move => match opened.with_cycle_context(observer, cancel, cycle::move_to_base_url) {
+            Ok(_) => JobResult::Done(BTreeMap::new()),
+            Err(error) => JobResult::Failed(format!("{error:#}")),
+        },
         Work::Repair(files) => match repair(&opened, files, cancel) {
             _ if cancel.is_set() => JobResult::Interrupted,
             damaged => JobResult::Done(damaged),
@@ -176,7 +180,7 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
 fn open<'a>(app: &'a App, job: &Job) -> anyhow::Result<OpenJob<'a>> {
     let repository = app.repository(Some(&job.repository))?;
     let volume = match job.work {
-        Work::Cycle | Work::Repair(_) => Volume::open_shared(&job.data, &job.volume_id)?,
+        Work::Cycle | Work::Move | Work::Repair(_) => Volume::open_shared(&job.data, &job.volume_id)?,
         // Variants are written without a lock.
         Work::Compress => Volume::open_read_only(&job.data)?,
     };

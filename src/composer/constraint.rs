@@ -16,23 +16,36 @@ use crate::util::text::quoted;
 struct Patterns {
     or: Regex,
     and: fancy_regex::Regex,
-    alias: Regex,
-    stability: Regex,
-    reference: Regex,
+    alias: Rare,
+    stability: Rare,
+    reference: Rare,
     any: Regex,
-    tilde: Regex,
-    caret: Regex,
+    tilde: Rare,
+    caret: Rare,
     wildcard: Regex,
-    hyphen: Regex,
+    hyphen: Rare,
     comparison: Regex,
     /// A version with a suffix.
     suffixed: Regex,
     branch: Regex,
 }
 
+/// A pattern that matches only what contains a certain text. Most constraints do not, which is found out many times faster.
+struct Rare {
+    text: &'static str,
+    pattern: Regex,
+}
+
+impl Rare {
+    fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t>> {
+        text.contains(self.text).then(|| self.pattern.captures(text)).flatten()
+    }
+}
+
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "constant patterns, which the tests compile")]
     let pattern = |text: &str| Regex::new(&format!("(?-u){text}")).expect("a valid pattern");
+    let rare = |text, of: &str| Rare { text, pattern: pattern(of) };
     #[expect(clippy::expect_used, reason = "a constant pattern, which the tests compile")]
     let and = fancy_regex::Regex::new(r"(?<!^)(?<!as)(?<![=>< ,]) *(?<!-)[, ](?!-) *(?!,|as|\n?\z)")
         .expect("a valid pattern");
@@ -43,16 +56,17 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     Patterns {
         or: pattern(r"\s*\|\|?\s*"),
         and,
-        alias: pattern(r"^((?u:[^, \t\n\x0B\x0C\r])+) +as +(?u:[^, \t\n\x0B\x0C\r])+\n?$"),
-        stability: pattern(r"(?i)^((?u:[^, \t\n\x0B\x0C\r])*?)@(stable|RC|beta|alpha|dev)\n?$"),
-        reference: pattern(
+        alias: rare(" as ", r"^((?u:[^, \t\n\x0B\x0C\r])+) +as +(?u:[^, \t\n\x0B\x0C\r])+\n?$"),
+        stability: rare("@", r"(?i)^((?u:[^, \t\n\x0B\x0C\r])*?)@(stable|RC|beta|alpha|dev)\n?$"),
+        reference: rare(
+            "#",
             r"(?i)^(dev-(?u:[^, \t\n\x0B\x0C\r@])+?|(?u:[^, \t\n\x0B\x0C\r@])+?\.x-dev)#(?u:.)+\n?$",
         ),
         any: pattern(r"(?i)^(v)?[xX*](\.[xX*])*\n?$"),
-        tilde: pattern(&format!(r"(?i)^~>?{version}\n?$")),
-        caret: pattern(&format!(r"(?i)^\^{version}\n?$")),
+        tilde: rare("~", &format!(r"(?i)^~>?{version}\n?$")),
+        caret: rare("^", &format!(r"(?i)^\^{version}\n?$")),
         wildcard: pattern(r"^v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:\.[xX*])+\n?$"),
-        hyphen: pattern(&format!(r"(?i)^(?P<from>{version}) +- +(?P<to>{version})\n?$")),
+        hyphen: rare(" - ", &format!(r"(?i)^(?P<from>{version}) +- +(?P<to>{version})\n?$")),
         comparison: pattern(r"^(<>|!=|>=?|<=?|==?)?\s*((?u:.)*)"),
         suffixed: pattern(&format!(r"-{MODIFIER}\n?$")),
         branch: pattern(r"^[0-9a-zA-Z\-./]+\n?$"),
@@ -98,7 +112,10 @@ impl FromStr for Constraint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let p = &*PATTERNS;
-        let all_of = |text| {
+        let all_of = |text: &str| {
+            if !text.contains([' ', ',']) {
+                return parse_single(text);
+            }
             let parts = p.and.split(text).map(|one| parse_single(one.ok()?));
             parts.collect::<Option<Vec<_>>>().map(|parts| parts.concat())
         };
@@ -279,7 +296,7 @@ fn group<'t>(parts: &Captures<'t>, at: usize) -> &'t str {
     parts.get(at).map_or("", |group| group.as_str())
 }
 
-fn first_group<'t>(pattern: &Regex, text: &'t str) -> Option<&'t str> {
+fn first_group<'t>(pattern: &Rare, text: &'t str) -> Option<&'t str> {
     Some(pattern.captures(text)?.get(1).map_or("", |group| group.as_str()))
 }
 

@@ -50,6 +50,12 @@ impl Manifest {
         self.string("version")
     }
 
+    /// The packages that it replaces or provides, as Composer compares them.
+    pub fn replaced_packages(&self) -> Vec<String> {
+        let links = ["replace", "provide"].into_iter().filter_map(|kind| self.0.get(kind)?.as_object());
+        links.flat_map(Map::keys).map(|name| name.to_ascii_lowercase()).collect()
+    }
+
     fn string(&self, key: &'static str) -> Result<Option<&str>, InvalidManifest> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
@@ -75,7 +81,7 @@ impl Manifest {
             problems.push(error.to_string());
         }
         let fields = loader::fatal_problems(&self.0);
-        problems.extend(fields.iter().map(FieldProblem::to_string));
+        problems.extend(Some(FieldProblem::describe(&fields)).filter(|_| !fields.is_empty()));
         if problems.is_empty() { Ok(()) } else { Err(InvalidManifest::Problems(problems.join("; "))) }
     }
 

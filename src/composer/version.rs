@@ -132,15 +132,22 @@ pub(super) fn stability_of(text: &str) -> Stability {
 pub fn normalize(text: &str) -> Option<String> {
     let mut text = php::trim(text);
     let first = |pattern: &Regex, text| Some(pattern.captures(text)?.get(1)?.as_str());
-    text = first(&ALIAS, text).unwrap_or(text);
-    text = FLAG.find(text).map_or(text, |flag| &text[..flag.start()]);
+    // Looking for a text is many times faster than a pattern that does not match.
+    if text.contains(" as ") {
+        text = first(&ALIAS, text).unwrap_or(text);
+    }
+    if text.contains('@') {
+        text = FLAG.find(text).map_or(text, |flag| &text[..flag.start()]);
+    }
     if ["master", "trunk", "default"].contains(&text) {
         return Some(format!("dev-{text}"));
     }
     if text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("dev-")) {
         return Some(format!("dev-{}", &text[4..]));
     }
-    text = first(&BUILD, text).unwrap_or(text);
+    if text.contains('+') {
+        text = first(&BUILD, text).unwrap_or(text);
+    }
     if let Some(parts) = CLASSICAL.captures(text) {
         let number = |i| parts.get(i).map_or(".0", |m| m.as_str());
         let numbers = format!("{}{}{}{}", &parts[1], number(2), number(3), number(4));

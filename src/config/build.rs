@@ -99,6 +99,10 @@ pub struct Limits {
     #[serde(with = "units::optional_size")]
     #[schemars(with = "Option<units::SizeText>")]
     pub cycle_memory: Option<usize>,
+    /// How long planning and building one source may take in a cycle. What is built by then is published, and the rest fails.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub source_deadline: Duration,
     /// How long a cycle of `mirror run` may take; one that takes longer fails.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
@@ -124,6 +128,7 @@ impl Default for Limits {
             fetch_memory: 128 << 20,
             pack: 2 << 30,
             cycle_memory: None,
+            source_deadline: Duration::from_secs(60 * 60),
             cycle_deadline: Duration::from_secs(12 * 60 * 60),
         }
     }
@@ -191,6 +196,7 @@ impl Limits {
         if self.cycle_memory.is_some_and(|memory| memory < MIN_CYCLE_MEMORY) {
             report.add(&at.key("cycle_memory"), Issue::new("expected at least 64MiB"));
         }
+        check_positive(self.source_deadline, &at.key("source_deadline"), report);
         check_positive(self.cycle_deadline, &at.key("cycle_deadline"), report);
     }
 }

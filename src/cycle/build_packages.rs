@@ -1,6 +1,6 @@
 //! Builds the packages of one source: several archives at a time, published together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -11,14 +11,15 @@ use super::divergence::Diverged;
 use super::held_back::{Candidate, Requirements};
 use super::inputs::{FetchedInputs, SourceRefs};
 use super::metadata_budget::MetadataBudget;
+use super::name_owners::NameOwners;
 use super::planning::plan_refs;
-use super::report::{SourceReport, ensure_short};
+use super::report::SourceReport;
 use super::{composer_source, file_names, held_back, parallel};
-use crate::composer::Manifest;
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
+use crate::package::limits;
 use crate::package::plan::{Build, Notice, Outcome, OutcomeRow, ResolvedRef, describe_omitted};
 use crate::package::uncovered_manifests::{self, UncoveredManifests};
 use crate::recipe::Source;
@@ -55,7 +56,7 @@ pub(super) fn build_source(
         .filter(|git_ref| kept.is_none_or(|report| !report.refs.contains_key(&git_ref.tag)))
         .cloned()
         .collect();
-    let mut plan = plan_refs(ctx, source, &source_refs.clone, &new_refs, &inputs.resources);
+    let mut plan = plan_refs(ctx, source, &source_refs.clone, &new_refs, &inputs.resources)?;
     inputs.nightly.refuse_unreadable(source, &mut plan);
     if kept.is_some() {
         // The rules that match nothing in the new refs still match the old ones.
@@ -68,7 +69,7 @@ pub(super) fn build_source(
     // Before anything is published.
     let is_listed =
         |row: &&OutcomeRow| !matches!(row.outcome, Outcome::Published | Outcome::AlreadyPublished);
-    ensure_short(passed_over.len() + rows.iter().filter(is_listed).count(), ctx.limits)?;
+    limits::check_report(ctx.limits, passed_over.len() + rows.iter().filter(is_listed).count())?;
     let mut batch = Batch::new(&source.name, rows, budget);
     batch.add_notices(std::mem::take(&mut plan.notices));
     let requirements = Requirements::of_source(ctx)?;
@@ -78,7 +79,7 @@ pub(super) fn build_source(
     let built: Vec<_> = plan.builds.iter().map(|b| (b.git_ref.tag.clone(), b.name.to_string())).collect();
     report.add_notices(notices, previous, &built);
     report.passed_over = passed_over;
-    report.uncovered = uncovered(ctx, source, &source_refs, rules, previous);
+    report.uncovered = uncovered(ctx, source, &source_refs, rules, previous)?;
     report.unused = plan.unused;
     if let Some(kept) = kept {
         report.published += kept.published;
@@ -99,22 +100,24 @@ fn uncovered(
     source_refs: &SourceRefs,
     rules: Sha256,
     previous: Option<&SourceReport>,
-) -> UncoveredManifests {
+) -> anyhow::Result<UncoveredManifests> {
     let known = previous.filter(|report| report.rules == Some(rules));
     let is_known = |git_ref: &&ResolvedRef| {
         known.is_some_and(|report| report.refs.get(&git_ref.tag) == Some(&git_ref.commit.to_string()))
     };
     let (unchanged, new): (Vec<_>, Vec<_>) = source_refs.refs.iter().partition(is_known);
     let new: Vec<_> = new.into_iter().cloned().collect();
-    let mut found = uncovered_manifests::find(source, &new, &source_refs.clone, ctx.limits);
+    let mut found = uncovered_manifests::find(source, &new, &source_refs.clone, ctx.limits, &|| {
+        ctx.ensure_can_continue()
+    })?;
+    let unchanged: HashSet<_> = unchanged.into_iter().map(|git_ref| &git_ref.tag).collect();
     for (path, tags) in known.iter().flat_map(|report| &report.uncovered) {
-        let kept = tags.iter().filter(|tag| unchanged.iter().any(|git_ref| git_ref.tag == **tag));
-        let kept: Vec<_> = kept.cloned().collect();
+        let kept: Vec<_> = tags.iter().filter(|tag| unchanged.contains(tag)).cloned().collect();
         if !kept.is_empty() {
             found.entry(path.clone()).or_default().splice(0..0, kept);
         }
     }
-    found
+    Ok(found)
 }
 
 /// Plans the refs of these rows again and builds their packages.
@@ -129,9 +132,10 @@ pub(super) fn build_held_back(
     let source_refs = inputs.source_refs(ctx, source)?;
     let packages: BTreeSet<_> = rows.iter().map(|row| (row.tag.as_str(), row.package.as_str())).collect();
     let is_held_back = |tag: &str, package: &str| packages.contains(&(tag, package));
-    let refs = source_refs.refs.iter().filter(|git_ref| rows.iter().any(|row| row.tag == git_ref.tag));
+    let tags: HashSet<_> = rows.iter().map(|row| &row.tag).collect();
+    let refs = source_refs.refs.iter().filter(|git_ref| tags.contains(&git_ref.tag));
     let refs: Vec<_> = refs.cloned().collect();
-    let mut plan = plan_refs(ctx, source, &source_refs.clone, &refs, &inputs.resources);
+    let mut plan = plan_refs(ctx, source, &source_refs.clone, &refs, &inputs.resources)?;
     plan.builds.retain(|build| is_held_back(&build.git_ref.tag, &build.package()));
     plan.rows.retain(|row| is_held_back(&row.tag, &row.package));
     let mut batch = Batch::new(&source.name, plan.rows, budget);
@@ -197,13 +201,13 @@ fn stage_all(
     builds: &[Build],
     indices: &[usize],
 ) -> BTreeMap<usize, anyhow::Result<Staged>> {
-    let recent = BlobCache::default();
+    let (recent, owners) = (BlobCache::default(), NameOwners::new(ctx));
     // A clone is not shared between threads.
     let folder = &source_refs.folder;
     let open = || Ok(BareClone::open(folder, ctx.limits.tree)?.with_blob_cache(&recent));
     let results = parallel::map(indices, ctx.workers, open, |clone, &index| {
         ctx.ensure_can_continue()?;
-        let staged = stage(ctx, source, clone, &builds[index]);
+        let staged = stage(ctx, source, clone, &owners, &builds[index]);
         (ctx.progress)(ProgressEvent::Built);
         staged
     });
@@ -219,12 +223,21 @@ fn stage(
     ctx: &CycleContext<'_>,
     source: &Source,
     clone: &BareClone,
+    owners: &NameOwners,
     build: &Build,
 ) -> anyhow::Result<Staged> {
     let mut differences = CheckoutDifferences::default();
     let staged =
         ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, &mut differences, sink))?;
-    let notices = notices(build, &differences, &build::manifest(build, source, clone, ctx.limits)?);
+    let manifest = build::unchecked_manifest(build, source, clone, ctx.limits)?;
+    let reasons = differences
+        .describe()
+        .into_iter()
+        .chain(describe_omitted(&manifest.omitted_fields()))
+        .chain(owners.describe_replaced(ctx, &source.name, &manifest.replaced_packages()));
+    let (tag, package) = (&build.git_ref.tag, build.package());
+    let notices =
+        reasons.map(|reason| Notice { tag: tag.clone(), package: package.clone(), reason }).collect();
     let (name, version) = (build.name.to_string(), build.version.to_string());
     let base_url = ctx.base_url.to_string();
     let published = ctx.store.ledger(|ledger| ledger.find_for(&name, &version, &base_url).cloned());
@@ -268,11 +281,4 @@ fn stage(
     file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(&staged, &release)?;
     Ok((Some((staged, release)), notices))
-}
-
-/// In what the archive differs from a checkout, and the metadata from the manifest.
-fn notices(build: &Build, differences: &CheckoutDifferences, manifest: &Manifest) -> Vec<Notice> {
-    let (tag, package) = (&build.git_ref.tag, build.package());
-    let reasons = differences.describe().into_iter().chain(describe_omitted(&manifest.omitted_fields()));
-    reasons.map(|reason| Notice { tag: tag.clone(), package: package.clone(), reason }).collect()
 }

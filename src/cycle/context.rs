@@ -1,6 +1,7 @@
 //! What every stage of a cycle works with: the repository's settings, its store, and the caller's callbacks.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::bail;
 use url::Url;
@@ -48,6 +49,8 @@ pub struct CycleContext<'a> {
     /// Packages built at the same time.
     pub workers: usize,
     pub limits: &'a Limits,
+    /// When the source that is being planned and built has to be done.
+    pub deadline: Option<Instant>,
     /// The percentage of published versions that may disappear from the metadata at once.
     pub max_removed: f64,
     /// Which snapshots to keep.
@@ -66,10 +69,26 @@ impl CycleContext<'_> {
         }
     }
 
-    /// Fails if the cycle was cancelled, or if the ledger can no longer be trusted.
+    /// Whether it has a recipe, and not the ledger of a mirror that it follows or was imported from.
+    pub(super) fn builds(&self) -> bool {
+        self.follow.is_empty() && self.recipe.source_names().next().is_some()
+    }
+
+    /// The context for planning and building one source, which have to be done within `limits.source_deadline`.
+    pub(super) fn for_source(&self) -> Self {
+        Self { deadline: Instant::now().checked_add(self.limits.source_deadline), ..self.clone() }
+    }
+
+    /// Fails if the cycle was cancelled, if the ledger can no longer be trusted, or if the source takes too long.
     pub(super) fn ensure_can_continue(&self) -> anyhow::Result<()> {
         if self.cancel.is_set() {
             bail!(Cancelled);
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let limit = self.limits.source_deadline;
+            bail!(
+                "planning and building its source took longer than {limit:?}\nhint: raise `limits.source_deadline`"
+            );
         }
         self.store.ensure_writable()
     }

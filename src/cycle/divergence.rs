@@ -43,7 +43,7 @@ impl Diverged {
             let before = previous.and_then(|report| report.examined.get(&git_ref.tag));
             if before != Some(&commit) {
                 let cause = DivergenceCause::MovedTag;
-                new.extend(compare(ctx, source, source_refs, resources, git_ref, &published, cause));
+                new.extend(compare(ctx, source, source_refs, resources, git_ref, &published, cause)?);
             }
             examined.insert(git_ref.tag.clone(), commit);
         }
@@ -123,9 +123,9 @@ pub(super) fn compare(
     git_ref: &ResolvedRef,
     published: &[Release],
     cause: DivergenceCause,
-) -> Vec<Divergence> {
+) -> anyhow::Result<Vec<Divergence>> {
     let clone = &source_refs.clone;
-    let plan = plan_unpublished(ctx, source, clone, std::slice::from_ref(git_ref), resources);
+    let plan = plan_unpublished(ctx, source, clone, std::slice::from_ref(git_ref), resources)?;
     let mut diverged = Vec::new();
     for build in &plan.builds {
         let (name, version) = (build.name.to_string(), build.version.to_string());
@@ -173,5 +173,5 @@ pub(super) fn compare(
             });
         }
     }
-    diverged
+    Ok(diverged)
 }

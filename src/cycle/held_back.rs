@@ -4,7 +4,8 @@
 //! have forgotten a tag, or may still change the requirement. It is a row of the report, and each cycle looks again. What
 //! counts are packages of the vendors that the repository publishes; the others come from elsewhere anyway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -15,6 +16,7 @@ use super::metadata_budget::MetadataBudget;
 use super::report::Report;
 use super::{SourcePlan, build_packages, composer_source, prebuilt_archives};
 use crate::composer::{PackageName, Version};
+use crate::ledger::Release;
 use crate::package::plan::{Build, ExactVersion, Outcome, OutcomeRow};
 use crate::recipe::Source;
 use crate::store::snapshot::Snapshot;
@@ -28,6 +30,8 @@ pub(super) struct Requirements<'a> {
     latest: Option<Snapshot>,
     /// The vendors whose packages must be provided; `None` while they are not known: then it is all of them.
     vendors: Option<BTreeSet<String>>,
+    /// What clients can install from this repository. Most packages require no exact versions, and never ask.
+    published: OnceCell<Provided>,
 }
 
 /// Names with normalized versions that are provided beside what is published.
@@ -55,38 +59,61 @@ impl Candidate<()> {
 impl<'a> Requirements<'a> {
     /// For one source of a cycle that has not built all others yet.
     pub(super) fn of_source(ctx: &'a CycleContext<'a>) -> anyhow::Result<Self> {
-        Ok(Self { ctx, latest: ctx.store.latest_snapshot()?, vendors: None })
+        Self::new(ctx, None)
+    }
+
+    fn new(ctx: &'a CycleContext<'a>, vendors: Option<BTreeSet<String>>) -> anyhow::Result<Self> {
+        Ok(Self { ctx, latest: ctx.store.latest_snapshot()?, vendors, published: OnceCell::new() })
     }
 
     /// Separates the candidates that are complete once all of these are published, and the others with what each lacks.
     pub(super) fn split<T>(
         &self,
-        mut candidates: Vec<Candidate<T>>,
+        candidates: Vec<Candidate<T>>,
         provided: &Provided,
     ) -> (Vec<Candidate<T>>, Vec<Incomplete<T>>) {
-        let mut incomplete = Vec::<Incomplete<T>>::new();
-        loop {
-            let mut all = provided.clone();
-            all.extend(candidates.iter().map(|candidate| key(&candidate.package)));
-            let waiting: Provided = incomplete.iter().map(|(candidate, _)| key(&candidate.package)).collect();
-            let missing = |candidate: &Candidate<T>| {
-                let mut missing = self.missing(&candidate.package, &candidate.requires, &all);
-                missing.retain(|required| candidate.is_metapackage || waiting.contains(&key(required)));
-                missing
-            };
-            let missing: Vec<_> = candidates.iter().map(missing).collect();
-            if missing.iter().all(Vec::is_empty) {
-                return (candidates, incomplete);
-            }
-            let mut complete = Vec::new();
-            for (candidate, missing) in candidates.into_iter().zip(missing) {
-                match missing.is_empty() {
-                    true => complete.push(candidate),
-                    false => incomplete.push((candidate, missing)),
+        let keys: Vec<_> = candidates.iter().map(|candidate| key(&candidate.package)).collect();
+        let mut offers = HashMap::<_, usize>::new();
+        keys.iter().for_each(|key| *offers.entry(key).or_default() += 1);
+        let mut lacks = vec![Vec::new(); candidates.len()];
+        // Who requires what another candidate offers.
+        let mut dependents = HashMap::<_, Vec<_>>::new();
+        for (index, candidate) in candidates.iter().enumerate() {
+            for required in self.missing(&candidate.package, &candidate.requires, provided) {
+                let key = key(&required);
+                match offers.contains_key(&key) {
+                    true => dependents.entry(key).or_default().push((index, required)),
+                    false if candidate.is_metapackage => lacks[index].push(required),
+                    false => {}
                 }
             }
-            candidates = complete;
         }
+        let mut order: Vec<_> = (0..candidates.len()).filter(|index| !lacks[*index].is_empty()).collect();
+        let mut round = 0..order.len();
+        while !round.is_empty() {
+            let mut next = BTreeSet::new();
+            for index in &order[round.clone()] {
+                let left = offers.entry(&keys[*index]).or_default();
+                *left -= 1;
+                let gone = if *left == 0 { dependents.remove(&keys[*index]) } else { None };
+                for (dependent, required) in gone.unwrap_or_default() {
+                    if lacks[dependent].is_empty() || next.contains(&dependent) {
+                        lacks[dependent].push(required);
+                        next.insert(dependent);
+                    }
+                }
+            }
+            order.extend(next);
+            round = round.end..order.len();
+        }
+        let (mut complete, mut incomplete) = (Vec::new(), BTreeMap::new());
+        for (index, (candidate, lacks)) in candidates.into_iter().zip(lacks).enumerate() {
+            match lacks.is_empty() {
+                true => complete.push(candidate),
+                false => drop(incomplete.insert(index, (candidate, lacks))),
+            }
+        }
+        (complete, order.iter().filter_map(|index| incomplete.remove(index)).collect())
     }
 
     /// The required versions that hold a package back.
@@ -100,28 +127,25 @@ impl<'a> Requirements<'a> {
             return Vec::new();
         }
         let is_missing = |required: &&ExactVersion| {
+            let key = key(required);
             self.vendors.as_ref().is_none_or(|vendors| vendors.contains(required.vendor()))
                 && !self.ctx.recipe.is_external(&required.name)
-                && !provided.contains(&key(required))
-                && !self.is_published(required)
+                && !provided.contains(&key)
+                && !self.published().contains(&key)
         };
         requires.iter().filter(is_missing).cloned().collect()
     }
 
-    /// Whether clients can install the version from this repository.
-    fn is_published(&self, required: &ExactVersion) -> bool {
-        let base_url = self.ctx.base_url.to_string();
-        let withdraws = |number| self.latest.as_ref().is_some_and(|latest| latest.manifest.withdraws(number));
-        let (_, normalized) = key(required);
-        self.ctx.store.ledger(|ledger| {
-            let exact = ledger.find_for(&required.name, &required.version, &base_url);
-            let same_version = || {
-                ledger.for_url(&base_url).find(|release| {
-                    release.name == required.name && normalize(&release.version) == normalized
-                })
+    fn published(&self) -> &Provided {
+        self.published.get_or_init(|| {
+            let (base_url, withdrawn) = (self.ctx.base_url.to_string(), self.ctx.store.withdrawals());
+            let is_withdrawn = |release: &&Release| {
+                self.latest.as_ref().is_some_and(|latest| latest.manifest.withdraws(release.number))
+                    || withdrawn.iter().any(|withdrawal| withdrawal.is_of(&release.name, &release.version))
             };
-            exact.or_else(same_version).is_some_and(|release| {
-                !withdraws(release.number) && !self.ctx.store.is_withdrawn(&release.name, &release.version)
+            self.ctx.store.ledger(|ledger| {
+                let published = ledger.published(&base_url).filter(|release| !is_withdrawn(release));
+                published.map(|release| (release.name.clone(), normalize(&release.version))).collect()
             })
         })
     }
@@ -164,7 +188,7 @@ pub(super) fn publish_complete(
             return Ok(published);
         }
         let vendors = Some(vendors(ctx, report));
-        let requirements = Requirements { ctx, latest: ctx.store.latest_snapshot()?, vendors };
+        let requirements = Requirements::new(ctx, vendors)?;
         let states = states(report);
         let mut new = 0;
         let available = report.sources.iter_mut().filter(|(_, source)| source.error.is_none());
@@ -174,7 +198,7 @@ pub(super) fn publish_complete(
                 continue;
             }
             let dates = source.added.clone().unwrap_or_default();
-            let result = publish(ctx, inputs, &requirements, name, &dates, &complete, budget);
+            let result = publish(&ctx.for_source(), inputs, &requirements, name, &dates, &complete, budget);
             let Published { rows, notices, count } = result.unwrap_or_else(|error| {
                 tracing::error!(source = name, "source `{name}`: {error:#}");
                 let failed = |row| OutcomeRow { outcome: Outcome::failed(&error), ..row };
@@ -256,7 +280,7 @@ pub(super) fn hold_planned(
     };
     let mut vendors = published_vendors(ctx);
     vendors.extend(builds().map(|(_, build)| vendor(&build.name.to_string())));
-    let requirements = Requirements { ctx, latest: ctx.store.latest_snapshot()?, vendors: Some(vendors) };
+    let requirements = Requirements::new(ctx, Some(vendors))?;
     let packages = builds().filter(|(_, build)| build.requires.is_empty());
     let mut provided: Provided = packages.map(|(_, build)| key(&build.exact_version())).collect();
     if requirements.split(candidates(), &provided).1.is_empty() {

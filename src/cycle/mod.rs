@@ -21,6 +21,7 @@ mod held_back;
 mod inputs;
 mod log_findings;
 mod metadata_budget;
+mod name_owners;
 mod nightly;
 mod parallel;
 mod pass;
@@ -31,6 +32,7 @@ mod read_manifests;
 mod rebuild;
 mod redact_urls;
 mod report;
+mod republish;
 mod resources;
 mod rollback;
 mod select_refs;
@@ -47,9 +49,9 @@ use self::fetch_clones::{Clones, Fetches, STILL_FETCHING};
 use self::inputs::FetchedInputs;
 use self::metadata_budget::MetadataBudget;
 use self::pass::{Pass, publish_pass};
-use self::publish_metadata::Damaged;
 use self::redact_urls::with_recipe_urls;
-use self::report::{ALIASES, ensure_short};
+use self::report::ALIASES;
+use crate::package::limits;
 use crate::package::plan::Plan;
 use crate::package::uncovered_manifests;
 use crate::recipe::{Aliases, Source};
@@ -66,6 +68,7 @@ pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
 pub use follow::{FollowPlan, FollowState, Followed, Imported, Restored, import, plan_follow, restore};
 pub use rebuild::{RebuildOutcome, rebuild};
 pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_released};
+pub use republish::{follow_withdrawals, move_to_base_url, roll_back};
 pub use rollback::tell_of_rollback;
 
 /// The result of a cycle.
@@ -100,9 +103,12 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
     let inputs = FetchedInputs::fetch(ctx, &previous);
     let plan_source = |source: &'r Source| {
         let refs = inputs.source_refs(ctx, source)?;
-        let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources);
+        let ctx = &ctx.for_source();
+        let mut plan = planning::plan_refs(ctx, source, &refs.clone, &refs.refs, &inputs.resources)?;
         plan.rows.splice(0..0, refs.rows.iter().cloned());
-        let uncovered = uncovered_manifests::find(source, &refs.refs, &refs.clone, ctx.limits);
+        let uncovered = uncovered_manifests::find(source, &refs.refs, &refs.clone, ctx.limits, &|| {
+            ctx.ensure_can_continue()
+        })?;
         plan.unused.extend(uncovered.iter().map(|(path, tags)| uncovered_manifests::describe(path, tags)));
         let has_refs = !refs.refs.is_empty() || !refs.rows.is_empty();
         plan.unused.extend(nothing_released(has_refs, !refs.passed_over.is_empty()).map(str::to_owned));
@@ -127,8 +133,11 @@ pub fn plan<'r>(ctx: &CycleContext<'r>) -> anyhow::Result<Vec<(&'r Source, anyho
 /// # Errors
 /// [`Cancelled`], or a store that cannot be written. What was published before stays.
 pub fn run(ctx: &CycleContext<'_>) -> anyhow::Result<CycleResult> {
-    // A repository that is only imported follows nobody.
-    if !ctx.follow.is_empty() || ctx.recipe.source_names().next().is_none() {
+    // Before anything is fetched, which may take long. What fails here is done again when that is done.
+    if let Err(error) = move_to_base_url(ctx) {
+        tracing::warn!("failed to publish for the new base URL before fetching: {error:#}");
+    }
+    if !ctx.builds() {
         return follow::run(ctx);
     }
     let (fetches, span) = (Fetches::new(ctx), tracing::Span::current());
@@ -202,35 +211,6 @@ impl CycleResult {
     }
 }
 
-/// Publishes the newest content again if versions were withdrawn since, or their withdrawals undone. Returns the snapshot, and
-/// the damaged archives.
-pub fn follow_withdrawals(
-    ctx: &CycleContext<'_>,
-) -> anyhow::Result<(Option<Snapshot>, BTreeMap<String, String>)> {
-    let latest = ctx.store.latest_snapshot()?;
-    let Some(previous) = latest.filter(|latest| latest.manifest.withdrawals != ctx.store.withdrawals())
-    else {
-        return Ok((None, Damaged::new()));
-    };
-    let Some(number) = previous.manifest.rollback_to else {
-        let mut report = Report::to_continue(&previous)?;
-        return publish_metadata::publish(ctx, Some(&previous), &mut report);
-    };
-    // The snapshot itself has all of its content, unless it was removed meanwhile.
-    let is_kept = ctx.store.snapshot_numbers()?.contains(&number);
-    let held = if is_kept { ctx.store.load(number)? } else { previous.clone() };
-    rollback::hold(ctx, &previous, &held, number)
-}
-
-/// Renders the content of `held` as a rollback to it that follows `previous`, without withdrawn versions.
-pub fn roll_back(
-    ctx: &CycleContext<'_>,
-    previous: &Snapshot,
-    held: &Snapshot,
-) -> anyhow::Result<Option<Snapshot>> {
-    Ok(rollback::hold(ctx, previous, held, held.manifest.number)?.0)
-}
-
 /// Builds and publishes the packages of all sources; returns the report and the number of new versions.
 fn build_all(
     ctx: &CycleContext<'_>,
@@ -244,12 +224,12 @@ fn build_all(
     // Prebuilt archives come first: the versions that they hold are not built.
     for folder in &ctx.recipe.archives {
         let known = previous.sources.get(&folder.name);
-        let result = prebuilt_archives::publish(ctx, folder, &inputs.resources, known, budget);
+        let result = prebuilt_archives::publish(&ctx.for_source(), folder, &inputs.resources, known, budget);
         published += add_result(ctx, &mut report, &mut failures, &folder.name, known, result)?;
     }
     for source in &ctx.recipe.sources {
         let known = previous.sources.get(&source.name);
-        let result = build_packages::build_source(ctx, source, inputs, known, budget);
+        let result = build_packages::build_source(&ctx.for_source(), source, inputs, known, budget);
         heap::trim();
         published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
@@ -314,7 +294,7 @@ fn add_result(
     known: Option<&SourceReport>,
     result: anyhow::Result<(SourceReport, usize)>,
 ) -> anyhow::Result<usize> {
-    let result = result.and_then(|built| ensure_short(built.0.entries(), ctx.limits).map(|()| built));
+    let result = result.and_then(|built| limits::check_report(ctx.limits, built.0.entries()).map(|()| built));
     let (source_report, published) = result.unwrap_or_else(|error| {
         let reason = format!("{error:#}");
         let error = Some(with_recipe_urls(ctx, &reason));

@@ -158,7 +158,7 @@ fn newest_versions(
         // The tag is the version of packages without one in their manifest.
         nightly: Some(tag.clone()),
     };
-    let plan = plan_unpublished(ctx, source, &clone, &[git_ref], resources);
+    let plan = plan_unpublished(ctx, source, &clone, &[git_ref], resources)?;
     let derived = source.packages.iter().filter_map(|rule| rule.derive.as_ref());
     let mut versions: Pins = derived.map(|derive| (derive.package.clone(), tag.clone())).collect();
     let version = |build: Build| (build.name.to_string(), build.version.to_string());

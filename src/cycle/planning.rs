@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::confirm_imports::IMPORTED;
 use super::context::CycleContext;
+use super::name_owners::NameOwners;
 use super::resources::Resources;
 use crate::composer::{PackageName, Version};
 use crate::git::BareClone;
-use crate::ledger::{Release, ReleaseKind};
+use crate::ledger::Release;
 use crate::package::plan::{Plan, PlanContext, PublishedVersion, ResolvedRef, VersionOwner};
 use crate::package::planner;
 use crate::recipe::Source;
@@ -19,7 +20,7 @@ pub(super) fn plan_refs(
     clone: &BareClone,
     refs: &[ResolvedRef],
     resources: &Resources,
-) -> Plan {
+) -> anyhow::Result<Plan> {
     let published = PublishedVersions::new(ctx);
     let owner = |name: &_, version: &_| published.owner(ctx, &source.name, name, version);
     plan_with(ctx, source, clone, refs, resources, &owner)
@@ -32,7 +33,7 @@ pub(super) fn plan_unpublished(
     clone: &BareClone,
     refs: &[ResolvedRef],
     resources: &Resources,
-) -> Plan {
+) -> anyhow::Result<Plan> {
     plan_with(ctx, source, clone, refs, resources, &|_, _| VersionOwner::Nobody { twin: None })
 }
 
@@ -43,8 +44,9 @@ fn plan_with(
     refs: &[ResolvedRef],
     resources: &Resources,
     owner: &dyn Fn(&PackageName, &Version) -> VersionOwner,
-) -> Plan {
+) -> anyhow::Result<Plan> {
     let context = PlanContext {
+        ensure_can_continue: &|| ctx.ensure_can_continue(),
         owner,
         resource: &|name, path| resources.read(name, path),
         base_url: &ctx.base_url.to_string(),
@@ -57,30 +59,25 @@ fn plan_with(
 pub(super) struct PublishedVersions {
     /// By name and normalized version, since tags may write one version in several ways.
     by_version: HashMap<(String, String), Vec<(Version, Release)>>,
-    /// The source that published each package first.
-    owners: HashMap<String, String>,
-}
-
-/// Nobody owns the name of an alias, or of what was imported from somewhere.
-fn is_owned(release: &Release) -> bool {
-    release.kind != ReleaseKind::Alias && release.source != IMPORTED
+    owners: NameOwners,
 }
 
 impl PublishedVersions {
     pub(super) fn new(ctx: &CycleContext<'_>) -> Self {
         let base_url = ctx.base_url.to_string();
-        let (mut by_version, mut owners) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+        let mut by_version = HashMap::<_, Vec<_>>::new();
         ctx.store.ledger(|ledger| {
-            for release in ledger.releases().iter().filter(|release| is_owned(release)) {
-                owners.entry(release.name.clone()).or_insert_with(|| release.source.clone());
-            }
             for release in ledger.for_url(&base_url).rev() {
                 let Ok(version) = release.version.parse::<Version>() else { continue };
                 let key = (release.name.clone(), version.normalized().to_owned());
                 by_version.entry(key).or_default().push((version, release.clone()));
             }
         });
-        Self { by_version, owners }
+        Self { by_version, owners: NameOwners::new(ctx) }
+    }
+
+    pub(super) fn name_owners(&self) -> &NameOwners {
+        &self.owners
     }
 
     /// Who has a version, for a source or a folder of prebuilt archives that would publish it.
@@ -97,8 +94,7 @@ impl PublishedVersions {
         let same = same
             .or_else(|| releases.iter().find(|(published, _)| published.identity() == version.identity()));
         let Some((_, release)) = same else {
-            let owner = self.owners.get(&name.to_string());
-            if let Some(owner) = owner.filter(|owner| !ctx.recipe.may_share(source, owner)) {
+            if let Some(owner) = self.owners.other_than(ctx, source, &name.to_string()) {
                 return VersionOwner::OwnerOfName(owner.clone());
             }
             return VersionOwner::Nobody {

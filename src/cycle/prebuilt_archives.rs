@@ -120,6 +120,7 @@ fn collect<'a>(
     let tag = commit.id.to_string();
     let files = resources.list(&folder.resource, &folder.path)?;
     for file in files.into_iter().filter(|file| file.ends_with(".zip")) {
+        ctx.ensure_can_continue()?;
         let (bytes, archive) = match read(ctx, folder, resources, &file) {
             Ok(read) => read,
             Err(error) if packages.is_none() => {
@@ -132,7 +133,12 @@ fn collect<'a>(
         if packages.is_some_and(|packages| !packages.contains(&*package.to_string())) {
             continue;
         }
-        let notice = notice(&tag, &archive);
+        let replaced = published.name_owners().describe_replaced(ctx, &folder.name, &archive.replaces);
+        let notices: Vec<_> = replaced
+            .into_iter()
+            .chain(describe_omitted(&archive.omitted))
+            .map(|reason| Notice { tag: tag.clone(), package: package.to_string(), reason })
+            .collect();
         if let Some(first) =
             first_files.insert((archive.name.clone(), archive.version.identity()), file.clone())
         {
@@ -140,28 +146,32 @@ fn collect<'a>(
             let outcome = Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason };
             batch.add_row(&tag, package.to_string(), outcome);
         } else if let Some(outcome) = outcome_by_owner(ctx, &published, folder, &archive) {
-            batch.add_notices(notice.filter(|_| outcome == Outcome::AlreadyPublished));
+            if outcome == Outcome::AlreadyPublished {
+                batch.add_notices(notices);
+            }
             batch.add_row(&tag, package.to_string(), outcome);
         } else {
             let staged = stage(ctx, folder, &file, &archive, &bytes, commit, dates.get(&file)).map(Some);
             match archive.requires.is_empty() || staged.is_err() {
                 true => {
                     provided.extend(staged.is_ok().then(|| held_back::key(&package)));
-                    batch.add_notices(notice.filter(|_| staged.is_ok()));
+                    if staged.is_ok() {
+                        batch.add_notices(notices);
+                    }
                     batch.add(&tag, package.to_string(), staged);
                 }
                 false => metapackages.push(Candidate {
                     package,
                     requires: archive.requires,
                     is_metapackage: true,
-                    value: (staged, notice),
+                    value: (staged, notices),
                 }),
             }
         }
     }
     let (complete, incomplete) = requirements.split(metapackages, &provided);
-    for Candidate { package, value: (staged, notice), .. } in complete {
-        batch.add_notices(notice);
+    for Candidate { package, value: (staged, notices), .. } in complete {
+        batch.add_notices(notices);
         batch.add(&tag, package.to_string(), staged);
     }
     for (Candidate { package, value: (staged, _), .. }, missing) in incomplete {
@@ -171,11 +181,6 @@ fn collect<'a>(
         batch.add_row(&tag, package.to_string(), held_back::outcome(missing));
     }
     Ok(batch)
-}
-
-fn notice(tag: &str, archive: &PrebuiltArchive) -> Option<Notice> {
-    let package = archive.exact_version().to_string();
-    describe_omitted(&archive.omitted).map(|reason| Notice { tag: tag.to_owned(), package, reason })
 }
 
 /// The bytes of an archive, its name and its version.

@@ -3,6 +3,7 @@
 //! A version is built only from the commit that it was published from: another commit says nothing about its bytes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use anyhow::{Context as _, anyhow, bail};
 
@@ -146,10 +147,15 @@ impl PlannedBuilds {
                 release.commit
             );
         }
-        let builds = self.0.entry(release.tag.clone()).or_insert_with(|| {
-            let refs = std::slice::from_ref(git_ref);
-            plan_unpublished(ctx, source, &source_refs.clone, refs, &inputs.resources).builds
-        });
+        let builds = match self.0.entry(release.tag.clone()) {
+            Entry::Occupied(planned) => planned.into_mut(),
+            Entry::Vacant(place) => {
+                let refs = std::slice::from_ref(git_ref);
+                place.insert(
+                    plan_unpublished(ctx, source, &source_refs.clone, refs, &inputs.resources)?.builds,
+                )
+            }
+        };
         builds
             .iter()
             .find(|build| build.name.to_string() == release.name && build.version.as_str() == release.version)

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -13,7 +12,6 @@ use url::Url;
 use super::confirm_imports::ImportReport;
 use super::follow::Followed;
 use crate::composer::PackageName;
-use crate::config::Limits;
 use crate::ledger::Release;
 use crate::metadata::MissingDependency;
 use crate::net::redacted;
@@ -134,11 +132,16 @@ impl SourceReport {
         self.nothing_released().into_iter().chain(unreachable).chain(self.unused.iter().map(String::as_str))
     }
 
-    /// The number of entries in its lists.
+    /// The number of entries in its lists. Of the versions that are waited for, ten count as one.
     pub(super) fn entries(&self) -> usize {
         let rows = [&self.excluded, &self.failed, &self.held_back, &self.passed_over];
         let uncovered: usize = self.uncovered.values().map(Vec::len).sum();
-        rows.into_iter().map(Vec::len).sum::<usize>() + uncovered + self.notices.len() + self.diverged.len()
+        let awaited: usize = self.held_back.iter().map(|row| row.outcome.awaited()).sum();
+        rows.into_iter().map(Vec::len).sum::<usize>()
+            + uncovered
+            + self.notices.len()
+            + self.diverged.len()
+            + awaited / 10
     }
 
     /// The excluded rows whose contents upstream has tagged in vain: another tag has published the version.
@@ -202,16 +205,6 @@ pub fn nothing_released(has_refs: bool, has_tags: bool) -> Option<&'static str> 
         (false, false) => Some("nothing is released: the repository has no tags"),
         (false, true) => Some("nothing is released: the recipe releases none of the repository's tags"),
     }
-}
-
-/// Fails if a report of so many entries is longer than `limits.report_entries`.
-pub(super) fn ensure_short(entries: usize, limits: &Limits) -> anyhow::Result<()> {
-    let limit = limits.report_entries.get();
-    ensure!(
-        entries <= limit,
-        "its report has {entries} tags and packages that are not released, more than {limit}\nhint: `limits.report_entries` in the configuration"
-    );
-    Ok(())
 }
 
 /// The number of package versions in tag entries. An entry whose version is not known counts as one.

@@ -51,7 +51,12 @@ fn held_releases(ctx: &CycleContext<'_>, held: &Snapshot, report: &Report) -> an
     let base_url = ctx.base_url.to_string();
     let mut releases = BTreeMap::new();
     ctx.store.ledger(|ledger| {
-        for release in ledger.for_url(&base_url).filter(is_held) {
+        // The archives that are bound to a base URL are named for the one that the snapshot was made for.
+        for found in ledger.for_url(&held.manifest.base_url).filter(is_held) {
+            let own = || ledger.find_for(&found.name, &found.version, &base_url);
+            let Some(release) = Some(found).filter(|found| found.is_for(&base_url)).or_else(own) else {
+                continue;
+            };
             let committed = report.committed(release);
             let version = (release.name.clone(), release.version.clone());
             releases.insert(version, Release { committed, ..release.clone() });

@@ -147,6 +147,7 @@ fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<
 fn aborted(work: &Work, error: anyhow::Error) -> anyhow::Error {
     error.context(match work {
         Work::Cycle => "the cycle was aborted",
+        Work::Move => "the move to another URL was aborted",
         Work::Repair(_) => "the repair was aborted",
         Work::Compress => "the compression was aborted",
     })

@@ -13,13 +13,13 @@ use super::backoff::{push_debounce, retry_delay};
 use super::cycle_progress::CycleProgress;
 use super::jobs::{EndedJob, JobContext, Jobs};
 use super::repair_queue::{RepairQueue, damaged_archives};
+use super::scheduled_cycle::{ScheduledCycle, in_whole_seconds, next_scheduled};
 use super::snapshot_follower::SnapshotFollower;
 use super::tasks::Tasks;
 use crate::app::cycle_job::Work;
 use crate::app::repair::all_impossible;
 use crate::app::{App, Repository};
 use crate::cycle::{Cancelled, Report};
-use crate::status::NextRun;
 use crate::store::VolumeLockError;
 use crate::util::cancel::CancelFlag;
 
@@ -44,29 +44,14 @@ pub(super) struct Scheduler<'a> {
     pub(super) stop: &'a CancelFlag,
 }
 
-/// The next cycle of a repository.
-struct ScheduledCycle {
-    at: Timestamp,
-    is_running: bool,
-    /// The shortest pause before another cycle that was requested while this one runs.
-    requested: Option<Duration>,
-    /// Failures in a row.
-    failures: u32,
-    last_end: Option<Timestamp>,
-    /// Whether a file of the snapshot was found damaged since the last cycle.
-    is_snapshot_damaged: bool,
-    /// Damaged archives after the last cycle. The repair of one may complete the repository.
-    damaged: Vec<PathBuf>,
-}
-
 impl Scheduler<'_> {
     /// Runs the cycles that are due until the process stops. `all` makes every cycle due at first.
     pub(super) fn run(mut self, all: bool) {
-        // Snapshots contain the base URL. A new configuration is served once what it moves is built for it.
-        let is_deferred = all && self.volume_id.is_some();
-        let repositories = 0..self.app.repositories.len();
-        let mut awaited: BTreeSet<usize> =
-            repositories.filter(|i| is_deferred && self.is_moved(*i)).collect();
+        // Snapshots contain the base URL. Those for another one are made for the configured one first, which no upstream can
+        // delay. A new configuration is served once that is done, and once what takes the place of another repository is there.
+        let repositories = || (0..self.app.repositories.len()).filter(|_| self.volume_id.is_some());
+        let mut moving: BTreeSet<_> = repositories().filter(|i| self.is_moved(*i)).collect();
+        let mut awaited: BTreeSet<_> = repositories().filter(|i| all && self.is_awaited(*i)).collect();
         if awaited.is_empty() {
             self.follow();
         }
@@ -88,7 +73,13 @@ impl Scheduler<'_> {
                 }
                 last_poll = now;
                 self.schedule_requested(&mut queue);
-                self.start_due(&mut queue, &mut jobs);
+                if self.has_arrived(&mut awaited) {
+                    self.follow();
+                }
+                self.start_moves(&moving, &mut jobs);
+                if moving.is_empty() {
+                    self.start_due(&mut queue, &mut jobs);
+                }
                 if awaited.is_empty() {
                     if self.follower.poll() {
                         self.notify_site_changed();
@@ -97,6 +88,13 @@ impl Scheduler<'_> {
                     self.start_repairs(&repairs, &queue, &mut jobs);
                 }
                 match jobs.wait(|| self.follower.published.has_requested_cycles()) {
+                    Some(EndedJob { repository: i, work: Work::Move, result }) => {
+                        moving.remove(&i);
+                        self.on_move_end(i, result.map(drop));
+                        if awaited.remove(&i) && awaited.is_empty() {
+                            self.follow();
+                        }
+                    }
                     Some(EndedJob { repository: i, work: Work::Cycle, result }) => {
                         awaited.remove(&i);
                         if awaited.is_empty() {
@@ -141,12 +139,44 @@ impl Scheduler<'_> {
         queue
     }
 
-    /// Whether the snapshot is for another URL, or another repository is served at the URL of one without a snapshot.
+    /// Whether the snapshot is for another URL.
     fn is_moved(&self, i: usize) -> bool {
-        let base_url = &self.app.repositories[i].base_url;
-        match self.follower.stores[i].newest_snapshot() {
-            Ok(Some(snapshot)) => snapshot.manifest.base_url != base_url.to_string(),
-            _ => self.follower.published.serves(base_url.path()),
+        let base_url = self.app.repositories[i].base_url.to_string();
+        let newest = self.follower.stores[i].newest_snapshot();
+        newest.is_ok_and(|newest| newest.is_some_and(|newest| newest.manifest.base_url != base_url))
+    }
+
+    /// The same, or another repository is served at the URL of one without a snapshot.
+    fn is_awaited(&self, i: usize) -> bool {
+        let is_published = matches!(self.follower.stores[i].newest_snapshot(), Ok(Some(_)));
+        let base_path = self.app.repositories[i].base_url.path();
+        self.is_moved(i) || !is_published && self.follower.published.serves(base_path)
+    }
+
+    /// Whether nothing is awaited any more, for the first time.
+    fn has_arrived(&self, awaited: &mut BTreeSet<usize>) -> bool {
+        let count = awaited.len();
+        awaited.retain(|i| self.is_awaited(*i));
+        count > 0 && awaited.is_empty()
+    }
+
+    fn start_moves(&self, moving: &BTreeSet<usize>, jobs: &mut Jobs<'_, '_>) {
+        let Some(volume_id) = self.volume_id else { return };
+        for &i in moving {
+            if jobs.has_room_for(i) {
+                jobs.start(volume_id, i, true, Work::Move);
+            }
+        }
+    }
+
+    /// The next cycle does what could not be done.
+    fn on_move_end(&self, i: usize, result: anyhow::Result<()>) {
+        let repository = &self.app.repositories[i].name;
+        match result {
+            Err(error) if !error.is::<Cancelled>() => {
+                tracing::warn!(repository, "not published for its new URL yet: {error:#}");
+            }
+            _ => {}
         }
     }
 
@@ -221,7 +251,7 @@ impl Scheduler<'_> {
             cycle.bring_forward(pause);
         }
         self.show_next(repository, cycle);
-        log_waiting(repository, cycle);
+        cycle.log_waiting(repository);
     }
 
     /// When the next cycle begins after one with this result. A failed fetch is retried before the next scheduled run.
@@ -357,41 +387,6 @@ impl Scheduler<'_> {
     }
 }
 
-impl ScheduledCycle {
-    /// Makes the cycle due `pause` after the last one, unless it is due earlier.
-    fn bring_forward(&mut self, pause: Duration) {
-        if self.is_running {
-            self.requested = Some(self.requested.map_or(pause, |other| other.min(pause)));
-            return;
-        }
-        let at = self.last_end.map_or(Timestamp::MIN, |end| end + pause);
-        self.at = self.at.min(at);
-    }
-}
-
 fn is_locked(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(VolumeLockError::Held(_)))
-}
-
-fn log_waiting(repository: &Repository, cycle: &ScheduledCycle) {
-    let regular = next_scheduled(repository);
-    let is_set = |time: &Timestamp| *time < Timestamp::MAX;
-    let next = NextRun { at: Some(cycle.at).filter(is_set), regular: Some(regular).filter(is_set) };
-    tracing::info!(
-        repository = repository.name,
-        next = %cycle.at,
-        %regular,
-        "waiting for the next cycle: {}",
-        next.describe(cycle.failures > 0, in_whole_seconds(Timestamp::now()))
-    );
-}
-
-/// Everything that tells a time tells whole seconds.
-fn in_whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn next_scheduled(repository: &Repository) -> Timestamp {
-    let next = repository.schedule.next_after(Timestamp::now());
-    next.map_or(Timestamp::MAX, |time| time.timestamp())
 }

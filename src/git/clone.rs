@@ -20,6 +20,10 @@ use super::object_headers::{CommitHeader, tag_target};
 use super::object_id::{ObjectId, Ref};
 use super::ref_diff::extra_ref_name;
 use super::refs::{self, ListRefsError};
+use crate::util::text::shortened;
+
+/// The most characters of a name that an error shows: a tree may have megabytes in one.
+const MAX_SHOWN: usize = 200;
 
 /// A file that marks a clone with objects that could not be read, for the next fetch.
 pub(super) const DAMAGED: &str = "damaged";
@@ -191,7 +195,9 @@ impl BareClone {
         let entry = |entry: git2::TreeEntry<'_>| {
             let name = entry_name(entry.name_bytes()).ok_or_else(|| ReadError::BadName {
                 tree: id,
-                name: String::from_utf8_lossy(entry.name_bytes()).escape_debug().to_string(),
+                name: shortened(&String::from_utf8_lossy(entry.name_bytes()), MAX_SHOWN)
+                    .escape_debug()
+                    .to_string(),
             })?;
             Ok(TreeEntry { name, kind: EntryKind::from_mode(entry.filemode_raw()), id: entry.id().into() })
         };

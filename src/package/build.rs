@@ -37,6 +37,18 @@ pub fn manifest(
     clone: &BareClone,
     limits: &Limits,
 ) -> anyhow::Result<Manifest> {
+    let manifest = unchecked_manifest(build, source, clone, limits)?;
+    manifest.validate().context("its manifest would break Composer's clients")?;
+    Ok(manifest)
+}
+
+/// The same without the validation, which takes longest.
+pub fn unchecked_manifest(
+    build: &Build,
+    source: &Source,
+    clone: &BareClone,
+    limits: &Limits,
+) -> anyhow::Result<Manifest> {
     let text = match &build.manifest {
         ManifestSource::Blob(blob) => Manifest::parse(&limits::read_manifest(limits, clone, *blob)?)?,
         ManifestSource::Resource(text) => Manifest::parse(text)?,
@@ -52,9 +64,7 @@ pub fn manifest(
             &source.corrections,
         );
     }
-    let manifest = Manifest(map);
-    manifest.validate().context("its manifest would break Composer's clients")?;
-    Ok(manifest)
+    Ok(Manifest(map))
 }
 
 /// Writes the archive of `build` and returns the sink. In what the archive differs from a checkout is added to `differences`.

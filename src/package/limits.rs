@@ -58,6 +58,70 @@ pub(super) fn check_depth(limits: &Limits, path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What one planning keeps in memory: many tags may share one large manifest, and each is a version with all that it requires.
+pub(super) struct PlanBudget<'a> {
+    limits: &'a Limits,
+    manifests: u64,
+    requires: usize,
+}
+
+impl<'a> PlanBudget<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self { limits, manifests: 0, requires: 0 }
+    }
+
+    /// Beside what is not released, a plan has the versions that are published or will be: ten of them for each entry of the
+    /// report.
+    fn most(&self) -> usize {
+        self.limits.report_entries.get().saturating_mul(10)
+    }
+
+    /// Fails if a plan has too many versions.
+    pub(super) fn check_versions(&self, versions: usize) -> anyhow::Result<()> {
+        ensure!(
+            versions <= self.most(),
+            "its tags have more than {} versions of packages together, ten times `limits.report_entries` in the configuration",
+            self.most()
+        );
+        Ok(())
+    }
+
+    /// Takes the room for a manifest of `size` bytes. There may be twice as much as the metadata of the repository may have,
+    /// since not everything that is planned is published.
+    pub(super) fn claim_manifest(&mut self, size: u64) -> anyhow::Result<()> {
+        let manifests = self.manifests + size;
+        ensure!(
+            manifests <= 2 * self.limits.metadata as u64,
+            "the manifests of its source's new versions have {manifests} bytes together, more than twice {}\nhint: `limits.metadata` in the configuration",
+            self.limits.metadata
+        );
+        self.manifests = manifests;
+        Ok(())
+    }
+
+    /// Takes the room for so many exact versions that a package requires.
+    pub(super) fn claim_requires(&mut self, requires: usize) -> anyhow::Result<()> {
+        let requires = self.requires + requires;
+        ensure!(
+            requires <= self.most(),
+            "the new versions of its source require {requires} exact versions together, more than ten times {}\nhint: `limits.report_entries` in the configuration",
+            self.limits.report_entries
+        );
+        self.requires = requires;
+        Ok(())
+    }
+}
+
+/// Checks that a report of so many entries is no longer than `limits.report_entries`.
+pub(crate) fn check_report(limits: &Limits, entries: usize) -> anyhow::Result<()> {
+    let limit = limits.report_entries;
+    ensure!(
+        entries <= limit.get(),
+        "its report has {entries} tags and packages that are not released, more than {limit}\nhint: `limits.report_entries` in the configuration"
+    );
+    Ok(())
+}
+
 /// The rest of `limits.package` after another `bytes` of `left`.
 pub(super) fn spend(limits: &Limits, left: u64, bytes: u64) -> anyhow::Result<u64> {
     left.checked_sub(bytes).with_context(|| {

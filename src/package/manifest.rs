@@ -12,6 +12,9 @@ use crate::recipe::Correction;
 /// The prefix of `suggest` entries for sample data, which Magento's `sampledata:deploy` looks for.
 pub(super) const SAMPLE_DATA: &str = "Sample Data version: ";
 
+/// A name or version with more bytes does not fit into the name of an archive.
+const MAX_LENGTH: usize = 200;
+
 /// Applies version, pinned versions and corrections to a manifest.
 pub(super) fn rewrite(
     manifest: &mut Map<String, Value>,
@@ -92,9 +95,20 @@ pub(super) fn identify(text: &[u8]) -> Identity {
 
 pub(super) fn identify_manifest(manifest: &Manifest) -> Identity {
     let name = manifest.name().map_err(|e| e.to_string())?.ok_or("the manifest has no name")?;
+    check_length("name", name)?;
     let name = name.parse::<PackageName>().map_err(|e| e.to_string())?;
-    let version = manifest.version().map_err(|e| e.to_string())?;
-    Ok((name, version.filter(|v| !v.is_empty()).map(str::to_owned)))
+    let version = manifest.version().map_err(|e| e.to_string())?.filter(|version| !version.is_empty());
+    version.map_or(Ok(()), |version| check_length("version", version))?;
+    Ok((name, version.map(str::to_owned)))
+}
+
+fn check_length(what: &str, text: &str) -> Result<(), String> {
+    match text.len() {
+        length if length > MAX_LENGTH => {
+            Err(format!("its {what} has {length} bytes, more than fit into the name of a file"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod planner;
 pub mod prebuilt_archive;
 pub mod rebound;
+mod resource_files;
 pub mod uncovered_manifests;
 mod unused_rules;
 pub mod zip_writer;

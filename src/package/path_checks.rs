@@ -6,9 +6,13 @@ use anyhow::{bail, ensure};
 
 use crate::composer::{PackageName, Version};
 use crate::git::is_dot_git;
+use crate::util::text::shortened;
 
 /// Names of devices on Windows, whatever their extension.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// The most characters of a path that a message shows.
+const MAX_SHOWN: usize = 200;
 
 /// The most bytes that common file systems take for one name.
 const MAX_NAME: usize = 255;
@@ -20,10 +24,7 @@ pub(super) fn check<'a>(paths: impl Iterator<Item = &'a str>) -> anyhow::Result<
     let (mut files, mut folders) = (HashSet::new(), HashSet::new());
     for path in paths {
         if path.contains(|c: char| c.is_control() || c == '\\') {
-            bail!(
-                "its file name `{}` is unusable: it has a control character or a backslash",
-                path.escape_debug()
-            );
+            bail!("its file name `{}` is unusable: it has a control character or a backslash", shown(path));
         }
         let (path, is_folder) = match path.strip_suffix('/') {
             Some(folder) => (folder, true),
@@ -32,20 +33,20 @@ pub(super) fn check<'a>(paths: impl Iterator<Item = &'a str>) -> anyhow::Result<
         check_components(path)?;
         let folded = path.to_lowercase();
         let mut parent = folded.as_str();
-        while let Some((folder, _)) = parent.rsplit_once('/') {
-            if !folders.contains(folder) {
-                folders.insert(folder.to_owned());
-            }
+        while let Some((folder, _)) = parent.rsplit_once('/')
+            && !folders.contains(folder)
+        {
+            folders.insert(folder.to_owned());
             parent = folder;
         }
         if is_folder {
             folders.insert(folded);
         } else if !files.insert(folded) {
-            bail!("two of its file names differ only in upper and lower case: `{path}`");
+            bail!("two of its file names differ only in upper and lower case: `{}`", shown(path));
         }
     }
     if let Some(both) = files.intersection(&folders).next() {
-        bail!("`{both}` is both a file and a folder on a case-insensitive file system");
+        bail!("`{}` is both a file and a folder on a case-insensitive file system", shown(both));
     }
     Ok(())
 }
@@ -53,19 +54,21 @@ pub(super) fn check<'a>(paths: impl Iterator<Item = &'a str>) -> anyhow::Result<
 fn check_components(path: &str) -> anyhow::Result<()> {
     let has_drive =
         path.as_bytes().get(1) == Some(&b':') && path.starts_with(|c: char| c.is_ascii_alphabetic());
-    ensure!(!path.starts_with('/') && !has_drive, "its file name `{path}` is absolute");
+    ensure!(!path.starts_with('/') && !has_drive, "its file name `{}` is absolute", shown(path));
     for component in path.split('/') {
         ensure!(
             !matches!(component, "" | "." | ".."),
-            "its file name `{path}` would leave the directory or has an empty part"
+            "its file name `{}` would leave the directory or has an empty part",
+            shown(path)
         );
-        ensure!(
-            !is_dot_git(component),
-            "its file name `{}` is `.git` on some file systems",
-            path.escape_debug()
-        );
+        ensure!(!is_dot_git(component), "its file name `{}` is `.git` on some file systems", shown(path));
     }
     Ok(())
+}
+
+/// The beginning of a path, for a message.
+fn shown(path: &str) -> String {
+    shortened(path, MAX_SHOWN).escape_debug().to_string()
 }
 
 /// Logs the paths that some systems cannot store.
@@ -76,7 +79,7 @@ pub(super) fn warn_of_unportable<'a>(
 ) {
     let names = unportable(paths);
     if let Some(first) = names.first() {
-        tracing::warn!(%package, %version, count = names.len(), "some systems cannot store its file `{first}`");
+        tracing::warn!(%package, %version, count = names.len(), "some systems cannot store its file `{}`", shown(first));
     }
 }
 

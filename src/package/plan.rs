@@ -10,6 +10,10 @@ use crate::composer::{FieldProblem, Manifest, PackageName, Version};
 use crate::config::Limits;
 use crate::git::ObjectId;
 use crate::recipe::Source;
+use crate::util::text::shortened;
+
+/// The most characters of an error that a report keeps: what upstream wrote is quoted in some.
+const MAX_REASON: usize = 2000;
 
 /// A ref that is released, resolved to its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,9 +150,17 @@ impl ExclusionRule {
 }
 
 impl Outcome {
-    /// A failure with the whole chain of an error as its reason.
+    /// How many versions it waits for.
+    pub fn awaited(&self) -> usize {
+        match self {
+            Self::HeldBack { waits_for, .. } => waits_for.len(),
+            _ => 0,
+        }
+    }
+
+    /// A failure with the chain of an error as its reason.
     pub fn failed(error: &anyhow::Error) -> Self {
-        Self::Failed { reason: format!("{error:#}") }
+        Self::Failed { reason: shortened(&format!("{error:#}"), MAX_REASON).into_owned() }
     }
 
     /// Why it is not published.
@@ -206,9 +218,9 @@ impl Notice {
 
 /// The fields that the metadata leaves out of a manifest, in words; `None` if there are none.
 pub fn describe_omitted(fields: &[FieldProblem]) -> Option<String> {
-    let fields: Vec<_> = fields.iter().map(FieldProblem::to_string).collect();
+    let described = || FieldProblem::describe(fields);
     (!fields.is_empty())
-        .then(|| format!("the metadata leaves out what Composer cannot read: {}", fields.join("; ")))
+        .then(|| format!("the metadata leaves out what Composer cannot read: {}", described()))
 }
 
 /// The plan of one source.
@@ -256,6 +268,8 @@ pub type ReadResource<'a> = dyn Fn(&str, &str) -> anyhow::Result<Option<Vec<u8>>
 
 /// What planning depends on besides the source.
 pub struct PlanContext<'a> {
+    /// Fails if planning shall end.
+    pub ensure_can_continue: &'a dyn Fn() -> anyhow::Result<()>,
     /// Looks up who has published a name and version.
     pub owner: &'a dyn Fn(&PackageName, &Version) -> VersionOwner,
     pub resource: &'a ReadResource<'a>,

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::first_ref_wins::{Candidate, ClaimedVersions, Contents};
 use super::identities::Identities;
-use super::missing_files::{MissingFile, MissingFiles};
+use super::limits::PlanBudget;
+use super::missing_files::MissingFiles;
 use super::plan::{
     Build, ExclusionRule, Folder, ManifestSource, Notice, Outcome, OutcomeRow, Plan, PlanContext,
     ResolvedRef, VersionOwner, join,
@@ -16,10 +17,22 @@ use super::unused_rules::RuleUsage;
 use super::{derived_manifest, limits, manifest};
 use crate::composer::{Manifest, PackageName, Version};
 use crate::git::{BareClone, EntryKind, ObjectId};
-use crate::recipe::{Derive, PackageRule, Replacement, ResourceFile, RuleKind, Source};
+use crate::recipe::{Derive, PackageRule, RuleKind, Source};
+use crate::util::text::shortened;
+
+/// The most characters of a path that a row names.
+const MAX_PATH: usize = 500;
 
 /// Plans the refs of a source. What cannot be planned is a failed row of the plan.
-pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &PlanContext<'_>) -> Plan {
+///
+/// # Errors
+/// `context` ends it, or the refs give more than a report can hold.
+pub fn plan(
+    source: &Source,
+    refs: &[ResolvedRef],
+    clone: &BareClone,
+    context: &PlanContext<'_>,
+) -> anyhow::Result<Plan> {
     let mut planner = Planner {
         source,
         clone,
@@ -28,11 +41,14 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
         claimed: ClaimedVersions::default(),
         folders: HashMap::new(),
         missing_files: MissingFiles::default(),
+        budget: PlanBudget::new(context.limits),
         usage: RuleUsage::default(),
         plan: Plan::default(),
     };
     for rule in &source.packages {
         for git_ref in refs {
+            (context.ensure_can_continue)()?;
+            planner.budget.check_versions(planner.plan.rows.len() + planner.plan.builds.len())?;
             if !rule.applies_to(&git_ref.tag) {
                 let from = rule.from.as_deref().unwrap_or_default();
                 let reason = format!("the recipe takes it from tag {from} on");
@@ -44,7 +60,7 @@ pub fn plan(source: &Source, refs: &[ResolvedRef], clone: &BareClone, context: &
     }
     planner.plan.rows.extend(planner.missing_files.rows(source));
     planner.plan.unused = planner.usage.unused(source, refs, clone);
-    planner.plan
+    Ok(planner.plan)
 }
 
 struct Planner<'a> {
@@ -56,6 +72,7 @@ struct Planner<'a> {
     /// The first folder of each (tag, package, version).
     folders: HashMap<(String, PackageName, String), Folder>,
     missing_files: MissingFiles,
+    budget: PlanBudget<'a>,
     usage: RuleUsage,
     plan: Plan,
 }
@@ -163,8 +180,13 @@ impl Planner<'_> {
         let Some(version) = self.claim_version(git_ref, &name, &version, contents) else {
             return Ok(());
         };
-        let files = self.replacement_files(git_ref, &name, &version)?;
-        self.add_build(Build {
+        let size = match &manifest {
+            ManifestSource::Blob(blob) => self.clone.blob_size(*blob)?,
+            ManifestSource::Resource(text) => text.len() as u64,
+            ManifestSource::Derived(_) => 0,
+        };
+        let files = self.context.replacement_files(self.source, &git_ref.tag, &name, &version)?;
+        let build = Build {
             files,
             name,
             version,
@@ -176,13 +198,22 @@ impl Planner<'_> {
             bound: false,
             requires: Vec::new(),
             is_metapackage: false,
-        });
+        };
+        self.add_build(build, size);
         Ok(())
     }
 
-    fn add_build(&mut self, mut build: Build) {
-        self.identities.add_requirements(&mut build, self.source, self.clone, self.context.limits);
-        self.plan.builds.push(build);
+    /// Adds a build whose manifest upstream has in `size` bytes.
+    fn add_build(&mut self, mut build: Build, size: u64) {
+        let mut claim = || {
+            self.budget.claim_manifest(size)?;
+            self.identities.add_requirements(&mut build, self.source, self.clone, self.context.limits);
+            self.budget.claim_requires(build.requires.len())
+        };
+        match claim() {
+            Ok(()) => self.plan.builds.push(build),
+            Err(error) => self.add_row(&build.git_ref, &build.package(), Outcome::failed(&error)),
+        }
     }
 
     /// The manifest of the package in a folder; `None` if it has none.
@@ -193,7 +224,7 @@ impl Planner<'_> {
         folder: &Folder,
     ) -> anyhow::Result<Option<ManifestSource>> {
         if !rule.manifest.is_empty() {
-            let (_, text) = self.first_existing(&rule.manifest, &git_ref.tag)?;
+            let (_, text) = self.context.first_existing(&rule.manifest, &git_ref.tag)?;
             return Ok(Some(ManifestSource::Resource(text.into())));
         }
         let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
@@ -240,8 +271,9 @@ impl Planner<'_> {
         };
         let root = self.clone.find(git_ref.tree, "composer.json")?.context("no composer.json at the root")?;
         let text = limits::read_manifest(self.context.limits, self.clone, root.id)?;
+        let size = text.len() as u64;
         let root = Manifest::parse(&text).context("composer.json")?;
-        let (file, part) = self.first_existing(&rule.part, &git_ref.tag)?;
+        let (file, part) = self.context.first_existing(&rule.part, &git_ref.tag)?;
         let part = Manifest::parse(&part).with_context(|| file.path_for(&git_ref.tag))?;
         let own_versions = derived_manifest::own_versions(rule, &part);
         let is_intact = file.whole_with.as_ref().is_some_and(|key| part.0.contains_key(key));
@@ -265,10 +297,11 @@ impl Planner<'_> {
         }
         let mut files = BTreeMap::new();
         for file in rule.files.iter().filter(|file| file.tags.contains(&git_ref.tag)) {
-            let (_, contents) = self.first_existing(std::slice::from_ref(&file.from), &git_ref.tag)?;
+            let (_, contents) =
+                self.context.first_existing(std::slice::from_ref(&file.from), &git_ref.tag)?;
             files.insert(file.path.clone(), contents.into());
         }
-        self.add_build(Build {
+        let build = Build {
             bound: !is_intact && derived_manifest::is_bound(rule),
             name,
             version,
@@ -280,7 +313,8 @@ impl Planner<'_> {
             files,
             requires: Vec::new(),
             is_metapackage: false,
-        });
+        };
+        self.add_build(build, size);
         Ok(())
     }
 
@@ -327,39 +361,6 @@ impl Planner<'_> {
         }
     }
 
-    fn replacement_files(
-        &self,
-        git_ref: &ResolvedRef,
-        name: &PackageName,
-        version: &Version,
-    ) -> anyhow::Result<BTreeMap<String, Arc<[u8]>>> {
-        let mut files = BTreeMap::new();
-        let applies = |r: &&Replacement| r.package == name.to_string() && r.version == version.to_string();
-        for replacement in self.source.replacements.iter().filter(applies) {
-            for (path, file) in &replacement.files {
-                let (_, contents) = self.first_existing(std::slice::from_ref(file), &git_ref.tag)?;
-                files.insert(path.clone(), contents.into());
-            }
-        }
-        Ok(files)
-    }
-
-    /// The first of these files that exists in its resource.
-    fn first_existing<'f>(
-        &self,
-        files: &'f [ResourceFile],
-        tag: &str,
-    ) -> anyhow::Result<(&'f ResourceFile, Vec<u8>)> {
-        for file in files {
-            if let Some(contents) = (self.context.resource)(&file.resource, &file.path_for(tag))? {
-                return Ok((file, contents));
-            }
-        }
-        let tried: Vec<_> =
-            files.iter().map(|f| format!("`{}` in resource `{}`", f.path_for(tag), f.resource)).collect();
-        bail!(MissingFile(tried.join(" or ")))
-    }
-
     fn add_error(&mut self, rule: &PackageRule, git_ref: &ResolvedRef, error: anyhow::Error) {
         match error.downcast() {
             Ok(missing) => self.missing_files.add(rule, git_ref, missing),
@@ -386,7 +387,7 @@ impl Planner<'_> {
         self.plan.rows.push(OutcomeRow {
             source: self.source.name.clone(),
             tag: git_ref.tag.clone(),
-            package: package.to_owned(),
+            package: shortened(package, MAX_PATH).into_owned(),
             outcome,
         });
     }

@@ -17,6 +17,8 @@ pub struct PrebuiltArchive {
     pub version: Version,
     /// For a metapackage: the versions without which it cannot be installed.
     pub requires: Vec<ExactVersion>,
+    /// The packages that it replaces or provides.
+    pub replaces: Vec<String>,
     /// The fields that the metadata leaves out of its manifest.
     pub omitted: Vec<FieldProblem>,
 }
@@ -122,6 +124,7 @@ fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<Co
         let mut entry = archive.by_index(i).with_context(|| format!("failed to read entry {i}"))?;
         let name = std::str::from_utf8(entry.name_raw()).context("an entry has a name that is not UTF-8")?;
         let name = name.to_owned();
+        limits::check_depth(limits, &name)?;
         let central = header(bytes, entry.central_header_start(), CENTRAL).context("a header is cut off")?;
         let local = header(bytes, entry.header_start(), LOCAL).context("a header is cut off")?;
         check_headers(&name, &central, &local)?;
@@ -217,6 +220,7 @@ fn identify(manifest: &[u8]) -> anyhow::Result<PrebuiltArchive> {
     let requires = manifest.is_metapackage().then(|| ExactVersion::all_of(&manifest));
     Ok(PrebuiltArchive {
         requires: requires.unwrap_or_default(),
+        replaces: manifest.replaced_packages(),
         omitted: manifest.omitted_fields(),
         name: manifest.name()?.context("its manifest has no name")?.parse()?,
         version: manifest.version()?.context("its manifest has no version")?.parse()?,

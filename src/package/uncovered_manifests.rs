@@ -6,31 +6,47 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::limits::check_report;
 use super::plan::{ResolvedRef, join};
 use crate::config::Limits;
 use crate::git::{BareClone, EntryKind, ObjectId};
 use crate::recipe::{PackageRule, RuleKind, Source};
 
-/// How many manifests of one tree are looked at; real ones have a few hundred.
-const MAX_MANIFESTS: usize = 10_000;
+/// How many bytes the folders of one tree may take; real trees have a few hundred folders with a manifest.
+const MAX_FOLDERS: usize = 1 << 20;
+
+/// The same for the folders of all trees that are kept.
+const MAX_KEPT: usize = 16 << 20;
 
 /// The tags with such a manifest, by its path.
 pub type UncoveredManifests = BTreeMap<String, Vec<String>>;
 
 /// Finds the manifests of these refs that no rule covers. A tree that cannot be read has none; building it reports the error.
-pub fn find(source: &Source, refs: &[ResolvedRef], clone: &BareClone, limits: &Limits) -> UncoveredManifests {
-    let mut finder = Finder { clone, limits, trees: HashMap::new() };
-    let mut found = UncoveredManifests::new();
+///
+/// # Errors
+/// `ensure_can_continue` ends it, or there are more than a report can hold.
+pub fn find(
+    source: &Source,
+    refs: &[ResolvedRef],
+    clone: &BareClone,
+    limits: &Limits,
+    ensure_can_continue: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<UncoveredManifests> {
+    let mut finder = Finder { clone, limits, trees: HashMap::new(), kept: 0 };
+    let (mut found, mut count) = (UncoveredManifests::new(), 0);
     for git_ref in refs {
+        ensure_can_continue()?;
         let rules: Vec<_> = source.packages.iter().filter(|rule| rule.applies_to(&git_ref.tag)).collect();
         for folder in finder.folders(git_ref.tree, 0).iter() {
             let path = join(folder, "composer.json");
             if !source.is_fixture(&path) && is_uncovered(&rules, folder, &path, &git_ref.tag) {
                 found.entry(path).or_default().push(git_ref.tag.clone());
+                count += 1;
             }
         }
+        check_report(limits, count)?;
     }
-    found
+    Ok(found)
 }
 
 /// Such a manifest in words.
@@ -47,6 +63,8 @@ struct Finder<'a> {
     limits: &'a Limits,
     /// The folders with a manifest below each tree: most trees are those of other refs.
     trees: HashMap<ObjectId, Arc<[String]>>,
+    /// The bytes that `trees` takes.
+    kept: usize,
 }
 
 impl Finder<'_> {
@@ -55,25 +73,34 @@ impl Finder<'_> {
         if let Some(known) = self.trees.get(&tree) {
             return Arc::clone(known);
         }
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut is_short = |folder: &String| {
+            bytes += size_of::<String>() + folder.len();
+            bytes <= MAX_FOLDERS
+        };
         let entries = self.clone.tree(tree).ok().filter(|_| depth < self.limits.depth.get());
         for entry in entries.iter().flatten() {
             match entry.kind {
                 EntryKind::Tree => {
                     let below = self.folders(entry.id, depth + 1);
-                    found.extend(below.iter().map(|folder| match folder.is_empty() {
+                    let inside = below.iter().map(|folder| match folder.is_empty() {
                         true => entry.name.clone(),
                         false => join(&entry.name, folder),
-                    }));
+                    });
+                    found.extend(inside.take_while(&mut is_short));
                 }
                 EntryKind::File | EntryKind::Executable if entry.name == "composer.json" => {
                     found.push(String::new());
                 }
                 EntryKind::File | EntryKind::Executable | EntryKind::Symlink | EntryKind::Submodule => {}
             }
-            found.truncate(MAX_MANIFESTS);
         }
         let found: Arc<[String]> = found.into();
+        self.kept += bytes.min(MAX_FOLDERS);
+        if self.kept > MAX_KEPT {
+            self.trees.clear();
+            self.kept = bytes;
+        }
         self.trees.insert(tree, Arc::clone(&found));
         found
     }

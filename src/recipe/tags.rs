@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::tag_version::TagVersion;
 
+/// A version with more bytes does not fit into the name of an archive.
+const MAX_LENGTH: usize = 200;
+
 /// Which tags of a source are released.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -26,7 +29,7 @@ pub enum Excluded {
 impl Tags {
     /// Whether the tag is released; the error is the rule that excludes it.
     pub fn admits(&self, tag: &str) -> Result<(), Excluded> {
-        let Some(version) = TagVersion::parse(tag) else {
+        let Some(version) = TagVersion::parse(tag).filter(|_| tag.len() <= MAX_LENGTH) else {
             return Err(Excluded::NotAVersion);
         };
         if self.exclude.iter().any(|excluded| excluded == tag) {
@@ -73,6 +76,7 @@ mod tests {
             ("../../x", Err(Excluded::NotAVersion)),
             ("", Err(Excluded::NotAVersion)),
             ("1..2", Err(Excluded::NotAVersion)),
+            (&format!("1.1.{}", "0".repeat(200)), Err(Excluded::NotAVersion)),
         ] {
             assert_eq!(tags.admits(tag), verdict, "{tag}");
         }

@@ -1,5 +1,6 @@
 //! Text that people read: messages, lists, counts.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text with control characters escaped as in JSON, so that text from upstream cannot control a terminal, reorder a line or
@@ -46,7 +47,15 @@ fn push_inert(plain: &mut String, character: char) {
 
 /// Unicode's line separators and the characters that change the direction of others.
 fn moves_text(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text, or its beginning if it has more than `most` characters.
+pub(crate) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => text.into(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),
+    }
 }
 
 /// The text without ` (os error 2)` and the like, which `io::Error` appends to the description.
@@ -90,6 +99,13 @@ mod tests {
         assert_eq!(inert(text), format!("{escaped}\\nforged\nhint: b"));
         assert_eq!(quoted(text), format!("{escaped}\\nforged\\nhint: b"));
         assert_eq!(inert_lines(text), format!("{escaped}\nforged\nhint: b"));
+    }
+
+    #[test]
+    fn long_texts_keep_their_beginning() {
+        assert_eq!(shortened("äb", 2), "äb");
+        assert_eq!(shortened("äbc", 2), "äb… (4 bytes)");
+        assert_eq!(shortened("", 0), "");
     }
 
     #[test]

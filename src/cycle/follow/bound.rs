@@ -11,7 +11,7 @@ use crate::store::StagedArchive;
 use crate::util::digest::Sha256;
 
 /// Renders all that is not rendered yet.
-pub(super) fn render(ctx: &CycleContext<'_>) -> anyhow::Result<()> {
+pub(in crate::cycle) fn render(ctx: &CycleContext<'_>) -> anyhow::Result<()> {
     let base_url = ctx.base_url.to_string();
     let wanted: Vec<_> = ctx.store.ledger(|ledger| ledger.unrendered(&base_url).cloned().collect());
     let mut batch = Vec::new();
@@ -24,7 +24,7 @@ pub(super) fn render(ctx: &CycleContext<'_>) -> anyhow::Result<()> {
 }
 
 /// Stages the rendition of a release. It has the name and the bytes that a build for `base_url` would give.
-pub(super) fn stage(
+pub(in crate::cycle) fn stage(
     ctx: &CycleContext<'_>,
     release: &Release,
     base_url: &str,

@@ -32,6 +32,7 @@ use super::report::{Report, SourceReport};
 use crate::ledger::{Ledger, Release};
 use crate::store::StagedArchive;
 
+pub(super) use bound::{render as render_bound, stage as stage_bound};
 pub use import::{Imported, import};
 pub(super) use local::Local;
 pub use restore::{Restored, restore};

@@ -293,6 +293,10 @@ fn mistakes_in_units_have_messages() {
             "mirror.yaml:2:24: limits.cycle_memory: expected at least 64MiB\nmirror.yaml:2:46: limits.cycle_deadline: expected a duration above zero",
         ),
         (
+            with("limits: {source_deadline: 0s}\n"),
+            "mirror.yaml:2:27: limits.source_deadline: expected a duration above zero",
+        ),
+        (
             with("limits: {cycle_memory: 256}\n"),
             "mirror.yaml:2:24: limits.cycle_memory: expected a size with its unit, such as 64MiB, found the number 256\n  hint: write 256MiB; the units are GiB, MiB, KiB, GB, MB, kB, B",
         ),

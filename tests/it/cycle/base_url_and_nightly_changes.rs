@@ -94,6 +94,45 @@ fn base_url_that_returns_reuses_its_packages() {
     assert_eq!(assert_served(&env, port).len(), 1);
 }
 
+/// Moves the repository to another URL while the upstream is away, and returns its metadata.
+fn move_without_upstream(env: &TestEnv, upstream: &WorkTree, package: &str) -> String {
+    std::fs::rename(&upstream.path, env.path("away")).unwrap();
+    env.write("mirror.yaml", &env.read("mirror.yaml").replace("/mirror/", "/elsewhere/"));
+    let log = env.build(1);
+    assert!(!log.contains("failed to publish for the new base URL"), "{log}");
+    env.read("data/acme/current/packages.json")
+        + &env.read(&format!("data/acme/current/p2/acme/{package}.json"))
+}
+
+#[test]
+fn new_base_url_needs_no_upstream() {
+    let env = TestEnv::new();
+    let shop = bound(&env);
+    env.configure(free_port(), "");
+    recipe(&env, "");
+    env.build(0);
+    let metadata = move_without_upstream(&env, &shop, "project");
+    assert!(!metadata.contains("/mirror/"), "{metadata}");
+    assert!(metadata.contains("/elsewhere/packages/acme/project-1.0.0-"), "{metadata}");
+}
+
+#[test]
+fn new_base_url_keeps_a_rollback() {
+    let env = TestEnv::new();
+    let shop = env.upstream("shop");
+    env.configure(free_port(), "  - {name: shop, git: https://git.example/shop, packages: [{one: ''}]}\n");
+    for version in ["1.0.0", "2.0.0"] {
+        shop.write("composer.json", &format!(r#"{{"name": "acme/shop", "version": "{version}"}}"#))
+            .release(version);
+        env.build(0);
+    }
+    let output = env.command(&["rollback"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata = move_without_upstream(&env, &shop, "shop");
+    assert!(metadata.contains("/elsewhere/packages/acme/shop-1.0.0.zip"), "{metadata}");
+    assert!(!metadata.contains("shop-2.0.0"), "{metadata}");
+}
+
 #[test]
 fn branch_that_returns_to_a_commit_reuses_its_archive() {
     let env = TestEnv::new();

@@ -333,6 +333,7 @@ fn malformed_prebuilt_archives_are_refused() {
         ("folder", "is `.git` on some file systems"),
         ("absolute", "is absolute"),
         ("large", "more than 2097152"),
+        ("deep", "nested more than 64 deep"),
     ] {
         let line = log.lines().find(|line| line.contains(&format!("{file}.zip")));
         assert!(line.is_some_and(|line| line.contains(because)), "{file}: {log}");
@@ -359,6 +360,8 @@ fn write_archives(folder: &Path) {
     write("absolute", &archive("absolute", &[("/a.php", b"x")]));
     let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(3 << 20).collect();
     write("large", &archive("large", &[("noise", &noise)]));
+    // Each folder of such a name would be kept with its whole path.
+    write("deep", &archive("deep", &[(&"a/".repeat(30_000), b"")]));
     let mut link = archive("link", &[("a", b"../../../etc/passwd")]);
     let entry = link.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
     link[entry + 40..entry + 42].copy_from_slice(&0o120_777_u16.to_le_bytes());
@@ -492,4 +495,120 @@ fn endless_answers_of_a_git_server_need_little_memory() {
     let said = log.matches("its list of branches and tags has more than 67108864 bytes").count();
     assert_eq!(said, servers.len(), "{log}");
     assert!(env.path("data/acme/packages/acme/good-1.0.0.zip").exists());
+}
+
+#[test]
+fn many_tags_of_one_large_manifest_fail_before_they_fill_the_memory() {
+    let hostile = Hostile::new("limits: {metadata: 128KiB, report_entries: 200}\n");
+    let source = SOURCES.replace("packages: [{one: ''}]", "packages: [{one: '', tag_is_version: true}]");
+    hostile.env.write("recipe.yaml", &format!("sources:\n{source}"));
+    let package = |kind: &str, count: usize| {
+        let requires: Vec<_> = (0..count).map(|n| format!(r#""acme/x{n}": "1.0.{n}""#)).collect();
+        let text =
+            format!(r#"{{"name": "acme/{kind}", "type": "{kind}", "require": {{{}}}}}"#, requires.join(", "));
+        let blob = hostile.object("blob", text.as_bytes());
+        hostile.tree(&[("100644", b"composer.json", &blob)])
+    };
+    // Not all of the manifests fit; nor do the requirements of a second metapackage.
+    let (library, metapackage) = (package("library", 1500), package("metapackage", 1500));
+    for n in 0..9 {
+        hostile.tag(&format!("2.0.{n}"), &library);
+    }
+    let failures = hostile.failures(&["1.0.0"]);
+    let beyond = failures.iter().filter(|(_, because)| because.contains("more than twice 131072"));
+    assert!(beyond.count() >= 2, "{failures:#?}");
+    for n in 0..9 {
+        hostile.bad.git(&["tag", "-d", &format!("2.0.{n}")]);
+        hostile.tag(&format!("3.0.{n}"), &metapackage);
+    }
+    let failures = hostile.failures(&["1.0.0"]);
+    let beyond = failures.iter().filter(|(_, because)| because.contains("exact versions together"));
+    assert!(beyond.count() >= 3, "{failures:#?}");
+}
+
+#[test]
+fn folders_of_many_tags_are_too_much_for_a_report() {
+    let hostile = Hostile::new("limits: {report_entries: 50}\n");
+    let each = |packages: &str| {
+        let source = SOURCES.replace("bad', packages: [{one: ''}]", &format!("bad', packages: [{packages}]"));
+        hostile.env.write("recipe.yaml", &format!("sources:\n{source}"));
+    };
+    let folders = |manifest: &dyn Fn(usize) -> String| {
+        let trees: Vec<_> = (0..60)
+            .map(|n| {
+                let blob = hostile.object("blob", manifest(n).as_bytes());
+                (format!("m{n:02}"), hostile.tree(&[("100644", b"composer.json", &blob)]))
+            })
+            .collect();
+        let entries: Vec<_> =
+            trees.iter().map(|(name, id)| ("40000", name.as_bytes(), id.as_str())).collect();
+        hostile.tree(&entries)
+    };
+    // Each package of each tag is one that another tag has published.
+    let same = folders(&|n| format!(r#"{{"name": "acme/m{n}", "version": "1.0.0"}}"#));
+    for n in 0..12 {
+        hostile.tag(&format!("2.0.{n}"), &same);
+    }
+    each("{each: ''}");
+    assert_failed(&hostile.failures(&[]), &[("source", "more than 500 versions of packages together")]);
+    // No rule makes packages of them.
+    each("{one: ''}");
+    assert_failed(&hostile.failures(&[]), &[("source", "`limits.report_entries`")]);
+}
+
+#[test]
+fn messages_quote_only_the_beginning_of_what_upstream_wrote() {
+    let hostile = Hostile::new("");
+    let manifest = |version: &str, text: &str| {
+        let blob = hostile.object("blob", text.as_bytes());
+        hostile.tag(version, &hostile.tree(&[("100644", b"composer.json", &blob)]));
+    };
+    let long = "x".repeat(100_000);
+    let requires: Vec<_> = (0..3000).map(|n| format!(r#""acme/x{n}": "{n} {long:.500}""#)).collect();
+    let start = r#"{"name": "acme/bad""#;
+    manifest("2.0.1", &format!(r#"{start}, "version": "2.0.1", "require": {{{}}}}}"#, requires.join(", ")));
+    manifest("2.0.2", &format!(r#"{start}, "version": "2.0.2", "require": {{"{long}": 1}}}}"#));
+    manifest("2.0.3", &format!(r#"{start}, "version": "1.0.0+{long}"}}"#));
+    manifest("2.0.4", &format!(r#"{{"name": "acme/{long}", "version": "2.0.4"}}"#));
+    let empty = hostile.object("blob", b"");
+    hostile.package("2.0.5", &[("100644", format!("{}\n", &long[..60_000]).as_bytes(), &empty)]);
+    let failures = hostile.failures(&["1.0.0"]);
+    assert_failed(
+        &failures,
+        &[
+            ("2.0.1", "and 2995 more"),
+            ("2.0.2", "xx… ("),
+            ("2.0.3", "its version has 100006 bytes"),
+            ("2.0.4", "its name has 100005 bytes"),
+            ("2.0.5", "unusable"),
+        ],
+    );
+    let longest = failures.iter().map(|(_, because)| because.len()).max();
+    assert!(longest.is_some_and(|longest| longest < 6000), "{longest:?}");
+}
+
+#[test]
+fn source_that_takes_too_long_to_build_fails_by_name() {
+    let hostile = Hostile::new("");
+    hostile.env.build(0);
+    let configuration = hostile.env.read("mirror.yaml");
+    hostile.env.write("mirror.yaml", &format!("{configuration}limits: {{source_deadline: 1ms}}\n"));
+    let blobs: Vec<_> = (0..300)
+        .map(|n| {
+            let text = format!(r#"{{"name": "acme/bad", "version": "2.0.{n}"}}"#);
+            (n, hostile.object("blob", text.as_bytes()))
+        })
+        .collect();
+    for (n, blob) in &blobs {
+        hostile.tag(&format!("2.0.{n}"), &hostile.tree(&[("100644", b"composer.json", blob)]));
+    }
+    let failures = hostile.failures(&["1.0.0"]);
+    assert!(
+        failures.iter().any(|(_, because)| because.contains("`limits.source_deadline`")),
+        "{failures:#?}"
+    );
+    // What was not built in time is built by a cycle that has more.
+    hostile.env.write("mirror.yaml", &configuration);
+    hostile.env.build(0);
+    assert!(hostile.env.read("data/acme/ledger.jsonl").contains(r#""version":"2.0.299""#));
 }

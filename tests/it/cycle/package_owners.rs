@@ -99,3 +99,25 @@ fn archives_of_published_versions_fail_or_are_excluded_however_they_are_spelled(
     let shared = listed(&env, "good");
     assert_eq!((shared[0].0.as_str(), &shared[1..]), ("9.9.9", &before[..]));
 }
+
+#[test]
+fn package_that_replaces_one_of_another_source_is_published_with_a_notice() {
+    let (env, _, port) = mirror();
+    let evil = env.upstream("evil");
+    let release = |version: &str| {
+        let replaces = r#""replace": {"Acme/Good": "*", "acme/nobody": "*"}"#;
+        evil.write("composer.json", &format!(r#"{{"name": "evil/x", "version": "{version}", {replaces}}}"#))
+            .release(version);
+        env.build(0);
+        env.read("data/acme/current/report.json").matches("it replaces packages of other sources").count()
+    };
+    env.configure(port, &format!("{GOOD}{EVIL}"));
+    assert_eq!(release("1.0.0"), 1);
+    let report = env.read("data/acme/current/report.json");
+    assert!(
+        report.contains("it replaces packages of other sources: acme/good of source `good`\""),
+        "{report}"
+    );
+    env.configure(port, &format!("{GOOD}{}", EVIL.replace("name: evil,", "name: evil, takes_over: [good],")));
+    assert_eq!(release("2.0.0"), 1, "one that may publish the package may replace it without a word");
+}

@@ -78,3 +78,65 @@ fn removed_user_is_refused_while_upstream_and_receiver_hang_and_the_configuratio
     });
     assert_eq!(server.stop(), Some(0));
 }
+
+#[test]
+fn moved_repository_is_served_under_its_new_url_although_every_upstream_hangs() {
+    let (env, port) = (TestEnv::new(), free_port());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    env.configure(port, "");
+    env.upstream("parts").write("part.json", r#"{"name": "acme/project"}"#).release("1.0.0");
+    env.upstream("shop")
+        .write(
+            "composer.json",
+            r#"{"name": "acme/shop", "version": "1.0.0", "require": {"acme/x": "1.0.0"}}"#,
+        )
+        .release("1.0.0");
+    env.write(
+        "recipe.yaml",
+        "resources: {parts: {git: 'https://git.example/parts'}}\nsources:\n  - name: shop\n    git: https://git.example/shop\n    packages:\n      - {one: ''}\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\n",
+    );
+    env.build(0);
+
+    let stalled = format!(
+        "sources: [{{name: one, git: 'http://{}/x', packages: [{{one: ''}}]}}]\n",
+        silent.local_addr().unwrap()
+    );
+    env.write("stalled.yaml", &stalled);
+    let before = env.read("mirror.yaml");
+    let other = format!(
+        "repositories:\n  - {{name: stalled, url: 'http://127.0.0.1:{port}/stalled/', recipe: ./stalled.yaml}}\n"
+    );
+    let files = format!("file://{}/", env.path("git").display());
+    let working = before.replace("repositories:\n", &other).replace("timeout: 2s", "timeout: 600s");
+    // The other repository takes the only place for a cycle.
+    let working = format!("{working}build: {{parallel_repositories: 1}}\n");
+    let hanging = working.replace(&files, &format!("http://{}/", silent.local_addr().unwrap()));
+    env.write("mirror.yaml", &hanging);
+    let server = env.start("run");
+    until("the repository is served", || get(port, "/mirror/packages.json").status == 200);
+
+    env.write("mirror.yaml", &hanging.replace("/mirror/", "/elsewhere/"));
+    within(SOON, "it is served under its new URL", || get(port, "/elsewhere/packages.json").status == 200);
+    assert_eq!(get(port, "/mirror/packages.json").status, 404);
+    for package in ["shop", "project"] {
+        let metadata = get(port, &format!("/elsewhere/p2/acme/{package}.json")).json();
+        let url =
+            metadata["packages"][format!("acme/{package}")][0]["dist"]["url"].as_str().unwrap().to_owned();
+        let path = url.strip_prefix(&format!("http://127.0.0.1:{port}")).unwrap();
+        assert!(path.starts_with("/elsewhere/"), "{path}");
+        assert_eq!(get(port, path).status, 200, "{path}");
+    }
+    assert_eq!(server.stop(), Some(0));
+
+    // What was made from the archives is what a build from git gives.
+    env.write("mirror.yaml", &before.replace("/mirror/", "/elsewhere/"));
+    env.build(0);
+    assert_eq!(
+        env.read("data/acme/ledger.jsonl").lines().count(),
+        3,
+        "the project has one line for each URL"
+    );
+    let verified = env.command(&["verify", "--rebuild"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
+    assert!(!said.contains("different") && said.contains("another base URL"), "{said}");
+}
