@@ -133,12 +133,7 @@ fn collect<'a>(
         if packages.is_some_and(|packages| !packages.contains(&*package.to_string())) {
             continue;
         }
-        let replaced = published.name_owners().describe_replaced(ctx, &folder.name, &archive.replaces);
-        let notices: Vec<_> = replaced
-            .into_iter()
-            .chain(describe_omitted(&archive.omitted))
-            .map(|reason| Notice { tag: tag.clone(), package: package.to_string(), reason })
-            .collect();
+        let notices = notices(ctx, &published, folder, &tag, &archive).into_iter();
         if let Some(first) =
             first_files.insert((archive.name.clone(), archive.version.identity()), file.clone())
         {
@@ -146,18 +141,14 @@ fn collect<'a>(
             let outcome = Outcome::Excluded { rule: ExclusionRule::AnotherSpelling, reason };
             batch.add_row(&tag, package.to_string(), outcome);
         } else if let Some(outcome) = outcome_by_owner(ctx, &published, folder, &archive) {
-            if outcome == Outcome::AlreadyPublished {
-                batch.add_notices(notices);
-            }
+            batch.add_notices(notices.filter(|_| outcome == Outcome::AlreadyPublished));
             batch.add_row(&tag, package.to_string(), outcome);
         } else {
             let staged = stage(ctx, folder, &file, &archive, &bytes, commit, dates.get(&file)).map(Some);
             match archive.requires.is_empty() || staged.is_err() {
                 true => {
                     provided.extend(staged.is_ok().then(|| held_back::key(&package)));
-                    if staged.is_ok() {
-                        batch.add_notices(notices);
-                    }
+                    batch.add_notices(notices.filter(|_| staged.is_ok()));
                     batch.add(&tag, package.to_string(), staged);
                 }
                 false => metapackages.push(Candidate {
@@ -181,6 +172,20 @@ fn collect<'a>(
         batch.add_row(&tag, package.to_string(), held_back::outcome(missing));
     }
     Ok(batch)
+}
+
+/// What users of an archive should know.
+fn notices(
+    ctx: &CycleContext<'_>,
+    published: &PublishedVersions,
+    folder: &ArchiveFolder,
+    tag: &str,
+    archive: &PrebuiltArchive,
+) -> Vec<Notice> {
+    let package = archive.exact_version().to_string();
+    let replaced = published.name_owners().describe_replaced(ctx, &folder.name, &archive.replaces);
+    let reasons = describe_omitted(&archive.omitted).into_iter().chain(replaced);
+    reasons.map(|reason| Notice { tag: tag.to_owned(), package: package.clone(), reason }).collect()
 }
 
 /// The bytes of an archive, its name and its version.

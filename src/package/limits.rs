@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, ensure};
 
+use super::plan::ManifestSource;
 use crate::config::Limits;
 use crate::git::{BareClone, Blob, ObjectId};
 
@@ -20,6 +21,15 @@ pub(super) fn read_manifest<'c>(
         limits.manifest
     );
     Ok(clone.blob(id)?)
+}
+
+/// The size of a manifest that is not derived.
+pub(super) fn manifest_size(clone: &BareClone, manifest: &ManifestSource) -> anyhow::Result<u64> {
+    Ok(match manifest {
+        ManifestSource::Blob(blob) => clone.blob_size(*blob)?,
+        ManifestSource::Resource(text) => text.len() as u64,
+        ManifestSource::Derived(_) => 0,
+    })
 }
 
 pub(crate) fn check_file_size(limits: &Limits, path: &str, size: u64) -> anyhow::Result<()> {

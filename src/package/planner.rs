@@ -180,11 +180,7 @@ impl Planner<'_> {
         let Some(version) = self.claim_version(git_ref, &name, &version, contents) else {
             return Ok(());
         };
-        let size = match &manifest {
-            ManifestSource::Blob(blob) => self.clone.blob_size(*blob)?,
-            ManifestSource::Resource(text) => text.len() as u64,
-            ManifestSource::Derived(_) => 0,
-        };
+        let size = limits::manifest_size(self.clone, &manifest)?;
         let files = self.context.replacement_files(self.source, &git_ref.tag, &name, &version)?;
         let build = Build {
             files,
