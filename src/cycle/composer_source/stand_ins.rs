@@ -60,7 +60,8 @@ pub(in crate::cycle) fn compare(
         if !unexamined.is_empty() {
             let unexamined: Vec<_> = unexamined.into_iter().cloned().collect();
             let cause = DivergenceCause::BuiltFromGit;
-            let found = divergence::compare(ctx, source, source_refs, resources, git_ref, &unexamined, cause);
+            let found =
+                divergence::compare(ctx, source, source_refs, resources, git_ref, &unexamined, cause)?;
             new.extend(found);
         }
         report.examined.extend(releases.iter().map(|release| (key(release), state.clone())));
