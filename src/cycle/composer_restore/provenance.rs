@@ -97,7 +97,7 @@ impl Provenances {
         source: &Source,
     ) -> anyhow::Result<()> {
         let refs = inputs.source_refs(ctx, source)?;
-        for build in plan_unpublished(ctx, source, &refs.clone, &refs.refs, &inputs.resources).builds {
+        for build in plan_unpublished(ctx, source, &refs.clone, &refs.refs, &inputs.resources)?.builds {
             let tree = build.folder.as_ref().map_or(build.git_ref.tree, |folder| folder.tree);
             let provenance = Provenance {
                 source: source.name.clone(),
