@@ -80,7 +80,8 @@ fn killed_imports_are_finished_by_the_next() {
     let listed = |env: &TestEnv| names(env, "data/acme/current/p2/acme");
     let mut kills = 0;
     for call in CALLS {
-        for number in 1.. {
+        // Every fourth step, so that it takes seconds.
+        for number in (1..).step_by(4) {
             let (env, _) = importer();
             let status = Command::new("strace")
                 .args([
@@ -101,7 +102,7 @@ fn killed_imports_are_finished_by_the_next() {
             }
             kills += 1;
             // A cycle between the two takes nothing that is not there for damaged.
-            if number % 2 == 0 {
+            if kills % 2 == 0 {
                 env.mirror("build");
             }
             command(&env, &["import", &file], 0);
@@ -112,7 +113,7 @@ fn killed_imports_are_finished_by_the_next() {
             command(&env, &["verify"], 0);
         }
     }
-    assert!(kills > 30, "{kills} kills");
+    assert!(kills > 8, "{kills} kills");
 }
 
 /// A file that another program has packed is read, too.
