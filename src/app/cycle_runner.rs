@@ -141,6 +141,8 @@ impl OpenRepository<'_> {
             follow: &repository.follow,
             network: &config.git,
             contact: config.site.contact.as_deref(),
+            // Without a lock: the other repository may be built at this time.
+            other: &|name| Volume::open_read_only(&config.data)?.repository(name)?.newest_snapshot(),
             volume_id: &volume_id,
             rewrite: &|url| config.git.rewrite(url),
             fetcher: &fetcher,

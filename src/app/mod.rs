@@ -186,6 +186,7 @@ fn load_recipes(
             check_only(only, &recipe, &at.key("only"), &mut report);
             recipe.retain_sources(only);
         }
+        check_closure_of(&recipe, &repository.name, &config, &at.key("recipe"), &mut report);
         repositories.push(Repository {
             name: repository.name.clone(),
             base_url: BaseUrl::new(repository.base_url.clone()),
@@ -250,6 +251,20 @@ fn check_only(only: &[String], recipe: &Recipe, at: &yaml::Path, report: &mut Re
             .hint(format!("its sources are {}", names.join(", ")))
             .hint_nearest(name, names);
         report.add(&at.index(i), issue);
+    }
+}
+
+/// A recipe does not know the configuration, which has the repositories that it names in `closure_of`.
+fn check_closure_of(recipe: &Recipe, own: &str, config: &Config, at: &yaml::Path, report: &mut Report) {
+    let others = || config.repositories.iter().map(|other| other.name.as_str()).filter(|name| *name != own);
+    for source in &recipe.composer {
+        for name in source.closure_of.iter().filter(|name| !others().any(|other| other == *name)) {
+            let issue = Issue::new(format!(
+                "`closure_of` of the source `{}` expects names of other repositories of the configuration",
+                source.name
+            ));
+            report.add(at, issue.found(format!("`{name}`")).hint_nearest(name, others()));
+        }
     }
 }
 

@@ -92,7 +92,12 @@ fn summarize(app: &App, repository: &Repository, last: &cycle::Report) -> anyhow
     for source in &repository.recipe.composer {
         let url = app.config.git.rewrite(&source.url);
         let stands_in = source.stands_in_for.as_ref();
-        let when = stands_in.map(|source| format!(", while a release of {source} waits")).unwrap_or_default();
+        let when = match source.is_closure() {
+            true => format!(", what {} can require", source.closure_of.join(" and ")),
+            false => {
+                stands_in.map(|source| format!(", while a release of {source} waits")).unwrap_or_default()
+            }
+        };
         writeln!(Stdout, "  {} from the Composer repository {}{when}", source.name, redacted(&url))?;
         for warning in last.sources.get(&source.name).iter().flat_map(|report| report.warnings()) {
             writeln!(Stdout, "    Warning: {warning}.")?;

@@ -9,6 +9,7 @@ mod help;
 mod import;
 mod json_rows;
 mod plan;
+mod plan_closures;
 mod restore;
 mod rollback;
 mod schema;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::json_rows;
+use super::plan_closures;
 use super::stdout::Stdout;
 use crate::app::App;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
@@ -64,26 +65,17 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
             }
             continue;
         }
-        let sources = opened.with_cycle_context(NO_OBSERVER, &cancel, |context| {
+        let (sources, closures) = opened.with_cycle_context(NO_OBSERVER, &cancel, |context| {
             let plans = cycle::plan(context)?.into_iter();
-            Ok(plans.map(|(source, plan)| PlannedSource::new(source, plan)).collect::<Vec<_>>())
+            let sources = plans.map(|(source, plan)| PlannedSource::new(source, plan));
+            Ok((sources.collect::<Vec<_>>(), plan_closures::plan(context)?))
         })?;
-        if sources.iter().any(|source| !source.is_complete()) {
+        if !sources.iter().all(PlannedSource::is_complete) || !plan_closures::are_complete(&closures) {
             exit = Exit::Incomplete;
         }
         match arguments.json {
-            true => {
-                let sources = sources.iter().map(|s| (s.name.clone(), s.to_json(arguments.summary)));
-                document["error"] = Value::Null;
-                document["rollback_to"] = rollback.into();
-                document["sources"] = sources.collect::<Map<_, _>>().into();
-            }
-            false => {
-                if let Some(target) = rollback {
-                    writeln!(Stdout, "{}", json_rows::rollback_line(name, target))?;
-                }
-                sources.iter().try_for_each(|source| source.write(&mut Stdout, name, arguments.summary))?;
-            }
+            true => add_sources(&mut document, rollback, &sources, &closures, arguments.summary),
+            false => write_sources(name, rollback, &sources, &closures, arguments.summary)?,
         }
         documents.push(document);
     }
@@ -91,6 +83,36 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         json_rows::print(&documents)?;
     }
     Ok(exit)
+}
+
+fn add_sources(
+    document: &mut Value,
+    rollback: Option<u64>,
+    sources: &[PlannedSource],
+    closures: &[plan_closures::Planned],
+    summary: bool,
+) {
+    let sources = sources.iter().map(|source| (source.name.clone(), source.to_json(summary)));
+    document["error"] = Value::Null;
+    document["rollback_to"] = rollback.into();
+    document["sources"] = sources.collect::<Map<_, _>>().into();
+    if !closures.is_empty() {
+        document["closures"] = plan_closures::to_json(closures, summary);
+    }
+}
+
+fn write_sources(
+    repository: &str,
+    rollback: Option<u64>,
+    sources: &[PlannedSource],
+    closures: &[plan_closures::Planned],
+    summary: bool,
+) -> io::Result<()> {
+    if let Some(target) = rollback {
+        writeln!(Stdout, "{}", json_rows::rollback_line(repository, target))?;
+    }
+    sources.iter().try_for_each(|source| source.write(&mut Stdout, repository, summary))?;
+    plan_closures::write(&mut Stdout, repository, closures, summary)
 }
 
 fn follow_json(planned: &FollowPlan) -> Value {

@@ -114,7 +114,7 @@ impl fmt::Display for Version {
 }
 
 /// The stability of a normalized version.
-pub(super) fn stability_of(text: &str) -> Stability {
+pub fn stability_of(text: &str) -> Stability {
     if text.starts_with("dev-") || text.ends_with("-dev") {
         Stability::Dev
     } else if text.contains("-alpha") {

@@ -22,6 +22,7 @@ mod root;
 mod transport;
 mod version;
 
+pub use packages::FilterEntry;
 pub use repository::ComposerRepository;
 pub use transport::{Access, Downloaded};
 pub use version::{Dist, RemoteVersion, Versions};

@@ -22,6 +22,16 @@ pub(super) struct PackagesFile {
     pub(super) packages: Option<Box<RawValue>>,
     pub(super) includes: PhpMap<super::root::IncludeHash>,
     minified: Option<String>,
+    filter: Value,
+}
+
+/// Versions that a repository flags (`FilterListEntry`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterEntry {
+    /// Name of the list, such as `malware`.
+    pub list: String,
+    pub constraint: String,
+    pub reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +95,26 @@ impl Packages {
 }
 
 impl PackagesFile {
+    /// What the file of one package flags of it, as `FilterListEntryBuilder` reads it.
+    pub(super) fn filters_of(&self, name: &str) -> Vec<FilterEntry> {
+        let lists = self.filter.as_object().into_iter().flatten();
+        let entries = lists.flat_map(|(list, entries)| {
+            let entries: Box<dyn Iterator<Item = &Value>> = match entries {
+                Value::Array(entries) => Box::new(entries.iter()),
+                Value::Object(entries) => Box::new(entries.values()),
+                _ => Box::new(std::iter::empty()),
+            };
+            entries.map(move |entry| (list, entry))
+        });
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        let entry = |(list, entry): (&String, &Value)| {
+            let is_of = text(entry, "package").is_none_or(|package| package.eq_ignore_ascii_case(name));
+            let constraint = text(entry, "constraint").filter(|_| is_of)?;
+            Some(FilterEntry { list: list.clone(), constraint, reason: text(entry, "reason") })
+        };
+        entries.filter_map(entry).collect()
+    }
+
     /// The versions of one package in its own file. Versions of other packages in it do not count.
     pub(super) fn versions_of(&self, name: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
         let Some(packages) = &self.packages else { return Ok(Vec::new()) };

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::address::Address;
 use super::changes::Changes;
-use super::packages::{Packages, PackagesFile};
+use super::packages::{FilterEntry, Packages, PackagesFile};
 use super::root::{PhpMap, Root, Sha256Hash};
 use super::transport::{Access, Downloaded, Transport};
 use super::version::{RemoteVersion, Versions};
@@ -26,6 +26,13 @@ pub struct ComposerRepository<'a> {
     /// Lists names.
     list: Option<Url>,
     changes: Option<Changes>,
+}
+
+/// What is listed of a package.
+#[derive(Default)]
+struct Listed {
+    manifests: Vec<Map<String, Value>>,
+    filters: Vec<FilterEntry>,
 }
 
 enum Form {
@@ -146,9 +153,9 @@ impl<'a> ComposerRepository<'a> {
     /// The versions of a package; none if the repository does not have it. Branches are asked for only `with_branches`.
     pub fn versions(&self, name: &str, with_branches: bool) -> anyhow::Result<Versions> {
         name.parse::<PackageName>()?;
-        let manifests =
-            self.manifests(name, with_branches).with_context(|| format!("the versions of {name}"))?;
-        let mut versions = Versions::default();
+        let Listed { manifests, filters } =
+            self.listed_of(name, with_branches).with_context(|| format!("the versions of {name}"))?;
+        let mut versions = Versions { filters, ..Versions::default() };
         for manifest in manifests {
             match RemoteVersion::new(name, manifest, &self.transport.address, &self.mirrors) {
                 Ok(version) if with_branches || !version.is_branch() => versions.versions.push(version),
@@ -159,18 +166,19 @@ impl<'a> ComposerRepository<'a> {
         Ok(versions)
     }
 
-    fn manifests(&self, name: &str, with_branches: bool) -> anyhow::Result<Vec<Map<String, Value>>> {
-        match &self.form {
+    fn listed_of(&self, name: &str, with_branches: bool) -> anyhow::Result<Listed> {
+        let manifests = match &self.form {
             Form::Whole(packages) => packages.versions(name).unwrap_or_else(|| Ok(Vec::new())),
             Form::Files(files) => match files.inline.versions(name) {
                 Some(inline) => inline,
                 None if !files.may_have(name) => Ok(Vec::new()),
                 None => {
-                    let mut manifests = self.package_file(files, name, name)?;
+                    let mut listed = self.package_file(files, name, name)?;
                     if with_branches && files.has_branch_files {
-                        manifests.extend(self.package_file(files, name, &format!("{name}~dev"))?);
+                        let branches = self.package_file(files, name, &format!("{name}~dev"))?;
+                        listed.manifests.extend(branches.manifests);
                     }
-                    Ok(manifests)
+                    return Ok(listed);
                 }
             },
             Form::Providers { template, hashes, inline } => match (inline.versions(name), hashes.get(name)) {
@@ -178,27 +186,26 @@ impl<'a> ComposerRepository<'a> {
                 (None, Some(hash)) => self.provider_file(template, name, *hash),
                 (None, None) => Ok(Vec::new()),
             },
-        }
+        };
+        Ok(Listed { manifests: manifests?, filters: Vec::new() })
     }
 
-    fn package_file(
-        &self,
-        files: &PackageFiles,
-        name: &str,
-        file: &str,
-    ) -> anyhow::Result<Vec<Map<String, Value>>> {
+    fn package_file(&self, files: &PackageFiles, name: &str, file: &str) -> anyhow::Result<Listed> {
         let url = self.transport.address.resolve(&files.template.replace("%package%", file))?;
-        let read = |body: &[u8]| serde_json::from_slice::<PackagesFile>(body)?.versions_of(name);
+        let read = |body: &[u8]| {
+            let file = serde_json::from_slice::<PackagesFile>(body)?;
+            Ok(Listed { manifests: file.versions_of(name)?, filters: file.filters_of(name) })
+        };
         if self.changes.as_ref().is_some_and(|changes| changes.is_current(file))
             && let Some(kept) = self.transport.kept(&url, read)?
         {
             return Ok(kept.unwrap_or_default());
         }
-        let manifests = self.transport.get(&url, read)?.unwrap_or_default();
+        let listed = self.transport.get(&url, read)?.unwrap_or_default();
         if let Some(changes) = &self.changes {
             changes.set_current(file);
         }
-        Ok(manifests)
+        Ok(listed)
     }
 
     fn provider_file(

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::address::Address;
-use crate::composer::normalize_version;
+use super::packages::FilterEntry;
+use crate::composer::{Stability, normalize_version, stability};
 use crate::util::digest::Sha1;
 
 /// The versions of one package.
@@ -12,6 +13,8 @@ pub struct Versions {
     pub versions: Vec<RemoteVersion>,
     /// What is listed and cannot be read: the version, if it has one, and why.
     pub unreadable: Vec<(String, String)>,
+    /// The versions that the repository flags.
+    pub filters: Vec<FilterEntry>,
 }
 
 /// A listed version.
@@ -51,6 +54,10 @@ impl RemoteVersion {
     /// The type, with Composer's default.
     pub fn kind(&self) -> &str {
         self.text("type").unwrap_or("library")
+    }
+
+    pub fn stability(&self) -> Stability {
+        stability(&self.normalized)
     }
 
     /// Whether it is the head of a branch, which changes.

@@ -19,7 +19,7 @@ pub fn json_schema() -> Value {
 /// editors check the `pattern`. The first form also defines a type that stands for the schema alone.
 macro_rules! text_schema {
     (struct $name:ident, $($schema:tt)*) => {
-        pub(super) struct $name;
+        pub(crate) struct $name;
         text_schema!($name, $($schema)*);
     };
     ($name:ident, $format:expr, $pattern:expr) => {

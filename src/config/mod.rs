@@ -19,7 +19,7 @@ mod repository;
 mod secret;
 mod serve;
 mod trusted_proxies;
-mod units;
+pub(crate) mod units;
 
 pub use build::{Build, Limits, Snapshots, Verify};
 pub use git::{Credential, CredentialScheme, Git};

@@ -56,6 +56,25 @@ pub(crate) mod duration {
     }
 }
 
+/// `#[serde(with)]` for a [`std::time::Duration`] that may be left out.
+pub(crate) mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::duration::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| super::duration::parse(&text)).transpose().map_err(de::Error::custom)
+    }
+}
+
 /// `#[serde(with)]` for a number of bytes.
 pub(crate) mod size {
     use serde::{Deserialize, Deserializer, Serializer, de};

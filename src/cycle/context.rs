@@ -10,6 +10,7 @@ use crate::config::{Git, Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
 use crate::recipe::Recipe;
+use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, SnapshotRetention};
 use crate::util::cancel::CancelFlag;
 
@@ -35,6 +36,8 @@ pub struct CycleContext<'a> {
     pub network: &'a Git,
     /// The operator's contact, if it is configured.
     pub contact: Option<&'a str>,
+    /// The newest snapshot of another repository of the configuration; `None` if it has published nothing.
+    pub other: &'a (dyn Fn(&str) -> anyhow::Result<Option<Snapshot>> + Sync),
     /// The id of the volume.
     pub volume_id: &'a str,
     /// Maps a recipe's git URL to the URL to fetch from.

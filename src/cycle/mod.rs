@@ -61,6 +61,7 @@ use crate::util::digest::Sha256;
 use crate::util::heap;
 use crate::util::threads;
 
+pub use composer_source::{ClosurePlan, plan_closures};
 pub use confirm_imports::ImportReport;
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use export::{Exported, Since, Wanted, export};

@@ -24,8 +24,9 @@ use crate::metadata::{
     expand, missing_dependencies, render,
 };
 use crate::recipe::Recipe;
-use crate::store::snapshot::{ExpiredReleases, Snapshot};
+use crate::store::snapshot::{ExpiredRelease, ExpiredReleases, Snapshot};
 use crate::store::{ArchiveError, SnapshotContents, durable_fs};
+use crate::util::clock::now;
 use crate::util::digest::Sha256;
 
 /// Releases by package, each in the order of the ledger.
@@ -46,14 +47,28 @@ pub(super) fn publish(
     report.omitted.clear();
     let absent = ctx.store.absent_entries()?;
     let mut releases = published_releases(ctx, previous, report);
-    releases.retain(|release| !absent.contains_key(&release.number));
+    let unlisted = unlisted(previous, &releases, report);
+    releases
+        .retain(|release| !absent.contains_key(&release.number) && !unlisted.contains_key(&release.number));
     let current = releases.iter().map(|release| release.number).collect();
     let mut expired = match &report.followed {
         Some(followed) => followed.state.expired(ctx.store.ledger(Ledger::len)),
         None => ctx.store.expired_releases(previous, &current, ctx.retention.grace),
     };
+    expired.extend(unlisted);
     expired.extend(absent);
     publish_content(ctx, previous, report, Content { releases, rollback_to: None, expired })
+}
+
+/// The releases that upstream does not list any more. Their archives stay, for those who have locked them.
+fn unlisted(previous: Option<&Snapshot>, releases: &[Release], report: &Report) -> ExpiredReleases {
+    let unlisted = releases.iter().filter(|release| report.is_unlisted(release));
+    let entry = |release: &Release| {
+        let known = previous.and_then(|previous| previous.manifest.expired.get(&release.number));
+        let since = known.map_or_else(now, |known| known.since);
+        (release.number, ExpiredRelease { since, withdrawn: false, absent: false })
+    };
+    unlisted.map(entry).collect()
 }
 
 /// What a snapshot publishes.
@@ -79,7 +94,8 @@ pub(super) fn publish_content(
     let reusable = intact.zip(renderer).and_then(|(previous, renderer)| reusable_render(previous, renderer));
     let mut by_name = by_name(&releases);
     let changed = changed_releases(&by_name, reusable.as_ref());
-    let (manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
+    let (mut manifests, damaged) = read_changed(ctx, previous, &changed, &mut by_name, report)?;
+    manifests.mark_abandoned(report.abandoned());
     let summaries = summaries(&by_name, &manifests, reusable.as_ref())?;
     if let Some(previous) = previous.filter(|_| rollback_to.is_none()) {
         shrink_guard::check(ctx, previous, &summaries, report)?;
@@ -254,7 +270,8 @@ fn pages(
     let outdated = by_name.iter().filter(|(name, _)| !manifests.contains(name) && is_outdated(name));
     let releases: Vec<_> = outdated.flat_map(|(_, releases)| releases).copied().collect();
     // If an archive cannot be read, its page is kept from the previous snapshot.
-    let (others, _) = read_manifests::read(ctx.store, &releases, ctx.workers);
+    let (mut others, _) = read_manifests::read(ctx.store, &releases, ctx.workers);
+    others.mark_abandoned(manifests.abandoned().clone());
     pages::render(view, |name| if manifests.contains(name) { manifests.get(name) } else { others.get(name) })
 }
 
@@ -309,7 +326,7 @@ fn renderer_digest(
         let corrected = dates.filter(|(release, committed)| release.committed != *committed);
         corrected.map(|(release, committed)| (release.number, committed)).collect()
     });
-    let (info, dates) = (info.digest()?, Sha256::digest(&serde_json::to_vec(&dates)?));
+    let (info, dates) = (info.digest()?, Sha256::digest(&serde_json::to_vec(&(dates, report.abandoned()))?));
     Ok(program.map(|program| Sha256::digest([program.0, info.0, dates.0].concat().as_slice())))
 }
 

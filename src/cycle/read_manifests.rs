@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, FileReader, ZipArchive, ZipArchiveEntryWayfinder};
+use serde_json::Value;
 
 use super::parallel;
 use crate::composer::{Manifest, Version};
@@ -19,7 +20,10 @@ use crate::store::RepositoryStore;
 /// The versions of packages by name. Their manifests are text until a package is rendered: parsed, those of a large repository
 /// take many times the memory.
 #[derive(Default)]
-pub(super) struct Manifests<'r>(BTreeMap<&'r str, Vec<UnparsedVersion<'r>>>);
+pub(super) struct Manifests<'r> {
+    versions: BTreeMap<&'r str, Vec<UnparsedVersion<'r>>>,
+    abandoned: BTreeMap<String, Value>,
+}
 
 struct UnparsedVersion<'r> {
     release: &'r Release,
@@ -41,18 +45,32 @@ impl<'r> Manifests<'r> {
     }
 
     fn push(&mut self, version: UnparsedVersion<'r>) {
-        self.0.entry(&version.release.name).or_default().push(version);
+        self.versions.entry(&version.release.name).or_default().push(version);
+    }
+
+    /// Sets `abandoned` of packages, which upstream has said since they were published.
+    pub(super) fn mark_abandoned(&mut self, abandoned: BTreeMap<String, Value>) {
+        self.abandoned = abandoned;
+    }
+
+    pub(super) fn abandoned(&self) -> &BTreeMap<String, Value> {
+        &self.abandoned
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.versions.contains_key(name)
     }
 
     /// The versions of a package, newest first; `None` if they were not read.
     pub(super) fn get(&self, name: &str) -> serde_json::Result<Option<Vec<PackageVersion>>> {
-        let Some(unparsed) = self.0.get(name) else { return Ok(None) };
+        let Some(unparsed) = self.versions.get(name) else { return Ok(None) };
         let mut versions: Vec<_> =
             unparsed.iter().map(UnparsedVersion::parse).collect::<serde_json::Result<_>>()?;
+        if let Some(mark) = self.abandoned.get(name) {
+            for version in &mut versions {
+                version.manifest.0.insert("abandoned".to_owned(), mark.clone());
+            }
+        }
         versions.sort_by(|a, b| b.version.precedence(&a.version));
         Ok(Some(versions))
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use super::confirm_imports::ImportReport;
@@ -85,7 +86,14 @@ pub struct SourceReport {
     /// For a Composer repository: the digest of what it lists of each package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed: Option<BTreeMap<String, Sha256>>,
-    /// The rules of the recipe for this source that match nothing.
+    /// For a closure: the published versions, `vendor/name version`, that its repository does not list any more, or flags. The
+    /// metadata does not name them, and their archives stay.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unlisted: BTreeSet<String>,
+    /// For a closure: `abandoned` of its packages, as its repository has it now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub abandoned: BTreeMap<String, Value>,
+    /// The rules of the recipe for this source that match nothing, and what a closure lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<String>,
     /// The commits at which moved tags were compared with their published versions.
@@ -303,6 +311,20 @@ impl Report {
         };
         let followed = || self.followed.as_ref()?.state.committed(release);
         added().copied().or_else(followed).unwrap_or(release.committed)
+    }
+
+    /// Whether the repository that a release was taken from does not list it any more.
+    pub(super) fn is_unlisted(&self, release: &Release) -> bool {
+        let source = self.sources.get(&release.source);
+        source
+            .is_some_and(|source| source.unlisted.contains(&format!("{} {}", release.name, release.version)))
+    }
+
+    /// `abandoned` by package, as upstream has it now.
+    pub(super) fn abandoned(&self) -> BTreeMap<String, Value> {
+        let followed = self.followed.iter().flat_map(|followed| followed.state.abandoned());
+        let own = self.sources.values().flat_map(|source| &source.abandoned);
+        followed.chain(own).map(|(name, mark)| (name.clone(), mark.clone())).collect()
     }
 
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {

@@ -34,9 +34,13 @@ pub(super) fn check(
         let is_unlisted = |release: &Release| {
             report.followed.as_ref().is_some_and(|followed| !followed.state.lists(release.number))
         };
+        // A repository that lists nothing of a package any more may be broken.
+        let is_gone_upstream = |release: &Release| report.is_unlisted(release) && packages.contains_key(name);
         let is_intended = ctx.store.ledger(|ledger| {
             let release = ledger.find(name, version);
-            release.is_some_and(|release| release.kind == ReleaseKind::Dev || is_unlisted(release))
+            release.is_some_and(|release| {
+                release.kind == ReleaseKind::Dev || is_unlisted(release) || is_gone_upstream(release)
+            })
         });
         is_intended || ctx.store.is_withdrawn(name, version)
     };

@@ -129,6 +129,12 @@ pub enum ExclusionRule {
     FirstTagWins,
     /// Another tag has published the same contents as the same version, written in another way.
     AnotherSpelling,
+    /// It is younger than the recipe's `minimum_age`.
+    MinimumAge,
+    /// Its license is proprietary or missing.
+    License,
+    /// It is on a filter list of its repository.
+    FilterList,
 }
 
 impl ExclusionRule {
@@ -145,6 +151,9 @@ impl ExclusionRule {
             Self::OtherSource => "published by another source",
             Self::FirstTagWins => "another tag has published the version with other contents",
             Self::AnotherSpelling => "another spelling of a published version",
+            Self::MinimumAge => "younger than `minimum_age`",
+            Self::License => "its license is proprietary or missing",
+            Self::FilterList => "on a filter list of its repository",
         }
     }
 }

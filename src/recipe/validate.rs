@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::composer_source::ComposerSource;
 use super::document::{ArchiveFolder, Correction, Document, Recipe, Replacement, Resource, Source};
 use super::note::Note;
 use super::range::AffectedVersions;
@@ -66,9 +67,7 @@ impl<'a> Validator<'a> {
         let of_base = self.base.into_iter().flat_map(|base| &base.sources);
         let git_sources: Vec<_> =
             of_base.chain(&document.sources).map(|source| source.name.as_str()).collect();
-        for (i, source) in document.composer.iter().enumerate() {
-            source.check(&git_sources, &composer_at.index(i), report);
-        }
+        ComposerSource::check_all(&document.composer, &git_sources, &composer_at, report);
         for (i, note) in document.notes.iter().enumerate() {
             check_note(note, &root.key("notes").index(i), report);
         }

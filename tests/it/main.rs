@@ -14,6 +14,7 @@ mod config {
 mod composer_repository;
 mod cycle {
     mod base_url_and_nightly_changes;
+    mod closure;
     mod composer_grammar;
     mod composer_source;
     mod composer_stand_ins;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::closure::UpstreamState;
 use super::requests;
 use crate::composer::{NamePattern, PackageName, Version};
 use crate::composer_repository::{ComposerRepository, RemoteVersion, Versions};
@@ -24,8 +25,10 @@ pub(super) struct Listing {
     pub(super) wanted: Vec<WantedVersion>,
     /// What cannot be read.
     pub(super) rows: Vec<OutcomeRow>,
-    /// Patterns of the recipe that match nothing.
+    /// Patterns of the recipe that match nothing, and what a closure lacks.
     pub(super) unused: Vec<String>,
+    /// For a closure.
+    pub(super) upstream: UpstreamState,
 }
 
 impl WantedVersion {
@@ -54,7 +57,13 @@ impl Listing {
         texts.into_iter().map(|(name, text)| (name, Sha256::digest(text.as_bytes()))).collect()
     }
 
-    fn add_failure(&mut self, source: &ComposerSource, tag: &str, package: String, reason: String) {
+    pub(super) fn add_failure(
+        &mut self,
+        source: &ComposerSource,
+        tag: &str,
+        package: String,
+        reason: String,
+    ) {
         let (source, tag) = (source.name.clone(), tag.to_owned());
         self.rows.push(OutcomeRow { source, tag, package, outcome: Outcome::Failed { reason } });
     }
@@ -71,15 +80,20 @@ impl Listing {
             if !is_wanted || !is_allowed || !seen.insert(listed.normalized.clone()) {
                 continue;
             }
-            match (name.parse::<PackageName>(), listed.version.parse::<Version>()) {
-                (Ok(name), Ok(version)) => self.wanted.push(WantedVersion { name, version, listed }),
-                (_, Err(error)) => {
-                    let package = format!("{name} {}", listed.version);
-                    self.add_failure(source, &listed.version, package, error.to_string());
-                }
-                (Err(error), _) => {
-                    self.add_failure(source, &listed.version, name.to_owned(), error.to_string());
-                }
+            self.want(source, name, listed);
+        }
+    }
+
+    /// Adds a version to take.
+    pub(super) fn want(&mut self, source: &ComposerSource, name: &str, listed: RemoteVersion) {
+        match (name.parse::<PackageName>(), listed.version.parse::<Version>()) {
+            (Ok(name), Ok(version)) => self.wanted.push(WantedVersion { name, version, listed }),
+            (_, Err(error)) => {
+                let package = format!("{name} {}", listed.version);
+                self.add_failure(source, &listed.version, package, error.to_string());
+            }
+            (Err(error), _) => {
+                self.add_failure(source, &listed.version, name.to_owned(), error.to_string());
             }
         }
     }

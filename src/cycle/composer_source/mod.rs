@@ -5,7 +5,9 @@
 
 mod archive;
 mod changed;
+mod closure;
 mod listing;
+mod plan;
 mod stand_ins;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ use anyhow::{Context as _, ensure};
 use url::Url;
 
 use self::archive::{Staged, stage};
+use self::closure::UpstreamState;
 use self::listing::{Listing, WantedVersion};
 use super::batch::{Batch, Published};
 use super::context::{CycleContext, ProgressEvent};
@@ -31,6 +34,7 @@ use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
 
 pub(super) use archive::{download, redownload};
+pub use plan::{ClosurePlan, plan_closures};
 pub(super) use stand_ins::compare as compare_stand_ins;
 
 /// Changes with what a report says, so that an update of the program asks again.
@@ -54,32 +58,68 @@ pub(super) fn publish(
     let agent = user_agent(ctx);
     let cache = cache_folder(ctx, source);
     let repository = open(ctx, source, &agent, &cache)?;
-    let listing = listing::read(ctx, source, waiting, &repository)?;
+    let listing = match source.is_closure() {
+        true => closure::read(ctx, source, &repository, previous)?,
+        false => listing::read(ctx, source, waiting, &repository)?,
+    };
     let digests = listing.digests();
+    // A closure also reports what is not taken, and what became of published versions.
     let is_unchanged = |report: &&SourceReport| {
-        report.is_current(rules, &BTreeMap::new()) && report.listed.as_ref() == Some(&digests)
+        !source.is_closure()
+            && report.is_current(rules, &BTreeMap::new())
+            && report.listed.as_ref() == Some(&digests)
     };
     if let Some(unchanged) = previous.filter(is_unchanged) {
         finish(&repository);
         return Ok((unchanged.clone(), 0));
     }
     let (changed, examined) = changed::find(ctx, source, &repository, &listing, previous)?;
-    let unused = listing.unused.clone();
+    let mut listing = listing;
+    let (unused, upstream) = (std::mem::take(&mut listing.unused), std::mem::take(&mut listing.upstream));
     let published: BTreeSet<_> = listing.wanted.iter().map(WantedVersion::package).collect();
     let batch = collect(ctx, source, &repository, listing, &Requirements::of_source(ctx)?, budget)?;
     let Published { mut rows, notices, count } = batch.publish(ctx)?;
     rows.extend(published_rows(ctx, source, &published));
     finish(&repository);
-    for unused in &unused {
-        tracing::warn!(source = source.name, "the recipe is out of date: {unused}");
+    if source.is_closure() {
+        closure::follow_flags(ctx, source, &upstream.withdrawn)?;
     }
+    log_news(source, previous, &unused, &upstream);
     let mut report = SourceReport::new(rules, BTreeMap::new(), rows);
     report.notices = notices;
+    if let Some(previous) = previous.filter(|_| source.is_closure()) {
+        report.notices.extend(previous.notices.iter().cloned());
+    }
     report.listed = Some(digests);
+    report.unlisted = upstream.unlisted;
+    report.abandoned = upstream.abandoned;
     report.unused = unused;
     report.examined = examined;
     report.diverged = changed;
     Ok((report, count))
+}
+
+fn log_news(
+    source: &ComposerSource,
+    previous: Option<&SourceReport>,
+    unused: &[String],
+    upstream: &UpstreamState,
+) {
+    let subject = if source.is_closure() { "the closure is incomplete" } else { "the recipe is out of date" };
+    let is_known = |unused: &String| {
+        source.is_closure() && previous.is_some_and(|previous| previous.unused.contains(unused))
+    };
+    for unused in unused.iter().filter(|unused| !is_known(unused)) {
+        tracing::warn!(source = source.name, "{subject}: {unused}");
+    }
+    let is_new = |package: &&String| previous.is_none_or(|previous| !previous.unlisted.contains(*package));
+    for package in upstream.unlisted.iter().filter(is_new) {
+        tracing::warn!(
+            source = source.name,
+            package,
+            "upstream does not list it any more, so the metadata does not either"
+        );
+    }
 }
 
 /// Publishes the versions of these rows.
@@ -139,12 +179,15 @@ fn collect<'a>(
     let (mut metapackages, mut provided) = (Vec::new(), Provided::new());
     for (wanted, staged) in new.into_iter().zip(results) {
         match staged {
-            Ok(staged) if !staged.requires.is_empty() => metapackages.push(Candidate {
-                package: wanted.exact_version(),
-                requires: staged.requires.clone(),
-                is_metapackage: true,
-                value: staged,
-            }),
+            // What those of a closure pin may be published in another repository.
+            Ok(staged) if !staged.requires.is_empty() && !source.is_closure() => {
+                metapackages.push(Candidate {
+                    package: wanted.exact_version(),
+                    requires: staged.requires.clone(),
+                    is_metapackage: true,
+                    value: staged,
+                });
+            }
             Ok(staged) => {
                 provided.insert(held_back::key(&wanted.exact_version()));
                 add(&mut batch, staged);

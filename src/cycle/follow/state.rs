@@ -12,6 +12,7 @@
 //! | `expired` | the nightly releases that the metadata does not name, and the absent ones that are not here, by line of the ledger |
 //! | `unlisted` | other lines that it does not name, during a rollback |
 //! | `committed` | dates of releases that differ from the ledger's, by line |
+//! | `abandoned` | `abandoned` of packages whose upstream has said so after they were published |
 //! | `claimed` | names without a version that no other repository shall have |
 //! | `diverged`, `notes`, `external_packages` | what the pages say |
 
@@ -50,6 +51,8 @@ pub struct FollowState {
     unlisted: BTreeSet<u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     committed: BTreeMap<u64, Timestamp>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    abandoned: BTreeMap<String, Value>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     claimed: BTreeSet<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -122,6 +125,7 @@ impl FollowState {
             expired: content.expired.clone(),
             unlisted: unlisted(ctx, content),
             committed,
+            abandoned: report.abandoned(),
             claimed: content.claimed.clone(),
             diverged: report.diverged().cloned().collect(),
             notes: ctx.recipe.notes.iter().filter_map(|note| serde_json::to_value(note).ok()).collect(),
@@ -169,6 +173,10 @@ impl FollowState {
 
     pub(in crate::cycle) fn committed(&self, release: &Release) -> Option<Timestamp> {
         self.committed.get(&release.number).copied()
+    }
+
+    pub(in crate::cycle) fn abandoned(&self) -> &BTreeMap<String, Value> {
+        &self.abandoned
     }
 
     pub(in crate::cycle) fn claimed(&self) -> impl Iterator<Item = &String> {
