@@ -6,6 +6,7 @@ mod support;
 
 mod addresses;
 mod air_gap;
+mod closure;
 mod composer;
 mod composer_client;
 mod composer_loader;
