@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 use super::git::WorkTree;
-use super::{http, run, until};
+use super::{free_port, http, run, until};
 
 pub struct TestEnv {
     folder: TempDir,
@@ -19,6 +19,17 @@ impl TestEnv {
         let env = Self { folder: TempDir::new().unwrap() };
         std::fs::create_dir(env.path("git")).unwrap();
         env
+    }
+
+    /// A mirror that has only what is imported, and its port.
+    pub fn importer() -> (Self, u16) {
+        let (env, port) = (Self::new(), free_port());
+        let configuration = format!(
+            "data: {}\nserve: {{listen: ['127.0.0.1:{port}'], drain: 5s, notice: 0s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', import: true}}\n",
+            env.path("data").display()
+        );
+        env.write("mirror.yaml", &configuration);
+        (env, port)
     }
 
     pub fn root(&self) -> &Path {

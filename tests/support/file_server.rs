@@ -1,7 +1,7 @@
 //! A small HTTP server: the files of a folder, as a simple web server has them, and whatever a test answers instead.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,25 @@ pub struct Request {
     pub path: String,
     /// By names in lower case.
     pub headers: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// The next request of a client; `None` when it has closed the connection.
+    pub fn read(client: &mut impl BufRead) -> std::io::Result<Option<Self>> {
+        let mut line = String::new();
+        if client.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            client.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+        Ok(Some(Self { path, headers }))
+    }
 }
 
 /// An answer.
@@ -121,20 +140,7 @@ fn serve(
     requests: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut client = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        if client.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut line = String::new();
-            client.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            headers.insert(name.to_ascii_lowercase(), value.to_owned());
-        }
-        let request = Request { path, headers };
+    while let Some(request) = Request::read(&mut client)? {
         requests.lock().unwrap().push(request.clone());
         let file = file(root, &request);
         let answer = (hook.lock().unwrap())(&request, &file).unwrap_or(file);
@@ -149,9 +155,10 @@ fn serve(
         stream.write_all(format!("{head}\r\n").as_bytes())?;
         stream.write_all(&answer.body[..answer.cut.unwrap_or(answer.body.len())])?;
         if answer.cut.is_some() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 /// The file of a request, or 304 if its date is the one that the client has.

@@ -1,10 +1,11 @@
 //! A proxy before a mirror that forwards requests and may change the answers.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::file_server::Request;
 use super::http::Client;
 
 /// An answer on its way to the client.
@@ -80,22 +81,9 @@ fn forward(
     requests: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut client = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        if client.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut headers = Vec::new();
-        loop {
-            let mut line = String::new();
-            client.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            headers.push((name.to_ascii_lowercase(), value.to_owned()));
-        }
-        headers.retain(|(name, _)| !matches!(&**name, "host" | "connection"));
-        let range = headers.iter().find(|(name, _)| name == "range");
-        let range = range.map(|(_, range)| format!(" {range}")).unwrap_or_default();
+    while let Some(Request { path, mut headers }) = Request::read(&mut client)? {
+        headers.retain(|name, _| !matches!(&**name, "host" | "connection"));
+        let range = headers.get("range").map(|range| format!(" {range}")).unwrap_or_default();
         requests.lock().unwrap().push(format!("{path}{range}"));
         let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let answer = Client::local(origin).request("GET", &path, &headers);
@@ -117,7 +105,8 @@ fn forward(
         stream.write_all(format!("{head}\r\n").as_bytes())?;
         stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())])?;
         if cut.is_some() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }

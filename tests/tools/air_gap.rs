@@ -28,20 +28,10 @@ fn exporter() -> TestEnv {
     env
 }
 
-fn importer() -> (TestEnv, u16) {
-    let (env, port) = (TestEnv::new(), free_port());
-    let configuration = format!(
-        "data: {}\nserve: {{listen: ['127.0.0.1:{port}'], drain: 5s, notice: 0s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', import: true}}\n",
-        env.path("data").display()
-    );
-    env.write("mirror.yaml", &configuration);
-    (env, port)
-}
-
 #[test]
 fn composer_installs_from_what_was_imported() {
     let exporter = exporter();
-    let (env, port) = importer();
+    let (env, port) = TestEnv::importer();
     command(&env, &["import", &exporter.path("part.tar").display().to_string()], 0);
     let _server = env.serve("run", port);
     // A new project, as its template has it.
@@ -75,14 +65,14 @@ const CALLS: [&str; 6] = ["mkdir", "fsync", "rename", "renameat2", "link", "link
 fn killed_imports_are_finished_by_the_next() {
     let exporter = exporter();
     let file = exporter.path("part.tar").display().to_string();
-    let (whole, _) = importer();
+    let (whole, _) = TestEnv::importer();
     command(&whole, &["import", &file], 0);
     let listed = |env: &TestEnv| names(env, "data/acme/current/p2/acme");
     let mut kills = 0;
     for call in CALLS {
         // Every fourth step, so that it takes seconds.
         for number in (1..).step_by(4) {
-            let (env, _) = importer();
+            let (env, _) = TestEnv::importer();
             let status = Command::new("strace")
                 .args([
                     "-f",
@@ -132,7 +122,7 @@ fn bundle_of_gnu_tar_is_imported() {
             .arg("-C")
             .arg(&folder)
             .arg("."));
-        let (env, _) = importer();
+        let (env, _) = TestEnv::importer();
         command(&env, &["import", &file.display().to_string()], 0);
         command(&env, &["verify"], 0);
     }

@@ -33,17 +33,6 @@ fn release(store: &WorkTree, version: &str) {
     store.write("composer.json", &root.replace("VERSION", version)).release(version);
 }
 
-/// A mirror that has only what is imported.
-fn importer() -> (TestEnv, u16) {
-    let (env, port) = (TestEnv::new(), free_port());
-    let configuration = format!(
-        "data: {}\nserve: {{listen: ['127.0.0.1:{port}'], drain: 5s, notice: 0s}}\nrepositories:\n  - {{name: acme, url: 'http://127.0.0.1:{port}/mirror/', import: true}}\n",
-        env.path("data").display()
-    );
-    env.write("mirror.yaml", &configuration);
-    (env, port)
-}
-
 /// Exports from `env` to its file `name`; returns what was said.
 fn export(env: &TestEnv, name: &str, arguments: &[&str]) -> String {
     let file = env.path(name).display().to_string();
@@ -79,7 +68,7 @@ fn part_is_exported_imported_and_completed() {
     assert!(said.contains("1 package that this repository does not publish: other/tool"), "{said}");
     let said = export(&origin, "range.tar", &["--for", "acme/shop:>1.0.0"]);
     assert!(said.contains(" of 3 releases"), "{said}");
-    let (env, port) = importer();
+    let (env, port) = TestEnv::importer();
     assert!(command(&env, &["check"], 0).contains("has what `mirror import` brings"));
     let said = import(&env, &origin.path("first.tar"), 0);
     assert!(
@@ -130,7 +119,7 @@ fn part_is_exported_imported_and_completed() {
     assert_eq!(listed(&env).len(), 7);
     command(&env, &["verify"], 0);
     // Without the first one it is refused.
-    let (late, _) = importer();
+    let (late, _) = TestEnv::importer();
     let said = import(&late, &origin.path("second.tar"), 2);
     assert!(
         said.contains("of 7 archives that are not here, 4 cannot be taken from it")
@@ -146,7 +135,7 @@ fn what_is_new_travels_alone() {
     let said = export(&origin, "all.tar", &[]);
     assert!(said.contains("acme: 7 archives with "), "{said}");
     let head = said.split("SHA-256 ").nth(1).unwrap().trim().to_owned();
-    let (env, _) = importer();
+    let (env, _) = TestEnv::importer();
     import(&env, &origin.path("all.tar"), 0);
     release(&store, "1.0.1");
     origin.build(0);
@@ -178,7 +167,7 @@ fn wrong_files_are_refused_by_name() {
     let (origin, _) = origin();
     export(&origin, "all.tar", &[]);
     let whole = std::fs::read(origin.path("all.tar")).unwrap();
-    let (env, _) = importer();
+    let (env, _) = TestEnv::importer();
     let refused = |bytes: &[u8], reasons: &[&str]| {
         std::fs::write(origin.path("wrong.tar"), bytes).unwrap();
         let said = import(&env, &origin.path("wrong.tar"), 2);
@@ -227,7 +216,7 @@ fn bundle_is_a_folder_a_backup_and_a_mirror() {
     run(Command::new("diff").arg("-r").arg(&unpacked).arg(origin.path("folder")));
     run(Command::new("tar").arg("cf").arg(origin.path("again.tar")).arg("-C").arg(&unpacked).arg("."));
     for from in ["folder", "again.tar"] {
-        let (env, _) = importer();
+        let (env, _) = TestEnv::importer();
         import(&env, &origin.path(from), 0);
         assert_eq!(listed(&env), PART);
     }
@@ -255,10 +244,10 @@ fn bundle_is_a_folder_a_backup_and_a_mirror() {
     assert!(said.contains("1 damaged archive restored"), "{said}");
     command(&builder, &["verify"], 0);
     // A part can be followed, and exported again; with a whole mirror to follow it becomes whole.
-    let (part, port) = importer();
+    let (part, port) = TestEnv::importer();
     import(&part, &origin.path("part.tar"), 0);
     let server = part.serve("serve", port);
-    let (follower, follower_port) = importer();
+    let (follower, follower_port) = TestEnv::importer();
     let configuration = read(&follower, "mirror.yaml");
     let follow = |port: u16| format!("follow: ['http://127.0.0.1:{port}/mirror/']");
     follower.write("mirror.yaml", &configuration.replace("import: true", &follow(port)));
