@@ -258,11 +258,10 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a reload waits for the cycles of all repositories",
-        edits: &[(
-            "daemon/scheduler.rs",
-            "is_deferred && self.is_moved(*i)",
-            "is_deferred && !self.is_moved(*i)",
-        )],
+        edits: &[
+            ("daemon/scheduler.rs", "all && self.is_awaited(*i)", "all && *i < usize::MAX"),
+            ("daemon/scheduler.rs", "        awaited.retain(|i| self.is_awaited(*i));\n", ""),
+        ],
         class: process::kills,
         faults: 100,
         says: &["beside a process that stands still"],
