@@ -34,7 +34,7 @@ pub struct ImportReport {
     pub different: Vec<Divergence>,
 }
 
-/// Marks releases, before they are published, as imported; aliases and nightly versions are made anew by the next cycles anyway.
+/// Marks releases, before they are published, as imported; not aliases and nightly versions, which later cycles rebuild anyway.
 pub(super) fn mark(ctx: &CycleContext<'_>, releases: &[Release], from: &str) -> anyhow::Result<()> {
     let mut marks = ctx.store.import_marks()?;
     let packages = releases.iter().filter(|release| release.kind == ReleaseKind::Package);

@@ -1,5 +1,5 @@
-//! `mirror restore` from a Composer repository that has no ledger, such as a mirror that satis makes: whoever changes over from one
-//! keeps the archives that the lock files of users pin.
+//! `mirror restore` from a Composer repository that has no ledger, such as a satis mirror. An operator who switches
+//! from one keeps the archives that users' lock files pin.
 //!
 //! The archives are published as they are, if they have the SHA-1 that the metadata names. Which source, tag and commit they are from
 //! follows from the recipe, whose sources are planned for that; each is marked as imported, and the next cycles build it again.

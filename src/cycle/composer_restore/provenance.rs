@@ -46,7 +46,7 @@ impl Provenances {
             let added = found.add_archives(ctx, &inputs, folder);
             found.note(&folder.name, added);
         }
-        // A nightly version is made anew.
+        // The next cycle rebuilds a nightly version.
         for source in ctx.recipe.sources.iter().filter(|source| source.nightly.is_none()) {
             let added = found.add_source(ctx, &inputs, source);
             found.note(&source.name, added);

@@ -112,7 +112,7 @@ fn write(
     for release in releases {
         store
             .check_archive(release)
-            .context("nothing was exported: `mirror verify --repair` mends archives")?;
+            .context("nothing was exported: `mirror verify --repair` repairs archives")?;
         let path = store.archive(release);
         let file = File::open(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         let (size, date) = (release.size, release.time.as_second());

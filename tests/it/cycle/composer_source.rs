@@ -219,7 +219,7 @@ fn what_cannot_be_had_fails_by_name_and_the_rest_is_published() {
         assert!(listed(&env, &format!("acme/{package}")).is_empty(), "{package}");
     }
     assert_eq!(ledger(&env).len(), 1);
-    // What is mended later is published.
+    // Once upstream corrects it, it is published.
     upstream.server.answer(|_, _| None);
     let log = env.build(1);
     assert_eq!(listed(&env, "acme/cut"), ["1.0.0"], "{log}");
