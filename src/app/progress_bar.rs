@@ -1,9 +1,9 @@
 //! Progress bars on a terminal: one for fetched sources, one for built packages. Without a terminal nothing is drawn.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use crate::cycle::ProgressEvent;
 
@@ -33,7 +33,7 @@ impl ProgressBars {
     }
 
     pub(crate) fn update(&self, event: ProgressEvent<'_>) {
-        let fetching = || self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetching = || self.fetching.lock();
         match event {
             ProgressEvent::Started { clones } => self.sources.set_length(clones),
             ProgressEvent::Fetching { source, progress } => {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use thread_priority::{set_thread_priority_and_policy, thread_native_id};
@@ -68,7 +69,7 @@ fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
     let app = job.load_app()?;
     let progress = report_progress()?;
     let observer = |event: ProgressEvent<'_>| {
-        progress.lock().unwrap_or_else(PoisonError::into_inner).update(event);
+        progress.lock().update(event);
     };
     Ok(work(&app, job, &observer, &cancel))
 }
@@ -116,7 +117,7 @@ fn report_progress() -> Result<Arc<Mutex<RunningCycle>>, ThreadError> {
     let progress = Arc::new(Mutex::new(RunningCycle::new(now())));
     let shared = Arc::clone(&progress);
     threads::spawn(move || -> () {
-        let get = || shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let get = || shared.lock().clone();
         let mut sent = get();
         loop {
             thread::sleep(PROGRESS_INTERVAL);

@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -50,7 +50,7 @@ impl<'a> Cache<'a> {
 
     fn path(&self, url: &Url) -> Option<PathBuf> {
         let path = self.folder?.join(Sha256::digest(url.as_str().as_bytes()).to_string());
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        self.used.lock().insert(path.clone());
         Some(path)
     }
 
@@ -88,7 +88,7 @@ impl<'a> Cache<'a> {
 
     fn named(&self, name: &str) -> Option<PathBuf> {
         let path = self.folder?.join(name);
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        self.used.lock().insert(path.clone());
         Some(path)
     }
 
@@ -109,7 +109,7 @@ impl<'a> Cache<'a> {
     /// Removes what was not used since the repository was opened.
     pub(super) fn remove_unused(&self) {
         let entries = self.folder.and_then(|folder| fs::read_dir(folder).ok());
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = self.used.lock();
         for path in entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
             if !used.contains(&path) {
                 let _ = fs::remove_file(path);

@@ -5,10 +5,10 @@
 //! mean nothing to anybody but the server.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -82,26 +82,22 @@ impl Changes {
 
     /// Whether the file that was kept of a package is current.
     pub(super) fn is_current(&self, file: &str) -> bool {
-        self.with(|now| now.current.contains(file))
+        self.now.lock().current.contains(file)
     }
 
     pub(super) fn set_current(&self, file: &str) {
-        self.with(|now| now.current.insert(file.to_owned()));
+        self.now.lock().current.insert(file.to_owned());
     }
 
     /// Keeps the timestamp for the next cycle.
     pub(super) fn save(&self, transport: &Transport<'_>) -> anyhow::Result<()> {
-        let now = self.with(|now| now.clone());
+        let now = self.now.lock().clone();
         let is_recent = now.time.saturating_sub(self.kept.time) < MAX_AGE.as_secs();
         if now.since == 0 || (is_recent && now.current == self.kept.current) {
             return Ok(());
         }
         let text = serde_json::to_vec(&now).context("failed to serialize the changes")?;
         transport.cache.write_named(FILE, &text)
-    }
-
-    fn with<T>(&self, access: impl FnOnce(&mut Kept) -> T) -> T {
-        access(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -6,11 +6,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use ureq::Body;
 use ureq::http::Response;
 use url::Url;
@@ -212,13 +212,13 @@ impl<'a> Transport<'a> {
         };
         let (answered, response) = answer?;
         let value = read(&connection.client, &answered, response)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().push(connection);
         Ok(value)
     }
 
     fn connection(&self, url: &Url) -> Result<Connection, NetworkError> {
         let life = CLIENT_LIFE.min(self.access.git.total_timeout / 2);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.retain(|connection| connection.made.elapsed() < life);
         if let Some(at) = idle.iter().position(|connection| connection.origin == url.origin()) {
             return Ok(idle.swap_remove(at));

@@ -6,11 +6,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
+use parking_lot::{Condvar, Mutex};
 
 use super::context::{CycleContext, ProgressEvent};
 use crate::git::{Fetched, Ref, WantedRefs, requested_name};
@@ -109,7 +110,7 @@ impl<'a> Fetches<'a> {
         thread::scope(|scope| {
             for &(url, source) in &self.urls {
                 self.wait_for_place();
-                self.ended().running.insert(url.to_owned(), Instant::now());
+                self.ended.lock().running.insert(url.to_owned(), Instant::now());
                 let started = threads::spawn_scoped(scope, move || {
                     let _entered = span.enter();
                     let result = fetch(self.ctx, url, source, &self.cancel);
@@ -123,7 +124,7 @@ impl<'a> Fetches<'a> {
     }
 
     fn end(&self, url: &str, result: Result<Arc<FetchedClone>, String>) {
-        let mut ended = self.ended();
+        let mut ended = self.ended.lock();
         ended.running.remove(url);
         ended.by_url.insert(url.to_owned(), result);
         ended.last = Instant::now();
@@ -132,14 +133,13 @@ impl<'a> Fetches<'a> {
 
     fn wait_for_place(&self) {
         let (places, patience) = (self.ctx.fetches, self.ctx.fetcher.idle_timeout());
-        let mut ended = self.ended();
+        let mut ended = self.ended.lock();
         loop {
             let new = ended.running.values().filter(|began| began.elapsed() < patience).count();
             if (new < places && ended.running.len() < 2 * places) || self.cancel.is_set() {
                 return;
             }
-            let waited = self.changed.wait_timeout(ended, POLL);
-            (ended, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_for(&mut ended, POLL);
         }
     }
 
@@ -151,7 +151,7 @@ impl<'a> Fetches<'a> {
     /// Prebuilt archives are always waited for, since the versions that they hold must not be built.
     pub(super) fn wait(&self) -> Clones {
         let began = Instant::now();
-        let mut ended = self.ended();
+        let mut ended = self.ended.lock();
         loop {
             let clones = self.clones_of(&ended);
             let is_quiet = ended.last.max(began).elapsed() >= self.ctx.fetcher.idle_timeout();
@@ -161,14 +161,13 @@ impl<'a> Fetches<'a> {
                 ended.taken = ended.by_url.len();
                 return clones;
             }
-            let waited = self.changed.wait_timeout(ended, POLL);
-            (ended, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_for(&mut ended, POLL);
         }
     }
 
     /// The clones as of now.
     pub(super) fn clones(&self) -> Clones {
-        self.clones_of(&self.ended())
+        self.clones_of(&self.ended.lock())
     }
 
     fn clones_of(&self, ended: &Ended) -> Clones {
@@ -181,10 +180,6 @@ impl<'a> Fetches<'a> {
             self.ctx.recipe.archives.iter().filter_map(|a| self.ctx.recipe.resources.get(&a.resource));
         resources.into_iter().all(|resource| clones.ensure_ended(&resource.git).is_ok())
     }
-
-    fn ended(&self) -> MutexGuard<'_, Ended> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Fails what has no result when the fetches end, also by a panic: nobody may wait for it.
@@ -192,7 +187,7 @@ struct FailRest<'a>(&'a Fetches<'a>);
 
 impl Drop for FailRest<'_> {
     fn drop(&mut self) {
-        let mut ended = self.0.ended();
+        let mut ended = self.0.ended.lock();
         for (url, _) in &self.0.urls {
             ended.by_url.entry((*url).to_owned()).or_insert_with(|| Err("its fetch ended early".into()));
         }

@@ -4,9 +4,9 @@
 //! counts as it stands in the previous snapshot.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::ensure;
+use parking_lot::Mutex;
 
 use crate::config::Limits;
 use crate::metadata::RenderCache;
@@ -35,7 +35,7 @@ impl<'a> MetadataBudget<'a> {
 
     /// Takes the room for a version with a manifest of `size` bytes.
     pub(super) fn claim(&self, package: &str, size: u64) -> anyhow::Result<()> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         let used = used.get_or_insert_with(|| Used::new(self.previous));
         let size = size + ENTRY;
         let of_package = used.packages.get(package).copied().unwrap_or_default() + size;

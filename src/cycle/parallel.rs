@@ -1,10 +1,10 @@
 //! A bounded number of threads over a list, with the results in the list's order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::anyhow;
+use parking_lot::Mutex;
 
 use crate::util::threads;
 
@@ -30,7 +30,7 @@ pub(super) fn map<T: Sync, S, R: Send>(
                 Ok(state) => work(state, item),
                 Err(error) => Err(anyhow!("{error:#}")),
             };
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            *slot.lock() = Some(result);
         }
     };
     thread::scope(|scope| {
@@ -44,9 +44,6 @@ pub(super) fn map<T: Sync, S, R: Send>(
     });
     results
         .into_iter()
-        .map(|slot| {
-            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            result.unwrap_or_else(|| Err(anyhow!("a worker thread ended early")))
-        })
+        .map(|slot| slot.into_inner().unwrap_or_else(|| Err(anyhow!("a worker thread ended early"))))
         .collect()
 }

@@ -1,9 +1,9 @@
 //! Progress of the running cycles: written by the scheduler, read by the status publisher.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::status::RunningCycle;
 use crate::util::clock::now;
@@ -52,7 +52,7 @@ impl CycleProgress {
     }
 
     fn with<T>(&self, repository: &str, access: impl FnOnce(&mut RepositoryProgress) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         access(all.entry(repository.to_owned()).or_default())
     }
 }

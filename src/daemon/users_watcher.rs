@@ -2,10 +2,11 @@
 //! previous users stay in effect. It runs as long as the process, so that a user can be removed at any time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 
 use crate::app::App;
 use crate::server::{AccessRule, AccessRules, PublishedSite, Users};
@@ -64,7 +65,7 @@ impl<'a> UsersWatcher<'a> {
         // A file is loaded at the second poll that finds the same content.
         poll(&mut repositories);
         poll(&mut repositories);
-        let mut current = self.repositories();
+        let mut current = self.repositories.lock();
         *current = repositories;
         self.set_access_rules(&current);
     }
@@ -73,15 +74,11 @@ impl<'a> UsersWatcher<'a> {
     pub(super) fn run(&self, stop: &CancelFlag) {
         while !stop.is_set() {
             stop.wait(POLL_INTERVAL);
-            let mut repositories = self.repositories();
+            let mut repositories = self.repositories.lock();
             if poll(&mut repositories) {
                 self.set_access_rules(&repositories);
             }
         }
-    }
-
-    fn repositories(&self) -> MutexGuard<'_, Vec<WatchedRepository>> {
-        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_access_rules(&self, repositories: &[WatchedRepository]) {

@@ -1,7 +1,9 @@
 //! A cache of blobs. Versions of a package share most of their files, and reading one from a pack is slow.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::object_id::ObjectId;
 
@@ -23,18 +25,14 @@ struct Generations {
 
 impl BlobCache {
     pub(super) fn get(&self, id: ObjectId) -> Option<Arc<[u8]>> {
-        self.with(|kept| kept.get(id))
+        self.0.lock().get(id)
     }
 
     pub(super) fn put(&self, id: ObjectId, blob: Arc<[u8]>) {
         // A large blob would evict everything else.
         if blob.len() <= GENERATION / 4 {
-            self.with(|kept| kept.put(id, blob));
+            self.0.lock().put(id, blob);
         }
-    }
-
-    fn with<T>(&self, access: impl FnOnce(&mut Generations) -> T) -> T {
-        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

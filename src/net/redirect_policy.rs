@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use ureq::http::Uri;
 use url::{Host, Url};
 
@@ -51,11 +52,11 @@ impl RedirectPolicy {
 
     /// Begins a request to the operator's own URL.
     pub(super) fn begin(&self) {
-        self.with(|followed| followed.has_left = false);
+        self.0.followed.lock().has_left = false;
     }
 
     pub(super) fn has_left(&self) -> bool {
-        self.with(|followed| followed.has_left)
+        self.0.followed.lock().has_left
     }
 
     /// The URL that a redirect leads to.
@@ -83,12 +84,11 @@ impl RedirectPolicy {
             if !is_allowed && literal_address(&to).is_some_and(is_private) {
                 return Err(refuse(PRIVATE));
             }
-            self.with(|followed| {
-                followed.has_left = true;
-                if !is_allowed {
-                    followed.public_only.insert(host_and_port(&to));
-                }
-            });
+            let mut followed = self.0.followed.lock();
+            followed.has_left = true;
+            if !is_allowed {
+                followed.public_only.insert(host_and_port(&to));
+            }
         }
         Ok(to)
     }
@@ -96,17 +96,13 @@ impl RedirectPolicy {
     /// Refuses to connect to a private address that only a redirect leads to.
     pub(super) fn check_addresses(&self, uri: &Uri, addresses: &[SocketAddr]) -> Result<(), PrivateAddress> {
         let Ok(url) = Url::parse(&uri.to_string()) else { return Ok(()) };
-        if !self.with(|followed| followed.public_only.contains(&host_and_port(&url))) {
+        if !self.0.followed.lock().public_only.contains(&host_and_port(&url)) {
             return Ok(());
         }
         match addresses.iter().map(SocketAddr::ip).find(|address| is_private(*address)) {
             Some(private) => Err(PrivateAddress(private)),
             None => Ok(()),
         }
-    }
-
-    fn with<T>(&self, access: impl FnOnce(&mut Followed) -> T) -> T {
-        access(&mut self.0.followed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

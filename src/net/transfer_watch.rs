@@ -3,8 +3,10 @@
 //! The rate counts only the time spent waiting for the other side, and every byte that arrives: headers, progress messages,
 //! keep-alives. It is averaged over a few idle timeouts, because a server may take some time to prepare a large response.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::error::NetworkError;
 use crate::config::Git;
@@ -77,7 +79,7 @@ impl TransferWatch {
     pub(crate) fn record(&self, waited: Duration, received: usize) -> Result<(), Stop> {
         self.check()?;
         let Inner { min_pace, window, .. } = *self.0;
-        let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.current.lock();
         current.waited += waited;
         current.received += received as u64;
         if current.waited < window {

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Concurrent requests of one HTTP/2 connection.
@@ -128,7 +129,7 @@ impl PerClientCounter {
     /// `None` when the client at `ip` has reached the limit. All clients of Unix sockets are one.
     pub(super) fn acquire(&self, ip: Option<IpAddr>) -> Option<ClientPermit> {
         let client = ip.map(network);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let counted = counts.entry(client).or_default();
         if counted.count >= self.limit {
             return None;
@@ -142,8 +143,7 @@ impl PerClientCounter {
 
 impl Drop for ClientPermit {
     fn drop(&mut self) {
-        let counts = self.counter.counts.lock();
-        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counter.counts.lock();
         if let Some(counted) = counts.get_mut(&self.client) {
             counted.count -= 1;
             if counted.count == 0 {

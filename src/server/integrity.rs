@@ -9,9 +9,10 @@ use std::fs::{File, Metadata};
 use std::io::{self, Error, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use sha2::Digest as _;
 
 use crate::util::digest::Sha256;
@@ -101,7 +102,7 @@ impl Integrity {
     /// Verifies the chunks that `part` overlaps, or all of them the first time; blocks on the disk. Returns the verification if
     /// it can be reused: `None` for a file that has just changed.
     pub(super) fn verify(&self, file: &File, part: &Range<u64>) -> io::Result<Option<Verified>> {
-        let mut verified = self.verified().as_deref().copied();
+        let mut verified = self.0.verified.lock().as_deref().copied();
         if !verified.is_some_and(|verified| verified.is_current(file)) {
             let stamp = Stamp::new(&file.metadata()?);
             let at = Instant::now();
@@ -111,14 +112,10 @@ impl Integrity {
             }
             verified = stamp.is_settled().then_some(Verified { stamp, at });
             if *part == (0..self.0.size) {
-                *self.verified() = verified.map(Box::new);
+                *self.0.verified.lock() = verified.map(Box::new);
             }
         }
         Ok(verified)
-    }
-
-    fn verified(&self) -> std::sync::MutexGuard<'_, Option<Box<Verified>>> {
-        self.0.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Verifies the chunks that `part` overlaps by their CRCs.

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::authorization::AccessRules;
 use super::site::Site;
@@ -83,12 +84,12 @@ impl PublishedSite {
 
     /// The names of repositories that webhooks have requested a cycle for since the last call.
     pub fn take_requested_cycles(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *lock(&self.0.requested_cycles))
+        std::mem::take(&mut *self.0.requested_cycles.lock())
     }
 
     /// Whether webhooks have requested a cycle since the last call of [`Self::take_requested_cycles`].
     pub fn has_requested_cycles(&self) -> bool {
-        !lock(&self.0.requested_cycles).is_empty()
+        !self.0.requested_cycles.lock().is_empty()
     }
 
     /// The digest of what followers copy from a repository, as it is served now.
@@ -97,7 +98,7 @@ impl PublishedSite {
     }
 
     pub(super) fn request_cycle(&self, repository: &str) {
-        lock(&self.0.requested_cycles).insert(repository.to_owned());
+        self.0.requested_cycles.lock().insert(repository.to_owned());
     }
 
     pub fn readiness(&self) -> Readiness {
@@ -119,12 +120,12 @@ impl PublishedSite {
 
     /// The damaged files that were reported since the last call.
     pub fn take_damaged(&self) -> BTreeSet<PathBuf> {
-        std::mem::take(&mut *lock(&self.0.damaged))
+        std::mem::take(&mut *self.0.damaged.lock())
     }
 
     /// Reports a file that is not the published one; returns whether this is its first report.
     pub fn report_damaged(&self, file: &Path) -> bool {
-        lock(&self.0.damaged).insert(file.to_owned())
+        self.0.damaged.lock().insert(file.to_owned())
     }
 
     /// Borrowed, so that requests do not contend for a reference count.
@@ -153,8 +154,4 @@ impl PublishedSite {
     pub(super) fn begin_draining(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail, ensure};
+use parking_lot::Mutex;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -156,7 +157,7 @@ impl Users {
             return AuthOutcome::Denied;
         }
         let key = self.cache_key(user, &password);
-        if let Some(is_granted) = CredentialCache::lock(&self.cache).get(&key) {
+        if let Some(is_granted) = self.cache.lock().get(&key) {
             return is_granted.into();
         }
         // For an unknown name another user's hash is checked, so that the time does not reveal who exists.
@@ -178,14 +179,14 @@ impl Users {
             return AuthOutcome::Busy;
         };
         // Another request may have had the same credentials.
-        if let Some(is_granted) = CredentialCache::lock(&self.cache).get(&key) {
+        if let Some(is_granted) = self.cache.lock().get(&key) {
             return is_granted.into();
         }
         // The check goes on when the request is cancelled, and no other runs until it ends.
         let cache = Arc::clone(&self.cache);
         let checked = spawn_blocking(move || {
             let is_granted = bcrypt::verify(password, &hash).unwrap_or(false) && is_known;
-            CredentialCache::lock(&cache).insert(key, is_granted);
+            cache.lock().insert(key, is_granted);
             drop((turn, own_turn, client, waiting));
             is_granted
         });
@@ -201,10 +202,6 @@ impl Users {
 }
 
 impl CredentialCache {
-    fn lock(cache: &Mutex<Self>) -> MutexGuard<'_, Self> {
-        cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn get(&self, key: &Sha256) -> Option<bool> {
         let is_accepted = self.accepted.contains(key);
         (is_accepted || self.rejected.contains(key)).then_some(is_accepted)
@@ -244,7 +241,7 @@ mod tests {
         }
         assert_eq!(users.check.available_permits(), 0, "the first is still checked");
         assert_eq!(check("right", 60.0), Ok(AuthOutcome::Granted));
-        let cache = CredentialCache::lock(&users.cache);
+        let cache = users.cache.lock();
         assert_eq!((cache.accepted.len(), cache.rejected.len()), (1, 1));
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
@@ -125,7 +125,7 @@ impl RepositoryStore {
         durable_fs::sync_directory(&self.root().join("snapshots"))?;
         let number = manifest.number;
         let snapshot = Snapshot { folder: target, manifest: Arc::new(manifest), is_intact: true };
-        let mut cache = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.snapshots.lock();
         *cache = SnapshotCache {
             trusted: None,
             highest: number,

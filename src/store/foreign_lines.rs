@@ -49,7 +49,7 @@ impl RepositoryStore {
 
     fn append_lines(&self, lines: &[u8]) -> anyhow::Result<()> {
         let temporary = self.staging_path("ledger.jsonl")?;
-        let mut known = self.ledger_lock();
+        let mut known = self.ledger.lock();
         let mut next = known.ledger.clone();
         next.add_lines(lines)?;
         self.write_ledger(&mut known, &temporary, lines)?;
@@ -69,7 +69,7 @@ impl RepositoryStore {
     fn append_renditions(&self, releases: &[Release]) -> anyhow::Result<()> {
         let path = self.root().join(RENDITIONS);
         let temporary = self.staging_path(RENDITIONS)?;
-        let mut known = self.ledger_lock();
+        let mut known = self.ledger.lock();
         let mut text = match durable_fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -6,9 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use parking_lot::Mutex;
 
 use super::durable_fs::{self, Unsynced};
 use super::foreign_lines;
@@ -26,7 +27,7 @@ pub(super) type Register = Box<dyn Fn(Entry) -> anyhow::Result<()> + Send + Sync
 /// One repository on the volume.
 pub struct RepositoryStore {
     root: PathBuf,
-    ledger: Mutex<LedgerFile>,
+    pub(super) ledger: Mutex<LedgerFile>,
     pub(super) snapshots: Mutex<SnapshotCache>,
     /// Empty for a reader.
     pub(super) withdrawals: Mutex<Vec<Withdrawal>>,
@@ -131,7 +132,7 @@ impl RepositoryStore {
 
     /// Reads the current ledger.
     pub fn ledger<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
-        read(&self.ledger_lock().ledger)
+        read(&self.ledger.lock().ledger)
     }
 
     /// The path of the ledger's file, and the size and digest of its first `lines`.
@@ -149,14 +150,10 @@ impl RepositoryStore {
         Ok((path, end as u64, Sha256::digest(&text[..end])))
     }
 
-    pub(super) fn ledger_lock(&self) -> MutexGuard<'_, LedgerFile> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads the ledger again, in a process that does not write it.
     pub(super) fn reload_ledger(&self) -> anyhow::Result<()> {
         let ledger = read_ledger(&self.root)?;
-        *self.ledger_lock() = ledger;
+        *self.ledger.lock() = ledger;
         Ok(())
     }
 
@@ -171,7 +168,7 @@ impl RepositoryStore {
     /// Passes `result` on, and remembers errors after which nothing more may be published.
     pub(super) fn poison_on_error<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {
-            let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            let staging = self.staging.lock();
             let is_lost = staging.as_ref().is_some_and(Staging::is_lost);
             let is_final = is_lost || error.is::<Unsynced>();
             let error = match is_lost {
@@ -192,12 +189,12 @@ impl RepositoryStore {
     pub(super) fn staging_path(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.ensure_writable()?;
         ensure!(self.register.is_some(), "`{}` was opened for reading only", self.root.display());
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut staging = self.staging.lock();
         if let Some(staging) = &*staging {
             return Ok(staging.path(name));
         }
         let mut new = Staging::claim(&self.root)?;
-        let known = self.ledger_lock();
+        let known = self.ledger.lock();
         if identity(&self.root)? != known.file {
             bail!(
                 "another instance has published in `{}` since this cycle began: this cycle publishes nothing",
@@ -282,7 +279,7 @@ impl RepositoryStore {
     fn append_to_ledger(&self, releases: Vec<Release>) -> anyhow::Result<()> {
         // Before the lock, which claiming a staging folder takes.
         let temporary = self.staging_path("ledger.jsonl")?;
-        let mut known = self.ledger_lock();
+        let mut known = self.ledger.lock();
         let entries = known.ledger.prepare(releases)?;
         self.write_ledger(&mut known, &temporary, &entries.lines)?;
         known.ledger.append(entries);

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -193,7 +193,7 @@ impl Unwritten {
 /// By file.
 fn unwritten() -> MutexGuard<'static, BTreeMap<PathBuf, Unwritten>> {
     static UNWRITTEN: Mutex<BTreeMap<PathBuf, Unwritten>> = Mutex::new(BTreeMap::new());
-    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+    UNWRITTEN.lock()
 }
 
 /// The unwritten history of a file, unless another process has written the file since.

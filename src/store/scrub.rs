@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::durable_fs;
 use super::repository::RepositoryStore;
@@ -40,17 +40,17 @@ pub struct Scrub(Mutex<ScrubState>);
 
 impl Scrub {
     pub fn state(&self) -> ScrubState {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     pub fn count(&self, damaged: bool) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.checked += 1;
         state.damaged += u64::from(damaged);
     }
 
     pub fn end_pass(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.passes += 1;
         state.finished = Some(Timestamp::now());
     }

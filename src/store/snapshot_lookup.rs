@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -40,7 +40,7 @@ impl RepositoryStore {
     /// The snapshot, whose files are compared now if another process has said that they are intact: the next snapshot shares
     /// them.
     pub fn checked(&self, snapshot: &Snapshot) -> Snapshot {
-        let trusted = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).trusted;
+        let trusted = self.snapshots.lock().trusted;
         let is_known = trusted != Some(snapshot.manifest.number);
         let is_intact = if is_known { snapshot.is_intact } else { snapshot.check_public().is_ok() };
         Snapshot { is_intact, ..snapshot.clone() }
@@ -52,7 +52,7 @@ impl RepositoryStore {
         let Some(highest) = numbers.last().copied() else {
             return Ok(SnapshotCache::default());
         };
-        let mut known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.snapshots.lock();
         if let Some((at, reason)) = &known.ledger_error
             && at.elapsed() < RETRY
         {

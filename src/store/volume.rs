@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use parking_lot::Mutex;
 
 use super::durable_fs;
 use super::filesystem_check::{self, Space};
@@ -108,11 +109,7 @@ impl Volume {
 
     /// The random id of this volume.
     pub fn id(&self) -> String {
-        self.marker().id.clone()
-    }
-
-    fn marker(&self) -> MutexGuard<'_, VolumeMarker> {
-        self.marker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marker.lock().id.clone()
     }
 
     /// The folder of bare clones.
@@ -136,7 +133,7 @@ impl Volume {
     /// Warns of repositories that were published on this volume and are not among `names`: they are not served.
     pub fn warn_orphaned_repositories<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let names: BTreeSet<_> = names.into_iter().collect();
-        let marker = self.marker();
+        let marker = self.marker.lock();
         for name in marker
             .repositories
             .iter()
@@ -160,7 +157,7 @@ impl Volume {
         names: impl IntoIterator<Item = &'n str>,
     ) -> anyhow::Result<()> {
         let names: BTreeSet<_> = names.into_iter().collect();
-        let marker = self.marker();
+        let marker = self.marker.lock();
         let mut published = marker.repositories.clone();
         drop(marker);
         if published.contains(name) {
@@ -188,7 +185,7 @@ impl Volume {
     /// Opens one repository whose snapshot `intact` another process has checked.
     pub fn repository_with(&self, name: &str, intact: Option<u64>) -> anyhow::Result<RepositoryStore> {
         let root = self.root.join(name);
-        let marker = self.marker();
+        let marker = self.marker.lock();
         if marker.repositories.contains(name) && !root.join("ledger.jsonl").exists() {
             bail!(
                 "`{}` is missing, but the repository `{name}` was published on this volume\nhint: check that all of the volume is mounted, or restore the file; to start empty on purpose, remove the line `repository {name}` from `{}`",
@@ -237,7 +234,7 @@ impl Volume {
 
 /// Adds something of a repository to `STORE`, to which other processes may add something at the same time.
 fn register(root: &Path, name: &str, entry: Entry, known: &Mutex<VolumeMarker>) -> anyhow::Result<()> {
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known.lock();
     if !known.clone().add(name, entry) {
         return Ok(());
     }

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
@@ -98,11 +97,11 @@ fn parse(text: &[u8]) -> Result<Vec<(Withdrawal, bool)>, (usize, serde_json::Err
 impl RepositoryStore {
     /// The withdrawn versions, oldest first. Only a writer knows them; readers use those of a snapshot.
     pub fn withdrawals(&self) -> Vec<Withdrawal> {
-        self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.withdrawals.lock().clone()
     }
 
     pub fn is_withdrawn(&self, name: &str, version: &str) -> bool {
-        let withdrawals = self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner);
+        let withdrawals = self.withdrawals.lock();
         withdrawals.iter().any(|withdrawal| withdrawal.is_of(name, version))
     }
 
@@ -159,7 +158,7 @@ impl RepositoryStore {
         }
         self.poison_on_error(self.replace_withdrawals(&path, &text))?;
         let withdrawals = read(self.root())?;
-        *self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner) = withdrawals;
+        *self.withdrawals.lock() = withdrawals;
         Ok(())
     }
 

@@ -5,10 +5,11 @@
 //! requests, so that no client can make the text grow.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, Registry, TextEncoder};
 
@@ -78,7 +79,7 @@ impl Metrics {
 
     /// Replaces the values of all repositories, each with its name.
     pub fn set_repositories(&self, values: Vec<(String, MetricValues)>) {
-        *self.0.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
+        *self.0.values.lock() = values;
     }
 
     /// Whether the configuration on disk was rejected and an older one is used.
@@ -97,7 +98,7 @@ impl Metrics {
 
     /// The current metrics as text.
     pub fn encode(&self) -> Result<String> {
-        let values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.0.values.lock();
         let repositories = &self.0.repositories;
         repositories.set(&values, Timestamp::now());
         if let Ok(volume) = rustix::fs::statvfs(&self.0.volume) {

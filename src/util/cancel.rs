@@ -1,8 +1,10 @@
 //! A flag that stops work on other threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 /// Stops the work, or ends the wait, of other threads; clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +24,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 impl CancelFlag {
     pub fn set(&self) {
-        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.0.lock.lock();
         self.0.is_set.store(true, Ordering::Relaxed);
         self.0.set.notify_all();
     }
@@ -42,8 +44,8 @@ impl CancelFlag {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let step = if self.0.parent.is_some() { left.min(POLL) } else { left };
-            let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            let _waited = self.0.set.wait_timeout_while(held, step, |()| !self.is_set());
+            let mut held = self.0.lock.lock();
+            self.0.set.wait_while_for(&mut held, |()| !self.is_set(), step);
             if self.is_set() || step == left {
                 return;
             }

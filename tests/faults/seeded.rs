@@ -318,7 +318,7 @@ const BUGS: &[Bug] = &[
             (
                 "store/withdrawals.rs",
                 "    fn replace_withdrawals(",
-                "    pub fn assume_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) {\n        let mut known = self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner);\n        known.retain(|withdrawal| !withdrawal.is_of(name, version));\n        let (name, version) = (name.to_owned(), version.to_owned());\n        known.extend(reason.map(|reason| Withdrawal { name, version, reason: reason.to_owned(), time: Timestamp::now() }));\n    }\n\n    fn replace_withdrawals(",
+                "    pub fn assume_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) {\n        let mut known = self.withdrawals.lock();\n        known.retain(|withdrawal| !withdrawal.is_of(name, version));\n        let (name, version) = (name.to_owned(), version.to_owned());\n        known.extend(reason.map(|reason| Withdrawal { name, version, reason: reason.to_owned(), time: Timestamp::now() }));\n    }\n\n    fn replace_withdrawals(",
             ),
         ],
         class: operation::sequences,

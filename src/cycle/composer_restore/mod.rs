@@ -7,10 +7,10 @@
 
 mod provenance;
 
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
 use url::Url;
 
@@ -154,7 +154,7 @@ fn release(
 ) -> anyhow::Result<Release> {
     let archive = {
         // Of all threads, one has an archive in memory.
-        let _one = one_in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = one_in_memory.lock();
         prebuilt_archive::check(&std::fs::read(staged.path())?, ctx.limits)?
     };
     let (name, number) = (archive.name.to_string(), archive.version.to_string());

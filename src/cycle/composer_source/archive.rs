@@ -1,10 +1,10 @@
 //! The archive of a listed version: downloaded, checked, and staged with what the repository says of it.
 
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::listing::WantedVersion;
@@ -159,7 +159,7 @@ fn check(
     one_in_memory: &Mutex<()>,
 ) -> anyhow::Result<(Release, Manifest)> {
     let in_archive = {
-        let _one = one_in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = one_in_memory.lock();
         let bytes = fs::read(archive.path());
         let bytes = bytes.with_context(|| format!("failed to read `{}`", archive.path().display()))?;
         prebuilt_archive::check_foreign(&bytes, ctx.limits)?

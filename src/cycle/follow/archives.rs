@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use parking_lot::Mutex;
 use url::Url;
 
 use super::origin::{Origin, Wanted};
@@ -62,19 +62,19 @@ impl<'a> Origins<'a> {
 
     /// Why the mirror with this index is not asked any more.
     pub(super) fn error(&self, index: usize) -> Option<String> {
-        self.with(index, |health| health.error.clone())
+        self.health[index].lock().error.clone()
     }
 
     /// Whether it gave no answer while another one served everything: that is worth knowing, and no failure.
     pub(super) fn is_spare(&self, index: usize) -> bool {
         let is_served = (0..self.urls.len()).any(|other| self.is_usable(other));
-        let is_unreachable = self.with(index, |health| health.is_unreachable);
+        let is_unreachable = self.health[index].lock().is_unreachable;
         is_unreachable && is_served && !self.is_incomplete.load(Ordering::Relaxed)
     }
 
     /// The mirror is not asked again.
     pub(super) fn exclude(&self, index: usize, error: &anyhow::Error) {
-        self.with(index, |health| health.exclude(error));
+        self.health[index].lock().exclude(error);
     }
 
     /// The same, because no mirror has what it names.
@@ -84,24 +84,19 @@ impl<'a> Origins<'a> {
     }
 
     fn count_failure(&self, index: usize, error: &anyhow::Error) {
-        self.with(index, |health| {
-            health.failures += 1;
-            if health.failures >= MAX_FAILURES {
-                health.exclude(error);
-            }
-        });
+        let mut health = self.health[index].lock();
+        health.failures += 1;
+        if health.failures >= MAX_FAILURES {
+            health.exclude(error);
+        }
     }
 
     fn count_success(&self, index: usize) {
-        self.with(index, |health| health.failures = 0);
+        self.health[index].lock().failures = 0;
     }
 
     fn is_usable(&self, index: usize) -> bool {
-        self.with(index, |health| health.error.is_none())
-    }
-
-    fn with<T>(&self, index: usize, work: impl FnOnce(&mut Health) -> T) -> T {
-        work(&mut self.health[index].lock().unwrap_or_else(PoisonError::into_inner))
+        self.health[index].lock().error.is_none()
     }
 }
 

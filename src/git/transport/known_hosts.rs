@@ -4,10 +4,11 @@
 //! the key that it contains. A revoked key is refused, whatever other lines say.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use regex::RegexBuilder;
 use russh::Preferred;
 use russh::client::Handler;
@@ -180,7 +181,7 @@ impl HostKeyCheck {
     }
 
     pub(super) fn take_refusal(&self) -> Option<FetchErrorKind> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.refusal.lock().take()
     }
 }
 
@@ -191,7 +192,7 @@ impl Handler for HostKeyCheck {
         let checked = self.known.check(offered);
         let is_accepted = checked.is_ok();
         if let Err(refusal) = checked {
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            *self.refusal.lock() = Some(refusal);
         }
         Ok(is_accepted)
     }
