@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use url::Url;
 
+use crate::net::file_path;
+
 /// The URL of a repository; a folder has a `file` URL.
 pub(super) struct Address {
     /// Its packages.json.
@@ -70,7 +72,7 @@ impl Address {
 
     /// The folder, if it is one of this machine.
     pub(super) fn folder(&self) -> Option<PathBuf> {
-        self.base.to_file_path().ok().filter(|_| self.base.scheme() == "file")
+        file_path(&self.base)
     }
 }
 

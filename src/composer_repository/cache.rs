@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
@@ -13,9 +13,9 @@ use url::Url;
 
 use crate::util::digest::Sha256;
 
-pub(super) struct Cache<'a> {
+pub(super) struct Cache {
     /// Without one, nothing is kept.
-    folder: Option<&'a Path>,
+    folder: Option<PathBuf>,
     /// The files that were read or written.
     used: Mutex<BTreeSet<PathBuf>>,
 }
@@ -43,19 +43,13 @@ struct Head {
     sha256: Option<Sha256>,
 }
 
-impl<'a> Cache<'a> {
-    pub(super) fn new(folder: Option<&'a Path>) -> Self {
+impl Cache {
+    pub(super) fn new(folder: Option<PathBuf>) -> Self {
         Self { folder, used: Mutex::default() }
     }
 
-    fn path(&self, url: &Url) -> Option<PathBuf> {
-        let path = self.folder?.join(Sha256::digest(url.as_str().as_bytes()).to_string());
-        self.used.lock().insert(path.clone());
-        Some(path)
-    }
-
     pub(super) fn read(&self, url: &Url) -> Option<Kept> {
-        let mut text = fs::read(self.path(url)?).ok()?;
+        let mut text = fs::read(self.path(&name(url))?).ok()?;
         let end = text.iter().position(|byte| *byte == b'\n')?;
         let head: Head = serde_json::from_slice(&text[..end]).ok()?;
         let body = text.split_off(end + 1);
@@ -70,45 +64,40 @@ impl<'a> Cache<'a> {
 
     /// Keeps an answer, or that there is none.
     pub(super) fn write(&self, url: &Url, validators: Validators, body: Option<&[u8]>) -> anyhow::Result<()> {
-        let Some(path) = self.path(url) else { return Ok(()) };
         let mut text = serde_json::to_vec(&Head { validators, sha256: body.map(Sha256::digest) })?;
         text.push(b'\n');
         text.extend(body.unwrap_or_default());
-        self.replace(&path, &text)
+        self.write_named(&name(url), &text)
     }
 
     /// The text of a named file.
     pub(super) fn read_named(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.named(name)?).ok()
-    }
-
-    pub(super) fn write_named(&self, name: &str, text: &[u8]) -> anyhow::Result<()> {
-        self.named(name).map_or(Ok(()), |path| self.replace(&path, text))
-    }
-
-    fn named(&self, name: &str) -> Option<PathBuf> {
-        let path = self.folder?.join(name);
-        self.used.lock().insert(path.clone());
-        Some(path)
+        fs::read(self.path(name)?).ok()
     }
 
     /// Not synced: a file that a crash leaves damaged is asked for again.
-    fn replace(&self, path: &Path, text: &[u8]) -> anyhow::Result<()> {
-        if fs::read(path).is_ok_and(|old| old == text) {
+    pub(super) fn write_named(&self, name: &str, text: &[u8]) -> anyhow::Result<()> {
+        let Some(path) = self.path(name).filter(|path| !fs::read(path).is_ok_and(|old| old == text)) else {
             return Ok(());
-        }
+        };
         let failed = || format!("failed to write `{}`", path.display());
-        if let Some(folder) = self.folder {
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(failed)?;
         }
         let temporary = path.with_extension("new");
         fs::write(&temporary, text).with_context(failed)?;
-        fs::rename(&temporary, path).with_context(failed)
+        fs::rename(&temporary, &path).with_context(failed)
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.folder.as_ref()?.join(name);
+        self.used.lock().insert(path.clone());
+        Some(path)
     }
 
     /// Removes what was not used since the repository was opened.
     pub(super) fn remove_unused(&self) {
-        let entries = self.folder.and_then(|folder| fs::read_dir(folder).ok());
+        let entries = self.folder.as_ref().and_then(|folder| fs::read_dir(folder).ok());
         let used = self.used.lock();
         for path in entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
             if !used.contains(&path) {
@@ -116,6 +105,11 @@ impl<'a> Cache<'a> {
             }
         }
     }
+}
+
+/// The name of the file of a URL.
+fn name(url: &Url) -> String {
+    Sha256::digest(url.as_str().as_bytes()).to_string()
 }
 
 #[cfg(test)]
@@ -126,7 +120,7 @@ mod tests {
     fn damaged_answers_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let url = Url::parse("https://h.example/packages.json").unwrap();
-        let cache = Cache::new(Some(folder.path()));
+        let cache = Cache::new(Some(folder.path().to_owned()));
         assert!(cache.read(&url).is_none());
         let validators = Validators { last_modified: Some("yesterday".into()), etag: None };
         cache.write(&url, validators, Some(b"{\n}")).unwrap();
@@ -139,7 +133,7 @@ mod tests {
         assert!(cache.read(&url).is_none());
         cache.write(&url, Validators::default(), None).unwrap();
         assert!(cache.read(&url).unwrap().body.is_none());
-        Cache::new(Some(folder.path())).remove_unused();
+        Cache::new(Some(folder.path().to_owned())).remove_unused();
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
     }
 }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
@@ -18,24 +17,20 @@ use url::Url;
 use super::address::Address;
 use super::cache::{Cache, Kept, Validators};
 use crate::config::{Git, Limits};
-use crate::net::{HttpClient, NetworkError, RootCertificates, covers, redacted};
+use crate::net::{HttpClient, NetworkError, RootCertificates, covers, file_path, is_not_found, redacted};
 use crate::util::cancel::CancelFlag;
-
-/// A client is replaced after this time: its limit for a whole transfer counts from its first request.
-const CLIENT_LIFE: Duration = Duration::from_secs(60);
 
 const BUFFER: usize = 128 << 10;
 
 /// How a repository is reached.
-#[derive(Clone, Copy)]
 pub struct Access<'a> {
     pub git: &'a Git,
     pub limits: &'a Limits,
     pub cancel: &'a CancelFlag,
     /// Says who asks, and how to reach them.
-    pub user_agent: &'a str,
+    pub user_agent: String,
     /// The folder of what is kept for conditional requests.
-    pub cache: Option<&'a Path>,
+    pub cache: Option<PathBuf>,
 }
 
 /// What is known of a file that was downloaded.
@@ -51,8 +46,9 @@ pub(super) struct Transport<'a> {
     pub(super) address: Address,
     access: Access<'a>,
     certificates: RootCertificates,
-    pub(super) cache: Cache<'a>,
-    idle: Mutex<Vec<Connection>>,
+    pub(super) cache: Cache,
+    /// Clients that no thread uses now. Each knows where its request was redirected to, so it serves one thread at a time.
+    idle: Mutex<Vec<HttpClient>>,
 }
 
 enum Answer {
@@ -62,17 +58,11 @@ enum Answer {
     Missing,
 }
 
-/// A client, used by one thread at a time: it knows where its request was redirected to.
-struct Connection {
-    origin: url::Origin,
-    client: HttpClient,
-    made: Instant,
-}
-
 impl<'a> Transport<'a> {
     pub(super) fn new(address: Address, access: Access<'a>) -> Self {
         let certificates = RootCertificates::new(access.git.ca_file.clone());
-        Self { address, access, certificates, cache: Cache::new(access.cache), idle: Mutex::default() }
+        let cache = Cache::new(access.cache.clone());
+        Self { address, access, certificates, cache, idle: Mutex::default() }
     }
 
     /// What `read` makes of a file; `None` if there is none. Only an answer that can be read is kept.
@@ -82,7 +72,7 @@ impl<'a> Transport<'a> {
         read: impl Fn(&[u8]) -> anyhow::Result<T>,
     ) -> anyhow::Result<Option<T>> {
         let failed = || format!("failed to read `{}`", redacted(url.as_str()));
-        if let Some(file) = local_file(url) {
+        if let Some(file) = file_path(url) {
             return self.read_file(&file)?.map(|body| read(&body)).transpose().with_context(failed);
         }
         let kept = self.cache.read(url).and_then(|Kept { validators, body }| Some((validators, body?)));
@@ -131,7 +121,7 @@ impl<'a> Transport<'a> {
             }
         });
         match answer {
-            Err(error) if is_missing(&error) => Ok(Answer::Missing),
+            Err(error) if is_not_found(&error) => Ok(Answer::Missing),
             answer => answer,
         }
     }
@@ -164,7 +154,7 @@ impl<'a> Transport<'a> {
     /// Writes an archive of at most `limits.archive` bytes.
     pub(super) fn download(&self, url: &Url, into: &mut dyn Write) -> anyhow::Result<Downloaded> {
         let limit = self.access.limits.archive as u64;
-        if let Some(path) = local_file(url) {
+        if let Some(path) = file_path(url) {
             let failed = || format!("failed to read `{}`", path.display());
             let file = File::open(&path).with_context(failed)?;
             let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
@@ -205,28 +195,26 @@ impl<'a> Transport<'a> {
             || root.scheme() == "file"
             || self.access.git.credentials.iter().any(|credential| covers(&credential.url, url));
         let first = if is_own || !is_named_by_operator { root } else { url };
-        let connection = self.connection(first)?;
+        let client = self.client(first)?;
         let answer = match is_named_by_operator {
-            true => connection.client.get(url, headers),
-            false => connection.client.get_named(root, url, headers),
+            true => client.get(url, headers),
+            false => client.get_named(root, url, headers),
         };
         let (answered, response) = answer?;
-        let value = read(&connection.client, &answered, response)?;
-        self.idle.lock().push(connection);
+        let value = read(&client, &answered, response)?;
+        self.idle.lock().push(client);
         Ok(value)
     }
 
-    fn connection(&self, url: &Url) -> Result<Connection, NetworkError> {
-        let life = CLIENT_LIFE.min(self.access.git.total_timeout / 2);
+    fn client(&self, url: &Url) -> Result<HttpClient, NetworkError> {
         let mut idle = self.idle.lock();
-        idle.retain(|connection| connection.made.elapsed() < life);
-        if let Some(at) = idle.iter().position(|connection| connection.origin == url.origin()) {
+        idle.retain(HttpClient::is_fresh);
+        if let Some(at) = idle.iter().position(|client| client.is_for(url)) {
             return Ok(idle.swap_remove(at));
         }
         drop(idle);
-        let Access { git, user_agent, cancel, .. } = self.access;
-        let client = HttpClient::new(url, git, &self.certificates, user_agent, cancel)?;
-        Ok(Connection { origin: url.origin(), client, made: Instant::now() })
+        let Access { git, user_agent, cancel, .. } = &self.access;
+        HttpClient::new(url, git, &self.certificates, user_agent, cancel)
     }
 
     fn body(&self, client: &HttpClient, url: &Url, response: Response<Body>) -> anyhow::Result<Vec<u8>> {
@@ -266,14 +254,6 @@ struct TooMuchMetadata(u64);
 #[derive(Debug, thiserror::Error)]
 #[error("it has more than {0} bytes\nhint: `limits.archive` in the configuration")]
 struct TooLarge(u64);
-
-fn local_file(url: &Url) -> Option<PathBuf> {
-    url.to_file_path().ok().filter(|_| url.scheme() == "file")
-}
-
-fn is_missing(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. }))
-}
 
 fn unexpected(url: &Url, status: u16) -> anyhow::Error {
     anyhow!("`{}` answered with http status {status}", redacted(url.as_str()))

@@ -1,11 +1,8 @@
 //! Collects what one source stages and reports, then publishes it in one step.
 
-use anyhow::Context as _;
-
 use super::context::CycleContext;
 use super::file_names;
 use super::metadata_budget::MetadataBudget;
-use super::read_manifests;
 use crate::ledger::Release;
 use crate::package::plan::{Notice, Outcome, OutcomeRow};
 use crate::store::StagedArchive;
@@ -49,7 +46,7 @@ impl<'a> Batch<'a> {
         result: anyhow::Result<Option<(StagedArchive, Release)>>,
     ) {
         let outcome = match result {
-            Ok(Some((archive, release))) => match self.claim_metadata(&archive, &release) {
+            Ok(Some((archive, release))) => match self.budget.claim(&archive, &release) {
                 Ok(()) => {
                     self.staged.push((archive, release));
                     Outcome::Published
@@ -60,12 +57,6 @@ impl<'a> Batch<'a> {
             Err(error) => Outcome::failed(&error),
         };
         self.add_row(tag, package, outcome);
-    }
-
-    fn claim_metadata(&self, archive: &StagedArchive, release: &Release) -> anyhow::Result<()> {
-        let size = read_manifests::manifest_size(archive.path(), release);
-        let size = size.context("failed to read the new archive")?;
-        self.budget.claim(&release.name, size)
     }
 
     /// Publishes the archives.

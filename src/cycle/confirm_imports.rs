@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::context::CycleContext;
+use super::divergence;
 use super::inputs::FetchedInputs;
 use super::rebuild::{RebuildOutcome, rebuild_from};
 use super::report::Report;
 use crate::ledger::{Release, ReleaseKind};
-use crate::store::{Divergence, DivergenceCause, ImportMark, ImportMarks, ImportOutcome, VersionContent};
+use crate::store::{Divergence, DivergenceCause, ImportMark, ImportMarks, ImportOutcome};
 use crate::util::clock::now;
 
 /// The source of imported releases that no source of the recipe gives.
@@ -119,19 +120,9 @@ fn settle(
         }
         RebuildOutcome::Impossible(reason) => ImportOutcome::Impossible(reason),
         RebuildOutcome::Different(digests) => {
-            let content = |sha1, sha256| VersionContent { commit: release.commit.clone(), sha1, sha256 };
-            let divergence = Divergence {
-                source: release.source.clone(),
-                tag: release.tag.clone(),
-                name: release.name.clone(),
-                version: release.version.clone(),
-                published: content(release.sha1, release.sha256),
-                attempted: content(digests.sha1, digests.sha256),
-                time: now(),
-                cause: DivergenceCause::Imported,
-            };
-            tracing::warn!(package = release.name, version = release.version, "{divergence}");
-            ctx.store.record_divergences(std::slice::from_ref(&divergence))?;
+            let (commit, cause) = (release.commit.clone(), DivergenceCause::Imported);
+            let divergence = Divergence::new(release, &release.source, commit, digests, cause);
+            divergence::record(ctx, std::slice::from_ref(&divergence))?;
             ImportOutcome::Different(Box::new(divergence))
         }
     };

@@ -16,8 +16,7 @@ use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::ResolvedRef;
 use crate::recipe::Source;
 use crate::store::durable_fs::HashingWriter;
-use crate::store::{Divergence, DivergenceCause, VersionContent};
-use crate::util::clock::now;
+use crate::store::{Divergence, DivergenceCause};
 
 /// The published versions that the moved tags of a source would change.
 pub(super) struct Diverged {
@@ -60,22 +59,9 @@ impl Diverged {
         [self.known, self.new].concat()
     }
 
-    /// Records them in the store and in `report`, and logs the new ones.
+    /// Records them in `report`, and the new ones as [`record`] does.
     pub(super) fn record(self, ctx: &CycleContext<'_>, report: &mut SourceReport) -> anyhow::Result<()> {
-        for divergence in &self.new {
-            tracing::warn!(
-                source = divergence.source,
-                tag = divergence.tag,
-                package = divergence.name,
-                version = divergence.version,
-                published = divergence.published.commit,
-                attempted = divergence.attempted.commit,
-                "diverged: upstream moved this tag; keeping the published version"
-            );
-        }
-        if !self.new.is_empty() {
-            ctx.store.record_divergences(&self.new)?;
-        }
+        record(ctx, &self.new)?;
         report.examined.clone_from(&self.examined);
         report.diverged = self.all();
         Ok(())
@@ -112,6 +98,19 @@ fn moved_refs<'r>(
         .filter(|(_, _, others)| !others.is_empty())
         .map(|(git_ref, _, others)| (git_ref, others))
         .collect()
+}
+
+/// Records new divergences in the store, and logs them.
+pub(super) fn record(ctx: &CycleContext<'_>, new: &[Divergence]) -> anyhow::Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    for divergence in new {
+        let Divergence { source, tag, name, version, published, attempted, .. } = divergence;
+        let (published, attempted) = (&published.commit, &attempted.commit);
+        tracing::warn!(source, tag, package = name, version, published, attempted, "diverged: {divergence}");
+    }
+    ctx.store.record_divergences(new)
 }
 
 /// Builds the published versions of a ref again, and returns those that differ.
@@ -153,24 +152,8 @@ pub(super) fn compare(
             }
         };
         if digests.sha256 != published.sha256 {
-            diverged.push(Divergence {
-                source: source.name.clone(),
-                tag: git_ref.tag.clone(),
-                name,
-                version,
-                published: VersionContent {
-                    commit: published.commit.clone(),
-                    sha1: published.sha1,
-                    sha256: published.sha256,
-                },
-                attempted: VersionContent {
-                    commit: git_ref.commit.to_string(),
-                    sha1: digests.sha1,
-                    sha256: digests.sha256,
-                },
-                time: now(),
-                cause,
-            });
+            let commit = git_ref.commit.to_string();
+            diverged.push(Divergence::new(published, &source.name, commit, digests, cause));
         }
     }
     Ok(diverged)

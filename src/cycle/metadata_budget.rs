@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
 
+use super::read_manifests;
 use crate::config::Limits;
+use crate::ledger::Release;
 use crate::metadata::RenderCache;
+use crate::store::StagedArchive;
 use crate::store::snapshot::Snapshot;
 
 /// What the metadata says of a version beside its manifest, in bytes: above all the URL and digest of its archive.
@@ -33,8 +36,14 @@ impl<'a> MetadataBudget<'a> {
         Self { limits, previous, used: Mutex::default() }
     }
 
+    /// Takes the room for a new release, whose manifest is read from its archive.
+    pub(super) fn claim(&self, archive: &StagedArchive, release: &Release) -> anyhow::Result<()> {
+        let size = read_manifests::manifest_size(archive.path(), release);
+        self.claim_bytes(&release.name, size.context("failed to read the new archive")?)
+    }
+
     /// Takes the room for a version with a manifest of `size` bytes.
-    pub(super) fn claim(&self, package: &str, size: u64) -> anyhow::Result<()> {
+    fn claim_bytes(&self, package: &str, size: u64) -> anyhow::Result<()> {
         let mut used = self.used.lock();
         let used = used.get_or_insert_with(|| Used::new(self.previous));
         let size = size + ENTRY;
@@ -74,7 +83,7 @@ mod tests {
     fn versions_beyond_a_limit_are_refused_and_take_no_room() {
         let limits = Limits { package_metadata: 2000, metadata: 3000, ..Limits::default() };
         let budget = MetadataBudget::new(&limits, None);
-        let claim = |package: &str, size: u64| budget.claim(package, size).map_err(|error| error.to_string());
+        let claim = |package: &str, size: u64| budget.claim_bytes(package, size).map_err(|error| error.to_string());
         claim("a/a", 1000).unwrap();
         let error = claim("a/a", 1000).unwrap_err();
         assert!(error.starts_with("the metadata of a/a would have 2600 bytes, more than 2000"), "{error}");

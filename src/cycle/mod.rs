@@ -51,6 +51,7 @@ use self::metadata_budget::MetadataBudget;
 use self::pass::{Pass, publish_pass};
 use self::redact_urls::with_recipe_urls;
 use self::report::ALIASES;
+use crate::net::with_hint;
 use crate::package::limits;
 use crate::package::plan::Plan;
 use crate::package::uncovered_manifests;
@@ -297,7 +298,7 @@ fn add_result(
 ) -> anyhow::Result<usize> {
     let result = result.and_then(|built| limits::check_report(ctx.limits, built.0.entries()).map(|()| built));
     let (source_report, published) = result.unwrap_or_else(|error| {
-        let reason = format!("{error:#}");
+        let reason = with_hint(&error);
         let error = Some(with_recipe_urls(ctx, &reason));
         failures.push(NamedFailure { name: name.to_owned(), reason });
         (SourceReport { error, ..known.cloned().unwrap_or_default() }, 0)

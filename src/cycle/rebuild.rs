@@ -20,6 +20,7 @@ use crate::package::build;
 use crate::package::checkout_differences::CheckoutDifferences;
 use crate::package::plan::{Build, Outcome};
 use crate::recipe::{ComposerSource, Source};
+use crate::store::StagedArchive;
 use crate::store::durable_fs::{Digests, HashingWriter};
 use crate::util::digest::{Sha1, Sha256};
 
@@ -179,8 +180,7 @@ fn rebuild_release(
     if repair {
         let staged =
             ctx.store.stage(|sink| build::archive(build, source, clone, ctx.limits, differences, sink))?;
-        ctx.store.repair(&staged, release)?;
-        return Ok(RebuildOutcome::Repaired);
+        return repair_or_compare(ctx, &staged, release, repair);
     }
     let sink = build::archive(build, source, clone, ctx.limits, differences, HashingWriter::sink())?;
     Ok(compare(sink.digests(), release))
@@ -194,12 +194,7 @@ fn download_again(
     repair: bool,
 ) -> anyhow::Result<RebuildOutcome> {
     let staged = composer_source::redownload(ctx, source, release)?;
-    if repair {
-        ctx.store.repair(&staged, release)?;
-        return Ok(RebuildOutcome::Repaired);
-    }
-    ctx.store.discard(&staged)?;
-    Ok(compare(staged.digests, release))
+    repair_or_compare(ctx, &staged, release, repair)
 }
 
 /// Takes a prebuilt archive from its resource again.
@@ -228,9 +223,22 @@ fn reread_prebuilt(
         let (sha1, sha256) = (Sha1::digest(&bytes), Sha256::digest(&bytes));
         return Ok(compare(Digests { sha1, sha256, size: bytes.len() as u64 }, release));
     }
-    let staged = ctx.store.stage_bytes(&bytes)?;
-    ctx.store.repair(&staged, release)?;
-    Ok(RebuildOutcome::Repaired)
+    repair_or_compare(ctx, &ctx.store.stage_bytes(&bytes)?, release, repair)
+}
+
+/// Puts staged bytes into the place of a published archive, or compares them with it.
+pub(super) fn repair_or_compare(
+    ctx: &CycleContext<'_>,
+    staged: &StagedArchive,
+    release: &Release,
+    repair: bool,
+) -> anyhow::Result<RebuildOutcome> {
+    if repair {
+        ctx.store.repair(staged, release)?;
+        return Ok(RebuildOutcome::Repaired);
+    }
+    ctx.store.discard(staged)?;
+    Ok(compare(staged.digests, release))
 }
 
 fn compare(digests: Digests, release: &Release) -> RebuildOutcome {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::anyhow;
 use ureq::http::Response;
 use ureq::{Agent, Body, Proxy, RequestBuilder};
-use url::Url;
+use url::{Origin, Url};
 
 use super::authorization::{Authorization, UserInfo, basic_authorization};
 use super::connector;
@@ -38,6 +38,9 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How many times a request is sent to a busy server.
 const MAX_TRIES: usize = 4;
 
+/// A client is for one transfer, and for what follows it within this time: the limit of a transfer counts from its beginning.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
 /// Sends requests to one URL and to where it redirects.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
@@ -48,6 +51,8 @@ pub(crate) struct HttpClient {
     watch: TransferWatch,
     connect_timeout: Duration,
     timeout: Duration,
+    origin: Origin,
+    fresh_until: Instant,
 }
 
 /// Downloads a whole file, following redirects; blocks.
@@ -95,7 +100,19 @@ impl HttpClient {
             credentials: git.credentials.clone(),
             connect_timeout: git.connect_timeout,
             timeout: git.timeout,
+            origin: url.origin(),
+            fresh_until: Instant::now() + MAX_AGE.min(git.total_timeout / 2),
         })
+    }
+
+    /// Whether it may begin another transfer.
+    pub(crate) fn is_fresh(&self) -> bool {
+        Instant::now() < self.fresh_until
+    }
+
+    /// Whether it was made for this server.
+    pub(crate) fn is_for(&self, url: &Url) -> bool {
+        self.origin == url.origin()
     }
 
     /// Sends a GET request and follows redirects. Returns the URL that answered and its response.

@@ -107,6 +107,21 @@ impl NetworkError {
     }
 }
 
+/// Whether a request failed because there is nothing at its URL.
+pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. }))
+}
+
+/// An error with its causes and, unless they say it, what the operator can do about a request that failed.
+pub(crate) fn with_hint(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let request = error.chain().find_map(|cause| cause.downcast_ref::<NetworkError>());
+    match request.and_then(NetworkError::hint).filter(|_| !text.contains("\nhint: ")) {
+        Some(hint) => format!("{text}\nhint: {hint}"),
+        None => text,
+    }
+}
+
 fn with_credential(prefix: &Option<String>) -> String {
     match prefix {
         Some(prefix) => format!("to the credential for `{prefix}`"),

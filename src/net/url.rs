@@ -1,9 +1,17 @@
-//! URLs as text: without passwords, and decoded.
+//! URLs as text, without passwords and decoded, and as paths.
+
+use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
+use url::Url;
 
 pub(crate) fn percent_decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// The folder or file that a `file` URL names; `None` for any other URL.
+pub(crate) fn file_path(url: &Url) -> Option<PathBuf> {
+    url.to_file_path().ok().filter(|_| url.scheme() == "file")
 }
 
 /// `url` for logs and pages: user and password are replaced (a token is often given as the user), and so is a query. Of an ssh

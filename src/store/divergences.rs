@@ -10,8 +10,10 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::durable_fs;
+use super::durable_fs::{self, Digests};
 use super::repository::RepositoryStore;
+use crate::ledger::Release;
+use crate::util::clock::now;
 use crate::util::digest::{Sha1, Sha256};
 
 /// A published version whose ref has moved and would now give different bytes.
@@ -94,6 +96,27 @@ impl fmt::Display for Divergence {
 }
 
 impl Divergence {
+    /// That `source` would give `attempted` in the place of a release now.
+    pub fn new(
+        release: &Release,
+        source: &str,
+        commit: String,
+        attempted: Digests,
+        cause: DivergenceCause,
+    ) -> Self {
+        let Release { name, version, tag, sha1, sha256, .. } = release;
+        Self {
+            source: source.to_owned(),
+            tag: tag.clone(),
+            name: name.clone(),
+            version: version.clone(),
+            published: VersionContent { commit: release.commit.clone(), sha1: *sha1, sha256: *sha256 },
+            attempted: VersionContent { commit, sha1: attempted.sha1, sha256: attempted.sha256 },
+            time: now(),
+            cause,
+        }
+    }
+
     /// Whether both are equal apart from their times.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.source, &self.tag, &self.name, &self.version)

@@ -33,8 +33,8 @@ impl Client {
             git: &self.git,
             limits: &self.limits,
             cancel: &self.cancel,
-            user_agent: "tests (+https://mirror.example/)",
-            cache: Some(self.cache.path()),
+            user_agent: "tests (+https://mirror.example/)".to_owned(),
+            cache: Some(self.cache.path().to_owned()),
         };
         ComposerRepository::open(&Url::parse(url).unwrap(), access)
     }

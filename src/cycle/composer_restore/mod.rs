@@ -21,7 +21,7 @@ use super::metadata_budget::MetadataBudget;
 use super::report::ALIASES;
 use super::{composer_source, file_names, parallel, read_manifests};
 use crate::composer::{Manifest, NamePattern};
-use crate::composer_repository::{Access, ComposerRepository, Dist, Downloaded, MAX_REQUESTS, RemoteVersion};
+use crate::composer_repository::{ComposerRepository, Dist, Downloaded, RemoteVersion};
 use crate::config::Limits;
 use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::net::redacted;
@@ -45,13 +45,10 @@ pub(super) struct Taken {
 
 /// Restores all versions that the repository at `from` lists and that are not published here.
 pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> {
-    let agent = composer_source::user_agent(ctx);
     // They are packages as a build makes them, and may be as large.
     let archive = ctx.limits.archive.max(ctx.limits.package);
     let limits = Limits { archive, ..ctx.limits.clone() };
-    let access =
-        Access { git: ctx.network, limits: &limits, cancel: ctx.cancel, user_agent: &agent, cache: None };
-    let repository = ComposerRepository::open(from, access)?;
+    let repository = ComposerRepository::open(from, composer_source::access(ctx, &limits, None))?;
     let mut taken = Taken::default();
     let listed = list(ctx, &repository, &mut taken)?;
     let provenances = Provenances::find(ctx);
@@ -69,10 +66,11 @@ pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> 
             (ctx.progress)(ProgressEvent::Built);
             staged
         };
-        let staged = parallel::map(versions, ctx.fetches.min(MAX_REQUESTS), || Ok(()), stage);
+        let staged = parallel::map(versions, composer_source::requests(ctx), || Ok(()), stage);
         let mut batch = Vec::new();
         for (version, staged) in versions.iter().zip(staged) {
-            match staged.and_then(|staged| claim(&budget, staged)) {
+            let claimed = staged.and_then(|staged| budget.claim(&staged.0, &staged.1).map(|()| staged));
+            match claimed {
                 Ok(staged) => batch.push(staged),
                 Err(error) => {
                     taken.problems.push(format!("{} {}: {error:#}", version.name, version.version));
@@ -92,11 +90,9 @@ fn list(
     taken: &mut Taken,
 ) -> anyhow::Result<Vec<RemoteVersion>> {
     let names: Vec<_> = repository.names(&[NamePattern::new("*")])?.into_iter().collect();
-    let read = |(): &(), name: &String| repository.versions(name, true);
+    let answers = composer_source::versions(ctx, repository, &names, true)?;
     let mut listed = Vec::new();
-    for (name, versions) in
-        names.iter().zip(parallel::map(&names, ctx.fetches.min(MAX_REQUESTS), || Ok(()), read))
-    {
+    for (name, versions) in names.iter().zip(answers) {
         let versions = versions.with_context(|| format!("failed to list the versions of {name}"))?;
         let unreadable = versions.unreadable.into_iter();
         taken.problems.extend(unreadable.map(|(version, reason)| format!("{name} {version}: {reason}")));
@@ -249,17 +245,6 @@ fn own_url(manifest: &Manifest) -> Option<String> {
     };
     let of_composer = listed.into_iter().find(|repository| repository["type"] == "composer")?;
     of_composer["url"].as_str().map(str::to_owned)
-}
-
-/// Takes the room for a version in the metadata.
-fn claim(
-    budget: &MetadataBudget<'_>,
-    staged: (StagedArchive, Release),
-) -> anyhow::Result<(StagedArchive, Release)> {
-    let size = read_manifests::manifest_size(staged.0.path(), &staged.1)
-        .context("failed to read the new archive")?;
-    budget.claim(&staged.1.name, size)?;
-    Ok(staged)
 }
 
 /// Marks releases, then publishes them: what is published without a mark would count as confirmed.

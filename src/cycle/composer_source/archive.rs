@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::listing::WantedVersion;
-use super::{cache_folder, open, user_agent};
+use super::open;
 use crate::composer::{Manifest, to_js_string};
 use crate::composer_repository::{ComposerRepository, Dist, Downloaded};
 use crate::cycle::context::CycleContext;
@@ -244,8 +244,7 @@ pub(in crate::cycle) fn redownload(
     source: &ComposerSource,
     release: &Release,
 ) -> anyhow::Result<StagedArchive> {
-    let (agent, cache) = (user_agent(ctx), cache_folder(ctx, source));
-    let repository = open(ctx, source, &agent, &cache)?;
+    let repository = open(ctx, source)?;
     let listed = repository.versions(&release.name, false)?.versions;
     let listed = listed.into_iter().find(|listed| listed.version == release.version);
     let wanted = WantedVersion {

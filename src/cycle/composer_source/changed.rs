@@ -6,11 +6,11 @@ use super::archive::download;
 use super::listing::{Listing, WantedVersion};
 use crate::composer_repository::{ComposerRepository, Dist};
 use crate::cycle::context::CycleContext;
+use crate::cycle::divergence;
 use crate::cycle::report::SourceReport;
 use crate::ledger::Release;
 use crate::recipe::ComposerSource;
-use crate::store::{Divergence, DivergenceCause, VersionContent};
-use crate::util::clock::now;
+use crate::store::{Divergence, DivergenceCause};
 
 /// What was compared, by package version.
 type Examined = BTreeMap<String, String>;
@@ -46,15 +46,12 @@ pub(super) fn find(
         examined.insert(package, content);
         if let Some(found) = found {
             if !recorded.iter().any(|known| known.is_same(&found)) {
-                tracing::warn!(source = source.name, "diverged: {found}");
                 new.push(found.clone());
             }
             diverged.push(found);
         }
     }
-    if !new.is_empty() {
-        ctx.store.record_divergences(&new)?;
-    }
+    divergence::record(ctx, &new)?;
     Ok((diverged, examined))
 }
 
@@ -101,19 +98,6 @@ fn compare(
     if archive.digests.sha256 == release.sha256 {
         return Ok(None);
     }
-    let Release { name, version, tag, commit, sha1, sha256, .. } = release.clone();
-    Ok(Some(Divergence {
-        source: source.name.clone(),
-        tag,
-        name,
-        version,
-        published: VersionContent { commit, sha1, sha256 },
-        attempted: VersionContent {
-            commit: dist.reference.clone().unwrap_or_default(),
-            sha1: archive.digests.sha1,
-            sha256: archive.digests.sha256,
-        },
-        time: now(),
-        cause: DivergenceCause::ChangedArchive,
-    }))
+    let (commit, cause) = (dist.reference.clone().unwrap_or_default(), DivergenceCause::ChangedArchive);
+    Ok(Some(Divergence::new(release, &source.name, commit, archive.digests, cause)))
 }

@@ -10,13 +10,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::listing::Listing;
-use super::requests;
 use crate::composer::{
     Candidate, Closure, Constraint, PackageName, Published, Stability, closure, normalize_version,
 };
 use crate::composer_repository::{ComposerRepository, FilterEntry, RemoteVersion, Versions};
 use crate::cycle::context::CycleContext;
-use crate::cycle::parallel;
 use crate::cycle::report::SourceReport;
 use crate::metadata::reader::Includes;
 use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow};
@@ -152,18 +150,10 @@ impl Reader<'_> {
     /// Asks for packages, several at a time. One that cannot be had is a failed row.
     fn ask(&mut self, names: &BTreeSet<String>) -> anyhow::Result<()> {
         // Nobody can have published under another name.
-        let names: Vec<_> = names.iter().filter(|name| name.parse::<PackageName>().is_ok()).collect();
+        let names: Vec<_> =
+            names.iter().filter(|name| name.parse::<PackageName>().is_ok()).cloned().collect();
         self.listing.upstream.asked += names.len();
-        let answers = parallel::map(
-            &names,
-            requests(self.ctx),
-            || Ok(()),
-            |(): &(), name| {
-                self.ctx.ensure_can_continue()?;
-                self.repository.versions(name, false)
-            },
-        );
-        self.ctx.ensure_can_continue()?;
+        let answers = super::versions(self.ctx, self.repository, &names, false)?;
         let own = self.own_versions();
         for (name, answer) in names.into_iter().zip(answers) {
             match answer {
@@ -172,11 +162,12 @@ impl Reader<'_> {
                         let package = format!("{name} {version}");
                         self.listing.add_failure(self.source, version, package, reason.clone());
                     }
-                    let is_own = |version: &str| own.get(name).is_some_and(|own| own.contains(version));
-                    self.packages.insert(name.clone(), Package::new(self.source, name, versions, is_own));
+                    let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
+                    let package = Package::new(self.source, &name, versions, is_own);
+                    self.packages.insert(name, package);
                 }
                 Err(error) => {
-                    self.listing.add_failure(self.source, "", name.clone(), format!("{error:#}"));
+                    self.listing.add_failure(self.source, "", name, format!("{error:#}"));
                 }
             }
         }

@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::closure::UpstreamState;
-use super::requests;
 use crate::composer::{NamePattern, PackageName, Version};
 use crate::composer_repository::{ComposerRepository, RemoteVersion, Versions};
 use crate::cycle::context::CycleContext;
-use crate::cycle::parallel;
 use crate::package::plan::{ExactVersion, Outcome, OutcomeRow};
 use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
@@ -109,18 +107,8 @@ pub(super) fn read(
     let patterns = source.patterns();
     let names: Vec<_> = repository.names(&patterns)?.into_iter().collect();
     let mut listing = Listing::default();
-    let results = parallel::map(
-        &names,
-        requests(ctx),
-        || Ok(()),
-        |(): &(), name| {
-            ctx.ensure_can_continue()?;
-            repository.versions(name, false)
-        },
-    );
-    ctx.ensure_can_continue()?;
     let mut found = BTreeSet::new();
-    for (name, versions) in names.iter().zip(results) {
+    for (name, versions) in names.iter().zip(super::versions(ctx, repository, &names, false)?) {
         match versions {
             Ok(versions) => {
                 if !versions.versions.is_empty() {

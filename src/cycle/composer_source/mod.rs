@@ -11,10 +11,11 @@ mod plan;
 mod stand_ins;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use parking_lot::Mutex;
 use url::Url;
 
 use self::archive::{Staged, stage};
@@ -27,8 +28,9 @@ use super::metadata_budget::MetadataBudget;
 use super::parallel;
 use super::planning::PublishedVersions;
 use super::report::SourceReport;
-use crate::composer_repository::{Access, ComposerRepository, MAX_REQUESTS};
-use crate::net::USER_AGENT;
+use crate::composer_repository::{Access, ComposerRepository, MAX_REQUESTS, Versions};
+use crate::config::Limits;
+use crate::net::{USER_AGENT, redacted};
 use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow, VersionOwner};
 use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
@@ -55,9 +57,7 @@ pub(super) fn publish(
         let report = SourceReport::new(rules, BTreeMap::new(), rows);
         return Ok((SourceReport { listed: Some(BTreeMap::new()), ..report }, 0));
     }
-    let agent = user_agent(ctx);
-    let cache = cache_folder(ctx, source);
-    let repository = open(ctx, source, &agent, &cache)?;
+    let repository = open(ctx, source)?;
     let listing = match source.is_closure() {
         true => closure::read(ctx, source, &repository, previous)?,
         false => listing::read(ctx, source, waiting, &repository)?,
@@ -130,8 +130,7 @@ pub(super) fn publish_held_back(
     rows: &[OutcomeRow],
     budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<Published> {
-    let (agent, cache) = (user_agent(ctx), cache_folder(ctx, source));
-    let repository = open(ctx, source, &agent, &cache)?;
+    let repository = open(ctx, source)?;
     let tags = rows.iter().map(|row| row.tag.clone()).collect();
     let mut listing = listing::read(ctx, source, &tags, &repository)?;
     listing.rows.clear();
@@ -261,17 +260,39 @@ fn outcome_by_owner(
 }
 
 /// Opens the repository of a source.
-fn open<'a>(
-    ctx: &CycleContext<'a>,
-    source: &ComposerSource,
-    user_agent: &'a str,
-    cache: &'a std::path::Path,
-) -> anyhow::Result<ComposerRepository<'a>> {
+fn open<'a>(ctx: &CycleContext<'a>, source: &ComposerSource) -> anyhow::Result<ComposerRepository<'a>> {
     let url = (ctx.rewrite)(&source.url);
-    let url = Url::parse(&url).with_context(|| format!("`{}` is not a url", crate::net::redacted(&url)))?;
-    let access =
-        Access { git: ctx.network, limits: ctx.limits, cancel: ctx.cancel, user_agent, cache: Some(cache) };
-    ComposerRepository::open(&url, access)
+    let url = Url::parse(&url).with_context(|| format!("`{}` is not a url", redacted(&url)))?;
+    let cache = ctx.store.root().join("composer").join(&source.name);
+    ComposerRepository::open(&url, access(ctx, ctx.limits, Some(cache)))
+}
+
+/// How Composer repositories are reached. Packagist asks for the program, the mirror and its operator's contact.
+pub(super) fn access<'a>(
+    ctx: &CycleContext<'a>,
+    limits: &'a Limits,
+    cache: Option<PathBuf>,
+) -> Access<'a> {
+    let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
+    let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
+    let user_agent = agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+    Access { git: ctx.network, limits, cancel: ctx.cancel, user_agent, cache }
+}
+
+/// The versions of each of these packages, several asked for at a time.
+pub(super) fn versions(
+    ctx: &CycleContext<'_>,
+    repository: &ComposerRepository<'_>,
+    names: &[String],
+    with_branches: bool,
+) -> anyhow::Result<Vec<anyhow::Result<Versions>>> {
+    let ask = |(): &(), name: &String| {
+        ctx.ensure_can_continue()?;
+        repository.versions(name, with_branches)
+    };
+    let answers = parallel::map(names, requests(ctx), || Ok(()), ask);
+    ctx.ensure_can_continue()?;
+    Ok(answers)
 }
 
 /// The next cycle asks for more than necessary if this fails.
@@ -281,17 +302,7 @@ fn finish(repository: &ComposerRepository<'_>) {
     }
 }
 
-fn cache_folder(ctx: &CycleContext<'_>, source: &ComposerSource) -> std::path::PathBuf {
-    ctx.store.root().join("composer").join(&source.name)
-}
-
-fn requests(ctx: &CycleContext<'_>) -> usize {
+/// How many requests run at the same time.
+pub(super) fn requests(ctx: &CycleContext<'_>) -> usize {
     ctx.fetches.min(MAX_REQUESTS)
-}
-
-/// The program, the mirror and its operator's contact, as Packagist asks for.
-pub(super) fn user_agent(ctx: &CycleContext<'_>) -> String {
-    let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
-    let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
-    agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect()
 }

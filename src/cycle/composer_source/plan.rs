@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{cache_folder, closure, finish, open, requests, user_agent};
+use super::{closure, finish, open, requests};
 use crate::cycle::context::CycleContext;
 use crate::cycle::report::Report;
 use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow};
@@ -56,8 +56,8 @@ pub fn plan_closures<'r>(
 }
 
 fn plan(ctx: &CycleContext<'_>, source: &ComposerSource, previous: &Report) -> anyhow::Result<ClosurePlan> {
-    let (agent, cache, began) = (user_agent(ctx), cache_folder(ctx, source), Instant::now());
-    let repository = open(ctx, source, &agent, &cache)?;
+    let began = Instant::now();
+    let repository = open(ctx, source)?;
     let listing = closure::read(ctx, source, &repository, previous.sources.get(&source.name))?;
     let took = began.elapsed();
     finish(&repository);

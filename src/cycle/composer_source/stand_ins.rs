@@ -68,12 +68,7 @@ pub(in crate::cycle) fn compare(
     }
     diverged.extend(new.iter().cloned());
     new.retain(|divergence| !recorded.iter().any(|known| known.is_same(divergence)));
-    for divergence in &new {
-        tracing::warn!(source = source.name, "diverged: {divergence}");
-    }
-    if !new.is_empty() {
-        ctx.store.record_divergences(&new)?;
-    }
+    divergence::record(ctx, &new)?;
     report.diverged.extend(diverged);
     Ok(())
 }

@@ -17,7 +17,7 @@ use url::Url;
 use super::origin::{Origin, Wanted};
 use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::ledger::Release;
-use crate::net::NetworkError;
+use crate::net::{NetworkError, is_not_found, with_hint};
 use crate::store::StagedArchive;
 use crate::store::durable_fs::HashingFile;
 use crate::util::threads::spawn_scoped;
@@ -104,7 +104,7 @@ impl Health {
     fn exclude(&mut self, error: &anyhow::Error) {
         if self.error.is_none() {
             self.is_unreachable = is_unreachable(error);
-            self.error = Some(format!("{error:#}"));
+            self.error = Some(with_hint(error));
         }
     }
 }
@@ -278,7 +278,7 @@ impl<'a> Fetcher<'a> {
                         bail!(StartAgain);
                     }
                     Err(Broken::Origin(error)) => {
-                        if matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. })) {
+                        if is_not_found(&error) {
                             missing.insert(index);
                         } else {
                             self.on_failure(index, release, &error);

@@ -18,7 +18,7 @@ use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::cycle::pass::{Pass, publish_pass};
 use crate::cycle::report::Report;
 use crate::ledger::{Ledger, Release};
-use crate::net::NetworkError;
+use crate::net::is_not_found;
 use crate::store::durable_fs::HashingWriter;
 use crate::util::digest::Sha256;
 use crate::util::text::first_of;
@@ -101,7 +101,7 @@ fn check_archives(ctx: &CycleContext<'_>, origin: &Origin<'_>, releases: &[&Rele
         match digest(origin, release) {
             Ok(digest) if digest == release.sha256 => {}
             Ok(_) => wrong.push(format!("{} {} has other bytes", release.name, release.version)),
-            Err(error) if matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. })) => {
+            Err(error) if is_not_found(&error) => {
                 wrong.push(format!("{} {} is not in it", release.name, release.version));
             }
             Err(error) => wrong.push(format!("{} {}: {error:#}", release.name, release.version)),

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use crate::cycle::bundle::{self, Bundle, Section};
 
-/// A larger text is not what was looked for.
-const MAX_TEXT: u64 = 256 << 20;
+/// A larger text is not what was asked for.
+pub(super) const MAX_TEXT: u64 = 256 << 20;
 
 /// A folder, or the file of a bundle.
 pub(in crate::cycle) struct Local {

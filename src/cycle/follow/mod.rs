@@ -26,10 +26,10 @@ use super::CycleResult;
 use super::context::{CycleContext, ProgressEvent};
 use super::metadata_budget::MetadataBudget;
 use super::pass::{Pass, publish_pass};
-use super::read_manifests;
-use super::rebuild::RebuildOutcome;
+use super::rebuild::{RebuildOutcome, repair_or_compare};
 use super::report::{Report, SourceReport};
 use crate::ledger::{Ledger, Release};
+use crate::net::with_hint;
 use crate::store::StagedArchive;
 
 pub(super) use bound::{render as render_bound, stage as stage_bound};
@@ -113,9 +113,10 @@ fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) 
             Ok(update) => return update,
             Err(_) if ctx.cancel.is_set() => return None,
             Err(error) => {
+                let reason = with_hint(&error);
                 match archives::is_unreachable(&error) {
-                    true => tracing::warn!(origin = origin.name(), "cannot follow: {error:#}"),
-                    false => tracing::error!(origin = origin.name(), "cannot follow: {error:#}"),
+                    true => tracing::warn!(origin = origin.name(), "cannot follow: {reason}"),
+                    false => tracing::error!(origin = origin.name(), "cannot follow: {reason}"),
                 }
                 origins.exclude(index, &error);
             }
@@ -199,8 +200,7 @@ impl<'a> Batch<'a> {
         }
         let staged = fetched?;
         if self.update.followed.state.lists(release.number) {
-            let size = read_manifests::manifest_size(staged.path(), release);
-            self.budget.claim(&release.name, size.context("failed to read the new archive")?)?;
+            self.budget.claim(&staged, release)?;
         }
         self.bytes += release.size;
         self.staged.push((staged, release.clone()));
@@ -262,15 +262,7 @@ pub(super) fn refetch(
             Some(original) => bound::stage(ctx, &original, &base_url)?.0,
             None => fetcher.fetch(release)?,
         };
-        if repair {
-            ctx.store.repair(&staged, release)?;
-            return Ok(RebuildOutcome::Repaired);
-        }
-        ctx.store.discard(&staged)?;
-        Ok(match staged.digests.sha256 == release.sha256 {
-            true => RebuildOutcome::Equal,
-            false => RebuildOutcome::Different(staged.digests),
-        })
+        repair_or_compare(ctx, &staged, release, repair)
     };
     let outcome = |release: &Release| {
         let outcome = refetch_one(release);

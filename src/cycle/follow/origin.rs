@@ -1,30 +1,23 @@
 //! One mirror that is followed: its ledger from a position on, its `follow.json`, its archives. For `mirror restore` and `mirror
 //! import` it may be a folder or a bundle.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use ureq::BodyReader;
 use url::Url;
 
-use super::local::Local;
+use super::local::{Local, MAX_TEXT};
 use crate::config::Git;
 use crate::cycle::context::CycleContext;
-use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, redacted};
+use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, file_path, redacted};
 use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, decode_zstd};
 use crate::util::digest::Sha256;
 
 /// The header of a ledger with the digest of the snapshot's `follow.json`.
 const STATE: &str = "mirror-state";
-
-/// A larger answer is not what was asked for.
-const MAX_TEXT: u64 = 256 << 20;
-
-/// A client is replaced after this time: its limit for a whole transfer counts from its first request.
-const CLIENT_LIFE: Duration = Duration::from_secs(60);
 
 /// A mirror that is followed.
 pub(super) struct Origin<'a> {
@@ -34,7 +27,6 @@ pub(super) struct Origin<'a> {
     git: &'a Git,
     cancel: &'a CancelFlag,
     client: RefCell<Option<HttpClient>>,
-    made: Cell<Instant>,
 }
 
 /// The part of a text file that an origin sent.
@@ -78,9 +70,8 @@ struct ResponseBody {
 
 impl<'a> Origin<'a> {
     pub(super) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
-        let (client, made) = (RefCell::default(), Cell::new(Instant::now()));
-        let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
-        Self { url, local: path.map(Local::new), git: ctx.network, cancel: ctx.cancel, client, made }
+        let (local, client) = (file_path(url).map(Local::new), RefCell::default());
+        Self { url, local, git: ctx.network, cancel: ctx.cancel, client }
     }
 
     /// Its URL for reports and logs; the public need not know where a folder or file is.
@@ -95,13 +86,13 @@ impl<'a> Origin<'a> {
     }
 
     fn client(&self) -> Result<HttpClient, NetworkError> {
-        let mut client = self.client.borrow_mut();
-        if client.is_none() || self.made.get().elapsed() > CLIENT_LIFE.min(self.git.total_timeout / 2) {
-            let roots = RootCertificates::new(self.git.ca_file.clone());
-            *client = Some(HttpClient::new(self.url, self.git, &roots, USER_AGENT, self.cancel)?);
-            self.made.set(Instant::now());
+        let mut kept = self.client.borrow_mut();
+        if let Some(client) = kept.as_ref().filter(|client| client.is_fresh()) {
+            return Ok(client.clone());
         }
-        client.clone().ok_or(NetworkError::Cancelled)
+        let roots = RootCertificates::new(self.git.ca_file.clone());
+        let client = HttpClient::new(self.url, self.git, &roots, USER_AGENT, self.cancel)?;
+        Ok(kept.insert(client).clone())
     }
 
     fn join(&self, path: &str) -> anyhow::Result<Url> {

@@ -17,7 +17,7 @@ use crate::cycle::context::CycleContext;
 use crate::cycle::pass::{Pass, publish_pass};
 use crate::cycle::report::Report;
 use crate::ledger::Ledger;
-use crate::net::NetworkError;
+use crate::net::is_not_found;
 
 /// What was restored.
 #[derive(Debug, Default)]
@@ -53,7 +53,8 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
             report = has_changed.then(|| Report { followed: Some(update.followed), ..Report::default() });
         }
         Ok(None) => {}
-        Err(error) if has_no_ledger(&error) => {
+        // The other one has no ledger.
+        Err(error) if is_not_found(&error) => {
             let taken = composer_restore::take(ctx, from);
             let Taken { releases, branches, problems } = match taken {
                 Ok(taken) => taken,
@@ -80,11 +81,6 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         )?;
     }
     Ok(restored)
-}
-
-/// Whether the other one is no mirror of this program.
-fn has_no_ledger(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(NetworkError::NotFound { .. }))
 }
 
 /// Marks what is about to be restored: by a recipe it can be built again.
