@@ -1,10 +1,12 @@
-//! The closure of what is published: the packages of others that it can require, over any number of steps.
+//! The closure of requirements: the packages that can be installed to meet them, over any number of steps.
 //!
-//! A version belongs to it if it satisfies a constraint of something that is published or belongs to it itself. Constraints of
+//! A version belongs to it if it satisfies one of the requirements, or one of a version that belongs to it itself. Constraints of
 //! different packages are not combined: which of them come together is for Composer's solver, and the closure has all that it
 //! may choose. `require-dev` counts only for the project that is developed.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
 
 use super::constraint::Constraint;
 use super::version::{Stability, stability_of};
@@ -12,19 +14,29 @@ use super::version::{Stability, stability_of};
 /// Constraints by the name of the required package.
 pub type Requirements = BTreeMap<String, BTreeSet<String>>;
 
-/// What is published.
+/// What a closure begins with.
 #[derive(Debug, Default)]
-pub struct Published {
-    /// Names of its packages; these do not belong to the closure.
-    pub names: BTreeSet<String>,
-    /// Names that its packages provide or replace, so that they need not exist.
-    pub provides: BTreeSet<String>,
+pub struct ClosureRoots {
     pub requires: Requirements,
+    /// Names of packages that do not belong to the closure.
+    pub names: BTreeSet<String>,
+    /// Names that these provide or replace, so that they need not exist.
+    pub provides: BTreeSet<String>,
+}
+
+/// Which versions a constraint takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// All that it allows.
+    All,
+    /// Only the stable ones, if there are any: a project takes others only by its `minimum-stability`, or if there is no other
+    /// way.
+    PreferStable,
 }
 
 /// A version that the closure may need.
 #[derive(Debug, Clone)]
-pub struct Candidate<T> {
+pub struct ClosureCandidate<T> {
     /// The version as Composer compares it.
     pub normalized: String,
     pub requires: Vec<(String, String)>,
@@ -37,7 +49,7 @@ pub struct Candidate<T> {
 #[derive(Debug)]
 pub struct Closure<T> {
     /// By name, in the order of the candidates.
-    pub chosen: BTreeMap<String, Vec<Candidate<T>>>,
+    pub chosen: BTreeMap<String, Vec<ClosureCandidate<T>>>,
     /// All that is required.
     pub constraints: Requirements,
     /// What nothing satisfies.
@@ -46,20 +58,21 @@ pub struct Closure<T> {
 
 /// A package that was looked up.
 struct Package<T> {
-    candidates: Vec<(Candidate<T>, bool)>,
+    candidates: Vec<(ClosureCandidate<T>, bool)>,
     constraints: BTreeSet<String>,
 }
 
 /// Finds the closure. `look_up` gives the candidates of packages, each of which it is asked for once.
 pub fn closure<T>(
-    published: &Published,
-    mut look_up: impl FnMut(&BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Vec<Candidate<T>>>>,
+    roots: &ClosureRoots,
+    choice: Choice,
+    mut look_up: impl FnMut(&BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Vec<ClosureCandidate<T>>>>,
 ) -> anyhow::Result<Closure<T>> {
     let mut packages = BTreeMap::<String, Package<T>>::new();
     let mut unmet = Requirements::new();
     let mut open = Requirements::new();
-    for (name, constraints) in &published.requires {
-        constraints.iter().for_each(|constraint| add(&mut open, published, name, constraint));
+    for (name, constraints) in &roots.requires {
+        constraints.iter().for_each(|constraint| add(&mut open, roots, name, constraint));
     }
     while !open.is_empty() {
         let new: BTreeSet<_> = open.keys().filter(|name| !packages.contains_key(*name)).cloned().collect();
@@ -75,9 +88,8 @@ pub fn closure<T>(
                 if !package.constraints.insert(constraint.clone()) {
                     continue;
                 }
-                if !package
-                    .choose(&constraint, |name, constraint| add(&mut open, published, name, constraint))
-                {
+                let require = |name: &str, constraint: &str| add(&mut open, roots, name, constraint);
+                if !package.choose(&constraint, choice, require) {
                     unmet.entry(name.clone()).or_default().insert(constraint);
                 }
             }
@@ -91,27 +103,37 @@ pub fn closure<T>(
         constraints.insert(name, package.constraints);
     }
     let provided: BTreeSet<_> = chosen.values().flatten().flat_map(|version| &version.provides).collect();
-    unmet.retain(|name, _| !provided.contains(name) && !published.provides.contains(name));
+    unmet.retain(|name, _| !provided.contains(name) && !roots.provides.contains(name));
     Ok(Closure { chosen, constraints, unmet })
 }
 
-/// Adds a requirement of a package that is not published. Names of platform packages (`php`, `ext-intl`) have no slash.
-fn add(open: &mut Requirements, published: &Published, name: &str, constraint: &str) {
+/// The names and constraints of a version's `require`.
+pub fn requirements<'a>(
+    require: &'a Map<String, Value>,
+    version: &'a str,
+) -> impl Iterator<Item = (String, String)> + 'a {
+    require.iter().filter_map(move |(name, constraint)| match constraint.as_str()? {
+        "self.version" => Some((name.clone(), version.to_owned())),
+        constraint => Some((name.clone(), constraint.to_owned())),
+    })
+}
+
+/// Adds a requirement of a package that may belong to the closure. Names of platform packages (`php`, `ext-intl`) have no slash.
+fn add(open: &mut Requirements, roots: &ClosureRoots, name: &str, constraint: &str) {
     let name = name.to_ascii_lowercase();
-    if name.contains('/') && !published.names.contains(&name) {
+    if name.contains('/') && !roots.names.contains(&name) {
         open.entry(name).or_default().insert(constraint.to_owned());
     }
 }
 
 impl<T> Package<T> {
     /// Chooses the versions that a constraint allows, and passes on what new ones require. Returns whether there are any.
-    fn choose(&mut self, constraint: &str, mut require: impl FnMut(&str, &str)) -> bool {
+    fn choose(&mut self, constraint: &str, choice: Choice, mut require: impl FnMut(&str, &str)) -> bool {
         let Ok(constraint) = constraint.parse::<Constraint>() else { return false };
-        let is_allowed = |candidate: &Candidate<T>| constraint.allows(&candidate.normalized);
-        let is_stable = |candidate: &Candidate<T>| stability_of(&candidate.normalized) == Stability::Stable;
-        // A project takes other versions only by its `minimum-stability`, or if there is no other way.
-        let only_stable =
-            self.candidates.iter().any(|(version, _)| is_allowed(version) && is_stable(version));
+        let is_allowed = |candidate: &ClosureCandidate<T>| constraint.allows(&candidate.normalized);
+        let is_stable = |candidate: &ClosureCandidate<T>| stability_of(&candidate.normalized) == Stability::Stable;
+        let has_stable = self.candidates.iter().any(|(version, _)| is_allowed(version) && is_stable(version));
+        let only_stable = choice == Choice::PreferStable && has_stable;
         let mut is_met = false;
         for (version, is_chosen) in &mut self.candidates {
             if !is_allowed(version) || (only_stable && !is_stable(version)) {
@@ -132,7 +154,7 @@ mod tests {
     use crate::composer::normalize_version;
 
     /// `name version: requirement constraint, …`; a name with a plus is provided.
-    fn candidates(text: &[&str]) -> BTreeMap<String, Vec<Candidate<String>>> {
+    fn candidates(text: &[&str]) -> BTreeMap<String, Vec<ClosureCandidate<String>>> {
         let mut all = BTreeMap::<_, Vec<_>>::new();
         for line in text {
             let (package, links) = line.split_once(':').unwrap_or((line, ""));
@@ -149,13 +171,13 @@ mod tests {
             }
             let normalized = normalize_version(version).unwrap();
             let value = version.to_owned();
-            all.entry(name.to_owned()).or_default().push(Candidate { normalized, requires, provides, value });
+            all.entry(name.to_owned()).or_default().push(ClosureCandidate { normalized, requires, provides, value });
         }
         all
     }
 
-    fn published(requires: &[(&str, &str)]) -> Published {
-        let mut published = Published::default();
+    fn published(requires: &[(&str, &str)]) -> ClosureRoots {
+        let mut published = ClosureRoots::default();
         for (name, constraint) in requires {
             published.requires.entry((*name).to_owned()).or_default().insert((*constraint).to_owned());
         }
@@ -163,10 +185,10 @@ mod tests {
     }
 
     /// The chosen `name version`, and the unmet `name constraint`. Each name must be looked up at most once.
-    fn run(published: &Published, upstream: &[&str]) -> (Vec<String>, Vec<String>) {
+    fn run(published: &ClosureRoots, upstream: &[&str]) -> (Vec<String>, Vec<String>) {
         let mut all = candidates(upstream);
         let mut asked = BTreeSet::new();
-        let closure = closure(published, |names| {
+        let closure = closure(published, Choice::PreferStable, |names| {
             assert!(names.iter().all(|name| asked.insert(name.clone())), "{names:?}");
             Ok(names.iter().filter_map(|name| Some((name.clone(), all.remove(name)?))).collect())
         })

@@ -11,7 +11,7 @@ mod name_pattern;
 mod php;
 mod version;
 
-pub use closure::{Candidate, Closure, Published, Requirements, closure};
+pub use closure::{Choice, Closure, ClosureCandidate, ClosureRoots, Requirements, closure, requirements};
 pub use constraint::{Constraint, InvalidConstraint, is_valid_constraint};
 pub use json::{array_index, parse_js, to_js_string};
 pub use loader::FieldProblem;

@@ -21,7 +21,7 @@ pub(super) struct Cache {
 }
 
 /// An answer that was kept.
-pub(super) struct Kept {
+pub(super) struct KeptAnswer {
     pub(super) validators: Validators,
     /// `None` for a URL that was not found.
     pub(super) body: Option<Vec<u8>>,
@@ -48,15 +48,15 @@ impl Cache {
         Self { folder, used: Mutex::default() }
     }
 
-    pub(super) fn read(&self, url: &Url) -> Option<Kept> {
+    pub(super) fn read(&self, url: &Url) -> Option<KeptAnswer> {
         let mut text = fs::read(self.path(&name(url))?).ok()?;
         let end = text.iter().position(|byte| *byte == b'\n')?;
         let head: Head = serde_json::from_slice(&text[..end]).ok()?;
         let body = text.split_off(end + 1);
         match head.sha256 {
-            None => Some(Kept { validators: head.validators, body: None }),
+            None => Some(KeptAnswer { validators: head.validators, body: None }),
             Some(sha256) if sha256 == Sha256::digest(&body) => {
-                Some(Kept { validators: head.validators, body: Some(body) })
+                Some(KeptAnswer { validators: head.validators, body: Some(body) })
             }
             Some(_) => None,
         }

@@ -27,12 +27,12 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// The files of packages that are known to be current.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    kept: Kept,
-    now: Mutex<Kept>,
+    kept: KnownFiles,
+    now: Mutex<KnownFiles>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+struct KnownFiles {
     since: i64,
     /// When `since` was new, in seconds since 1970.
     time: u64,
@@ -59,7 +59,7 @@ impl Changes {
     /// Asks the feed at `url`. Without it, every file is asked for; but a server that is busy or cannot be reached is an error.
     pub(super) fn ask(transport: &Transport<'_>, url: &Url) -> anyhow::Result<Self> {
         let kept = transport.cache.read_named(FILE);
-        let kept: Kept = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let kept: KnownFiles = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let mut asked = url.clone();
         asked.query_pairs_mut().append_pair("since", &kept.since.max(OLDEST).to_string());
         match transport.get_once(&asked, |body| Ok(serde_json::from_slice::<Feed>(body)?)) {
@@ -101,7 +101,7 @@ impl Changes {
     }
 }
 
-impl Kept {
+impl KnownFiles {
     fn after(&self, feed: &Feed) -> Self {
         let mut current = self.current.clone();
         for Action { kind, package } in &feed.actions {
@@ -135,7 +135,7 @@ mod tests {
 
     fn after(actions: &str) -> Vec<String> {
         let current = ["a/a", "a/a~dev", "a/b"].map(str::to_owned).into();
-        let kept = Kept { since: 5, time: 0, current };
+        let kept = KnownFiles { since: 5, time: 0, current };
         let feed = serde_json::from_str(&format!(r#"{{"timestamp": 7, "actions": [{actions}]}}"#)).unwrap();
         let next = kept.after(&feed);
         assert_eq!(next.since, 7);

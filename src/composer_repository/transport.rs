@@ -15,7 +15,7 @@ use ureq::http::Response;
 use url::Url;
 
 use super::address::Address;
-use super::cache::{Cache, Kept, Validators};
+use super::cache::{Cache, KeptAnswer, Validators};
 use crate::config::{Git, Limits};
 use crate::net::{HttpClient, NetworkError, RootCertificates, covers, file_path, is_not_found, redacted};
 use crate::util::cancel::CancelFlag;
@@ -75,7 +75,7 @@ impl<'a> Transport<'a> {
         if let Some(file) = file_path(url) {
             return self.read_file(&file)?.map(|body| read(&body)).transpose().with_context(failed);
         }
-        let kept = self.cache.read(url).and_then(|Kept { validators, body }| Some((validators, body?)));
+        let kept = self.cache.read(url).and_then(|KeptAnswer { validators, body }| Some((validators, body?)));
         let mut headers = Vec::new();
         if let Some((validators, _)) = &kept {
             headers.extend(validators.last_modified.as_deref().map(|date| ("If-Modified-Since", date)));
@@ -134,7 +134,7 @@ impl<'a> Transport<'a> {
         read: impl Fn(&[u8]) -> anyhow::Result<T>,
     ) -> anyhow::Result<Option<T>> {
         match self.cache.read(url) {
-            Some(Kept { body: Some(body), .. }) if is_it(&body) => read(&body).map(Some),
+            Some(KeptAnswer { body: Some(body), .. }) if is_it(&body) => read(&body).map(Some),
             _ => self.get(url, read),
         }
     }
@@ -147,7 +147,7 @@ impl<'a> Transport<'a> {
     ) -> anyhow::Result<Option<Option<T>>> {
         match self.cache.read(url) {
             None => Ok(None),
-            Some(Kept { body, .. }) => Ok(Some(body.map(|body| read(&body)).transpose()?)),
+            Some(KeptAnswer { body, .. }) => Ok(Some(body.map(|body| read(&body)).transpose()?)),
         }
     }
 

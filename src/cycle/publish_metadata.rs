@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
-use super::follow::{self, FOLLOW_FILE, FollowState};
+use super::follow::{FOLLOW_FILE, FollowState, FollowContent};
 use super::read_manifests::{self, Manifests, UnreadableArchive};
 use super::report::Report;
 use super::{nightly, shrink_guard};
@@ -111,7 +111,7 @@ pub(super) fn publish_content(
         (Some(_), Some(previous)) => previous.manifest.releases,
         _ => ctx.store.ledger(Ledger::len),
     };
-    let told = follow::Content { lines, listed: &releases, expired: &expired, claimed: &claims };
+    let told = FollowContent { lines, listed: &releases, expired: &expired, claimed: &claims };
     let follow_state = serde_json::to_vec(&FollowState::new(ctx, report, &told))?;
     files.insert(FOLLOW_FILE.to_owned(), Some(follow_state));
     let (texts, ranges) = render(&info, &summaries, &claims, |name| manifests.get(name), reusable.as_ref())?;

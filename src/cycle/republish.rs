@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::context::CycleContext;
 use super::publish_metadata::{self, Damaged};
 use super::report::Report;
-use super::{file_names, follow, rollback};
+use super::follow::bound;
+use super::{file_names, rollback};
 use crate::ledger::Release;
 use crate::store::snapshot::Snapshot;
 use crate::util::clock::now;
@@ -29,7 +30,7 @@ pub fn move_to_base_url(ctx: &CycleContext<'_>) -> anyhow::Result<(Option<Snapsh
         return Ok((None, BTreeMap::new()));
     };
     if !ctx.builds() {
-        follow::render_bound(ctx)?;
+        bound::render(ctx)?;
     } else if previous.manifest.rollback_to.is_none() {
         rebind(ctx, &base_url)?;
     }
@@ -42,7 +43,7 @@ fn rebind(ctx: &CycleContext<'_>, base_url: &str) -> anyhow::Result<()> {
     let wanted: Vec<_> = ctx.store.ledger(|ledger| ledger.unrendered(base_url).cloned().collect());
     let mut batch = Vec::new();
     for release in wanted {
-        match follow::stage_bound(ctx, &release, base_url) {
+        match bound::stage(ctx, &release, base_url) {
             Ok((staged, rebound)) => {
                 let mut rebound = Release { time: now(), ..rebound };
                 file_names::avoid_published(ctx, &mut rebound);

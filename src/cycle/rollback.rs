@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::CycleContext;
-use super::follow::{self, FOLLOW_FILE, FollowState};
+use super::follow::{FOLLOW_FILE, FollowState, FollowContent};
 use super::publish_metadata::{Content, Damaged, claimed_names, pages_recipe, publish_content};
 use super::report::Report;
 use crate::ledger::Release;
@@ -36,7 +36,7 @@ pub fn tell_of_rollback(
     let (lines, expired) = (previous.manifest.releases, &held.manifest.expired);
     let claimed = claimed_names(ctx, &report, expired, |name| names.contains(name));
     let ctx = &CycleContext { recipe: &pages_recipe(ctx, &report), ..ctx.clone() };
-    let told = follow::Content { lines, listed: &listed, expired, claimed: &claimed };
+    let told = FollowContent { lines, listed: &listed, expired, claimed: &claimed };
     Ok((FOLLOW_FILE, serde_json::to_vec(&FollowState::new(ctx, &report, &told))?))
 }
 

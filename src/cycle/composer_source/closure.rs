@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use super::listing::Listing;
 use crate::composer::{
-    Candidate, Closure, Constraint, PackageName, Published, Stability, closure, normalize_version,
+    Choice, Closure, ClosureCandidate, ClosureRoots, Constraint, PackageName, Stability, closure,
+    normalize_version, requirements,
 };
 use crate::composer_repository::{ComposerRepository, FilterEntry, RemoteVersion, Versions};
 use crate::cycle::context::CycleContext;
@@ -43,7 +44,7 @@ pub(super) struct UpstreamState {
 }
 
 /// What the repository says of one package.
-struct Package {
+struct UpstreamPackage {
     /// The normalized versions that it lists and does not flag.
     listed: BTreeSet<String>,
     abandoned: Option<Value>,
@@ -79,9 +80,9 @@ pub(super) fn read(
     let mut reader =
         Reader { ctx, source, repository, listing: Listing::default(), packages: BTreeMap::new() };
     let published = reader.published()?;
-    let Closure { chosen, constraints, unmet } = closure(&published, |names| {
+    let Closure { chosen, constraints, unmet } = closure(&published, Choice::PreferStable, |names| {
         reader.ask(names)?;
-        let mut candidates = |name: &String| reader.packages.get_mut(name).map(Package::take_candidates);
+        let mut candidates = |name: &String| reader.packages.get_mut(name).map(UpstreamPackage::take_candidates);
         Ok(names.iter().filter_map(|name| Some((name.clone(), candidates(name)?))).collect())
     })?;
     let rest = reader.own_versions().into_keys().filter(|name| !reader.packages.contains_key(name)).collect();
@@ -103,7 +104,7 @@ pub(super) fn read(
     reader.follow_upstream(previous);
     let Reader { mut listing, .. } = reader;
     for (name, versions) in chosen {
-        for Candidate { value, .. } in versions {
+        for ClosureCandidate { value, .. } in versions {
             listing.want(source, &name, value);
         }
     }
@@ -121,13 +122,13 @@ struct Reader<'a> {
     repository: &'a ComposerRepository<'a>,
     listing: Listing,
     /// The packages about which the repository has answered.
-    packages: BTreeMap<String, Package>,
+    packages: BTreeMap<String, UpstreamPackage>,
 }
 
 impl Reader<'_> {
     /// What the other repositories publish. One that has published nothing yet is named.
-    fn published(&mut self) -> anyhow::Result<Published> {
-        let (mut published, mut is_empty) = (Published::default(), true);
+    fn published(&mut self) -> anyhow::Result<ClosureRoots> {
+        let (mut published, mut is_empty) = (ClosureRoots::default(), true);
         for name in &self.source.closure_of {
             let snapshot = (self.ctx.other)(name).with_context(|| format!("the repository `{name}`"))?;
             match snapshot {
@@ -163,7 +164,7 @@ impl Reader<'_> {
                         self.listing.add_failure(self.source, version, package, reason.clone());
                     }
                     let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
-                    let package = Package::new(self.source, &name, versions, is_own);
+                    let package = UpstreamPackage::new(self.source, &name, versions, is_own);
                     self.packages.insert(name, package);
                 }
                 Err(error) => {
@@ -220,7 +221,7 @@ impl Reader<'_> {
 }
 
 /// Adds what a snapshot publishes.
-fn add_published(snapshot: &Snapshot, published: &mut Published) -> anyhow::Result<()> {
+fn add_published(snapshot: &Snapshot, published: &mut ClosureRoots) -> anyhow::Result<()> {
     let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
     for path in root.includes.keys() {
         let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
@@ -229,7 +230,7 @@ fn add_published(snapshot: &Snapshot, published: &mut Published) -> anyhow::Resu
                 published
                     .provides
                     .extend(links.provide.into_iter().chain(links.replace).map(|(name, _)| name));
-                for (required, constraint) in constraints(&links.require, &version) {
+                for (required, constraint) in requirements(&links.require, &version) {
                     published.requires.entry(required).or_default().insert(constraint);
                 }
             }
@@ -239,18 +240,7 @@ fn add_published(snapshot: &Snapshot, published: &mut Published) -> anyhow::Resu
     Ok(())
 }
 
-/// Required names with their constraints.
-fn constraints<'a>(
-    links: &'a Map<String, Value>,
-    own: &'a str,
-) -> impl Iterator<Item = (String, String)> + 'a {
-    links.iter().filter_map(move |(name, constraint)| match constraint.as_str()? {
-        "self.version" => Some((name.clone(), own.to_owned())),
-        constraint => Some((name.clone(), constraint.to_owned())),
-    })
-}
-
-impl Package {
+impl UpstreamPackage {
     fn new(
         source: &ComposerSource,
         name: &str,
@@ -292,15 +282,15 @@ impl Package {
         entries.find(|(_, constraint)| constraint.allows(normalized)).map(|(entry, _)| reason(entry))
     }
 
-    fn take_candidates(&mut self) -> Vec<Candidate<RemoteVersion>> {
+    fn take_candidates(&mut self) -> Vec<ClosureCandidate<RemoteVersion>> {
         let links = |version: &RemoteVersion, key: &str| {
             version.manifest.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
         };
         let candidate = |version: RemoteVersion| {
             let provides = ["provide", "replace"].iter().flat_map(|key| links(&version, key));
-            Candidate {
+            ClosureCandidate {
                 normalized: version.normalized.clone(),
-                requires: constraints(&links(&version, "require"), &version.version).collect(),
+                requires: requirements(&links(&version, "require"), &version.version).collect(),
                 provides: provides.map(|(name, _)| name).collect(),
                 value: version,
             }

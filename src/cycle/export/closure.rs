@@ -1,14 +1,15 @@
-//! What packages need to be installed from a repository: themselves, and all that it publishes of what they require, over any
-//! number of steps. `require-dev` counts only for the project that is developed, and so for none of them.
+//! What packages need to be installed from a repository: themselves, and all that it publishes of what they require.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
-use crate::composer::{Constraint, PackageName, is_valid_constraint, normalize_version};
+use crate::composer::{
+    Choice, Closure, ClosureCandidate, ClosureRoots, Constraint, PackageName, closure, normalize_version,
+    requirements,
+};
 use crate::ledger::Release;
 use crate::metadata::expand;
 use crate::store::snapshot::Snapshot;
@@ -30,22 +31,16 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, constraint) = text.split_once(':').unwrap_or((text, "*"));
         let name = name.parse().map_err(|_| format!("`{name}` is no name of a package"))?;
-        match is_valid_constraint(constraint) {
-            true => Ok(Self { name, constraint: constraint.to_owned() }),
-            false => Err(format!("Composer cannot read the constraint `{constraint}`")),
+        match constraint.parse::<Constraint>() {
+            Ok(_) => Ok(Self { name, constraint: constraint.to_owned() }),
+            Err(_) => Err(format!("Composer cannot read the constraint `{constraint}`")),
         }
-    }
-}
-
-impl fmt::Display for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.constraint)
     }
 }
 
 /// What is needed.
 #[derive(Debug, Default)]
-pub(super) struct Closure {
+pub(super) struct Needed {
     /// The lines of the ledger with the releases.
     pub(super) lines: BTreeSet<u64>,
     /// The names of required packages that are not published here, with the constraint if only other versions are.
@@ -53,111 +48,86 @@ pub(super) struct Closure {
 }
 
 /// Finds what `wanted` needs among the releases that the snapshot lists.
-pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -> anyhow::Result<Closure> {
+pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -> anyhow::Result<Needed> {
     let mut published = BTreeMap::<_, Vec<_>>::new();
     for release in listed {
         published.entry(release.name.as_str()).or_default().push(release);
     }
-    let mut search = Search { snapshot, published, metadata: HashMap::new(), closure: Closure::default() };
-    let mut open = Vec::new();
-    for wanted in wanted {
-        let name = wanted.name.to_string();
-        let found = search.add(&name, &wanted.constraint, &mut open)?;
-        if !found {
-            let versions = search.published.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let versions: Vec<_> = versions.iter().rev().map(|release| release.version.as_str()).collect();
-            match versions.as_slice() {
-                [] => bail!("no version of `{name}` is published here"),
-                versions => bail!(
-                    "no published version of `{name}` satisfies `{}`\nhint: its versions are {}",
-                    wanted.constraint,
-                    first_of(versions, NAMED)
-                ),
-            }
+    let mut roots = ClosureRoots::default();
+    for Wanted { name, constraint } in wanted {
+        let name = name.to_string();
+        check_published(&name, constraint, published.get(name.as_str()).map(Vec::as_slice).unwrap_or_default())?;
+        roots.requires.entry(name).or_default().insert(constraint.clone());
+    }
+    let Closure { chosen, unmet, .. } = closure(&roots, Choice::All, |names| {
+        let names = names.iter().filter_map(|name| Some((name, published.get(name.as_str())?)));
+        names.map(|(name, releases)| Ok((name.clone(), candidates(snapshot, name, releases)?))).collect()
+    })?;
+    let mut needed = Needed::default();
+    for (name, versions) in chosen {
+        for ClosureCandidate { normalized, value, .. } in versions {
+            needed.lines.insert(value.with_context(|| format!("the metadata lacks {name} {normalized}"))?);
         }
     }
-    let mut seen = BTreeSet::new();
-    while let Some((name, constraint)) = open.pop() {
-        if seen.insert((name.clone(), constraint.clone())) && !search.add(&name, &constraint, &mut open)? {
-            let is_published = search.published.contains_key(name.as_str());
-            let missing = if is_published { format!("{name} {constraint}") } else { name };
-            search.closure.external.insert(missing);
+    for (name, constraints) in unmet {
+        match published.contains_key(name.as_str()) {
+            true => needed.external.extend(constraints.iter().map(|constraint| format!("{name} {constraint}"))),
+            false => drop(needed.external.insert(name)),
         }
     }
-    Ok(search.closure)
+    Ok(needed)
 }
 
-/// What a package version requires, by name.
-type Links = Map<String, Value>;
-
-struct Search<'a> {
-    snapshot: &'a Snapshot,
-    published: BTreeMap<&'a str, Vec<&'a Release>>,
-    /// The links of the versions of each package that was looked at.
-    metadata: HashMap<String, HashMap<String, Links>>,
-    closure: Closure,
-}
-
-impl Search<'_> {
-    /// Adds the versions of a package that satisfy a constraint, and what they require to `open`. Returns whether there are any.
-    fn add(
-        &mut self,
-        name: &str,
-        constraint: &str,
-        open: &mut Vec<(String, String)>,
-    ) -> anyhow::Result<bool> {
-        let releases = self.published.get(name).cloned().unwrap_or_default();
-        let (constraint, mut found): (Constraint, _) = (constraint.parse()?, false);
-        for release in releases {
-            if !satisfies(&release.version, &constraint) {
-                continue;
-            }
-            found = true;
-            if self.closure.lines.insert(release.number) {
-                open.extend(self.requirements(release)?);
-            }
-        }
-        Ok(found)
-    }
-
-    /// What a release requires. Platform packages have no slash.
-    fn requirements(&mut self, release: &Release) -> anyhow::Result<Vec<(String, String)>> {
-        let Release { name, version, .. } = release;
-        if !self.metadata.contains_key(name) {
-            self.metadata.insert(name.clone(), read_links(self.snapshot, name)?);
-        }
-        let links = self.metadata.get(name).and_then(|versions| versions.get(version));
-        let links = links.with_context(|| format!("the metadata lacks {name} {version}"))?;
-        let requirement = |(name, constraint): (&String, &Value)| match constraint.as_str()? {
-            "self.version" => Some((name.clone(), version.clone())),
-            constraint => Some((name.clone(), constraint.to_owned())),
-        };
-        Ok(links.iter().filter(|(name, _)| name.contains('/')).filter_map(requirement).collect())
+/// Fails unless a version of a wanted package satisfies the constraint.
+fn check_published(name: &str, constraint: &str, releases: &[&Release]) -> anyhow::Result<()> {
+    let allowed: Constraint = constraint.parse()?;
+    let is_allowed = |version: &str| normalize_version(version).is_some_and(|version| allowed.allows(&version));
+    let versions: Vec<_> = releases.iter().rev().map(|release| release.version.as_str()).collect();
+    match versions.as_slice() {
+        [] => bail!("no version of `{name}` is published here"),
+        versions if versions.iter().any(|version| is_allowed(version)) => Ok(()),
+        versions => bail!(
+            "no published version of `{name}` satisfies `{constraint}`\nhint: its versions are {}",
+            first_of(versions, NAMED)
+        ),
     }
 }
 
-/// The links of each version of a package in the metadata.
-fn read_links(snapshot: &Snapshot, name: &str) -> anyhow::Result<HashMap<String, Links>> {
-    let mut links = HashMap::new();
+/// The releases of a package, each with its line of the ledger, if the metadata has it.
+fn candidates(
+    snapshot: &Snapshot,
+    name: &str,
+    releases: &[&Release],
+) -> anyhow::Result<Vec<ClosureCandidate<Option<u64>>>> {
+    let versions = read_versions(snapshot, name)?;
+    let links = |version: &str, key: &str| versions.get(version)?.get(key)?.as_object();
+    let candidate = |release: &&Release| {
+        let Release { number, version, .. } = release;
+        let requires = links(version, "require").into_iter().flat_map(|links| requirements(links, version));
+        let provides = ["provide", "replace"].into_iter().filter_map(|key| links(version, key));
+        Some(ClosureCandidate {
+            normalized: normalize_version(version)?,
+            requires: requires.collect(),
+            provides: provides.flat_map(Map::keys).cloned().collect(),
+            value: versions.contains_key(version).then_some(*number),
+        })
+    };
+    Ok(releases.iter().filter_map(candidate).collect())
+}
+
+/// The versions of a package in the metadata.
+fn read_versions(snapshot: &Snapshot, name: &str) -> anyhow::Result<HashMap<String, Map<String, Value>>> {
+    let mut versions = HashMap::new();
     let files = [format!("p2/{name}.json"), format!("p2/{name}~dev.json")];
     for file in files.iter().filter(|file| snapshot.manifest.files.contains_key(*file)) {
         let p2: Value = serde_json::from_slice(&snapshot.read(file)?)
             .with_context(|| format!("failed to parse `{file}`"))?;
-        let versions = p2["packages"][name].as_array().map(|versions| expand(versions)).unwrap_or_default();
-        for mut version in versions {
-            let required = match version.remove("require") {
-                Some(Value::Object(required)) => required,
-                _ => Links::new(),
-            };
+        let listed = p2["packages"][name].as_array().map(|versions| expand(versions)).unwrap_or_default();
+        for version in listed {
             if let Some(number) = version.get("version").and_then(Value::as_str) {
-                links.insert(number.to_owned(), required);
+                versions.insert(number.to_owned(), version);
             }
         }
     }
-    Ok(links)
-}
-
-/// Whether a version satisfies a constraint.
-fn satisfies(version: &str, constraint: &Constraint) -> bool {
-    normalize_version(version).is_some_and(|version| constraint.allows(&version))
+    Ok(versions)
 }

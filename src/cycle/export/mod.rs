@@ -73,9 +73,9 @@ pub fn export(
     if !wanted.is_empty() {
         let mut listed = store.published_releases(Some(&snapshot), base_url);
         listed.retain(|release| state.lists(release.number));
-        let closure = closure::find(&snapshot, &listed, wanted)?;
-        state.leave_out(&releases, |release| closure.lines.contains(&release.number));
-        external = closure.external;
+        let needed = closure::find(&snapshot, &listed, wanted)?;
+        state.leave_out(&releases, |release| needed.lines.contains(&release.number));
+        external = needed.external;
     }
     let is_there: IsThere = match since {
         Some(since) => since.resolve(store, lines)?,

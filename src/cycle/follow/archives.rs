@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use parking_lot::Mutex;
 use url::Url;
 
-use super::origin::{Origin, Wanted};
+use super::origin::{Origin, ArchiveRequest};
 use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::ledger::Release;
 use crate::net::{NetworkError, is_not_found, with_hint};
@@ -34,7 +34,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const BUFFER: usize = 128 << 10;
 
 /// What is known of the mirrors in one cycle.
-pub(super) struct Origins<'a> {
+pub(in crate::cycle) struct Origins<'a> {
     urls: &'a [Url],
     health: Vec<Mutex<Health>>,
     /// What could not be copied from any of them.
@@ -51,7 +51,7 @@ struct Health {
 }
 
 impl<'a> Origins<'a> {
-    pub(super) fn new(urls: &'a [Url]) -> Self {
+    pub(in crate::cycle) fn new(urls: &'a [Url]) -> Self {
         let health = urls.iter().map(|_| Mutex::default()).collect();
         Self { urls, health, is_incomplete: AtomicBool::new(false) }
     }
@@ -61,7 +61,7 @@ impl<'a> Origins<'a> {
     }
 
     /// Why the mirror with this index is not asked any more.
-    pub(super) fn error(&self, index: usize) -> Option<String> {
+    pub(in crate::cycle) fn error(&self, index: usize) -> Option<String> {
         self.health[index].lock().error.clone()
     }
 
@@ -148,7 +148,7 @@ pub(super) fn fetch(
             let (next, stop, span, sender) = (&next, &stop, &span, sender.clone());
             let started = spawn_scoped(scope, move || {
                 let _entered = span.enter();
-                let fetcher = Fetcher::new(ctx, origins, worker);
+                let fetcher = ArchiveFetcher::new(ctx, origins, worker);
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(release) = releases.get(index) else { break };
@@ -190,7 +190,7 @@ impl Drop for StopOnDrop<'_> {
 }
 
 /// One worker, with a connection to each mirror.
-pub(super) struct Fetcher<'a> {
+pub(in crate::cycle) struct ArchiveFetcher<'a> {
     ctx: &'a CycleContext<'a>,
     origins: &'a Origins<'a>,
     connections: Vec<Origin<'a>>,
@@ -198,15 +198,15 @@ pub(super) struct Fetcher<'a> {
     first: usize,
 }
 
-impl<'a> Fetcher<'a> {
-    pub(super) fn new(ctx: &'a CycleContext<'a>, origins: &'a Origins<'a>, first: usize) -> Self {
+impl<'a> ArchiveFetcher<'a> {
+    pub(in crate::cycle) fn new(ctx: &'a CycleContext<'a>, origins: &'a Origins<'a>, first: usize) -> Self {
         let connections = origins.urls.iter().map(|url| Origin::new(ctx, url)).collect();
         Self { ctx, origins, connections, first }
     }
 
     /// Fetches an archive and checks it against the ledger. A mirror that sent something else is excluded, and the others are
     /// asked for all of it.
-    pub(super) fn fetch(&self, release: &Release) -> anyhow::Result<StagedArchive> {
+    pub(in crate::cycle) fn fetch(&self, release: &Release) -> anyhow::Result<StagedArchive> {
         let mut alone = VecDeque::new();
         loop {
             let only = alone.pop_front();
@@ -258,8 +258,8 @@ impl<'a> Fetcher<'a> {
                 let before = written;
                 // What is compressed cannot be continued, so it is asked for once.
                 let wanted = match attempt < count && written == 0 {
-                    true => Wanted::Compressed,
-                    false => Wanted::From(written),
+                    true => ArchiveRequest::Compressed,
+                    false => ArchiveRequest::From(written),
                 };
                 let continued = self.continue_with(wanted, index, release, &mut file, &mut written);
                 if written > before {
@@ -303,7 +303,7 @@ impl<'a> Fetcher<'a> {
     /// Writes what is left of an archive.
     fn continue_with(
         &self,
-        wanted: Wanted,
+        wanted: ArchiveRequest,
         index: usize,
         release: &Release,
         file: &mut HashingFile,

@@ -53,7 +53,7 @@ pub(in crate::cycle) fn stage(
 }
 
 /// The release that a rendition was rendered from; `None` if it is no rendition.
-pub(super) fn original(ctx: &CycleContext<'_>, rendition: &Release) -> Option<Release> {
+pub(in crate::cycle) fn original(ctx: &CycleContext<'_>, rendition: &Release) -> Option<Release> {
     ctx.store.ledger(|ledger| {
         let original = ledger.release(rendition.number)?;
         (original.bound != rendition.bound).then(|| original.clone())

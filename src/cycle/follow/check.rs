@@ -13,12 +13,12 @@ use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
 
 /// What is new at a followed mirror.
-pub(super) struct Update {
+pub(in crate::cycle) struct Update {
     /// The lines that follow the own ledger's last one.
-    pub(super) lines: Vec<u8>,
+    pub(in crate::cycle) lines: Vec<u8>,
     /// The whole ledger with them.
-    pub(super) ledger: Ledger,
-    pub(super) followed: Followed,
+    pub(in crate::cycle) ledger: Ledger,
+    pub(in crate::cycle) followed: Followed,
 }
 
 /// The own ledger as text.
@@ -35,7 +35,7 @@ const UNCHANGED: &str = "nothing was copied";
 ///
 /// # Errors
 /// It cannot be reached, or it contradicts what is published here.
-pub(super) fn check(
+pub(in crate::cycle) fn ask_for_update(
     ctx: &CycleContext<'_>,
     origin: &Origin<'_>,
     known: Option<&Followed>,

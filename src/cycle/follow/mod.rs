@@ -6,12 +6,10 @@
 //! mirror; the next one is asked.
 
 mod archives;
-mod bound;
+pub(super) mod bound;
 mod check;
-mod import;
 mod local;
 mod origin;
-mod restore;
 mod state;
 
 use std::collections::BTreeSet;
@@ -19,9 +17,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use self::archives::{Fetcher, Origins};
-use self::check::Update;
-use self::origin::Origin;
 use super::CycleResult;
 use super::context::{CycleContext, ProgressEvent};
 use super::metadata_budget::MetadataBudget;
@@ -32,11 +27,11 @@ use crate::ledger::{Ledger, Release};
 use crate::net::with_hint;
 use crate::store::StagedArchive;
 
-pub(super) use bound::{render as render_bound, stage as stage_bound};
-pub use import::{Imported, import};
+pub(super) use archives::{ArchiveFetcher, Origins};
+pub(super) use check::{Update, ask_for_update};
 pub(super) use local::Local;
-pub use restore::{Restored, restore};
-pub(super) use state::{Content, FOLLOW_FILE};
+pub(super) use origin::{ArchiveRequest, Origin};
+pub(super) use state::{FOLLOW_FILE, FollowContent};
 pub use state::{FollowState, Followed};
 
 /// Archives are published when this many bytes are there, so that a cycle that is interrupted keeps what it has.
@@ -94,7 +89,7 @@ pub fn plan_follow(ctx: &CycleContext<'_>) -> anyhow::Result<FollowPlan> {
     let errors = names.filter_map(|(index, name)| Some((name, origins.error(index)?))).collect();
     let mut plan = FollowPlan { errors, ..FollowPlan::default() };
     if let Some(update) = update {
-        let wanted = wanted(ctx, &update);
+        let wanted = missing_archives(ctx, &update);
         plan.lines = update.ledger.len() - ctx.store.ledger(Ledger::len);
         plan.archives = wanted.len();
         plan.bytes = wanted.iter().map(|release| release.size).sum();
@@ -107,7 +102,7 @@ pub fn plan_follow(ctx: &CycleContext<'_>) -> anyhow::Result<FollowPlan> {
 fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) -> Option<Update> {
     for (index, url) in origins.urls().iter().enumerate() {
         let origin = Origin::new(ctx, url);
-        let checked = check::check(ctx, &origin, known);
+        let checked = ask_for_update(ctx, &origin, known);
         (ctx.progress)(ProgressEvent::Fetched { source: &origin.name() });
         match checked {
             Ok(update) => return update,
@@ -127,7 +122,7 @@ fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) 
 
 /// Publishes withdrawals, archives and lines of the ledger; returns the number of new releases. What cannot be fetched ends it,
 /// and is reported as a failure of the mirrors.
-fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> anyhow::Result<usize> {
+pub(super) fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> anyhow::Result<usize> {
     let before = ctx.store.ledger(Ledger::len);
     if update.followed.digest.is_some() {
         ctx.store.take_over_withdrawals(&update.followed.state.withdrawn)?;
@@ -135,19 +130,19 @@ fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> 
     // What is absent here is so until it has come.
     let absent = update.followed.state.absent();
     ctx.store.record_absent(&absent.union(&ctx.store.absent_releases()?).copied().collect())?;
-    let wanted = wanted(ctx, update);
+    let wanted = missing_archives(ctx, update);
     (ctx.progress)(ProgressEvent::Building {
         source: &update.followed.origin,
         packages: wanted.len() as u64,
     });
     let previous = ctx.store.latest_snapshot()?;
     let budget = MetadataBudget::new(ctx.limits, previous.as_ref());
-    let mut batch = Batch::new(ctx, update, &budget);
-    let fetched = archives::fetch(ctx, origins, &wanted, |fetched, release| batch.add(fetched, release));
+    let mut pending = PendingLines::new(ctx, update, &budget);
+    let fetched = archives::fetch(ctx, origins, &wanted, |fetched, release| pending.add(fetched, release));
     // What is before the archive that failed can be published.
     let is_complete = fetched.is_ok();
     ctx.ensure_can_continue()?;
-    batch.publish(is_complete)?;
+    pending.publish(is_complete)?;
     ctx.store.forget_present()?;
     if let Err(error) = fetched {
         tracing::error!("not everything could be copied: {error:#}");
@@ -159,7 +154,7 @@ fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> 
 }
 
 /// The archives that the mirrors serve and that are missing here, in the order of the ledger, each once.
-fn wanted<'u>(ctx: &CycleContext<'_>, update: &'u Update) -> Vec<&'u Release> {
+pub(super) fn missing_archives<'u>(ctx: &CycleContext<'_>, update: &'u Update) -> Vec<&'u Release> {
     let mut seen = BTreeSet::new();
     let is_wanted = |release: &&Release| {
         update.followed.state.serves(release)
@@ -169,8 +164,8 @@ fn wanted<'u>(ctx: &CycleContext<'_>, update: &'u Update) -> Vec<&'u Release> {
     update.ledger.releases().iter().filter(is_wanted).collect()
 }
 
-/// Archives that wait for their lines to be published.
-struct Batch<'a> {
+/// Lines that were not published yet, and those of their archives that are here.
+struct PendingLines<'a> {
     ctx: &'a CycleContext<'a>,
     update: &'a Update,
     budget: &'a MetadataBudget<'a>,
@@ -181,7 +176,7 @@ struct Batch<'a> {
     bytes: u64,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> PendingLines<'a> {
     fn new(ctx: &'a CycleContext<'a>, update: &'a Update, budget: &'a MetadataBudget<'a>) -> Self {
         let first = ctx.store.ledger(Ledger::len) + 1;
         Self { ctx, update, budget, begin: 0, first, staged: Vec::new(), bytes: 0 }
@@ -253,7 +248,7 @@ pub(super) fn refetch(
     repair: bool,
 ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
     let origins = Origins::new(ctx.follow);
-    let fetcher = Fetcher::new(ctx, &origins, 0);
+    let fetcher = ArchiveFetcher::new(ctx, &origins, 0);
     (ctx.progress)(ProgressEvent::Building { source: "follow", packages: wanted.len() as u64 });
     let base_url = ctx.base_url.to_string();
     let refetch_one = |release: &Release| -> anyhow::Result<RebuildOutcome> {

@@ -20,7 +20,7 @@ use crate::util::digest::Sha256;
 const STATE: &str = "mirror-state";
 
 /// A mirror that is followed.
-pub(super) struct Origin<'a> {
+pub(in crate::cycle) struct Origin<'a> {
     url: &'a Url,
     /// The folder or file that the URL names, if it is a `file` URL.
     local: Option<Local>,
@@ -47,7 +47,7 @@ pub(super) enum Rest {
 
 /// What an archive is asked for.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(in crate::cycle) enum ArchiveRequest {
     /// All of it, compressed where the mirror has it so.
     Compressed,
     /// What follows this position.
@@ -55,8 +55,8 @@ pub(super) enum Wanted {
 }
 
 /// The body of an archive, decompressed.
-pub(super) struct ArchiveBody {
-    pub(super) bytes: Box<dyn Read>,
+pub(in crate::cycle) struct ArchiveBody {
+    pub(in crate::cycle) bytes: Box<dyn Read>,
     /// Whether it begins at the requested position instead of the first byte.
     pub(super) is_rest: bool,
 }
@@ -69,13 +69,13 @@ struct ResponseBody {
 }
 
 impl<'a> Origin<'a> {
-    pub(super) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
+    pub(in crate::cycle) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
         let (local, client) = (file_path(url).map(Local::new), RefCell::default());
         Self { url, local, git: ctx.network, cancel: ctx.cancel, client }
     }
 
     /// Its URL for reports and logs; the public need not know where a folder or file is.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::cycle) fn name(&self) -> String {
         let local = self.local.as_ref().and_then(|local| local.path().file_name());
         local.map_or_else(|| redacted(self.url.as_str()), |name| name.to_string_lossy().into_owned())
     }
@@ -149,10 +149,10 @@ impl<'a> Origin<'a> {
     }
 
     /// What is wanted of an archive, or all of it.
-    pub(super) fn archive(&self, path: &str, wanted: Wanted) -> anyhow::Result<ArchiveBody> {
+    pub(in crate::cycle) fn archive(&self, path: &str, wanted: ArchiveRequest) -> anyhow::Result<ArchiveBody> {
         let position = match wanted {
-            Wanted::Compressed => 0,
-            Wanted::From(position) => position,
+            ArchiveRequest::Compressed => 0,
+            ArchiveRequest::From(position) => position,
         };
         if let Some(local) = &self.local {
             let section = local.open(path)?.ok_or(NetworkError::NotFound { status: 404 })?;
@@ -164,7 +164,7 @@ impl<'a> Origin<'a> {
         let client = self.client()?;
         let range = range(position);
         let mut headers = headers(&range);
-        if let Wanted::Compressed = wanted {
+        if let ArchiveRequest::Compressed = wanted {
             headers.push(("Accept-Encoding", Coding::Zstd.name()));
         }
         let (url, response) = client.get(&url, &headers)?;

@@ -96,7 +96,7 @@ pub struct Followed {
 }
 
 /// What a snapshot is made of, as far as `follow.json` tells it.
-pub(in crate::cycle) struct Content<'a> {
+pub(in crate::cycle) struct FollowContent<'a> {
     /// Lines of the ledger.
     pub lines: u64,
     /// The releases that the metadata names.
@@ -107,7 +107,7 @@ pub(in crate::cycle) struct Content<'a> {
 
 impl FollowState {
     /// Of the snapshot that is about to be published.
-    pub(in crate::cycle) fn new(ctx: &CycleContext<'_>, report: &Report, content: &Content<'_>) -> Self {
+    pub(in crate::cycle) fn new(ctx: &CycleContext<'_>, report: &Report, content: &FollowContent<'_>) -> Self {
         let mut path =
             report.followed.as_ref().map(|followed| followed.state.path.clone()).unwrap_or_default();
         path.push(Hop::own(ctx));
@@ -207,7 +207,7 @@ impl Hop {
 
 /// The lines that the snapshot does not name although no later line replaces them: those after the named one of their name and
 /// version, or all.
-fn unlisted(ctx: &CycleContext<'_>, content: &Content<'_>) -> BTreeSet<u64> {
+fn unlisted(ctx: &CycleContext<'_>, content: &FollowContent<'_>) -> BTreeSet<u64> {
     let listed: HashMap<_, _> = content
         .listed
         .iter()

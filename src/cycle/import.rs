@@ -9,14 +9,11 @@ use std::time::Instant;
 use anyhow::{bail, ensure};
 use url::Url;
 
-use super::archives::Origins;
-use super::check::{self, Update};
-use super::origin::{Origin, Wanted};
-use super::{bound, take_over, wanted};
-use crate::cycle::CycleResult;
-use crate::cycle::context::{CycleContext, ProgressEvent};
-use crate::cycle::pass::{Pass, publish_pass};
-use crate::cycle::report::Report;
+use super::CycleResult;
+use super::context::{CycleContext, ProgressEvent};
+use super::follow::{Origin, Origins, Update, ArchiveRequest, ask_for_update, bound, missing_archives, take_over};
+use super::pass::{Pass, publish_pass};
+use super::report::Report;
 use crate::ledger::{Ledger, Release};
 use crate::net::is_not_found;
 use crate::store::durable_fs::HashingWriter;
@@ -51,12 +48,12 @@ pub fn import(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Imported> {
     let urls = [from.clone()];
     let ctx = &CycleContext { follow: &urls, ..ctx.clone() };
     let (origins, origin) = (Origins::new(ctx.follow), Origin::new(ctx, from));
-    let Some(mut update) = check::check(ctx, &origin, None)? else {
+    let Some(mut update) = ask_for_update(ctx, &origin, None)? else {
         bail!("{} says nothing", origin.name());
     };
     admit(ctx, &mut update)?;
     let before = ctx.store.ledger(Ledger::len);
-    let missing = wanted(ctx, &update);
+    let missing = missing_archives(ctx, &update);
     check_archives(ctx, &origin, &missing)?;
     let archives = missing.len();
     drop(missing);
@@ -121,7 +118,7 @@ fn check_archives(ctx: &CycleContext<'_>, origin: &Origin<'_>, releases: &[&Rele
 fn digest(origin: &Origin<'_>, release: &Release) -> anyhow::Result<Sha256> {
     let mut sink = HashingWriter::sink();
     // What is longer is wrong.
-    let mut body = origin.archive(&release.path(), Wanted::From(0))?.bytes.take(release.size + 1);
+    let mut body = origin.archive(&release.path(), ArchiveRequest::From(0))?.bytes.take(release.size + 1);
     std::io::copy(&mut body, &mut sink)?;
     Ok(sink.digests().sha256)
 }

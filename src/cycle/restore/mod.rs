@@ -1,21 +1,21 @@
 //! `mirror restore`: fills an empty repository from another mirror or a backup, or repairs its archives. What is restored is the
 //! ledger of the other one, so a repository with a recipe goes on building after it.
 
+mod composer;
+mod provenance;
+
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use url::Url;
 
-use super::archives::{Fetcher, Origins};
-use super::check::Update;
+use super::confirm_imports;
+use super::context::CycleContext;
+use super::follow::{ArchiveFetcher, Origin, Origins, Update, ask_for_update, bound, take_over};
 use super::import::admit;
-use super::origin::Origin;
-use super::{bound, check, take_over};
-use crate::cycle::composer_restore::{self, Taken};
-use crate::cycle::confirm_imports;
-use crate::cycle::context::CycleContext;
-use crate::cycle::pass::{Pass, publish_pass};
-use crate::cycle::report::Report;
+use super::pass::{Pass, publish_pass};
+use super::report::Report;
 use crate::ledger::Ledger;
 use crate::net::is_not_found;
 
@@ -28,6 +28,7 @@ pub struct Restored {
     pub repaired: usize,
     /// Heads of branches, which are left out.
     pub branches: usize,
+    /// What could not be restored, and why.
     pub problems: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     let mut restored = Restored::default();
     repair(ctx, &mut restored)?;
     let mut report = None;
-    match check::check(ctx, &Origin::new(ctx, from), None) {
+    match ask_for_update(ctx, &Origin::new(ctx, from), None) {
         Ok(Some(mut update)) => {
             admit(ctx, &mut update)?;
             mark(ctx, &update)?;
@@ -55,16 +56,9 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         Ok(None) => {}
         // The other one has no ledger.
         Err(error) if is_not_found(&error) => {
-            let taken = composer_restore::take(ctx, from);
-            let Taken { releases, branches, problems } = match taken {
-                Ok(taken) => taken,
-                Err(other) => {
-                    return Err(other.context(format!("{error:#}, and it is no Composer repository")));
-                }
-            };
-            (restored.releases, restored.branches) = (releases, branches);
-            restored.problems.extend(problems);
-            report = (releases > 0).then(Report::default);
+            composer::restore(ctx, from, &mut restored)
+                .with_context(|| format!("{error:#}, and it is no Composer repository"))?;
+            report = (restored.releases > 0).then(Report::default);
         }
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
         // Another ledger, or an older one: the archives that both have are the same.
@@ -105,7 +99,7 @@ fn repair(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()>
         let staged = match bound::original(ctx, &release) {
             Some(original) => bound::stage(ctx, &original, &base_url).map(|(staged, _)| staged),
             // Another archive may be damaged there, too: that says nothing about the rest.
-            None => Fetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(&release),
+            None => ArchiveFetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(&release),
         };
         match staged.and_then(|staged| ctx.store.repair(&staged, &release)) {
             Ok(()) => restored.repaired += 1,

@@ -5,24 +5,22 @@
 //! follows from the recipe, whose sources are planned for that; each is marked as imported, and the next cycles build it again.
 //! What no source gives belongs to the source [`IMPORTED`].
 
-mod provenance;
-
-
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use url::Url;
 
-use self::provenance::{Provenance, Provenances};
-use super::confirm_imports::{self, IMPORTED};
-use super::context::{CycleContext, ProgressEvent};
-use super::metadata_budget::MetadataBudget;
-use super::report::ALIASES;
-use super::{composer_source, file_names, parallel, read_manifests};
+use super::Restored;
+use super::provenance::{Provenance, Provenances};
 use crate::composer::{Manifest, NamePattern};
 use crate::composer_repository::{ComposerRepository, Dist, Downloaded, RemoteVersion};
 use crate::config::Limits;
+use crate::cycle::confirm_imports::{self, IMPORTED};
+use crate::cycle::context::{CycleContext, ProgressEvent};
+use crate::cycle::metadata_budget::MetadataBudget;
+use crate::cycle::report::ALIASES;
+use crate::cycle::{composer_source, file_names, parallel, read_manifests};
 use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::net::redacted;
 use crate::package::prebuilt_archive;
@@ -33,27 +31,16 @@ use crate::util::digest::Sha256;
 /// Archives that are published together, so that a restoration that is interrupted keeps what it has.
 const BATCH: usize = 200;
 
-/// What was restored.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) releases: usize,
-    /// Heads of branches, which are left out.
-    pub(super) branches: usize,
-    /// What could not be restored, and why.
-    pub(super) problems: Vec<String>,
-}
-
 /// Restores all versions that the repository at `from` lists and that are not published here.
-pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> {
+pub(super) fn restore(ctx: &CycleContext<'_>, from: &Url, restored: &mut Restored) -> anyhow::Result<()> {
     // They are packages as a build makes them, and may be as large.
     let archive = ctx.limits.archive.max(ctx.limits.package);
     let limits = Limits { archive, ..ctx.limits.clone() };
     let repository = ComposerRepository::open(from, composer_source::access(ctx, &limits, None))?;
-    let mut taken = Taken::default();
-    let listed = list(ctx, &repository, &mut taken)?;
+    let listed = list(ctx, &repository, restored)?;
     let provenances = Provenances::find(ctx);
     ctx.ensure_can_continue()?;
-    taken.problems.extend(provenances.problems.iter().cloned());
+    restored.problems.extend(provenances.problems.iter().cloned());
     let shown = redacted(from.as_str());
     (ctx.progress)(ProgressEvent::Building { source: &shown, packages: listed.len() as u64 });
     let previous = ctx.store.latest_snapshot()?;
@@ -73,21 +60,21 @@ pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> 
             match claimed {
                 Ok(staged) => batch.push(staged),
                 Err(error) => {
-                    taken.problems.push(format!("{} {}: {error:#}", version.name, version.version));
+                    restored.problems.push(format!("{} {}: {error:#}", version.name, version.version));
                 }
             }
         }
-        taken.releases += batch.len();
+        restored.releases += batch.len();
         publish(ctx, batch, &shown)?;
     }
-    Ok(taken)
+    Ok(())
 }
 
 /// The versions to restore, in the order of their names. Those that are published here with other bytes are problems.
 fn list(
     ctx: &CycleContext<'_>,
     repository: &ComposerRepository<'_>,
-    taken: &mut Taken,
+    restored: &mut Restored,
 ) -> anyhow::Result<Vec<RemoteVersion>> {
     let names: Vec<_> = repository.names(&[NamePattern::new("*")])?.into_iter().collect();
     let answers = composer_source::versions(ctx, repository, &names, true)?;
@@ -95,10 +82,10 @@ fn list(
     for (name, versions) in names.iter().zip(answers) {
         let versions = versions.with_context(|| format!("failed to list the versions of {name}"))?;
         let unreadable = versions.unreadable.into_iter();
-        taken.problems.extend(unreadable.map(|(version, reason)| format!("{name} {version}: {reason}")));
+        restored.problems.extend(unreadable.map(|(version, reason)| format!("{name} {version}: {reason}")));
         for version in versions.versions {
             if version.is_branch() {
-                taken.branches += 1;
+                restored.branches += 1;
                 continue;
             }
             let known =
@@ -107,7 +94,7 @@ fn list(
             match known {
                 None => listed.push(version),
                 Some(here) if there.is_none_or(|there| there == here) => {}
-                Some(here) => taken.problems.push(format!(
+                Some(here) => restored.problems.push(format!(
                     "{name} {}: it is published here with SHA-1 {here}, and that is kept",
                     version.version
                 )),
