@@ -16,7 +16,7 @@ mod release_notifier;
 mod repair_queue;
 mod repository_view;
 mod runtime;
-mod scheduled_cycle;
+mod scheduled_repository;
 mod scheduler;
 mod scrubber;
 pub(crate) mod signals;

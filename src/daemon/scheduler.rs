@@ -9,28 +9,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::backoff::{push_debounce, retry_delay};
+use super::backoff::{LOCKED_RETRY_DELAY, push_debounce, retry_delay};
 use super::cycle_progress::CycleProgress;
 use super::jobs::{EndedJob, JobContext, Jobs};
-use super::repair_queue::{RepairQueue, damaged_archives};
-use super::scheduled_cycle::{ScheduledCycle, in_whole_seconds, next_scheduled};
+use super::repair_queue::RepairQueue;
+use super::scheduled_repository::{ScheduledRepository, in_whole_seconds};
 use super::snapshot_follower::SnapshotFollower;
 use super::tasks::Tasks;
+use crate::app::{App, Repository};
 use crate::app::cycle_job::Work;
 use crate::app::repair::all_impossible;
-use crate::app::{App, Repository};
 use crate::cycle::{Cancelled, Report};
 use crate::store::VolumeLockError;
 use crate::util::cancel::CancelFlag;
 
-/// Archives that are repaired after one cycle. The next cycle then follows at once.
-const REPAIRS_PER_CYCLE: usize = 100;
-
 /// The shortest delay after a cycle that could not reach a source, while there is something to serve.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(600);
-
-/// The delay of a first cycle while another instance has locked the volume.
-const LOCKED_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Runs cycles under one configuration.
 pub(super) struct Scheduler<'a> {
@@ -44,18 +38,14 @@ pub(super) struct Scheduler<'a> {
     pub(super) stop: &'a CancelFlag,
 }
 
-impl Scheduler<'_> {
+impl<'a> Scheduler<'a> {
     /// Runs the cycles that are due until the process stops. `all` makes every cycle due at first.
     pub(super) fn run(mut self, all: bool) {
-        // Snapshots contain the base URL. Those for another one are made for the configured one first, which no upstream can
-        // delay. A new configuration is served once that is done, and once what takes the place of another repository is there.
-        let repositories = || (0..self.app.repositories.len()).filter(|_| self.volume_id.is_some());
-        let mut moving: BTreeSet<_> = repositories().filter(|i| self.is_moved(*i)).collect();
-        let mut awaited: BTreeSet<_> = repositories().filter(|i| all && self.is_awaited(*i)).collect();
-        if awaited.is_empty() {
+        let mut repositories = self.repositories(all);
+        if !is_any_awaited(&repositories) {
             self.follow();
         }
-        let mut queue = self.queue(all);
+        self.schedule_first(&mut repositories, all);
         let mut repairs = RepairQueue::from_history(self.follower.stores);
         let mut last_poll = Timestamp::now();
         let context = JobContext {
@@ -69,196 +59,178 @@ impl Scheduler<'_> {
             while !self.stop.is_set() {
                 let now = Timestamp::now();
                 if now < last_poll {
-                    self.on_clock_set_back(&mut queue);
+                    self.on_clock_set_back(&mut repositories);
                 }
                 last_poll = now;
-                self.schedule_requested(&mut queue);
-                if self.has_arrived(&mut awaited) {
+                self.schedule_requested(&mut repositories);
+                if self.has_arrived(&mut repositories) {
                     self.follow();
                 }
-                self.start_moves(&moving, &mut jobs);
-                if moving.is_empty() {
-                    self.start_due(&mut queue, &mut jobs);
+                self.start_moves(&repositories, &mut jobs);
+                if !repositories.iter().any(|repository| repository.is_moving) {
+                    self.start_due(&mut repositories, &mut jobs);
                 }
-                if awaited.is_empty() {
+                if !is_any_awaited(&repositories) {
                     if self.follower.poll() {
                         self.notify_site_changed();
                     }
-                    self.take_damaged(&mut repairs, &mut queue);
-                    self.start_repairs(&repairs, &queue, &mut jobs);
+                    self.take_damaged(&mut repairs, &mut repositories);
+                    self.start_repairs(&repairs, &repositories, &mut jobs);
                 }
-                match jobs.wait(|| self.follower.published.has_requested_cycles()) {
-                    Some(EndedJob { repository: i, work: Work::Move, result }) => {
-                        moving.remove(&i);
-                        self.on_move_end(i, result.map(drop));
-                        if awaited.remove(&i) && awaited.is_empty() {
-                            self.follow();
-                        }
-                    }
-                    Some(EndedJob { repository: i, work: Work::Cycle, result }) => {
-                        awaited.remove(&i);
-                        if awaited.is_empty() {
-                            self.follow();
-                        }
-                        self.on_cycle_end(i, result.map(drop), &mut queue[i]);
-                    }
-                    Some(EndedJob { repository: i, work: Work::Repair(files), result }) => {
-                        self.on_repair_end(i, files, result, &mut repairs, &mut queue[i]);
-                    }
-                    Some(EndedJob { work: Work::Compress, .. }) | None => {}
+                if let Some(ended) = jobs.wait(|| self.follower.published.has_requested_cycles()) {
+                    self.on_end(ended, &mut repairs, &mut repositories);
                 }
             }
         });
     }
 
+    /// Snapshots contain the base URL. Those for another one are made for the configured one first, which no upstream can delay.
+    /// A new configuration is served once that is done, and once what takes the place of another repository is there.
+    fn repositories(&self, all: bool) -> Vec<ScheduledRepository<'a>> {
+        let stores: &'a [_] = self.follower.stores;
+        let repositories = self.app.repositories.iter().zip(stores).map(|(repository, store)| {
+            let mut new = ScheduledRepository::new(repository, store);
+            if self.volume_id.is_some() {
+                new.is_moving = new.is_moved();
+                new.is_awaited = all && self.is_awaited(&new);
+            }
+            new
+        });
+        repositories.collect()
+    }
+
     /// A repository is built at once if it is unpublished, was published for another URL or other sources, or if its last cycle
     /// was interrupted; else on schedule.
-    fn queue(&self, all: bool) -> Vec<ScheduledCycle> {
-        let mut queue = Vec::new();
-        for (i, repository) in self.app.repositories.iter().enumerate() {
-            let store = &self.follower.stores[i];
-            let was_interrupted = store.run_history().running.is_some();
-            let is_due = all || was_interrupted || !self.follower.serves(i) || self.is_outdated(i);
-            let at = match is_due {
-                true => Timestamp::MIN,
-                false => next_scheduled(repository),
-            };
+    fn schedule_first(&self, repositories: &mut [ScheduledRepository<'_>], all: bool) {
+        for (i, repository) in repositories.iter_mut().enumerate() {
+            let was_interrupted = repository.store.run_history().running.is_some();
+            let is_due = all || was_interrupted || !self.follower.serves(i) || repository.is_outdated();
+            repository.at = if is_due { Timestamp::MIN } else { repository.regular() };
             if self.volume_id.is_some() {
-                self.progress.set_waiting(&repository.name, at);
+                self.show_next(repository);
             }
-            queue.push(ScheduledCycle {
-                at,
-                is_running: false,
-                requested: None,
-                failures: 0,
-                last_end: None,
-                is_snapshot_damaged: false,
-                damaged: damaged_archives(store).collect(),
-            });
         }
-        queue
     }
 
-    /// Whether the snapshot is for another URL.
-    fn is_moved(&self, i: usize) -> bool {
-        let base_url = self.app.repositories[i].base_url.to_string();
-        let newest = self.follower.stores[i].newest_snapshot();
-        newest.is_ok_and(|newest| newest.is_some_and(|newest| newest.manifest.base_url != base_url))
-    }
-
-    /// The same, or another repository is served at the URL of one without a snapshot.
-    fn is_awaited(&self, i: usize) -> bool {
-        let is_published = matches!(self.follower.stores[i].newest_snapshot(), Ok(Some(_)));
-        let base_path = self.app.repositories[i].base_url.path();
-        self.is_moved(i) || !is_published && self.follower.published.serves(base_path)
+    /// Whether it is to be published for another URL, or another repository is served at the URL of one without a snapshot.
+    fn is_awaited(&self, repository: &ScheduledRepository<'_>) -> bool {
+        let base_path = repository.repository.base_url.path();
+        repository.is_moved() || !repository.is_published() && self.follower.published.serves(base_path)
     }
 
     /// Whether nothing is awaited any more, for the first time.
-    fn has_arrived(&self, awaited: &mut BTreeSet<usize>) -> bool {
-        let count = awaited.len();
-        awaited.retain(|i| self.is_awaited(*i));
-        count > 0 && awaited.is_empty()
+    fn has_arrived(&self, repositories: &mut [ScheduledRepository<'_>]) -> bool {
+        let was_any_awaited = is_any_awaited(repositories);
+        for repository in repositories.iter_mut().filter(|repository| repository.is_awaited) {
+            repository.is_awaited = self.is_awaited(repository);
+        }
+        was_any_awaited && !is_any_awaited(repositories)
     }
 
-    fn start_moves(&self, moving: &BTreeSet<usize>, jobs: &mut Jobs<'_, '_>) {
+    fn start_moves(&self, repositories: &[ScheduledRepository<'_>], jobs: &mut Jobs<'_, '_>) {
         let Some(volume_id) = self.volume_id else { return };
-        for &i in moving {
-            if jobs.has_room_for(i) {
+        for (i, repository) in repositories.iter().enumerate() {
+            if repository.is_moving && jobs.has_room_for(i) {
                 jobs.start(volume_id, i, true, Work::Move);
             }
         }
     }
 
-    /// The next cycle does what could not be done.
-    fn on_move_end(&self, i: usize, result: anyhow::Result<()>) {
-        let repository = &self.app.repositories[i].name;
-        match result {
-            Err(error) if !error.is::<Cancelled>() => {
-                tracing::warn!(repository, "not published for its new URL yet: {error:#}");
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether the snapshot is damaged, does not withdraw what it should, or was made for another configuration that changed while
-    /// nothing ran.
-    fn is_outdated(&self, i: usize) -> bool {
-        let (repository, store) = (&self.app.repositories[i], &self.follower.stores[i]);
-        store.latest_snapshot().ok().flatten().is_some_and(|snapshot| {
-            !snapshot.is_intact
-                || store.follows_withdrawals(&snapshot).is_ok_and(|follows| !follows)
-                || snapshot.manifest.base_url != repository.base_url.to_string()
-                || !Report::from_snapshot(&snapshot).covers(&repository.recipe, &repository.follow)
-        })
-    }
-
     /// Recomputes times that would now be too far in the future.
-    fn on_clock_set_back(&self, queue: &mut [ScheduledCycle]) {
+    fn on_clock_set_back(&self, repositories: &mut [ScheduledRepository<'_>]) {
         if self.volume_id.is_none() {
             return;
         }
-        for (repository, cycle) in self.app.repositories.iter().zip(queue) {
-            cycle.at = cycle.at.min(next_scheduled(repository));
-            cycle.last_end = None;
-            self.show_next(repository, cycle);
+        for repository in repositories {
+            repository.at = repository.at.min(repository.regular());
+            repository.last_end = None;
+            self.show_next(repository);
         }
     }
 
     /// Brings forward the cycles that webhooks requested.
-    fn schedule_requested(&self, queue: &mut [ScheduledCycle]) {
+    fn schedule_requested(&self, repositories: &mut [ScheduledRepository<'_>]) {
         let requested = self.follower.published.take_requested_cycles();
-        for (repository, cycle) in self.app.repositories.iter().zip(queue) {
-            if requested.contains(&repository.name) {
-                cycle.bring_forward(push_debounce(!repository.follow.is_empty()));
-                self.show_next(repository, cycle);
+        for repository in repositories {
+            if requested.contains(&repository.repository.name) {
+                repository.bring_forward(push_debounce(!repository.repository.follow.is_empty()));
+                self.show_next(repository);
             }
         }
     }
 
-    fn show_next(&self, repository: &Repository, cycle: &ScheduledCycle) {
-        if !cycle.is_running {
-            self.progress.set_waiting(&repository.name, cycle.at);
+    fn show_next(&self, repository: &ScheduledRepository<'_>) {
+        if !repository.is_running {
+            self.progress.set_waiting(&repository.repository.name, repository.at);
         }
     }
 
     /// Starts the cycles that are due, as many as may run at once.
-    fn start_due(&self, queue: &mut [ScheduledCycle], jobs: &mut Jobs<'_, '_>) {
+    fn start_due(&self, repositories: &mut [ScheduledRepository<'_>], jobs: &mut Jobs<'_, '_>) {
         let Some(volume_id) = self.volume_id else { return };
-        for (i, (repository, cycle)) in self.app.repositories.iter().zip(queue).enumerate() {
-            if cycle.at <= Timestamp::now() && jobs.has_room_for(i) {
-                cycle.is_running = true;
-                self.progress.set_running(&repository.name);
-                jobs.start(volume_id, i, !std::mem::take(&mut cycle.is_snapshot_damaged), Work::Cycle);
+        for (i, repository) in repositories.iter_mut().enumerate() {
+            if repository.at <= Timestamp::now() && jobs.has_room_for(i) {
+                repository.is_running = true;
+                self.progress.set_running(&repository.repository.name);
+                let is_intact = !std::mem::take(&mut repository.is_snapshot_damaged);
+                jobs.start(volume_id, i, is_intact, Work::Cycle);
             }
         }
     }
 
-    fn on_cycle_end(&self, i: usize, result: anyhow::Result<()>, cycle: &mut ScheduledCycle) {
+    fn on_end(
+        &mut self,
+        EndedJob { repository: i, work, result }: EndedJob,
+        repairs: &mut RepairQueue,
+        repositories: &mut [ScheduledRepository<'_>],
+    ) {
+        match work {
+            Work::Move => {
+                repositories[i].is_moving = false;
+                on_move_end(repositories[i].repository, result.map(drop));
+                let was_awaited = std::mem::take(&mut repositories[i].is_awaited);
+                if was_awaited && !is_any_awaited(repositories) {
+                    self.follow();
+                }
+            }
+            Work::Cycle => {
+                repositories[i].is_awaited = false;
+                if !is_any_awaited(repositories) {
+                    self.follow();
+                }
+                self.on_cycle_end(i, result.map(drop), &mut repositories[i]);
+            }
+            Work::Repair(files) => on_repair_end(files, result, repairs, &mut repositories[i]),
+            Work::Compress => {}
+        }
+    }
+
+    fn on_cycle_end(&self, i: usize, result: anyhow::Result<()>, repository: &mut ScheduledRepository<'_>) {
         if result.as_ref().is_err_and(anyhow::Error::is::<Cancelled>) {
             return;
         }
-        let (repository, store) = (&self.app.repositories[i], &self.follower.stores[i]);
-        cycle.damaged = damaged_archives(store).take(REPAIRS_PER_CYCLE).collect();
-        for file in &cycle.damaged {
+        repository.read_damaged();
+        for file in &repository.damaged {
             self.follower.published.report_damaged(file);
         }
+        let store = repository.store;
         let report =
             result.and_then(|()| Ok(Report::last(store.latest_snapshot()?.as_ref(), &store.run_history())));
-        cycle.at = self.next_run(i, report, &mut cycle.failures);
-        cycle.last_end = Some(Timestamp::now());
-        cycle.is_running = false;
-        if let Some(pause) = cycle.requested.take() {
-            cycle.bring_forward(pause);
-        }
-        self.show_next(repository, cycle);
-        cycle.log_waiting(repository);
+        let next = self.next_run(i, report, repository);
+        repository.end_cycle(next);
+        self.show_next(repository);
+        repository.log_waiting();
     }
 
     /// When the next cycle begins after one with this result. A failed fetch is retried before the next scheduled run.
-    fn next_run(&self, i: usize, result: anyhow::Result<Report>, failures: &mut u32) -> Timestamp {
-        let repository = &self.app.repositories[i];
-        let name = &repository.name;
-        let is_published = self.follower.is_published(i);
+    fn next_run(
+        &self,
+        i: usize,
+        result: anyhow::Result<Report>,
+        repository: &mut ScheduledRepository<'_>,
+    ) -> Timestamp {
+        let name = &repository.repository.name;
+        let is_published = repository.is_published();
         let report = match result {
             Ok(report) => Some(report),
             Err(error) if is_locked(&error) => {
@@ -280,19 +252,18 @@ impl Scheduler<'_> {
             true => report.sources.values().all(|source| source.error.is_none()),
             false => report.is_complete(),
         });
-        let scheduled = next_scheduled(repository);
         if is_done {
-            *failures = 0;
-            return scheduled;
+            repository.failures = 0;
+            return repository.regular();
         }
-        *failures += 1;
-        let delay = retry_delay(*failures);
+        repository.failures += 1;
+        let delay = retry_delay(repository.failures);
         // Clients can wait longer if something is published.
         let delay = match is_published && !has_failed_as_a_whole {
             true => delay.max(MIN_RETRY_DELAY),
             false => delay,
         };
-        scheduled.min(in_whole_seconds(Timestamp::now() + delay))
+        repository.regular().min(in_whole_seconds(Timestamp::now() + delay))
     }
 
     fn follow(&mut self) {
@@ -307,7 +278,7 @@ impl Scheduler<'_> {
     }
 
     /// Takes the files that the server found damaged.
-    fn take_damaged(&self, repairs: &mut RepairQueue, queue: &mut [ScheduledCycle]) {
+    fn take_damaged(&self, repairs: &mut RepairQueue, repositories: &mut [ScheduledRepository<'_>]) {
         let damaged = self.follower.published.take_damaged();
         if self.volume_id.is_none() {
             return;
@@ -316,58 +287,36 @@ impl Scheduler<'_> {
             if self.remove_variant(&file) {
                 continue;
             }
-            match self.snapshot_owner(&file) {
+            let is_of = |owner: &&mut ScheduledRepository<'_>| {
+                file.starts_with(owner.store.root().join("snapshots"))
+            };
+            match repositories.iter_mut().find(is_of) {
                 // The next cycle renders the metadata again.
-                Some(i) => {
-                    queue[i].is_snapshot_damaged = true;
-                    queue[i].bring_forward(MIN_RETRY_DELAY);
+                Some(owner) => {
+                    owner.is_snapshot_damaged = true;
+                    owner.bring_forward(MIN_RETRY_DELAY);
                 }
                 None => repairs.add(file),
             }
         }
     }
 
-    fn start_repairs(&self, repairs: &RepairQueue, queue: &[ScheduledCycle], jobs: &mut Jobs<'_, '_>) {
+    fn start_repairs(
+        &self,
+        repairs: &RepairQueue,
+        repositories: &[ScheduledRepository<'_>],
+        jobs: &mut Jobs<'_, '_>,
+    ) {
         let Some(volume_id) = self.volume_id else { return };
-        for (i, store) in self.follower.stores.iter().enumerate() {
+        for (i, repository) in repositories.iter().enumerate() {
             // A cycle that is due comes first.
-            if queue[i].at > Timestamp::now() && jobs.has_room_for(i) {
-                let files = repairs.due(store);
+            if repository.at > Timestamp::now() && jobs.has_room_for(i) {
+                let files = repairs.due(repository.store);
                 if !files.is_empty() {
                     jobs.start(volume_id, i, true, Work::Repair(files));
                 }
             }
         }
-    }
-
-    /// Schedules a cycle that may publish what was repaired.
-    fn on_repair_end(
-        &self,
-        i: usize,
-        files: BTreeSet<PathBuf>,
-        result: anyhow::Result<BTreeMap<PathBuf, String>>,
-        repairs: &mut RepairQueue,
-        cycle: &mut ScheduledCycle,
-    ) {
-        let store = &self.follower.stores[i];
-        let damaged = match result {
-            Ok(damaged) => damaged,
-            Err(error) if error.is::<Cancelled>() => return,
-            Err(error) if is_locked(&error) => return repairs.postpone(&files),
-            Err(error) => all_impossible(store, &files, &format!("{error:#}")),
-        };
-        let repaired = repairs.finish(store, files, &damaged);
-        if cycle.damaged.iter().any(|file| repaired.contains(file)) {
-            cycle.damaged.clear();
-            cycle.at = Timestamp::now();
-        }
-    }
-
-    /// The repository whose snapshot the file belongs to.
-    fn snapshot_owner(&self, file: &Path) -> Option<usize> {
-        let stores = self.follower.stores.iter();
-        let mut snapshots = stores.map(|store| store.root().join("snapshots"));
-        snapshots.position(|folder| file.starts_with(folder))
     }
 
     /// Removes a damaged variant, so that it is made again. Returns whether the file was one.
@@ -384,6 +333,40 @@ impl Scheduler<'_> {
             self.notify_site_changed();
         }
         is_removed
+    }
+}
+
+fn is_any_awaited(repositories: &[ScheduledRepository<'_>]) -> bool {
+    repositories.iter().any(|repository| repository.is_awaited)
+}
+
+/// The next cycle does what could not be done.
+fn on_move_end(repository: &Repository, result: anyhow::Result<()>) {
+    match result {
+        Err(error) if !error.is::<Cancelled>() => {
+            tracing::warn!(repository = repository.name, "not published for its new URL yet: {error:#}");
+        }
+        _ => {}
+    }
+}
+
+/// Schedules a cycle that may publish what was repaired.
+fn on_repair_end(
+    files: BTreeSet<PathBuf>,
+    result: anyhow::Result<BTreeMap<PathBuf, String>>,
+    repairs: &mut RepairQueue,
+    repository: &mut ScheduledRepository<'_>,
+) {
+    let damaged = match result {
+        Ok(damaged) => damaged,
+        Err(error) if error.is::<Cancelled>() => return,
+        Err(error) if is_locked(&error) => return repairs.postpone(&files),
+        Err(error) => all_impossible(repository.store, &files, &format!("{error:#}")),
+    };
+    let repaired = repairs.finish(repository.store, files, &damaged);
+    if repository.damaged.iter().any(|file| repaired.contains(file)) {
+        repository.damaged.clear();
+        repository.at = Timestamp::now();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Serves the newest snapshots on the volume, whichever process published them.
 
+use std::mem;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::app::App;
@@ -11,18 +12,25 @@ use crate::store::RepositoryStore;
 const VARIANTS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of a snapshot, and when its variants last changed.
-type ServedVersion = (Option<u64>, Option<SystemTime>);
+type SnapshotVersion = (Option<u64>, Option<SystemTime>);
+
+/// What is served of one repository.
+#[derive(Debug, Clone, Default)]
+struct Served {
+    version: SnapshotVersion,
+    /// Why the newest snapshot cannot be served. Each error is logged once.
+    error: Option<String>,
+}
 
 pub(super) struct SnapshotFollower<'a> {
     app: &'a App,
     pub(super) stores: &'a [RepositoryStore],
     pub(super) published: &'a PublishedSite,
-    served: Vec<ServedVersion>,
+    /// By the index of the repository.
+    served: Vec<Served>,
     /// Before that, the server still has the site of the previous configuration.
     has_published: bool,
     followed_at: Instant,
-    /// Why the newest snapshot of each repository cannot be served. Each error is logged once.
-    errors: Vec<Option<String>>,
 }
 
 impl<'a> SnapshotFollower<'a> {
@@ -31,78 +39,74 @@ impl<'a> SnapshotFollower<'a> {
             app,
             stores,
             published,
-            served: vec![(None, None); stores.len()],
+            served: vec![Served::default(); stores.len()],
             has_published: false,
             followed_at: Instant::now(),
-            errors: vec![None; stores.len()],
         }
     }
 
     pub(super) fn serves(&self, repository: usize) -> bool {
-        self.served[repository].0.is_some()
-    }
-
-    /// Whether the repository has a snapshot, served or not.
-    pub(super) fn is_published(&self, repository: usize) -> bool {
-        newest_number(&self.stores[repository]).is_ok_and(|newest| newest.is_some())
+        self.served[repository].version.0.is_some()
     }
 
     /// Follows if there is a newer snapshot, and from time to time for new variants. To be called every second. Returns
     /// whether another snapshot is served.
     pub(super) fn poll(&mut self) -> bool {
         let is_due = self.followed_at.elapsed() >= VARIANTS_INTERVAL
-            || self.errors.iter().all(Option::is_none) && self.has_newer();
+            || self.served.iter().all(|served| served.error.is_none()) && self.has_newer();
         is_due && self.follow()
     }
 
     fn has_newer(&self) -> bool {
         let mut served = self.stores.iter().zip(&self.served);
-        served.any(|(store, served)| newest_number(store).is_ok_and(|newest| newest != served.0))
+        served.any(|(store, served)| newest_number(store).is_ok_and(|newest| newest != served.version.0))
     }
 
     /// Serves the newest snapshots. Returns whether another snapshot is served.
     pub(super) fn follow(&mut self) -> bool {
         self.followed_at = Instant::now();
-        let (mut newest, mut errors) = (Vec::new(), Vec::new());
-        for (store, served) in self.stores.iter().zip(&self.served) {
-            let (version, error) = match newest_number(store) {
-                Ok(number) => ((number, store.variants_changed()), None),
-                Err(error) => (*served, Some(format!("{error:#}"))),
-            };
-            newest.push(version);
-            errors.push(error);
-        }
-        let before = self.served.clone();
-        if newest != before || !self.has_published {
-            match publish(self.app, self.stores, self.published) {
-                Ok(failed) => {
-                    self.has_published = true;
-                    for (i, error) in failed.into_iter().enumerate() {
-                        match error {
-                            None => self.served[i] = newest[i],
-                            Some(error) => errors[i] = Some(format!("{error:#}")),
-                        }
-                    }
-                }
-                Err(error) => errors.fill(Some(format!("{error:#}"))),
-            }
-        }
-        self.log_changes(errors);
-        before.iter().zip(&self.served).any(|(old, new)| old.0 != new.0)
-    }
-
-    /// Logs each error that is new or different.
-    fn log_changes(&mut self, errors: Vec<Option<String>>) {
-        for (i, repository) in self.app.repositories.iter().enumerate() {
-            if let Some(error) = errors[i].as_ref().filter(|_| errors[i] != self.errors[i]) {
-                let repository = &repository.name;
+        let newest: Vec<_> = self.stores.iter().zip(&self.served).map(|(store, served)| newest(store, served)).collect();
+        let has_changed = newest.iter().zip(&self.served).any(|(new, old)| new.version != old.version);
+        let now = match has_changed || !self.has_published {
+            true => self.publish(newest),
+            false => newest,
+        };
+        let before = mem::replace(&mut self.served, now);
+        for ((now, before), repository) in self.served.iter().zip(&before).zip(self.app.names()) {
+            if let Some(error) = now.error.as_ref().filter(|_| now.error != before.error) {
                 tracing::error!(
                     repository,
                     "failed to serve the newest snapshot, keeping the previous one: {error}"
                 );
             }
         }
-        self.errors = errors;
+        before.iter().zip(&self.served).any(|(old, new)| old.version.0 != new.version.0)
+    }
+
+    /// Serves what is on the volume. Returns what is served now.
+    fn publish(&mut self, newest: Vec<Served>) -> Vec<Served> {
+        let text = |error: anyhow::Error| format!("{error:#}");
+        let errors: Vec<_> = match publish(self.app, self.stores, self.published) {
+            Ok(errors) => {
+                self.has_published = true;
+                errors.into_iter().map(|error| error.map(text)).collect()
+            }
+            Err(error) => vec![Some(text(error)); newest.len()],
+        };
+        let outcomes = newest.into_iter().zip(errors).zip(&self.served);
+        let now = outcomes.map(|((newest, error), before)| match error {
+            None => newest,
+            Some(error) => Served { version: before.version, error: Some(error) },
+        });
+        now.collect()
+    }
+}
+
+/// The newest snapshot of a repository, or why it is the one that is `served`.
+fn newest(store: &RepositoryStore, served: &Served) -> Served {
+    match newest_number(store) {
+        Ok(number) => Served { version: (number, store.variants_changed()), error: None },
+        Err(error) => Served { version: served.version, error: Some(format!("{error:#}")) },
     }
 }
 

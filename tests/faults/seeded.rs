@@ -259,8 +259,8 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a reload waits for the cycles of all repositories",
         edits: &[
-            ("daemon/scheduler.rs", "all && self.is_awaited(*i)", "all && *i < usize::MAX"),
-            ("daemon/scheduler.rs", "        awaited.retain(|i| self.is_awaited(*i));\n", ""),
+            ("daemon/scheduler.rs", "new.is_awaited = all && self.is_awaited(&new);", "new.is_awaited = all;"),
+            ("daemon/scheduler.rs", "            repository.is_awaited = self.is_awaited(repository);\n", ""),
         ],
         class: process::kills,
         faults: 100,
