@@ -24,6 +24,7 @@ mod snapshot_follower;
 mod status_publisher;
 mod tasks;
 pub(crate) mod users_watcher;
+mod webhook_delivery;
 mod webhook_targets;
 
 use std::mem;

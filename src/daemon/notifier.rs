@@ -1,27 +1,30 @@
 //! Sends notifications to webhooks, on a thread of its own, so that slow receivers delay nothing else.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use url::Url;
 
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::SnapshotWatch;
+use super::webhook_delivery::{Delivery, DeliveryPolicy};
 use crate::app::{App, Repository};
-use crate::config::{Event, Git, Webhook};
-use crate::net;
+use crate::config::Event;
 use crate::status::{AlertState, notification};
 use crate::store::RepositoryStore;
-use crate::util::cancel::CancelFlag;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long one delivery may take, since other receivers wait for it.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The delays after failed deliveries. After the last one, the notification is dropped.
-const RETRY_DELAYS: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(600)];
+/// Other receivers wait for each attempt.
+const POLICY: DeliveryPolicy = DeliveryPolicy {
+    deadline: Duration::from_secs(60),
+    retry_delays: &[
+        Duration::from_secs(1),
+        Duration::from_secs(15),
+        Duration::from_secs(60),
+        Duration::from_secs(600),
+    ],
+};
 
 /// The last known state of each repository, and the notifications to be sent. It outlives a reload of the configuration.
 #[derive(Default)]
@@ -34,8 +37,7 @@ struct PendingNotification {
     url: Url,
     event: Event,
     body: String,
-    failures: usize,
-    at: Instant,
+    delivery: Delivery,
 }
 
 /// Sends the notifications of each configuration.
@@ -55,9 +57,11 @@ impl NotifierState {
             for ((repository, store), watch) in app.repositories.iter().zip(stores).zip(&mut watches) {
                 self.poll(app, repository, store, watch);
             }
-            self.pending.retain_mut(|notification| {
-                let is_due = notification.at <= Instant::now() && !stop.is_set();
-                !is_due || !send(webhooks, &app.config.git, notification, stop)
+            self.pending.retain_mut(|PendingNotification { url, event, body, delivery }| {
+                // One for a webhook that is no longer configured is dropped.
+                let Some(webhook) = webhooks.iter().find(|webhook| webhook.url == *url) else { return false };
+                let is_due = delivery.is_due() && !stop.is_set();
+                !is_due || !delivery.attempt(&POLICY, webhook, *event, body, &app.config.git, stop)
             });
             stop.wait(POLL_INTERVAL);
         }
@@ -89,45 +93,9 @@ impl NotifierState {
                     url: webhook.url.clone(),
                     event,
                     body: body.clone(),
-                    failures: 0,
-                    at: Instant::now(),
+                    delivery: Delivery::new(),
                 });
             }
-        }
-    }
-}
-
-/// Returns whether the notification can be removed: sent, given up, or for a webhook that is no longer configured.
-fn send(webhooks: &[Webhook], git: &Git, notification: &mut PendingNotification, stop: &CancelFlag) -> bool {
-    let url = &notification.url;
-    let Some(webhook) = webhooks.iter().find(|webhook| webhook.url == *url) else {
-        return true;
-    };
-    let git = Git { total_timeout: git.total_timeout.min(DEADLINE), ..git.clone() };
-    let body = notification.body.as_bytes();
-    let headers = webhook.headers(notification.event, body).unwrap_or_else(|error| {
-        tracing::error!("sending a notification without a signature: {error:#}");
-        Vec::new()
-    });
-    let Err(error) = net::post_json(url, &git, body, &headers, stop) else {
-        return true;
-    };
-    // It is sent again under the next configuration.
-    if stop.is_set() {
-        return false;
-    }
-    // Without the path, which may hold a secret.
-    let host = url.host_str().unwrap_or_default();
-    match RETRY_DELAYS.get(notification.failures) {
-        Some(delay) => {
-            tracing::warn!(host, "failed to send a notification, it will be sent again: {error}");
-            notification.failures += 1;
-            notification.at = Instant::now() + *delay;
-            false
-        }
-        None => {
-            tracing::error!(host, "failed to send a notification, it is dropped: {error}");
-            true
         }
     }
 }
