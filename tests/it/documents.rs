@@ -1,6 +1,6 @@
 //! The documents for operators say what the program reads: the list of keys is generated, the examples are valid.
 //!
-//! `UPDATE=1 cargo test --test it documents` writes the generated part of `src/help/config.md`.
+//! `UPDATE=1 cargo test --test it documents` writes the generated parts of `src/help/config.md` and `src/docs/decisions.md`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use crate::support::http::get;
 use crate::support::served_mirror::ServedMirror;
 
 const BEGIN: &str = "<!-- Generated from `mirror schema` by tests/it/documents.rs. -->\n";
+const BEGIN_OF_INDEX: &str = "<!-- Generated from the titles by tests/it/documents.rs. -->\n";
 const END: &str = "<!-- End of the generated part. -->\n";
 
 #[test]
@@ -20,14 +21,37 @@ fn help_lists_every_key_of_the_configuration() {
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut list = String::new();
     sections(&schema, &mut list);
-    let path = root().join("src/help/config.md");
+    check_generated("src/help/config.md", BEGIN, |_| list);
+}
+
+#[test]
+fn decisions_are_listed_by_subject() {
+    check_generated("src/docs/decisions.md", BEGIN_OF_INDEX, |decisions| {
+        let subjects = decisions.split("\n## ").skip(1).map(|subject| {
+            let (name, text) = subject.split_once('\n').unwrap();
+            // `**DATE, TITLE.** TEXT`
+            let titles: Vec<_> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("**")?.split_once(".**")?.0.split_once(", "))
+                .map(|(_, title)| title)
+                .collect();
+            format!("- [{name}](#{}): {}\n", name.to_lowercase().replace(' ', "-"), titles.join("; "))
+        });
+        subjects.collect()
+    });
+}
+
+/// Compares the generated part of a document, or writes it. `generate` gets what follows it.
+fn check_generated(path: &str, begin: &str, generate: impl FnOnce(&str) -> String) {
+    let path = root().join(path);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (head, rest) = text.split_once(BEGIN).expect("the begin of the list");
-    let (before, tail) = rest.split_once(END).expect("the end of the list");
+    let (head, rest) = text.split_once(begin).expect("the begin of the generated part");
+    let (before, tail) = rest.split_once(END).expect("the end of the generated part");
+    let generated = generate(tail);
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, format!("{head}{BEGIN}{list}{END}{tail}")).unwrap();
+        std::fs::write(&path, format!("{head}{begin}{generated}{END}{tail}")).unwrap();
     } else {
-        assert_eq!(before, list, "UPDATE=1 cargo test --test it documents");
+        assert_eq!(before, generated, "UPDATE=1 cargo test --test it documents");
     }
 }
 

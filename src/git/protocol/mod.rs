@@ -76,9 +76,20 @@ impl<'a> Session<'a> {
         max_refs: usize,
         cancel: &'a CancelFlag,
     ) -> Result<Self, FetchErrorKind> {
+        let max_bytes = max_refs.saturating_mul(BYTES_PER_REF).max(MIN_LISTING);
+        Self::open_within(transport, filter, max_refs, max_bytes, cancel)
+    }
+
+    /// The same with this size limit of a list of refs.
+    fn open_within(
+        transport: &dyn SmartTransport,
+        filter: &RefFilter,
+        max_refs: usize,
+        max_bytes: usize,
+        cancel: &'a CancelFlag,
+    ) -> Result<Self, FetchErrorKind> {
         let host = transport.host();
         let mut stream = transport.open()?;
-        let max_bytes = max_refs.saturating_mul(BYTES_PER_REF).max(MIN_LISTING);
         let mut packets = Packets::with_limit(&mut *stream, &host, cancel, max_bytes);
         let Greeting { version, capabilities, refs, shallow } =
             Greeting::read(&mut packets, filter, max_refs)?;

@@ -92,10 +92,18 @@ fn endless(first: &[&str], again: String) -> Answer {
 fn converse(
     answers: impl Fn() -> Vec<Answer> + Send + Sync + 'static,
 ) -> (Vec<String>, Option<FetchErrorKind>, usize) {
+    converse_within(MIN_LISTING, answers)
+}
+
+/// The same with a size limit of a list of refs.
+fn converse_within(
+    max_bytes: usize,
+    answers: impl Fn() -> Vec<Answer> + Send + Sync + 'static,
+) -> (Vec<String>, Option<FetchErrorKind>, usize) {
     let sent = Arc::new(AtomicUsize::new(0));
     let server = Server { answers, sent: Arc::clone(&sent) };
     let (filter, cancel) = (RefFilter::default(), CancelFlag::default());
-    let (refs, error) = match Session::open(&server, &filter, 3, &cancel) {
+    let (refs, error) = match Session::open_within(&server, &filter, 3, max_bytes, &cancel) {
         Err(error) => (Vec::new(), Some(error)),
         Ok(mut session) => {
             let fetched = session.fetch(&FetchRequest::default(), |_| Ok(()));
@@ -107,6 +115,8 @@ fn converse(
 
 #[test]
 fn endless_lists_of_refs_and_capabilities_end_at_the_limit() {
+    // Large enough for many packets, and small enough to be read ten times.
+    const LIMIT: usize = 1 << 20;
     let long = "x".repeat(60_000);
     let unwanted = format!("{ID} refs/pull/{long}\n");
     let wanted = format!("{ID} refs/tags/1.0\n");
@@ -123,14 +133,23 @@ fn endless_lists_of_refs_and_capabilities_end_at_the_limit() {
         let first: Vec<_> = first.iter().map(|&line| line.to_owned()).collect();
         let answers =
             move || vec![endless(&first.iter().map(|line| &**line).collect::<Vec<_>>(), again.clone())];
-        let (_, error, sent) = converse(answers);
-        assert!(matches!(error, Some(FetchErrorKind::RefsTooLong { .. })), "{error:?}");
-        assert!((MIN_LISTING..=MIN_LISTING + BUFFER).contains(&sent), "{sent}");
+        let (_, error, sent) = converse_within(LIMIT, answers);
+        assert!(matches!(error, Some(FetchErrorKind::RefsTooLong { limit: LIMIT })), "{error:?}");
+        assert!((LIMIT..=LIMIT + BUFFER).contains(&sent), "{sent}");
     }
     // An answer to `ls-refs`.
-    let (_, error, sent) = converse(move || vec![lines(&[V2, "ls-refs"]), endless(&[], unwanted.clone())]);
-    assert!(matches!(error, Some(FetchErrorKind::RefsTooLong { .. })), "{error:?}");
-    assert!(sent <= MIN_LISTING + BUFFER, "{sent}");
+    let list = unwanted.clone();
+    let (_, error, sent) =
+        converse_within(LIMIT, move || vec![lines(&[V2, "ls-refs"]), endless(&[], list.clone())]);
+    assert!(matches!(error, Some(FetchErrorKind::RefsTooLong { limit: LIMIT })), "{error:?}");
+    assert!((LIMIT..=LIMIT + BUFFER).contains(&sent), "{sent}");
+
+    let sent = Arc::new(AtomicUsize::new(0));
+    let server = Server { answers: move || vec![endless(&[], unwanted.clone())], sent: Arc::clone(&sent) };
+    let error = Session::open(&server, &RefFilter::default(), 3, &CancelFlag::default()).err();
+    assert!(matches!(error, Some(FetchErrorKind::RefsTooLong { limit: MIN_LISTING })), "{error:?}");
+    let sent = sent.load(Ordering::Relaxed);
+    assert!((MIN_LISTING..=MIN_LISTING + BUFFER).contains(&sent), "{sent}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::support::env::TestEnv;
-use crate::support::free_port;
+use crate::support::{free_port, until};
 use crate::support::http::get;
 use serde_json::Value;
 
@@ -87,6 +87,25 @@ fn failed_first_cycle_reports_its_reason() {
     assert!(!get(port, "/mirror/status.html").text().contains("not a git repository"));
     let cycles = std::fs::read_to_string(env.path("data/acme/status/cycles.json")).unwrap();
     assert!(!cycles.contains("\"report\""), "the snapshot has it now: {cycles}");
+}
+
+#[test]
+fn notification_waits_until_its_secret_can_be_read() {
+    let (env, port) = (TestEnv::new(), free_port());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = listener.local_addr().unwrap().port();
+    env.configure(port, "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n");
+    let notify = format!("notify: [{{url: 'http://127.0.0.1:{hook}/', secret_file: secret}}]\n");
+    env.write("mirror.yaml", &format!("{}{notify}", env.read("mirror.yaml")));
+    let _server = env.start("run");
+    until("a failed delivery", || env.read("log").contains("failed to send a notification"));
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it is not sent without a signature");
+    listener.set_nonblocking(false).unwrap();
+    env.write("secret", "shared\n");
+    let head = BufReader::new(listener.accept().unwrap().0).lines().map(Result::unwrap);
+    let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+    assert!(head.iter().any(|line| line.starts_with("mirror-signature-256: sha256=")), "{head:?}");
 }
 
 #[test]
