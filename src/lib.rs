@@ -42,6 +42,12 @@
 //! while something that it needs does not exist. A *gap* is a version that a published metapackage pins and no source provides. A
 //! *variant* is a compressed copy.
 //!
+//! A mirror *follows* others, its *origins*: their ledger becomes its own. A *rendition* is what it makes of an archive that is bound
+//! to an origin's base URL. A *bundle* is what `mirror export` writes; the releases of its ledger that it lacks are *absent* where it
+//! was imported. A release is *imported* if it was restored, until it was built again with the same bytes. A *closure* is all that
+//! the packages of some repositories can require of others. A *stand-in* is a version from a Composer repository in the place of
+//! one that git does not give yet.
+//!
 //! # What must never break
 //!
 //! - Published bytes never change. An archive is linked into place without ever overwriting, and a name and version in

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::config::{self, Config, Content, Loaded, RecipeRef};
+use crate::config::{self, Config, RepositoryContent, Loaded, RecipeRef};
 use crate::metadata::BaseUrl;
 use crate::net::redacted;
 use crate::recipe::Recipe;
@@ -175,9 +175,9 @@ fn load_recipes(
     for (i, repository) in config.repositories.iter().enumerate() {
         let at = yaml::Path::default().key("repositories").index(i);
         let (recipe, follow) = match &repository.content {
-            Content::Follow(follow) => (Some(Recipe::default()), follow.clone()),
-            Content::Import => (Some(Recipe::default()), Vec::new()),
-            Content::Recipe(recipe) => {
+            RepositoryContent::Follow(follow) => (Some(Recipe::default()), follow.clone()),
+            RepositoryContent::Import => (Some(Recipe::default()), Vec::new()),
+            RepositoryContent::Recipe(recipe) => {
                 (load_recipe(recipe, &mut texts, &at.key("recipe"), &mut report)?, Vec::new())
             }
         };

@@ -13,7 +13,7 @@ use super::listen_address::Address;
 use super::log::Log;
 use super::notify::{Webhook, WebhookEntry};
 use super::push::{Push, PushEntry};
-use super::repository::{self, Repository, RepositoryEntry};
+use super::repository::{self, RepositoryConfig, RepositoryEntry};
 use super::secret;
 use super::serve::Serve;
 use super::trusted_proxies::TrustedProxy;
@@ -33,7 +33,7 @@ pub struct Config {
     /// The data volume.
     pub data: PathBuf,
     /// At least one; names and URL paths are unique.
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<RepositoryConfig>,
     pub git: Git,
     pub build: Build,
     pub limits: Limits,

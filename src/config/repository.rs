@@ -20,12 +20,12 @@ const RESERVED_NAMES: [&str; 2] = ["git", "store"];
 
 /// One Composer repository that this mirror builds and serves.
 #[derive(Clone, Debug)]
-pub struct Repository {
+pub struct RepositoryConfig {
     /// The name of its folder on the volume.
     pub name: String,
     /// The public URL; its path ends with `/`.
     pub base_url: Url,
-    pub content: Content,
+    pub content: RepositoryContent,
     pub schedule: Schedule,
     pub metadata: Metadata,
     pub hints: Hints,
@@ -37,7 +37,7 @@ pub struct Repository {
 
 /// Where the packages of a repository come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum RepositoryContent {
     Recipe(RecipeRef),
     /// Other mirrors of this program, which are followed: their base URLs, each ending with `/`.
     Follow(Vec<Url>),
@@ -68,7 +68,7 @@ pub enum Metadata {
 /// A Composer repository to build and serve.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(!default, rename = "Repository")]
+#[schemars(!default, rename = "RepositoryConfig")]
 pub(super) struct RepositoryEntry {
     /// Name of the repository's folder on the data volume.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]
@@ -118,7 +118,7 @@ pub(super) fn resolve(
     entries: Vec<RepositoryEntry>,
     folder: &FilePath,
     report: &mut Report,
-) -> Option<Vec<Repository>> {
+) -> Option<Vec<RepositoryConfig>> {
     let list = Path::default().key("repositories");
     if entries.is_empty() && !report.is_broken(&list) {
         report.add(&list, Issue::new("expected at least one repository"));
@@ -153,14 +153,14 @@ impl RepositoryEntry {
         folder: &FilePath,
         at: &Path,
         report: &mut Report,
-    ) -> Option<Repository> {
+    ) -> Option<RepositoryConfig> {
         let content = content(&self, base_url.as_ref(), folder, at, report);
         let name = check(name(self.name), &at.key("name"), report);
         let zone = check(zone(&self.timezone), &at.key("timezone"), report);
         let schedule = Schedule::parse(&self.schedule, zone.unwrap_or(TimeZone::UTC));
         let schedule = check(schedule, &at.key("schedule"), report);
         self.hints.check(&at.key("hints"), report);
-        let is_built = matches!(content, None | Some(Content::Recipe(_)));
+        let is_built = matches!(content, None | Some(RepositoryContent::Recipe(_)));
         if self.only.is_some() && !is_built {
             let issue = Issue::new("`only` chooses sources of a recipe, and this repository has none");
             report.add(&at.key("only"), issue.hint("remove the key: a ledger is copied as a whole"));
@@ -169,7 +169,7 @@ impl RepositoryEntry {
             let issue = Issue::new("expected at least one source");
             report.add(&at.key("only"), issue.hint("remove the key to build all sources"));
         }
-        Some(Repository {
+        Some(RepositoryConfig {
             name: name?,
             base_url: base_url?,
             content: content?,
@@ -212,13 +212,13 @@ fn content(
     folder: &FilePath,
     at: &Path,
     report: &mut Report,
-) -> Option<Content> {
+) -> Option<RepositoryContent> {
     match (&entry.recipe, &entry.follow, entry.import) {
         (Some(name), None, false) => {
-            check(recipe(name, folder), &at.key("recipe"), report).map(Content::Recipe)
+            check(recipe(name, folder), &at.key("recipe"), report).map(RepositoryContent::Recipe)
         }
-        (None, Some(urls), false) => followed(urls, base_url, &at.key("follow"), report).map(Content::Follow),
-        (None, None, true) => Some(Content::Import),
+        (None, Some(urls), false) => followed(urls, base_url, &at.key("follow"), report).map(RepositoryContent::Follow),
+        (None, None, true) => Some(RepositoryContent::Import),
         (None, None, false) => {
             if !["recipe", "follow", "import"].iter().any(|key| report.contains(&at.key(key))) {
                 report.add(at, Issue::new("expected `recipe`, `follow` or `import`"));

@@ -57,7 +57,7 @@ pub(super) fn publish(
     };
     expired.extend(unlisted);
     expired.extend(absent);
-    publish_content(ctx, previous, report, Content { releases, rollback_to: None, expired })
+    publish_content(ctx, previous, report, SnapshotDraft { releases, rollback_to: None, expired })
 }
 
 /// The releases that upstream does not list any more. Their archives stay, for those who have locked them.
@@ -72,7 +72,7 @@ fn unlisted(previous: Option<&Snapshot>, releases: &[Release], report: &Report) 
 }
 
 /// What a snapshot publishes.
-pub(super) struct Content {
+pub(super) struct SnapshotDraft {
     pub(super) releases: Vec<Release>,
     pub(super) rollback_to: Option<u64>,
     pub(super) expired: ExpiredReleases,
@@ -82,9 +82,9 @@ pub(super) fn publish_content(
     ctx: &CycleContext<'_>,
     previous: Option<&Snapshot>,
     report: &mut Report,
-    content: Content,
+    content: SnapshotDraft,
 ) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
-    let Content { releases, rollback_to, expired } = content;
+    let SnapshotDraft { releases, rollback_to, expired } = content;
     let ctx = &CycleContext { recipe: &pages_recipe(ctx, report), ..ctx.clone() };
     let info = ctx.repository_info();
     let renderer = renderer_digest(ctx, &info, report)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::CycleContext;
 use super::follow::{FOLLOW_FILE, FollowState, FollowContent};
-use super::publish_metadata::{Content, Damaged, claimed_names, pages_recipe, publish_content};
+use super::publish_metadata::{SnapshotDraft, Damaged, claimed_names, pages_recipe, publish_content};
 use super::report::Report;
 use crate::ledger::Release;
 use crate::metadata::reader::ListedRepository;
@@ -20,7 +20,7 @@ pub(super) fn hold(
     let mut report = Report::to_continue(held)?;
     let releases = held_releases(ctx, held, &report)?;
     let expired = held.manifest.expired.clone();
-    let content = Content { releases, rollback_to: Some(rollback_to), expired };
+    let content = SnapshotDraft { releases, rollback_to: Some(rollback_to), expired };
     publish_content(ctx, Some(previous), &mut report, content)
 }
 

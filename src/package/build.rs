@@ -23,7 +23,7 @@ const ALWAYS_EXCLUDED: [&str; 2] = ["composer.json", ".git/"];
 
 /// Where the contents of an entry come from.
 #[derive(Clone, Default)]
-enum Contents {
+enum FileContents {
     #[default]
     Nothing,
     Blob(ObjectId),
@@ -84,14 +84,14 @@ pub fn archive<W: Write>(
             anyhow::Ok(writer.add(&name, kind, bytes)?)
         };
         match content {
-            Contents::Nothing => add(b"")?,
-            Contents::Blob(blob) => {
+            FileContents::Nothing => add(b"")?,
+            FileContents::Blob(blob) => {
                 let check_size = |size| limits::check_file_size(limits, &name, size);
                 let bytes = clone.blob_within(blob, check_size)?;
                 differences.inspect(&join(folder, &name), &bytes);
                 add(&bytes)?;
             }
-            Contents::Bytes(bytes) => add(&bytes)?,
+            FileContents::Bytes(bytes) => add(&bytes)?,
         }
     }
     Ok(writer.finish()?)
@@ -104,19 +104,19 @@ fn entries(
     clone: &BareClone,
     limits: &Limits,
     differences: &mut CheckoutDifferences,
-) -> anyhow::Result<Vec<ZipEntry<Contents>>> {
+) -> anyhow::Result<Vec<ZipEntry<FileContents>>> {
     let manifest = to_js_string(&Value::Object(manifest(build, source, clone, limits)?.0));
     let mut entries = vec![ZipEntry {
         name: "composer.json".to_owned(),
         kind: EntryType::File,
-        content: Contents::Bytes(manifest.as_bytes().into()),
+        content: FileContents::Bytes(manifest.as_bytes().into()),
     }];
     let Some(folder) = &build.folder else {
         // The reference generator does not sort these; the manifest comes first.
         entries.extend(build.files.iter().map(|(path, contents)| ZipEntry {
             name: path.clone(),
             kind: EntryType::File,
-            content: Contents::Bytes(contents.clone()),
+            content: FileContents::Bytes(contents.clone()),
         }));
         return Ok(entries);
     };
@@ -133,12 +133,12 @@ fn entries(
         let Some(entry) = entries.iter_mut().find(|entry| entry.name == *path) else {
             bail!("the recipe replaces `{path}`, which this version does not have");
         };
-        entry.content = Contents::Bytes(contents.clone());
+        entry.content = FileContents::Bytes(contents.clone());
     }
     entries.extend(build.empty_dirs.iter().map(|path| ZipEntry {
         name: path.clone(),
         kind: EntryType::EmptyFolder,
-        content: Contents::Nothing,
+        content: FileContents::Nothing,
     }));
     Ok(order_entries(entries))
 }
@@ -151,8 +151,8 @@ pub(super) fn has_same_files(clone: &BareClone, folder: &Folder, tree: ObjectId,
         let mut listing = Listing::default();
         let manifest = clone.find(tree, "composer.json").ok()?;
         walk.collect(tree, &folder.path, &mut listing).ok()?;
-        let blob = |file: ZipEntry<Contents>| match file.content {
-            Contents::Blob(id) => Some((file.name, file.kind, id)),
+        let blob = |file: ZipEntry<FileContents>| match file.content {
+            FileContents::Blob(id) => Some((file.name, file.kind, id)),
             _ => None,
         };
         Some((manifest, listing.files.into_iter().map(blob).collect::<Vec<_>>()))
@@ -174,7 +174,7 @@ struct Tree<'a> {
 struct Listing {
     /// The number of entries.
     seen: usize,
-    files: Vec<ZipEntry<Contents>>,
+    files: Vec<ZipEntry<FileContents>>,
     /// Their paths in the source.
     submodules: Vec<String>,
     /// The attributes files, also those that are not packaged, each with the path of its folder.
@@ -215,7 +215,7 @@ impl Tree<'_> {
             let skip =
                 self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
             if !skip && name != "composer.json" {
-                found.files.push(ZipEntry { name: name.to_owned(), kind, content: Contents::Blob(entry.id) });
+                found.files.push(ZipEntry { name: name.to_owned(), kind, content: FileContents::Blob(entry.id) });
             }
         }
         Ok(())

@@ -25,12 +25,12 @@ pub(super) struct Candidate<'a> {
     pub git_ref: &'a ResolvedRef,
     pub name: &'a PackageName,
     pub version: &'a Version,
-    pub contents: Contents<'a>,
+    pub contents: VersionContents<'a>,
 }
 
 /// What a package is made of.
 #[derive(Clone, Copy)]
-pub(super) enum Contents<'a> {
+pub(super) enum VersionContents<'a> {
     /// A folder without some path prefixes.
     Folder(&'a Folder, &'a [String]),
     /// The manifest in this directory.
@@ -98,8 +98,8 @@ impl Candidate<'_> {
     /// The tree that a release of it records.
     fn tree(&self) -> ObjectId {
         match self.contents {
-            Contents::Folder(folder, _) => folder.tree,
-            Contents::Manifest(_) | Contents::Repository => self.git_ref.tree,
+            VersionContents::Folder(folder, _) => folder.tree,
+            VersionContents::Manifest(_) | VersionContents::Repository => self.git_ref.tree,
         }
     }
 
@@ -142,15 +142,15 @@ impl Candidate<'_> {
             return false;
         }
         match self.contents {
-            Contents::Folder(folder, exclude) => {
+            VersionContents::Folder(folder, exclude) => {
                 let is_inside = |prefix: &String| prefix.starts_with(&join(&folder.path, ""));
                 exclude.iter().any(is_inside) && build::has_same_files(clone, folder, tree, exclude)
             }
-            Contents::Manifest(dir) => {
+            VersionContents::Manifest(dir) => {
                 let manifest = |tree| clone.find(tree, &join(dir, "composer.json")).ok().flatten();
                 manifest(tree).is_some_and(|first| manifest(self.git_ref.tree) == Some(first))
             }
-            Contents::Repository => false,
+            VersionContents::Repository => false,
         }
     }
 }

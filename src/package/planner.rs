@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::first_ref_wins::{Candidate, ClaimedVersions, Contents};
+use super::first_ref_wins::{Candidate, ClaimedVersions, VersionContents};
 use super::identities::Identities;
 use super::limits::PlanBudget;
 use super::missing_files::MissingFiles;
@@ -174,8 +174,8 @@ impl Planner<'_> {
         }
         let exclude = rule.excluded_prefixes(&git_ref.tag);
         let contents = match only_manifest {
-            true => Contents::Manifest(&folder.path),
-            false => Contents::Folder(&folder, &exclude),
+            true => VersionContents::Manifest(&folder.path),
+            false => VersionContents::Folder(&folder, &exclude),
         };
         let Some(version) = self.claim_version(git_ref, &name, &version, contents) else {
             return Ok(());
@@ -262,7 +262,7 @@ impl Planner<'_> {
             Some(nightly) => git_ref.pins.get(&rule.package).unwrap_or(nightly),
             None => &git_ref.tag,
         };
-        let Some(version) = self.claim_version(git_ref, &name, version, Contents::Repository) else {
+        let Some(version) = self.claim_version(git_ref, &name, version, VersionContents::Repository) else {
             return Ok(());
         };
         let root = self.clone.find(git_ref.tree, "composer.json")?.context("no composer.json at the root")?;
@@ -320,7 +320,7 @@ impl Planner<'_> {
         git_ref: &ResolvedRef,
         name: &PackageName,
         version: &str,
-        contents: Contents<'_>,
+        contents: VersionContents<'_>,
     ) -> Option<Version> {
         let package = format!("{name} {version}");
         let version = match version.parse::<Version>() {

@@ -85,7 +85,7 @@ pub fn check_foreign(bytes: &[u8], limits: &Limits) -> anyhow::Result<Option<Man
 }
 
 fn read_foreign(bytes: &[u8], manifest: &str, limits: &Limits) -> anyhow::Result<Option<Manifest>> {
-    let Contents { manifest, .. } = read(bytes, manifest, limits)?;
+    let ArchiveContents { manifest, .. } = read(bytes, manifest, limits)?;
     manifest.map(|text| Manifest::parse(&text)).transpose().context("its composer.json")
 }
 
@@ -96,20 +96,20 @@ fn read_foreign(bytes: &[u8], manifest: &str, limits: &Limits) -> anyhow::Result
 /// whose entries overlap, share a name, are links, have another name beside their data, or have paths that our own archives
 /// cannot have.
 pub fn check(bytes: &[u8], limits: &Limits) -> anyhow::Result<PrebuiltArchive> {
-    let Contents { names, manifest } = read(bytes, "composer.json", limits)?;
+    let ArchiveContents { names, manifest } = read(bytes, "composer.json", limits)?;
     let identity = identify(&manifest.context("it has no composer.json at its root")?)?;
     path_checks::warn_of_unportable(&identity.name, &identity.version, names.iter().map(String::as_str));
     Ok(identity)
 }
 
 /// What an archive has.
-struct Contents {
+struct ArchiveContents {
     names: Vec<String>,
     manifest: Option<Vec<u8>>,
 }
 
 /// Reads a whole archive, whose manifest has the name `manifest_name`.
-fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<Contents> {
+fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<ArchiveContents> {
     limits::check_entries(limits, zip64_entries(bytes).unwrap_or(0))?;
     let mut archive = ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?;
     let entries = archive.len();
@@ -149,7 +149,7 @@ fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<Co
     extents.sort_unstable();
     let overlap = extents.windows(2).any(|pair| pair[1].0 < pair[0].1);
     ensure!(!overlap, "its entries overlap");
-    Ok(Contents { names, manifest })
+    Ok(ArchiveContents { names, manifest })
 }
 
 /// Where the fields of a header are (APPNOTE.TXT sections 4.3.7 and 4.3.12): the two lengths, the end of the fixed part, and

@@ -18,7 +18,7 @@ use super::responses::{
     service_unavailable, text, unauthorized, unpublished,
 };
 use super::router::{Route, route};
-use super::site::{Content, Entry, Representation, Site};
+use super::site::{ResourceContent, Entry, Representation, Site};
 use super::url_path::decode;
 use super::users::AuthOutcome;
 use crate::util::compression::Coding;
@@ -205,8 +205,8 @@ fn report_damaged(
     error: &anyhow::Error,
 ) {
     let is_first_report = match &representation.content {
-        Content::Disk(file) => published.report_damaged(file),
-        Content::Memory(_) => true,
+        ResourceContent::Disk(file) => published.report_damaged(file),
+        ResourceContent::Memory(_) => true,
     };
     let url = request.uri().path();
     match coding {

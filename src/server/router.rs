@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::site::{Entry, Repository, Site};
+use super::site::{Entry, ServedRepository, Site};
 use super::url_path::{decode, file_name};
 
 /// What a path leads to.
@@ -44,7 +44,7 @@ impl Site {
     }
 }
 
-fn find<'s>(repository: &'s Repository, rest: &str) -> Route<'s> {
+fn find<'s>(repository: &'s ServedRepository, rest: &str) -> Route<'s> {
     let found = if rest.is_empty() || rest.ends_with('/') {
         repository.entries.get_key_value(format!("{rest}index.html").as_str())
     } else {

@@ -75,10 +75,10 @@ pub struct Variant {
 /// Everything that is published, immutable.
 pub struct Site {
     /// The longest base first.
-    pub(super) repositories: Vec<Repository>,
+    pub(super) repositories: Vec<ServedRepository>,
 }
 
-pub(super) struct Repository {
+pub(super) struct ServedRepository {
     pub(super) name: Box<str>,
     pub(super) base: Box<str>,
     pub(super) entries: Arc<HashMap<Box<str>, Entry, RandomState>>,
@@ -103,12 +103,12 @@ pub(super) struct Entry {
 /// The bytes of an entry in one content coding.
 pub(super) struct Representation {
     pub(super) integrity: Integrity,
-    pub(super) content: Content,
+    pub(super) content: ResourceContent,
     /// In Unix seconds.
     last_modified: i64,
 }
 
-pub(super) enum Content {
+pub(super) enum ResourceContent {
     Memory(Bytes),
     Disk(Arc<Path>),
 }
@@ -118,7 +118,7 @@ impl Site {
     /// Fails when a base path is malformed, when two repositories or two resources claim one URL, or when HTTP cannot
     /// express a date.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
-        let mut repositories = repositories.into_iter().map(Repository::new).collect::<Result<Vec<_>>>()?;
+        let mut repositories = repositories.into_iter().map(ServedRepository::new).collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
         if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
             bail!("failed to publish `{}`: two repositories are served there", pair[0].base);
@@ -128,7 +128,7 @@ impl Site {
 
     /// Whether any repository has a snapshot.
     pub fn is_published(&self) -> bool {
-        self.repositories.iter().any(Repository::is_published)
+        self.repositories.iter().any(ServedRepository::is_published)
     }
 
     /// The state that is sent with the ledger of a repository.
@@ -164,7 +164,7 @@ impl Site {
     }
 }
 
-impl Repository {
+impl ServedRepository {
     fn new(repository: RepositorySite) -> Result<Self> {
         let RepositorySite { name, base_path, resources, gone } = repository;
         ensure!(
@@ -208,16 +208,16 @@ impl Entry {
         let Resource { file, size, sha256, last_modified, kind, variants, .. } = resource;
         ensure!((0..END_OF_DATES).contains(&last_modified), "`{last_modified}` is not a date of HTTP");
         let representation = |file, size, sha256| {
-            let content = Content::load(kind, file, size, sha256);
+            let content = ResourceContent::load(kind, file, size, sha256);
             Representation::new(content, size, sha256, last_modified)
         };
         let identity = representation(file, size, sha256);
         let search = match &identity.content {
-            Content::Memory(bytes) => SearchIndex::parse(kind, bytes).unwrap_or_else(|error| {
+            ResourceContent::Memory(bytes) => SearchIndex::parse(kind, bytes).unwrap_or_else(|error| {
                 tracing::warn!("answering every query with the whole file: {error:#}");
                 None
             }),
-            Content::Disk(_) => None,
+            ResourceContent::Disk(_) => None,
         };
         let variant =
             |variant: Variant| (variant.coding, representation(variant.file, variant.size, variant.sha256));
@@ -240,12 +240,12 @@ impl Entry {
 
     /// Whether these are its bytes.
     pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
-        matches!(&self.identity.content, Content::Memory(known) if **known == *bytes)
+        matches!(&self.identity.content, ResourceContent::Memory(known) if **known == *bytes)
     }
 
     pub(super) fn in_memory(kind: ContentKind, bytes: Vec<u8>, last_modified: i64) -> Self {
         let (sha256, size) = (Sha256::digest(&bytes), bytes.len() as u64);
-        let content = Content::Memory(bytes.into());
+        let content = ResourceContent::Memory(bytes.into());
         Self {
             kind,
             identity: Representation::new(content, size, sha256, last_modified),
@@ -268,7 +268,7 @@ impl Entry {
 
 impl Representation {
     fn reuse_from(&mut self, before: &Representation) {
-        if let (Content::Disk(file), Content::Disk(known)) = (&self.content, &before.content)
+        if let (ResourceContent::Disk(file), ResourceContent::Disk(known)) = (&self.content, &before.content)
             && file == known
             && self.integrity.is_same(&before.integrity)
         {
@@ -276,7 +276,7 @@ impl Representation {
         }
     }
 
-    fn new(content: Content, size: u64, sha256: Sha256, last_modified: i64) -> Self {
+    fn new(content: ResourceContent, size: u64, sha256: Sha256, last_modified: i64) -> Self {
         Self { integrity: Integrity::new(size, sha256), content, last_modified }
     }
 
@@ -295,7 +295,7 @@ impl Representation {
     }
 }
 
-impl Content {
+impl ResourceContent {
     /// Reads frequently requested files into memory, unless they are large or damaged. A damaged file stays on the disk,
     /// where each request checks it again.
     fn load(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {

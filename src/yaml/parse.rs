@@ -11,10 +11,10 @@ use serde_yaml::{DuplicateKeyPolicy, MessageFormatter as _, Options, Spanned};
 
 use super::{Issue, Location, Path, Report, syntax_hints};
 
-pub(super) type Node = Spanned<Content>;
+pub(super) type Node = Spanned<NodeContent>;
 
 #[derive(Clone)]
-pub(super) enum Content {
+pub(super) enum NodeContent {
     /// Neither a list nor a mapping.
     Scalar(Value),
     List(Vec<Node>),
@@ -63,8 +63,8 @@ fn location(location: serde_yaml::Location) -> Location {
 /// A key as text: a number or a boolean is taken as it was written, so `2.40` is not `2.4`.
 pub(super) fn key(node: &Node, text: &str) -> Option<String> {
     match &node.value {
-        Content::Scalar(Value::String(key)) => Some(key.clone()),
-        Content::Scalar(Value::Number(_) | Value::Bool(_)) => written(node, text),
+        NodeContent::Scalar(Value::String(key)) => Some(key.clone()),
+        NodeContent::Scalar(Value::Number(_) | Value::Bool(_)) => written(node, text),
         _ => None,
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn written(node: &Node, text: &str) -> Option<String> {
     Some(text.get(start..start.checked_add(length)?)?.trim().to_owned())
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de> Deserialize<'de> for NodeContent {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(ContentVisitor)
     }
@@ -86,51 +86,51 @@ impl<'de> Deserialize<'de> for Content {
 struct ContentVisitor;
 
 impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+    type Value = NodeContent;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML node")
     }
 
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Null))
+    fn visit_unit<E>(self) -> Result<NodeContent, E> {
+        Ok(NodeContent::Scalar(Value::Null))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
-        Ok(Content::Scalar(value.into()))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeContent, E> {
+        Ok(NodeContent::Scalar(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
-        Ok(Content::Scalar(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeContent, E> {
+        Ok(NodeContent::Scalar(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
-        Ok(Content::Scalar(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeContent, E> {
+        Ok(NodeContent::Scalar(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Content, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<NodeContent, E> {
         // JSON has no infinity.
         let value = Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number);
-        Ok(Content::Scalar(value))
+        Ok(NodeContent::Scalar(value))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Content, E> {
-        Ok(Content::Scalar(value.into()))
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<NodeContent, E> {
+        Ok(NodeContent::Scalar(value.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NodeContent, A::Error> {
         let mut nodes = Vec::new();
         while let Some(node) = seq.next_element()? {
             nodes.push(node);
         }
-        Ok(Content::List(nodes))
+        Ok(NodeContent::List(nodes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodeContent, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Content::Mapping(entries))
+        Ok(NodeContent::Mapping(entries))
     }
 }

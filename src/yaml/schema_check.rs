@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::environment::{Environment, expand};
-use super::parse::{Content, Node, key, place, written};
+use super::parse::{NodeContent, Node, key, place, written};
 use super::{FromYaml, Issue, Location, Path, Report, nearest};
 
 /// Adds every mistake to `report`, and returns the document without the values that do not fit.
@@ -19,7 +19,7 @@ pub(super) fn check<T: FromYaml>(
     environment: Option<Environment<'_>>,
     report: &mut Report,
 ) -> Option<Value> {
-    if matches!(node.value, Content::Scalar(Value::Null)) {
+    if matches!(node.value, NodeContent::Scalar(Value::Null)) {
         let issue = Issue::new("the document is empty").hint(format!("begin with `{}`", T::EXAMPLE));
         report.add_at(Location { line: 1, column: 1 }, &Path::default(), issue);
         return None;
@@ -58,9 +58,9 @@ impl<'a> Checker<'a> {
     }
 
     /// The content with its references to the environment replaced; `None` if a reference is wrong.
-    fn expanded<'n>(&mut self, node: &'n Node, path: &Path) -> Option<Cow<'n, Content>> {
+    fn expanded<'n>(&mut self, node: &'n Node, path: &Path) -> Option<Cow<'n, NodeContent>> {
         let (text, environment) = match (&node.value, self.environment) {
-            (Content::Scalar(Value::String(text)), Some(environment)) if text.contains("${") => {
+            (NodeContent::Scalar(Value::String(text)), Some(environment)) if text.contains("${") => {
                 (text, environment)
             }
             _ => {
@@ -72,7 +72,7 @@ impl<'a> Checker<'a> {
         let is_secret = matches!(expanded, Ok((_, true)));
         self.report.set_place(path, place(node), is_secret.then(|| text.clone()));
         match expanded {
-            Ok((expanded, _)) => Some(Cow::Owned(Content::Scalar(expanded.into()))),
+            Ok((expanded, _)) => Some(Cow::Owned(NodeContent::Scalar(expanded.into()))),
             Err(issue) => {
                 self.report.add(path, issue);
                 None
@@ -92,36 +92,36 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether the value has the type of the schema. The contents of lists and mappings are not checked.
-    fn fits(&self, content: &Content, schema: &Value) -> bool {
+    fn fits(&self, content: &NodeContent, schema: &Value) -> bool {
         let types = types(schema);
         let is_type = |name: &str| types.is_empty() || types.contains(&name);
         match content {
-            Content::Mapping(entries) => match variant_key(schema) {
+            NodeContent::Mapping(entries) => match variant_key(schema) {
                 Some(variant) => {
                     matches!(entries.as_slice(), [(only, _)] if key(only, self.text).as_deref() == Some(variant))
                 }
                 None => is_type("object"),
             },
-            Content::List(_) => is_type("array"),
-            Content::Scalar(Value::Null) => is_type("null"),
-            Content::Scalar(Value::Bool(_)) => is_type("boolean"),
-            Content::Scalar(Value::Number(number)) => {
+            NodeContent::List(_) => is_type("array"),
+            NodeContent::Scalar(Value::Null) => is_type("null"),
+            NodeContent::Scalar(Value::Bool(_)) => is_type("boolean"),
+            NodeContent::Scalar(Value::Number(number)) => {
                 let (minimum, maximum) = range(schema);
                 let in_range = minimum.is_none_or(|least| number.as_f64() >= Some(least as f64))
                     && maximum.is_none_or(|most| number.as_f64() <= Some(most as f64));
                 is_type("number") || (is_type("integer") && !number.is_f64() && in_range)
             }
-            Content::Scalar(value) => {
+            NodeContent::Scalar(value) => {
                 let names = scalar_names(schema);
                 is_type("string") && (names.is_empty() || names.iter().any(|name| value == name))
             }
         }
     }
 
-    fn content(&mut self, content: &Content, node: &Node, schema: &'a Value, path: &Path) -> Option<Value> {
+    fn content(&mut self, content: &NodeContent, node: &Node, schema: &'a Value, path: &Path) -> Option<Value> {
         match content {
-            Content::Mapping(entries) => Some(self.mapping(entries, schema, path)),
-            Content::List(nodes) => {
+            NodeContent::Mapping(entries) => Some(self.mapping(entries, schema, path)),
+            NodeContent::List(nodes) => {
                 // A list without one of its elements would have other indices.
                 let values: Vec<_> = nodes
                     .iter()
@@ -130,10 +130,10 @@ impl<'a> Checker<'a> {
                     .collect();
                 values.into_iter().collect()
             }
-            Content::Scalar(value) => {
+            NodeContent::Scalar(value) => {
                 if let (Some(text), Some(format)) = (value.as_str(), schema["format"].as_str()) {
                     let written = match &node.value {
-                        Content::Scalar(Value::String(written)) => written,
+                        NodeContent::Scalar(Value::String(written)) => written,
                         _ => text,
                     };
                     if let Err(issue) = (self.check_format)(format, text, written) {
@@ -195,25 +195,25 @@ impl<'a> Checker<'a> {
         Value::Object(values)
     }
 
-    fn mismatch(&self, content: &Content, node: &Node, schemas: &[&Value]) -> Issue {
+    fn mismatch(&self, content: &NodeContent, node: &Node, schemas: &[&Value]) -> Issue {
         let found = match content {
-            Content::Mapping(_) => "a mapping".to_owned(),
-            Content::List(_) => "a list".to_owned(),
-            Content::Scalar(Value::Null) => "nothing".to_owned(),
-            Content::Scalar(Value::String(text)) => format!("`{text}`"),
-            Content::Scalar(Value::Number(number)) => {
+            NodeContent::Mapping(_) => "a mapping".to_owned(),
+            NodeContent::List(_) => "a list".to_owned(),
+            NodeContent::Scalar(Value::Null) => "nothing".to_owned(),
+            NodeContent::Scalar(Value::String(text)) => format!("`{text}`"),
+            NodeContent::Scalar(Value::Number(number)) => {
                 let written = written(node, self.text).unwrap_or_else(|| number.to_string());
                 format!("the number {written}")
             }
-            Content::Scalar(value) => value.to_string(),
+            NodeContent::Scalar(value) => value.to_string(),
         };
         let names: Vec<&str> = schemas.iter().flat_map(|schema| names(schema)).collect();
         if !names.is_empty() {
             return self.not_a_variant(content, found, &names);
         }
         let text = match content {
-            Content::Scalar(Value::String(text)) => text.clone(),
-            Content::Scalar(_) => written(node, self.text).unwrap_or_default(),
+            NodeContent::Scalar(Value::String(text)) => text.clone(),
+            NodeContent::Scalar(_) => written(node, self.text).unwrap_or_default(),
             _ => String::new(),
         };
         let formats = schemas
@@ -226,7 +226,7 @@ impl<'a> Checker<'a> {
             let issue = Issue::new(format!("expected {}", expected.join(" or "))).found("");
             Issue { hint: hint(content, &text, &expected), ..issue }
         });
-        if matches!(content, Content::Scalar(Value::Null)) {
+        if matches!(content, NodeContent::Scalar(Value::Null)) {
             issue.hint = Some("give it a value or remove the key".into());
         }
         issue.found = issue.found.and(Some(found));
@@ -234,10 +234,10 @@ impl<'a> Checker<'a> {
     }
 
     /// What is wrong with a value that should be one of `names`, or a mapping with one of them as its only key.
-    fn not_a_variant(&self, content: &Content, found: String, names: &[&str]) -> Issue {
+    fn not_a_variant(&self, content: &NodeContent, found: String, names: &[&str]) -> Issue {
         let (word, is_alone) = match content {
-            Content::Scalar(Value::String(text)) => (Some(text.clone()), true),
-            Content::Mapping(entries) => match entries.as_slice() {
+            NodeContent::Scalar(Value::String(text)) => (Some(text.clone()), true),
+            NodeContent::Mapping(entries) => match entries.as_slice() {
                 [(only, _)] => (key(only, self.text), false),
                 _ => (None, false),
             },
@@ -333,10 +333,10 @@ fn expected(schema: &Value) -> Vec<String> {
     types(schema).into_iter().filter_map(word).collect()
 }
 
-fn hint(content: &Content, text: &str, expected: &[String]) -> Option<String> {
+fn hint(content: &NodeContent, text: &str, expected: &[String]) -> Option<String> {
     let expects = |word: &str| expected.iter().any(|expected| expected.contains(word));
     match content {
-        Content::Scalar(Value::String(text)) if expects("true or false") => {
+        NodeContent::Scalar(Value::String(text)) if expects("true or false") => {
             let meant = match text.to_lowercase().as_str() {
                 "yes" | "y" | "on" => "true",
                 "no" | "n" | "off" => "false",
@@ -344,10 +344,10 @@ fn hint(content: &Content, text: &str, expected: &[String]) -> Option<String> {
             };
             Some(format!("write {meant}"))
         }
-        Content::Scalar(Value::String(_)) if expects("number") && text.parse::<f64>().is_ok() => {
+        NodeContent::Scalar(Value::String(_)) if expects("number") && text.parse::<f64>().is_ok() => {
             Some(format!("write {text}, without quotes"))
         }
-        Content::Scalar(Value::Bool(_) | Value::Number(_)) if expects("a string") => {
+        NodeContent::Scalar(Value::Bool(_) | Value::Number(_)) if expects("a string") => {
             Some("put it in quotes".into())
         }
         _ => None,

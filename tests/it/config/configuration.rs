@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirror::config::{
-    Config, Content, LoadError, LogFormat, RecipeRef, Secret, json_schema, load_from, parse,
+    Config, RepositoryContent, LoadError, LogFormat, RecipeRef, Secret, json_schema, load_from, parse,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -70,7 +70,7 @@ fn all_keys_but_repositories_have_defaults() {
     assert!(config.git.shallow);
     assert!((1..=4).contains(&config.build.workers().get()));
     assert_eq!(config.log.format, LogFormat::Auto);
-    assert_eq!(repository.content, Content::Recipe(RecipeRef::BuiltIn("magento".into())));
+    assert_eq!(repository.content, RepositoryContent::Recipe(RecipeRef::BuiltIn("magento".into())));
     assert_eq!(repository.schedule.describe(), "at 03:17 (UTC)");
     assert_eq!(repository.only, None);
 }
@@ -90,10 +90,10 @@ fn relative_paths_units_and_defaults_are_resolved() {
     assert_eq!(config.serve.max_header_size, 65536);
     let [one, two] = config.repositories.as_slice() else { panic!("two repositories") };
     assert_eq!(one.base_url.as_str(), "https://mirror.example.org/sub/");
-    assert_eq!(one.content, Content::Recipe(RecipeRef::File("/etc/mirror/./my.yaml".into())));
+    assert_eq!(one.content, RepositoryContent::Recipe(RecipeRef::File("/etc/mirror/./my.yaml".into())));
     assert_eq!(one.only.as_deref(), Some(&["inventory".to_owned()][..]));
     assert_eq!(two.base_url.as_str(), "http://localhost:8080/");
-    assert_eq!(two.content, Content::Recipe(RecipeRef::File("/recipes/two.yml".into())));
+    assert_eq!(two.content, RepositoryContent::Recipe(RecipeRef::File("/recipes/two.yml".into())));
     assert_eq!(two.schedule.to_string(), "@hourly");
 }
 
