@@ -71,6 +71,11 @@ pub struct Release {
 }
 
 impl Release {
+    /// `vendor/name version`.
+    pub fn package(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
     /// The path of the archive, relative to the repository's base URL and to its folder on the volume.
     pub fn path(&self) -> String {
         self.file.clone().unwrap_or_else(|| format!("packages/{}-{}.zip", self.name, self.version))
@@ -166,7 +171,7 @@ impl Ledger {
             }
             let before = self.find(&release.name, &release.version);
             if before.is_some_and(|before| !release.may_follow(before)) {
-                return Err(LedgerError::Twice(number, format!("{} {}", release.name, release.version)));
+                return Err(LedgerError::Twice(number, release.package()));
             }
             self.add(release, Sha256::digest(line));
         }
@@ -188,7 +193,7 @@ impl Ledger {
                 .chain(self.all_of(&release.name, &release.version))
                 .all(|before| release.may_follow(before));
             if !is_allowed {
-                return Err(DuplicateRelease::Twice(format!("{} {}", release.name, release.version)));
+                return Err(DuplicateRelease::Twice(release.package()));
             }
             number += 1;
             release.number = number;

@@ -68,7 +68,7 @@ pub enum Metadata {
 /// A Composer repository to build and serve.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(!default, rename = "RepositoryConfig")]
+#[schemars(!default, rename = "Repository")]
 pub(super) struct RepositoryEntry {
     /// Name of the repository's folder on the data volume.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]

@@ -52,8 +52,7 @@ pub(super) fn publish(
     let mut batch = Batch::new(ALIASES, unreadable, budget);
     for ((name, version), package) in replacements {
         let result = stage(ctx, rule, &name, &version, &package, may_move);
-        let tag = format!("{} {}", package.name, package.version);
-        batch.add(&tag, format!("{name} {version}"), result);
+        batch.add(&package.package(), format!("{name} {version}"), result);
     }
     let Published { rows, count, .. } = batch.publish(ctx)?;
     Ok((SourceReport::new(rules, refs, rows), count))
@@ -77,7 +76,7 @@ fn replacements(
                 unreadable.push(OutcomeRow {
                     source: ALIASES.into(),
                     tag: package.tag.clone(),
-                    package: format!("{} {}", package.name, package.version),
+                    package: package.package(),
                     outcome: Outcome::failed(&error),
                 });
                 continue;

@@ -97,11 +97,11 @@ fn check_archives(ctx: &CycleContext<'_>, origin: &Origin<'_>, releases: &[&Rele
         ctx.ensure_can_continue()?;
         match digest(origin, release) {
             Ok(digest) if digest == release.sha256 => {}
-            Ok(_) => wrong.push(format!("{} {} has other bytes", release.name, release.version)),
+            Ok(_) => wrong.push(format!("{} has other bytes", release.package())),
             Err(error) if is_not_found(&error) => {
-                wrong.push(format!("{} {} is not in it", release.name, release.version));
+                wrong.push(format!("{} is not in it", release.package()));
             }
-            Err(error) => wrong.push(format!("{} {}: {error:#}", release.name, release.version)),
+            Err(error) => wrong.push(format!("{}: {error:#}", release.package())),
         }
     }
     ensure!(

@@ -287,7 +287,7 @@ impl Report {
         let row = OutcomeRow {
             source: release.source.clone(),
             tag: release.tag.clone(),
-            package: format!("{} {}", release.name, release.version),
+            package: release.package(),
             outcome: Outcome::Failed { reason },
         };
         let failed = &mut self.sources.entry(release.source.clone()).or_default().failed;
@@ -317,7 +317,7 @@ impl Report {
     pub(super) fn is_unlisted(&self, release: &Release) -> bool {
         let source = self.sources.get(&release.source);
         source
-            .is_some_and(|source| source.unlisted.contains(&format!("{} {}", release.name, release.version)))
+            .is_some_and(|source| source.unlisted.contains(&release.package()))
     }
 
     /// `abandoned` by package, as upstream has it now.

@@ -205,7 +205,7 @@ fn collect<'a>(
 
 fn add(batch: &mut Batch<'_>, staged: Staged) {
     let Staged { archive, release, notice, .. } = staged;
-    let (tag, package) = (release.tag.clone(), format!("{} {}", release.name, release.version));
+    let (tag, package) = (release.tag.clone(), release.package());
     batch.add_notices(notice);
     batch.add(&tag, package, Ok(Some((archive, release))));
 }
@@ -221,7 +221,7 @@ fn published_rows(
         let rows = releases.map(|release| OutcomeRow {
             source: source.name.clone(),
             tag: release.tag.clone(),
-            package: format!("{} {}", release.name, release.version),
+            package: release.package(),
             outcome: Outcome::AlreadyPublished,
         });
         rows.filter(|row| !others.contains(&row.package)).collect()

@@ -40,9 +40,8 @@ pub(in crate::cycle) fn compare(
         let Some(releases) = by_tag.get(&git_ref.tag) else { continue };
         let commit = git_ref.commit.to_string();
         let state = format!("{commit} {rules}");
-        let key = |release: &Release| format!("{} {}", release.name, release.version);
         let is_examined = |release: &&Release| {
-            previous.is_some_and(|report| report.examined.get(&key(release)) == Some(&state))
+            previous.is_some_and(|report| report.examined.get(&release.package()) == Some(&state))
         };
         let (known, unexamined): (Vec<_>, Vec<_>) = releases.iter().partition(is_examined);
         diverged.extend(
@@ -64,7 +63,7 @@ pub(in crate::cycle) fn compare(
                 divergence::compare(ctx, source, source_refs, resources, git_ref, &unexamined, cause)?;
             new.extend(found);
         }
-        report.examined.extend(releases.iter().map(|release| (key(release), state.clone())));
+        report.examined.extend(releases.iter().map(|release| (release.package(), state.clone())));
     }
     diverged.extend(new.iter().cloned());
     new.retain(|divergence| !recorded.iter().any(|known| known.is_same(divergence)));

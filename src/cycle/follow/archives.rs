@@ -19,7 +19,7 @@ use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::ledger::Release;
 use crate::net::{NetworkError, is_not_found, with_hint};
 use crate::store::StagedArchive;
-use crate::store::durable_fs::HashingFile;
+use crate::store::durable_fs::{Digests, HashingFile};
 use crate::util::threads::spawn_scoped;
 
 /// Failures in a row after which a mirror is not asked again in this cycle.
@@ -272,8 +272,8 @@ impl<'a> ArchiveFetcher<'a> {
                     }
                     Err(Broken::Write(error)) => return Err(error),
                     Err(Broken::TooLong) => {
-                        let Release { name, version, size, .. } = release;
-                        let error = anyhow!("the archive of {name} {version} has more than {size} bytes");
+                        let (package, size) = (release.package(), release.size);
+                        let error = anyhow!("the archive of {package} has more than {size} bytes");
                         self.exclude(index, &error);
                         bail!(StartAgain);
                     }
@@ -355,14 +355,12 @@ struct StartAgain;
 
 /// Fails unless a staged archive is what the ledger says.
 fn check(staged: &StagedArchive, release: &Release) -> anyhow::Result<()> {
-    let Release { name, version, sha1, sha256, .. } = release;
-    if staged.digests.sha256 != *sha256 {
-        bail!("the archive of {name} {version} has SHA-256 {}, not {sha256}", staged.digests.sha256);
-    }
+    let (Digests { sha1, sha256, .. }, package) = (staged.digests, release.package());
     ensure!(
-        staged.digests.sha1 == *sha1,
-        "the archive of {name} {version} has SHA-1 {}, not {sha1}",
-        staged.digests.sha1
+        sha256 == release.sha256,
+        "the archive of {package} has SHA-256 {sha256}, not {}",
+        release.sha256
     );
+    ensure!(sha1 == release.sha1, "the archive of {package} has SHA-1 {sha1}, not {}", release.sha1);
     Ok(())
 }

@@ -16,9 +16,8 @@ pub(in crate::cycle) fn render(ctx: &CycleContext<'_>) -> anyhow::Result<()> {
     let wanted: Vec<_> = ctx.store.ledger(|ledger| ledger.unrendered(&base_url).cloned().collect());
     let mut batch = Vec::new();
     for release in wanted.iter().filter(|release| ctx.store.archive(release).exists()) {
-        batch.push(stage(ctx, release, &base_url).with_context(|| {
-            format!("failed to render {} {} for {base_url}", release.name, release.version)
-        })?);
+        let failed = || format!("failed to render {} for {base_url}", release.package());
+        batch.push(stage(ctx, release, &base_url).with_context(failed)?);
     }
     if batch.is_empty() { Ok(()) } else { ctx.store.publish_renditions(batch) }
 }

@@ -104,7 +104,7 @@ fn repair(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()>
         match staged.and_then(|staged| ctx.store.repair(&staged, &release)) {
             Ok(()) => restored.repaired += 1,
             Err(error) => {
-                unavailable.insert(format!("{} {}: {error:#}", release.name, release.version));
+                unavailable.insert(format!("{}: {error:#}", release.package()));
             }
         }
     }
