@@ -5,6 +5,9 @@ use super::git::WorkTree;
 
 pub const SOURCE: &str = "  - name: modules\n    git: https://git.example/modules\n    tags: {from: 1.0.0}\n    packages:\n      - {each: '', exclude: [_metapackage/, dev/]}\n      - {metapackage: _metapackage}\n";
 
+/// A project of another source that contains the base URL, and what it provides.
+pub const PROJECT: &str = "  - name: store\n    git: https://git.example/store\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}, {packagist.org: false}], config: {secure-http: false}, provide: {other/virtual: 1.0.0}}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\n";
+
 /// Two modules and a metapackage that requires them, in two releases.
 pub fn shop(env: &TestEnv) -> WorkTree {
     let upstream = env.upstream("modules");

@@ -5,12 +5,9 @@ use std::process::Command;
 
 use crate::composer::ComposerProject;
 use crate::support::env::TestEnv;
-use crate::support::shop::{SOURCE, shop};
+use crate::support::shop::{PROJECT, SOURCE, shop};
 use crate::support::store::{command, names, read};
 use crate::support::{free_port, missing, run};
-
-/// A project that contains the base URL, and requires the shop.
-const PROJECT: &str = "  - name: store\n    git: https://git.example/store\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}, {packagist.org: false}], config: {secure-http: false}}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\n";
 
 /// A mirror that has exported what `acme/project` 1.0.0 needs to `part.tar`, and all to `all.tar`.
 fn exporter() -> TestEnv {

@@ -5,11 +5,8 @@ use serde_json::Value;
 use crate::composer::ComposerProject;
 use crate::support::env::TestEnv;
 use crate::support::free_port;
-use crate::support::shop::{SOURCE, configure_repository, shop};
+use crate::support::shop::{PROJECT, SOURCE, configure_repository, shop};
 use crate::support::store::read;
-
-/// A project whose manifest has the URL of the mirror that it is installed from.
-const PROJECT: &str = "  - name: store\n    git: https://git.example/store\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}, {packagist.org: false}], config: {secure-http: false}}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\n";
 
 #[test]
 fn project_is_installed_from_a_follower_alone() {

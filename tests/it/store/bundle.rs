@@ -8,12 +8,9 @@ use serde_json::Value;
 use crate::support::env::TestEnv;
 use crate::support::git::WorkTree;
 use crate::support::http::get;
-use crate::support::shop::{SOURCE, shop};
+use crate::support::shop::{PROJECT, SOURCE, shop};
 use crate::support::store::{command, flip, names, read, told};
 use crate::support::{free_port, run};
-
-/// A project that contains the base URL and requires a version of the shop.
-const PROJECT: &str = "  - name: store\n    git: https://git.example/store\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\n";
 
 /// A mirror with two versions of each of `acme/catalog`, `acme/sales` and `acme/shop`, and one of `acme/project`.
 fn origin() -> (TestEnv, WorkTree) {
@@ -29,7 +26,7 @@ fn origin() -> (TestEnv, WorkTree) {
 
 /// Tags another version of `acme/project`.
 fn release(store: &WorkTree, version: &str) {
-    let root = r#"{"name": "acme/store", "version": "VERSION", "require": {"acme/shop": "1.0.0", "other/tool": "^1"}}"#;
+    let root = r#"{"name": "acme/store", "version": "VERSION", "require": {"acme/shop": "1.0.0", "other/tool": "^1", "other/virtual": "^1"}}"#;
     store.write("composer.json", &root.replace("VERSION", version)).release(version);
 }
 

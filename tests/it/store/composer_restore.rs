@@ -8,13 +8,10 @@ use crate::support::env::TestEnv;
 use crate::support::git::WorkTree;
 use crate::support::http::get;
 use crate::support::lying_proxy::LyingProxy;
-use crate::support::shop::{SOURCE, shop};
+use crate::support::shop::{PROJECT, SOURCE, shop};
 use crate::support::store::{command, flip, ledger, read, told};
 use crate::support::{free_port, run};
 use mirror::util::digest::Sha1;
-
-/// A project that contains the base URL.
-const PROJECT: &str = "  - name: store\n    git: https://git.example/store\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\n";
 
 /// The mirror that is given up, with its upstreams.
 struct Old {
