@@ -4,7 +4,6 @@
 //! some of them have come: a release with an archive is never absent. Without the file, they count as missing.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use anyhow::Context as _;
 
@@ -20,16 +19,12 @@ impl RepositoryStore {
     /// The numbers of the absent releases.
     pub fn absent_releases(&self) -> anyhow::Result<BTreeSet<u64>> {
         let path = self.root().join(FILE);
-        match durable_fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| {
-                format!(
-                    "`{}` is damaged\nhint: restore it from a backup; nothing was changed",
-                    path.display()
-                )
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-        }
+        let Some(text) = durable_fs::read_existing(&path)? else {
+            return Ok(BTreeSet::new());
+        };
+        serde_json::from_slice(&text).with_context(|| {
+            format!("`{}` is damaged\nhint: restore it from a backup; nothing was changed", path.display())
+        })
     }
 
     /// Replaces the numbers of the absent releases.
@@ -37,12 +32,7 @@ impl RepositoryStore {
         if *absent == self.absent_releases()? {
             return Ok(());
         }
-        let write = || {
-            let temporary = self.staging_path(FILE)?;
-            durable_fs::write_new(&temporary, &serde_json::to_vec(absent)?)?;
-            durable_fs::replace(&temporary, &self.root().join(FILE))
-        };
-        self.poison_on_error(write())
+        self.replace_file(FILE, &serde_json::to_vec(absent)?)
     }
 
     /// Forgets the absent releases whose archives have come.

@@ -4,17 +4,21 @@
 //! depends on it.
 
 use std::fmt;
-use std::io::{self, Write as _};
 
-use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::durable_fs::{self, Digests};
+use super::durable_fs::Digests;
+use super::json_lines;
 use super::repository::RepositoryStore;
 use crate::ledger::Release;
 use crate::util::clock::now;
 use crate::util::digest::{Sha1, Sha256};
+
+/// The name of the file in a repository's folder.
+const FILE: &str = "diverged.jsonl";
+
+const HINT: &str = "restore it from a backup, or remove it: versions that still differ are found again";
 
 /// A published version whose ref has moved and would now give different bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,39 +132,11 @@ impl Divergence {
 impl RepositoryStore {
     /// All recorded divergences, oldest first.
     pub fn divergences(&self) -> anyhow::Result<Vec<Divergence>> {
-        let path = self.root().join("diverged.jsonl");
-        let text = match durable_fs::read(&path) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-        };
-        let line = |(i, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|error| {
-                anyhow!(
-                    "`{}` is damaged at line {}: {error}\nhint: restore it from a backup, or remove it: versions that still differ are found again",
-                    path.display(),
-                    i + 1
-                )
-            })
-        };
-        text.lines().enumerate().map(line).collect()
+        json_lines::read(&self.root().join(FILE), HINT)
     }
 
     /// Records new divergences. On an error, none of them is recorded.
     pub fn record_divergences(&self, new: &[Divergence]) -> anyhow::Result<()> {
-        let path = self.root().join("diverged.jsonl");
-        let write = || {
-            let temporary = self.staging_path("diverged.jsonl")?;
-            let mut file = durable_fs::HashingFile::create(&temporary)?;
-            for divergence in self.divergences()?.iter().chain(new) {
-                let mut line = serde_json::to_vec(divergence)?;
-                line.push(b'\n');
-                file.write_all(&line)
-                    .with_context(|| format!("failed to write `{}`", temporary.display()))?;
-            }
-            file.finish()?;
-            durable_fs::replace(&temporary, &path)
-        };
-        self.poison_on_error(write())
+        self.replace_file(FILE, &json_lines::text(self.divergences()?.iter().chain(new))?)
     }
 }

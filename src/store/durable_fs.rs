@@ -173,6 +173,27 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// The bytes of a file; `None` if there is none.
+pub fn read_existing(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
+}
+
+/// Atomically replaces a file by one with these bytes, which are written and synced at `temporary`.
+pub fn replace_with(temporary: &Path, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("failed to remove `{}`", temporary.display()));
+        }
+        _ => {}
+    }
+    write_new(temporary, bytes)?;
+    replace(temporary, path)
+}
+
 /// Atomically replaces a file by a synced one.
 pub fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::rename(from, to)

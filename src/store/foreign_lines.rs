@@ -4,11 +4,9 @@
 //! Both are written as the ledger is: copied with the new lines, synced, renamed. A program that does not know `bound.jsonl`
 //! would not serve what the metadata names, so the first rendition raises the format of the volume (`volume_marker`).
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 
 use super::durable_fs;
 use super::repository::{RepositoryStore, StagedArchive};
@@ -21,11 +19,7 @@ pub(super) const RENDITIONS: &str = "bound.jsonl";
 /// Adds the renditions in a repository's folder to its ledger; there may be none.
 pub(super) fn read_renditions(root: &Path, ledger: &mut Ledger) -> anyhow::Result<()> {
     let path = root.join(RENDITIONS);
-    let text = match durable_fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-    };
+    let text = durable_fs::read_existing(&path)?.unwrap_or_default();
     ledger.add_renditions(&text).map(drop).map_err(|error| {
         anyhow!(
             "`{}` is damaged: {error}\nhint: restore the file from a backup; nothing was changed",
@@ -70,16 +64,13 @@ impl RepositoryStore {
         let path = self.root().join(RENDITIONS);
         let temporary = self.staging_path(RENDITIONS)?;
         let mut known = self.ledger.lock();
-        let mut text = match durable_fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&temporary, &path, b"")?;
-                Vec::new()
-            }
-            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-        };
+        let known_text = durable_fs::read_existing(&path)?;
+        if known_text.is_none() {
+            durable_fs::replace_with(&temporary, &path, b"")?;
+        }
         // From here on no older program opens the volume, and none opens it without the file.
         self.register(Entry::Renditions)?;
+        let mut text = known_text.unwrap_or_default();
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         text.truncate(whole);
         text.extend(known.ledger.rendition_lines(releases)?);
@@ -92,14 +83,8 @@ impl RepositoryStore {
             "`{}` has changed since this cycle began\nhint: make sure that only one instance builds on this volume",
             path.display()
         );
-        replace(&temporary, &path, &text)?;
+        durable_fs::replace_with(&temporary, &path, &text)?;
         known.ledger = next;
         Ok(())
     }
-}
-
-fn replace(temporary: &Path, path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    let _ = fs::remove_file(temporary);
-    durable_fs::write_new(temporary, text)?;
-    durable_fs::replace(temporary, path)
 }

@@ -4,18 +4,19 @@
 //! it, the releases count as confirmed.
 
 use std::collections::BTreeMap;
-use std::io;
 
-use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::divergences::Divergence;
-use super::durable_fs;
+use super::json_lines;
 use super::repository::RepositoryStore;
 
 /// The name of the file in a repository's folder.
 const FILE: &str = "imported.jsonl";
+
+const HINT: &str =
+    "restore it from a backup, or remove it: then `mirror verify --rebuild` compares all releases with git";
 
 /// The mark of an imported release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,38 +50,12 @@ pub type ImportMarks = BTreeMap<u64, ImportMark>;
 impl RepositoryStore {
     /// The releases that are not confirmed.
     pub fn import_marks(&self) -> anyhow::Result<ImportMarks> {
-        let path = self.root().join(FILE);
-        let text = match durable_fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ImportMarks::new()),
-            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-        };
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
-        let mark = |(number, line): (usize, &[u8])| {
-            let mark: ImportMark = serde_json::from_slice(line).map_err(|error| {
-                anyhow!(
-                    "`{}` is damaged at line {}: {error}\nhint: restore it from a backup, or remove it: then `mirror verify --rebuild` compares all releases with git",
-                    path.display(),
-                    number + 1
-                )
-            })?;
-            Ok((mark.line, mark))
-        };
-        lines.map(mark).collect()
+        let marks = json_lines::read::<ImportMark>(&self.root().join(FILE), HINT)?.into_iter();
+        Ok(marks.map(|mark| (mark.line, mark)).collect())
     }
 
     /// Replaces the file.
     pub fn write_import_marks(&self, marks: &ImportMarks) -> anyhow::Result<()> {
-        let mut text = Vec::new();
-        for mark in marks.values() {
-            serde_json::to_writer(&mut text, mark)?;
-            text.push(b'\n');
-        }
-        let write = || {
-            let temporary = self.staging_path(FILE)?;
-            durable_fs::write_new(&temporary, &text)?;
-            durable_fs::replace(&temporary, &self.root().join(FILE))
-        };
-        self.poison_on_error(write())
+        self.replace_file(FILE, &json_lines::text(marks.values())?)
     }
 }

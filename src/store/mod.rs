@@ -55,6 +55,7 @@ pub mod durable_fs;
 mod filesystem_check;
 mod foreign_lines;
 mod import_marks;
+mod json_lines;
 mod nightly_retention;
 mod repository;
 mod rollback;

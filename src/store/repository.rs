@@ -185,6 +185,12 @@ impl RepositoryStore {
         })
     }
 
+    /// Atomically replaces a file in the repository's folder.
+    pub(super) fn replace_file(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let replace = |temporary: PathBuf| durable_fs::replace_with(&temporary, &self.root.join(name), bytes);
+        self.poison_on_error(self.staging_path(name).and_then(replace))
+    }
+
     /// A path in this writer's staging folder, which is created on the first call.
     pub(super) fn staging_path(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.ensure_writable()?;

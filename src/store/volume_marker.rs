@@ -14,8 +14,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -89,10 +89,8 @@ impl VolumeMarker {
     /// Reads the file in `root`; `None` if there is none.
     pub(super) fn read(root: &Path) -> anyhow::Result<Option<Self>> {
         let path = root.join("STORE");
-        let text = match durable_fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+        let Some(text) = durable_fs::read_existing(&path)? else {
+            return Ok(None);
         };
         let Some(marker) = str::from_utf8(&text).ok().and_then(parse) else {
             bail!(
@@ -136,15 +134,7 @@ impl VolumeMarker {
 
     /// Replaces the file atomically.
     pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let temporary = root.join("STORE.new");
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("failed to remove `{}`", temporary.display()));
-            }
-            _ => {}
-        }
-        durable_fs::write_new(&temporary, self.to_string().as_bytes())?;
-        durable_fs::replace(&temporary, &root.join("STORE"))
+        durable_fs::replace_with(&root.join("STORE.new"), &root.join("STORE"), self.to_string().as_bytes())
     }
 }
 

@@ -6,21 +6,22 @@
 //! withdrawal raises the format of the volume (`volume_marker`).
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
+use super::json_lines;
 use super::repository::RepositoryStore;
 use super::snapshot::Snapshot;
 use super::volume_marker::Entry;
 
 /// The name of the file in a repository's folder.
 pub(super) const FILE: &str = "withdrawn.jsonl";
+
+const HINT: &str = "restore it from a backup; nothing was changed";
 
 /// A version that is no longer published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,28 +67,11 @@ pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Withdrawal>> {
     Ok(read_active(root)?.into_iter().map(|(withdrawal, _)| withdrawal).collect())
 }
 
-/// The same, each with whether it was copied from a followed mirror.
+/// The withdrawals that were not undone, oldest first, each with whether it was copied from a followed mirror.
 fn read_active(root: &Path) -> anyhow::Result<Vec<(Withdrawal, bool)>> {
-    let path = root.join(FILE);
-    match durable_fs::read(&path) {
-        Ok(text) => parse(&text).map_err(|(line, error)| {
-            anyhow!(
-                "`{}` is damaged at line {line}: {error}\nhint: restore it from a backup; nothing was changed",
-                path.display()
-            )
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-    }
-}
-
-/// The withdrawals that were not undone, oldest first. Fails with the number of a line that cannot be read.
-fn parse(text: &[u8]) -> Result<Vec<(Withdrawal, bool)>, (usize, serde_json::Error)> {
+    let lines = json_lines::read(&root.join(FILE), HINT)?;
     let mut withdrawals = Vec::<(Withdrawal, bool)>::new();
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
-    for (i, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let Line { name, version, reason, time, followed } =
-            serde_json::from_slice(line).map_err(|error| (i + 1, error))?;
+    for Line { name, version, reason, time, followed } in lines {
         withdrawals.retain(|(known, _)| !known.is_of(&name, &version));
         withdrawals.extend(reason.map(|reason| (Withdrawal { name, version, reason, time }, followed)));
     }
@@ -141,30 +125,16 @@ impl RepositoryStore {
     }
 
     fn append_withdrawals(&self, lines: &[Line]) -> anyhow::Result<()> {
-        let path = self.root().join(FILE);
-        let mut text = match durable_fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.poison_on_error(self.replace_withdrawals(&path, b""))?;
-                Vec::new()
-            }
-            Err(error) => return Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-        };
+        let known = durable_fs::read_existing(&self.root().join(FILE))?;
+        if known.is_none() {
+            self.replace_file(FILE, b"")?;
+        }
         // From here on no older program opens the volume, and none opens it without the file.
         self.register(Entry::Withdrawals)?;
-        for line in lines {
-            text.extend(serde_json::to_vec(line)?);
-            text.push(b'\n');
-        }
-        self.poison_on_error(self.replace_withdrawals(&path, &text))?;
+        let text = [known.unwrap_or_default(), json_lines::text(lines)?].concat();
+        self.replace_file(FILE, &text)?;
         let withdrawals = read(self.root())?;
         *self.withdrawals.lock() = withdrawals;
         Ok(())
-    }
-
-    fn replace_withdrawals(&self, path: &Path, text: &[u8]) -> anyhow::Result<()> {
-        let temporary = self.staging_path(FILE)?;
-        durable_fs::write_new(&temporary, text)?;
-        durable_fs::replace(&temporary, path)
     }
 }

@@ -183,8 +183,8 @@ const BUGS: &[Bug] = &[
         name: "a record of withdrawals that cannot be read is absent",
         edits: &[(
             "store/withdrawals.rs",
-            "Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),",
-            "Err(error) if error.raw_os_error() != Some(0) => Ok(Vec::new()),",
+            "json_lines::read(&root.join(FILE), HINT)?",
+            "json_lines::read(&root.join(FILE), HINT).unwrap_or_default()",
         )],
         class: read_error::at_each_read,
         faults: 3000,
@@ -317,8 +317,8 @@ const BUGS: &[Bug] = &[
             ),
             (
                 "store/withdrawals.rs",
-                "    fn replace_withdrawals(",
-                "    pub fn assume_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) {\n        let mut known = self.withdrawals.lock();\n        known.retain(|withdrawal| !withdrawal.is_of(name, version));\n        let (name, version) = (name.to_owned(), version.to_owned());\n        known.extend(reason.map(|reason| Withdrawal { name, version, reason: reason.to_owned(), time: Timestamp::now() }));\n    }\n\n    fn replace_withdrawals(",
+                "    fn append_withdrawals(",
+                "    pub fn assume_withdrawal(&self, name: &str, version: &str, reason: Option<&str>) {\n        let mut known = self.withdrawals.lock();\n        known.retain(|withdrawal| !withdrawal.is_of(name, version));\n        let (name, version) = (name.to_owned(), version.to_owned());\n        known.extend(reason.map(|reason| Withdrawal { name, version, reason: reason.to_owned(), time: Timestamp::now() }));\n    }\n\n    fn append_withdrawals(",
             ),
         ],
         class: operation::sequences,
