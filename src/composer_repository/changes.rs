@@ -27,12 +27,12 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// The files of packages that are known to be current.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    kept: KnownFiles,
-    now: Mutex<KnownFiles>,
+    kept: Kept,
+    now: Mutex<Kept>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownFiles {
+struct Kept {
     since: i64,
     /// When `since` was new, in seconds since 1970.
     time: u64,
@@ -59,7 +59,7 @@ impl Changes {
     /// Asks the feed at `url`. Without it, every file is asked for; but a server that is busy or cannot be reached is an error.
     pub(super) fn ask(transport: &Transport<'_>, url: &Url) -> anyhow::Result<Self> {
         let kept = transport.cache.read_named(FILE);
-        let kept: KnownFiles = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let kept: Kept = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let mut asked = url.clone();
         asked.query_pairs_mut().append_pair("since", &kept.since.max(OLDEST).to_string());
         match transport.get_once(&asked, |body| Ok(serde_json::from_slice::<Feed>(body)?)) {
@@ -82,16 +82,16 @@ impl Changes {
 
     /// Whether the file that was kept of a package is current.
     pub(super) fn is_current(&self, file: &str) -> bool {
-        self.now.lock().current.contains(file)
+        self.with(|now| now.current.contains(file))
     }
 
     pub(super) fn set_current(&self, file: &str) {
-        self.now.lock().current.insert(file.to_owned());
+        self.with(|now| now.current.insert(file.to_owned()));
     }
 
     /// Keeps the timestamp for the next cycle.
     pub(super) fn save(&self, transport: &Transport<'_>) -> anyhow::Result<()> {
-        let now = self.now.lock().clone();
+        let now = self.with(|now| now.clone());
         let is_recent = now.time.saturating_sub(self.kept.time) < MAX_AGE.as_secs();
         if now.since == 0 || (is_recent && now.current == self.kept.current) {
             return Ok(());
@@ -99,9 +99,13 @@ impl Changes {
         let text = serde_json::to_vec(&now).context("failed to serialize the changes")?;
         transport.cache.write_named(FILE, &text)
     }
+
+    fn with<T>(&self, access: impl FnOnce(&mut Kept) -> T) -> T {
+        access(&mut self.now.lock())
+    }
 }
 
-impl KnownFiles {
+impl Kept {
     fn after(&self, feed: &Feed) -> Self {
         let mut current = self.current.clone();
         for Action { kind, package } in &feed.actions {
@@ -135,7 +139,7 @@ mod tests {
 
     fn after(actions: &str) -> Vec<String> {
         let current = ["a/a", "a/a~dev", "a/b"].map(str::to_owned).into();
-        let kept = KnownFiles { since: 5, time: 0, current };
+        let kept = Kept { since: 5, time: 0, current };
         let feed = serde_json::from_str(&format!(r#"{{"timestamp": 7, "actions": [{actions}]}}"#)).unwrap();
         let next = kept.after(&feed);
         assert_eq!(next.since, 7);

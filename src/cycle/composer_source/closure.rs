@@ -44,7 +44,7 @@ pub(super) struct UpstreamState {
 }
 
 /// What the repository says of one package.
-struct UpstreamPackage {
+struct Package {
     /// The normalized versions that it lists and does not flag.
     listed: BTreeSet<String>,
     abandoned: Option<Value>,
@@ -82,7 +82,7 @@ pub(super) fn read(
     let published = reader.published()?;
     let Closure { chosen, constraints, unmet } = closure(&published, Choice::PreferStable, |names| {
         reader.ask(names)?;
-        let mut candidates = |name: &String| reader.packages.get_mut(name).map(UpstreamPackage::take_candidates);
+        let mut candidates = |name: &String| reader.packages.get_mut(name).map(Package::take_candidates);
         Ok(names.iter().filter_map(|name| Some((name.clone(), candidates(name)?))).collect())
     })?;
     let rest = reader.own_versions().into_keys().filter(|name| !reader.packages.contains_key(name)).collect();
@@ -122,7 +122,7 @@ struct Reader<'a> {
     repository: &'a ComposerRepository<'a>,
     listing: Listing,
     /// The packages about which the repository has answered.
-    packages: BTreeMap<String, UpstreamPackage>,
+    packages: BTreeMap<String, Package>,
 }
 
 impl Reader<'_> {
@@ -164,7 +164,7 @@ impl Reader<'_> {
                         self.listing.add_failure(self.source, version, package, reason.clone());
                     }
                     let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
-                    let package = UpstreamPackage::new(self.source, &name, versions, is_own);
+                    let package = Package::new(self.source, &name, versions, is_own);
                     self.packages.insert(name, package);
                 }
                 Err(error) => {
@@ -240,7 +240,7 @@ fn add_published(snapshot: &Snapshot, published: &mut ClosureRoots) -> anyhow::R
     Ok(())
 }
 
-impl UpstreamPackage {
+impl Package {
     fn new(
         source: &ComposerSource,
         name: &str,

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use url::Url;
 
-use super::Restored;
 use super::provenance::{Provenance, Provenances};
 use crate::composer::{Manifest, NamePattern};
 use crate::composer_repository::{ComposerRepository, Dist, Downloaded, RemoteVersion};
@@ -31,16 +30,27 @@ use crate::util::digest::Sha256;
 /// Archives that are published together, so that a restoration that is interrupted keeps what it has.
 const BATCH: usize = 200;
 
+/// What was restored.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) releases: usize,
+    /// Heads of branches, which are left out.
+    pub(super) branches: usize,
+    /// What could not be restored, and why.
+    pub(super) problems: Vec<String>,
+}
+
 /// Restores all versions that the repository at `from` lists and that are not published here.
-pub(super) fn restore(ctx: &CycleContext<'_>, from: &Url, restored: &mut Restored) -> anyhow::Result<()> {
+pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> {
     // They are packages as a build makes them, and may be as large.
     let archive = ctx.limits.archive.max(ctx.limits.package);
     let limits = Limits { archive, ..ctx.limits.clone() };
     let repository = ComposerRepository::open(from, composer_source::access(ctx, &limits, None))?;
-    let listed = list(ctx, &repository, restored)?;
+    let mut taken = Taken::default();
+    let listed = list(ctx, &repository, &mut taken)?;
     let provenances = Provenances::find(ctx);
     ctx.ensure_can_continue()?;
-    restored.problems.extend(provenances.problems.iter().cloned());
+    taken.problems.extend(provenances.problems.iter().cloned());
     let shown = redacted(from.as_str());
     (ctx.progress)(ProgressEvent::Building { source: &shown, packages: listed.len() as u64 });
     let previous = ctx.store.latest_snapshot()?;
@@ -60,21 +70,21 @@ pub(super) fn restore(ctx: &CycleContext<'_>, from: &Url, restored: &mut Restore
             match claimed {
                 Ok(staged) => batch.push(staged),
                 Err(error) => {
-                    restored.problems.push(format!("{} {}: {error:#}", version.name, version.version));
+                    taken.problems.push(format!("{} {}: {error:#}", version.name, version.version));
                 }
             }
         }
-        restored.releases += batch.len();
+        taken.releases += batch.len();
         publish(ctx, batch, &shown)?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// The versions to restore, in the order of their names. Those that are published here with other bytes are problems.
 fn list(
     ctx: &CycleContext<'_>,
     repository: &ComposerRepository<'_>,
-    restored: &mut Restored,
+    taken: &mut Taken,
 ) -> anyhow::Result<Vec<RemoteVersion>> {
     let names: Vec<_> = repository.names(&[NamePattern::new("*")])?.into_iter().collect();
     let answers = composer_source::versions(ctx, repository, &names, true)?;
@@ -82,10 +92,10 @@ fn list(
     for (name, versions) in names.iter().zip(answers) {
         let versions = versions.with_context(|| format!("failed to list the versions of {name}"))?;
         let unreadable = versions.unreadable.into_iter();
-        restored.problems.extend(unreadable.map(|(version, reason)| format!("{name} {version}: {reason}")));
+        taken.problems.extend(unreadable.map(|(version, reason)| format!("{name} {version}: {reason}")));
         for version in versions.versions {
             if version.is_branch() {
-                restored.branches += 1;
+                taken.branches += 1;
                 continue;
             }
             let known =
@@ -94,7 +104,7 @@ fn list(
             match known {
                 None => listed.push(version),
                 Some(here) if there.is_none_or(|there| there == here) => {}
-                Some(here) => restored.problems.push(format!(
+                Some(here) => taken.problems.push(format!(
                     "{name} {}: it is published here with SHA-1 {here}, and that is kept",
                     version.version
                 )),

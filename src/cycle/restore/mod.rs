@@ -7,9 +7,9 @@ mod provenance;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use url::Url;
 
+use self::composer::Taken;
 use super::confirm_imports;
 use super::context::CycleContext;
 use super::follow::{ArchiveFetcher, Origin, Origins, Update, ask_for_update, bound, take_over};
@@ -28,7 +28,6 @@ pub struct Restored {
     pub repaired: usize,
     /// Heads of branches, which are left out.
     pub branches: usize,
-    /// What could not be restored, and why.
     pub problems: Vec<String>,
 }
 
@@ -56,9 +55,16 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         Ok(None) => {}
         // The other one has no ledger.
         Err(error) if is_not_found(&error) => {
-            composer::restore(ctx, from, &mut restored)
-                .with_context(|| format!("{error:#}, and it is no Composer repository"))?;
-            report = (restored.releases > 0).then(Report::default);
+            let taken = composer::take(ctx, from);
+            let Taken { releases, branches, problems } = match taken {
+                Ok(taken) => taken,
+                Err(other) => {
+                    return Err(other.context(format!("{error:#}, and it is no Composer repository")));
+                }
+            };
+            (restored.releases, restored.branches) = (releases, branches);
+            restored.problems.extend(problems);
+            report = (releases > 0).then(Report::default);
         }
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
         // Another ledger, or an older one: the archives that both have are the same.
