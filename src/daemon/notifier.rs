@@ -7,7 +7,7 @@ use url::Url;
 
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::SnapshotWatch;
-use super::webhook_delivery::{Delivery, DeliveryPolicy};
+use super::webhook_delivery::{PendingDelivery, DeliveryPolicy};
 use crate::app::{App, Repository};
 use crate::config::Event;
 use crate::status::{AlertState, notification};
@@ -37,7 +37,7 @@ struct PendingNotification {
     url: Url,
     event: Event,
     body: String,
-    delivery: Delivery,
+    delivery: PendingDelivery,
 }
 
 /// Sends the notifications of each configuration.
@@ -93,7 +93,7 @@ impl NotifierState {
                     url: webhook.url.clone(),
                     event,
                     body: body.clone(),
-                    delivery: Delivery::new(),
+                    delivery: PendingDelivery::new(),
                 });
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::configuration::Configuration;
 use super::repository_view::SnapshotWatch;
-use super::webhook_delivery::{Delivery, DeliveryPolicy};
+use super::webhook_delivery::{PendingDelivery, DeliveryPolicy};
 use crate::config::{Event, Webhook};
 use crate::server::PublishedSite;
 use crate::status::notification;
@@ -38,13 +38,13 @@ pub(super) fn run(configuration: &Configuration, published: &PublishedSite) {
 fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Webhook) {
     let Configuration { app, stop, .. } = configuration;
     let mut served: Vec<_> = app.names().map(|name| published.follow_state(name)).collect();
-    let mut pending = BTreeMap::<usize, Delivery>::new();
+    let mut pending = BTreeMap::<usize, PendingDelivery>::new();
     while !stop.is_set() {
         for (index, (name, known)) in app.names().zip(&mut served).enumerate() {
             let now = published.follow_state(name);
             if now.is_some() && now != *known {
                 *known = now;
-                pending.insert(index, Delivery::new());
+                pending.insert(index, PendingDelivery::new());
             }
         }
         pending.retain(|&index, delivery| {
@@ -59,7 +59,7 @@ fn send(
     Configuration { app, stores, stop }: &Configuration,
     webhook: &Webhook,
     index: usize,
-    delivery: &mut Delivery,
+    delivery: &mut PendingDelivery,
 ) -> bool {
     let (repository, store) = (&app.repositories[index], &stores[index]);
     let mut watch = SnapshotWatch::default();

@@ -15,12 +15,12 @@ pub(super) struct DeliveryPolicy {
 }
 
 /// A notification on its way to one webhook.
-pub(super) struct Delivery {
+pub(super) struct PendingDelivery {
     failures: usize,
     at: Instant,
 }
 
-impl Delivery {
+impl PendingDelivery {
     pub(super) fn new() -> Self {
         Self { failures: 0, at: Instant::now() }
     }
@@ -45,7 +45,7 @@ impl Delivery {
         let sent = headers
             .and_then(|headers| Ok(net::post_json(&webhook.url, &git, body.as_bytes(), &headers, stop)?));
         let Err(error) = sent else { return true };
-        // It is sent again under the next configuration.
+        // That is no failure of the receiver.
         if stop.is_set() {
             return false;
         }
