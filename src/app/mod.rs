@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::config::{self, Config, RepositoryContent, Loaded, RecipeRef};
+use crate::config::{self, Config, Loaded, RecipeRef, RepositoryContent};
 use crate::metadata::BaseUrl;
 use crate::net::redacted;
 use crate::recipe::Recipe;

@@ -131,7 +131,8 @@ impl<T> Package<T> {
     fn choose(&mut self, constraint: &str, choice: Choice, mut require: impl FnMut(&str, &str)) -> bool {
         let Ok(constraint) = constraint.parse::<Constraint>() else { return false };
         let is_allowed = |candidate: &ClosureCandidate<T>| constraint.allows(&candidate.normalized);
-        let is_stable = |candidate: &ClosureCandidate<T>| stability_of(&candidate.normalized) == Stability::Stable;
+        let is_stable =
+            |candidate: &ClosureCandidate<T>| stability_of(&candidate.normalized) == Stability::Stable;
         let has_stable = self.candidates.iter().any(|(version, _)| is_allowed(version) && is_stable(version));
         let only_stable = choice == Choice::PreferStable && has_stable;
         let mut is_met = false;
@@ -171,7 +172,12 @@ mod tests {
             }
             let normalized = normalize_version(version).unwrap();
             let value = version.to_owned();
-            all.entry(name.to_owned()).or_default().push(ClosureCandidate { normalized, requires, provides, value });
+            all.entry(name.to_owned()).or_default().push(ClosureCandidate {
+                normalized,
+                requires,
+                provides,
+                value,
+            });
         }
         all
     }

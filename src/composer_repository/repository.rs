@@ -72,8 +72,8 @@ impl<'a> ComposerRepository<'a> {
     /// # Errors
     /// What it sends is no repository, or cannot be had.
     pub fn open(url: &Url, access: Access<'a>) -> anyhow::Result<Self> {
-        let transport = Transport::new(Address::new(url)?, access);
         let limit = access.limits.upstream_metadata;
+        let transport = Transport::new(Address::new(url)?, access);
         let root = transport.get(&transport.address.root, |body| {
             let root: Root = serde_json::from_slice(body)?;
             let mut packages = Packages::default();

@@ -31,7 +31,7 @@ pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use notify::{Event, Webhook};
 pub use push::Push;
 pub use raw::{Config, Site};
-pub use repository::{BUILT_IN_RECIPES, RepositoryContent, Metadata, RecipeRef, RepositoryConfig};
+pub use repository::{BUILT_IN_RECIPES, Metadata, RecipeRef, RepositoryConfig, RepositoryContent};
 pub use secret::Secret;
 pub use serve::{Compression, Serve, Tls};
 pub use trusted_proxies::{TrustedProxies, TrustedProxy};

@@ -217,7 +217,9 @@ fn content(
         (Some(name), None, false) => {
             check(recipe(name, folder), &at.key("recipe"), report).map(RepositoryContent::Recipe)
         }
-        (None, Some(urls), false) => followed(urls, base_url, &at.key("follow"), report).map(RepositoryContent::Follow),
+        (None, Some(urls), false) => {
+            followed(urls, base_url, &at.key("follow"), report).map(RepositoryContent::Follow)
+        }
         (None, None, true) => Some(RepositoryContent::Import),
         (None, None, false) => {
             if !["recipe", "follow", "import"].iter().any(|key| report.contains(&at.key(key))) {

@@ -11,7 +11,9 @@ use url::Url;
 
 use super::CycleResult;
 use super::context::{CycleContext, ProgressEvent};
-use super::follow::{Origin, Origins, Update, ArchiveRequest, ask_for_update, bound, missing_archives, take_over};
+use super::follow::{
+    ArchiveRequest, Origin, Origins, Update, ask_for_update, bound, missing_archives, take_over,
+};
 use super::pass::{Pass, publish_pass};
 use super::report::Report;
 use crate::ledger::{Ledger, Release};

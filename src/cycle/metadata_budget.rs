@@ -83,7 +83,8 @@ mod tests {
     fn versions_beyond_a_limit_are_refused_and_take_no_room() {
         let limits = Limits { package_metadata: 2000, metadata: 3000, ..Limits::default() };
         let budget = MetadataBudget::new(&limits, None);
-        let claim = |package: &str, size: u64| budget.claim_bytes(package, size).map_err(|error| error.to_string());
+        let claim =
+            |package: &str, size: u64| budget.claim_bytes(package, size).map_err(|error| error.to_string());
         claim("a/a", 1000).unwrap();
         let error = claim("a/a", 1000).unwrap_err();
         assert!(error.starts_with("the metadata of a/a would have 2600 bytes, more than 2000"), "{error}");

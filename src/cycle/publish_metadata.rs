@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::context::CycleContext;
-use super::follow::{FOLLOW_FILE, FollowState, FollowContent};
+use super::follow::{FOLLOW_FILE, FollowContent, FollowState};
 use super::read_manifests::{self, Manifests, UnreadableArchive};
 use super::report::Report;
 use super::{nightly, shrink_guard};

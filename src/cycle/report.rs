@@ -316,8 +316,7 @@ impl Report {
     /// Whether the repository that a release was taken from does not list it any more.
     pub(super) fn is_unlisted(&self, release: &Release) -> bool {
         let source = self.sources.get(&release.source);
-        source
-            .is_some_and(|source| source.unlisted.contains(&release.package()))
+        source.is_some_and(|source| source.unlisted.contains(&release.package()))
     }
 
     /// `abandoned` by package, as upstream has it now.

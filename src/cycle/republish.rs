@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::context::CycleContext;
+use super::follow::bound;
 use super::publish_metadata::{self, Damaged};
 use super::report::Report;
-use super::follow::bound;
 use super::{file_names, rollback};
 use crate::ledger::Release;
 use crate::store::snapshot::Snapshot;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::CycleContext;
-use super::follow::{FOLLOW_FILE, FollowState, FollowContent};
-use super::publish_metadata::{SnapshotDraft, Damaged, claimed_names, pages_recipe, publish_content};
+use super::follow::{FOLLOW_FILE, FollowContent, FollowState};
+use super::publish_metadata::{Damaged, SnapshotDraft, claimed_names, pages_recipe, publish_content};
 use super::report::Report;
 use crate::ledger::Release;
 use crate::metadata::reader::ListedRepository;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::signals::ReloadRequest;
 use crate::app::{self, App};
-use crate::config::{self, RepositoryContent, RecipeRef};
+use crate::config::{self, RecipeRef, RepositoryContent};
 use crate::util::digest::Sha256;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,7 +96,9 @@ fn digest(path: &Path) -> Option<Sha256> {
 fn recipes(app: &App) -> Vec<PathBuf> {
     let file = |repository: &config::RepositoryConfig| match &repository.content {
         RepositoryContent::Recipe(RecipeRef::File(path)) => Some(path.clone()),
-        RepositoryContent::Recipe(RecipeRef::BuiltIn(_)) | RepositoryContent::Follow(_) | RepositoryContent::Import => None,
+        RepositoryContent::Recipe(RecipeRef::BuiltIn(_))
+        | RepositoryContent::Follow(_)
+        | RepositoryContent::Import => None,
     };
     app.config.repositories.iter().filter_map(file).collect()
 }

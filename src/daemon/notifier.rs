@@ -7,7 +7,7 @@ use url::Url;
 
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::SnapshotWatch;
-use super::webhook_delivery::{PendingDelivery, DeliveryPolicy};
+use super::webhook_delivery::{DeliveryPolicy, PendingDelivery};
 use crate::app::{App, Repository};
 use crate::config::Event;
 use crate::status::{AlertState, notification};

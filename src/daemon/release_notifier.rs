@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::configuration::Configuration;
 use super::repository_view::SnapshotWatch;
-use super::webhook_delivery::{PendingDelivery, DeliveryPolicy};
+use super::webhook_delivery::{DeliveryPolicy, PendingDelivery};
 use crate::config::{Event, Webhook};
 use crate::server::PublishedSite;
 use crate::status::notification;

@@ -16,9 +16,9 @@ use super::repair_queue::RepairQueue;
 use super::scheduled_repository::{ScheduledRepository, in_whole_seconds};
 use super::snapshot_follower::SnapshotFollower;
 use super::tasks::Tasks;
-use crate::app::{App, Repository};
 use crate::app::cycle_job::Work;
 use crate::app::repair::all_impossible;
+use crate::app::{App, Repository};
 use crate::cycle::{Cancelled, Report};
 use crate::store::VolumeLockError;
 use crate::util::cancel::CancelFlag;
@@ -287,9 +287,8 @@ impl<'a> Scheduler<'a> {
             if self.remove_variant(&file) {
                 continue;
             }
-            let is_of = |owner: &&mut ScheduledRepository<'_>| {
-                file.starts_with(owner.store.root().join("snapshots"))
-            };
+            let is_of =
+                |owner: &&mut ScheduledRepository<'_>| file.starts_with(owner.store.root().join("snapshots"));
             match repositories.iter_mut().find(is_of) {
                 // The next cycle renders the metadata again.
                 Some(owner) => {

@@ -65,7 +65,8 @@ impl<'a> SnapshotFollower<'a> {
     /// Serves the newest snapshots. Returns whether another snapshot is served.
     pub(super) fn follow(&mut self) -> bool {
         self.followed_at = Instant::now();
-        let newest: Vec<_> = self.stores.iter().zip(&self.served).map(|(store, served)| newest(store, served)).collect();
+        let newest: Vec<_> =
+            self.stores.iter().zip(&self.served).map(|(store, served)| newest(store, served)).collect();
         let has_changed = newest.iter().zip(&self.served).any(|(new, old)| new.version != old.version);
         let now = match has_changed || !self.has_published {
             true => self.publish(newest),

@@ -26,5 +26,5 @@ pub use post_json::post_json;
 pub(crate) use tls_roots::RootCertificates;
 pub use tls_roots::read_certificates;
 pub(crate) use transfer_watch::{POLL, TransferWatch};
-pub(crate) use url::{file_path, percent_decoded};
 pub use url::redacted;
+pub(crate) use url::{file_path, percent_decoded};

@@ -215,7 +215,11 @@ impl Tree<'_> {
             let skip =
                 self.exclude.iter().any(|p| excluded(p)) || ALWAYS_EXCLUDED.iter().any(|p| excluded(p));
             if !skip && name != "composer.json" {
-                found.files.push(ZipEntry { name: name.to_owned(), kind, content: FileContents::Blob(entry.id) });
+                found.files.push(ZipEntry {
+                    name: name.to_owned(),
+                    kind,
+                    content: FileContents::Blob(entry.id),
+                });
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::composer::{FieldProblem, Manifest, PackageName, Version};
 use crate::config::Limits;
 use crate::git::ObjectId;
+use crate::net::with_hint;
 use crate::recipe::Source;
 use crate::util::text::shortened;
 
@@ -167,9 +168,9 @@ impl Outcome {
         }
     }
 
-    /// A failure with the chain of an error as its reason.
+    /// A failure with the chain of an error as its reason, and the remedy.
     pub fn failed(error: &anyhow::Error) -> Self {
-        Self::Failed { reason: shortened(&format!("{error:#}"), MAX_REASON).into_owned() }
+        Self::Failed { reason: shortened(&with_hint(error), MAX_REASON).into_owned() }
     }
 
     /// Why it is not published.

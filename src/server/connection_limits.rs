@@ -204,7 +204,7 @@ mod tests {
         drop(one);
         assert_eq!(exceeded("2001:db8::3"), None);
         assert_eq!(limiter.acquire(None).unwrap().exceeded, None);
-        let counts = limiter.clients.counts.lock().unwrap();
+        let counts = limiter.clients.counts.lock();
         assert_eq!(counts.len(), 2, "a client without a connection is forgotten");
     }
 

@@ -14,7 +14,7 @@ use super::conditional::{Precondition, Validators, header_value};
 use super::content_kind::ContentKind;
 use super::range::{Part, part};
 use super::responses::{range_not_satisfiable, text};
-use super::site::{ResourceContent, Representation};
+use super::site::{Representation, ResourceContent};
 use super::url_path::file_name;
 use crate::util::compression::Coding;
 
@@ -74,7 +74,9 @@ impl FileResponse<'_> {
 
     async fn body(&self, range: Range<u64>, access: &FileAccess) -> Result<Body, OpenError> {
         match &self.representation.content {
-            ResourceContent::Memory(bytes) => Ok(Body::Memory(bytes.slice(range.start as usize..range.end as usize))),
+            ResourceContent::Memory(bytes) => {
+                Ok(Body::Memory(bytes.slice(range.start as usize..range.end as usize)))
+            }
             ResourceContent::Disk(path) => {
                 // A variant is a file of its own, which never grows.
                 let kind = self.coding.map_or(self.kind, |_| ContentKind::Archive);

@@ -18,7 +18,7 @@ use super::responses::{
     service_unavailable, text, unauthorized, unpublished,
 };
 use super::router::{Route, route};
-use super::site::{ResourceContent, Entry, Representation, Site};
+use super::site::{Entry, Representation, ResourceContent, Site};
 use super::url_path::decode;
 use super::users::AuthOutcome;
 use crate::util::compression::Coding;

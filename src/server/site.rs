@@ -118,7 +118,8 @@ impl Site {
     /// Fails when a base path is malformed, when two repositories or two resources claim one URL, or when HTTP cannot
     /// express a date.
     pub fn new(repositories: impl IntoIterator<Item = RepositorySite>) -> Result<Self> {
-        let mut repositories = repositories.into_iter().map(ServedRepository::new).collect::<Result<Vec<_>>>()?;
+        let mut repositories =
+            repositories.into_iter().map(ServedRepository::new).collect::<Result<Vec<_>>>()?;
         repositories.sort_by(|a, b| b.base.len().cmp(&a.base.len()).then_with(|| a.base.cmp(&b.base)));
         if let Some(pair) = repositories.windows(2).find(|pair| pair[0].base == pair[1].base) {
             bail!("failed to publish `{}`: two repositories are served there", pair[0].base);

@@ -21,7 +21,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, hint: &str) -> anyhow::Resu
 }
 
 /// The text of these values.
-pub(super) fn text<'v, T: Serialize + 'v>(values: impl IntoIterator<Item = &'v T>) -> anyhow::Result<Vec<u8>> {
+pub(super) fn text<'v, T: Serialize + 'v>(
+    values: impl IntoIterator<Item = &'v T>,
+) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     for value in values {
         serde_json::to_writer(&mut text, value)?;

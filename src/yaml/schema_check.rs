@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::environment::{Environment, expand};
-use super::parse::{NodeContent, Node, key, place, written};
+use super::parse::{Node, NodeContent, key, place, written};
 use super::{FromYaml, Issue, Location, Path, Report, nearest};
 
 /// Adds every mistake to `report`, and returns the document without the values that do not fit.
@@ -118,7 +118,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn content(&mut self, content: &NodeContent, node: &Node, schema: &'a Value, path: &Path) -> Option<Value> {
+    fn content(
+        &mut self,
+        content: &NodeContent,
+        node: &Node,
+        schema: &'a Value,
+        path: &Path,
+    ) -> Option<Value> {
         match content {
             NodeContent::Mapping(entries) => Some(self.mapping(entries, schema, path)),
             NodeContent::List(nodes) => {

@@ -259,7 +259,11 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a reload waits for the cycles of all repositories",
         edits: &[
-            ("daemon/scheduler.rs", "new.is_awaited = all && self.is_awaited(&new);", "new.is_awaited = all;"),
+            (
+                "daemon/scheduler.rs",
+                "new.is_awaited = all && self.is_awaited(&new);",
+                "new.is_awaited = all;",
+            ),
             ("daemon/scheduler.rs", "            repository.is_awaited = self.is_awaited(repository);\n", ""),
         ],
         class: process::kills,

@@ -56,7 +56,11 @@ pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -
     let mut roots = ClosureRoots::default();
     for Wanted { name, constraint } in wanted {
         let name = name.to_string();
-        check_published(&name, constraint, published.get(name.as_str()).map(Vec::as_slice).unwrap_or_default())?;
+        check_published(
+            &name,
+            constraint,
+            published.get(name.as_str()).map(Vec::as_slice).unwrap_or_default(),
+        )?;
         roots.requires.entry(name).or_default().insert(constraint.clone());
     }
     let Closure { chosen, unmet, .. } = closure(&roots, Choice::All, |names| {
@@ -70,9 +74,10 @@ pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -
         }
     }
     for (name, constraints) in unmet {
-        match published.contains_key(name.as_str()) {
-            true => needed.external.extend(constraints.iter().map(|constraint| format!("{name} {constraint}"))),
-            false => drop(needed.external.insert(name)),
+        if published.contains_key(name.as_str()) {
+            needed.external.extend(constraints.iter().map(|constraint| format!("{name} {constraint}")));
+        } else {
+            needed.external.insert(name);
         }
     }
     Ok(needed)
@@ -81,7 +86,8 @@ pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -
 /// Fails unless a version of a wanted package satisfies the constraint.
 fn check_published(name: &str, constraint: &str, releases: &[&Release]) -> anyhow::Result<()> {
     let allowed: Constraint = constraint.parse()?;
-    let is_allowed = |version: &str| normalize_version(version).is_some_and(|version| allowed.allows(&version));
+    let is_allowed =
+        |version: &str| normalize_version(version).is_some_and(|version| allowed.allows(&version));
     let versions: Vec<_> = releases.iter().rev().map(|release| release.version.as_str()).collect();
     match versions.as_slice() {
         [] => bail!("no version of `{name}` is published here"),

@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use parking_lot::Mutex;
 use url::Url;
 
-use super::origin::{Origin, ArchiveRequest};
+use super::origin::{ArchiveRequest, Origin};
 use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::ledger::Release;
 use crate::net::{NetworkError, is_not_found, with_hint};

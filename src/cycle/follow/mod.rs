@@ -122,7 +122,11 @@ fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) 
 
 /// Publishes withdrawals, archives and lines of the ledger; returns the number of new releases. What cannot be fetched ends it,
 /// and is reported as a failure of the mirrors.
-pub(super) fn take_over(ctx: &CycleContext<'_>, origins: &Origins<'_>, update: &Update) -> anyhow::Result<usize> {
+pub(super) fn take_over(
+    ctx: &CycleContext<'_>,
+    origins: &Origins<'_>,
+    update: &Update,
+) -> anyhow::Result<usize> {
     let before = ctx.store.ledger(Ledger::len);
     if update.followed.digest.is_some() {
         ctx.store.take_over_withdrawals(&update.followed.state.withdrawn)?;

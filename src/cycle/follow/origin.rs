@@ -149,7 +149,11 @@ impl<'a> Origin<'a> {
     }
 
     /// What is wanted of an archive, or all of it.
-    pub(in crate::cycle) fn archive(&self, path: &str, wanted: ArchiveRequest) -> anyhow::Result<ArchiveBody> {
+    pub(in crate::cycle) fn archive(
+        &self,
+        path: &str,
+        wanted: ArchiveRequest,
+    ) -> anyhow::Result<ArchiveBody> {
         let position = match wanted {
             ArchiveRequest::Compressed => 0,
             ArchiveRequest::From(position) => position,

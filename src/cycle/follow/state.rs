@@ -107,7 +107,11 @@ pub(in crate::cycle) struct FollowContent<'a> {
 
 impl FollowState {
     /// Of the snapshot that is about to be published.
-    pub(in crate::cycle) fn new(ctx: &CycleContext<'_>, report: &Report, content: &FollowContent<'_>) -> Self {
+    pub(in crate::cycle) fn new(
+        ctx: &CycleContext<'_>,
+        report: &Report,
+        content: &FollowContent<'_>,
+    ) -> Self {
         let mut path =
             report.followed.as_ref().map(|followed| followed.state.path.clone()).unwrap_or_default();
         path.push(Hop::own(ctx));
@@ -162,12 +166,12 @@ impl FollowState {
     }
 
     /// The releases that it leaves out.
-    pub(super) fn absent(&self) -> BTreeSet<u64> {
+    pub(in crate::cycle) fn absent(&self) -> BTreeSet<u64> {
         self.expired.iter().filter(|(_, release)| release.absent).map(|(number, _)| *number).collect()
     }
 
     /// Leaves out no more than these.
-    pub(super) fn keep_absent(&mut self, absent: &BTreeSet<u64>) {
+    pub(in crate::cycle) fn keep_absent(&mut self, absent: &BTreeSet<u64>) {
         self.expired.retain(|number, release| !release.absent || absent.contains(number));
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirror::config::{
-    Config, RepositoryContent, LoadError, LogFormat, RecipeRef, Secret, json_schema, load_from, parse,
+    Config, LoadError, LogFormat, RecipeRef, RepositoryContent, Secret, json_schema, load_from, parse,
 };
 
 fn environment(name: &str) -> Option<String> {

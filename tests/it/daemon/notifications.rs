@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::support::env::TestEnv;
-use crate::support::{free_port, until};
 use crate::support::http::get;
+use crate::support::{free_port, until};
 use serde_json::Value;
 
 /// A receiver that refuses the first message once.
