@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, bail};
-use serde::Deserialize;
+use anyhow::bail;
 use serde::de::IgnoredAny;
 
 use super::context::CycleContext;
 use super::report::Report;
 use crate::ledger::{Release, ReleaseKind};
-use crate::metadata::reader::Includes;
+use crate::metadata::reader::read_packages;
 use crate::metadata::{PackageSummary, Summaries};
 use crate::store::snapshot::Snapshot;
 
@@ -79,21 +78,12 @@ fn removed_versions<'v>(versions: &'v [String], now: Option<&PackageSummary>) ->
     versions.iter().filter(|version| !current.contains(version)).collect()
 }
 
-/// An include, of which only the names and versions are read.
-#[derive(Deserialize)]
-struct Include {
-    packages: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
-}
-
 /// The versions in the metadata of a snapshot by package, as clients see them.
 fn listed_versions(snapshot: &Snapshot) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
     let mut listed = BTreeMap::<_, Vec<_>>::new();
-    for path in root.includes.keys() {
-        let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
-        for (name, versions) in include.packages {
-            listed.entry(name).or_default().extend(versions.into_keys());
-        }
-    }
+    let add = |name, versions: BTreeMap<_, IgnoredAny>| {
+        listed.entry(name).or_default().extend(versions.into_keys());
+    };
+    read_packages(|path| snapshot.read(path), add)?;
     Ok(listed)
 }

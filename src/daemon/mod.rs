@@ -86,9 +86,7 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
             Some(build),
             |tasks| {
                 tasks.start(|| notifier::run(configurations))?;
-                tasks.start(|| {
-                    configurations.for_each(|now| release_notifier::run(now, server.published));
-                })?;
+                tasks.start(|| release_notifier::run(configurations, server.published))?;
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 match volume_id {

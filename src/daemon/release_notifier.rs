@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use super::configuration::Configuration;
+use parking_lot::Mutex;
+use url::Url;
+
+use super::configuration::{Configuration, CurrentConfiguration};
 use super::repository_view::SnapshotWatch;
 use super::webhook_delivery::{DeliveryPolicy, PendingDelivery};
 use crate::config::{Event, Webhook};
@@ -22,12 +25,20 @@ const POLICY: DeliveryPolicy = DeliveryPolicy {
     retry_delays: &[Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)],
 };
 
-/// Calls the webhooks of a configuration that have the event `release`.
-pub(super) fn run(configuration: &Configuration, published: &PublishedSite) {
+/// What was served when a webhook was last told of a repository, by its URL and the repository's name.
+type Told = Mutex<BTreeMap<(Url, String), Option<String>>>;
+
+/// Calls the webhooks that have the event `release` under each configuration. What a reload interrupts is told under the next one.
+pub(super) fn run(configurations: &CurrentConfiguration<'_>, published: &PublishedSite) {
+    let told = Told::default();
+    configurations.for_each(|configuration| watch_all(configuration, published, &told));
+}
+
+fn watch_all(configuration: &Configuration, published: &PublishedSite, told: &Told) {
     let webhooks = configuration.app.config.notify.iter();
     thread::scope(|scope| {
         for webhook in webhooks.filter(|webhook| webhook.on.contains(&Event::Release)) {
-            if let Err(error) = spawn_scoped(scope, || watch(configuration, published, webhook)) {
+            if let Err(error) = spawn_scoped(scope, || watch(configuration, published, webhook, told)) {
                 tracing::error!("followers are not told of releases: {error}");
             }
         }
@@ -35,9 +46,12 @@ pub(super) fn run(configuration: &Configuration, published: &PublishedSite) {
 }
 
 /// Watches what the server serves, and calls one webhook.
-fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Webhook) {
+fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Webhook, told: &Told) {
     let Configuration { app, stop, .. } = configuration;
-    let mut served: Vec<_> = app.names().map(|name| published.follow_state(name)).collect();
+    let key = |name: &str| (webhook.url.clone(), name.to_owned());
+    // What is served when the webhook or the repository is new is no news.
+    let known = |name| told.lock().entry(key(name)).or_insert_with(|| published.follow_state(name)).clone();
+    let mut served: Vec<_> = app.names().map(known).collect();
     let mut pending = BTreeMap::<usize, PendingDelivery>::new();
     while !stop.is_set() {
         for (index, (name, known)) in app.names().zip(&mut served).enumerate() {
@@ -48,7 +62,11 @@ fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Web
             }
         }
         pending.retain(|&index, delivery| {
-            !delivery.is_due() || stop.is_set() || !send(configuration, webhook, index, delivery)
+            if !delivery.is_due() || stop.is_set() || !send(configuration, webhook, index, delivery) {
+                return true;
+            }
+            told.lock().insert(key(&app.repositories[index].name), served[index].clone());
+            false
         });
         stop.wait(POLL_INTERVAL);
     }

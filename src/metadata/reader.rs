@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// A packages.json, of this mirror or another one.
 #[derive(Debug, Deserialize)]
@@ -27,8 +28,21 @@ pub struct Includes {
 
 /// Versions by package name.
 #[derive(Debug, Deserialize)]
-struct Include {
-    packages: BTreeMap<String, BTreeMap<String, ListedVersion>>,
+struct Include<V = ListedVersion> {
+    packages: BTreeMap<String, BTreeMap<String, V>>,
+}
+
+/// Reads the metadata of this program, include by include. `receive` gets each package with what `V` has of its versions.
+pub fn read_packages<V: DeserializeOwned>(
+    read: impl Fn(&str) -> anyhow::Result<Vec<u8>>,
+    mut receive: impl FnMut(String, BTreeMap<String, V>),
+) -> anyhow::Result<()> {
+    let root: Includes = serde_json::from_slice(&read("packages.json")?).context("packages.json")?;
+    for path in root.includes.keys() {
+        let include: Include<V> = serde_json::from_slice(&read(path)?).with_context(|| path.clone())?;
+        include.packages.into_iter().for_each(|(name, versions)| receive(name, versions));
+    }
+    Ok(())
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,7 +17,7 @@ use crate::composer::{
 use crate::composer_repository::{ComposerRepository, FilterEntry, RemoteVersion, Versions};
 use crate::cycle::context::CycleContext;
 use crate::cycle::report::SourceReport;
-use crate::metadata::reader::Includes;
+use crate::metadata::reader::read_packages;
 use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow};
 use crate::recipe::ComposerSource;
 use crate::store::Withdrawal;
@@ -55,12 +55,7 @@ struct Package {
     refused: Vec<(RemoteVersion, ExclusionRule, String)>,
 }
 
-/// An include of published metadata, of which only names and links are read.
-#[derive(Deserialize)]
-struct Include {
-    packages: BTreeMap<String, BTreeMap<String, Links>>,
-}
-
+/// What is read of published versions.
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
@@ -222,22 +217,16 @@ impl Reader<'_> {
 
 /// Adds what a snapshot publishes.
 fn add_published(snapshot: &Snapshot, published: &mut ClosureRoots) -> anyhow::Result<()> {
-    let root: Includes = serde_json::from_slice(&snapshot.read("packages.json")?).context("packages.json")?;
-    for path in root.includes.keys() {
-        let include: Include = serde_json::from_slice(&snapshot.read(path)?).with_context(|| path.clone())?;
-        for (name, versions) in include.packages {
-            for (version, links) in versions {
-                published
-                    .provides
-                    .extend(links.provide.into_iter().chain(links.replace).map(|(name, _)| name));
-                for (required, constraint) in requirements(&links.require, &version) {
-                    published.requires.entry(required).or_default().insert(constraint);
-                }
+    let add = |name, versions: BTreeMap<String, Links>| {
+        for (version, links) in versions {
+            published.provides.extend(links.provide.into_iter().chain(links.replace).map(|(name, _)| name));
+            for (required, constraint) in requirements(&links.require, &version) {
+                published.requires.entry(required).or_default().insert(constraint);
             }
-            published.names.insert(name);
         }
-    }
-    Ok(())
+        published.names.insert(name);
+    };
+    read_packages(|path| snapshot.read(path), add)
 }
 
 impl Package {

@@ -2,16 +2,24 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::support::env::TestEnv;
 use crate::support::http::get;
+use crate::support::store::{GOOD, release};
 use crate::support::{free_port, until};
 use serde_json::Value;
 
 /// A receiver that refuses the first message once.
 fn receiver() -> (u16, Receiver<Value>) {
+    receiver_that_takes(|n| n > 0)
+}
+
+/// A receiver that takes the requests with these numbers, from zero on, and refuses the others.
+fn receiver_that_takes(takes: impl Fn(usize) -> bool + Send + 'static) -> (u16, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = channel();
@@ -35,10 +43,11 @@ fn receiver() -> (u16, Receiver<Value>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let status = if n == 0 { "503 Later" } else { "200 OK" };
+            let is_taken = takes(n);
+            let status = if is_taken { "200 OK" } else { "503 Later" };
             write!(stream.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 .unwrap();
-            if n > 0 {
+            if is_taken {
                 sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
             }
         }
@@ -106,6 +115,32 @@ fn notification_waits_until_its_secret_can_be_read() {
     let head = BufReader::new(listener.accept().unwrap().0).lines().map(Result::unwrap);
     let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
     assert!(head.iter().any(|line| line.starts_with("mirror-signature-256: sha256=")), "{head:?}");
+}
+
+#[test]
+fn release_is_told_although_the_configuration_changes_meanwhile() {
+    let (env, port) = (TestEnv::new(), free_port());
+    let (is_open, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (hook, messages) = {
+        let (is_open, refused) = (Arc::clone(&is_open), Arc::clone(&refused));
+        receiver_that_takes(move |_| {
+            let is_taken = is_open.load(Ordering::SeqCst);
+            refused.fetch_add(usize::from(!is_taken), Ordering::SeqCst);
+            is_taken
+        })
+    };
+    release(&env.upstream("good"), "1.0.0", "first");
+    env.configure(port, GOOD);
+    let notify = format!("notify: [{{url: 'http://127.0.0.1:{hook}/', on: [release]}}]\n");
+    let configuration = format!("{}{notify}", env.read("mirror.yaml"));
+    env.write("mirror.yaml", &configuration);
+    let _server = env.serve("run", port);
+    until("it is told", || refused.load(Ordering::SeqCst) > 0);
+    env.write("mirror.yaml", &format!("{configuration}site: {{name: other}}\n"));
+    until("a reload", || env.read("log").contains("configuration reloaded"));
+    is_open.store(true, Ordering::SeqCst);
+    let message = messages.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert_eq!(message["event"], "release");
 }
 
 #[test]
