@@ -52,7 +52,7 @@ impl ProgressBars {
                 self.packages.set_message(source.to_owned());
             }
             ProgressEvent::Built => self.packages.inc(1),
-            ProgressEvent::Publishing => {}
+            ProgressEvent::Working { .. } | ProgressEvent::Publishing => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{App, Repository};
 use crate::ledger::Release;
 use crate::metadata::search_files;
-use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant};
+use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant, check_resources};
 use crate::store::RepositoryStore;
 use crate::store::snapshot::Snapshot;
 use crate::store::variants::{self, Variants};
@@ -43,8 +43,9 @@ pub(crate) fn repository_site(
     let Some(snapshot) = store.newest_snapshot()? else {
         return Ok(site(repository, Some(Vec::new())));
     };
-    let resources = Some(resources(store, &snapshot)?);
-    Ok(RepositorySite { gone: gone(store, &snapshot), ..site(repository, resources) })
+    let resources = resources(store, &snapshot)?;
+    check_resources(&resources)?;
+    Ok(RepositorySite { gone: gone(store, &snapshot), ..site(repository, Some(resources)) })
 }
 
 fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> RepositorySite {

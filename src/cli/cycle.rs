@@ -69,7 +69,12 @@ fn run_job(job: &mut Job) -> anyhow::Result<JobEnd> {
     let app = job.load_app()?;
     let progress = report_progress()?;
     let observer = |event: ProgressEvent<'_>| {
-        progress.lock().update(event);
+        let mut progress = progress.lock();
+        progress.update(event);
+        // At once: this process may die of the source.
+        if let ProgressEvent::Working { .. } = event {
+            let _ = send(&Message::Progress(progress.clone()));
+        }
     };
     Ok(work(&app, job, &observer, &cancel))
 }
@@ -117,13 +122,13 @@ fn report_progress() -> Result<Arc<Mutex<RunningCycle>>, ThreadError> {
     let progress = Arc::new(Mutex::new(RunningCycle::new(now())));
     let shared = Arc::clone(&progress);
     threads::spawn(move || -> () {
-        let get = || shared.lock().clone();
-        let mut sent = get();
+        let mut sent = shared.lock().clone();
         loop {
             thread::sleep(PROGRESS_INTERVAL);
-            let current = get();
-            if current != sent && send(&Message::Progress(current.clone())).is_ok() {
-                sent = current;
+            // Locked while it is sent, so that none is sent after a later one.
+            let current = shared.lock();
+            if *current != sent && send(&Message::Progress(current.clone())).is_ok() {
+                sent.clone_from(&current);
             }
         }
     })?;

@@ -81,7 +81,9 @@ fn record(store: &RepositoryStore, name: &str, version: &str, reason: Option<&st
     let withdrawals = store.withdrawals();
     let known = withdrawals.iter().find(|withdrawal| withdrawal.is_of(name, version));
     match known {
-        Some(known) if reason == Some(&known.reason) => Ok(()),
+        Some(known) if reason == Some(&known.reason) && !store.is_withdrawal_followed(name, version)? => {
+            Ok(())
+        }
         None if reason.is_none() => bail!("{name} {version} is not withdrawn"),
         _ => store.record_withdrawal(name, version, reason),
     }

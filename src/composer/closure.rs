@@ -62,10 +62,12 @@ struct Package<T> {
     constraints: BTreeSet<String>,
 }
 
-/// Finds the closure. `look_up` gives the candidates of packages, each of which it is asked for once.
+/// Finds the closure. `look_up` gives the candidates of packages, each of which it is asked for once. Ends with the first error of
+/// `ensure_can_continue`: others may list any number of versions and constraints.
 pub fn closure<T>(
     roots: &ClosureRoots,
     choice: Choice,
+    ensure_can_continue: impl Fn() -> anyhow::Result<()>,
     mut look_up: impl FnMut(&BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Vec<ClosureCandidate<T>>>>,
 ) -> anyhow::Result<Closure<T>> {
     let mut packages = BTreeMap::<String, Package<T>>::new();
@@ -89,7 +91,7 @@ pub fn closure<T>(
                     continue;
                 }
                 let require = |name: &str, constraint: &str| add(&mut open, roots, name, constraint);
-                if !package.choose(&constraint, choice, require) {
+                if !package.choose(&constraint, choice, require, &ensure_can_continue)? {
                     unmet.entry(name.clone()).or_default().insert(constraint);
                 }
             }
@@ -128,24 +130,32 @@ fn add(open: &mut Requirements, roots: &ClosureRoots, name: &str, constraint: &s
 
 impl<T> Package<T> {
     /// Chooses the versions that a constraint allows, and passes on what new ones require. Returns whether there are any.
-    fn choose(&mut self, constraint: &str, choice: Choice, mut require: impl FnMut(&str, &str)) -> bool {
-        let Ok(constraint) = constraint.parse::<Constraint>() else { return false };
-        let is_allowed = |candidate: &ClosureCandidate<T>| constraint.allows(&candidate.normalized);
-        let is_stable =
-            |candidate: &ClosureCandidate<T>| stability_of(&candidate.normalized) == Stability::Stable;
-        let has_stable = self.candidates.iter().any(|(version, _)| is_allowed(version) && is_stable(version));
-        let only_stable = choice == Choice::PreferStable && has_stable;
-        let mut is_met = false;
+    fn choose(
+        &mut self,
+        constraint: &str,
+        choice: Choice,
+        mut require: impl FnMut(&str, &str),
+        ensure_can_continue: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        let Ok(constraint) = constraint.parse::<Constraint>() else { return Ok(false) };
+        let mut allowed = Vec::new();
         for (version, is_chosen) in &mut self.candidates {
-            if !is_allowed(version) || (only_stable && !is_stable(version)) {
-                continue;
+            ensure_can_continue()?;
+            if constraint.allows(&version.normalized) {
+                let is_stable = stability_of(&version.normalized) == Stability::Stable;
+                allowed.push((is_stable, version, is_chosen));
             }
-            is_met = true;
+        }
+        let only_stable = choice == Choice::PreferStable && allowed.iter().any(|(is_stable, ..)| *is_stable);
+        let is_met = !allowed.is_empty();
+        for (_, version, is_chosen) in
+            allowed.into_iter().filter(|(is_stable, ..)| *is_stable || !only_stable)
+        {
             if !std::mem::replace(is_chosen, true) {
                 version.requires.iter().for_each(|(name, constraint)| require(name, constraint));
             }
         }
-        is_met
+        Ok(is_met)
     }
 }
 
@@ -194,10 +204,15 @@ mod tests {
     fn run(published: &ClosureRoots, upstream: &[&str]) -> (Vec<String>, Vec<String>) {
         let mut all = candidates(upstream);
         let mut asked = BTreeSet::new();
-        let closure = closure(published, Choice::PreferStable, |names| {
-            assert!(names.iter().all(|name| asked.insert(name.clone())), "{names:?}");
-            Ok(names.iter().filter_map(|name| Some((name.clone(), all.remove(name)?))).collect())
-        })
+        let closure = closure(
+            published,
+            Choice::PreferStable,
+            || Ok(()),
+            |names| {
+                assert!(names.iter().all(|name| asked.insert(name.clone())), "{names:?}");
+                Ok(names.iter().filter_map(|name| Some((name.clone(), all.remove(name)?))).collect())
+            },
+        )
         .unwrap();
         let chosen = closure.chosen.iter().flat_map(|(name, versions)| {
             versions.iter().map(move |version| format!("{name} {}", version.value))
@@ -260,6 +275,23 @@ mod tests {
         let (chosen, unmet) = run(&published, &["a/a 1.0.0: +virtual/log, gone/away ^2", "x/y 1.0.0"]);
         assert_eq!(chosen, ["a/a 1.0.0"]);
         assert_eq!(unmet, ["a/a ^9", "gone/away ^2", "x/y no"]);
+    }
+
+    #[test]
+    fn work_ends_between_two_versions() {
+        let (checks, versions) = (std::cell::Cell::new(0), 1000);
+        let texts: Vec<_> = (0..versions).map(|n| format!("a/a 1.0.{n}")).collect();
+        let mut all = candidates(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let ensure_can_continue = || {
+            checks.set(checks.get() + 1);
+            anyhow::ensure!(checks.get() < 10, "it takes too long");
+            Ok(())
+        };
+        let published = published(&[("a/a", "^1")]);
+        let error =
+            closure(&published, Choice::PreferStable, ensure_can_continue, |_| Ok(std::mem::take(&mut all)))
+                .unwrap_err();
+        assert_eq!((error.to_string(), checks.get()), ("it takes too long".to_owned(), 10));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ pub struct Access<'a> {
     pub user_agent: String,
     /// The folder of what is kept for conditional requests.
     pub cache: Option<PathBuf>,
+    /// When nothing more is asked for.
+    pub deadline: Option<Instant>,
 }
 
 /// What is known of a file that was downloaded.
@@ -189,6 +192,10 @@ impl<'a> Transport<'a> {
         headers: &[(&str, &str)],
         read: impl FnOnce(&HttpClient, &Url, Response<Body>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
+        ensure!(
+            self.access.deadline.is_none_or(|deadline| Instant::now() < deadline),
+            "its repository took too long\nhint: the limit is `limits.source_deadline` in the configuration"
+        );
         let root = &self.address.root;
         let is_own = root.origin() == url.origin();
         let is_named_by_operator = is_own

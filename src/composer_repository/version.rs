@@ -6,6 +6,13 @@ use super::address::Address;
 use super::packages::FilterEntry;
 use crate::composer::{Stability, normalize_version, stability};
 use crate::util::digest::Sha1;
+use crate::util::text::shortened;
+
+/// In bytes. A longer one does not fit into the name of a file.
+const MAX_VERSION: usize = 200;
+
+/// In bytes. The ledger has it for ever; a commit has 40 or 64.
+const MAX_REFERENCE: usize = 200;
 
 /// The versions of one package.
 #[derive(Debug, Default)]
@@ -72,6 +79,10 @@ impl RemoteVersion {
         mirrors: &[(String, bool)],
     ) -> Result<Self, (String, String)> {
         let version = manifest.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if version.len() > MAX_VERSION {
+            let reason = format!("its version has {} bytes", version.len());
+            return Err((shortened(&version, MAX_VERSION).into_owned(), reason));
+        }
         let Some(normalized) = normalize_version(&version) else {
             let reason = format!("`{}` is not a version that Composer can read", version.escape_debug());
             return Err((version, reason));
@@ -88,7 +99,7 @@ impl RemoteVersion {
         let shasum = text("shasum").map(str::parse::<Sha1>).transpose();
         let shasum = shasum.map_err(|_| "its `dist` has a `shasum` that is no SHA-1".to_owned())?;
         let kind = text("type").unwrap_or("zip").to_owned();
-        let reference = text("reference").map(str::to_owned);
+        let reference = text("reference").filter(|text| text.len() <= MAX_REFERENCE).map(str::to_owned);
         let mut urls = vec![url.to_owned()];
         for (template, is_preferred) in mirrors {
             let Some(url) = self.mirror_url(template, &kind, reference.as_deref()) else { continue };
@@ -146,6 +157,9 @@ mod tests {
         let version = read(&manifest, &mirrors).unwrap();
         assert_eq!((version.normalized.as_str(), version.kind()), ("1.0.0.0", "library"));
         let dist = version.dist.unwrap();
+        let mut long = manifest.clone();
+        long["dist"]["reference"] = "a".repeat(1000).into();
+        assert_eq!(read(&long, &[]).unwrap().dist.unwrap().reference, None);
         assert_eq!(
             dist.urls,
             [

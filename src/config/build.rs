@@ -73,7 +73,8 @@ pub struct Limits {
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub metadata: usize,
-    /// Maximum size of the metadata that a Composer repository sends at once: one file, or packages.json with its includes.
+    /// Maximum size of the metadata that a Composer repository sends at once: one file, or packages.json with its includes. Also
+    /// of the ledger that a followed mirror sends.
     #[serde(with = "units::size")]
     #[schemars(with = "units::SizeText")]
     pub upstream_metadata: usize,
@@ -99,7 +100,8 @@ pub struct Limits {
     #[serde(with = "units::optional_size")]
     #[schemars(with = "Option<units::SizeText>")]
     pub cycle_memory: Option<usize>,
-    /// How long planning and building one source may take in a cycle. What is built by then is published, and the rest fails.
+    /// How long planning and building one source may take in a cycle, and asking a Composer repository. What is built by then is
+    /// published, and the rest fails.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub source_deadline: Duration,

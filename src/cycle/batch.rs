@@ -46,7 +46,7 @@ impl<'a> Batch<'a> {
         result: anyhow::Result<Option<(StagedArchive, Release)>>,
     ) {
         let outcome = match result {
-            Ok(Some((archive, release))) => match self.budget.claim(&archive, &release) {
+            Ok(Some((archive, release))) => match self.check(&archive, &release) {
                 Ok(()) => {
                     self.staged.push((archive, release));
                     Outcome::Published
@@ -57,6 +57,11 @@ impl<'a> Batch<'a> {
             Err(error) => Outcome::failed(&error),
         };
         self.add_row(tag, package, outcome);
+    }
+
+    fn check(&self, archive: &StagedArchive, release: &Release) -> anyhow::Result<()> {
+        file_names::check(release)?;
+        self.budget.claim(archive, release)
     }
 
     /// Publishes the archives.

@@ -135,6 +135,8 @@ impl BundleWriter {
         modified: i64,
         contents: &mut dyn Read,
     ) -> anyhow::Result<()> {
+        // A tar file says how long a file is before its contents.
+        let contents = &mut Whole { contents, left: size };
         match self {
             Self::Tar { unfinished, tar, .. } => {
                 let mut header = tar::Header::new_gnu();
@@ -163,6 +165,26 @@ impl BundleWriter {
     pub(super) fn discard(self) {
         if let Self::Tar { unfinished, .. } = self {
             let _ = fs::remove_file(unfinished);
+        }
+    }
+}
+
+/// The contents of a file; fails if they end before its size.
+struct Whole<'a> {
+    contents: &'a mut dyn Read,
+    left: u64,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.contents.read(into)?;
+        self.left = self.left.saturating_sub(read as u64);
+        match read == 0 && self.left > 0 && !into.is_empty() {
+            true => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("it ended {} bytes too early", self.left),
+            )),
+            false => Ok(read),
         }
     }
 }

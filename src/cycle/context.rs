@@ -112,6 +112,10 @@ pub enum ProgressEvent<'a> {
     Fetched {
         source: &'a str,
     },
+    /// The work on one source begins, or has ended. If the process dies, this is why.
+    Working {
+        source: Option<&'a str>,
+    },
     /// Building the package versions of one source begins.
     Building {
         source: &'a str,

@@ -4,9 +4,39 @@
 
 use std::collections::HashSet;
 
+use anyhow::ensure;
+
 use super::context::CycleContext;
 use crate::ledger::Release;
 use crate::store::StagedArchive;
+use crate::util::text::{quoted, shortened};
+
+/// In bytes: common file systems take 255 for a name, and parts of a digest and endings follow.
+const MAX_NAME: usize = 230;
+
+/// In bytes.
+const MAX_PATH: usize = 1000;
+
+/// In characters, of a path in a message.
+const MAX_SHOWN: usize = 100;
+
+/// Fails if the archive of a release, or the files of its package, cannot have their names: the volume would refuse them, and that
+/// ends a cycle for all sources.
+pub(super) fn check(release: &Release) -> anyhow::Result<()> {
+    let path = release.path();
+    let is_long = |name: &str| name.len() > MAX_NAME;
+    ensure!(
+        path.len() <= MAX_PATH && !path.split('/').chain(release.name.split('/')).any(is_long),
+        "the name of its file is too long: `{}`",
+        shortened(&path, MAX_SHOWN)
+    );
+    ensure!(
+        !path.contains(|c: char| c.is_control() || c == '\\'),
+        "the name of its file is unusable: `{}`",
+        quoted(&path)
+    );
+    Ok(())
+}
 
 /// Gives a release another file name if another name or version is published under its own.
 pub(super) fn avoid_published(ctx: &CycleContext<'_>, release: &mut Release) {

@@ -52,15 +52,17 @@ use self::metadata_budget::MetadataBudget;
 use self::pass::{Pass, publish_pass};
 use self::redact_urls::with_recipe_urls;
 use self::report::ALIASES;
+use crate::ledger::Ledger;
 use crate::net::with_hint;
 use crate::package::limits;
 use crate::package::plan::Plan;
 use crate::package::uncovered_manifests;
-use crate::recipe::{Aliases, Source};
+use crate::recipe::{Aliases, ComposerSource, Source};
 use crate::store::Divergence;
 use crate::store::snapshot::Snapshot;
 use crate::util::digest::Sha256;
 use crate::util::heap;
+use crate::util::text::shortened;
 use crate::util::threads;
 
 pub use composer_source::{ClosurePlan, plan_closures};
@@ -75,6 +77,9 @@ pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_rele
 pub use republish::{follow_withdrawals, move_to_base_url, roll_back};
 pub use restore::{Restored, restore};
 pub use rollback::tell_of_rollback;
+
+/// In characters: an error may quote what upstream wrote.
+const MAX_ERROR: usize = 5000;
 
 /// The result of a cycle.
 #[derive(Debug)]
@@ -226,27 +231,38 @@ fn build_all(
     let mut report =
         Report { nightly: inputs.nightly.date.clone(), notes: notes_digest(ctx)?, ..Report::default() };
     let (mut published, mut failures) = (0, Vec::new());
+    let begin = |source| (ctx.progress)(ProgressEvent::Working { source: Some(source) });
     // Prebuilt archives come first: the versions that they hold are not built.
     for folder in &ctx.recipe.archives {
+        begin(&folder.name);
         let known = previous.sources.get(&folder.name);
         let result = prebuilt_archives::publish(&ctx.for_source(), folder, &inputs.resources, known, budget);
         published += add_result(ctx, &mut report, &mut failures, &folder.name, known, result)?;
     }
     for source in &ctx.recipe.sources {
+        begin(&source.name);
         let known = previous.sources.get(&source.name);
         let result = build_packages::build_source(&ctx.for_source(), source, inputs, known, budget);
         heap::trim();
         published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
-    for source in &ctx.recipe.composer {
+    for (index, source) in ctx.recipe.composer.iter().enumerate() {
         let known = previous.sources.get(&source.name);
+        let waiting = report.waiting_tags(source);
         // It may stand in for a source that is still being fetched.
         let result = match inputs.is_complete() {
-            true => composer_source::publish(ctx, source, &report.waiting_tags(source), known, budget),
+            true => {
+                if composer_source::is_asked(source, &waiting) {
+                    publish_before(ctx, &ctx.recipe.composer[index..], &report, previous)?;
+                }
+                begin(&source.name);
+                composer_source::publish(&ctx.for_source(), source, &waiting, known, budget)
+            }
             false => Err(anyhow!(STILL_FETCHING)),
         };
         published += add_result(ctx, &mut report, &mut failures, &source.name, known, result)?;
     }
+    (ctx.progress)(ProgressEvent::Working { source: None });
     // What a metapackage lacks is known with the last source.
     if inputs.is_complete() {
         published += held_back::publish_complete(ctx, inputs, &mut report, budget)?;
@@ -259,6 +275,31 @@ fn build_all(
         log_failed_sources(failures);
     }
     Ok((report, published))
+}
+
+/// Publishes what is in the ledger before these Composer repositories are asked, which may take long, or more memory than there is.
+fn publish_before(
+    ctx: &CycleContext<'_>,
+    sources: &[ComposerSource],
+    report: &Report,
+    previous: &Report,
+) -> anyhow::Result<()> {
+    let snapshot = ctx.store.latest_snapshot()?;
+    let is_held = snapshot.as_ref().is_some_and(|snapshot| snapshot.manifest.rollback_to.is_some());
+    let published = snapshot.map_or(0, |snapshot| snapshot.manifest.releases);
+    if is_held || ctx.store.ledger(Ledger::len) <= published {
+        return Ok(());
+    }
+    let mut report = report.clone();
+    let others = sources.iter().map(|source| source.name.as_str());
+    for name in others.chain(ctx.recipe.aliases.as_ref().map(|_| ALIASES)) {
+        let known = previous.sources.get(name).cloned().unwrap_or_default();
+        let error = Some(STILL_FETCHING.to_owned());
+        report.sources.insert(name.to_owned(), SourceReport { error, ..known });
+    }
+    let now = Instant::now();
+    publish_pass(ctx, Pass { report, published: 0, is_early: false, fetch_began: now, build_began: now })?;
+    Ok(())
 }
 
 /// Publishes the aliases, and what waited for one of them, which may need aliases itself.
@@ -301,7 +342,7 @@ fn add_result(
 ) -> anyhow::Result<usize> {
     let result = result.and_then(|built| limits::check_report(ctx.limits, built.0.entries()).map(|()| built));
     let (source_report, published) = result.unwrap_or_else(|error| {
-        let reason = with_hint(&error);
+        let reason = shortened(&with_hint(&error), MAX_ERROR).into_owned();
         let error = Some(with_recipe_urls(ctx, &reason));
         failures.push(NamedFailure { name: name.to_owned(), reason });
         (SourceReport { error, ..known.cloned().unwrap_or_default() }, 0)

@@ -58,14 +58,19 @@ pub(super) fn run(
     if stop.is_set() {
         bail!(Cancelled);
     }
+    let at = process
+        .source
+        .as_ref()
+        .map(|source| format!(" while it worked on source `{source}`"))
+        .unwrap_or_default();
     bail!(match process.kill_at {
-        Some(_) => format!("it took longer than {deadline:?}\nhint: raise `limits.cycle_deadline`"),
+        Some(_) => format!("it took longer than {deadline:?}{at}\nhint: raise `limits.cycle_deadline`"),
         None if process.is_out_of_memory => format!(
-            "it needs more than {} MiB of memory\nhint: raise `limits.cycle_memory`, or give the container more memory",
+            "it needs more than {} MiB of memory{at}\nhint: raise `limits.cycle_memory`, or give the container more memory",
             job.memory.unwrap_or_default() >> 20
         ),
         None if is_interrupted => "its process received SIGTERM".to_owned(),
-        None => format!("its process ended by {status}{}", memory_hint(status)),
+        None => format!("its process ended by {status}{at}{}", memory_hint(status)),
     })
 }
 
@@ -85,6 +90,8 @@ struct CycleProcess {
     /// Keeps the input open: the process ends when it is closed.
     _input: Option<JoinHandle<ChildStdin>>,
     is_out_of_memory: bool,
+    /// The source that it works on.
+    source: Option<String>,
     end: Option<JobEnd>,
     /// When the process is killed, once it was terminated.
     kill_at: Option<Instant>,
@@ -104,8 +111,15 @@ impl CycleProcess {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (mut input, output) = input.zip(output).context("failed to connect to a process")?;
         let messages = Messages { output, buffer: Vec::new() };
-        let mut process =
-            Self { child, messages, _input: None, is_out_of_memory: false, end: None, kill_at: None };
+        let mut process = Self {
+            child,
+            messages,
+            _input: None,
+            is_out_of_memory: false,
+            source: None,
+            end: None,
+            kill_at: None,
+        };
         // On a thread of its own, because the process may never read it.
         process._input = Some(threads::spawn(move || {
             let _ = input.write_all(&line);
@@ -124,7 +138,10 @@ impl CycleProcess {
         let began = Instant::now();
         loop {
             match self.messages.next()? {
-                Next::Message(Message::Progress(progress)) => on_progress(progress),
+                Next::Message(Message::Progress(progress)) => {
+                    self.source.clone_from(&progress.source);
+                    on_progress(progress);
+                }
                 Next::Message(Message::OutOfMemory) => self.is_out_of_memory = true,
                 Next::Message(Message::Ended(end)) => self.end = Some(end),
                 Next::Nothing => {}

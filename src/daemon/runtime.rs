@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::SignalKind;
@@ -29,6 +29,9 @@ const OTHER_THREADS: usize = 8;
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
 
+/// The least data (`RLIMIT_DATA`) with which the server starts: enough for a small repository and its own threads.
+const MIN_DATA: u64 = 48 << 20;
+
 /// Idle threads are kept, because the runtime panics if it has none and the system refuses a new one.
 const FILE_THREAD_IDLE: Duration = Duration::from_secs(1 << 30);
 
@@ -46,6 +49,7 @@ pub(super) fn run_server(
     work: impl FnOnce(ServerHandles<'_>, &Signals) -> Result<(), ThreadError> + Send,
 ) -> anyhow::Result<Exit> {
     raise_descriptor_limit(config.serve.max_connections.get());
+    let file_threads = file_threads(getrlimit(Resource::Data).current)?;
     let serving = serving_threads();
     threads::ensure_available(OTHER_THREADS + if serving > 1 { serving } else { 0 })?;
     let mut runtime = match serving {
@@ -55,7 +59,7 @@ pub(super) fn run_server(
     };
     let runtime = runtime
         .worker_threads(serving)
-        .max_blocking_threads(FILE_THREADS)
+        .max_blocking_threads(file_threads)
         .thread_keep_alive(FILE_THREAD_IDLE)
         .enable_all()
         .build()
@@ -116,6 +120,20 @@ fn raise_descriptor_limit(connections: usize) {
     }
 }
 
+/// How many threads may read files with this limit of data. Their stacks count whole; without a bound they would take all of it under
+/// load, and the next allocation would end the process.
+fn file_threads(data_limit: Option<u64>) -> anyhow::Result<usize> {
+    let Some(limit) = data_limit else { return Ok(FILE_THREADS) };
+    ensure!(
+        limit >= MIN_DATA,
+        "this process may have {} MiB of data, and serving needs {} MiB at least\nhint: raise the limit (`ulimit -d`, `LimitDATA=`)",
+        limit >> 20,
+        MIN_DATA >> 20
+    );
+    let fitting = (limit - MIN_DATA) / 2 / threads::STACK as u64;
+    Ok(usize::try_from(fitting).unwrap_or(FILE_THREADS).clamp(2, FILE_THREADS))
+}
+
 /// Half of the processors; the kernel's network stack needs the others.
 fn serving_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -169,4 +187,17 @@ async fn serve_until_signal(
         tracing::warn!(connections = closed, "closed connections that did not finish in time");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_of_threads_leave_half_of_the_data_limit() {
+        let threads = |mib: u64| file_threads(Some(mib << 20)).map_err(|error| error.to_string());
+        assert_eq!((threads(48), threads(64), threads(128)), (Ok(2), Ok(4), Ok(20)));
+        assert_eq!((threads(4096), file_threads(None).unwrap()), (Ok(FILE_THREADS), FILE_THREADS));
+        assert!(threads(47).unwrap_err().starts_with("this process may have 47 MiB of data"));
+    }
 }

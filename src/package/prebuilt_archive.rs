@@ -68,24 +68,30 @@ impl ManifestPlace {
     }
 }
 
-/// Reads a whole archive of a Composer repository, as strictly as [`check`], and returns its manifest, if it has one.
-pub fn check_foreign(bytes: &[u8], limits: &Limits) -> anyhow::Result<Option<Manifest>> {
+/// Reads the whole archive of a version in a Composer repository, as strictly as [`check`], and returns its manifest, if it has one.
+pub fn check_foreign(
+    bytes: &[u8],
+    limits: &Limits,
+    package: &PackageName,
+    version: &Version,
+) -> anyhow::Result<Option<Manifest>> {
     limits::check_entries(limits, zip64_entries(bytes).unwrap_or(0))?;
-    let (mut place, mut in_folder) = (ManifestPlace::default(), None);
+    let (mut place, mut found) = (ManifestPlace::default(), None);
     for name in ZipArchive::new(Cursor::new(bytes)).context("not a readable zip archive")?.file_names() {
         let name = name.context("an entry has a name that is not UTF-8")?;
         match place.visit(name.as_bytes()) {
-            Visited::Root => return read_foreign(bytes, "composer.json", limits),
-            Visited::InFolder => in_folder = Some(name.into_owned()),
+            Visited::Root => {
+                found = Some(name.into_owned());
+                break;
+            }
+            Visited::InFolder => found = Some(name.into_owned()),
             Visited::Other => {}
         }
     }
-    let manifest = in_folder.filter(|_| place.has_one_folder());
-    read_foreign(bytes, manifest.as_deref().unwrap_or("composer.json"), limits)
-}
-
-fn read_foreign(bytes: &[u8], manifest: &str, limits: &Limits) -> anyhow::Result<Option<Manifest>> {
-    let ArchiveContents { manifest, .. } = read(bytes, manifest, limits)?;
+    let manifest = found.filter(|name| name == "composer.json" || place.has_one_folder());
+    let ArchiveContents { names, manifest } =
+        read(bytes, manifest.as_deref().unwrap_or("composer.json"), limits)?;
+    path_checks::warn_of_unportable(package, version, names.iter().map(String::as_str));
     manifest.map(|text| Manifest::parse(&text)).transpose().context("its composer.json")
 }
 
@@ -118,6 +124,7 @@ fn read(bytes: &[u8], manifest_name: &str, limits: &Limits) -> anyhow::Result<Ar
         listed_entries(bytes).is_none_or(|listed| listed == entries % (1 << 16)),
         "two of its entries have the same name"
     );
+    check_end(bytes, archive.central_directory_start())?;
     let (mut manifest, mut left) = (None, limits.package as u64);
     let (mut names, mut extents) = (Vec::new(), Vec::new());
     for i in 0..archive.len() {
@@ -166,6 +173,9 @@ const CENTRAL: Layout = Layout { lengths: 28, fixed: 46, attributes: Some(38) };
 
 /// The extra field with another name of the entry, the "Info-ZIP Unicode Path" (APPNOTE.TXT section 4.6.9).
 const UNICODE_PATH: u16 = 0x7075;
+
+/// The end of the central directory begins with it.
+const END: &[u8] = b"PK\x05\x06";
 
 struct Header<'a> {
     name: &'a [u8],
@@ -240,9 +250,21 @@ fn zip64_entries(bytes: &[u8]) -> Option<usize> {
     locators.filter_map(entries).max().map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// Programs differ in how they look for the end of the central directory, so there must be one, at the end of the file.
+fn check_end(bytes: &[u8], directory: u64) -> anyhow::Result<()> {
+    let directory = usize::try_from(directory).ok().and_then(|begin| bytes.get(begin..));
+    let mut ends = directory.into_iter().flat_map(|directory| memchr::memmem::find_iter(directory, END));
+    let end = directory.zip(ends.next()).map(|(directory, at)| &directory[at..]);
+    // The length of the comment is in the last two bytes before it.
+    let comment = end.and_then(|end| Some(usize::from(u16::from_le_bytes([*end.get(20)?, *end.get(21)?]))));
+    let is_last = end.zip(comment).is_some_and(|(end, comment)| end.len() == 22 + comment);
+    ensure!(is_last && ends.next().is_none(), "there is something after the end of its list of entries");
+    Ok(())
+}
+
 /// The number of entries by the end of the central directory, modulo 65536 (APPNOTE.TXT section 4.3.16).
 fn listed_entries(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.windows(4).rposition(|signature| signature == b"PK\x05\x06")?;
+    let end = memchr::memmem::rfind(bytes, END)?;
     let count = bytes.get(end + 10..end + 12)?;
     Some(usize::from(u16::from_le_bytes([count[0], count[1]]))).filter(|count| *count != 0xffff)
 }

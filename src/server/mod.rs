@@ -63,7 +63,7 @@ pub use health::HealthEndpoint;
 pub use local_socket::LocalSocket;
 pub use published::{PublishedSite, Readiness, WebhookConfig};
 pub use server::Server;
-pub use site::{RepositorySite, Resource, Site, Variant};
+pub use site::{RepositorySite, Resource, Site, Variant, check_resources};
 pub use status_files::StatusFile;
 pub use tls::check_certificate;
 pub use users::Users;

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::body::Body;
 use super::conditional::header_value;
 use super::content_kind::ContentKind;
+use crate::util::text::quoted;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
@@ -63,7 +64,7 @@ pub(super) fn not_found() -> Response<Body> {
 /// For a withdrawn archive; `text` says why. Composer prints the key `warning` of an error response of exactly this media type,
 /// and of others only the status (`HttpDownloader::outputWarnings`).
 pub(super) fn gone(text: &str) -> Response<Body> {
-    let body = format!("{}\n", json!({ "warning": text }));
+    let body = format!("{}\n", json!({ "warning": quoted(text) }));
     with_body(StatusCode::GONE, ContentKind::Metadata.media_type(), body.into(), SHORT_MAX_AGE)
 }
 

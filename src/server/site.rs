@@ -3,8 +3,7 @@
 //! Immutable once built, and valid: paths are unique, dates can be printed, and what is held in memory has the
 //! published digest. `router` finds an entry, `file_response` answers with it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -165,6 +164,22 @@ impl Site {
     }
 }
 
+/// Checks the files of one repository, so that a fault in them does not concern the others.
+///
+/// # Errors
+/// Two have the same path, or HTTP cannot express a date.
+pub fn check_resources(resources: &[Resource]) -> Result<()> {
+    let mut paths = HashSet::with_capacity(resources.len());
+    for Resource { path, last_modified, .. } in resources {
+        ensure!(paths.insert(path), "the snapshot names `{path}` twice");
+        ensure!(
+            (0..END_OF_DATES).contains(last_modified),
+            "`{path}` is of {last_modified}, which is not a date of HTTP"
+        );
+    }
+    Ok(())
+}
+
 impl ServedRepository {
     fn new(repository: RepositorySite) -> Result<Self> {
         let RepositorySite { name, base_path, resources, gone } = repository;
@@ -173,21 +188,11 @@ impl ServedRepository {
             "failed to publish `{base_path}`: a base path begins and ends with one slash"
         );
         let (unchanged, resources) = (resources.is_none(), resources.unwrap_or_default());
+        check_resources(&resources).with_context(|| format!("failed to publish `{base_path}`"))?;
         let state = resources.iter().find(|resource| resource.path == FOLLOW_STATE);
         let state = state.map(|resource| header_value(resource.sha256.to_string()));
-        let mut entries = HashMap::with_capacity_and_hasher(resources.len(), RandomState::default());
-        for resource in resources {
-            let path = resource.path.clone().into_boxed_str();
-            let entry =
-                Entry::new(resource).with_context(|| format!("failed to publish `{base_path}{path}`"))?;
-            match entries.entry(path) {
-                Slot::Vacant(free) => free.insert(entry),
-                Slot::Occupied(taken) => {
-                    let path = taken.key();
-                    bail!("failed to publish `{base_path}{path}`: the snapshot names it twice")
-                }
-            };
-        }
+        let entry = |resource: Resource| (resource.path.clone().into_boxed_str(), Entry::new(resource));
+        let mut entries: HashMap<_, _, _> = resources.into_iter().map(entry).collect();
         let ledgers = entries.values_mut().filter(|entry| entry.kind == ContentKind::Ledger);
         ledgers.for_each(|ledger| ledger.state.clone_from(&state));
         Ok(Self {
@@ -205,9 +210,8 @@ impl ServedRepository {
 }
 
 impl Entry {
-    fn new(resource: Resource) -> Result<Self> {
+    fn new(resource: Resource) -> Self {
         let Resource { file, size, sha256, last_modified, kind, variants, .. } = resource;
-        ensure!((0..END_OF_DATES).contains(&last_modified), "`{last_modified}` is not a date of HTTP");
         let representation = |file, size, sha256| {
             let content = ResourceContent::load(kind, file, size, sha256);
             Representation::new(content, size, sha256, last_modified)
@@ -222,13 +226,13 @@ impl Entry {
         };
         let variant =
             |variant: Variant| (variant.coding, representation(variant.file, variant.size, variant.sha256));
-        Ok(Self {
+        Self {
             kind,
             identity,
             variants: variants.into_iter().map(variant).collect(),
             search: search.map(|search| Box::new((search, last_modified))),
             state: None,
-        })
+        }
     }
 
     /// The part that a query selects, or `None` if it selects everything. Its date is that of the whole, which changes

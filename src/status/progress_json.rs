@@ -31,6 +31,8 @@ pub struct RunningCycle {
     pub packages: (u64, u64),
     /// Received bytes by source.
     bytes: BTreeMap<String, u64>,
+    /// The source that is being planned and built.
+    pub source: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +45,8 @@ pub enum Stage {
 
 impl RunningCycle {
     pub fn new(began: Timestamp) -> Self {
-        Self { began, stage: Stage::Fetch, sources: (0, 0), packages: (0, 0), bytes: BTreeMap::new() }
+        let bytes = BTreeMap::new();
+        Self { began, stage: Stage::Fetch, sources: (0, 0), packages: (0, 0), bytes, source: None }
     }
 
     pub fn update(&mut self, event: ProgressEvent<'_>) {
@@ -53,6 +56,7 @@ impl RunningCycle {
                 self.bytes.insert(source.to_owned(), progress.bytes);
             }
             ProgressEvent::Fetched { .. } => self.sources.0 += 1,
+            ProgressEvent::Working { source } => self.source = source.map(str::to_owned),
             ProgressEvent::Building { packages, .. } => {
                 self.stage = Stage::Build;
                 self.packages.1 += packages;

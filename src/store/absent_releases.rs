@@ -4,6 +4,7 @@
 //! some of them have come: a release with an archive is never absent. Without the file, they count as missing.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use anyhow::Context as _;
 
@@ -37,25 +38,37 @@ impl RepositoryStore {
 
     /// Forgets the absent releases whose archives have come.
     pub fn forget_present(&self) -> anyhow::Result<()> {
-        let mut absent = self.absent_releases()?;
-        self.ledger(|ledger| {
-            absent.retain(|number| ledger.release(*number).is_none_or(|release| !self.has_archive(release)));
-        });
+        let mut absent = BTreeSet::new();
+        for number in self.absent_releases()? {
+            let release = self.ledger(|ledger| ledger.release(number).cloned());
+            if !release.map_or(Ok(false), |release| self.has_archive(&release))? {
+                absent.insert(number);
+            }
+        }
         self.record_absent(&absent)
     }
 
     /// The absent releases of the ledger as a snapshot has them.
     pub fn absent_entries(&self) -> anyhow::Result<ExpiredReleases> {
-        let absent = self.absent_releases()?;
-        Ok(self.ledger(|ledger| {
-            let releases = absent.iter().filter_map(|number| ledger.release(*number));
-            let absent = releases.filter(|release| !self.has_archive(release));
-            let entry = |since| ExpiredRelease { since, withdrawn: true, absent: true };
-            absent.map(|release| (release.number, entry(release.time))).collect()
-        }))
+        let mut entries = ExpiredReleases::new();
+        for number in self.absent_releases()? {
+            let Some(release) = self.ledger(|ledger| ledger.release(number).cloned()) else { continue };
+            if !self.has_archive(&release)? {
+                let entry = ExpiredRelease { since: release.time, withdrawn: true, absent: true };
+                entries.insert(number, entry);
+            }
+        }
+        Ok(entries)
     }
 
-    fn has_archive(&self, release: &Release) -> bool {
-        std::fs::metadata(self.archive(release)).is_ok_and(|file| file.len() == release.size)
+    fn has_archive(&self, release: &Release) -> anyhow::Result<bool> {
+        let path = self.archive(release);
+        match std::fs::metadata(&path) {
+            Ok(file) => Ok(file.len() == release.size),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => {
+                Err(error).with_context(|| format!("failed to read the metadata of `{}`", path.display()))
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 
 use super::repository::RepositoryStore;
@@ -82,6 +82,7 @@ impl RepositoryStore {
             withdrawals: self.withdrawals(),
         };
         for (path, bytes) in &contents.files {
+            ensure!(is_below(path), "a snapshot cannot have the file `{}`", path.escape_debug());
             let before = previous.and_then(|p| p.manifest.files.get(path).copied());
             let (sha256, size) = match bytes {
                 Some(bytes) => (Sha256::digest(bytes), bytes.len() as u64),
@@ -204,6 +205,11 @@ impl RepositoryStore {
             .and_then(|()| fs::rename(&temporary, &link))
             .with_context(|| format!("failed to point `{}` at snapshot {number}", link.display()))
     }
+}
+
+/// Whether a path stays in the folder that it is relative to.
+fn is_below(path: &str) -> bool {
+    path.split('/').all(|name| !matches!(name, "" | "." | ".."))
 }
 
 /// The manifest's entry for a file: its date stays while its bytes do, and otherwise moves forward.

@@ -241,7 +241,7 @@ pub fn sync_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Reads a file. One that ends before its size could not be read: its bytes may be intact.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut bytes = Vec::new();

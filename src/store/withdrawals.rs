@@ -89,6 +89,11 @@ impl RepositoryStore {
         withdrawals.iter().any(|withdrawal| withdrawal.is_of(name, version))
     }
 
+    /// Whether a version is withdrawn only because the followed mirror has withdrawn it.
+    pub fn is_withdrawal_followed(&self, name: &str, version: &str) -> anyhow::Result<bool> {
+        Ok(read_active(self.root())?.iter().any(|(known, followed)| *followed && known.is_of(name, version)))
+    }
+
     /// Whether a snapshot withdraws what the file on the volume says. It does not if the program ended between the two.
     pub fn follows_withdrawals(&self, snapshot: &Snapshot) -> anyhow::Result<bool> {
         Ok(read(self.root())? == snapshot.manifest.withdrawals)

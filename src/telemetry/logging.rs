@@ -2,7 +2,7 @@
 //!
 //! Events of dependencies are logged from `warn` on, except at the level `trace`.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
@@ -16,7 +16,7 @@ use tracing_subscriber::{fmt, registry};
 
 use super::nonblocking_stderr::Output;
 use crate::config::{LogFormat, LogLevel};
-use crate::util::text::inert;
+use crate::util::text::{inert, inert_lines};
 
 /// The target of the access log. It is logged at every level, because it has a setting of its own.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
@@ -63,7 +63,8 @@ where
     let events = registry().with(filter(level));
     match style {
         Style::Json => {
-            let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer);
+            let lines = fmt::layer().json().flatten_event(true).with_current_span(false);
+            let lines = lines.with_writer(InertWriter(writer));
             Dispatch::new(events.with(lines))
         }
         Style::Text { colours } => {
@@ -76,6 +77,29 @@ where
             let lines = lines.with_writer(writer);
             Dispatch::new(events.with(lines))
         }
+    }
+}
+
+/// Escapes what controls a terminal and may stand in JSON as it is: container engines print the log's lines unchanged.
+struct InertWriter<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for InertWriter<W> {
+    type Writer = InertWriter<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        InertWriter(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for InertWriter<W> {
+    /// Called with a whole line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(inert_lines(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -151,6 +175,25 @@ mod tests {
         assert_eq!((&lines[0]["source"], &lines[0]["packages"]), (&"inventory".into(), &3.into()));
         assert_eq!(lines[0]["level"], "INFO");
         assert_eq!(lines[0]["spans"][0]["repository"], "magento");
+    }
+
+    #[test]
+    fn json_lines_control_no_terminal() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let foreign = "\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\rä";
+        tracing::dispatcher::with_default(
+            &dispatch(Style::Json, LogLevel::Info, move || writer.clone()),
+            || {
+                let _inside = tracing::info_span!("cycle", source = %foreign).entered();
+                tracing::warn!(error = %foreign, "failed: {foreign}");
+            },
+        );
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(!log.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{7f}', '\r']), "{log}");
+        let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(line["message"], format!("failed: {foreign}"));
+        assert_eq!((&line["error"], &line["spans"][0]["source"]), (&foreign.into(), &foreign.into()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// The size of a thread's stack in bytes.
-const STACK: usize = 2 << 20;
+pub(crate) const STACK: usize = 2 << 20;
 
 /// What to do if the system starts no more processes or threads.
 pub(crate) const HINT: &str =

@@ -57,6 +57,29 @@ enum Order {
     Second,
 }
 
+const ORDERS: [Order; 3] = [Order::Alone, Order::First, Order::Second];
+
+impl Kind {
+    /// Each lie in each order comes up in turn: of random ones, some would come only after hundreds of faults.
+    fn nth_lie(n: u64) -> (Self, Order) {
+        let n = n as usize;
+        let round = n / lies::LIES.len();
+        (Self::Lie(lies::LIES[n % lies::LIES.len()]), ORDERS[(n + round) % ORDERS.len()])
+    }
+
+    fn random(rng: &mut Rng) -> Self {
+        match rng.u8(0..7) {
+            0..=3 => {
+                let kinds = [&proxy::KINDS[..], &PAGES[..]].concat();
+                Self::Network(Fault::new(rng, &kinds, REQUESTS))
+            }
+            4 => Self::KilledOrigin,
+            5 => Self::KilledFollower,
+            _ => Self::Turns,
+        }
+    }
+}
+
 pub fn faults(binary: &Path, most: usize) -> Verdict<Figures> {
     let prepare = || Ok((Mirrors::start(binary)?, 0));
     workers::each(&workers::seeds(most), 2, prepare, |(mirrors, faults), seed, figures| {
@@ -66,16 +89,9 @@ pub fn faults(binary: &Path, most: usize) -> Verdict<Figures> {
         }
         *faults += 1;
         let mut rng = Rng::with_seed(*seed);
-        let order = [Order::Alone, Order::First, Order::Second][rng.usize(0..3)];
-        let kind = match rng.u8(0..10) {
-            0..=3 => {
-                let kinds = [&proxy::KINDS[..], &PAGES[..]].concat();
-                Kind::Network(Fault::new(&mut rng, &kinds, REQUESTS))
-            }
-            4..=6 => Kind::Lie(Lie::new(&mut rng)),
-            7 => Kind::KilledOrigin,
-            8 => Kind::KilledFollower,
-            _ => Kind::Turns,
+        let (kind, order) = match seed % 2 {
+            0 => Kind::nth_lie(seed / 2),
+            _ => (Kind::random(&mut rng), ORDERS[rng.usize(0..ORDERS.len())]),
         };
         inject(mirrors, &mut rng, kind, order, figures)
             .map_err(|why| workers::with_seed(*seed, &format!("{kind:?}, {order:?}: {why}")))

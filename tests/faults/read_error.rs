@@ -1,5 +1,5 @@
-//! A read error, or the premature end of a file or a folder, at each system call that reads the volume or an upstream: the
-//! cycle says so, nothing disappears from the metadata, nothing changes, and the next cycle completes.
+//! A read error, or the premature end of a file or a folder, at each system call that reads the volume, an upstream, a bundle or a
+//! backup: the cycle or command says so, nothing disappears from the metadata, nothing changes, and the next one completes.
 //!
 //! `FAULTS_AT` repeats one fault, as a violation names it: `update openat error=EIO 17`.
 
@@ -14,7 +14,7 @@ use mirror::util::digest::Sha256;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Verdict, children, send, told};
+use crate::fixture::{Fixture, Verdict, children, copy, send, told};
 use crate::property::shelf;
 use crate::{Figures, error, oracle, trace, workers};
 
@@ -39,14 +39,16 @@ const ENDING: [&str; 3] = ["read", "pread64", "getdents64"];
 struct Situation {
     name: &'static str,
     prepare: fn(&Path) -> Fixture,
+    /// The command and its arguments; `BUNDLE` is what it reads beside the volume.
+    command: &'static [&'static str],
     /// Whether `mirror run` runs the cycle, in a process of its own.
     is_run: bool,
 }
 
 const SITUATIONS: &[Situation] = &[
-    Situation { name: "update", prepare: updated, is_run: false },
+    Situation { name: "update", prepare: updated, command: BUILD, is_run: false },
     // Nothing is new, but all archives are read.
-    Situation { name: "render", prepare: rendered, is_run: false },
+    Situation { name: "render", prepare: rendered, command: BUILD, is_run: false },
     Situation {
         name: "first",
         prepare: |binary| {
@@ -57,6 +59,7 @@ const SITUATIONS: &[Situation] = &[
             fixture.save();
             fixture
         },
+        command: BUILD,
         is_run: false,
     },
     Situation {
@@ -67,10 +70,18 @@ const SITUATIONS: &[Situation] = &[
             fixture.save();
             fixture
         },
+        command: BUILD,
         is_run: false,
     },
-    Situation { name: "run", prepare: interrupted, is_run: true },
+    Situation { name: "import", prepare: importing, command: &["import", BUNDLE], is_run: false },
+    Situation { name: "restore", prepare: restoring, command: &["restore", "--from", BUNDLE], is_run: false },
+    Situation { name: "run", prepare: interrupted, command: BUILD, is_run: true },
 ];
+
+const BUILD: &[&str] = &["build"];
+
+/// Below the fixture's folder.
+const BUNDLE: &str = "bundle";
 
 /// Three releases of which the newest is not published yet, and one version that is withdrawn.
 fn updated(binary: &Path) -> Fixture {
@@ -93,6 +104,31 @@ fn rendered(binary: &Path) -> Fixture {
     fixture
 }
 
+/// A mirror that has imported two releases, and a bundle with what was released since.
+fn importing(binary: &Path) -> Fixture {
+    let fixture = Fixture::new(binary).without_compression();
+    fixture.adapt("mirror.yaml", "recipe: ./recipe.yaml", "import: true");
+    let origin = updated(binary);
+    let bundle = fixture.path(BUNDLE).display().to_string();
+    origin.run(&["export", &bundle]).expect("an export");
+    fixture.run(&["import", &bundle]).expect("an import");
+    fixture.save();
+    origin.run(&["build"]).expect("a cycle");
+    origin.run(&["export", &bundle, "--since", "6"]).expect("an export");
+    fixture
+}
+
+/// An empty mirror, and the backup of another one.
+fn restoring(binary: &Path) -> Fixture {
+    let fixture = Fixture::new(binary).without_compression();
+    fixture.adapt("mirror.yaml", "recipe: ./recipe.yaml", "import: true");
+    let origin = updated(binary);
+    std::fs::create_dir(fixture.data()).expect("a folder");
+    copy(&origin.data().join("acme"), &fixture.path(BUNDLE));
+    fixture.save();
+    fixture
+}
+
 /// A cycle that was interrupted is due at once.
 fn interrupted(binary: &Path) -> Fixture {
     let fixture = updated(binary);
@@ -106,12 +142,28 @@ fn interrupted(binary: &Path) -> Fixture {
 }
 
 impl Situation {
-    /// A cycle below strace.
+    /// A cycle or another command below strace.
     fn cycle(&self, fixture: &Fixture, strace: Command) -> Verdict<Output> {
+        let command = self.command(fixture);
         match self.is_run {
             true => first_cycle(fixture, strace),
-            false => Ok(fixture.mirror_below(strace, "build").output().expect("strace starts")),
+            false => {
+                let mut mirror = fixture.mirror_below(strace, &command[0]);
+                Ok(mirror.args(&command[1..]).output().expect("strace starts"))
+            }
         }
+    }
+
+    /// The same without a fault.
+    fn complete(&self, fixture: &Fixture) -> Verdict {
+        let command = self.command(fixture);
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        fixture.run(&command).map(drop)
+    }
+
+    fn command(&self, fixture: &Fixture) -> Vec<String> {
+        let bundle = fixture.path(BUNDLE).display().to_string();
+        self.command.iter().map(|word| word.replace(BUNDLE, &bundle)).collect()
     }
 }
 
@@ -187,7 +239,9 @@ fn possible(binary: &Path, situation: &'static Situation) -> Verdict<Vec<Fault>>
 
 /// Whether a call is on the volume or an upstream.
 fn is_ours(fixture: &Fixture, line: &str) -> bool {
-    [fixture.data(), &fixture.path("git")].iter().any(|place| line.contains(&place.display().to_string()))
+    [fixture.data(), &fixture.path("git"), &fixture.path(BUNDLE)]
+        .iter()
+        .any(|place| line.contains(&place.display().to_string()))
 }
 
 /// The archives that the metadata names, by path.
@@ -206,7 +260,7 @@ impl Case {
         fixture.restore();
         let mut case = Self { fixture, before: Archives::new(), expected: Archives::new() };
         case.before = case.published()?;
-        case.fixture.run(&["build"])?;
+        situation.complete(&case.fixture)?;
         case.expected = case.published()?;
         Ok(case)
     }
@@ -229,14 +283,14 @@ impl Case {
         let is_warned = situation.is_run && told(&output).contains("WARN");
         let is_told = is_warned || error::reports_error(&output);
         figures.count(if is_told { "reported" } else { "withstood" }, 1);
-        self.judge(&output, is_told).map_err(|why| {
+        self.judge(situation, &output, is_told).map_err(|why| {
             let injected: Vec<_> = injected.iter().take(4).map(String::as_str).collect();
             format!("{why}\n{}\n{}", injected.join("\n"), told(&output))
         })
     }
 
     /// Either an error is reported, or everything is published; and in any case nothing is gone or wrong.
-    fn judge(&self, output: &Output, is_told: bool) -> Verdict {
+    fn judge(&self, situation: &Situation, output: &Output, is_told: bool) -> Verdict {
         if output.status.code() != Some(0) && !is_told {
             return Err("unreported: no message".into());
         }
@@ -252,7 +306,7 @@ impl Case {
             let missing: Vec<_> = missing.map(String::as_str).collect();
             return Err(format!("unreported: complete, but without {}", missing.join(", ")));
         }
-        self.fixture.run(&["build"]).map_err(|e| format!("the next cycle: {e}"))?;
+        situation.complete(&self.fixture).map_err(|e| format!("the next cycle: {e}"))?;
         let now = self.published()?;
         if now != self.expected {
             let now: Vec<_> = now.into_keys().collect();

@@ -35,6 +35,7 @@ impl Client {
             cancel: &self.cancel,
             user_agent: "tests (+https://mirror.example/)".to_owned(),
             cache: Some(self.cache.path().to_owned()),
+            deadline: None,
         };
         ComposerRepository::open(&Url::parse(url).unwrap(), access)
     }

@@ -21,6 +21,7 @@ mod cycle {
     mod divergence;
     mod follow;
     mod held_back;
+    mod hostile_mirrors;
     mod hostile_upstreams;
     mod nothing_released;
     mod package_owners;

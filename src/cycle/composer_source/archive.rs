@@ -162,7 +162,7 @@ fn check(
         let _one = one_in_memory.lock();
         let bytes = fs::read(archive.path());
         let bytes = bytes.with_context(|| format!("failed to read `{}`", archive.path().display()))?;
-        prebuilt_archive::check_foreign(&bytes, ctx.limits)?
+        prebuilt_archive::check_foreign(&bytes, ctx.limits, &wanted.name, &wanted.version)?
     };
     let mut release = release(source, wanted, archive, downloaded.as_ref());
     let listed = Manifest(own_keys(&wanted.listed.manifest));

@@ -23,12 +23,19 @@ use crate::recipe::ComposerSource;
 use crate::store::Withdrawal;
 use crate::store::snapshot::Snapshot;
 use crate::util::clock::now;
+use crate::util::text::{first_of, quoted, shortened};
 
 /// The list whose versions must not be served, even to those who have locked them.
 const MALWARE: &str = "malware";
 
 /// In characters, of the reason for a withdrawal.
 const MAX_REASON: usize = 500;
+
+/// In characters, of a name or a constraint in a message.
+const MAX_SHOWN: usize = 100;
+
+/// How many constraints a message names.
+const MAX_CONSTRAINTS: usize = 10;
 
 /// What a repository says of published versions now.
 #[derive(Default)]
@@ -75,11 +82,13 @@ pub(super) fn read(
     let mut reader =
         Reader { ctx, source, repository, listing: Listing::default(), packages: BTreeMap::new() };
     let published = reader.published()?;
-    let Closure { chosen, constraints, unmet } = closure(&published, Choice::PreferStable, |names| {
+    let ensure_can_continue = || ctx.ensure_can_continue();
+    let closure = closure(&published, Choice::PreferStable, ensure_can_continue, |names| {
         reader.ask(names)?;
         let mut candidates = |name: &String| reader.packages.get_mut(name).map(Package::take_candidates);
         Ok(names.iter().filter_map(|name| Some((name.clone(), candidates(name)?))).collect())
-    })?;
+    });
+    let Closure { chosen, constraints, unmet } = closure?;
     let rest = reader.own_versions().into_keys().filter(|name| !reader.packages.contains_key(name)).collect();
     reader.ask(&rest)?;
     for (name, package) in &reader.packages {
@@ -87,6 +96,7 @@ pub(super) fn read(
             constraints.get(name).into_iter().flatten().filter_map(|c| c.parse().ok()).collect();
         let is_bare = !chosen.contains_key(name);
         for (version, rule, reason) in &package.refused {
+            ctx.ensure_can_continue()?;
             let is_allowed = wanted.iter().any(|c: &Constraint| c.allows(&version.normalized));
             if is_allowed && (is_bare || version.stability() == Stability::Stable) {
                 let outcome = Outcome::Excluded { rule: *rule, reason: reason.clone() };
@@ -96,7 +106,7 @@ pub(super) fn read(
             }
         }
     }
-    reader.follow_upstream(previous);
+    reader.follow_upstream(previous)?;
     let Reader { mut listing, .. } = reader;
     for (name, versions) in chosen {
         for ClosureCandidate { value, .. } in versions {
@@ -104,8 +114,10 @@ pub(super) fn read(
         }
     }
     let unmet = unmet.into_iter().map(|(name, constraints)| {
-        let constraints: Vec<_> = constraints.into_iter().map(|c| format!("`{c}`")).collect();
-        format!("no version of `{name}` that can be taken satisfies {}", constraints.join(", "))
+        let constraints = constraints.into_iter().map(|c| format!("`{}`", quoted(&shortened(&c, MAX_SHOWN))));
+        let constraints = first_of(&constraints.collect::<Vec<_>>(), MAX_CONSTRAINTS);
+        let name = quoted(&shortened(&name, MAX_SHOWN));
+        format!("no version of `{name}` that can be taken satisfies {constraints}")
     });
     listing.unused.extend(unmet);
     Ok(listing)
@@ -156,14 +168,14 @@ impl Reader<'_> {
                 Ok(versions) => {
                     for (version, reason) in &versions.unreadable {
                         let package = format!("{name} {version}");
-                        self.listing.add_failure(self.source, version, package, reason.clone());
+                        self.listing.add_failure(self.source, version, &package, reason);
                     }
                     let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
-                    let package = Package::new(self.source, &name, versions, is_own);
+                    let package = Package::new(self.ctx, self.source, &name, versions, is_own)?;
                     self.packages.insert(name, package);
                 }
                 Err(error) => {
-                    self.listing.add_failure(self.source, "", name, format!("{error:#}"));
+                    self.listing.add_failure(self.source, "", &name, &format!("{error:#}"));
                 }
             }
         }
@@ -182,7 +194,7 @@ impl Reader<'_> {
     }
 
     /// What the repository says of the published versions. Where it gave no answer, what was known counts.
-    fn follow_upstream(&mut self, previous: Option<&SourceReport>) {
+    fn follow_upstream(&mut self, previous: Option<&SourceReport>) -> anyhow::Result<()> {
         let known = self.ctx.store.withdrawals();
         for (name, versions) in self.own_versions() {
             let package = self.packages.get(&name);
@@ -192,6 +204,7 @@ impl Reader<'_> {
                 self.listing.upstream.abandoned.insert(name.clone(), mark);
             }
             for version in versions {
+                self.ctx.ensure_can_continue()?;
                 let (this, state) = (format!("{name} {version}"), &mut self.listing.upstream);
                 let withdrawal = known.iter().find(|known| known.is_of(&name, &version));
                 let Some(package) = package else {
@@ -212,6 +225,7 @@ impl Reader<'_> {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -231,11 +245,12 @@ fn add_published(snapshot: &Snapshot, published: &mut ClosureRoots) -> anyhow::R
 
 impl Package {
     fn new(
+        ctx: &CycleContext<'_>,
         source: &ComposerSource,
         name: &str,
         versions: Versions,
         is_published: impl Fn(&str) -> bool,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let filters = versions.filters.into_iter();
         let filters = filters.filter_map(|entry| Some((entry.clone(), entry.constraint.parse().ok()?)));
         let mut marks = versions.versions.iter().filter_map(|version| version.manifest.get("abandoned"));
@@ -248,6 +263,8 @@ impl Package {
         };
         let mut seen = BTreeSet::new();
         for version in versions.versions {
+            // Any number of entries may flag any number of versions.
+            ctx.ensure_can_continue()?;
             if !seen.insert(version.normalized.clone()) {
                 continue;
             }
@@ -262,7 +279,7 @@ impl Package {
                 None => package.candidates.push(version),
             }
         }
-        package
+        Ok(package)
     }
 
     /// Why a version is on one of these lists.
@@ -292,9 +309,10 @@ impl Package {
 fn reason(entry: &FilterEntry) -> String {
     let text = entry.reason.as_deref().unwrap_or_default();
     let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+    let list = quoted(&shortened(&entry.list, MAX_SHOWN));
     match text.trim() {
-        "" => format!("flagged upstream as {}", entry.list),
-        text => format!("flagged upstream as {}: {text}", entry.list),
+        "" => format!("flagged upstream as {list}"),
+        text => format!("flagged upstream as {list}: {text}"),
     }
 }
 

@@ -9,6 +9,13 @@ use crate::cycle::context::CycleContext;
 use crate::package::plan::{ExactVersion, Outcome, OutcomeRow};
 use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
+use crate::util::text::shortened;
+
+/// In characters, of a package or a version in the report.
+const MAX_NAME: usize = 500;
+
+/// In characters.
+const MAX_REASON: usize = 2000;
 
 /// A version that the recipe takes.
 pub(super) struct WantedVersion {
@@ -55,20 +62,16 @@ impl Listing {
         texts.into_iter().map(|(name, text)| (name, Sha256::digest(text.as_bytes()))).collect()
     }
 
-    pub(super) fn add_failure(
-        &mut self,
-        source: &ComposerSource,
-        tag: &str,
-        package: String,
-        reason: String,
-    ) {
-        let (source, tag) = (source.name.clone(), tag.to_owned());
+    pub(super) fn add_failure(&mut self, source: &ComposerSource, tag: &str, package: &str, reason: &str) {
+        let (source, tag) = (source.name.clone(), shortened(tag, MAX_NAME).into_owned());
+        let package = shortened(package, MAX_NAME).into_owned();
+        let reason = shortened(reason, MAX_REASON).into_owned();
         self.rows.push(OutcomeRow { source, tag, package, outcome: Outcome::Failed { reason } });
     }
 
     fn add(&mut self, source: &ComposerSource, waiting: &BTreeSet<String>, name: &str, versions: Versions) {
         for (version, reason) in versions.unreadable {
-            self.add_failure(source, &version, format!("{name} {version}"), reason);
+            self.add_failure(source, &version, &format!("{name} {version}"), &reason);
         }
         let constraints = source.constraints(name);
         let mut seen = BTreeSet::new();
@@ -88,10 +91,10 @@ impl Listing {
             (Ok(name), Ok(version)) => self.wanted.push(WantedVersion { name, version, listed }),
             (_, Err(error)) => {
                 let package = format!("{name} {}", listed.version);
-                self.add_failure(source, &listed.version, package, error.to_string());
+                self.add_failure(source, &listed.version, &package, &error.to_string());
             }
             (Err(error), _) => {
-                self.add_failure(source, &listed.version, name.to_owned(), error.to_string());
+                self.add_failure(source, &listed.version, name, &error.to_string());
             }
         }
     }
@@ -118,7 +121,7 @@ pub(super) fn read(
             }
             Err(error) => {
                 found.insert(name);
-                listing.add_failure(source, "", name.clone(), format!("{error:#}"));
+                listing.add_failure(source, "", name, &format!("{error:#}"));
             }
         }
     }

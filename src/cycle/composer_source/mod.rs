@@ -42,6 +42,11 @@ pub(super) use stand_ins::compare as compare_stand_ins;
 /// Changes with what a report says, so that an update of the program asks again.
 const REPORT_FORMAT: &str = "composer 1";
 
+/// Whether the repository will be asked for anything.
+pub(super) fn is_asked(source: &ComposerSource, waiting: &BTreeSet<String>) -> bool {
+    source.stands_in_for.is_none() || !waiting.is_empty()
+}
+
 /// Publishes the new versions of a Composer repository; returns its report and how many are new. One that stands in for a git
 /// source is only asked for its tags that are `waiting`.
 pub(super) fn publish(
@@ -52,7 +57,7 @@ pub(super) fn publish(
     budget: &MetadataBudget<'_>,
 ) -> anyhow::Result<(SourceReport, usize)> {
     let rules = Sha256::digest(&serde_json::to_vec(&(REPORT_FORMAT, source, ctx.base_url.to_string()))?);
-    if source.stands_in_for.is_some() && waiting.is_empty() {
+    if !is_asked(source, waiting) {
         let rows = published_rows(ctx, source, &BTreeSet::new());
         let report = SourceReport::new(rules, BTreeMap::new(), rows);
         return Ok((SourceReport { listed: Some(BTreeMap::new()), ..report }, 0));
@@ -272,7 +277,7 @@ pub(super) fn access<'a>(ctx: &CycleContext<'a>, limits: &'a Limits, cache: Opti
     let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
     let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
     let user_agent = agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
-    Access { git: ctx.network, limits, cancel: ctx.cancel, user_agent, cache }
+    Access { git: ctx.network, limits, cancel: ctx.cancel, user_agent, cache, deadline: ctx.deadline }
 }
 
 /// The versions of each of these packages, several asked for at a time.

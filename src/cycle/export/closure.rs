@@ -63,10 +63,15 @@ pub(super) fn find(snapshot: &Snapshot, listed: &[Release], wanted: &[Wanted]) -
         )?;
         roots.requires.entry(name).or_default().insert(constraint.clone());
     }
-    let Closure { chosen, unmet, .. } = closure(&roots, Choice::All, |names| {
-        let names = names.iter().filter_map(|name| Some((name, published.get(name.as_str())?)));
-        names.map(|(name, releases)| Ok((name.clone(), candidates(snapshot, name, releases)?))).collect()
-    })?;
+    let Closure { chosen, unmet, .. } = closure(
+        &roots,
+        Choice::All,
+        || Ok(()),
+        |names| {
+            let names = names.iter().filter_map(|name| Some((name, published.get(name.as_str())?)));
+            names.map(|(name, releases)| Ok((name.clone(), candidates(snapshot, name, releases)?))).collect()
+        },
+    )?;
     let mut needed = Needed::default();
     for (name, versions) in chosen {
         for ClosureCandidate { normalized, value, .. } in versions {

@@ -20,6 +20,7 @@ use crate::ledger::Release;
 use crate::net::{NetworkError, is_not_found, with_hint};
 use crate::store::StagedArchive;
 use crate::store::durable_fs::{Digests, HashingFile};
+use crate::util::text::shortened;
 use crate::util::threads::spawn_scoped;
 
 /// Failures in a row after which a mirror is not asked again in this cycle.
@@ -30,6 +31,9 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// The pause before an archive is asked for again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// In characters: an error may quote what a mirror sent.
+const MAX_ERROR: usize = 5000;
 
 const BUFFER: usize = 128 << 10;
 
@@ -104,7 +108,7 @@ impl Health {
     fn exclude(&mut self, error: &anyhow::Error) {
         if self.error.is_none() {
             self.is_unreachable = is_unreachable(error);
-            self.error = Some(with_hint(error));
+            self.error = Some(shortened(&with_hint(error), MAX_ERROR).into_owned());
         }
     }
 }

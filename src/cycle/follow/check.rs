@@ -3,13 +3,17 @@
 //! One small request finds out that nothing is: the ledger from the own last line on. The answer begins with that line, unless
 //! the ledger is shorter or forked, and a header tells whether `follow.json` has changed.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, bail, ensure};
+use jiff::Timestamp;
 
 use super::origin::{Origin, Part, Rest};
 use super::state::{FOLLOW_FILE, FollowState, Followed, Hop, SCHEMA};
-use crate::composer::PackageName;
+use crate::composer::{PackageName, Version};
 use crate::cycle::context::CycleContext;
 use crate::ledger::{Ledger, Release};
+use crate::store::durable_fs;
 use crate::util::digest::Sha256;
 
 /// What is new at a followed mirror.
@@ -71,8 +75,8 @@ impl OwnLedger {
             0 => Vec::new(),
             _ => {
                 let (path, size, _) = ctx.store.ledger_file(lines)?;
-                let mut text =
-                    std::fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+                let mut text = durable_fs::read(&path)
+                    .with_context(|| format!("failed to read `{}`", path.display()))?;
                 text.truncate(usize::try_from(size)?);
                 text
             }
@@ -140,6 +144,9 @@ fn read_state(origin: &Origin<'_>) -> anyhow::Result<Followed> {
         origin.name(),
         state.schema
     );
+    let state = state
+        .checked()
+        .with_context(|| format!("`{FOLLOW_FILE}` of {} is refused: {UNCHANGED}", origin.name()))?;
     Ok(Followed { origin: origin.name(), digest: Some(Sha256::digest(&text)), state })
 }
 
@@ -174,10 +181,7 @@ fn continued(
     ledger
         .add_lines(&new)
         .with_context(|| format!("the ledger of {name} is damaged or altered: {UNCHANGED}"))?;
-    let added = ledger.releases().get(usize::try_from(own)?..).unwrap_or_default();
-    added
-        .iter()
-        .try_for_each(check_names)
+    check_new(ledger.releases(), own)
         .with_context(|| format!("the ledger of {name} is refused: {UNCHANGED}"))?;
     if followed.digest.is_some() {
         ensure!(
@@ -189,19 +193,46 @@ fn continued(
     Ok((new, ledger))
 }
 
-/// A release of another mirror becomes a path here.
-fn check_names(release: &Release) -> anyhow::Result<()> {
-    let Release { number, name, version, .. } = release;
+/// Checks the releases after the own ones. Two of them may name one archive only if they are the same state of a version.
+fn check_new(releases: &[Release], own: u64) -> anyhow::Result<()> {
+    let is_new = |release: &&Release| release.number > own;
+    releases.iter().filter(is_new).try_for_each(check_release)?;
+    let mut archives = HashMap::<String, &Release>::new();
+    for release in releases {
+        let Some(known) = archives.insert(release.path(), release) else { continue };
+        let state = |release: &Release| {
+            (release.name.clone(), release.version.clone(), release.sha256, release.file.clone())
+        };
+        let is_same = release.file.is_some() && state(known) == state(release);
+        let Release { number, .. } = release;
+        ensure!(
+            is_same || !is_new(&release),
+            "lines {} and {number} name the same archive, `{}`",
+            known.number,
+            release.path()
+        );
+    }
+    Ok(())
+}
+
+/// A release of another mirror becomes a path here, and the date of a file.
+fn check_release(release: &Release) -> anyhow::Result<()> {
+    let Release { number, name, version, time, .. } = release;
     let path = release.path();
     let is_plain = |segment: &str| {
         !segment.is_empty() && !matches!(segment, "." | "..") && !segment.contains(['\\', '\0', '\n', '\r'])
     };
     ensure!(
         name.parse::<PackageName>().is_ok()
+            && version.parse::<Version>().is_ok()
             && path.starts_with("packages/")
             && path.ends_with(".zip")
             && path.split('/').all(is_plain),
         "line {number} names the package {name:?} in version {version:?} and the file {path:?}, which this program would not"
+    );
+    ensure!(
+        *time >= Timestamp::UNIX_EPOCH,
+        "line {number} has the time {time}, and HTTP has no date before 1970"
     );
     Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::cycle::bundle::{self, Bundle, Section};
 
 /// A larger text is not what was asked for.
-pub(super) const MAX_TEXT: u64 = 256 << 20;
+const MAX_TEXT: u64 = 256 << 20;
 
 /// A folder, or the file of a bundle.
 pub(in crate::cycle) struct Local {

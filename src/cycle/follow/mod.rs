@@ -102,7 +102,9 @@ pub fn plan_follow(ctx: &CycleContext<'_>) -> anyhow::Result<FollowPlan> {
 fn ask(ctx: &CycleContext<'_>, origins: &Origins<'_>, known: Option<&Followed>) -> Option<Update> {
     for (index, url) in origins.urls().iter().enumerate() {
         let origin = Origin::new(ctx, url);
+        (ctx.progress)(ProgressEvent::Working { source: Some(&origin.name()) });
         let checked = ask_for_update(ctx, &origin, known);
+        (ctx.progress)(ProgressEvent::Working { source: None });
         (ctx.progress)(ProgressEvent::Fetched { source: &origin.name() });
         match checked {
             Ok(update) => return update,

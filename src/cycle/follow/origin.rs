@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use ureq::BodyReader;
+use ureq::http::Response;
+use ureq::{Body, BodyReader};
 use url::Url;
 
-use super::local::{Local, MAX_TEXT};
+use super::local::Local;
 use crate::config::Git;
 use crate::cycle::context::CycleContext;
 use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, file_path, redacted};
@@ -25,6 +26,8 @@ pub(in crate::cycle) struct Origin<'a> {
     /// The folder or file that the URL names, if it is a `file` URL.
     local: Option<Local>,
     git: &'a Git,
+    /// The most bytes of a text.
+    limit: u64,
     cancel: &'a CancelFlag,
     client: RefCell<Option<HttpClient>>,
 }
@@ -71,7 +74,8 @@ struct ResponseBody {
 impl<'a> Origin<'a> {
     pub(in crate::cycle) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
         let (local, client) = (file_path(url).map(Local::new), RefCell::default());
-        Self { url, local, git: ctx.network, cancel: ctx.cancel, client }
+        let limit = ctx.limits.upstream_metadata as u64;
+        Self { url, local, git: ctx.network, limit, cancel: ctx.cancel, client }
     }
 
     /// Its URL for reports and logs; the public need not know where a folder or file is.
@@ -111,10 +115,7 @@ impl<'a> Origin<'a> {
         let url = self.join(path)?;
         let client = self.client()?;
         match client.get(&url, &[]) {
-            Ok((url, response)) => {
-                let body = response.into_body().into_with_config().limit(MAX_TEXT);
-                Ok(Some(body.read_to_vec().map_err(|error| client.error(&url, error, true))?))
-            }
+            Ok((url, response)) => Ok(Some(self.text(&client, &url, response)?)),
             Err(NetworkError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -143,9 +144,21 @@ impl<'a> Origin<'a> {
         };
         let is_whole = is_whole(&url, &response, position)?;
         let state = response.headers().get(STATE).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = response.into_body().into_with_config().limit(MAX_TEXT);
-        let bytes = body.read_to_vec().map_err(|error| client.error(&url, error, true))?;
+        let bytes = self.text(&client, &url, response)?;
         Ok(Rest::Part(Part { bytes, is_whole, state }))
+    }
+
+    fn text(&self, client: &HttpClient, url: &Url, response: Response<Body>) -> anyhow::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let mut body = response.into_body().into_reader().take(self.limit + 1);
+        body.read_to_end(&mut text).map_err(|error| client.error(url, error.into(), true))?;
+        ensure!(
+            text.len() as u64 <= self.limit,
+            "`{}` has more than {} bytes\nhint: `limits.upstream_metadata` in the configuration",
+            redacted(url.as_str()),
+            self.limit
+        );
+        Ok(text)
     }
 
     /// What is wanted of an archive, or all of it.
@@ -196,7 +209,7 @@ fn headers(range: &Option<String>) -> Vec<(&'static str, &str)> {
 }
 
 /// Whether a response to a request from `position` on is the whole file. Fails if it is another part.
-fn is_whole(url: &Url, response: &ureq::http::Response<ureq::Body>, position: u64) -> anyhow::Result<bool> {
+fn is_whole(url: &Url, response: &Response<Body>, position: u64) -> anyhow::Result<bool> {
     let shown = redacted(url.as_str());
     match response.status().as_u16() {
         200 => Ok(true),

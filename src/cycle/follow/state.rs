@@ -18,23 +18,38 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::composer::{PackageName, Version};
 use crate::cycle::context::CycleContext;
 use crate::cycle::report::Report;
 use crate::ledger::Release;
-use crate::recipe::Recipe;
+use crate::recipe::{Note, Recipe};
 use crate::store::snapshot::{ExpiredRelease, ExpiredReleases};
 use crate::store::{Divergence, Withdrawal};
 use crate::util::digest::Sha256;
+use crate::util::text::{quoted, shortened};
 
 /// The path of the file below the base URL.
 pub(in crate::cycle) const FOLLOW_FILE: &str = "follow.json";
 
 /// The version of the format.
 pub(super) const SCHEMA: u32 = 1;
+
+/// The most entries beside those that belong to lines of the ledger.
+const MAX_ENTRIES: u64 = 100_000;
+
+/// The most values in a note.
+const MAX_VALUES: usize = 1000;
+
+/// In characters, of the reason for a withdrawal: twice what an operator may write.
+const MAX_REASON: usize = 1000;
+
+/// In characters, of a name in a message.
+const MAX_SHOWN: usize = 100;
 
 /// What a mirror copies from the one that it follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +152,32 @@ impl FollowState {
         }
     }
 
+    /// The state as this program can publish it: names become paths here, reasons reach terminals, and the server has all of it in
+    /// memory.
+    ///
+    /// # Errors
+    /// It has what no mirror can have: other names and versions, or more entries.
+    pub(super) fn checked(mut self) -> anyhow::Result<Self> {
+        let of_lines = [self.expired.len(), self.unlisted.len(), self.committed.len(), self.withdrawn.len()];
+        let names = [self.abandoned.len(), self.claimed.len(), self.external_packages.len()];
+        let others = [self.path.len(), self.diverged.len(), self.notes.len()];
+        let entries: usize = of_lines.iter().chain(&names).chain(&others).sum();
+        let most = self.ledger.lines.saturating_mul(of_lines.len() as u64).saturating_add(MAX_ENTRIES);
+        ensure!(entries as u64 <= most, "it has {entries} entries, more than {most}");
+        let is_mark = |mark: &Value| mark.is_string() || mark.is_boolean();
+        ensure!(self.abandoned.values().all(is_mark), "`abandoned` has other values than texts");
+        ensure!(self.notes.iter().all(|note| values_in(note) <= MAX_VALUES), "a note has too many values");
+        let named = self.withdrawn.iter().map(|withdrawal| &withdrawal.name).chain(&self.claimed);
+        for name in named {
+            ensure!(name.parse::<PackageName>().is_ok(), "`{}` is not a package name", shown(name));
+        }
+        for Withdrawal { version, reason, .. } in &mut self.withdrawn {
+            ensure!(version.parse::<Version>().is_ok(), "`{}` is not a version", shown(version));
+            *reason = quoted(&shortened(reason, MAX_REASON));
+        }
+        Ok(self)
+    }
+
     /// Whether the metadata names the line with this number, unless a later line replaces it.
     pub(in crate::cycle) fn lists(&self, number: u64) -> bool {
         !self.expired.contains_key(&number) && !self.unlisted.contains(&number)
@@ -194,13 +235,29 @@ impl FollowState {
 
     /// What a recipe would say of the pages.
     pub(in crate::cycle) fn recipe(&self) -> Recipe {
-        let notes = self.notes.iter().filter_map(|note| serde_json::from_value(note.clone()).ok());
+        let notes = self.notes.iter().filter_map(|note| serde_json::from_value::<Note>(note.clone()).ok());
+        // Whatever another mirror says becomes a link on our pages.
+        let is_web = |see: &String| see.starts_with("https://") || see.starts_with("http://");
         Recipe {
-            notes: notes.collect(),
+            notes: notes.map(|note| Note { see: note.see.filter(is_web), ..note }).collect(),
             external_packages: self.external_packages.clone(),
             ..Recipe::default()
         }
     }
+}
+
+/// How many values a JSON value consists of.
+fn values_in(value: &Value) -> usize {
+    let inner: usize = match value {
+        Value::Array(items) => items.iter().map(values_in).sum(),
+        Value::Object(members) => members.values().map(values_in).sum(),
+        _ => 0,
+    };
+    inner + 1
+}
+
+fn shown(name: &str) -> String {
+    quoted(&shortened(name, MAX_SHOWN))
 }
 
 impl Hop {

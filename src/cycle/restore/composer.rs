@@ -178,6 +178,7 @@ fn release(
     };
     let manifest = read_manifests::manifest_in_archive(staged.path())?.context("it has no composer.json")?;
     describe(ctx, &mut release, &manifest, provenances)?;
+    file_names::check(&release)?;
     file_names::avoid_published(ctx, &mut release);
     ctx.store.check_free(staged, &release)?;
     Ok(release)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fastrand::Rng;
 use mirror::util::digest::Sha256;
 use serde_json::Value;
 
@@ -32,7 +31,7 @@ pub enum Lie {
     Page,
 }
 
-const LIES: [Lie; 10] = [
+pub const LIES: [Lie; 10] = [
     Lie::OtherBytes,
     Lie::LongerArchives,
     Lie::ShorterArchives,
@@ -46,10 +45,6 @@ const LIES: [Lie; 10] = [
 ];
 
 impl Lie {
-    pub fn new(rng: &mut Rng) -> Self {
-        LIES[rng.usize(0..LIES.len())]
-    }
-
     /// Whether it proves that the mirror is wrong, which was asked for its ledger or only for archives: one that is too short may
     /// be asked for again.
     pub fn is_proof(self, is_ledger_asked_for: bool) -> bool {

@@ -1,6 +1,8 @@
 //! Composer repositories as sources of a recipe: what is taken, what is refused, and what stays.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mirror::package::zip_writer::{EntryType, ZipWriter};
 use mirror::util::digest::Sha1;
@@ -8,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::env::TestEnv;
 use crate::support::file_server::{Answer, FileServer};
-use crate::support::free_port;
 use crate::support::http::get;
 use crate::support::store::{command, flip, ledger, read};
+use crate::support::{free_port, until};
 
 /// An archive with these files.
 pub(super) fn zip(files: &[(&str, &str)]) -> Vec<u8> {
@@ -368,4 +370,81 @@ fn check_names_repositories_and_warns_of_full_hours() {
     let checked = command(&env, &["check"], 0);
     assert!(checked.contains("at the full hour, when such servers are busiest"), "{checked}");
     assert!(upstream.server.take_requests().is_empty(), "a check asks nobody");
+}
+
+#[test]
+fn releases_from_git_are_published_before_a_composer_repository_is_asked() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/shop", "1.0.0");
+    upstream.publish();
+    let env = upstream.mirror("{acme/shop: '*'}");
+    env.upstream("good")
+        .write("composer.json", r#"{"name": "acme/good", "version": "1.0.0"}"#)
+        .release("1.0.0");
+    let recipe = env.read("recipe.yaml");
+    env.write(
+        "recipe.yaml",
+        &format!(
+            "{recipe}sources:\n  - {{name: good, git: 'https://git.example/good', packages: [{{one: ''}}]}}\n"
+        ),
+    );
+    let (asked, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_asked, may_answer) = (asked.clone(), answered.clone());
+    upstream.server.answer(move |_, _| {
+        is_asked.store(true, Ordering::Relaxed);
+        until("it may answer", || may_answer.load(Ordering::Relaxed));
+        None
+    });
+    std::thread::scope(|scope| {
+        let build = scope.spawn(|| env.mirror("build"));
+        until("the repository is asked", || asked.load(Ordering::Relaxed));
+        assert_eq!(listed(&env, "acme/good"), ["1.0.0"]);
+        assert!(read(&env, "data/acme/current/report.json").contains("still being fetched"));
+        answered.store(true, Ordering::Relaxed);
+        let output = build.join().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    assert_eq!(
+        (listed(&env, "acme/good"), listed(&env, "acme/shop")),
+        (vec!["1.0.0".to_owned()], vec!["1.0.0".to_owned()])
+    );
+    assert!(!read(&env, "data/acme/current/report.json").contains("still being fetched"));
+    let before = env.volume();
+    env.build(0);
+    assert_eq!(env.volume(), before, "nothing is left to do");
+}
+
+#[test]
+fn endless_chain_of_includes_ends_at_the_deadline_of_its_source() {
+    let upstream = Upstream::new();
+    let env = upstream.mirror("{acme/shop: '*'}");
+    env.write("mirror.yaml", &format!("{}limits: {{source_deadline: 1s}}\n", env.read("mirror.yaml")));
+    let mut number = 0;
+    upstream.server.answer(move |_, _| {
+        number += 1;
+        let next = format!("include/{number}.json");
+        Some(Answer::new(200, json!({"packages": [], "includes": {next: {"sha1": ""}}}).to_string()))
+    });
+    let log = env.build(2);
+    assert!(log.contains("source `others`") && log.contains("`limits.source_deadline`"), "{log}");
+}
+
+#[test]
+fn versions_with_impossible_names_fail_alone() {
+    let mut upstream = Upstream::new();
+    upstream.release("acme/shop", "1.0.0");
+    let long = format!("1.1.0+{}", "x".repeat(195));
+    upstream.release("acme/shop", &long)["dist"]["url"] =
+        upstream.server.url("dist/acme/shop-1.0.0.zip").into();
+    let endless = "y".repeat(100_000);
+    upstream.release("acme/other", "1.0.0")["version"] = endless.clone().into();
+    upstream.publish();
+    let env = upstream.mirror("{'acme/*': '*'}");
+    let log = env.build(1);
+    assert!(
+        log.contains("its version has 201 bytes") && log.contains("its version has 100000 bytes"),
+        "{log}"
+    );
+    assert!(!log.contains(&endless), "only the beginning is quoted");
+    assert_eq!(listed(&env, "acme/shop"), ["1.0.0"]);
 }

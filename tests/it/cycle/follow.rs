@@ -15,15 +15,15 @@ use serde_json::Value;
 const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - name: shop\n    git: https://git.example/shop\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\nnotes: [{package: acme/good, versions: ['1.0.0'], note: Mind the gap}]\n";
 
 /// A mirror that builds, with two versions of `acme/good` and one of `acme/project`.
-struct Origin {
-    env: TestEnv,
+pub(super) struct Origin {
+    pub(super) env: TestEnv,
     good: WorkTree,
-    port: u16,
+    pub(super) port: u16,
     server: Option<MirrorProcess>,
 }
 
 impl Origin {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::compressing("none")
     }
 
@@ -73,7 +73,7 @@ fn url(port: u16) -> String {
 }
 
 /// A follower of these mirrors.
-fn follower(origins: &[&str]) -> (TestEnv, u16) {
+pub(super) fn follower(origins: &[&str]) -> (TestEnv, u16) {
     let (env, port) = (TestEnv::new(), free_port());
     configure(&env, port, origins);
     (env, port)
@@ -208,6 +208,23 @@ fn withdrawals_and_rollbacks_are_followed() {
     origin.wait();
     env.build(0);
     assert_eq!((ledger(&env), listed(&env).len()), (ledger(&origin.env), 3));
+}
+
+#[test]
+fn own_withdrawal_outlives_that_of_the_followed_mirror() {
+    let origin = Origin::start();
+    let (env, _) = follower(&[&origin.url()]);
+    let withdraw = ["withdraw", "acme/good", "1.0.0", "--reason", "a leak"];
+    command(&origin.env, &withdraw, 0);
+    origin.wait();
+    env.build(0);
+    // With the same reason, and twice.
+    command(&env, &withdraw, 0);
+    command(&env, &withdraw, 0);
+    command(&origin.env, &["withdraw", "acme/good", "1.0.0", "--undo"], 0);
+    origin.wait();
+    env.build(0);
+    assert_eq!(listed(&env), ["1.1.0"]);
 }
 
 #[test]

@@ -334,6 +334,8 @@ fn malformed_prebuilt_archives_are_refused() {
         ("absolute", "is absolute"),
         ("large", "more than 2097152"),
         ("deep", "nested more than 64 deep"),
+        ("more", "something after the end"),
+        ("comment", "something after the end"),
     ] {
         let line = log.lines().find(|line| line.contains(&format!("{file}.zip")));
         assert!(line.is_some_and(|line| line.contains(because)), "{file}: {log}");
@@ -370,6 +372,14 @@ fn write_archives(folder: &Path) {
     let name = local.windows(5).position(|bytes| bytes == b"a.php").unwrap();
     local[name] = b'b';
     write("local", &local);
+
+    // Programs that look for the end of the list otherwise would find other entries.
+    let other = archive("other", &[("evil.php", b"x")]);
+    write("more", &[&archive("more", &[]), &other[..4]].concat());
+    let mut comment = archive("comment", &[]);
+    let length = comment.len() - 2;
+    comment[length..].copy_from_slice(&u16::try_from(other.len() + 4).unwrap().to_le_bytes());
+    write("comment", &[&comment, &other, &b"more"[..]].concat());
 
     // Two entries of the central directory lead to the same data.
     let mut overlap = archive("overlap", &[("aaa", &[b'x'; 99]), ("bbb", &[b'x'; 99])]);
@@ -611,4 +621,21 @@ fn source_that_takes_too_long_to_build_fails_by_name() {
     hostile.env.write("mirror.yaml", &configuration);
     hostile.env.build(0);
     assert!(hostile.env.read("data/acme/ledger.jsonl").contains(r#""version":"2.0.59""#));
+}
+
+#[test]
+fn names_that_no_volume_can_have_fail_alone() {
+    let hostile = Hostile::new("");
+    let manifest = |tag: &str, name: &str, version: &str| {
+        let text = format!(r#"{{"name": "{name}", "version": "{version}"}}"#);
+        let blob = hostile.object("blob", text.as_bytes());
+        hostile.tag(tag, &hostile.tree(&[("100644", b"composer.json", &blob)]));
+    };
+    let long = "x".repeat(150);
+    manifest("2.0.1", &format!("acme/{long}"), &format!("1.0.0+{long}"));
+    manifest("2.0.2", &format!("acme/{long}"), "1.0.0");
+    let failures = hostile.failures(&["1.0.0"]);
+    assert_failed(&failures, &[("2.0.1", "the name of its file is too long")]);
+    let ledger = hostile.env.read("data/acme/ledger.jsonl");
+    assert!(ledger.contains(&format!("acme/{long}")), "{ledger}");
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::env::TestEnv;
+use crate::support::file_server::FileServer;
 use crate::support::http::{get, is_ready, request, try_get};
 use crate::support::{free_port, until};
 
@@ -171,9 +172,34 @@ fn cycle_beyond_its_memory_limit_fails_by_name() {
     until("the failure is recorded", || !last_error(&env).is_empty());
     let error = last_error(&env);
     assert!(error.contains("more than 64 MiB") && error.contains("limits.cycle_memory"), "{error}");
+    assert!(error.contains("while it worked on source `modules`"), "{error}");
     env.upstream("modules").git(&["tag", "-d", "2.0.0"]);
     until("the next cycle publishes", || is_ready(port));
     client.stop();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn composer_repository_that_fills_the_memory_is_named_and_git_is_published() {
+    let (env, port) = (TestEnv::new(), free_port());
+    env.configure(port, MODULES);
+    release(&env, "1.0.0", "");
+    let others = FileServer::start();
+    let names = r#""a","#.repeat(4_000_000);
+    others.write("packages.json", format!(r#"{{"packages": {{}}, "available-packages": [{names}"a"]}}"#));
+    let url = others.url("");
+    let recipe = env.read("recipe.yaml");
+    env.write(
+        "recipe.yaml",
+        &format!("{recipe}composer: [{{name: others, url: '{url}', packages: {{'acme/*': '*'}}}}]\n"),
+    );
+    let config = env.read("mirror.yaml");
+    env.write("mirror.yaml", &format!("{config}limits: {{cycle_memory: 96MiB}}\n"));
+    let server = env.start("run");
+    until("the failure is recorded", || !last_error(&env).is_empty());
+    let error = last_error(&env);
+    assert!(error.contains("more than 96 MiB") && error.contains("source `others`"), "{error}");
+    until("what git gave is served", || get(port, "/mirror/packages/acme/a-1.0.0.zip").status == 200);
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -140,3 +140,29 @@ fn moved_repository_is_served_under_its_new_url_although_every_upstream_hangs() 
     let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
     assert!(!said.contains("different") && said.contains("another base URL"), "{said}");
 }
+
+#[test]
+fn snapshot_that_cannot_be_served_concerns_its_own_repository_only() {
+    let (env, port) = (TestEnv::new(), free_port());
+    env.configure(port, "  - {name: modules, git: 'https://git.example/modules', packages: [{one: ''}]}\n");
+    let modules = env.upstream("modules");
+    modules.write("composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#).release("1.0.0");
+    let other = format!(
+        "repositories:\n  - {{name: other, url: 'http://127.0.0.1:{port}/other/', recipe: ./recipe.yaml}}\n"
+    );
+    env.write("mirror.yaml", &env.read("mirror.yaml").replace("repositories:\n", &other));
+    env.build(0);
+    // HTTP has no such date.
+    let manifest = "data/other/snapshots/1/manifest.json";
+    let mut json: serde_json::Value = serde_json::from_str(&env.read(manifest)).unwrap();
+    json["files"]["packages.json"]["last_modified"] = (-1).into();
+    env.write(manifest, &json.to_string());
+    let server = env.start("serve");
+    until("the good repository is served", || get(port, "/mirror/packages.json").status == 200);
+    assert_eq!(get(port, "/other/packages.json").status, 503);
+    until("the other one is named", || {
+        let log = env.read("log");
+        log.contains("not a date of HTTP") && log.contains("other")
+    });
+    server.stop();
+}

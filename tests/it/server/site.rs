@@ -26,11 +26,11 @@ fn contradictory_site_is_refused() {
         ),
         (
             vec![repository("/", vec![zip(), zip()])],
-            "failed to publish `/a.zip`: the snapshot names it twice",
+            "failed to publish `/`: the snapshot names `a.zip` twice",
         ),
         (
             vec![repository("/", vec![Resource { last_modified: -1, ..zip() }])],
-            "failed to publish `/a.zip`: `-1` is not a date of HTTP",
+            "failed to publish `/`: `a.zip` is of -1, which is not a date of HTTP",
         ),
     ] {
         let error = Site::new(repositories).err().expect(message);
