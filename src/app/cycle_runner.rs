@@ -89,8 +89,7 @@ impl OpenRepository<'_> {
         let began = now();
         check_not_renamed(self.app, self.volume, self.repository)?;
         self.close_to_others();
-        let work = |context: &CycleContext<'_>| cycle::import(context, from);
-        let imported = self.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), work)?;
+        let imported = self.run_command(|context| cycle::import(context, from))?;
         warn_unrecorded(record_damage(self.store, Some(&imported.result)));
         warn_unrecorded(record_result(self.store, began, &imported.result));
         Ok(imported)
@@ -114,6 +113,14 @@ impl OpenRepository<'_> {
         cancel: &CancelFlag,
     ) -> anyhow::Result<Vec<(Release, RebuildOutcome)>> {
         self.with_cycle_context(NO_OBSERVER, cancel, |context| cycle::rebuild(context, releases, repair))
+    }
+
+    /// Runs the work of a command, which nobody observes or cancels.
+    pub(crate) fn run_command<T>(
+        &self,
+        work: impl FnOnce(&CycleContext<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), work)
     }
 
     /// Runs `work` with the context of a cycle. A panic becomes an error, so that the server continues.

@@ -5,11 +5,10 @@ use std::io::Write as _;
 use super::snapshot_list;
 use super::stdout::Stdout;
 use crate::app::App;
-use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
+use crate::app::cycle_runner::OpenRepository;
 use crate::app::exit::Exit;
-use crate::cycle::{self, CycleContext, Report};
+use crate::cycle::{self, Report};
 use crate::store::Volume;
-use crate::util::cancel::CancelFlag;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -51,17 +50,10 @@ pub(super) fn rollback(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
     // The older snapshot holds an older report. The status page must keep that of the last cycle.
     let report = Report::last(store.latest_snapshot()?.as_ref(), &store.run_history());
     let opened = OpenRepository { app, volume: &volume, repository, store: &store };
-    let cancel = CancelFlag::default();
     let snapshot = store.roll_back(
         arguments.to,
-        |current, target| {
-            let roll_back = |context: &CycleContext<'_>| cycle::roll_back(context, current, target);
-            opened.with_cycle_context(NO_OBSERVER, &cancel, roll_back)
-        },
-        |current, target| {
-            let tell = |context: &CycleContext<'_>| cycle::tell_of_rollback(context, current, target);
-            opened.with_cycle_context(NO_OBSERVER, &cancel, tell)
-        },
+        |current, target| opened.run_command(|context| cycle::roll_back(context, current, target)),
+        |current, target| opened.run_command(|context| cycle::tell_of_rollback(context, current, target)),
     )?;
     store.record_report(serde_json::to_value(report)?)?;
     writeln!(

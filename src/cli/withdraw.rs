@@ -6,11 +6,10 @@ use anyhow::{Context as _, bail};
 
 use super::stdout::Stdout;
 use crate::app::App;
-use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
+use crate::app::cycle_runner::OpenRepository;
 use crate::app::exit::Exit;
 use crate::cycle;
 use crate::store::{RepositoryStore, Volume};
-use crate::util::cancel::CancelFlag;
 use crate::util::text::first_of;
 
 /// In characters. Longer reasons belong on a page of their own.
@@ -60,8 +59,8 @@ pub(super) fn withdraw(app: &App, arguments: &Arguments) -> anyhow::Result<Exit>
     check_published(&store, name, version)?;
     record(&store, name, version, reason.as_deref())?;
     let opened = OpenRepository { app, volume: &volume, repository, store: &store };
-    let followed = opened.with_cycle_context(NO_OBSERVER, &CancelFlag::default(), cycle::follow_withdrawals);
-    let (snapshot, _) = followed
+    let (snapshot, _) = opened
+        .run_command(cycle::follow_withdrawals)
         .context("this is recorded, but the metadata could not be published; the next cycle tries again")?;
     let state = if arguments.undo { "is published again" } else { "is withdrawn" };
     let repository = &repository.name;

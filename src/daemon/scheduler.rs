@@ -16,9 +16,9 @@ use super::repair_queue::RepairQueue;
 use super::scheduled_repository::{ScheduledRepository, in_whole_seconds};
 use super::snapshot_follower::SnapshotFollower;
 use super::tasks::Tasks;
+use crate::app::App;
 use crate::app::cycle_job::Work;
 use crate::app::repair::all_impossible;
-use crate::app::{App, Repository};
 use crate::cycle::{Cancelled, Report};
 use crate::store::VolumeLockError;
 use crate::util::cancel::CancelFlag;
@@ -187,7 +187,11 @@ impl<'a> Scheduler<'a> {
         match work {
             Work::Move => {
                 repositories[i].is_moving = false;
-                on_move_end(repositories[i].repository, result.map(drop));
+                // The next cycle does what could not be done.
+                if let Some(error) = result.err().filter(|error| !error.is::<Cancelled>()) {
+                    let repository = &repositories[i].repository.name;
+                    tracing::warn!(repository, "not published for its new URL yet: {error:#}");
+                }
                 let was_awaited = std::mem::take(&mut repositories[i].is_awaited);
                 if was_awaited && !is_any_awaited(repositories) {
                     self.follow();
@@ -337,16 +341,6 @@ impl<'a> Scheduler<'a> {
 
 fn is_any_awaited(repositories: &[ScheduledRepository<'_>]) -> bool {
     repositories.iter().any(|repository| repository.is_awaited)
-}
-
-/// The next cycle does what could not be done.
-fn on_move_end(repository: &Repository, result: anyhow::Result<()>) {
-    match result {
-        Err(error) if !error.is::<Cancelled>() => {
-            tracing::warn!(repository = repository.name, "not published for its new URL yet: {error:#}");
-        }
-        _ => {}
-    }
 }
 
 /// Schedules a cycle that may publish what was repaired.
