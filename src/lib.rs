@@ -20,6 +20,7 @@
 //! | [`metadata`] | packages.json, p2, include and pages from releases; values in, bytes out |
 //! | [`package`] | which versions a ref gives, their manifests, the archive's bytes |
 //! | [`store`] | the data volume: the only module that writes to it, but for the clones |
+//! | [`bucket`] | the object store that replicas serve from: uploads, the commit there, reading what is published |
 //! | [`git`] | bare clones, their refs, trees and blobs; the only module that names git2 |
 //! | [`composer_repository`] | Composer repositories of others: their packages and archives, in every form that Composer reads |
 //! | [`telemetry`] | the log and the metrics |
@@ -66,6 +67,7 @@
 //! - [The commit](docs::commit): how new versions become public, and why a crash is harmless
 //! - [The cycle](docs::cycle): the way of a tag through the stages
 //! - [A connection](docs::connection): the way of a request
+//! - [The bucket](docs::bucket): how it becomes public in an object store, for replicas without a volume
 //! - [Decisions](docs::decisions): what was chosen, when, and for which figure
 //!
 //! `.github/CONTRIBUTING.md` says how to build, test and extend this.
@@ -80,6 +82,7 @@
 )]
 
 mod app;
+pub mod bucket;
 pub mod cli;
 pub mod composer;
 pub mod composer_repository;

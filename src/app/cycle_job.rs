@@ -40,6 +40,10 @@ pub(crate) enum Work {
     Repair(BTreeSet<PathBuf>),
     /// Compresses what is published.
     Compress,
+    /// Uploads what is published to the bucket; `probes`: after trying what it can do.
+    Upload {
+        probes: bool,
+    },
 }
 
 /// What a process reports while it works.

@@ -1,5 +1,6 @@
 //! A configuration with its recipes, and what commands and the daemon do with it.
 
+pub(crate) mod bucket_upload;
 pub(crate) mod compress;
 pub(crate) mod cycle_job;
 pub(crate) mod cycle_runner;

@@ -89,10 +89,7 @@ fn resources(store: &RepositoryStore, snapshot: &Snapshot) -> anyhow::Result<Vec
     let mut resources: Vec<_> = metadata.collect();
     resources.push(ledger(store, snapshot)?);
     // Every archive that was ever published, even if this snapshot does not name it.
-    let is_served = |release: &Release| {
-        !snapshot.manifest.withdraws(release.number)
-            && snapshot.manifest.withdrawal(&release.name, &release.version).is_none()
-    };
+    let is_served = |release: &Release| snapshot.manifest.serves(release);
     store.ledger(|ledger| {
         resources.extend(ledger.archives(is_served).map(|(release, time)| Resource {
             path: release.path(),

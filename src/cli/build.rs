@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::{json_rows, summary_table};
 use crate::app::App;
+use crate::app::bucket_upload::BucketJob;
 use crate::app::compress::make_variants;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_run};
 use crate::app::exit::Exit;
+use crate::bucket::publish::Published;
 use crate::cycle::CycleResult;
 use crate::status::{diverged_version, source_status};
 use crate::store::Volume;
@@ -71,15 +73,17 @@ pub(super) fn build(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
     })
 }
 
-/// A cycle that ended, and the archives that are damaged after it, with the reasons.
+/// A cycle that ended, the archives that are damaged after it, with the reasons, and what became of the bucket.
 struct Built {
     result: CycleResult,
     damaged: BTreeMap<String, String>,
+    /// `None` without a bucket; or why it does not have what is published.
+    bucket: Option<Result<Published, String>>,
     is_published: bool,
     rollback: Option<u64>,
 }
 
-/// Runs the cycle and compresses what it published.
+/// Runs the cycle, compresses what it published, and uploads that.
 fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
     let (repository, store) = (opened.repository, opened.store);
     let (began, cancel) = (Instant::now(), CancelFlag::default());
@@ -96,15 +100,23 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
         let repository = &repository.name;
         tracing::warn!(repository, "failed to compress files, serving uncompressed: {error:#}");
     }
+    let volume_id = opened.volume.id();
+    let job = BucketJob { app: opened.app, repository, store, volume_id: &volume_id, probes: false };
+    let bucket = job.run(&cancel).map_err(|error| format!("{error:#}")).transpose();
+    if let Some(Err(error)) = &bucket {
+        let repository = &repository.name;
+        tracing::error!(repository, "failed to publish to the bucket, where the last state stays: {error}");
+    }
     let is_published = store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
     let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
-    Ok(Built { result, damaged, is_published, rollback })
+    Ok(Built { result, damaged, bucket, is_published, rollback })
 }
 
 impl Built {
     /// Whether nothing failed and no archive is damaged.
     fn is_complete(&self) -> bool {
-        self.result.report.is_complete() && self.damaged.is_empty()
+        let is_uploaded = self.bucket.as_ref().is_none_or(Result::is_ok);
+        self.result.report.is_complete() && self.damaged.is_empty() && is_uploaded
     }
 
     fn to_json(&self) -> Value {
@@ -125,6 +137,16 @@ impl Built {
             "diverged": report.diverged().map(diverged_version).collect::<Vec<_>>(),
             "gaps": report.gaps,
             "damaged": self.damaged,
+            "bucket": self.bucket.as_ref().map(|bucket| match bucket {
+                Ok(published) => json!({
+                    "error": null,
+                    "snapshot": published.snapshot,
+                    "sequence": published.sequence,
+                    "objects": published.sent.objects,
+                    "bytes": published.sent.bytes,
+                }),
+                Err(error) => json!({ "error": error }),
+            }),
         })
     }
 }

@@ -173,6 +173,11 @@ pub(super) fn check_files(app: &App, report: &mut Report) {
     for (i, credential) in config.git.credentials.iter().enumerate() {
         check_credential(credential, &git.key("credentials").index(i), report);
     }
+    if let Some(key) = config.bucket.as_ref().and_then(|bucket| bucket.access_key.as_ref()) {
+        let at = root.key("bucket");
+        add(report, &at.key("access_key_id_file"), check_secret(&key.id));
+        add(report, &at.key("secret_access_key_file"), check_secret(&key.secret));
+    }
     for (i, push) in config.push.iter().enumerate() {
         let at = root.key("push").index(i).key("secret_file");
         add(report, &at, check_secret(&push.secret));

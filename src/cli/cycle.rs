@@ -17,6 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use thread_priority::{set_thread_priority_and_policy, thread_native_id};
 
+use crate::app::bucket_upload::BucketJob;
 use crate::app::compress::make_variants;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Message, Work};
 use crate::app::cycle_runner::{Observer, OpenRepository, check_not_renamed};
@@ -85,6 +86,7 @@ fn limit(job: &Job) -> anyhow::Result<()> {
     let _ = rustix::thread::set_name(match job.work {
         Work::Cycle | Work::Move | Work::Repair(_) => c"mirror",
         Work::Compress => c"mirror-compress",
+        Work::Upload { .. } => c"mirror-upload",
     });
     // The threads that this one starts inherit it.
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, POLICY);
@@ -179,6 +181,14 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
             Ok(()) => JobResult::Done(BTreeMap::new()),
             Err(error) => JobResult::Failed(format!("{error:#}")),
         },
+        Work::Upload { probes } => {
+            let (store, volume_id, probes) = (&store, job.volume_id.as_str(), *probes);
+            match (BucketJob { app, repository, store, volume_id, probes }).run(cancel) {
+                Ok(_) => JobResult::Done(BTreeMap::new()),
+                Err(_) if cancel.is_set() => JobResult::Interrupted,
+                Err(error) => JobResult::Failed(format!("{error:#}")),
+            }
+        }
     };
     JobEnd { result, unwritten: store.unwritten_history() }
 }
@@ -187,8 +197,8 @@ fn open<'a>(app: &'a App, job: &Job) -> anyhow::Result<OpenJob<'a>> {
     let repository = app.repository(Some(&job.repository))?;
     let volume = match job.work {
         Work::Cycle | Work::Move | Work::Repair(_) => Volume::open_shared(&job.data, &job.volume_id)?,
-        // Variants are written without a lock.
-        Work::Compress => Volume::open_read_only(&job.data)?,
+        // Variants are written without a lock, and uploads write no more than their record.
+        Work::Compress | Work::Upload { .. } => Volume::open_read_only(&job.data)?,
     };
     // Before the folder of the repository would be created: it may have been renamed.
     check_not_renamed(app, &volume, repository)?;

@@ -47,7 +47,7 @@ use crate::yaml::Report;
 
 Exit codes: 0 complete, 1 something failed but the rest was done, 2 failed, 64 the command line or the configuration is wrong.
 
-Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`, `mirror help network`.",
+Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`, `mirror help network`, `mirror help bucket`.",
     disable_help_subcommand = true
 )]
 struct Arguments {

@@ -9,10 +9,12 @@ use url::Url;
 
 use super::json_rows;
 use super::verify_findings::{Findings, ProblemKind, Rebuilt};
-use crate::app::App;
 use crate::app::cycle_runner::OpenRepository;
 use crate::app::exit::Exit;
 use crate::app::site_builder::repository_site;
+use crate::app::{App, Repository};
+use crate::bucket::verify::Verified;
+use crate::bucket::{self, Bucket};
 use crate::cycle::RebuildOutcome;
 use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::metadata::reader::{ArchiveUrls, ListedRepository};
@@ -35,6 +37,9 @@ pub(super) struct Arguments {
     /// Compare the checksums of all versions with the mirror at this URL
     #[arg(long, value_name = "URL", value_parser = mirror_url)]
     against: Option<Url>,
+    /// Check what is published in the bucket instead of the volume
+    #[arg(long, conflicts_with_all = ["repair", "rebuild", "against"])]
+    bucket: bool,
     /// Check this repository only
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
@@ -50,10 +55,13 @@ fn mirror_url(text: &str) -> Result<Url, &'static str> {
 }
 
 pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
-    let repositories = match (&arguments.repository, &arguments.against) {
+    let repositories: Vec<_> = match (&arguments.repository, &arguments.against) {
         (None, None) => app.repositories.iter().collect(),
         (name, _) => vec![app.repository(name.as_deref())?],
     };
+    if arguments.bucket {
+        return verify_bucket(app, &repositories, arguments.json);
+    }
     let needs_git = arguments.repair || arguments.rebuild;
     let volume = match needs_git {
         true => Volume::open_existing(&app.config.data)?,
@@ -81,7 +89,11 @@ pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         all.push(findings);
     }
-    if arguments.json {
+    finish(&all, arguments.json, failed)
+}
+
+fn finish(all: &[Findings], json: bool, failed: bool) -> anyhow::Result<Exit> {
+    if json {
         let documents = all.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
         json_rows::print(&documents)?;
     }
@@ -90,6 +102,38 @@ pub(super) fn verify(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
         false if all.iter().all(Findings::is_well) => Exit::Complete,
         false => Exit::Incomplete,
     })
+}
+
+/// Checks what the bucket has; needs no volume.
+fn verify_bucket(app: &App, repositories: &[&Repository], json: bool) -> anyhow::Result<Exit> {
+    let config = app.config.bucket.as_ref().context("the configuration has no `bucket`")?;
+    let bucket = Bucket::open(config, &app.config.git, &CancelFlag::default())?;
+    let mut all = Vec::new();
+    for repository in repositories {
+        let mut findings = Findings::new(&repository.name, &repository.base_url.to_string(), json);
+        let Verified { published, objects, problems } = bucket::verify::verify(&bucket, &repository.name)?;
+        for problem in problems {
+            findings.problem(ProblemKind::Bucket, problem)?;
+        }
+        let place = bucket.object(&repository.name);
+        let line = match published {
+            Some((sequence, snapshot)) => {
+                format!(
+                    "{place}: root {sequence}, snapshot {snapshot}, {objects} archives and compressed copies"
+                )
+            }
+            None => format!("{place}: nothing is published"),
+        };
+        let figures = json!({
+            "bucket": place,
+            "root": published.map(|(sequence, _)| sequence),
+            "snapshot": published.map(|(_, snapshot)| snapshot),
+            "objects": objects,
+        });
+        findings.checked(&line, figures)?;
+        all.push(findings);
+    }
+    finish(&all, json, false)
 }
 
 /// Checks one repository.

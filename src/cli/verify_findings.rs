@@ -27,6 +27,8 @@ pub(super) enum ProblemKind {
     Rebuild,
     /// The other mirror has other bytes.
     Mirror,
+    /// Something is missing or damaged in the bucket.
+    Bucket,
 }
 
 #[derive(Debug, Serialize)]

@@ -4,6 +4,7 @@
 //! `raw` has the file as it is written and the resulting [`Config`], whose values are valid and whose paths are resolved. All
 //! mistakes are reported together, each with its line and column. Only the file itself is read: no recipe, no secret, no volume.
 
+mod bucket;
 mod build;
 mod git;
 mod hints;
@@ -21,6 +22,7 @@ mod serve;
 mod trusted_proxies;
 pub(crate) mod units;
 
+pub use bucket::{AccessKey, Bucket, Redirect};
 pub use build::{Build, Limits, Snapshots, Verify};
 pub use git::{Credential, CredentialScheme, Git};
 pub use hints::{Hints, Message};

@@ -7,6 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bucket::{Bucket, BucketEntry};
 use super::build::{Build, Limits, Snapshots, Verify};
 use super::git::Git;
 use super::listen_address::Address;
@@ -32,6 +33,7 @@ pub struct Config {
     pub serve: Serve,
     /// The data volume.
     pub data: PathBuf,
+    pub bucket: Option<Bucket>,
     /// At least one; names and URL paths are unique.
     pub repositories: Vec<RepositoryConfig>,
     pub git: Git,
@@ -62,6 +64,8 @@ pub(super) struct Document {
     /// Folder of the data volume.
     #[serde(default = "default_data")]
     data: PathBuf,
+    /// Object store that receives everything that is published.
+    bucket: Option<BucketEntry>,
     /// Composer repositories to build and serve, each below the path of its URL.
     #[serde(default)]
     #[schemars(!default, length(min = 1))]
@@ -134,6 +138,7 @@ impl Document {
         self.git.resolve_paths(folder);
         self.limits.check(&root.key("limits"), report);
         let repositories = repository::resolve(self.repositories, folder, report);
+        let bucket = self.bucket.map(|entry| entry.resolve(&root.key("bucket"), folder, report));
         let notify = self.notify.into_iter().enumerate();
         let notify = notify
             .filter_map(|(index, entry)| entry.resolve(&root.key("notify").index(index), folder, report))
@@ -146,6 +151,8 @@ impl Document {
             site: self.site,
             serve: self.serve,
             data: folder.join(self.data),
+            // The mistakes of a broken one are in the report.
+            bucket: bucket.flatten(),
             repositories: repositories?,
             git: self.git,
             build: self.build,

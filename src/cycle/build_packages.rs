@@ -14,7 +14,7 @@ use super::metadata_budget::MetadataBudget;
 use super::name_owners::NameOwners;
 use super::planning::plan_refs;
 use super::report::SourceReport;
-use super::{composer_source, file_names, held_back, parallel};
+use super::{composer_source, file_names, held_back};
 use crate::git::{BareClone, BlobCache};
 use crate::ledger::{Release, ReleaseKind};
 use crate::package::build;
@@ -26,6 +26,7 @@ use crate::recipe::Source;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
 use crate::util::digest::Sha256;
+use crate::util::parallel;
 
 /// Plans and builds one source; returns its report and the number of new versions.
 ///

@@ -23,7 +23,6 @@ mod log_findings;
 mod metadata_budget;
 mod name_owners;
 mod nightly;
-mod parallel;
 mod pass;
 mod planning;
 mod prebuilt_archives;

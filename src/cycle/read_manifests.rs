@@ -10,12 +10,12 @@ use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, FileReader, ZipArchive, ZipArchiveEntryWayfinder};
 use serde_json::Value;
 
-use super::parallel;
 use crate::composer::{Manifest, Version};
 use crate::ledger::{Release, ReleaseKind};
 use crate::metadata::PackageVersion;
 use crate::package::prebuilt_archive::{ManifestPlace, Visited};
 use crate::store::RepositoryStore;
+use crate::util::parallel;
 
 /// The versions of packages by name. Their manifests are text until a package is rendered: parsed, those of a large repository
 /// take many times the memory.

@@ -150,6 +150,7 @@ fn aborted(work: &Work, error: anyhow::Error) -> anyhow::Error {
         Work::Move => "the move to another URL was aborted",
         Work::Repair(_) => "the repair was aborted",
         Work::Compress => "the compression was aborted",
+        Work::Upload { .. } => "the upload was aborted",
     })
 }
 

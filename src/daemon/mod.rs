@@ -4,6 +4,7 @@
 //! another, and the server keeps running. Users change first, before anything of a new configuration is served.
 
 mod backoff;
+mod bucket_publisher;
 mod compressor;
 mod config_watcher;
 mod configuration;
@@ -89,12 +90,11 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                 tasks.start(|| release_notifier::run(configurations, server.published))?;
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
-                match volume_id {
-                    Some(id) => tasks.start(move || {
-                        configurations.for_each(|now| compressor::run(now, id, &changes));
-                    }),
-                    None => Ok(()),
-                }
+                let Some(id) = volume_id else { return Ok(()) };
+                tasks.start(move || configurations.for_each(|now| bucket_publisher::run(now, id)))?;
+                tasks.start(move || {
+                    configurations.for_each(|now| compressor::run(now, id, &changes));
+                })
             },
             |Configuration { app, stores, stop }| {
                 app.log_warnings();

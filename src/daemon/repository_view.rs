@@ -1,5 +1,6 @@
 //! The state of a repository as the threads of the daemon observe it: its newest snapshot, its history and its report.
 
+use crate::app::bucket_upload::bucket_record;
 use crate::app::{App, Repository};
 use crate::cycle::Report;
 use crate::status::StatusInput;
@@ -45,6 +46,7 @@ impl SnapshotWatch {
             unserved: error.map(|error| store.strip_volume_path(error)),
             report: Report::last(snapshot, &history),
             history,
+            bucket: app.config.bucket.as_ref().map(|config| bucket_record(config, store)),
             releases: &[],
             space: None,
             planned: None,

@@ -205,7 +205,7 @@ impl<'a> Scheduler<'a> {
                 self.on_cycle_end(i, result.map(drop), &mut repositories[i]);
             }
             Work::Repair(files) => on_repair_end(files, result, repairs, &mut repositories[i]),
-            Work::Compress => {}
+            Work::Compress | Work::Upload { .. } => {}
         }
     }
 

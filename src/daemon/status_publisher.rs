@@ -64,6 +64,7 @@ struct RepositoryStatus<'a> {
 /// The rendered status of a repository, and what it was rendered from.
 struct CachedStatus {
     history_changed: Option<SystemTime>,
+    bucket_changed: Option<SystemTime>,
     planned: Option<Timestamp>,
     history: RunHistory,
     complete: bool,
@@ -151,11 +152,13 @@ impl RepositoryStatus<'_> {
     fn refresh(&mut self, app: &App, planned: Option<Timestamp>) -> bool {
         let is_new = self.watch.refresh(self.store);
         let history_changed = self.store.run_history_modified();
+        let bucket_changed = self.store.bucket_record_modified();
         let snapshot = self.watch.snapshot.as_ref();
         let schedule = &self.repository.schedule;
         if let Some(cached) = &self.cached
             && !is_new
             && cached.history_changed == history_changed
+            && cached.bucket_changed == bucket_changed
             && cached.planned == planned
             && cached.state
                 == status::state(snapshot.is_some(), cached.complete, &cached.history, schedule, now())
@@ -171,6 +174,7 @@ impl RepositoryStatus<'_> {
         };
         self.cached = Some(CachedStatus {
             history_changed,
+            bucket_changed,
             planned,
             state: input.state(),
             complete: input.is_complete(),

@@ -9,5 +9,8 @@ pub mod cycle {}
 #[doc = include_str!("connection.md")]
 pub mod connection {}
 
+#[doc = include_str!("bucket.md")]
+pub mod bucket {}
+
 #[doc = include_str!("decisions.md")]
 pub mod decisions {}

@@ -14,7 +14,7 @@ pub struct Topic {
 }
 
 /// All topics, in the order in which they are listed.
-pub const TOPICS: [Topic; 4] = [
+pub const TOPICS: [Topic; 5] = [
     Topic { name: "config", summary: "every key of mirror.yaml", text: include_str!("config.md") },
     Topic {
         name: "recipe",
@@ -30,5 +30,10 @@ pub const TOPICS: [Topic; 4] = [
         name: "network",
         summary: "mirrors and clients without network: export, import, install",
         text: include_str!("network.md"),
+    },
+    Topic {
+        name: "bucket",
+        summary: "an object store that has everything that is published, for replicas without a volume",
+        text: include_str!("bucket.md"),
     },
 ];

@@ -44,12 +44,12 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// Sends requests to one URL and to where it redirects.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    agent: Agent,
+    pub(super) agent: Agent,
     credentials: Vec<Credential>,
     userinfo: Option<UserInfo>,
     redirects: RedirectPolicy,
     watch: TransferWatch,
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     timeout: Duration,
     origin: Origin,
     fresh_until: Instant,
@@ -295,15 +295,21 @@ impl Exchange {
         let Some(proxy) = self.proxy.as_ref().filter(|_| self.is_forwarded) else {
             return request;
         };
-        request = request.header("Connection", "close");
-        match (proxy.username(), proxy.password()) {
-            (None, None) => request,
-            (user, password) => request.header(
-                "Proxy-Authorization",
-                basic_authorization(user.unwrap_or_default(), password.unwrap_or_default()),
-            ),
+        for (name, value) in forwarding_headers(proxy) {
+            request = request.header(name, value);
         }
+        request
     }
+}
+
+/// The headers for a proxy that forwards the request.
+pub(super) fn forwarding_headers(proxy: &Proxy) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("Connection", "close".to_owned())];
+    if proxy.username().is_some() || proxy.password().is_some() {
+        let (user, password) = (proxy.username().unwrap_or_default(), proxy.password().unwrap_or_default());
+        headers.push(("Proxy-Authorization", basic_authorization(user, password)));
+    }
+    headers
 }
 
 /// The time that a server asks to wait, in seconds or as a date (RFC 9110 section 10.2.3).

@@ -8,6 +8,7 @@ mod client;
 mod connector;
 mod credential;
 mod error;
+mod exchange;
 mod forward_proxy;
 mod post_json;
 mod proxy;

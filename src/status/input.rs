@@ -11,7 +11,7 @@ use crate::ledger::Release;
 
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
-use crate::store::{RunHistory, Space, Withdrawal};
+use crate::store::{BucketFailure, BucketRecord, RunHistory, Space, Withdrawal};
 
 /// Everything that is known of a repository.
 pub struct StatusInput<'a> {
@@ -27,6 +27,8 @@ pub struct StatusInput<'a> {
     pub unserved: Option<String>,
     pub report: Report,
     pub history: RunHistory,
+    /// What is known of the uploads, if there is a bucket.
+    pub bucket: Option<BucketRecord>,
     /// The published releases, in the order of their publication.
     pub releases: &'a [Release],
     pub space: Option<Space>,
@@ -49,6 +51,7 @@ impl StatusInput<'_> {
             && !self.has_ended_rollback()
             && self.snapshot.is_none_or(|snapshot| snapshot.is_intact)
             && self.unserved.is_none()
+            && self.bucket_failure().is_none()
             && self.history.damaged.is_empty()
     }
 
@@ -57,13 +60,22 @@ impl StatusInput<'_> {
         self.history.last().is_some_and(|run| !run.complete)
     }
 
-    /// Everything that failed, the most general first: the cycle, the snapshot, archives, sources, packages of single refs.
+    /// Why the bucket does not have what is published.
+    pub(super) fn bucket_failure(&self) -> Option<&BucketFailure> {
+        self.bucket.as_ref().and_then(|record| record.failure.as_ref())
+    }
+
+    /// Everything that failed, the most general first: the cycle, the snapshot, the bucket, archives, sources, packages of single refs.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let cycle = self.history.last().and_then(|run| run.error.clone());
         let cycle = cycle.map(|line| Failure { name: "the cycle".to_owned(), line });
         let snapshot = self.unserved.as_ref().map(|reason| Failure {
             name: "the newest snapshot".to_owned(),
             line: format!("the newest snapshot cannot be served: {reason}"),
+        });
+        let bucket = self.bucket_failure().map(|failure| Failure {
+            name: "the bucket".to_owned(),
+            line: format!("the bucket lacks what is published: {}", failure.error),
         });
         let damaged = self
             .history
@@ -72,7 +84,7 @@ impl StatusInput<'_> {
             .map(|(path, reason)| Failure { name: path.clone(), line: format!("{path} {reason}") });
         let sources = self.report.sources.iter();
         let sources = sources.flat_map(|(name, source)| source_failures(name, source));
-        let whole = cycle.into_iter().chain(snapshot);
+        let whole = cycle.into_iter().chain(snapshot).chain(bucket);
         whole.chain(damaged).chain(sources).collect()
     }
 

@@ -21,6 +21,10 @@ pub struct MetricValues {
     pub failed_sources: usize,
     pub gaps: usize,
     pub damaged: usize,
+    /// The snapshot that the bucket has, and when that was last checked.
+    pub bucket: Option<(u64, Timestamp)>,
+    /// Whether the bucket lacks what is published; `None` without a bucket.
+    pub bucket_failing: Option<bool>,
     pub running: bool,
     /// The running cycle, if it runs in this process.
     pub progress: Option<RunningCycle>,
@@ -54,6 +58,12 @@ pub fn metric_values(input: &StatusInput<'_>) -> MetricValues {
         failed_sources: input.failed_sources(),
         gaps: input.report.gaps.len(),
         damaged: input.history.damaged.len(),
+        bucket: input
+            .bucket
+            .as_ref()
+            .and_then(|record| record.published.as_ref())
+            .map(|published| (published.snapshot, published.at)),
+        bucket_failing: input.bucket.as_ref().map(|record| record.failure.is_some()),
         running: input.history.running.is_some(),
         progress: None,
         last_success: input.history.succeeded,

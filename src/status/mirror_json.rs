@@ -18,6 +18,7 @@
 //! | `repository.stale_from` | when the mirror becomes stale if no further check succeeds |
 //! | `repository.error` | why the last cycle failed as a whole |
 //! | `repository.unserved` | why the newest snapshot on the volume cannot be served |
+//! | `repository.bucket` | the bucket that replicas serve from, or `null`: its `url`, the `snapshot` and the number of the root (`sequence`) that it had when that was last checked (`published`), and since when and why it lacks what is published here (`failing_since`, `error`) |
 //! | `repository.held_at` | the snapshot that an active rollback serves |
 //! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
 //! | `repository.counts.absent` | releases of the ledger that are not here, because only a part of them was imported |
@@ -40,7 +41,7 @@ use super::input::StatusInput;
 use super::state::stale_from;
 use super::status_page::newest_ref;
 use crate::cycle::SourceReport;
-use crate::store::Divergence;
+use crate::store::{BucketRecord, Divergence};
 
 /// The version of the format.
 pub(super) const SCHEMA: u32 = 1;
@@ -76,6 +77,7 @@ fn repository(input: &StatusInput<'_>) -> Value {
         "stale_from": checked.and_then(|run| stale_from(input.schedule, run.began)),
         "error": input.history.last().and_then(|run| run.error.as_ref()),
         "unserved": input.unserved,
+        "bucket": input.bucket.as_ref().map(bucket),
         "held_at": input.rollback_target(),
         "counts": counts(input),
         "withdrawn": input.withdrawals(),
@@ -89,6 +91,18 @@ fn repository(input: &StatusInput<'_>) -> Value {
         })).collect::<Vec<_>>(),
         "diverged": input.report.diverged().map(diverged_version).collect::<Vec<_>>(),
         "sources": sources(input),
+    })
+}
+
+fn bucket(record: &BucketRecord) -> Value {
+    let (published, failure) = (record.published.as_ref(), record.failure.as_ref());
+    json!({
+        "url": record.bucket,
+        "snapshot": published.map(|published| published.snapshot),
+        "sequence": published.map(|published| published.sequence),
+        "published": published.map(|published| published.at),
+        "failing_since": failure.map(|failure| failure.since),
+        "error": failure.map(|failure| &failure.error),
     })
 }
 

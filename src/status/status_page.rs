@@ -13,6 +13,7 @@ use crate::cycle::{ImportReport, SourceReport};
 use crate::metadata::pages::{self, instant, size};
 use crate::package::plan::OutcomeRow;
 use crate::package::uncovered_manifests;
+use crate::store::BucketRecord;
 use crate::util::text::plural;
 
 /// Entries that a list of failures, damaged archives, diverged versions or gaps shows; it counts the rest.
@@ -55,6 +56,9 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
         @if let Some(reason) = &input.unserved {
             p.bad { "The newest snapshot cannot be served: " (reason) }
         }
+        @if let Some(failure) = input.bucket_failure() {
+            p.bad { "Replicas do not get what is published here since " (time(Some(failure.since))) ": " (failure.error) }
+        }
         @if let Some(snapshot) = input.rollback_target() {
             p.doubt { "A rollback to snapshot " (snapshot) " is active; `mirror rollback --end` ends it." }
         }
@@ -68,6 +72,7 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
 fn shortfall(input: &StatusInput<'_>) -> String {
     let packages = input.count(SourceReport::failed_versions);
     match (input.failed_sources(), packages, input.history.damaged.len()) {
+        (0, 0, 0) if input.bucket_failure().is_some() => "the upload to the bucket failed".to_owned(),
         (0, 0, 0) if input.rollback_target().is_some() => "a rollback is active".to_owned(),
         (0, 0, 0) if input.has_ended_rollback() => "a rollback has ended".to_owned(),
         (0, 0, 0) => "the last cycle was incomplete".to_owned(),
@@ -113,10 +118,21 @@ fn times(input: &StatusInput<'_>) -> Markup {
                 dt { "Snapshot" } dd { (manifest.number) }
                 dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }
             }
+            @if let Some(record) = &input.bucket { dt { "Bucket" } dd { (record.bucket) ", " (bucket(record)) } }
             @if let Some(space) = input.space { dt { "Disk" } dd { (size(space.free)) " free of " (size(space.total)) } }
             dt { "Software" } dd { (env!("CARGO_PKG_NAME")) " " (env!("CARGO_PKG_VERSION")) }
             @if let Some(operator) = input.operator { dt { "Run by" } dd { (operator) } }
             @if let Some(contact) = input.contact { dt { "Contact" } dd { (contact) } }
+        }
+    }
+}
+
+/// What the bucket had when it was last checked.
+fn bucket(record: &BucketRecord) -> Markup {
+    html! {
+        @match &record.published {
+            Some(published) => { "snapshot " (published.snapshot) ", checked " (time(Some(published.at))) }
+            None => "nothing is uploaded yet",
         }
     }
 }

@@ -18,7 +18,7 @@ use sha2::Digest as _;
 use crate::util::digest::{Sha1, Sha256};
 
 /// Random bytes in hexadecimal: a name that is unique even among containers, whose processes may share an id.
-pub(super) fn random_name<const BYTES: usize>() -> anyhow::Result<String> {
+pub(crate) fn random_name<const BYTES: usize>() -> anyhow::Result<String> {
     let mut random = [0; BYTES];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .context("failed to get random bytes")?;

@@ -14,7 +14,7 @@
 //! <data>/<repository>/imported.jsonl    one line for each imported release that was not built again from git yet
 //! <data>/<repository>/absent.json       the releases that never were here, of a repository that was imported in part
 //! <data>/<repository>/snapshots/<n>/    metadata of snapshot n, with its manifest.json, report.json and made.json
-//! <data>/<repository>/status/           cycles.json: when cycles ran and how they ended
+//! <data>/<repository>/status/           cycles.json: when cycles ran and how they ended; bucket.json: likewise for uploads
 //! <data>/<repository>/current           symbolic link to the newest snapshot, for other web servers
 //! <data>/<repository>/variants/         compressed copies, which can be made again
 //! <data>/<repository>/composer/<source>/ answers of Composer repositories, kept for conditional requests: a cache
@@ -49,6 +49,7 @@
 //! A failed sync is never retried: the repository accepts nothing more from this writer, and the cycle ends.
 
 mod absent_releases;
+mod bucket_record;
 mod commit;
 mod divergences;
 pub mod durable_fs;
@@ -70,6 +71,7 @@ mod volume;
 mod volume_marker;
 mod withdrawals;
 
+pub use bucket_record::{BucketFailure, BucketRecord, BucketUpload};
 pub use commit::SnapshotContents;
 pub use divergences::{Divergence, DivergenceCause, VersionContent};
 pub use filesystem_check::Space;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
 use super::withdrawals::Withdrawal;
+use crate::ledger::Release;
 use crate::util::digest::Sha256;
 use crate::util::threads;
 
@@ -84,6 +85,11 @@ impl SnapshotManifest {
     /// Why a version is withdrawn.
     pub fn withdrawal(&self, name: &str, version: &str) -> Option<&Withdrawal> {
         self.withdrawals.iter().find(|withdrawal| withdrawal.is_of(name, version))
+    }
+
+    /// Whether the archive of a release is served.
+    pub fn serves(&self, release: &Release) -> bool {
+        !self.withdraws(release.number) && self.withdrawal(&release.name, &release.version).is_none()
     }
 
     /// Whether the archive of the release with this number is no longer served.

@@ -86,6 +86,12 @@ impl RepositoryStore {
         Ok(variants)
     }
 
+    /// Where a variant is, by the digest of the original and its own.
+    pub fn variant_file(&self, original: Sha256, own: Sha256, coding: Coding) -> PathBuf {
+        let name = format!("{original}-{own}.{}", coding.extension());
+        self.root().join("variants").join(&name[..2]).join(name)
+    }
+
     /// When variants were last added or removed.
     pub fn variants_changed(&self) -> Option<SystemTime> {
         let folders = list(&self.root().join("variants")).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::status::{MetricValues, STATES};
 /// A gauge of each repository: its name, its help text and its value, which is left out if it is not known.
 type RepositoryGauge = (&'static str, &'static str, fn(&MetricValues, Timestamp) -> Option<f64>);
 
-const REPOSITORY_GAUGES: [RepositoryGauge; 19] = [
+const REPOSITORY_GAUGES: [RepositoryGauge; 22] = [
     ("mirror_snapshot_number", "The snapshot that is served.", |f, _| {
         f.snapshot.map(|(number, _)| number as f64)
     }),
@@ -34,6 +34,17 @@ const REPOSITORY_GAUGES: [RepositoryGauge; 19] = [
         "Package versions that published metapackages require and no source provides.",
         |f, _| Some(f.gaps as f64),
     ),
+    ("mirror_bucket_snapshot_number", "The snapshot that was last published to the bucket.", |f, _| {
+        f.bucket.map(|(number, _)| number as f64)
+    }),
+    (
+        "mirror_bucket_checked_timestamp_seconds",
+        "When the bucket was last found to have what is published.",
+        |f, _| f.bucket.map(|(_, at)| seconds(at)),
+    ),
+    ("mirror_bucket_failing", "Whether publishing to the bucket fails.", |f, _| {
+        f.bucket_failing.map(|failing| f64::from(u8::from(failing)))
+    }),
     ("mirror_cycle_running", "Whether a cycle is running.", |f, _| Some(f64::from(u8::from(f.running)))),
     ("mirror_cycle_sources", "Sources that the running cycle fetches.", |f, _| {
         Some(f.progress.as_ref()?.sources.1 as f64)

@@ -6,6 +6,7 @@ pub mod compression;
 pub mod digest;
 pub(crate) mod file_lock;
 pub mod heap;
+pub(crate) mod parallel;
 pub(crate) mod text;
 pub mod text_file;
 pub(crate) mod threads;

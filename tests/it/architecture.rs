@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 8] = [
     &["app"],
     &["server"],
     &["status", "telemetry", "cycle"],
-    &["metadata", "package", "store", "git", "composer_repository"],
+    &["metadata", "package", "store", "git", "composer_repository", "bucket"],
     &["config", "recipe", "net", "schedule", "webhook"],
     &["composer", "ledger", "yaml", "util", "help"],
 ];

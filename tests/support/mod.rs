@@ -4,12 +4,14 @@
 
 pub mod certificates;
 pub mod env;
+pub mod failing_proxy;
 pub mod file_server;
 pub mod git;
 pub mod git_server;
 pub mod http;
 pub mod local_clone;
 pub mod lying_proxy;
+pub mod object_store;
 pub mod served_mirror;
 pub mod server;
 pub mod shop;

@@ -6,6 +6,8 @@ mod support;
 
 mod addresses;
 mod air_gap;
+mod bucket;
+mod bucket_commit;
 mod closure;
 mod composer;
 mod composer_client;

@@ -25,7 +25,6 @@ use super::batch::{Batch, Published};
 use super::context::{CycleContext, ProgressEvent};
 use super::held_back::{self, Candidate, Provided, Requirements};
 use super::metadata_budget::MetadataBudget;
-use super::parallel;
 use super::planning::PublishedVersions;
 use super::report::SourceReport;
 use crate::composer_repository::{Access, ComposerRepository, MAX_REQUESTS, Versions};
@@ -34,6 +33,7 @@ use crate::net::{USER_AGENT, redacted};
 use crate::package::plan::{ExclusionRule, Outcome, OutcomeRow, VersionOwner};
 use crate::recipe::ComposerSource;
 use crate::util::digest::Sha256;
+use crate::util::parallel;
 
 pub(super) use archive::{download, redownload};
 pub use plan::{ClosurePlan, plan_closures};

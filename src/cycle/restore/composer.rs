@@ -19,13 +19,14 @@ use crate::cycle::confirm_imports::{self, IMPORTED};
 use crate::cycle::context::{CycleContext, ProgressEvent};
 use crate::cycle::metadata_budget::MetadataBudget;
 use crate::cycle::report::ALIASES;
-use crate::cycle::{composer_source, file_names, parallel, read_manifests};
+use crate::cycle::{composer_source, file_names, read_manifests};
 use crate::ledger::{Ledger, Release, ReleaseKind};
 use crate::net::redacted;
 use crate::package::prebuilt_archive;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
 use crate::util::digest::Sha256;
+use crate::util::parallel;
 
 /// Archives that are published together, so that a restoration that is interrupted keeps what it has.
 const BATCH: usize = 200;

@@ -53,7 +53,7 @@ fn examples_are_valid() {
 fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
-    assert_eq!(commented.find_iter(text).count(), 37);
+    assert_eq!(commented.find_iter(text).count(), 39);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
     let left_out = config(text);
     assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));
@@ -303,6 +303,46 @@ fn mistakes_in_units_have_messages() {
         (
             with("serve: {listen: ['127.0.0.1:80', '127.0.0.1:0', '127.0.0.1:0'], admin: '127.0.0.1:80'}\n"),
             "mirror.yaml:2:72: serve.admin: `serve.listen` already has this address, found `127.0.0.1:80`",
+        ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_buckets_have_messages() {
+    let bucket = |keys: &str| with(&format!("bucket: {{{keys}}}\n"));
+    assert_reports([
+        (bucket("region: eu"), "mirror.yaml:2:9: bucket: the key `url` is missing"),
+        (
+            bucket("url: 'https://s3.example.com/packages'"),
+            "mirror.yaml:2:15: bucket.url: expected the URL of a bucket: `s3://name` or `s3://name/prefix`, found `https://s3.example.com/packages`",
+        ),
+        (
+            bucket("url: 's3://Packages/a'"),
+            "mirror.yaml:2:15: bucket.url: expected the name of a bucket: 3 to 63 lower-case letters, digits, `.`, `-` and `_`, found `Packages`",
+        ),
+        (
+            bucket("url: 's3://packages/a//b'"),
+            "mirror.yaml:2:15: bucket.url: expected a prefix of letters, digits, `.`, `_` and `-`, with single slashes, found `a//b`",
+        ),
+        (
+            bucket("url: 's3://packages', endpoint: 'https://key@s3.example.com'"),
+            "mirror.yaml:2:42: bucket.endpoint: the URL of a server must not contain a user name or password\n  hint: use `access_key_id_file` and `secret_access_key_file`",
+        ),
+        (
+            bucket("url: 's3://packages', endpoint: 'https://s3.example.com/packages'"),
+            "mirror.yaml:2:42: bucket.endpoint: expected the URL of an S3 server without a path, such as `https://s3.example.com`, found `https://s3.example.com/packages`",
+        ),
+        (
+            bucket("url: 's3://packages', access_key_id: mine, secret_access_key_file: secret"),
+            "mirror.yaml:2:47: bucket.access_key_id: a secret must not stand in the file\n  hint: use the key that ends in `_file`, or a reference such as `${SECRET}`",
+        ),
+        (
+            bucket("url: 's3://packages', access_key_id_file: id"),
+            "mirror.yaml:2:9: bucket: an access key has an id and a secret: set both, or none of them\n  hint: without a key, the environment or the cloud gives one",
+        ),
+        (
+            bucket("url: 's3://packages', redirect: presined"),
+            "mirror.yaml:2:42: bucket.redirect: expected `never`, `presigned` or the URL of a CDN, found `presined`\n  hint: did you mean `presigned`?",
         ),
     ]);
 }

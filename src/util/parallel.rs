@@ -6,10 +6,10 @@ use std::thread;
 use anyhow::anyhow;
 use parking_lot::Mutex;
 
-use crate::util::threads;
+use super::threads;
 
 /// Applies `work` to each item on up to `count` threads; each thread makes its own state with `start`.
-pub(super) fn map<T: Sync, S, R: Send>(
+pub(crate) fn map<T: Sync, S, R: Send>(
     items: &[T],
     count: usize,
     start: impl Fn() -> anyhow::Result<S> + Sync,
