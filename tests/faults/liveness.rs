@@ -8,7 +8,7 @@ use mirror::util::digest::Sha256;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Server, Verdict, children};
+use crate::fixture::{Fixture, Server, Verdict, children, send};
 use crate::oracle::{self, Answers};
 use crate::proxy::Proxy;
 use crate::support::git_server::GitServer;
@@ -83,12 +83,16 @@ impl Live {
         let server = self.server.take().expect("a running mirror");
         let children = children(server.id());
         server.signal(Signal::KILL);
+        // One that stands still can only end when it continues.
+        children.iter().for_each(|child| send(*child, Signal::CONT));
         let began = Instant::now();
         let survives = |child: &&u32| is_running(**child);
         while children.iter().any(|child| survives(&child)) && began.elapsed() < ANSWER {
             std::thread::sleep(Duration::from_millis(5));
         }
         let survivor = children.iter().find(survives);
+        // It would keep the log open.
+        survivor.into_iter().for_each(|child| send(*child, Signal::KILL));
         server.stop();
         match survivor {
             None => Ok(()),
