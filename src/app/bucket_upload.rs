@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use super::{App, Repository};
+use crate::bucket::commit::GRACE;
 use crate::bucket::probe::{probe, require};
 use crate::bucket::publish::{Published, Publisher};
 use crate::bucket::{Bucket, garbage};
@@ -129,7 +130,7 @@ impl BucketJob<'_> {
         if record.collected.is_some_and(|last| began.duration_since(last) < COLLECTION_INTERVAL) {
             return;
         }
-        match garbage::collect(bucket, &self.repository.name) {
+        match garbage::collect(bucket, &self.repository.name, GRACE) {
             Ok(removed) => {
                 record.collected = Some(began);
                 if removed > 0 {

@@ -16,7 +16,7 @@ use super::root::{FORMAT, LedgerEnd, ReplacedRoot, Root, StateObject, root_key};
 use crate::util::digest::Sha256;
 
 /// How long what a replaced root names stays in the bucket.
-pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(24);
+pub const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
 /// More replaced roots are not listed, however young they are.
 const MAX_REPLACED: usize = 200;

@@ -1,14 +1,15 @@
 //! Removes what nothing refers to: objects of uploads that were interrupted, and what only replaced states name.
 //!
 //! An object goes when no root of the last day names it and it is itself older than a day, by the clock of the store. Archives
-//! never go.
+//! never go. An upload that would rely on such an object is kept away by the lock of its volume.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
 
 use super::client::Bucket;
-use super::commit::{GRACE, read_root};
+use super::commit::read_root;
 use super::object::{Condition, Upload, UploadHeaders};
 use super::random_name;
 use super::reader::read_state;
@@ -17,8 +18,8 @@ use super::root::{Root, pack_key};
 /// The folders in which objects may go.
 const FOLDERS: [&str; 5] = ["snapshots", "variants", "ledger", "packs", "probe"];
 
-/// Removes the unreferenced objects of a repository; returns how many.
-pub fn collect(bucket: &Bucket, repository: &str) -> anyhow::Result<usize> {
+/// Removes the objects of a repository that nothing has referred to for the time of `grace`, a day; returns how many.
+pub fn collect(bucket: &Bucket, repository: &str, grace: SignedDuration) -> anyhow::Result<usize> {
     let Some(current) = read_root(bucket, repository)? else {
         return Ok(0);
     };
@@ -26,14 +27,14 @@ pub fn collect(bucket: &Bucket, repository: &str) -> anyhow::Result<usize> {
     let mut kept = BTreeSet::new();
     add_referenced(bucket, &current.root, &mut kept)?;
     for replaced in &current.root.replaced {
-        if now.duration_since(replaced.at) < GRACE {
+        if now.duration_since(replaced.at) < grace {
             add_referenced(bucket, &Root { snapshot: replaced.snapshot, ..current.root.clone() }, &mut kept)?;
         }
     }
     let mut removed = 0;
     for folder in FOLDERS {
         for object in bucket.list(&format!("{repository}/{folder}/"))? {
-            if !kept.contains(&object.key) && now.duration_since(object.modified) >= GRACE {
+            if !kept.contains(&object.key) && now.duration_since(object.modified) >= grace {
                 bucket.delete(&object.key)?;
                 removed += 1;
             }
@@ -60,7 +61,7 @@ fn add_referenced(bucket: &Bucket, root: &Root, kept: &mut BTreeSet<String>) -> 
 }
 
 /// What time it is for the store.
-fn clock(bucket: &Bucket, repository: &str) -> anyhow::Result<jiff::Timestamp> {
+fn clock(bucket: &Bucket, repository: &str) -> anyhow::Result<Timestamp> {
     let key = format!("{repository}/probe/{}/clock", random_name()?);
     bucket.put(&key, &Upload::new(&b"now"[..], UploadHeaders::default()), Condition::Always)?;
     let written = bucket.head(&key)?;

@@ -1,6 +1,9 @@
 //! Publishing to a bucket: what is uploaded, what a second upload sends, and what becomes of it when the bucket fails.
 
+use jiff::SignedDuration;
 use mirror::bucket::Bucket;
+use mirror::bucket::commit::GRACE;
+use mirror::bucket::garbage::collect;
 use mirror::bucket::reader::{Loaded, LoadedState, load};
 use mirror::bucket::verify::verify;
 use mirror::util::digest::Sha256;
@@ -255,4 +258,32 @@ fn interrupted_upload_is_continued() {
     let archive = "/packages/interrupted/acme/packages/acme/large-1.0.0.zip";
     assert!(!requests.contains(&format!("PUT {archive}")), "{requests:#?}");
     assert_published(&env, &store.bucket("interrupted"));
+}
+
+#[test]
+fn unreferenced_objects_are_removed_after_their_grace_and_archives_never() {
+    let store = ObjectStore::seaweed();
+    let (env, upstream, _) = publisher("garbage", store.port, "");
+    env.build(0);
+    let bucket = store.bucket("garbage");
+    let first = published(&bucket).root().clone();
+    // What an interrupted upload leaves, and an archive that no ledger names.
+    let left = [format!("acme/packs/{}", Sha256([0; 32])), "acme/packages/acme/left-1.0.0.zip".to_owned()];
+    for key in &left {
+        let upload = mirror::bucket::Upload::new(&b"left behind"[..], Default::default());
+        bucket.put(key, &upload, mirror::bucket::Condition::New).unwrap();
+    }
+    release(&upstream, "1.0.1");
+    env.build(0);
+    let is_there = |key: &str| bucket.head(key).unwrap().is_some();
+    // Within a day, everything stays.
+    assert_eq!(collect(&bucket, "acme", GRACE).unwrap(), 0);
+    assert!(is_there(&first.snapshot.key("acme")) && is_there(&left[0]));
+    // Without grace, what the root names stays. Times of the store are whole seconds.
+    until("what no root names is removed", || {
+        collect(&bucket, "acme", SignedDuration::ZERO).unwrap();
+        !is_there(&first.snapshot.key("acme")) && !is_there(&left[0])
+    });
+    assert!(is_there(&left[1]));
+    assert_published(&env, &bucket);
 }
