@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::config::{self, Config, Loaded, RecipeRef, RepositoryContent};
 use crate::metadata::BaseUrl;
-use crate::net::redacted;
+use crate::net::{covers, redacted};
 use crate::recipe::Recipe;
 use crate::schedule::Schedule;
 use crate::server::LocalSocket;
@@ -78,6 +78,22 @@ impl Repository {
             )
         })
     }
+
+    /// What somebody serves to users with a password may not be everybody's.
+    fn public_copy_warning(&self, git: &config::Git) -> Option<String> {
+        if self.is_private {
+            return None;
+        }
+        let sources = self.recipe.composer.iter().filter_map(|source| git.rewrite(&source.url).parse().ok());
+        let mut urls = self.follow.iter().cloned().chain(sources);
+        let needs_login = |url: &Url| git.credentials.iter().any(|credential| covers(&credential.url, url));
+        let url = urls.find(needs_login)?;
+        Some(format!(
+            "repository {}: what `{}` sends to those with credentials is served here to everybody; `users` restricts it",
+            self.name,
+            redacted(url.as_str())
+        ))
+    }
 }
 
 impl App {
@@ -100,7 +116,9 @@ impl App {
                 )
             })
         });
-        preferred.chain(self.repositories.iter().filter_map(Repository::full_hour_warning)).collect()
+        let full_hours = self.repositories.iter().filter_map(Repository::full_hour_warning);
+        let public = self.repositories.iter().filter_map(|r| r.public_copy_warning(&self.config.git));
+        preferred.chain(full_hours).chain(public).collect()
     }
 
     pub(crate) fn log_warnings(&self) {

@@ -9,7 +9,7 @@ mod help;
 mod import;
 mod json_rows;
 mod plan;
-mod plan_closures;
+mod plan_composer;
 mod restore;
 mod rollback;
 mod schema;

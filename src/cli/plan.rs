@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::json_rows;
-use super::plan_closures;
+use super::plan_composer;
 use super::stdout::Stdout;
 use crate::app::App;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository};
@@ -65,17 +65,18 @@ pub(super) fn plan(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> {
             }
             continue;
         }
-        let (sources, closures) = opened.with_cycle_context(NO_OBSERVER, &cancel, |context| {
-            let plans = cycle::plan(context)?.into_iter();
-            let sources = plans.map(|(source, plan)| PlannedSource::new(source, plan));
-            Ok((sources.collect::<Vec<_>>(), plan_closures::plan(context)?))
+        let (sources, composer) = opened.with_cycle_context(NO_OBSERVER, &cancel, |context| {
+            let plans = cycle::plan(context)?;
+            let composer = plan_composer::plan(context, &plans)?;
+            let sources = plans.into_iter().map(|(source, plan)| PlannedSource::new(source, plan));
+            Ok((sources.collect::<Vec<_>>(), composer))
         })?;
-        if !sources.iter().all(PlannedSource::is_complete) || !plan_closures::are_complete(&closures) {
+        if !sources.iter().all(PlannedSource::is_complete) || !plan_composer::are_complete(&composer) {
             exit = Exit::Incomplete;
         }
         match arguments.json {
-            true => add_sources(&mut document, rollback, &sources, &closures, arguments.summary),
-            false => write_sources(name, rollback, &sources, &closures, arguments.summary)?,
+            true => add_sources(&mut document, rollback, &sources, &composer, arguments.summary),
+            false => write_sources(name, rollback, &sources, &composer, arguments.summary)?,
         }
         documents.push(document);
     }
@@ -89,15 +90,18 @@ fn add_sources(
     document: &mut Value,
     rollback: Option<u64>,
     sources: &[PlannedSource],
-    closures: &[plan_closures::Planned],
+    composer: &[plan_composer::Planned],
     summary: bool,
 ) {
     let sources = sources.iter().map(|source| (source.name.clone(), source.to_json(summary)));
     document["error"] = Value::Null;
     document["rollback_to"] = rollback.into();
     document["sources"] = sources.collect::<Map<_, _>>().into();
-    if !closures.is_empty() {
-        document["closures"] = plan_closures::to_json(closures, summary);
+    for (key, are_closures) in [("closures", true), ("composer", false)] {
+        let planned = plan_composer::to_json(composer, are_closures, summary);
+        if !planned.is_empty() {
+            document[key] = planned.into();
+        }
     }
 }
 
@@ -105,14 +109,14 @@ fn write_sources(
     repository: &str,
     rollback: Option<u64>,
     sources: &[PlannedSource],
-    closures: &[plan_closures::Planned],
+    composer: &[plan_composer::Planned],
     summary: bool,
 ) -> io::Result<()> {
     if let Some(target) = rollback {
         writeln!(Stdout, "{}", json_rows::rollback_line(repository, target))?;
     }
     sources.iter().try_for_each(|source| source.write(&mut Stdout, repository, summary))?;
-    plan_closures::write(&mut Stdout, repository, closures, summary)
+    plan_composer::write(&mut Stdout, repository, composer, summary)
 }
 
 fn follow_json(planned: &FollowPlan) -> Value {

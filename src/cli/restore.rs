@@ -49,6 +49,13 @@ pub(super) fn restore(app: &App, arguments: &Arguments) -> anyhow::Result<Exit> 
         let of = if restored.branches == 1 { "head of a branch was" } else { "heads of branches were" };
         writeln!(Stdout, "{name}: {} {of} left out", restored.branches)?;
     }
+    if restored.metapackages > 0 {
+        let count = plural(restored.metapackages, "metapackage");
+        writeln!(Stdout, "{name}: {count} without an archive left to the recipe; Composer downloads none")?;
+    }
+    for incomplete in &restored.incomplete {
+        writeln!(Stdout, "{name}: {incomplete}; it stays published, because it was")?;
+    }
     for problem in &restored.problems {
         writeln!(Stdout, "{name}: {problem}")?;
     }

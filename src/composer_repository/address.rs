@@ -7,7 +7,11 @@ use url::Url;
 
 use crate::net::file_path;
 
+/// The most folders that the end of a path may have which is looked for.
+const MAX_DEPTH: usize = 20;
+
 /// The URL of a repository; a folder has a `file` URL.
+#[derive(Debug, Clone)]
 pub(super) struct Address {
     /// Its packages.json.
     pub(super) root: Url,
@@ -38,10 +42,11 @@ impl Address {
     pub(super) fn resolve(&self, reference: &str) -> anyhow::Result<Url> {
         // Proxies choke on it (`ComposerRepository::fetchFile`).
         let reference = reference.replace('$', "%24");
-        let url = if reference.contains("://") {
-            Url::parse(&reference)
-        } else if self.base.scheme() == "file" {
+        let is_whole = reference.contains("://");
+        let url = if self.base.scheme() == "file" && (!is_whole || reference.starts_with("file:")) {
             Ok(self.in_folder(&reference)?)
+        } else if is_whole {
+            Url::parse(&reference)
         } else if reference.starts_with('/') {
             Url::parse(&format!("{}{reference}", self.base.origin().ascii_serialization()))
         } else {
@@ -64,7 +69,8 @@ impl Address {
             bail!("`{}` leads out of the folder", reference.escape_debug());
         }
         let folder = self.folder().context("the repository is no folder")?;
-        let mut ends = (0..segments.len()).map(|at| folder.join(segments[at..].join("/")));
+        let longest = segments.len().saturating_sub(MAX_DEPTH);
+        let mut ends = (longest..segments.len()).map(|at| folder.join(segments[at..].join("/")));
         let found = ends.find(|file| file.is_file());
         let file = found.unwrap_or_else(|| folder.join(segments.join("/")));
         Url::from_file_path(&file).ok().with_context(|| format!("`{}` is not a path", file.display()))
@@ -125,6 +131,13 @@ mod tests {
         {
             assert_eq!(address.in_folder(reference).unwrap().as_str(), file, "{reference}");
         }
+        // Nothing outside of it is a file of the repository.
+        let resolve = |reference: &str| address.resolve(reference).map(|url| url.to_string());
+        assert_eq!(resolve("file:///old/dist/acme/a.zip").unwrap(), file);
+        assert_eq!(
+            resolve("file:///etc/passwd").unwrap(),
+            format!("file://{}/etc/passwd", folder.path().display())
+        );
         assert!(address.in_folder("/../../etc/passwd").is_err());
         assert!(address.in_folder("/%2e%2e/x").is_err());
     }

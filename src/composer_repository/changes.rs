@@ -4,7 +4,7 @@
 //! and `delete` of a package, whose name may end with `~dev`, or `resync`, after which nothing that is known counts. Timestamps
 //! mean nothing to anybody but the server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -21,7 +21,7 @@ const FILE: &str = "changes.json";
 /// The oldest timestamp that Packagist accepts (`PackageController::metadataChangesAction`); its answer has the current one.
 const OLDEST: i64 = 15_850_612_240_000;
 
-/// How long a timestamp is kept although nothing has changed. Packagist's feed goes back a day.
+/// How long a timestamp is kept although nothing has changed, and that a file is missing. Packagist's feed goes back a day.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// The files of packages that are known to be current.
@@ -38,6 +38,12 @@ struct Kept {
     time: u64,
     /// `vendor/name`, or `vendor/name~dev`.
     current: BTreeSet<String>,
+    /// Those that were not there, and when that was. It may have been a proxy's word, so it does not count for long.
+    #[serde(default)]
+    missing: BTreeMap<String, u64>,
+    /// Those that were not asked for since they were updated, and when that was: a cache may still have what was there before.
+    #[serde(default)]
+    awaited: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +59,9 @@ struct Action {
     kind: String,
     #[serde(default)]
     package: String,
+    /// In seconds since 1970; the file has this date.
+    #[serde(default)]
+    time: u64,
 }
 
 impl Changes {
@@ -82,18 +91,32 @@ impl Changes {
 
     /// Whether the file that was kept of a package is current.
     pub(super) fn is_current(&self, file: &str) -> bool {
-        self.with(|now| now.current.contains(file))
+        let is_recent = |since: &u64| seconds().saturating_sub(*since) < MAX_AGE.as_secs();
+        self.with(|now| now.current.contains(file) || now.missing.get(file).is_some_and(is_recent))
     }
 
-    pub(super) fn set_current(&self, file: &str) {
-        self.with(|now| now.current.insert(file.to_owned()));
+    /// Notes that a file was received, with its date, in seconds since 1970.
+    pub(super) fn set_current(&self, file: &str, date: Option<u64>) {
+        self.with(|now| {
+            now.missing.remove(file);
+            if now.awaited.get(file).is_none_or(|awaited| date.is_some_and(|date| date >= *awaited)) {
+                now.awaited.remove(file);
+                now.current.insert(file.to_owned());
+            }
+        });
+    }
+
+    pub(super) fn set_missing(&self, file: &str) {
+        self.with(|now| now.missing.insert(file.to_owned(), seconds()));
     }
 
     /// Keeps the timestamp for the next cycle.
     pub(super) fn save(&self, transport: &Transport<'_>) -> anyhow::Result<()> {
         let now = self.with(|now| now.clone());
         let is_recent = now.time.saturating_sub(self.kept.time) < MAX_AGE.as_secs();
-        if now.since == 0 || (is_recent && now.current == self.kept.current) {
+        let is_same =
+            |a: &Kept, b: &Kept| (&a.current, &a.missing, &a.awaited) == (&b.current, &b.missing, &b.awaited);
+        if now.since == 0 || (is_recent && is_same(&now, &self.kept)) {
             return Ok(());
         }
         let text = serde_json::to_vec(&now).context("failed to serialize the changes")?;
@@ -107,21 +130,28 @@ impl Changes {
 
 impl Kept {
     fn after(&self, feed: &Feed) -> Self {
-        let mut current = self.current.clone();
-        for Action { kind, package } in &feed.actions {
-            match kind.as_str() {
-                "update" => current.retain(|file| file != package),
-                "delete" => {
-                    let package = package.trim_end_matches("~dev");
-                    current.retain(|file| file.trim_end_matches("~dev") != package);
-                }
-                // `resync`, and what is not known.
-                _ => current.clear(),
-            }
+        let of = |kind| feed.actions.iter().filter(move |action| action.kind == kind);
+        let updated: HashSet<_> = of("update").map(|action| action.package.as_str()).collect();
+        let deleted: HashSet<_> =
+            of("delete").map(|action| action.package.trim_end_matches("~dev")).collect();
+        let is_unchanged = |file: &String| {
+            !updated.contains(file.as_str()) && !deleted.contains(file.trim_end_matches("~dev"))
+        };
+        let Self { mut current, mut missing, mut awaited, .. } = self.clone();
+        current.retain(is_unchanged);
+        missing.retain(|file, _| is_unchanged(file));
+        awaited.retain(|file, _| is_unchanged(file));
+        awaited.extend(of("update").map(|action| (action.package.clone(), action.time)));
+        // `resync`, and what is not known.
+        if feed.actions.iter().any(|action| !matches!(action.kind.as_str(), "update" | "delete")) {
+            (current, missing, awaited) = Default::default();
         }
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { since: feed.timestamp, time: time.as_secs(), current }
+        Self { since: feed.timestamp, time: seconds(), current, missing, awaited }
     }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Whether the server has answered, if only with something else than a feed.
@@ -139,7 +169,7 @@ mod tests {
 
     fn after(actions: &str) -> Vec<String> {
         let current = ["a/a", "a/a~dev", "a/b"].map(str::to_owned).into();
-        let kept = Kept { since: 5, time: 0, current };
+        let kept = Kept { since: 5, time: 0, current, ..Kept::default() };
         let feed = serde_json::from_str(&format!(r#"{{"timestamp": 7, "actions": [{actions}]}}"#)).unwrap();
         let next = kept.after(&feed);
         assert_eq!(next.since, 7);
@@ -154,5 +184,21 @@ mod tests {
         assert_eq!(after(r#"{"type": "delete", "package": "a/a"}"#), ["a/b"]);
         assert!(after(r#"{"type": "resync", "package": "*"}"#).is_empty());
         assert!(after(r#"{"type": "renamed"}"#).is_empty());
+    }
+
+    /// Caches may have an older file for a while.
+    #[test]
+    fn older_file_than_the_feed_names_is_not_current() {
+        let feed = r#"{"timestamp": 7, "actions": [{"type": "update", "package": "a/a", "time": 100}]}"#;
+        let kept = Kept::default().after(&serde_json::from_str(feed).unwrap());
+        let changes = Changes { now: Mutex::new(kept), ..Changes::default() };
+        for (date, is_current) in [(None, false), (Some(99), false), (Some(100), true)] {
+            changes.set_current("a/a", date);
+            assert_eq!(changes.is_current("a/a"), is_current, "{date:?}");
+        }
+        changes.set_current("a/b", None);
+        assert!(changes.is_current("a/b"), "the feed does not name it");
+        changes.set_missing("a/c");
+        assert!(changes.is_current("a/c"));
     }
 }

@@ -12,16 +12,21 @@
 //! | `transport` | requests: credentials, limits, conditional requests |
 //! | `cache` | the answers that are kept for them |
 //! | `changes` | the feed of changed packages |
+//! | `filter_lists` | what is flagged beside the files of packages |
+//! | `weight` | how much memory JSON needs |
 
 mod address;
 mod cache;
 mod changes;
+mod filter_lists;
 mod packages;
 mod repository;
 mod root;
 mod transport;
 mod version;
+mod weight;
 
+pub use filter_lists::FilterLists;
 pub use packages::FilterEntry;
 pub use repository::ComposerRepository;
 pub use transport::{Access, Downloaded};

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::root::PhpMap;
+use super::weight::weight;
 use crate::metadata::expand;
 
 /// The versions of packages by name in lower case.
@@ -95,38 +96,68 @@ impl Packages {
 }
 
 impl PackagesFile {
-    /// What the file of one package flags of it, as `FilterListEntryBuilder` reads it.
+    /// What the file of one package flags of it.
     pub(super) fn filters_of(&self, name: &str) -> Vec<FilterEntry> {
-        let lists = self.filter.as_object().into_iter().flatten();
-        let entries = lists.flat_map(|(list, entries)| {
-            let entries: Box<dyn Iterator<Item = &Value>> = match entries {
-                Value::Array(entries) => Box::new(entries.iter()),
-                Value::Object(entries) => Box::new(entries.values()),
-                _ => Box::new(std::iter::empty()),
-            };
-            entries.map(move |entry| (list, entry))
-        });
-        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-        let entry = |(list, entry): (&String, &Value)| {
-            let is_of = text(entry, "package").is_none_or(|package| package.eq_ignore_ascii_case(name));
-            let constraint = text(entry, "constraint").filter(|_| is_of)?;
-            Some(FilterEntry { list: list.clone(), constraint, reason: text(entry, "reason") })
-        };
-        entries.filter_map(entry).collect()
+        let entries = filter_entries(&self.filter);
+        let of =
+            entries.filter(|(package, _)| package.is_none_or(|package| package.eq_ignore_ascii_case(name)));
+        of.map(|(_, entry)| entry).collect()
     }
 
-    /// The versions of one package in its own file. Versions of other packages in it do not count.
-    pub(super) fn versions_of(&self, name: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+    /// The versions of one package in its own file. Versions of other packages in it do not count. Together they may need `limit`
+    /// bytes, which a minified list does not show.
+    pub(super) fn versions_of(&self, name: &str, limit: usize) -> anyhow::Result<Vec<Map<String, Value>>> {
         let Some(packages) = &self.packages else { return Ok(Vec::new()) };
         if self.minified.as_deref() == Some("composer/2.0") {
             let packages = object(packages)?;
             let Some(versions) = packages.get(name) else { return Ok(Vec::new()) };
+            check_expanded(&serde_json::from_str::<Vec<&RawValue>>(versions.get())?, limit)?;
             return Ok(expand(&serde_json::from_str::<Vec<Value>>(versions.get())?));
         }
         let mut listed = Packages::default();
         listed.add(packages)?;
         listed.versions(name).unwrap_or_else(|| Ok(Vec::new()))
     }
+}
+
+/// The entries of filter lists, each with its package if it names one, as `FilterListEntryBuilder` reads them.
+pub(super) fn filter_entries(lists: &Value) -> impl Iterator<Item = (Option<&str>, FilterEntry)> {
+    let lists = lists.as_object().into_iter().flatten();
+    let entries = lists.flat_map(|(list, entries)| {
+        let entries: Box<dyn Iterator<Item = &Value>> = match entries {
+            Value::Array(entries) => Box::new(entries.iter()),
+            Value::Object(entries) => Box::new(entries.values()),
+            _ => Box::new(std::iter::empty()),
+        };
+        entries.map(move |entry| (list, entry))
+    });
+    entries.filter_map(move |(list, entry)| {
+        let text = |key| entry.get(key).and_then(Value::as_str);
+        let constraint = text("constraint")?.to_owned();
+        let reason = text("reason").map(str::to_owned);
+        Some((text("package"), FilterEntry { list: list.clone(), constraint, reason }))
+    })
+}
+
+/// Refuses a minified list whose complete versions need more than `limit` bytes: each may repeat all of the first one.
+fn check_expanded(minified: &[&RawValue], limit: usize) -> anyhow::Result<()> {
+    let (mut weights, mut total) = (BTreeMap::new(), 0_usize);
+    for version in minified {
+        // Items that are not objects are skipped.
+        let changed = serde_json::from_str::<BTreeMap<String, &RawValue>>(version.get()).unwrap_or_default();
+        for (key, value) in changed {
+            match value.get() == "\"__unset\"" {
+                true => weights.remove(&key),
+                false => weights.insert(key, weight(value.get().as_bytes())),
+            };
+        }
+        total += weight(b"") + weights.values().sum::<usize>();
+        ensure!(
+            total <= limit,
+            "its complete versions need more than {limit} bytes\nhint: `limits.upstream_metadata` in the configuration"
+        );
+    }
+    Ok(())
 }
 
 /// The members of an object; an empty list is an empty object.
@@ -166,12 +197,12 @@ mod tests {
             r#"{"packages": {"other": {"1.0": {"name": "a/b", "version": "1.0"}, "x": {"name": "a/b", "version": "2.0"}}}}"#,
         ];
         for text in texts {
-            assert_eq!(versions(&file(text).versions_of("a/b").unwrap()), ["1.0", "2.0"], "{text}");
+            assert_eq!(versions(&file(text).versions_of("a/b", 2000).unwrap()), ["1.0", "2.0"], "{text}");
         }
         for text in
             [r#"{"packages": []}"#, r#"{"packages": {"a/b": []}}"#, r#"{"packages": {"c/d": []}}"#, "{}"]
         {
-            assert!(file(text).versions_of("a/b").unwrap().is_empty(), "{text}");
+            assert!(file(text).versions_of("a/b", 2000).unwrap().is_empty(), "{text}");
         }
         let mut bare = Packages::default();
         let text =
@@ -181,9 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn minified_list_may_not_be_much_longer_than_it_looks() {
+        let text = |count: usize| {
+            let first =
+                format!(r#"{{"name": "a/b", "version": "1.0", "description": "{}"}}"#, "x".repeat(1000));
+            let others = r#", {"version": "2.0"}"#.repeat(count);
+            format!(r#"{{"minified": "composer/2.0", "packages": {{"a/b": [{first}{others}]}}}}"#)
+        };
+        assert_eq!(file(&text(50)).versions_of("a/b", 64 << 10).unwrap().len(), 51);
+        let error = file(&text(100)).versions_of("a/b", 64 << 10).unwrap_err();
+        assert!(error.to_string().contains("its complete versions need more than 65536 bytes"), "{error}");
+    }
+
+    #[test]
     fn other_shapes_are_errors() {
         for text in [r#"{"packages": [1]}"#, r#"{"packages": {"a/b": 1}}"#, r#"{"packages": {"a/b": [1]}}"#] {
-            assert!(file(text).versions_of("a/b").is_err(), "{text}");
+            assert!(file(text).versions_of("a/b", 2000).is_err(), "{text}");
         }
     }
 }

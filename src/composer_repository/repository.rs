@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::address::Address;
 use super::changes::Changes;
+use super::filter_lists::FilterLists;
 use super::packages::{FilterEntry, Packages, PackagesFile};
 use super::root::{PhpMap, Root, Sha256Hash};
 use super::transport::{Access, Downloaded, Transport};
-use super::version::{RemoteVersion, Versions};
+use super::version::{ArchivePlaces, RemoteVersion, Versions};
+use super::weight::weight;
 use crate::composer::{NamePattern, PackageName};
 use crate::util::digest::{Sha1, Sha256};
 
@@ -21,11 +25,12 @@ use crate::util::digest::{Sha1, Sha256};
 pub struct ComposerRepository<'a> {
     transport: Transport<'a>,
     form: Form,
-    /// Templates of archives' URLs, each with whether it comes before the archive's own URL.
-    mirrors: Vec<(String, bool)>,
+    places: Arc<ArchivePlaces>,
     /// Lists names.
     list: Option<Url>,
     changes: Option<Changes>,
+    /// `filter` of packages.json.
+    filter: Option<Box<RawValue>>,
 }
 
 /// What is listed of a package.
@@ -82,16 +87,18 @@ impl<'a> ComposerRepository<'a> {
                 None if root.is_bare() => packages.add_bare(body)?,
                 None => {}
             }
-            Ok((root, packages, body.len()))
+            Ok((root, packages, weight(body)))
         })?;
         let (mut root, packages, size) = root.context("it has no packages.json")?;
-        let mirrors = root.take_mirrors();
+        let (mirrors, filter) = (root.take_mirrors(), root.filter.take());
         let resolve = |url: Option<&str>| url.map(|url| transport.address.resolve(url)).transpose();
         let (list, feed) = (resolve(root.list_url())?, resolve(root.changes_url())?);
         let form = form(&transport, root, packages, &mut Room { left: limit.saturating_sub(size), limit })?;
-        let changes = feed.filter(|_| matches!(form, Form::Files(_)));
+        // A copied folder has no feed.
+        let changes = feed.filter(|url| matches!(form, Form::Files(_)) && url.scheme() != "file");
         let changes = changes.map(|url| Changes::ask(&transport, &url)).transpose()?;
-        Ok(Self { transport, form, mirrors, list, changes })
+        let places = Arc::new(ArchivePlaces { address: transport.address.clone(), mirrors });
+        Ok(Self { transport, form, places, list, changes, filter })
     }
 
     /// The names that match one of these patterns. A name without wildcard counts unless the repository says that it does not
@@ -157,13 +164,18 @@ impl<'a> ComposerRepository<'a> {
             self.listed_of(name, with_branches).with_context(|| format!("the versions of {name}"))?;
         let mut versions = Versions { filters, ..Versions::default() };
         for manifest in manifests {
-            match RemoteVersion::new(name, manifest, &self.transport.address, &self.mirrors) {
+            match RemoteVersion::new(name, manifest, &self.places) {
                 Ok(version) if with_branches || !version.is_branch() => versions.versions.push(version),
                 Ok(_) => {}
                 Err(unreadable) => versions.unreadable.push(unreadable),
             }
         }
         Ok(versions)
+    }
+
+    /// What it flags beside the files of its packages.
+    pub fn filter_lists(&self) -> anyhow::Result<FilterLists<'_>> {
+        FilterLists::new(&self.transport, self.filter.as_deref())
     }
 
     fn listed_of(&self, name: &str, with_branches: bool) -> anyhow::Result<Listed> {
@@ -194,18 +206,25 @@ impl<'a> ComposerRepository<'a> {
         let url = self.transport.address.resolve(&files.template.replace("%package%", file))?;
         let read = |body: &[u8]| {
             let file = serde_json::from_slice::<PackagesFile>(body)?;
-            Ok(Listed { manifests: file.versions_of(name)?, filters: file.filters_of(name) })
+            let manifests = file.versions_of(name, self.transport.metadata_limit())?;
+            Ok(Listed { manifests, filters: file.filters_of(name) })
         };
         if self.changes.as_ref().is_some_and(|changes| changes.is_current(file))
             && let Some(kept) = self.transport.kept(&url, read)?
         {
             return Ok(kept.unwrap_or_default());
         }
-        let listed = self.transport.get(&url, read)?.unwrap_or_default();
-        if let Some(changes) = &self.changes {
-            changes.set_current(file);
+        let Some(changes) = &self.changes else {
+            return Ok(self.transport.get(&url, read)?.unwrap_or_default());
+        };
+        let was_there = self.transport.kept(&url, |_| Ok(()))?.flatten().is_some();
+        let listed = self.transport.get(&url, read)?;
+        match listed {
+            Some(_) => changes.set_current(file, self.transport.date_of_kept(&url)),
+            None if !was_there => changes.set_missing(file),
+            None => {}
         }
-        Ok(listed)
+        Ok(listed.unwrap_or_default())
     }
 
     fn provider_file(
@@ -219,18 +238,27 @@ impl<'a> ComposerRepository<'a> {
         let is_it = |body: &[u8]| Sha256::digest(body) == hash;
         let found = self.transport.get_fixed(&url, is_it, |body| {
             ensure!(is_it(body), "it has SHA-256 {}, not {hash}", Sha256::digest(body));
-            serde_json::from_slice::<PackagesFile>(body)?.versions_of(name)
+            serde_json::from_slice::<PackagesFile>(body)?.versions_of(name, self.transport.metadata_limit())
         })?;
         found.with_context(|| format!("`{}` is missing", crate::net::redacted(url.as_str())))
     }
 
     /// Writes the archive at one of the URLs of a version, at most `limits.archive` bytes of it.
     pub fn download(&self, url: &str, into: &mut dyn Write) -> anyhow::Result<Downloaded> {
+        self.transport.download(&self.archive_url(url)?, into)
+    }
+
+    /// How many bytes the archive of a version has, if that can be known without downloading it.
+    pub fn archive_size(&self, version: &RemoteVersion) -> Option<u64> {
+        let url = self.archive_url(version.urls().first()?).ok()?;
+        self.transport.size(&url).ok()?
+    }
+
+    fn archive_url(&self, url: &str) -> anyhow::Result<Url> {
         let address = &self.transport.address;
         let in_folder = address.folder().and_then(|_| address.in_folder(url).ok());
         let in_folder = in_folder.filter(|file| file.to_file_path().is_ok_and(|path| path.is_file()));
-        let url = in_folder.map_or_else(|| address.resolve(url), Ok)?;
-        self.transport.download(&url, into)
+        in_folder.map_or_else(|| address.resolve(url), Ok)
     }
 
     /// Remembers for the next cycle what is current, and forgets the answers that nobody has asked for.
@@ -321,7 +349,7 @@ fn add_provider_includes(
         let read = transport.get_fixed(&url, is_it, |body| {
             ensure!(is_it(body), "it has SHA-256 {}, not {sha256}", Sha256::digest(body));
             let root: Root = serde_json::from_slice(body)?;
-            Ok((root.providers.into_map(), root.provider_includes.into_map(), body.len()))
+            Ok((root.providers.into_map(), root.provider_includes.into_map(), weight(body)))
         })?;
         let (listed, includes, size) = read.with_context(|| format!("`{path}` is missing"))?;
         room.take(size)?;
@@ -356,7 +384,7 @@ fn add_includes(
             let file: PackagesFile = serde_json::from_slice(body)?;
             let mut packages = Packages::default();
             file.packages.iter().try_for_each(|listed| packages.add(listed))?;
-            Ok((packages, file.includes.into_map(), body.len()))
+            Ok((packages, file.includes.into_map(), weight(body)))
         })?;
         let (packages, includes, size) = read.with_context(|| format!("the include `{path}` is missing"))?;
         room.take(size)?;

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::util::digest::Sha256;
 
+/// How many mirrors of archives are asked; Composer's repositories name one or two.
+const MAX_MIRRORS: usize = 10;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct Root {
@@ -24,6 +27,7 @@ pub(super) struct Root {
     mirrors: Option<PhpList<Mirror>>,
     list: Option<String>,
     metadata_changes_url: Option<String>,
+    pub(super) filter: Option<Box<RawValue>>,
 }
 
 /// An object; empty, it may be a list.
@@ -132,6 +136,7 @@ impl Root {
                 let is_preferred = !matches!(mirror.preferred, Value::Null | Value::Bool(false));
                 Some((mirror.dist_url.filter(|url| !url.is_empty())?, is_preferred))
             })
+            .take(MAX_MIRRORS)
             .collect()
     }
 }

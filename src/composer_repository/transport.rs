@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use url::Url;
 
 use super::address::Address;
 use super::cache::{Cache, KeptAnswer, Validators};
+use super::weight::weight;
 use crate::config::{Git, Limits};
 use crate::net::{HttpClient, NetworkError, RootCertificates, covers, file_path, is_not_found, redacted};
 use crate::util::cancel::CancelFlag;
@@ -114,8 +115,46 @@ impl<'a> Transport<'a> {
         }
     }
 
+    /// What `read` makes of the answer to JSON.
+    pub(super) fn post<T>(
+        &self,
+        url: &Url,
+        json: &[u8],
+        read: impl Fn(&[u8]) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let headers = [("Content-Type", "application/json"), ("Accept", "*/*")];
+        let answer = self.ask(url, &headers, Some(json), |client, answered, response| {
+            match response.status().as_u16() {
+                200 => self.body(client, answered, response),
+                status => Err(unexpected(answered, status)),
+            }
+        });
+        let value = answer.and_then(|body| read(&body).map_err(|error| describe(error, &body)));
+        value.with_context(|| format!("failed to ask `{}`", redacted(url.as_str())))
+    }
+
+    /// How many bytes a file has, if the server says so. Its first byte is asked for.
+    pub(super) fn size(&self, url: &Url) -> anyhow::Result<Option<u64>> {
+        if let Some(file) = file_path(url) {
+            return Ok(Some(file.metadata()?.len()));
+        }
+        self.ask(url, &[("Range", "bytes=0-0")], None, |_, answered, response| {
+            let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
+            match response.status().as_u16() {
+                206 => Ok(range.and_then(|range| range.rsplit('/').next()?.parse().ok())),
+                200 => Ok(content_length(&response)),
+                status => Err(unexpected(answered, status)),
+            }
+        })
+    }
+
+    /// The most that a file may have.
+    pub(super) fn metadata_limit(&self) -> usize {
+        self.access.limits.upstream_metadata
+    }
+
     fn request(&self, url: &Url, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        let answer = self.ask(url, headers, |client, answered, response| {
+        let answer = self.ask(url, headers, None, |client, answered, response| {
             let validators = validators(&response);
             match response.status().as_u16() {
                 304 => Ok(Answer::Unchanged),
@@ -154,6 +193,12 @@ impl<'a> Transport<'a> {
         }
     }
 
+    /// When what was kept was changed at the server, in seconds since 1970.
+    pub(super) fn date_of_kept(&self, url: &Url) -> Option<u64> {
+        let date = httpdate::parse_http_date(&self.cache.read(url)?.validators.last_modified?).ok()?;
+        Some(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+    }
+
     /// Writes an archive of at most `limits.archive` bytes.
     pub(super) fn download(&self, url: &Url, into: &mut dyn Write) -> anyhow::Result<Downloaded> {
         let limit = self.access.limits.archive as u64;
@@ -183,13 +228,15 @@ impl<'a> Transport<'a> {
                 last_modified: last_modified.and_then(|time| Timestamp::try_from(time).ok()),
             })
         };
-        self.ask(url, &[], download).with_context(failed)
+        self.ask(url, &[], None, download).with_context(failed)
     }
 
+    /// Asks for a URL, or posts `body` to it.
     fn ask<T>(
         &self,
         url: &Url,
         headers: &[(&str, &str)],
+        body: Option<&[u8]>,
         read: impl FnOnce(&HttpClient, &Url, Response<Body>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         ensure!(
@@ -203,9 +250,11 @@ impl<'a> Transport<'a> {
             || self.access.git.credentials.iter().any(|credential| covers(&credential.url, url));
         let first = if is_own || !is_named_by_operator { root } else { url };
         let client = self.client(first)?;
-        let answer = match is_named_by_operator {
-            true => client.get(url, headers),
-            false => client.get_named(root, url, headers),
+        let named_by = (!is_named_by_operator).then_some(root);
+        let answer = match (body, named_by) {
+            (Some(body), _) => client.post_named(named_by, url, headers, body),
+            (None, None) => client.get(url, headers),
+            (None, Some(root)) => client.get_named(root, url, headers),
         };
         let (answered, response) = answer?;
         let value = read(&client, &answered, response)?;
@@ -237,6 +286,7 @@ impl<'a> Transport<'a> {
             "it ended after {} bytes",
             body.len()
         );
+        ensure!(weight(&body) as u64 <= limit, TooManyValues(limit));
         Ok(body)
     }
 
@@ -250,6 +300,7 @@ impl<'a> Transport<'a> {
         let mut body = Vec::new();
         file.take(limit + 1).read_to_end(&mut body).with_context(failed)?;
         ensure!(body.len() as u64 <= limit, TooMuchMetadata(limit));
+        ensure!(weight(&body) as u64 <= limit, TooManyValues(limit));
         Ok(Some(body))
     }
 }
@@ -257,6 +308,10 @@ impl<'a> Transport<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("it has more than {0} bytes\nhint: `limits.upstream_metadata` in the configuration")]
 struct TooMuchMetadata(u64);
+
+#[derive(Debug, thiserror::Error)]
+#[error("its values need more than {0} bytes\nhint: `limits.upstream_metadata` in the configuration")]
+struct TooManyValues(u64);
 
 #[derive(Debug, thiserror::Error)]
 #[error("it has more than {0} bytes\nhint: `limits.archive` in the configuration")]

@@ -1,5 +1,7 @@
 //! One version of a package, as a repository lists it.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::address::Address;
@@ -37,6 +39,15 @@ pub struct RemoteVersion {
     pub manifest: Map<String, Value>,
     /// Its archive; a metapackage may have none.
     pub dist: Option<Dist>,
+    places: Arc<ArchivePlaces>,
+}
+
+/// Where the archives of a repository can be had.
+#[derive(Debug)]
+pub(super) struct ArchivePlaces {
+    pub(super) address: Address,
+    /// Templates of URLs, each with whether it comes before the archive's own URL.
+    pub(super) mirrors: Vec<(String, bool)>,
 }
 
 /// The archive of a version.
@@ -44,8 +55,8 @@ pub struct RemoteVersion {
 pub struct Dist {
     /// `zip`, `tar`, …
     pub kind: String,
-    /// Where it is, in the order in which Composer asks: mirrors before it, its own URL, mirrors after it.
-    pub urls: Vec<String>,
+    /// Its own URL, as it is listed.
+    url: String,
     /// What it has to have; many repositories do not say.
     pub shasum: Option<Sha1>,
     /// The commit that it is made of, or another text that changes with it.
@@ -75,8 +86,7 @@ impl RemoteVersion {
     pub(super) fn new(
         name: &str,
         manifest: Map<String, Value>,
-        address: &Address,
-        mirrors: &[(String, bool)],
+        places: &Arc<ArchivePlaces>,
     ) -> Result<Self, (String, String)> {
         let version = manifest.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
         if version.len() > MAX_VERSION {
@@ -87,37 +97,44 @@ impl RemoteVersion {
             let reason = format!("`{}` is not a version that Composer can read", version.escape_debug());
             return Err((version, reason));
         };
-        let mut this = Self { name: name.to_owned(), version, normalized, manifest, dist: None };
-        this.dist = this.read_dist(address, mirrors).map_err(|reason| (this.version.clone(), reason))?;
+        let places = Arc::clone(places);
+        let mut this = Self { name: name.to_owned(), version, normalized, manifest, dist: None, places };
+        this.dist = this.read_dist().map_err(|reason| (this.version.clone(), reason))?;
         Ok(this)
     }
 
-    fn read_dist(&self, address: &Address, mirrors: &[(String, bool)]) -> Result<Option<Dist>, String> {
+    fn read_dist(&self) -> Result<Option<Dist>, String> {
         let Some(dist) = self.manifest.get("dist").and_then(Value::as_object) else { return Ok(None) };
         let text = |key: &str| dist.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let Some(url) = text("url") else { return Ok(None) };
         let shasum = text("shasum").map(str::parse::<Sha1>).transpose();
         let shasum = shasum.map_err(|_| "its `dist` has a `shasum` that is no SHA-1".to_owned())?;
-        let kind = text("type").unwrap_or("zip").to_owned();
+        let (url, kind) = (url.to_owned(), text("type").unwrap_or("zip").to_owned());
         let reference = text("reference").filter(|text| text.len() <= MAX_REFERENCE).map(str::to_owned);
-        let mut urls = vec![url.to_owned()];
-        for (template, is_preferred) in mirrors {
-            let Some(url) = self.mirror_url(template, &kind, reference.as_deref()) else { continue };
+        Ok(Some(Dist { kind, url, shasum, reference }))
+    }
+
+    /// Where its archive is, in the order in which Composer asks: mirrors before it, its own URL, mirrors after it.
+    pub fn urls(&self) -> Vec<String> {
+        let Some(dist) = &self.dist else { return Vec::new() };
+        let mut urls = vec![dist.url.clone()];
+        for (template, is_preferred) in &self.places.mirrors {
+            let Some(url) = self.mirror_url(template, dist) else { continue };
             // Composer's templates are relative to the host.
-            let Ok(url) = address.resolve(&url).map(String::from) else { continue };
+            let Ok(url) = self.places.address.resolve(&url).map(String::from) else { continue };
             match (urls.contains(&url), is_preferred) {
                 (true, _) => {}
                 (false, true) => urls.insert(0, url),
                 (false, false) => urls.push(url),
             }
         }
-        Ok(Some(Dist { kind, urls, shasum, reference }))
+        urls
     }
 
     /// `ComposerMirror::processUrl`. It hashes texts that cannot be part of a URL, which is left out here.
-    fn mirror_url(&self, template: &str, kind: &str, reference: Option<&str>) -> Option<String> {
+    fn mirror_url(&self, template: &str, dist: &Dist) -> Option<String> {
         let is_plain = |text: &str| text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-        let reference = reference.unwrap_or_default();
+        let reference = dist.reference.as_deref().unwrap_or_default();
         if self.normalized.contains('/') || (template.contains("%reference%") && !is_plain(reference)) {
             return None;
         }
@@ -125,7 +142,7 @@ impl RemoteVersion {
             ("%package%", self.name.as_str()),
             ("%version%", &self.normalized),
             ("%reference%", reference),
-            ("%type%", kind),
+            ("%type%", &dist.kind),
             ("%prettyVersion%", &self.version),
         ];
         Some(tokens.into_iter().fold(template.to_owned(), |url, (token, text)| url.replace(token, text)))
@@ -140,9 +157,9 @@ mod tests {
 
     fn read(manifest: &Value, mirrors: &[(&str, bool)]) -> Result<RemoteVersion, (String, String)> {
         let address = Address::new(&Url::parse("https://h.example/sub/").unwrap()).unwrap();
-        let mirrors: Vec<_> =
-            mirrors.iter().map(|(url, preferred)| ((*url).to_owned(), *preferred)).collect();
-        RemoteVersion::new("a/b", manifest.as_object().unwrap().clone(), &address, &mirrors)
+        let mirrors = mirrors.iter().map(|(url, preferred)| ((*url).to_owned(), *preferred)).collect();
+        let places = Arc::new(ArchivePlaces { address, mirrors });
+        RemoteVersion::new("a/b", manifest.as_object().unwrap().clone(), &places)
     }
 
     #[test]
@@ -156,18 +173,18 @@ mod tests {
         ];
         let version = read(&manifest, &mirrors).unwrap();
         assert_eq!((version.normalized.as_str(), version.kind()), ("1.0.0.0", "library"));
-        let dist = version.dist.unwrap();
         let mut long = manifest.clone();
         long["dist"]["reference"] = "a".repeat(1000).into();
         assert_eq!(read(&long, &[]).unwrap().dist.unwrap().reference, None);
         assert_eq!(
-            dist.urls,
+            version.urls(),
             [
                 "https://h.example/p/a/b-v1.0.zip",
                 "https://x.example/1.zip",
                 "https://h.example/m/a/b/1.0.0.0/abc1.zip"
             ]
         );
+        let dist = version.dist.unwrap();
         assert_eq!((dist.shasum, dist.reference.as_deref()), (None, Some("abc1")));
         assert_eq!(read(&json!({"version": "1.0", "type": "metapackage"}), &mirrors).unwrap().dist, None);
     }

@@ -64,7 +64,7 @@ use crate::util::heap;
 use crate::util::text::shortened;
 use crate::util::threads;
 
-pub use composer_source::{ClosurePlan, plan_closures};
+pub use composer_source::{ComposerPlan, plan_composer};
 pub use confirm_imports::ImportReport;
 pub use context::{Cancelled, CycleContext, ProgressEvent};
 pub use export::{Exported, Since, Wanted, export};

@@ -215,6 +215,12 @@ pub fn nothing_released(has_refs: bool, has_tags: bool) -> Option<&'static str> 
     }
 }
 
+/// The tags of rows that wait for files of a resource.
+pub(super) fn tags_waiting_for_files<'r>(rows: impl IntoIterator<Item = &'r OutcomeRow>) -> BTreeSet<String> {
+    let waits_for_files = |row: &&OutcomeRow| matches!(&row.outcome, Outcome::HeldBack { waits_for, .. } if waits_for.is_empty());
+    rows.into_iter().filter(waits_for_files).map(|row| row.tag.clone()).collect()
+}
+
 /// The number of package versions in tag entries. An entry whose version is not known counts as one.
 pub fn count_versions<'r>(rows: impl IntoIterator<Item = &'r OutcomeRow>) -> usize {
     let key = |row: &OutcomeRow| match row.package.contains(' ') {
@@ -276,9 +282,7 @@ impl Report {
     /// The tags that wait for files of a resource, and for which a Composer repository stands in.
     pub(super) fn waiting_tags(&self, stand_in: &ComposerSource) -> BTreeSet<String> {
         let source = stand_in.stands_in_for.as_ref().and_then(|source| self.sources.get(source));
-        let rows = source.into_iter().flat_map(|report| &report.held_back);
-        let waits_for_files = |row: &&OutcomeRow| matches!(&row.outcome, Outcome::HeldBack { waits_for, .. } if waits_for.is_empty());
-        rows.filter(waits_for_files).map(|row| row.tag.clone()).collect()
+        tags_waiting_for_files(source.into_iter().flat_map(|report| &report.held_back))
     }
 
     /// Adds a published version whose archive could not be read as a failure of its source, so that the next cycle reads it again.

@@ -158,6 +158,23 @@ impl HttpClient {
         })
     }
 
+    /// Posts to a URL; `named_by` is what [`Self::get_named`] says. A redirect is not followed.
+    pub(crate) fn post_named(
+        &self,
+        named_by: Option<&Url>,
+        url: &Url,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(Url, Response<Body>), NetworkError> {
+        self.redirects.begin();
+        let url = match named_by {
+            Some(named_by) => self.redirects.admit(named_by, url.as_str())?,
+            None => url.clone(),
+        };
+        let response = self.post(&url, headers, body)?;
+        Ok((url, response))
+    }
+
     pub(crate) fn post(
         &self,
         url: &Url,

@@ -23,6 +23,7 @@
 //! | `repository.counts` | numbers of packages, of package versions by outcome (`releases` and `published` are the same), of sources that failed, gaps and damaged archives |
 //! | `repository.counts.absent` | releases of the ledger that are not here, because only a part of them was imported |
 //! | `repository.counts.imported`, `.not_confirmed` | restored releases that were not built again from git yet; those that git does not give (those of which it gives other bytes are diverged) |
+//! | `repository.counts.unlisted` | published versions of a closure that upstream does not list any more, or flags: they are not in the metadata |
 //! | `repository.counts.tag_entries` | (tag, package) pairs by outcome: a version in several tags counts several times |
 //! | `repository.counts.lost`, `.notices`, `.passed_over` | tag entries whose version another tag has published with other contents; notices about published versions; tags that are not released |
 //! | `repository.withdrawn` | the versions that were withdrawn: name, version, reason and time |
@@ -133,6 +134,7 @@ fn counts(input: &StatusInput<'_>) -> Value {
         "withdrawn": input.withdrawals().len(),
         "imported": input.report.imports.as_ref().map_or(0, |imports| imports.unconfirmed),
         "not_confirmed": input.report.imports.as_ref().map_or(0, |imports| imports.impossible.len()),
+        "unlisted": input.count(|s| s.unlisted.len()),
         "absent": input.snapshot.map_or(0, |snapshot| snapshot.manifest.absent()),
         "lost": input.count(|s| s.lost().count()),
         "notices": input.count(|s| s.notices.len()),
@@ -172,6 +174,7 @@ pub fn source_status(report: &SourceReport, published: usize) -> Value {
         "uncovered": report.uncovered,
         "warnings": report.warnings().collect::<Vec<_>>(),
         "diverged": report.diverged.len(),
+        "unlisted": report.unlisted.len(),
         "lost": report.lost().count(),
         "notices": report.notices.len(),
         "passed_over": report.passed_over.len(),

@@ -144,6 +144,7 @@ fn counts(input: &StatusInput<'_>) -> Markup {
         many => format!("{many} versions differ upstream now; the published archives are kept"),
     };
     let held_back = input.count(SourceReport::held_back_versions);
+    let unlisted = input.count(|source| source.unlisted.len());
     html! {
         dl {
             dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
@@ -151,6 +152,7 @@ fn counts(input: &StatusInput<'_>) -> Markup {
             dt { "Failed" } dd { (plural(input.count(SourceReport::failed_versions), "package version")) ", " (plural(input.failed_sources(), "source")) }
             @if held_back > 0 { dt { "Held back" } dd { (plural(held_back, "package version")) ", until what they need exists" } }
             dt { "Diverged" } dd { (diverged) }
+            @if unlisted > 0 { dt { "No longer listed" } dd { (plural(unlisted, "package version")) " that upstream has removed or flagged; published archives are kept" } }
             @if let Some(imports) = &input.report.imports { dt { "Restored" } dd { (restored(imports)) } }
             @if let Some(absent) = input.snapshot.map(|s| s.manifest.absent()).filter(|absent| *absent > 0) { dt { "Not here" } dd { (plural(absent, "release")) " of the ledger: only a part was imported" } }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }

@@ -21,6 +21,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod composer;
 mod disk;
 mod error;
 mod fixture;
@@ -97,6 +98,7 @@ const CLASSES: &[Class] = &[
     Class { name: "network", run: network::faults, short: 12, long: 2000 },
     Class { name: "kill-of-processes", run: process::kills, short: 10, long: 2000 },
     Class { name: "follow", run: follow::faults, short: 16, long: 600 },
+    Class { name: "composer", run: composer::faults, short: 16, long: 600 },
     Class { name: "server-limits", run: server_limit::small, short: 8, long: 300 },
     Class {
         name: "seeded-bugs",

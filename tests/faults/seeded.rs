@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::fixture::Verdict;
 use crate::support::run;
 use crate::{
-    Figures, error, flip, follow, kill, network, operation, power, process, property, read_error,
+    Figures, composer, error, flip, follow, kill, network, operation, power, process, property, read_error,
     server_limit,
 };
 
@@ -405,6 +405,50 @@ const BUGS: &[Bug] = &[
         class: follow::faults,
         faults: 60,
         says: &["the other mirror is not used"],
+    },
+    Bug {
+        name: "the checksum that a Composer repository lists is not compared",
+        edits: &[(
+            "cycle/composer_source/archive.rs",
+            "match dist.shasum.filter(|sha1| *sha1 != archive.digests.sha1) {",
+            "match dist.shasum.filter(|_| archive.digests.size == 0) {",
+        )],
+        class: composer::faults,
+        faults: 100,
+        says: &["wrong bytes"],
+    },
+    Bug {
+        name: "what a Composer repository sends is kept before it is read",
+        edits: &[(
+            "composer_repository/transport.rs",
+            "                let value = read(&body).map_err(|error| describe(error, &body)).with_context(failed)?;\n                self.cache.write(url, validators, Some(&body))?;\n",
+            "                self.cache.write(url, validators, Some(&body))?;\n                let value = read(&body).map_err(|error| describe(error, &body)).with_context(failed)?;\n",
+        )],
+        class: composer::faults,
+        faults: 100,
+        says: &["the cycle without a fault did not complete"],
+    },
+    Bug {
+        name: "a file of a package that is missing once is taken for current",
+        edits: &[(
+            "composer_repository/repository.rs",
+            "            None if !was_there => changes.set_missing(file),\n",
+            "            None if !was_there => changes.set_missing(file),\n            None if was_there => changes.set_current(file, Some(u64::MAX)),\n",
+        )],
+        class: composer::faults,
+        faults: 200,
+        says: &["lost"],
+    },
+    Bug {
+        name: "a version that a Composer repository does not send is passed over",
+        edits: &[(
+            "cycle/composer_source/mod.rs",
+            "            Err(error) => batch.add_row(wanted.version.as_str(), wanted.package(), Outcome::failed(&error)),\n",
+            "            Err(error) => tracing::debug!(\"{error:#}\"),\n",
+        )],
+        class: composer::faults,
+        faults: 100,
+        says: &["unreported"],
     },
 ];
 

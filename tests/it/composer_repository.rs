@@ -120,7 +120,7 @@ fn every_form_gives_the_same_versions() {
         let stable = repository.versions("acme/a", false).unwrap().versions;
         let one: Vec<&RemoteVersion> = stable.iter().filter(|version| version.dist.is_some()).collect();
         assert_eq!((stable.len(), one[0].normalized.as_str()), (2, "1.0.0.0"), "{url}");
-        assert_eq!(one[0].dist.as_ref().unwrap().urls, ["https://x.example/1.zip"], "{url}");
+        assert_eq!(one[0].urls(), ["https://x.example/1.zip"], "{url}");
         assert_eq!(one[0].text("name"), Some("acme/a"), "{url}");
     }
 }

@@ -17,6 +17,7 @@ pub struct Request {
     pub path: String,
     /// By names in lower case.
     pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -34,7 +35,10 @@ impl Request {
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
-        Ok(Some(Self { path, headers }))
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        let mut body = vec![0; length.unwrap_or_default()];
+        client.read_exact(&mut body)?;
+        Ok(Some(Self { path, headers, body }))
     }
 }
 

@@ -81,7 +81,7 @@ fn forward(
     requests: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut client = BufReader::new(stream);
-    while let Some(Request { path, mut headers }) = Request::read(&mut client)? {
+    while let Some(Request { path, mut headers, .. }) = Request::read(&mut client)? {
         headers.retain(|name, _| !matches!(&**name, "host" | "connection"));
         let range = headers.get("range").map(|range| format!(" {range}")).unwrap_or_default();
         requests.lock().unwrap().push(format!("{path}{range}"));

@@ -24,5 +24,6 @@ mod resolution;
 mod server;
 mod squid;
 mod store;
+mod third_parties;
 mod tls;
 mod withdrawal;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::listing::WantedVersion;
 use super::open;
 use crate::composer::{Manifest, to_js_string};
-use crate::composer_repository::{ComposerRepository, Dist, Downloaded};
+use crate::composer_repository::{ComposerRepository, Dist, Downloaded, RemoteVersion};
 use crate::cycle::context::CycleContext;
 use crate::cycle::{file_names, read_manifests};
 use crate::ledger::{Release, ReleaseKind, Upstream};
@@ -89,7 +89,7 @@ fn fetch(
     let listed = &wanted.listed;
     match &listed.dist {
         Some(dist) => {
-            let (archive, downloaded) = download(ctx, repository, dist)?;
+            let (archive, downloaded) = download(ctx, repository, listed, dist)?;
             Ok((archive, Some(downloaded)))
         }
         None if listed.kind() == "metapackage" => {
@@ -106,6 +106,7 @@ fn fetch(
 pub(in crate::cycle) fn download(
     ctx: &CycleContext<'_>,
     repository: &ComposerRepository<'_>,
+    version: &RemoteVersion,
     dist: &Dist,
 ) -> anyhow::Result<(StagedArchive, Downloaded)> {
     ensure!(
@@ -114,9 +115,9 @@ pub(in crate::cycle) fn download(
         dist.kind.escape_debug()
     );
     let mut last_error = anyhow!("the repository has no archive of it");
-    for url in &dist.urls {
+    for url in version.urls() {
         ctx.ensure_can_continue()?;
-        match download_from(ctx, repository, url, dist) {
+        match download_from(ctx, repository, &url, dist) {
             Ok(downloaded) => return Ok(downloaded),
             Err(error) => last_error = error,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::archive::download;
 use super::listing::{Listing, WantedVersion};
-use crate::composer_repository::{ComposerRepository, Dist};
+use crate::composer_repository::{ComposerRepository, Dist, RemoteVersion};
 use crate::cycle::context::CycleContext;
 use crate::cycle::divergence;
 use crate::cycle::report::SourceReport;
@@ -31,7 +31,7 @@ pub(super) fn find(
         let is_examined = previous.is_some_and(|report| report.examined.get(&package) == Some(&content));
         let found = match is_examined {
             true => recorded.iter().rfind(|known| is_of(known, source, &release, dist)).cloned(),
-            false => match compare(ctx, source, repository, &release, dist) {
+            false => match compare(ctx, source, repository, &release, (&wanted.listed, dist)) {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(
@@ -91,9 +91,9 @@ fn compare(
     source: &ComposerSource,
     repository: &ComposerRepository<'_>,
     release: &Release,
-    dist: &Dist,
+    (version, dist): (&RemoteVersion, &Dist),
 ) -> anyhow::Result<Option<Divergence>> {
-    let (archive, _) = download(ctx, repository, dist)?;
+    let (archive, _) = download(ctx, repository, version, dist)?;
     ctx.store.discard(&archive)?;
     if archive.digests.sha256 == release.sha256 {
         return Ok(None);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::composer::{
     Choice, Closure, ClosureCandidate, ClosureRoots, Constraint, PackageName, Stability, closure,
     normalize_version, requirements,
 };
-use crate::composer_repository::{ComposerRepository, FilterEntry, RemoteVersion, Versions};
+use crate::composer_repository::{ComposerRepository, FilterEntry, FilterLists, RemoteVersion, Versions};
 use crate::cycle::context::CycleContext;
 use crate::cycle::report::SourceReport;
 use crate::metadata::reader::read_packages;
@@ -79,8 +79,9 @@ pub(super) fn read(
     repository: &ComposerRepository<'_>,
     previous: Option<&SourceReport>,
 ) -> anyhow::Result<Listing> {
+    let lists = repository.filter_lists()?;
     let mut reader =
-        Reader { ctx, source, repository, listing: Listing::default(), packages: BTreeMap::new() };
+        Reader { ctx, source, repository, lists, listing: Listing::default(), packages: BTreeMap::new() };
     let published = reader.published()?;
     let ensure_can_continue = || ctx.ensure_can_continue();
     let closure = closure(&published, Choice::PreferStable, ensure_can_continue, |names| {
@@ -127,6 +128,7 @@ struct Reader<'a> {
     ctx: &'a CycleContext<'a>,
     source: &'a ComposerSource,
     repository: &'a ComposerRepository<'a>,
+    lists: FilterLists<'a>,
     listing: Listing,
     /// The packages about which the repository has answered.
     packages: BTreeMap<String, Package>,
@@ -162,16 +164,19 @@ impl Reader<'_> {
             names.iter().filter(|name| name.parse::<PackageName>().is_ok()).cloned().collect();
         self.listing.upstream.asked += names.len();
         let answers = super::versions(self.ctx, self.repository, &names, false)?;
-        let own = self.own_versions();
+        let (own, mut flagged) = (self.own_versions(), self.lists.of(&names)?);
         for (name, answer) in names.into_iter().zip(answers) {
-            match answer {
-                Ok(versions) => {
-                    for (version, reason) in &versions.unreadable {
-                        let package = format!("{name} {version}");
-                        self.listing.add_failure(self.source, version, &package, reason);
-                    }
-                    let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
-                    let package = Package::new(self.ctx, self.source, &name, versions, is_own)?;
+            let package = answer.and_then(|mut versions| {
+                for (version, reason) in &versions.unreadable {
+                    let package = format!("{name} {version}");
+                    self.listing.add_failure(self.source, version, &package, reason);
+                }
+                versions.filters.extend(flagged.remove(&name).unwrap_or_default());
+                let is_own = |version: &str| own.get(&name).is_some_and(|own| own.contains(version));
+                Package::new(self.ctx, self.source, &name, versions, is_own)
+            });
+            match package {
+                Ok(package) => {
                     self.packages.insert(name, package);
                 }
                 Err(error) => {
@@ -179,7 +184,7 @@ impl Reader<'_> {
                 }
             }
         }
-        Ok(())
+        self.ctx.ensure_can_continue()
     }
 
     /// The published versions of the source.
@@ -251,13 +256,21 @@ impl Package {
         versions: Versions,
         is_published: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
-        let filters = versions.filters.into_iter();
-        let filters = filters.filter_map(|entry| Some((entry.clone(), entry.constraint.parse().ok()?)));
+        let filters = versions.filters.into_iter().map(|entry| {
+            let constraint = entry.constraint.parse();
+            let constraint = constraint.map_err(|_| {
+                let (list, constraint) = (entry.list.escape_debug(), entry.constraint.escape_debug());
+                anyhow!(
+                    "the list `{list}` flags `{constraint}`, which is no constraint that Composer can read"
+                )
+            })?;
+            Ok((entry, constraint))
+        });
         let mut marks = versions.versions.iter().filter_map(|version| version.manifest.get("abandoned"));
         let mut package = Self {
             listed: BTreeSet::new(),
             abandoned: marks.find(|mark| mark.is_string() || **mark == Value::Bool(true)).cloned(),
-            filters: filters.collect(),
+            filters: filters.collect::<anyhow::Result<_>>()?,
             candidates: Vec::new(),
             refused: Vec::new(),
         };
@@ -318,8 +331,7 @@ fn reason(entry: &FilterEntry) -> String {
 
 /// Why a new version is not taken.
 fn refusal(source: &ComposerSource, name: &str, version: &RemoteVersion) -> Option<(ExclusionRule, String)> {
-    let urls = version.dist.iter().flat_map(|dist| &dist.urls);
-    if urls.into_iter().any(|url| ComposerSource::is_marketplace(url)) {
+    if version.urls().iter().any(|url| ComposerSource::is_marketplace(url)) {
         return Some((ExclusionRule::License, "its archive is licensed to the owner of the keys".to_owned()));
     }
     if !source.allows_proprietary(name) {

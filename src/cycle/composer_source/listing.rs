@@ -32,7 +32,7 @@ pub(super) struct Listing {
     pub(super) rows: Vec<OutcomeRow>,
     /// Patterns of the recipe that match nothing, and what a closure lacks.
     pub(super) unused: Vec<String>,
-    /// For a closure.
+    /// Most of it for a closure.
     pub(super) upstream: UpstreamState,
 }
 
@@ -110,6 +110,7 @@ pub(super) fn read(
     let patterns = source.patterns();
     let names: Vec<_> = repository.names(&patterns)?.into_iter().collect();
     let mut listing = Listing::default();
+    listing.upstream.asked = names.len();
     let mut found = BTreeSet::new();
     for (name, versions) in names.iter().zip(super::versions(ctx, repository, &names, false)?) {
         match versions {

@@ -36,7 +36,7 @@ use crate::util::digest::Sha256;
 use crate::util::parallel;
 
 pub(super) use archive::{download, redownload};
-pub use plan::{ClosurePlan, plan_closures};
+pub use plan::{ComposerPlan, plan_composer};
 pub(super) use stand_ins::compare as compare_stand_ins;
 
 /// Changes with what a report says, so that an update of the program asks again.

@@ -5,6 +5,9 @@
 //! follows from the recipe, whose sources are planned for that; each is marked as imported, and the next cycles build it again.
 //! What no source gives belongs to the source [`IMPORTED`].
 
+use std::collections::BTreeSet;
+use std::io;
+
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,7 +16,7 @@ use url::Url;
 
 use super::provenance::{Provenance, Provenances};
 use crate::composer::{Manifest, NamePattern};
-use crate::composer_repository::{ComposerRepository, Dist, Downloaded, RemoteVersion};
+use crate::composer_repository::{ComposerRepository, Downloaded, RemoteVersion};
 use crate::config::Limits;
 use crate::cycle::confirm_imports::{self, IMPORTED};
 use crate::cycle::context::{CycleContext, ProgressEvent};
@@ -21,7 +24,7 @@ use crate::cycle::metadata_budget::MetadataBudget;
 use crate::cycle::report::ALIASES;
 use crate::cycle::{composer_source, file_names, read_manifests};
 use crate::ledger::{Ledger, Release, ReleaseKind};
-use crate::net::redacted;
+use crate::net::{is_not_found, redacted};
 use crate::package::prebuilt_archive;
 use crate::store::StagedArchive;
 use crate::util::clock::now;
@@ -34,19 +37,31 @@ const BATCH: usize = 200;
 /// What was restored.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub(super) releases: usize,
+    /// Names and versions.
+    pub(super) releases: BTreeSet<(String, String)>,
     /// Heads of branches, which are left out.
     pub(super) branches: usize,
+    /// Metapackages whose archive cannot be had: satis makes none, since Composer downloads none. The recipe gives them.
+    pub(super) metapackages: usize,
     /// What could not be restored, and why.
     pub(super) problems: Vec<String>,
 }
 
-/// Restores all versions that the repository at `from` lists and that are not published here.
-pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> {
+/// Gets the archive of a published release again.
+type Fetch<'a> = dyn Fn(&Release) -> anyhow::Result<StagedArchive> + 'a;
+
+/// Lets `repair` do what it does with archives of the repository at `from`, and restores all versions that this lists and that are
+/// not published here.
+pub(super) fn take(
+    ctx: &CycleContext<'_>,
+    from: &Url,
+    repair: impl FnOnce(&Fetch<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Taken> {
     // They are packages as a build makes them, and may be as large.
     let archive = ctx.limits.archive.max(ctx.limits.package);
     let limits = Limits { archive, ..ctx.limits.clone() };
     let repository = ComposerRepository::open(from, composer_source::access(ctx, &limits, None))?;
+    repair(&|release: &Release| fetch(ctx, &repository, release))?;
     let mut taken = Taken::default();
     let listed = list(ctx, &repository, &mut taken)?;
     let provenances = Provenances::find(ctx);
@@ -70,15 +85,40 @@ pub(super) fn take(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Taken> 
             let claimed = staged.and_then(|staged| budget.claim(&staged.0, &staged.1).map(|()| staged));
             match claimed {
                 Ok(staged) => batch.push(staged),
+                Err(error) if version.kind() == "metapackage" && is_without_archive(version, &error) => {
+                    taken.metapackages += 1;
+                    tracing::info!("{} {} is not restored: {error:#}", version.name, version.version);
+                }
                 Err(error) => {
                     taken.problems.push(format!("{} {}: {error:#}", version.name, version.version));
                 }
             }
         }
-        taken.releases += batch.len();
+        let restored = batch.iter().map(|(_, release)| (release.name.clone(), release.version.clone()));
+        taken.releases.extend(restored);
         publish(ctx, batch, &shown)?;
     }
     Ok(taken)
+}
+
+/// Whether a version has no archive, or one that is not there.
+fn is_without_archive(version: &RemoteVersion, error: &anyhow::Error) -> bool {
+    let is_no_file = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    version.dist.is_none() || is_not_found(error) || error.downcast_ref().is_some_and(is_no_file)
+}
+
+/// The archive of a published release, if the repository lists the same bytes.
+fn fetch(
+    ctx: &CycleContext<'_>,
+    repository: &ComposerRepository<'_>,
+    release: &Release,
+) -> anyhow::Result<StagedArchive> {
+    let listed = repository.versions(&release.name.to_ascii_lowercase(), false)?.versions;
+    let archives = listed.iter().filter_map(|version| Some((version, version.dist.as_ref()?)));
+    let same = archives.into_iter().find(|(_, dist)| dist.shasum == Some(release.sha1));
+    let (version, dist) =
+        same.with_context(|| format!("the repository lists no archive with SHA-1 {}", release.sha1))?;
+    Ok(composer_source::download(ctx, repository, version, dist)?.0)
 }
 
 /// The versions to restore, in the order of their names. Those that are published here with other bytes are problems.
@@ -125,8 +165,8 @@ fn stage(
 ) -> anyhow::Result<(StagedArchive, Release)> {
     let dist = version.dist.as_ref().context("it has no archive")?;
     ensure!(dist.shasum.is_some(), "its archive has no checksum in the metadata");
-    let (staged, downloaded) = composer_source::download(ctx, repository, dist)?;
-    match release(ctx, one_in_memory, provenances, version, dist, &staged, &downloaded) {
+    let (staged, downloaded) = composer_source::download(ctx, repository, version, dist)?;
+    match release(ctx, one_in_memory, provenances, version, &staged, &downloaded) {
         Ok(release) => Ok((staged, release)),
         Err(error) => {
             // If its file name is taken, it is removed already.
@@ -142,7 +182,6 @@ fn release(
     one_in_memory: &Mutex<()>,
     provenances: &Provenances,
     version: &RemoteVersion,
-    dist: &Dist,
     staged: &StagedArchive,
     downloaded: &Downloaded,
 ) -> anyhow::Result<Release> {
@@ -156,7 +195,7 @@ fn release(
         name.eq_ignore_ascii_case(&version.name) && archive.version.normalized() == version.normalized,
         "its archive is of {name} {number}"
     );
-    let path = dist.urls.iter().find_map(|url| public_path(url));
+    let path = version.urls().iter().find_map(|url| public_path(url));
     let time = version.text("time").and_then(|time| time.parse::<Timestamp>().ok());
     let mut release = Release {
         number: 0,

@@ -4,7 +4,7 @@
 mod composer;
 mod provenance;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use url::Url;
@@ -16,8 +16,14 @@ use super::follow::{ArchiveFetcher, Origin, Origins, Update, ask_for_update, bou
 use super::import::admit;
 use super::pass::{Pass, publish_pass};
 use super::report::Report;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Release};
+use crate::metadata::MissingDependency;
 use crate::net::is_not_found;
+use crate::store::StagedArchive;
+use crate::util::text::first_of;
+
+/// Missing requirements that a line names; it counts the rest.
+const MAX_LISTED: usize = 5;
 
 /// What was restored.
 #[derive(Debug, Default)]
@@ -28,6 +34,10 @@ pub struct Restored {
     pub repaired: usize,
     /// Heads of branches, which are left out.
     pub branches: usize,
+    /// Metapackages without an archive, which are left to the recipe.
+    pub metapackages: usize,
+    /// Restored releases that require what nobody provides, so that a recipe would have held them back.
+    pub incomplete: Vec<String>,
     pub problems: Vec<String>,
 }
 
@@ -41,9 +51,16 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
     let ctx = &CycleContext { follow: &urls, ..ctx.clone() };
     let origins = Origins::new(ctx.follow);
     let mut restored = Restored::default();
-    repair(ctx, &mut restored)?;
-    let mut report = None;
-    match ask_for_update(ctx, &Origin::new(ctx, from), None) {
+    let (mut report, mut taken_versions) = (None, BTreeSet::new());
+    let found = ask_for_update(ctx, &Origin::new(ctx, from), None);
+    let is_without_ledger = found.as_ref().is_err_and(is_not_found);
+    if !is_without_ledger {
+        // Another archive may be damaged there, too: that says nothing about the rest.
+        repair(ctx, &mut restored, &|release: &Release| {
+            ArchiveFetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(release)
+        })?;
+    }
+    match found {
         Ok(Some(mut update)) => {
             admit(ctx, &mut update)?;
             mark(ctx, &update)?;
@@ -53,18 +70,19 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
             report = has_changed.then(|| Report { followed: Some(update.followed), ..Report::default() });
         }
         Ok(None) => {}
-        // The other one has no ledger.
-        Err(error) if is_not_found(&error) => {
-            let taken = composer::take(ctx, from);
-            let Taken { releases, branches, problems } = match taken {
+        Err(error) if is_without_ledger => {
+            let taken = composer::take(ctx, from, |fetch| repair(ctx, &mut restored, fetch));
+            let Taken { releases, branches, metapackages, problems } = match taken {
                 Ok(taken) => taken,
                 Err(other) => {
                     return Err(other.context(format!("{error:#}, and it is no Composer repository")));
                 }
             };
-            (restored.releases, restored.branches) = (releases, branches);
+            (restored.releases, restored.branches) = (releases.len(), branches);
+            restored.metapackages = metapackages;
             restored.problems.extend(problems);
-            report = (releases > 0).then(Report::default);
+            report = (!releases.is_empty()).then(Report::default);
+            taken_versions = releases;
         }
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
         // Another ledger, or an older one: the archives that both have are the same.
@@ -75,12 +93,26 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         if let Err(error) = bound::render(ctx) {
             restored.problems.push(format!("{error:#}"));
         }
-        publish_pass(
-            ctx,
-            Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began },
-        )?;
+        let pass = Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began };
+        let published = publish_pass(ctx, pass)?;
+        restored.incomplete = incomplete(&taken_versions, &published.report.gaps);
     }
     Ok(restored)
+}
+
+/// Those of the restored versions that have a gap, with what they lack.
+fn incomplete(restored: &BTreeSet<(String, String)>, gaps: &[MissingDependency]) -> Vec<String> {
+    let mut lacks = BTreeMap::<_, Vec<_>>::new();
+    for MissingDependency { package, version, needs, constraint } in gaps {
+        let of = (package.clone(), version.clone());
+        if restored.contains(&of) {
+            lacks.entry(of).or_default().push(format!("{needs} {constraint}"));
+        }
+    }
+    let line = |((name, version), lacks): (_, Vec<String>)| {
+        format!("{name} {version} requires what no source provides: {}", first_of(&lacks, MAX_LISTED))
+    };
+    lacks.into_iter().map(line).collect()
 }
 
 /// Marks what is about to be restored: by a recipe it can be built again.
@@ -93,8 +125,12 @@ fn mark(ctx: &CycleContext<'_>, update: &Update) -> anyhow::Result<()> {
     confirm_imports::mark(ctx, new, &update.followed.origin)
 }
 
-/// Replaces the archives that are damaged or missing.
-fn repair(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()> {
+/// Replaces the archives that are damaged or missing by what `fetch` gets.
+fn repair(
+    ctx: &CycleContext<'_>,
+    restored: &mut Restored,
+    fetch: &dyn Fn(&Release) -> anyhow::Result<StagedArchive>,
+) -> anyhow::Result<()> {
     let base_url = ctx.base_url.to_string();
     let mut unavailable = BTreeSet::new();
     for release in ctx.store.served_releases()? {
@@ -104,8 +140,7 @@ fn repair(ctx: &CycleContext<'_>, restored: &mut Restored) -> anyhow::Result<()>
         }
         let staged = match bound::original(ctx, &release) {
             Some(original) => bound::stage(ctx, &original, &base_url).map(|(staged, _)| staged),
-            // Another archive may be damaged there, too: that says nothing about the rest.
-            None => ArchiveFetcher::new(ctx, &Origins::new(ctx.follow), 0).fetch(&release),
+            None => fetch(&release),
         };
         match staged.and_then(|staged| ctx.store.repair(&staged, &release)) {
             Ok(()) => restored.repaired += 1,

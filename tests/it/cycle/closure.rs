@@ -10,7 +10,7 @@ use crate::support::file_server::{Answer, FileServer};
 use crate::support::free_port;
 use crate::support::git::WorkTree;
 use crate::support::http::get;
-use crate::support::store::{command, read};
+use crate::support::store::{command, read, told};
 
 /// A repository like Packagist: a file for each package, a feed of changes, archives without checksum.
 struct Packagist {
@@ -219,6 +219,9 @@ fn what_upstream_withdraws_flags_or_abandons_passes_through_and_bytes_stay() {
     assert_eq!(data("lib/b")["packages"]["lib/b"][0]["abandoned"], "lib/c");
     crate::support::until("it is served", || status("1.2.0") == 410);
     assert_eq!((status("1.0.0"), status("1.1.0")), (200, 200));
+    assert_eq!(told(port, "/third/")["counts"]["unlisted"], 2);
+    let page = get(port, "/third/status.html").into_text();
+    assert!(page.contains("2 package versions that upstream has removed or flagged"), "{page}");
     let page = get(port, "/third/packages/lib/a-1.2.0.zip").into_text();
     assert!(page.contains("flagged upstream as malware: stealskeys"), "{page}");
     let before = env.volume();
@@ -351,11 +354,104 @@ fn plan_says_how_much_there_is_to_take() {
     );
     assert!(plan.contains("third packagist: 2 packages were asked for in "), "{plan}");
     assert!(plan.contains("2 archives are to be fetched, one request each, 4 at once, about 1 s"), "{plan}");
+    let sizes = ["1.0.0", "1.1.0"].map(|version| {
+        std::fs::metadata(packagist.server.path(&format!("dist/lib/a-{version}.zip"))).unwrap().len()
+    });
+    let bytes = (sizes[0] + sizes[1]) / 2 * 2;
+    assert!(plan.contains(&format!("about {bytes} B by the sizes of 2 of them")), "{plan}");
+    let plan = command(&env, &["plan", "--repository", "third"], 0);
+    assert!(plan.contains("third packagist: take lib/a 1.1.0\n"), "{plan}");
     let json: Value =
         serde_json::from_str(&command(&env, &["plan", "--json", "--repository", "third"], 0)).unwrap();
     let closure = &json["repositories"][0]["closures"]["packagist"];
     assert_eq!((&closure["counts"]["new"], &closure["requests"]), (&json!(2), &json!(2)));
-    assert!(!packagist.server.take_paths().iter().any(|path| path.starts_with("/dist/")));
+    assert_eq!((&closure["bytes"], &closure["sizes_known"]), (&json!(bytes), &json!(2)));
+    assert_eq!(closure["take"][0], json!({"package": "lib/a", "version": "1.0.0"}));
+    // Of archives nothing but the size is asked for.
+    let requests = packagist.server.take_requests().into_iter();
+    let archives: Vec<_> = requests.filter(|request| request.path.starts_with("/dist/")).collect();
+    assert!(!archives.is_empty());
+    assert!(archives.iter().all(|request| request.headers["range"] == "bytes=0-0"), "{archives:?}");
+}
+
+/// What a repository flags beside the files of packages counts as what is in them.
+#[test]
+fn summary_and_answers_about_filter_lists_are_followed() {
+    let mut packagist = Packagist::new();
+    for version in ["1.0.0", "1.1.0"] {
+        packagist.release("lib/a", version, &json!({}));
+    }
+    packagist.publish();
+    let (env, shop) = packagist.mirror(free_port(), "");
+    release_shop(&shop, "1.0.0", &json!({"lib/a": "^1.0"}));
+    env.build(0);
+    let root = |filter: Value| {
+        let root = json!({
+            "packages": [],
+            "metadata-url": "/p2/%package%.json",
+            "metadata-changes-url": "/changes.json",
+            "filter": filter,
+        });
+        packagist.server.write("packages.json", root.to_string());
+    };
+    let summary = |lists: Value| {
+        packagist.server.write("summary.json", json!({"filter": lists}).to_string());
+    };
+    let all = ["lib/a 1.0.0", "lib/a 1.1.0"];
+    // Of the last line, which has none when a withdrawal ends.
+    let reason = |env: &TestEnv| {
+        let text = std::fs::read_to_string(env.path("data/third/withdrawn.jsonl")).unwrap_or_default();
+        let line: Value =
+            text.lines().last().map(|line| serde_json::from_str(line).unwrap()).unwrap_or_default();
+        line["reason"].as_str().map(str::to_owned)
+    };
+    let flagged = || (vec!["lib/a 1.0.0".to_owned()], Some("flagged upstream as malware".to_owned()));
+    // Composer reads an empty list, and what is not an object, as nothing.
+    for nothing in [json!([]), json!(false), json!({"metadata": true, "lists": []})] {
+        root(nothing);
+        env.build(0);
+        assert_eq!(listed(&env), all);
+    }
+    let lists =
+        json!({"malware": {"enabled": true}, "abandonware": {"enabled": true}, "off": {"enabled": false}});
+    root(json!({"metadata": true, "lists": lists, "summary-url": "/summary.json"}));
+    summary(json!({"malware": {"Lib/A": "1.1.0", "other/x": "*"}, "abandonware": []}));
+    env.build(0);
+    assert_eq!((listed(&env), reason(&env)), flagged());
+    // Without an answer nothing changes, and the source has failed.
+    for answer in
+        [Answer::new(500, ""), Answer::new(404, ""), Answer::new(200, "<html>"), Answer::new(200, "{}")]
+    {
+        packagist.server.answer(move |request, _| (request.path == "/summary.json").then(|| answer.clone()));
+        env.build(1);
+        assert_eq!((listed(&env), reason(&env)), flagged());
+    }
+    packagist.server.answer(|_, _| None);
+    // A constraint that nobody can read.
+    summary(json!({"malware": {"lib/a": "not a constraint"}}));
+    let log = env.build(1);
+    assert!(log.contains("the list `malware` flags `not a constraint`"), "{log}");
+    assert_eq!((listed(&env), reason(&env)), flagged());
+    summary(json!([]));
+    env.build(0);
+    assert_eq!((listed(&env), reason(&env)), (all.map(str::to_owned).to_vec(), None));
+    // A URL that is asked about packages comes before the summary.
+    root(json!({"metadata": true, "lists": lists, "summary-url": "/summary.json", "api-url": "/ask"}));
+    summary(json!({"malware": {"lib/a": "*"}}));
+    let entries = json!({"filter": {"abandonware": [
+        {"package": "lib/a", "constraint": "<1.1", "reason": "nobody cares"},
+        {"package": "other/x", "constraint": "*"},
+        {"constraint": "*"},
+    ]}});
+    packagist.server.take_requests();
+    packagist
+        .server
+        .answer(move |request, _| (request.path == "/ask").then(|| Answer::new(200, entries.to_string())));
+    env.build(0);
+    assert_eq!((listed(&env), reason(&env)), (vec!["lib/a 1.1.0".to_owned()], None));
+    let asked = packagist.server.take_requests().into_iter().find(|request| request.path == "/ask").unwrap();
+    let question: Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!(question, json!({"packages": ["pkg://composer/lib/a"], "lists": ["abandonware", "malware"]}));
 }
 
 #[test]

@@ -197,6 +197,9 @@ fn what_cannot_be_had_fails_by_name_and_the_rest_is_published() {
     upstream.release_archive("acme/page", "1.0.0", b"<html>sign in</html>")["dist"]["shasum"] = json!("");
     upstream.release_archive("acme/dotgit", "1.0.0", &zip(&[("composer.json", "{}"), (".git/config", "x")]));
     upstream.release_archive("acme/up", "1.0.0", &zip(&[("composer.json", "{}"), ("../x", "x")]));
+    let mut longer = zip(&[("composer.json", "{}")]);
+    longer.extend(b"more");
+    upstream.release_archive("acme/longer", "1.0.0", &longer)["dist"]["shasum"] = json!("");
     upstream.release("acme/link", "1.0.0")["require"] = json!({"a/b": "no constraint"});
     upstream.publish();
     upstream.server.answer(|request, file| {
@@ -214,6 +217,7 @@ fn what_cannot_be_had_fails_by_name_and_the_rest_is_published() {
         ("page", "not a readable zip archive"),
         ("dotgit", "is `.git` on some file systems"),
         ("up", "would leave the directory"),
+        ("longer", "there is something after the end of its list of entries"),
         ("link", "its manifest would break Composer's clients"),
     ] {
         let line = log.lines().find(|line| line.contains(&format!("acme/{package} 1.0.0")));
@@ -318,6 +322,41 @@ fn names_belong_to_the_source_that_published_them_first() {
 }
 
 #[test]
+fn plan_says_what_there_is_to_take() {
+    let mut upstream = Upstream::new();
+    for version in ["1.0.0", "1.1.0"] {
+        upstream.release("acme/shop", version);
+    }
+    upstream.release("acme/theme", "1.0.0");
+    upstream.release("acme/old", "1.0.0")["dist"]["type"] = json!("tar");
+    upstream.publish();
+    let env = upstream.mirror(r#"{acme/shop: "1.0.0"}"#);
+    env.build(0);
+    upstream.configure(&env, r#"{"acme/*": "*", gone/away: "*"}"#);
+    upstream.server.take_requests();
+    let plan = command(&env, &["plan"], 0);
+    for line in [
+        "acme others: take acme/shop 1.1.0\n",
+        "acme others: take acme/theme 1.0.0\n",
+        "acme others: warning: the repository has no version of `gone/away`\n",
+        "acme others: 4 versions of 3 packages, 1 already published; 0 excluded, 0 failed\n",
+        "; 3 archives are to be fetched, one request each, 4 at once",
+        " by the sizes of 3 of them\n",
+    ] {
+        assert!(plan.contains(line), "{line}: {plan}");
+    }
+    assert!(!command(&env, &["plan", "--summary"], 0).contains("take acme/"));
+    let json: Value = serde_json::from_str(&command(&env, &["plan", "--json"], 0)).unwrap();
+    let others = &json["repositories"][0]["composer"]["others"];
+    assert_eq!(others["counts"]["new"], 3);
+    assert_eq!(others["take"][1], json!({"package": "acme/shop", "version": "1.1.0"}));
+    assert_eq!(listed(&env, "acme/theme"), Vec::<String>::new());
+    upstream.server.answer(|_, _| Some(Answer::new(500, "")));
+    let plan = command(&env, &["plan"], 1);
+    assert!(plan.contains("acme others: failed: ") && plan.contains("http status 500"), "{plan}");
+}
+
+#[test]
 fn pattern_without_a_package_is_named() {
     let mut upstream = Upstream::new();
     upstream.release("acme/a", "1.0.0");
@@ -369,6 +408,21 @@ fn check_names_repositories_and_warns_of_full_hours() {
     env.write("mirror.yaml", &config);
     let checked = command(&env, &["check"], 0);
     assert!(checked.contains("at the full hour, when such servers are busiest"), "{checked}");
+    assert!(!checked.contains("is served here to everybody"), "{checked}");
+    let credential =
+        format!("\n  credentials: [{{url: '{}', password: '${{SECRET}}'}}]", upstream.server.url(""));
+    env.write("mirror.yaml", &config.replace("git:", &format!("git:{credential}")));
+    let check =
+        || String::from_utf8(env.command(&["check"]).env("SECRET", "s").output().unwrap().stdout).unwrap();
+    let checked = check();
+    assert!(checked.contains("sends to those with credentials is served here to everybody"), "{checked}");
+    env.write("users", "joe:sha256:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90\n");
+    crate::support::shop::configure_repository(&env, "users: users");
+    let checked = check();
+    assert!(
+        checked.contains("Repository acme at") && !checked.contains("is served here to everybody"),
+        "{checked}"
+    );
     assert!(upstream.server.take_requests().is_empty(), "a check asks nobody");
 }
 

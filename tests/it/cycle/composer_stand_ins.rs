@@ -5,7 +5,7 @@ use serde_json::json;
 use super::composer_source::{Upstream, listed, zip};
 use crate::support::env::TestEnv;
 use crate::support::free_port;
-use crate::support::store::ledger;
+use crate::support::store::{command, ledger};
 
 /// A module that is built from each tag, a base package and a metapackage whose manifests come later.
 const SOURCES: &str = "  - name: shop
@@ -88,6 +88,8 @@ fn waiting_release_is_taken_from_the_repository_and_compared_later() {
     shop.release("1.0.0", "<?php");
     // Versions that no tag waits for are not taken.
     shop.release("0.9.0", "<?php");
+    let plan = command(&shop.env, &["plan"], 0);
+    assert!(plan.contains("acme releases: take acme/base 1.0.0\n") && !plan.contains("0.9.0"), "{plan}");
     let log = shop.env.build(0);
     assert_eq!(listed(&shop.env, "acme/a"), ["1.0.0"]);
     assert_eq!(listed(&shop.env, "acme/base"), ["1.0.0"], "{log}");
@@ -104,6 +106,8 @@ fn waiting_release_is_taken_from_the_repository_and_compared_later() {
     // Git can build both now: what it builds is compared, and nothing is published twice.
     shop.add_history("1.0.0");
     shop.upstream.server.take_requests();
+    let plan = command(&shop.env, &["plan"], 0);
+    assert!(plan.contains("acme releases: 0 versions of 0 packages, 0 already published"), "{plan}");
     let log = shop.env.build(0);
     assert_eq!(ledger(&shop.env), lines);
     assert!(log.contains(r#""failed":0"#) && log.contains(r#""held_back":0"#), "{log}");

@@ -194,7 +194,10 @@ fn composer_repository_that_fills_the_memory_is_named_and_git_is_published() {
         &format!("{recipe}composer: [{{name: others, url: '{url}', packages: {{'acme/*': '*'}}}}]\n"),
     );
     let config = env.read("mirror.yaml");
-    env.write("mirror.yaml", &format!("{config}limits: {{cycle_memory: 96MiB}}\n"));
+    env.write(
+        "mirror.yaml",
+        &format!("{config}limits: {{cycle_memory: 96MiB, upstream_metadata: 512MiB}}\n"),
+    );
     let server = env.start("run");
     until("the failure is recorded", || !last_error(&env).is_empty());
     let error = last_error(&env);

@@ -11,6 +11,7 @@ use crate::support::lying_proxy::LyingProxy;
 use crate::support::shop::{PROJECT, SOURCE, shop};
 use crate::support::store::{command, flip, ledger, read, told};
 use crate::support::{free_port, run};
+use mirror::package::zip_writer::{EntryType, ZipWriter};
 use mirror::util::digest::Sha1;
 
 /// The mirror that is given up, with its upstreams.
@@ -186,7 +187,7 @@ fn wrong_and_foreign_versions_are_named_and_the_rest_is_restored() {
     assert!(said.contains("acme: 3 releases and 0 damaged archives restored"), "{said}");
     for reason in [
         "acme: acme/sales 1.0.0: its archive has no checksum",
-        "acme: acme/shop 1.0.0: it has no archive",
+        "acme: 1 metapackage without an archive left to the recipe",
         "acme: acme/catalog 1.0.0-p1: its archive is of acme/sales 1.0.0-p1",
         "sent an archive with SHA-1 ",
         "acme: 1 head of a branch was left out",
@@ -237,4 +238,54 @@ fn releases_of_another_mirror_are_confirmed_too() {
     env.build(0);
     assert_eq!(read(&env, "data/acme/imported.jsonl"), "");
     assert_eq!(read(&env, "data/acme/ledger.jsonl"), read(&old.env, "data/acme/ledger.jsonl"));
+}
+
+/// A mirror that satis made published what the recipe would hold back: locks name it, so it stays.
+#[test]
+fn incomplete_metapackages_are_restored_and_named() {
+    let old = Old::build();
+    let manifest = r#"{"name": "acme/set", "version": "1.0.0", "type": "metapackage", "require": {"acme/never": "1.0.0"}}"#;
+    let mut zip = ZipWriter::new(Vec::new());
+    zip.add("composer.json", EntryType::File, manifest.as_bytes()).unwrap();
+    let archive = zip.finish().unwrap();
+    let folder = old.satis(|packages| {
+        let mut entry: Value = serde_json::from_str(manifest).unwrap();
+        let sha1 = Sha1::digest(&archive).to_string();
+        entry["dist"] = json!({"type": "zip", "url": "packages/acme/set-1.0.0.zip", "shasum": sha1});
+        packages["acme/set"]["1.0.0"] = entry;
+    });
+    std::fs::write(old.env.path("satis/packages/acme/set-1.0.0.zip"), &archive).unwrap();
+    let (env, _) = old.successor();
+    let said = restore(&env, &folder, 0);
+    assert!(said.contains("acme: 8 releases and 0 damaged archives restored"), "{said}");
+    assert!(
+        said.contains("acme: acme/set 1.0.0 requires what no source provides: acme/never 1.0.0; it stays published, because it was"),
+        "{said}"
+    );
+    let log = env.build(0);
+    assert!(log.contains(r#""gaps":1"#), "{log}");
+    assert_eq!(std::fs::read(env.path("data/acme/packages/acme/set-1.0.0.zip")).unwrap(), archive);
+}
+
+#[test]
+fn damaged_and_missing_archives_are_repaired() {
+    let old = Old::build();
+    let folder = old.satis(|packages| {
+        packages["acme/sales"]["1.0.0-p1"]["dist"]["shasum"] =
+            json!("0123456789012345678901234567890123456789");
+    });
+    let archive = |name: &str| old.env.path(&format!("data/acme/packages/acme/{name}.zip"));
+    let intact = std::fs::read(archive("catalog-1.0.0")).unwrap();
+    for name in ["catalog-1.0.0", "sales-1.0.0", "sales-1.0.0-p1"] {
+        run(Command::new("chmod").arg("u+w").arg(archive(name)));
+        flip(&archive(name));
+    }
+    std::fs::remove_file(archive("shop-1.0.0")).unwrap();
+    std::fs::remove_file(old.env.path("satis/packages/acme/sales-1.0.0.zip")).unwrap();
+    let said = restore(&old.env, &folder, 1);
+    assert!(said.contains("acme: 0 releases and 2 damaged archives restored"), "{said}");
+    assert_eq!(std::fs::read(archive("catalog-1.0.0")).unwrap(), intact);
+    // What is not there, or has other bytes, is named.
+    assert!(said.contains("acme: acme/sales 1.0.0: failed to download `"), "{said}");
+    assert!(said.contains("acme: acme/sales 1.0.0-p1: the repository lists no archive with SHA-1"), "{said}");
 }
