@@ -170,5 +170,7 @@ fn overload(fixture: &Fixture, limit: Limit) -> Verdict<usize> {
 }
 
 fn is_explained(log: &str) -> bool {
-    ["ERROR", "WARN", "failed to", "memory allocation", "cannot", "\nhint: "].iter().any(|word| log.contains(word))
+    ["ERROR", "WARN", "failed to", "memory allocation", "cannot", "\nhint: "]
+        .iter()
+        .any(|word| log.contains(word))
 }
