@@ -127,6 +127,13 @@ pub struct PreparedReleases {
     pub lines: Vec<u8>,
 }
 
+/// Where the first lines of the text of a ledger end; `None` if it has fewer.
+pub fn end_of_lines(text: &[u8], lines: u64) -> Option<usize> {
+    let Some(last) = usize::try_from(lines).ok()?.checked_sub(1) else { return Some(0) };
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.map(|(end, _)| end + 1).nth(last)
+}
+
 /// All releases of a repository, in the order of their publication.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {

@@ -12,7 +12,7 @@ use super::{App, Repository};
 use crate::bucket::commit::GRACE;
 use crate::bucket::probe::{probe, require};
 use crate::bucket::publish::{Published, Publisher};
-use crate::bucket::{Bucket, garbage};
+use crate::bucket::{Bucket, garbage, history};
 use crate::config;
 use crate::store::{BucketFailure, BucketRecord, BucketUpload, RepositoryStore};
 use crate::util::cancel::CancelFlag;
@@ -109,6 +109,9 @@ impl BucketJob<'_> {
         let published = publisher.publish(self.store);
         record.is_conditional = found.get();
         let published = published?;
+        if published.is_some() {
+            record.cycles = Some(history::write(&bucket, name, self.store.run_history(), record.cycles)?);
+        }
         if let Some(published) = published.filter(|published| published.sent.objects > 0) {
             let sent = published.sent;
             tracing::info!(

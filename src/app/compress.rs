@@ -3,7 +3,7 @@
 use super::Repository;
 use super::site_builder::repository_site;
 use crate::config::Compression;
-use crate::server::{ContentKind, RepositorySite};
+use crate::server::{ContentKind, Location, RepositorySite};
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, Effort};
@@ -36,18 +36,21 @@ fn compress(
     let resources = site.resources.iter().flatten();
     let wanted: Vec<_> = resources
         .filter(|resource| resource.size >= MIN_SIZE)
-        .filter_map(|resource| Some((resource, effort_for(resource.kind, level)?)))
+        .filter_map(|resource| match &resource.location {
+            Location::File(file) => Some((file, resource.sha256, effort_for(resource.kind, level)?)),
+            Location::Memory(_) | Location::Object(_) => None,
+        })
         .collect();
-    store.prune_variants(&wanted.iter().map(|(resource, _)| resource.sha256).collect())?;
+    store.prune_variants(&wanted.iter().map(|(_, sha256, _)| *sha256).collect())?;
     let mut made = 0;
     for effort in [Effort::Thorough, Effort::Fast] {
-        for (resource, _) in wanted.iter().filter(|(_, wanted)| *wanted == effort) {
+        for (file, sha256, _) in wanted.iter().filter(|(.., wanted)| *wanted == effort) {
             for &coding in Coding::for_effort(effort) {
                 if stop.is_set() {
                     return Ok(made);
                 }
-                if !variants.is_known(resource.sha256, coding) {
-                    store.make_variant(&resource.file, resource.sha256, coding, effort)?;
+                if !variants.is_known(*sha256, coding) {
+                    store.make_variant(file, *sha256, coding, effort)?;
                     made += 1;
                 }
             }

@@ -1,17 +1,15 @@
-//! Builds the site that the server answers from: the newest snapshot of each repository and its compressed variants.
+//! Builds the site that the server answers from: what each repository publishes, wherever that is stored.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::published_contents::{PublishedContents, VolumeContents};
 use super::{App, Repository};
-use crate::ledger::Release;
 use crate::metadata::search_files;
-use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, Variant, check_resources};
+use crate::server::{ContentKind, PublishedSite, RepositorySite, Resource, Site, check_resources};
 use crate::store::RepositoryStore;
-use crate::store::snapshot::Snapshot;
-use crate::store::variants::{self, Variants};
 use crate::util::heap;
 
 /// Serves the newest snapshot of each repository. A repository whose snapshot cannot be served keeps what was served
@@ -25,7 +23,7 @@ pub(crate) fn publish(
     for (repository, store) in app.repositories.iter().zip(stores) {
         let (site, error) = match repository_site(repository, store) {
             Ok(site) => (site, None),
-            Err(error) => (site(repository, None), Some(error)),
+            Err(error) => (unchanged(repository), Some(error)),
         };
         sites.push(site);
         errors.push(error);
@@ -35,17 +33,30 @@ pub(crate) fn publish(
     Ok(errors)
 }
 
-/// Everything that a repository serves; nothing before its first snapshot.
+/// Everything that a repository on the volume serves; nothing before its first snapshot.
 pub(crate) fn repository_site(
     repository: &Repository,
     store: &RepositoryStore,
 ) -> anyhow::Result<RepositorySite> {
-    let Some(snapshot) = store.newest_snapshot()? else {
-        return Ok(site(repository, Some(Vec::new())));
-    };
-    let resources = resources(store, &snapshot)?;
+    match VolumeContents::newest(store)? {
+        Some(contents) => site_of(repository, &contents),
+        None => Ok(site(repository, Some(Vec::new()))),
+    }
+}
+
+/// Everything that these contents serve.
+pub(crate) fn site_of(
+    repository: &Repository,
+    contents: &impl PublishedContents,
+) -> anyhow::Result<RepositorySite> {
+    let resources = resources(contents)?;
     check_resources(&resources)?;
-    Ok(RepositorySite { gone: gone(store, &snapshot), ..site(repository, Some(resources)) })
+    Ok(RepositorySite { gone: gone(contents), ..site(repository, Some(resources)) })
+}
+
+/// What was served before stays.
+pub(crate) fn unchanged(repository: &Repository) -> RepositorySite {
+    site(repository, None)
 }
 
 fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> RepositorySite {
@@ -58,10 +69,10 @@ fn site(repository: &Repository, resources: Option<Vec<Resource>>) -> Repository
 }
 
 /// The archives that a snapshot withdraws, each with its reason and a remedy.
-fn gone(store: &RepositoryStore, snapshot: &Snapshot) -> Vec<(String, String)> {
-    store.ledger(|ledger| {
+fn gone(contents: &impl PublishedContents) -> Vec<(String, String)> {
+    contents.ledger(|ledger| {
         let withdrawn = ledger.with_renditions().filter_map(|release| {
-            let withdrawal = snapshot.manifest.withdrawal(&release.name, &release.version)?;
+            let withdrawal = contents.manifest().withdrawal(&release.name, &release.version)?;
             let remedy = format!(
                 "`composer update {}` takes another version, if the project allows one",
                 release.name
@@ -72,49 +83,50 @@ fn gone(store: &RepositoryStore, snapshot: &Snapshot) -> Vec<(String, String)> {
     })
 }
 
-fn resources(store: &RepositoryStore, snapshot: &Snapshot) -> anyhow::Result<Vec<Resource>> {
-    let variants = store.variants().unwrap_or_else(|error| {
-        tracing::warn!("failed to read the compressed files, serving uncompressed: {error:#}");
-        Variants::default()
-    });
-    let metadata = snapshot.manifest.files.iter().map(|(path, file)| Resource {
-        path: path.clone(),
-        file: snapshot.folder.join(path),
-        size: file.size,
-        sha256: file.sha256,
-        last_modified: file.last_modified,
-        kind: content_kind(path),
-        variants: variants.get(file.sha256).iter().map(variant).collect(),
-    });
-    let mut resources: Vec<_> = metadata.collect();
-    resources.push(ledger(store, snapshot)?);
+fn resources(contents: &impl PublishedContents) -> anyhow::Result<Vec<Resource>> {
+    let manifest = contents.manifest();
+    let mut resources = Vec::new();
+    for (path, file) in &manifest.files {
+        resources.push(Resource {
+            path: path.clone(),
+            location: contents.metadata(path, file)?,
+            size: file.size,
+            sha256: file.sha256,
+            last_modified: file.last_modified,
+            kind: content_kind(path),
+            variants: contents.metadata_variants(file.sha256),
+        });
+    }
+    resources.push(ledger(contents)?);
     // Every archive that was ever published, even if this snapshot does not name it.
-    let is_served = |release: &Release| snapshot.manifest.serves(release);
-    store.ledger(|ledger| {
-        resources.extend(ledger.archives(is_served).map(|(release, time)| Resource {
-            path: release.path(),
-            file: store.archive(release),
-            size: release.size,
-            sha256: release.sha256,
-            last_modified: time.as_second(),
-            kind: ContentKind::Archive,
-            variants: variants.get(release.sha256).iter().map(variant).collect(),
+    contents.ledger(|ledger| {
+        resources.extend(ledger.archives(|release| manifest.serves(release)).map(|(release, time)| {
+            let (location, variants) = contents.archive(release);
+            Resource {
+                path: release.path(),
+                location,
+                size: release.size,
+                sha256: release.sha256,
+                last_modified: time.as_second(),
+                kind: ContentKind::Archive,
+                variants,
+            }
         }));
     });
     Ok(resources)
 }
 
-fn ledger(store: &RepositoryStore, snapshot: &Snapshot) -> anyhow::Result<Resource> {
-    let lines = snapshot.manifest.releases;
-    let (file, size, sha256) = store.ledger_file(lines)?;
-    let last_line = || store.ledger(|ledger| ledger.time_at(lines).map(Timestamp::as_second));
-    let last_modified = snapshot.manifest.ledger_modified.or_else(last_line);
+fn ledger(contents: &impl PublishedContents) -> anyhow::Result<Resource> {
+    let manifest = contents.manifest();
+    let lines = manifest.releases;
+    let (location, size, sha256) = contents.ledger_lines(lines)?;
+    let last_line = || contents.ledger(|ledger| ledger.time_at(lines).map(Timestamp::as_second));
     Ok(Resource {
         path: "ledger.jsonl".to_owned(),
-        file,
+        location,
         size,
         sha256,
-        last_modified: last_modified.unwrap_or_default(),
+        last_modified: manifest.ledger_modified.or_else(last_line).unwrap_or_default(),
         kind: ContentKind::Ledger,
         variants: Vec::new(),
     })
@@ -130,8 +142,4 @@ fn content_kind(path: &str) -> ContentKind {
         Some("js") => ContentKind::Script,
         _ => ContentKind::Metadata,
     }
-}
-
-fn variant(stored: &variants::Variant) -> Variant {
-    Variant { coding: stored.coding, file: stored.file.clone(), size: stored.size, sha256: stored.sha256 }
 }

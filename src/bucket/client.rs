@@ -24,7 +24,7 @@ use object_store::{
     BackoffConfig, CredentialProvider, GetOptions, GetRange, ObjectMeta, ObjectStore as _,
     ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use url::Url;
 
 use super::error::{BucketError, BucketErrorKind};
@@ -62,7 +62,9 @@ const MAX_REQUESTS: usize = 64;
 pub struct Bucket {
     store: AmazonS3,
     transport: Transport,
-    runtime: Runtime,
+    /// Taken when the bucket is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
     name: String,
     prefix: String,
     /// How long one operation may take altogether.
@@ -103,7 +105,8 @@ impl Bucket {
         Ok(Self {
             store,
             transport,
-            runtime,
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
             name: config.name.clone(),
             prefix: config.prefix.clone(),
             limit: git.total_timeout,
@@ -286,7 +289,7 @@ impl Bucket {
                 tokio::time::sleep(POLL).await;
             }
         };
-        self.runtime.block_on(async {
+        self.handle.block_on(async {
             tokio::select! {
                 result = work => {
                     result.map_err(|error| BucketError::from_store(verb, self.object(key), &error))
@@ -298,6 +301,15 @@ impl Bucket {
                 }
             }
         })
+    }
+}
+
+impl Drop for Bucket {
+    /// The last request of a server may drop it, where waiting for the runtime is not allowed.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

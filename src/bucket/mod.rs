@@ -8,6 +8,7 @@ pub mod client;
 pub mod commit;
 mod error;
 pub mod garbage;
+pub mod history;
 mod object;
 mod packs;
 mod parallel;

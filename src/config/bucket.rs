@@ -1,6 +1,7 @@
 //! The section `bucket`: an object store with the S3 interface that everything published is uploaded to.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,7 +9,11 @@ use url::Url;
 
 use super::public_url;
 use super::secret::{Secret, SecretReference};
+use super::units;
 use crate::yaml::{Issue, Path, Report};
+
+/// Each poll is a request to each repository's root, by each replica.
+const MIN_POLL: Duration = Duration::from_secs(1);
 
 /// Where everything is uploaded that is published, and how replicas answer from there.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct Bucket {
     /// Without it, the environment or the cloud gives one.
     pub access_key: Option<AccessKey>,
     pub redirect: Redirect,
+    /// How often replicas ask for news.
+    pub poll: Duration,
     pub single_writer: bool,
 }
 
@@ -78,10 +85,14 @@ pub(super) struct BucketEntry {
     /// File with the secret of the access key; read again at each use.
     secret_access_key_file: Option<PathBuf>,
     /// How replicas answer requests for archives: `never` sends them through the replica, `presigned` redirects to the bucket
-    /// with a signature that expires, and a URL redirects to the same keys below it, such as those of a CDN. Private
+    /// with a signature that expires, and a URL, such as that of a CDN, is what clients ask instead of `url`. Private
     /// repositories are never redirected to a URL.
     #[serde(default = "default_redirect")]
     redirect: String,
+    /// How often replicas ask the bucket for news.
+    #[serde(with = "units::duration", default = "default_poll")]
+    #[schemars(with = "units::DurationText")]
+    poll: Duration,
     /// Also use a bucket without conditional writes. Only one instance may publish to it then.
     #[serde(default)]
     single_writer: bool,
@@ -89,6 +100,10 @@ pub(super) struct BucketEntry {
 
 fn default_redirect() -> String {
     "never".to_owned()
+}
+
+fn default_poll() -> Duration {
+    Duration::from_secs(10)
 }
 
 impl BucketEntry {
@@ -107,6 +122,9 @@ impl BucketEntry {
             if report.contains(&at.key(value)) && report.contains(&at.key(file)) {
                 report.add(at, Issue::new(format!("set either `{value}` or `{file}`, not both")));
             }
+        }
+        if self.poll < MIN_POLL {
+            report.add(&at.key("poll"), Issue::new("expected at least 1s"));
         }
         let mut id = Secret::from_keys(self.access_key_id, self.access_key_id_file);
         let mut secret = Secret::from_keys(self.secret_access_key, self.secret_access_key_file);
@@ -132,6 +150,7 @@ impl BucketEntry {
             region: self.region,
             access_key,
             redirect: redirect?,
+            poll: self.poll,
             single_writer: self.single_writer,
         })
     }

@@ -248,16 +248,17 @@ impl Report {
 
     /// The report of the last cycle that ended by itself; an empty one if there is none.
     pub fn last(snapshot: Option<&Snapshot>, cycles: &RunHistory) -> Self {
-        let unpublished = cycles.report.clone();
-        unpublished
-            .and_then(|report| serde_json::from_value(report).ok())
-            .or_else(|| snapshot.map(Self::from_snapshot))
-            .unwrap_or_default()
+        Self::unpublished(cycles).or_else(|| snapshot.map(Self::from_snapshot)).unwrap_or_default()
+    }
+
+    /// The report of the last cycle if no snapshot contains it.
+    pub fn unpublished(cycles: &RunHistory) -> Option<Self> {
+        cycles.report.clone().and_then(|report| serde_json::from_value(report).ok())
     }
 
     /// The report of a snapshot's cycle. An unusable report counts as empty, which only makes the next cycle plan again.
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
-        Self::parse(snapshot, snapshot.report())
+        Self::parse(snapshot.manifest.number, snapshot.report())
     }
 
     /// The same for a cycle that continues from it.
@@ -267,13 +268,13 @@ impl Report {
     pub(super) fn to_continue(snapshot: &Snapshot) -> anyhow::Result<Self> {
         match snapshot.report() {
             Err(error) if is_read_error(&error) => Err(error),
-            read => Ok(Self::parse(snapshot, read)),
+            read => Ok(Self::parse(snapshot.manifest.number, read)),
         }
     }
 
-    fn parse(snapshot: &Snapshot, read: anyhow::Result<Vec<u8>>) -> Self {
-        read.and_then(|text| Ok(serde_json::from_slice(&text)?)).unwrap_or_else(|error| {
-            let number = snapshot.manifest.number;
+    /// The report of the snapshot with this number, as it was read.
+    pub fn parse(number: u64, read: anyhow::Result<impl AsRef<[u8]>>) -> Self {
+        read.and_then(|text| Ok(serde_json::from_slice(text.as_ref())?)).unwrap_or_else(|error| {
             tracing::error!("failed to read the report of snapshot {number}: {error:#}");
             Self::default()
         })

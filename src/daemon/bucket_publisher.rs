@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
+
 use super::backoff::retry_delay;
 use super::configuration::Configuration;
 use super::{cycle_process, jobs};
@@ -22,12 +24,12 @@ const QUIET: Duration = Duration::from_secs(20);
 /// An operator who has repaired a bucket looks for the result.
 const MAX_DELAY: Duration = Duration::from_secs(300);
 
-/// The number of the snapshot, and when compressed copies last changed.
-type Version = (Option<u64>, Option<SystemTime>);
+/// The number of the snapshot, when compressed copies last changed, and when a cycle last ended.
+type Version = (Option<u64>, Option<SystemTime>, Option<Timestamp>);
 
 /// Uploads under one configuration, until it ends.
 pub(super) fn run(configuration: &Configuration, volume_id: &str) {
-    let Configuration { app, stores, stop } = configuration;
+    let Configuration { app, stores, stop, .. } = configuration;
     if app.config.bucket.is_none() {
         return;
     }
@@ -51,6 +53,8 @@ struct Upload<'a> {
     uploaded: Option<Version>,
     /// What is on the volume, and since when.
     seen: (Version, Instant),
+    /// When a cycle last ended, and when its record was written.
+    last_cycle: (Option<SystemTime>, Option<Timestamp>),
     failures: u32,
     retry: Option<Instant>,
     /// The last error. Each is logged once.
@@ -59,14 +63,26 @@ struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     fn new(app: &'a App, name: &'a str, store: &'a RepositoryStore, volume_id: &'a str) -> Self {
-        let seen = ((None, None), Instant::now());
-        Self { app, name, store, volume_id, uploaded: None, seen, failures: 0, retry: None, error: None }
+        let seen = ((None, None, None), Instant::now());
+        Self {
+            app,
+            name,
+            store,
+            volume_id,
+            uploaded: None,
+            seen,
+            last_cycle: (None, None),
+            failures: 0,
+            retry: None,
+            error: None,
+        }
     }
 
     fn poll(&mut self, stop: &CancelFlag) {
         let Ok(newest) = self.store.newest_snapshot() else { return };
         let number = newest.map(|snapshot| snapshot.manifest.number);
-        let version = (number, self.store.variants_changed());
+        let ended = self.last_cycle();
+        let version = (number, self.store.variants_changed(), ended);
         if self.seen.0 != version {
             self.seen = (version, Instant::now());
         }
@@ -75,7 +91,8 @@ impl<'a> Upload<'a> {
             (Some(retry), _) => retry <= Instant::now(),
             (None, None) => true,
             (None, Some(uploaded)) => {
-                uploaded.0 != number || (uploaded != version && self.seen.1.elapsed() >= QUIET)
+                let is_urgent = uploaded.0 != number || uploaded.2 != ended;
+                is_urgent || (uploaded != version && self.seen.1.elapsed() >= QUIET)
             }
         };
         if !is_due {
@@ -103,6 +120,15 @@ impl<'a> Upload<'a> {
                 self.error = Some(error);
             }
         }
+    }
+
+    /// When a cycle last ended.
+    fn last_cycle(&mut self) -> Option<Timestamp> {
+        let changed = self.store.run_history_modified();
+        if self.last_cycle.0 != changed {
+            self.last_cycle = (changed, self.store.run_history().last().map(|run| run.ended));
+        }
+        self.last_cycle.1
     }
 
     fn upload(&self, stop: &CancelFlag) -> anyhow::Result<()> {

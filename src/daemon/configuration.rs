@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::replica::Replica;
 use crate::app::App;
 use crate::store::RepositoryStore;
 use crate::util::cancel::CancelFlag;
@@ -12,17 +13,34 @@ use crate::util::cancel::CancelFlag;
 /// For waits that only a flag ends.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A configuration with its repositories on the volume.
+/// A configuration with its repositories.
 pub(super) struct Configuration {
     pub(super) app: App,
+    /// On the volume.
     pub(super) stores: Vec<RepositoryStore>,
+    /// In the bucket, of a server without a volume.
+    pub(super) replicas: Vec<Replica>,
     /// Set when another configuration is in effect, and when the process stops.
     pub(super) stop: CancelFlag,
 }
 
 impl Configuration {
     pub(super) fn new(app: App, stores: Vec<RepositoryStore>) -> Self {
-        Self { app, stores, stop: CancelFlag::default() }
+        Self { app, stores, replicas: Vec::new(), stop: CancelFlag::default() }
+    }
+
+    /// Whether it is that of a server without a volume.
+    pub(super) fn is_replica(&self) -> bool {
+        !self.replicas.is_empty()
+    }
+
+    /// Reads what is not known yet of the bucket, if that is possible now.
+    pub(super) fn read_bucket(&self) {
+        for replica in &self.replicas {
+            if replica.state().contents.is_none() {
+                replica.poll(&self.stop);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! another, and the server keeps running. Users change first, before anything of a new configuration is served.
 
 mod backoff;
+mod bucket_follower;
 mod bucket_publisher;
 mod compressor;
 mod config_watcher;
@@ -15,6 +16,7 @@ mod jobs;
 mod notifier;
 mod release_notifier;
 mod repair_queue;
+mod replica;
 mod repository_view;
 mod runtime;
 mod scheduled_repository;
@@ -37,6 +39,7 @@ use std::time::{Duration, Instant};
 use self::config_watcher::ConfigWatcher;
 use self::configuration::{Configuration, CurrentConfiguration};
 use self::cycle_progress::CycleProgress;
+use self::replica::Replica;
 use self::runtime::{ServerHandles, run_server};
 use self::scheduler::Scheduler;
 use self::signals::Signals;
@@ -49,6 +52,7 @@ use crate::app::cycle_runner::{OpenRepository, check_not_renamed};
 use crate::app::exit::Exit;
 use crate::app::{App, local_socket};
 use crate::store::{RepositoryStore, Scrub, Volume, VolumeLockError};
+use crate::util::cancel::CancelFlag;
 use crate::util::heap;
 use crate::util::threads::ThreadError;
 
@@ -96,7 +100,7 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                     configurations.for_each(|now| compressor::run(now, id, &changes));
                 })
             },
-            |Configuration { app, stores, stop }| {
+            |Configuration { app, stores, stop, .. }| {
                 app.log_warnings();
                 if volume_id.is_some() {
                     server.published.set_webhooks(webhook_targets(app));
@@ -115,33 +119,57 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     })
 }
 
-/// Serves what another instance publishes.
+/// Serves what another instance publishes: on the volume, or without one in the bucket.
 pub(crate) fn serve(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     heap::share_arenas();
-    let volume = Volume::open_read_only(&app.config.data)?;
-    let stores = open_stores(&app, &volume);
-    users_watcher::check(&app)?;
-    run_server(&app.config.clone(), local_socket(path), |server, signals| {
-        let daemon = Daemon::new(Configuration::new(app, stores), path, server, signals);
+    let first = open_published(app, &[])?;
+    if let Some(bucket) = first.app.config.bucket.as_ref().filter(|_| first.is_replica()) {
+        let data = first.app.config.data.display();
+        tracing::info!(
+            bucket = bucket.url(),
+            "serving from the bucket, because there is no volume at `{data}`"
+        );
+    }
+    users_watcher::check(&first.app)?;
+    run_server(&first.app.config.clone(), local_socket(path), |server, signals| {
+        let daemon = Daemon::new(first, path, server, signals);
         daemon.run(
             None,
             |_| Ok(()),
-            |Configuration { app, stores, stop }| {
-                let mut follower = SnapshotFollower::new(app, stores, server.published);
-                follower.follow();
-                let mut reported = Instant::now();
-                while !stop.is_set() {
-                    follower.poll();
-                    // Taking the damaged files makes the server report each of them again.
-                    if reported.elapsed() >= DAMAGE_REPORT_INTERVAL {
-                        server.published.take_damaged();
-                        reported = Instant::now();
-                    }
-                    stop.wait(Duration::from_secs(1));
-                }
+            |configuration| match configuration.is_replica() {
+                true => bucket_follower::run(configuration, server),
+                false => follow_volume(configuration, server),
             },
         )
     })
+}
+
+/// Serves the newest snapshots on the volume under one configuration, until it ends.
+fn follow_volume(Configuration { app, stores, stop, .. }: &Configuration, server: ServerHandles<'_>) {
+    let mut follower = SnapshotFollower::new(app, stores, server.published);
+    follower.follow();
+    let mut reported = Instant::now();
+    while !stop.is_set() {
+        follower.poll();
+        // Taking the damaged files makes the server report each of them again.
+        if reported.elapsed() >= DAMAGE_REPORT_INTERVAL {
+            server.published.take_damaged();
+            reported = Instant::now();
+        }
+        stop.wait(Duration::from_secs(1));
+    }
+}
+
+/// What `mirror serve` serves: the volume if there is one, else the bucket. What `before` has read from it is kept.
+fn open_published(app: App, before: &[Replica]) -> anyhow::Result<Configuration> {
+    if app.config.bucket.is_some() && !Volume::exists(&app.config.data)? {
+        let stop = CancelFlag::default();
+        let replicas = Replica::open_all(&app, before, &stop)?;
+        return Ok(Configuration { app, stores: Vec::new(), replicas, stop });
+    }
+    let volume = Volume::open_read_only(&app.config.data)?;
+    let stores = open_stores(&app, &volume);
+    Ok(Configuration::new(app, stores))
 }
 
 /// What `mirror run` and `mirror serve` have in common.
@@ -179,6 +207,8 @@ impl<'a> Daemon<'a> {
             let _end = EndOnDrop(&self.configurations);
             tasks.start(|| self.watch_configuration())?;
             tasks.start(|| self.users.run(&self.signals.stop))?;
+            // The first status of a replica tells what it has, or why it has nothing.
+            self.configurations.get().read_bucket();
             // The status is published before the site, which makes the server ready.
             let (published, first_status) = mpsc::channel();
             tasks.start(move || {
@@ -200,11 +230,11 @@ impl<'a> Daemon<'a> {
         drop(first);
         while !stop.is_set() {
             if let Some(loaded) = watcher.poll(&self.configurations.get().app) {
-                let next = loaded.and_then(prepare);
+                let next = loaded.and_then(|app| self.prepare(app));
                 server.metrics.set_configuration_rejected(next.is_err());
                 match next {
                     Ok(next) => {
-                        tracing::info!(repositories = next.stores.len(), "configuration reloaded");
+                        tracing::info!(repositories = next.app.repositories.len(), "configuration reloaded");
                         self.users.configure(&next.app);
                         self.configurations.replace(next);
                     }
@@ -216,6 +246,23 @@ impl<'a> Daemon<'a> {
             stop.wait(Duration::from_millis(200));
         }
     }
+
+    /// Opens the repositories of a new configuration, and checks what can only be checked on the volume.
+    fn prepare(&self, app: App) -> anyhow::Result<Configuration> {
+        users_watcher::check(&app)?;
+        let current = self.configurations.get();
+        if current.is_replica() {
+            let next = open_published(app, &current.replicas)?;
+            next.read_bucket();
+            return Ok(next);
+        }
+        let volume = Volume::open_read_only(&app.config.data)?;
+        let stores = open_stores(&app, &volume);
+        for repository in &app.repositories {
+            check_not_renamed(&app, &volume, repository)?;
+        }
+        Ok(Configuration::new(app, stores))
+    }
 }
 
 /// Ends all tasks, also after a panic or if one of them could not be started.
@@ -225,17 +272,6 @@ impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-/// Opens the repositories of a new configuration, and checks what can only be checked on the volume.
-fn prepare(app: App) -> anyhow::Result<Configuration> {
-    let volume = Volume::open_read_only(&app.config.data)?;
-    let stores = open_stores(&app, &volume);
-    users_watcher::check(&app)?;
-    for repository in &app.repositories {
-        check_not_renamed(&app, &volume, repository)?;
-    }
-    Ok(Configuration::new(app, stores))
 }
 
 /// Opens the volume, or creates it. Returns whether this process may build on it.

@@ -47,7 +47,7 @@ pub(super) fn run(configurations: &CurrentConfiguration<'_>) {
 }
 
 impl NotifierState {
-    fn follow(&mut self, Configuration { app, stores, stop }: &Configuration) {
+    fn follow(&mut self, Configuration { app, stores, stop, .. }: &Configuration) {
         let webhooks = &app.config.notify;
         if webhooks.is_empty() {
             return;

@@ -74,7 +74,7 @@ fn watch(configuration: &Configuration, published: &PublishedSite, webhook: &Web
 
 /// Sends what is served now; returns whether the notification can be removed.
 fn send(
-    Configuration { app, stores, stop }: &Configuration,
+    Configuration { app, stores, stop, .. }: &Configuration,
     webhook: &Webhook,
     index: usize,
     delivery: &mut PendingDelivery,

@@ -15,7 +15,7 @@ const EMPTY_PAUSE: Duration = Duration::from_secs(60);
 
 /// Reads all archives once per `verify.scrub`, and counts them in `scrub`.
 pub(super) fn run(
-    Configuration { app, stores, stop }: &Configuration,
+    Configuration { app, stores, stop, .. }: &Configuration,
     published: &PublishedSite,
     scrub: &Scrub,
 ) {

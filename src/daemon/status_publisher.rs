@@ -2,20 +2,20 @@
 //! cycle begins or ends, when a snapshot is published, and when a mirror becomes stale.
 
 use std::sync::mpsc::Sender;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::configuration::{Configuration, CurrentConfiguration};
 use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
-use super::repository_view::SnapshotWatch;
+use super::repository_view::RepositoryView;
 use super::runtime::ServerHandles;
 use crate::app::{App, Repository};
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
 use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
-use crate::store::{RepositoryStore, RunHistory, Scrub, Space, Volume};
+use crate::store::{RunHistory, Scrub};
 use crate::util::clock::now;
 use crate::util::heap;
 
@@ -56,15 +56,12 @@ pub(super) fn run(
 
 struct RepositoryStatus<'a> {
     repository: &'a Repository,
-    store: &'a RepositoryStore,
-    watch: SnapshotWatch,
+    view: RepositoryView<'a>,
     cached: Option<CachedStatus>,
 }
 
 /// The rendered status of a repository, and what it was rendered from.
 struct CachedStatus {
-    history_changed: Option<SystemTime>,
-    bucket_changed: Option<SystemTime>,
     planned: Option<Timestamp>,
     history: RunHistory,
     complete: bool,
@@ -79,14 +76,10 @@ impl<'a> StatusPublisher<'a> {
         server: ServerHandles<'a>,
         build: Option<BuildHandles<'a>>,
     ) -> Self {
-        let Configuration { app, stores, .. } = configuration;
-        let repositories = app.repositories.iter().zip(stores);
-        let repositories = repositories.map(|(repository, store)| RepositoryStatus {
-            repository,
-            store,
-            watch: SnapshotWatch::default(),
-            cached: None,
-        });
+        let app = &configuration.app;
+        let repositories = app.repositories.iter().zip(RepositoryView::all(configuration));
+        let repositories =
+            repositories.map(|(repository, view)| RepositoryStatus { repository, view, cached: None });
         Self { app, server, build, repositories: repositories.collect(), progress: Vec::new() }
     }
 
@@ -150,31 +143,20 @@ impl<'a> StatusPublisher<'a> {
 impl RepositoryStatus<'_> {
     /// Renders the status if anything changed. Returns whether it did.
     fn refresh(&mut self, app: &App, planned: Option<Timestamp>) -> bool {
-        let is_new = self.watch.refresh(self.store);
-        let history_changed = self.store.run_history_modified();
-        let bucket_changed = self.store.bucket_record_modified();
-        let snapshot = self.watch.snapshot.as_ref();
+        let is_new = self.view.refresh();
         let schedule = &self.repository.schedule;
         if let Some(cached) = &self.cached
             && !is_new
-            && cached.history_changed == history_changed
-            && cached.bucket_changed == bucket_changed
             && cached.planned == planned
             && cached.state
-                == status::state(snapshot.is_some(), cached.complete, &cached.history, schedule, now())
+                == status::state(self.view.is_published(), cached.complete, &cached.history, schedule, now())
         {
             return false;
         }
-        let releases = self.store.published_releases(snapshot, &self.repository.base_url.to_string());
-        let input = StatusInput {
-            releases: &releases,
-            space: space(app),
-            planned,
-            ..self.watch.status_input(app, self.repository, self.store, self.store.run_history())
-        };
+        let releases = self.view.releases(&self.repository.base_url.to_string());
+        let input =
+            StatusInput { releases: &releases, planned, ..self.view.status_input(app, self.repository) };
         self.cached = Some(CachedStatus {
-            history_changed,
-            bucket_changed,
             planned,
             state: input.state(),
             complete: input.is_complete(),
@@ -186,11 +168,6 @@ impl RepositoryStatus<'_> {
         heap::trim();
         true
     }
-}
-
-fn space(app: &App) -> Option<Space> {
-    let volume = Volume::open_read_only(&app.config.data).ok()?;
-    volume.space().ok()
 }
 
 fn render(repository: &Repository, input: &StatusInput<'_>) -> Vec<StatusFile> {

@@ -1,4 +1,4 @@
-//! The body of a response: bytes in memory, or a published file that is sent in pieces.
+//! The body of a response: bytes in memory, or a published file or object that is sent in pieces.
 //!
 //! HTTP/1.1 without TLS sends files from a memory map: the kernel copies the bytes from the page cache to the socket. Otherwise
 //! each chunk is read into a buffer, verified, and sent from that buffer.
@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::connection_limits::{DownloadLimiter, DownloadPermit};
 use super::content_kind::ContentKind;
 use super::integrity::{CHUNK, Integrity, Verified};
+use super::stored_object::{ObjectBody, StoredObject};
 
 /// How much of a memory map is handed out at a time.
 const MAPPED_PIECE: u64 = 1 << 20;
@@ -28,6 +29,7 @@ const MAPPED_PIECE: u64 = 1 << 20;
 pub(super) enum Body {
     Memory(Bytes),
     File(Box<FileBody>),
+    Object(Box<ObjectBody>),
 }
 
 /// How the files of one connection are sent.
@@ -41,6 +43,8 @@ pub(super) enum OpenError {
     TooManyDownloads,
     /// It is missing, or is not the published one.
     Damaged(anyhow::Error),
+    /// The bucket that has it gives no answer.
+    Unreachable(anyhow::Error),
 }
 
 /// A part of a published file that is being sent.
@@ -63,6 +67,18 @@ struct OpenFile {
 
 impl Body {
     pub(super) const EMPTY: Self = Self::Memory(Bytes::new());
+
+    /// Begins to read `part` of an object.
+    pub(super) async fn open_object(
+        object: &StoredObject,
+        integrity: &Integrity,
+        part: Range<u64>,
+        access: &FileAccess,
+    ) -> Result<Self, OpenError> {
+        let permit = access.downloads.acquire().await;
+        let body = object.open(integrity, part, permit.ok_or(OpenError::TooManyDownloads)?).await?;
+        Ok(Self::Object(Box::new(body)))
+    }
 
     /// Opens the file at `path` and compares `part` of it with what was published.
     pub(super) async fn open(
@@ -199,6 +215,18 @@ impl hyper::body::Body for Body {
                 }
                 piece
             }
+            Self::Object(object) if object.left == 0 => return Poll::Ready(None),
+            Self::Object(object) => {
+                let piece = ready!(object.poll_piece(cx));
+                match &piece {
+                    Ok(piece) => object.left -= piece.len() as u64,
+                    Err(error) => {
+                        tracing::error!(%error, "failed to read an archive from the bucket during a download");
+                        object.left = 0;
+                    }
+                }
+                piece
+            }
         };
         Poll::Ready(Some(piece.map(Frame::data)))
     }
@@ -211,6 +239,7 @@ impl hyper::body::Body for Body {
         SizeHint::with_exact(match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File(file) => file.left.end - file.left.start,
+            Self::Object(object) => object.left,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::body::{Body, FileAccess, OpenError};
 use super::conditional::{Precondition, Validators, header_value};
 use super::content_kind::ContentKind;
 use super::range::{Part, part};
-use super::responses::{range_not_satisfiable, text};
+use super::responses::{range_not_satisfiable, redirect_to_object, text};
 use super::site::{Representation, ResourceContent};
 use super::url_path::file_name;
 use crate::util::compression::Coding;
@@ -62,7 +62,18 @@ impl FileResponse<'_> {
             Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Unsatisfiable => return Ok(range_not_satisfiable(size)),
         };
-        let mut response = Response::new(self.body(range.clone(), access).await?);
+        if let ResourceContent::Object(object) = &self.representation.content
+            && method == Method::GET
+            && let Some(url) = object.redirect().await?
+        {
+            return Ok(redirect_to_object(url));
+        }
+        // What is known of an object answers a HEAD request.
+        let body = match &self.representation.content {
+            ResourceContent::Object(_) if method == Method::HEAD => Body::EMPTY,
+            _ => self.body(range.clone(), access).await?,
+        };
+        let mut response = Response::new(body);
         *response.headers_mut() = self.headers(&range, validators);
         if status == StatusCode::PARTIAL_CONTENT {
             let range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
@@ -81,6 +92,9 @@ impl FileResponse<'_> {
                 // A variant is a file of its own, which never grows.
                 let kind = self.coding.map_or(self.kind, |_| ContentKind::Archive);
                 Body::open(path, kind, &self.representation.integrity, range, access).await
+            }
+            ResourceContent::Object(object) => {
+                Body::open_object(object, &self.representation.integrity, range, access).await
             }
         }
     }

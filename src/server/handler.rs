@@ -1,5 +1,7 @@
 //! Answers a request, and names the route under which the response is counted.
 
+use std::path::Path;
+
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, StatusCode};
 
@@ -191,6 +193,10 @@ async fn respond_with(
                 }
                 responses::damaged()
             }
+            Err(OpenError::Unreachable(error)) => {
+                tracing::error!(url = path, error = format!("{error:#}"), "failed to serve");
+                responses::unreachable()
+            }
         };
         return Routed::new(entry.kind.route(), response);
     }
@@ -206,6 +212,7 @@ fn report_damaged(
 ) {
     let is_first_report = match &representation.content {
         ResourceContent::Disk(file) => published.report_damaged(file),
+        ResourceContent::Object(object) => published.report_damaged(Path::new(&*object.key)),
         ResourceContent::Memory(_) => true,
     };
     let url = request.uri().path();

@@ -31,13 +31,17 @@ impl HealthEndpoint {
     }
 
     pub(super) fn respond(self, published: &PublishedSite) -> Response<Body> {
-        match (self, published.readiness()) {
-            (Self::Health, _) => text(StatusCode::OK, "ok"),
-            (Self::Ready, Readiness::Ready) => text(StatusCode::OK, "ready"),
+        let (status, words) = match (self, published.readiness()) {
+            (Self::Health, _) => return text(StatusCode::OK, "ok"),
+            (Self::Ready, Readiness::Ready) => (StatusCode::OK, "ready"),
             (Self::Ready, Readiness::Unpublished) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot is published yet")
+                (StatusCode::SERVICE_UNAVAILABLE, "no snapshot is published yet")
             }
-            (Self::Ready, Readiness::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+            (Self::Ready, Readiness::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        };
+        match published.note() {
+            None => text(status, words),
+            Some(note) => bytes(status, "text/plain; charset=utf-8", format!("{words}; {note}").into()),
         }
     }
 }

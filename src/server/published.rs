@@ -31,6 +31,8 @@ struct State {
     /// Repositories that webhooks have requested a cycle for.
     requested_cycles: Mutex<BTreeSet<String>>,
     is_draining: AtomicBool,
+    /// What health checks are told beside the readiness.
+    note: ArcSwapOption<String>,
     /// Files that are not the published ones.
     damaged: Mutex<BTreeSet<PathBuf>>,
 }
@@ -109,6 +111,15 @@ impl PublishedSite {
             Some(site) if site.is_published() => Readiness::Ready,
             _ => Readiness::Unpublished,
         }
+    }
+
+    /// Sets what health checks are told beside the readiness.
+    pub fn set_note(&self, note: Option<String>) {
+        self.0.note.store(note.map(Arc::new));
+    }
+
+    pub(super) fn note(&self) -> Option<Arc<String>> {
+        self.0.note.load_full()
     }
 
     /// Whether a repository with a snapshot is served at this base path.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
@@ -55,6 +55,18 @@ pub(super) fn redirect(location: String) -> Response<Body> {
     let words = "see the same address with a slash at its end";
     let response = with_words(StatusCode::PERMANENT_REDIRECT, words, SHORT_MAX_AGE);
     with_header(response, LOCATION, header_value(location))
+}
+
+/// To an archive in a bucket. Another client may be sent to another object, and a signed URL expires.
+pub(super) fn redirect_to_object(url: String) -> Response<Body> {
+    let response = text(StatusCode::FOUND, "see the address of the archive");
+    let response = with_header(response, LOCATION, header_value(url));
+    with_header(response, VARY, HeaderValue::from_static("accept-encoding"))
+}
+
+/// 503 makes Composer try again, perhaps at another mirror.
+pub(super) fn unreachable() -> Response<Body> {
+    service_unavailable("the object store with this file cannot be reached now")
 }
 
 pub(super) fn not_found() -> Response<Body> {

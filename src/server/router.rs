@@ -19,7 +19,7 @@ pub(super) enum Route<'s> {
 }
 
 /// All but the unreserved characters (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Looks up `path`, still encoded; the repository with the longest base decides.
 pub(super) fn route<'s>(site: &'s Site, path: &str) -> Route<'s> {
@@ -68,6 +68,8 @@ fn missing_slash<'s>(path: &str) -> Route<'s> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::server::content_kind::ContentKind;
     use crate::server::site::{RepositorySite, Resource};
@@ -77,7 +79,7 @@ mod tests {
     fn repository(base: &str, archives: &[(&str, u64)]) -> RepositorySite {
         let archives = archives.iter().map(|(path, size)| Resource {
             path: (*path).to_owned(),
-            file: "/nowhere".into(),
+            location: PathBuf::from("/nowhere").into(),
             size: *size,
             sha256: Sha256::digest(b""),
             last_modified: 0,

@@ -18,6 +18,7 @@ use super::conditional::{Validators, header_value};
 use super::content_kind::ContentKind;
 use super::integrity::Integrity;
 use super::search::SearchIndex;
+use super::stored_object::StoredObject;
 use super::url_path::is_below;
 use crate::util::compression::Coding;
 use crate::util::digest::Sha256;
@@ -50,9 +51,7 @@ pub struct Resource {
     /// The URL path below the base, decoded and without a leading slash: `p2/magento/framework.json`.
     /// `index.html` also answers for its folder.
     pub path: String,
-    /// The file on disk. It may be replaced by rename, but is never written in place, except that a
-    /// [`ContentKind::Ledger`] may grow at its end.
-    pub file: PathBuf,
+    pub location: Location,
     /// The length of the published bytes.
     pub size: u64,
     pub sha256: Sha256,
@@ -63,12 +62,29 @@ pub struct Resource {
     pub variants: Vec<Variant>,
 }
 
-/// A file that holds a resource in another coding. It may vanish at any time: then the resource itself is served.
+/// A resource in another coding. It may vanish at any time: then the resource itself is served.
 pub struct Variant {
     pub coding: Coding,
-    pub file: PathBuf,
+    pub location: Location,
     pub size: u64,
     pub sha256: Sha256,
+}
+
+/// Where published bytes are.
+#[derive(Clone)]
+pub enum Location {
+    /// A file on disk. It may be replaced by rename, but is never written in place, except that a
+    /// [`ContentKind::Ledger`] may grow at its end.
+    File(PathBuf),
+    /// Bytes that were compared with their digest.
+    Memory(Bytes),
+    Object(StoredObject),
+}
+
+impl From<PathBuf> for Location {
+    fn from(file: PathBuf) -> Self {
+        Self::File(file)
+    }
 }
 
 /// Everything that is published, immutable.
@@ -110,6 +126,7 @@ pub(super) struct Representation {
 pub(super) enum ResourceContent {
     Memory(Bytes),
     Disk(Arc<Path>),
+    Object(StoredObject),
 }
 
 impl Site {
@@ -211,21 +228,22 @@ impl ServedRepository {
 
 impl Entry {
     fn new(resource: Resource) -> Self {
-        let Resource { file, size, sha256, last_modified, kind, variants, .. } = resource;
-        let representation = |file, size, sha256| {
-            let content = ResourceContent::load(kind, file, size, sha256);
+        let Resource { location, size, sha256, last_modified, kind, variants, .. } = resource;
+        let representation = |location, size, sha256| {
+            let content = ResourceContent::load(kind, location, size, sha256);
             Representation::new(content, size, sha256, last_modified)
         };
-        let identity = representation(file, size, sha256);
+        let identity = representation(location, size, sha256);
         let search = match &identity.content {
             ResourceContent::Memory(bytes) => SearchIndex::parse(kind, bytes).unwrap_or_else(|error| {
                 tracing::warn!("answering every query with the whole file: {error:#}");
                 None
             }),
-            ResourceContent::Disk(_) => None,
+            ResourceContent::Disk(_) | ResourceContent::Object(_) => None,
         };
-        let variant =
-            |variant: Variant| (variant.coding, representation(variant.file, variant.size, variant.sha256));
+        let variant = |variant: Variant| {
+            (variant.coding, representation(variant.location, variant.size, variant.sha256))
+        };
         Self {
             kind,
             identity,
@@ -303,7 +321,12 @@ impl Representation {
 impl ResourceContent {
     /// Reads frequently requested files into memory, unless they are large or damaged. A damaged file stays on the disk,
     /// where each request checks it again.
-    fn load(kind: ContentKind, file: PathBuf, size: u64, sha256: Sha256) -> Self {
+    fn load(kind: ContentKind, location: Location, size: u64, sha256: Sha256) -> Self {
+        let file = match location {
+            Location::File(file) => file,
+            Location::Memory(bytes) => return Self::Memory(bytes),
+            Location::Object(object) => return Self::Object(object),
+        };
         if !kind.keep_in_memory() || size > MAX_IN_MEMORY {
             return Self::Disk(file.into());
         }

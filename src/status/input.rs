@@ -27,8 +27,10 @@ pub struct StatusInput<'a> {
     pub unserved: Option<String>,
     pub report: Report,
     pub history: RunHistory,
-    /// What is known of the uploads, if there is a bucket.
+    /// What is known of the bucket, if there is one.
     pub bucket: Option<BucketRecord>,
+    /// Whether everything was read from the bucket, which then is what fails, instead of the uploads.
+    pub is_replica: bool,
     /// The published releases, in the order of their publication.
     pub releases: &'a [Release],
     pub space: Option<Space>,
@@ -75,7 +77,10 @@ impl StatusInput<'_> {
         });
         let bucket = self.bucket_failure().map(|failure| Failure {
             name: "the bucket".to_owned(),
-            line: format!("the bucket lacks what is published: {}", failure.error),
+            line: match self.is_replica {
+                true => format!("the bucket cannot be read: {}", failure.error),
+                false => format!("the bucket lacks what is published: {}", failure.error),
+            },
         });
         let damaged = self
             .history

@@ -57,7 +57,8 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
             p.bad { "The newest snapshot cannot be served: " (reason) }
         }
         @if let Some(failure) = input.bucket_failure() {
-            p.bad { "Replicas do not get what is published here since " (time(Some(failure.since))) ": " (failure.error) }
+            @let what = if input.is_replica { "The bucket that this replica serves from cannot be read" } else { "Replicas do not get what is published here" };
+            p.bad { (what) " since " (time(Some(failure.since))) ": " (failure.error) }
         }
         @if let Some(snapshot) = input.rollback_target() {
             p.doubt { "A rollback to snapshot " (snapshot) " is active; `mirror rollback --end` ends it." }
@@ -72,7 +73,10 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
 fn shortfall(input: &StatusInput<'_>) -> String {
     let packages = input.count(SourceReport::failed_versions);
     match (input.failed_sources(), packages, input.history.damaged.len()) {
-        (0, 0, 0) if input.bucket_failure().is_some() => "the upload to the bucket failed".to_owned(),
+        (0, 0, 0) if input.bucket_failure().is_some() => match input.is_replica {
+            true => "the bucket cannot be read".to_owned(),
+            false => "the upload to the bucket failed".to_owned(),
+        },
         (0, 0, 0) if input.rollback_target().is_some() => "a rollback is active".to_owned(),
         (0, 0, 0) if input.has_ended_rollback() => "a rollback has ended".to_owned(),
         (0, 0, 0) => "the last cycle was incomplete".to_owned(),

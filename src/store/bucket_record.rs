@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
 use super::repository::RepositoryStore;
+use crate::util::digest::Sha256;
 use crate::util::file_lock;
 
 /// How the uploads of one repository ended.
@@ -28,6 +29,9 @@ pub struct BucketRecord {
     /// Whether it has conditional writes, if that was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_conditional: Option<bool>,
+    /// The digest of the record of cycles that the bucket has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<Sha256>,
     /// When unreferenced objects were last removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collected: Option<Timestamp>,

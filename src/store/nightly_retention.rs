@@ -60,12 +60,7 @@ impl RepositoryStore {
         let Some(manifest) = snapshot.map(|snapshot| &snapshot.manifest) else {
             return Vec::new();
         };
-        let is_published = |r: &&Release| {
-            r.number <= manifest.releases
-                && !manifest.expired.contains_key(&r.number)
-                && manifest.withdrawal(&r.name, &r.version).is_none()
-        };
-        self.ledger(|ledger| ledger.published(base_url).filter(is_published).cloned().collect())
+        self.ledger(|ledger| manifest.published_releases(ledger, base_url))
     }
 
     /// Removes the archives that every snapshot has withdrawn; returns how many.

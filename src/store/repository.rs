@@ -17,7 +17,7 @@ use super::snapshot::SnapshotCache;
 use super::staging::Staging;
 use super::volume_marker::Entry;
 use super::withdrawals::{self, Withdrawal};
-use crate::ledger::{Ledger, Release};
+use crate::ledger::{self, Ledger, Release};
 use crate::util::digest::Sha256;
 use crate::util::text::without_error_numbers;
 
@@ -139,14 +139,8 @@ impl RepositoryStore {
     pub fn ledger_file(&self, lines: u64) -> anyhow::Result<(PathBuf, u64, Sha256)> {
         let path = self.root.join("ledger.jsonl");
         let text = durable_fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        let end = match usize::try_from(lines)?.checked_sub(1) {
-            None => 0,
-            Some(last) => match ends.map(|(end, _)| end + 1).nth(last) {
-                Some(end) => end,
-                None => bail!("`{}` has fewer than {lines} lines", path.display()),
-            },
-        };
+        let end = ledger::end_of_lines(&text, lines);
+        let end = end.with_context(|| format!("`{}` has fewer than {lines} lines", path.display()))?;
         Ok((path, end as u64, Sha256::digest(&text[..end])))
     }
 

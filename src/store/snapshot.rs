@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable_fs;
 use super::withdrawals::Withdrawal;
-use crate::ledger::Release;
+use crate::ledger::{Ledger, Release};
 use crate::util::digest::Sha256;
 use crate::util::threads;
 
@@ -85,6 +85,16 @@ impl SnapshotManifest {
     /// Why a version is withdrawn.
     pub fn withdrawal(&self, name: &str, version: &str) -> Option<&Withdrawal> {
         self.withdrawals.iter().find(|withdrawal| withdrawal.is_of(name, version))
+    }
+
+    /// The releases that a repository with this base URL publishes, in the order of their publication.
+    pub fn published_releases(&self, ledger: &Ledger, base_url: &str) -> Vec<Release> {
+        let is_published = |release: &&Release| {
+            release.number <= self.releases
+                && !self.expired.contains_key(&release.number)
+                && self.withdrawal(&release.name, &release.version).is_none()
+        };
+        ledger.published(base_url).filter(is_published).cloned().collect()
     }
 
     /// Whether the archive of a release is served.

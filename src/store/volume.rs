@@ -92,6 +92,11 @@ impl Volume {
         Ok(volume)
     }
 
+    /// Whether a folder is a volume.
+    pub fn exists(root: &Path) -> anyhow::Result<bool> {
+        Ok(VolumeMarker::read(root)?.is_some())
+    }
+
     /// Opens the volume for reading only.
     pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
         let marker = VolumeMarker::read(root)?.with_context(|| {

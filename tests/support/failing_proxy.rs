@@ -45,6 +45,8 @@ struct State {
     random: Mutex<fastrand::Rng>,
     requests: Mutex<Vec<String>>,
     faults: AtomicUsize,
+    /// Bytes of bodies that the store has sent.
+    sent: AtomicU64,
     open: AtomicUsize,
 }
 
@@ -59,6 +61,7 @@ impl FailingProxy {
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             requests: Mutex::default(),
             faults: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
             open: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
@@ -82,6 +85,11 @@ impl FailingProxy {
     pub fn take_requests(&self) -> Vec<String> {
         until("no request is under way", || self.state.open.load(Ordering::SeqCst) == 0);
         std::mem::take(&mut self.state.requests.lock().unwrap())
+    }
+
+    /// How many bytes of bodies the store has sent.
+    pub fn sent(&self) -> u64 {
+        self.state.sent.load(Ordering::SeqCst)
     }
 
     /// How many requests have failed.
@@ -135,6 +143,7 @@ impl State {
         store.get_mut().write_all(head.as_bytes())?;
         store.get_mut().write_all(body)?;
         let Some((head, body)) = read_message(&mut store, Some(method))? else { return Ok(false) };
+        self.sent.fetch_add(body.len() as u64, Ordering::SeqCst);
         match fault {
             Some(Fault::LoseAnswer) => return Ok(false),
             Some(Fault::Truncate) if !body.is_empty() => {

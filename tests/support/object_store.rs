@@ -22,6 +22,7 @@ pub const BUCKET: &str = "packages";
 /// A running server; it ends when it goes out of scope.
 pub struct ObjectStore {
     pub port: u16,
+    command: Command,
     child: Child,
     dir: TempDir,
 }
@@ -38,7 +39,8 @@ impl ObjectStore {
         })
     }
 
-    fn start_seaweed() -> Self {
+    /// SeaweedFS for one test, which may kill it.
+    pub fn start_seaweed() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let identity = format!(
             r#"{{"identities": [{{"name": "mirror", "credentials": [{{"accessKey": "{KEY}", "secretKey": "{SECRET}"}}], "actions": ["Admin", "Read", "Write", "List"]}}]}}"#
@@ -99,13 +101,30 @@ impl ObjectStore {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{}", missing(&program, &error)));
-        let mut server = Self { port, child, dir };
-        until("the object store listens", || {
-            let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{program}: {ended:?} {}", server.output());
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        let mut server = Self { port, command, child, dir };
+        server.wait();
         server
+    }
+
+    /// Waits until it listens.
+    fn wait(&mut self) {
+        until("the object store listens", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{:?}: {ended:?} {}", self.command, self.output());
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, with what it has stored.
+    pub fn restart(&mut self) {
+        self.child = self.command.spawn().unwrap();
+        self.wait();
     }
 
     fn output(&self) -> String {
@@ -164,6 +183,6 @@ pub fn configure(env: &TestEnv, prefix: &str, port: u16, keys: &str) {
 }
 
 /// A program that `tests/run tools` installs.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/object-stores/bin").join(name)
 }

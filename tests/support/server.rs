@@ -35,7 +35,15 @@ impl PublishedFiles {
         let (file, body) = (self.path(path), body.as_ref());
         std::fs::write(&file, body).expect("a file to publish");
         let (size, sha256) = (body.len() as u64, Sha256::digest(body));
-        Resource { path: path.to_owned(), file, size, sha256, last_modified: SECONDS, kind, variants: vec![] }
+        Resource {
+            path: path.to_owned(),
+            location: file.into(),
+            size,
+            sha256,
+            last_modified: SECONDS,
+            kind,
+            variants: vec![],
+        }
     }
 
     /// A repository with each kind of content at `/`, another at `/mirror/`, and one without a snapshot at `/new/`.

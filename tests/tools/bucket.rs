@@ -69,7 +69,7 @@ fn assert_published(env: &TestEnv, bucket: &Bucket) {
 }
 
 #[test]
-fn build_publishes_to_the_bucket_and_a_second_one_only_reads_the_root() {
+fn build_publishes_to_the_bucket_and_a_second_one_only_reads_the_root_and_records_its_cycle() {
     let store = ObjectStore::seaweed();
     let proxy = FailingProxy::start(store.port, 0);
     let (env, upstream, _) = publisher("build", proxy.port, "");
@@ -86,7 +86,8 @@ fn build_publishes_to_the_bucket_and_a_second_one_only_reads_the_root() {
 
     proxy.take_requests();
     env.build(0);
-    assert_eq!(proxy.take_requests(), ["GET /packages/build/acme/root"]);
+    let requests = ["GET /packages/build/acme/root", "PUT /packages/build/acme/cycles.json"];
+    assert_eq!(proxy.take_requests(), requests);
     assert!(matches!(load(&bucket, "acme", Some(&first)).unwrap(), Loaded::Unchanged));
 
     release(&upstream, "1.0.1");

@@ -20,6 +20,7 @@ mod metadata;
 mod package_claims;
 mod pages;
 mod proxies;
+mod replica;
 mod resolution;
 mod server;
 mod squid;

@@ -13,7 +13,7 @@ const FILES: [&str; 3] = ["packages/a/b-1.zip", "packages/a/ü$-1.zip", "package
 fn site() -> Site {
     let resource = |path: &&str| Resource {
         path: (*path).to_owned(),
-        file: PathBuf::from("/nowhere"),
+        location: PathBuf::from("/nowhere").into(),
         size: 1,
         sha256: Sha256::digest(b"x"),
         last_modified: 0,

@@ -53,7 +53,7 @@ fn examples_are_valid() {
 fn commented_values_of_the_example_are_the_defaults() {
     let text = include_str!("../../../examples/mirror.yaml");
     let commented = regex::Regex::new("(?m)^  # ([a-z_]+: )").unwrap();
-    assert_eq!(commented.find_iter(text).count(), 39);
+    assert_eq!(commented.find_iter(text).count(), 40);
     let spelt_out = config(&commented.replace_all(text, "  $1"));
     let left_out = config(text);
     assert_eq!(format!("{spelt_out:?}"), format!("{left_out:?}"));

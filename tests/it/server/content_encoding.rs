@@ -10,7 +10,7 @@ fn variant(files: &PublishedFiles, path: &str, coding: Coding, body: &str) -> Va
     let file = files.path(&format!("{path}.{}", coding.extension()));
     std::fs::write(&file, body).expect("a variant");
     let (size, sha256) = (body.len() as u64, Sha256::digest(body.as_bytes()));
-    Variant { coding, file, size, sha256 }
+    Variant { coding, location: file.into(), size, sha256 }
 }
 
 /// Metadata and a zip, each with variants.

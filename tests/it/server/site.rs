@@ -1,9 +1,10 @@
 //! The table of what is published: what it refuses, takes over and survives.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::server::*;
-use mirror::server::{ContentKind, RepositorySite, Resource, Site};
+use mirror::server::{ContentKind, Location, RepositorySite, Resource, Site};
 use mirror::util::digest::Sha256;
 
 #[test]
@@ -43,11 +44,11 @@ fn contradictory_site_is_refused() {
 fn damaged_file_does_not_block_other_files() {
     let files = PublishedFiles::new();
     let root = || files.publish("packages.json", ContentKind::Metadata, PACKAGES);
-    let missing = Resource { file: files.path("missing"), ..root() };
+    let missing = Resource { location: files.path("missing").into(), ..root() };
     let other = Resource { sha256: Sha256::digest(b"other"), ..root() };
     let longer = Resource { size: 5, ..root() };
     for damaged in [missing, other, longer] {
-        let file = damaged.file.clone();
+        let Location::File(file) = damaged.location.clone() else { panic!("it is no file") };
         let zip = files.publish("a.zip", ContentKind::Archive, "zip");
         let site = Site::new([repository("/", vec![damaged, zip])]).expect("a valid site");
         let mirror = TestServer::start(Some(site));
@@ -75,7 +76,7 @@ fn repository_without_news_stays_published() {
                 "/mirror/",
                 vec![Resource {
                     path: "packages.json".to_owned(),
-                    file: changed.file.clone(),
+                    location: changed.location.clone(),
                     variants: vec![],
                     ..changed
                 }],
@@ -93,7 +94,7 @@ fn repository_without_news_stays_published() {
 fn hundred_thousand_zips_load_without_reading_them() {
     let zips = (0..100_000).map(|n| Resource {
         path: format!("packages/magento/module-with-a-usual-name-{n}.zip"),
-        file: format!("/nowhere/packages/magento/module-with-a-usual-name-{n}.zip").into(),
+        location: PathBuf::from(format!("/nowhere/packages/magento/module-with-a-usual-name-{n}.zip")).into(),
         size: n,
         sha256: Sha256([7; 32]),
         last_modified: SECONDS,

@@ -107,7 +107,7 @@ impl Mirror {
             std::fs::write(&file, bytes).unwrap();
             resources.push(Resource {
                 path: path.clone(),
-                file,
+                location: file.into(),
                 size: bytes.len() as u64,
                 sha256: Sha256::digest(bytes),
                 last_modified: 1_645_567_342,
