@@ -4,10 +4,8 @@
 //! The input is a folder: `packages.json`, then further files, each after a line with its name.
 #![no_main]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libfuzzer_sys::fuzz_target;
 use mirror::composer_repository::{Access, ComposerRepository};
@@ -21,50 +19,25 @@ const NEXT: &[u8] = b"\n-- ";
 /// Bytes of metadata that may be read at once.
 const LIMIT: usize = 64 << 10;
 
-/// The memory that reading takes, for each byte of the limit: a map with one member needs 512 bytes, for which three values count.
-const FACTOR: usize = 16;
+/// How much more memory reading may take, in kB.
+const MEMORY: usize = 32 << 10;
 
-/// Counts what is allocated.
-struct Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn add(size: usize) {
-    let now = ALLOCATED.fetch_add(size, Ordering::Relaxed) + size;
-    PEAK.fetch_max(now, Ordering::Relaxed);
-}
-
-// SAFETY: everything is the system's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        add(size);
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs `what`, which may take so many bytes at once.
-fn within<T>(bytes: usize, what: impl FnOnce() -> T) -> T {
-    let before = ALLOCATED.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+/// Runs `what`, which may take so much memory. With the sanitizers of a fuzzer, its own limit counts.
+fn within_memory<T>(what: impl FnOnce() -> T) -> T {
+    // proc(5): sets the peak to what is taken now.
+    let is_measured = cfg!(not(fuzzing)) && std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    let before = resident("VmRSS:");
     let result = what();
-    let taken = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-    assert!(taken <= bytes, "{taken} bytes of memory for {LIMIT} bytes of metadata");
+    let taken = resident("VmHWM:").saturating_sub(before);
+    assert!(!is_measured || taken <= MEMORY, "{taken} kB of memory for {LIMIT} bytes of metadata");
     result
+}
+
+/// A line of `/proc/self/status`, in kB.
+fn resident(name: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or_default()
 }
 
 /// Writes the files, of which none leaves the folder.
@@ -96,17 +69,24 @@ fuzz_target!(|input: &[u8]| {
     write(folder.path(), input);
     let limits = Limits { upstream_metadata: LIMIT, archive: LIMIT, ..Limits::default() };
     let (git, cancel) = (Git::default(), CancelFlag::default());
-    let access = Access { git: &git, limits: &limits, cancel: &cancel, user_agent: "fuzz", cache: None };
+    let access = Access {
+        git: &git,
+        limits: &limits,
+        cancel: &cancel,
+        user_agent: "fuzz".to_owned(),
+        cache: None,
+        deadline: None,
+    };
     let url = Url::from_directory_path(folder.path()).expect("an absolute path");
-    let opened = within(FACTOR * LIMIT, || ComposerRepository::open(&url, access));
+    let opened = within_memory(|| ComposerRepository::open(&url, access));
     let Ok(repository) = opened else { return };
     let named = |pattern: &str| {
         let pattern = [pattern.parse().expect("a pattern")];
-        within(FACTOR * LIMIT, || repository.names(&pattern)).unwrap_or_default()
+        within_memory(|| repository.names(&pattern)).unwrap_or_default()
     };
     let names: BTreeSet<_> = named("*/*").into_iter().chain(named("a/b")).collect();
     for name in names.iter().take(16) {
-        let Ok(versions) = within(FACTOR * LIMIT, || repository.versions(name, true)) else { continue };
+        let Ok(versions) = within_memory(|| repository.versions(name, true)) else { continue };
         for version in versions.versions.iter().take(16) {
             assert_eq!(version.name, *name);
             for url in version.urls() {
@@ -119,7 +99,7 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-    let lists = within(FACTOR * LIMIT, || repository.filter_lists());
+    let lists = within_memory(|| repository.filter_lists());
     let flagged =
         lists.and_then(|lists| lists.of(&names.iter().cloned().collect::<Vec<_>>())).unwrap_or_default();
     assert!(flagged.keys().all(|name| names.contains(name)));
