@@ -299,7 +299,7 @@ fn progress_and_log_of_a_process_are_those_of_the_mirror() {
     assert!(data.split_whitespace().nth(3).unwrap().parse::<u64>().is_ok(), "{data}");
 
     mirror.upstream.set(None);
-    until("the cycle has ended", || is_ready(mirror.port));
+    until("the cycle has ended", || mirror.env.read("log").contains("waiting for the next cycle"));
     assert_eq!(server.stop(), Some(0));
     let log = mirror.env.read("log");
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
