@@ -66,7 +66,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
             mark(ctx, &update)?;
             let before = ctx.store.absent_releases()?;
             restored.releases = take_over(ctx, &origins, &update)?;
-            let has_changed = restored.releases > 0 || ctx.store.absent_releases()? != before;
+            let has_changed = !is_ledger_published(ctx)? || ctx.store.absent_releases()? != before;
             report = has_changed.then(|| Report { followed: Some(update.followed), ..Report::default() });
         }
         Ok(None) => {}
@@ -81,7 +81,7 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
             (restored.releases, restored.branches) = (releases.len(), branches);
             restored.metapackages = metapackages;
             restored.problems.extend(problems);
-            report = (!releases.is_empty()).then(Report::default);
+            report = (!is_ledger_published(ctx)?).then(Report::default);
             taken_versions = releases;
         }
         Err(error) if ctx.store.ledger(Ledger::is_empty) => return Err(error),
@@ -98,6 +98,12 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         restored.incomplete = incomplete(&taken_versions, &published.report.gaps);
     }
     Ok(restored)
+}
+
+/// Whether the newest snapshot has all lines of the ledger: one that was interrupted leaves lines that no snapshot has.
+fn is_ledger_published(ctx: &CycleContext<'_>) -> anyhow::Result<bool> {
+    let head = ctx.store.ledger(Ledger::head);
+    Ok(ctx.store.latest_snapshot()?.is_some_and(|snapshot| snapshot.manifest.ledger_head == head))
 }
 
 /// Those of the restored versions that have a gap, with what they lack.

@@ -87,3 +87,16 @@ fn empty_volume_is_filled_from_a_folder() {
     let said = restore(&sibling(&origin), &origin.path("git").display().to_string(), 2);
     assert!(said.contains("ledger.jsonl"), "{said}");
 }
+
+#[test]
+fn interrupted_restoration_is_published_by_the_next_one() {
+    let (origin, _, _) = mirror();
+    let env = sibling(&origin);
+    let backup = origin.path("data/acme").display().to_string();
+    restore(&env, &backup, 0);
+    // Its archives and lines of the ledger are there, but no snapshot.
+    std::fs::remove_dir_all(env.path("data/acme/snapshots")).unwrap();
+    std::fs::remove_file(env.path("data/acme/current")).unwrap();
+    restore(&env, &backup, 0);
+    assert!(read(&env, "data/acme/current/p2/acme/good.json").contains("1.0.0"));
+}
