@@ -24,7 +24,7 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Threads for the work alongside the server, and one that reads files.
-const OTHER_THREADS: usize = 8;
+const OTHER_THREADS: usize = 9;
 
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
