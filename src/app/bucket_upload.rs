@@ -1,6 +1,6 @@
 //! Uploads what a repository has published to the bucket of the configuration, and records how that ended.
 //!
-//! What is on the volume is published already: a bucket that fails takes nothing from it, and is told by log, status and metrics.
+//! The volume is published before the upload, so a failing bucket takes nothing from it. Log, status and metrics report the failure.
 
 use std::cell::Cell;
 use std::time::Duration;

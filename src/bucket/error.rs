@@ -21,7 +21,7 @@ pub enum BucketErrorKind {
     NotFound,
     /// There is no such bucket.
     NoBucket,
-    /// An object that was to be created is there already, or is being created by another writer.
+    /// The object to create exists already, or another writer is creating it.
     Exists,
     /// An object that was to be replaced is another one now.
     Changed,

@@ -85,7 +85,7 @@ impl Transport {
                 Err(error) => Err(error),
             };
             let is_last = piece.is_err();
-            // Whoever has enough drops the receiver.
+            // A reader that needs no more drops the receiver.
             if sender.blocking_send(piece).is_err() || is_last {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Uploads what is missing: every object is created once, and one that is there already is compared by its digest.
+//! Uploads missing objects. Each is created once; an existing one is compared by its digest.
 
 use std::fs::{self, File};
 use std::ops::AddAssign;

@@ -28,7 +28,7 @@ const POLICY: DeliveryPolicy = DeliveryPolicy {
 /// What was served when a webhook was last told of a repository, by its URL and the repository's name.
 type Told = Mutex<BTreeMap<(Url, String), Option<String>>>;
 
-/// Calls the webhooks that have the event `release` under each configuration. What a reload interrupts is told under the next one.
+/// Calls the webhooks that have the event `release` under each configuration. A notification that a reload interrupts is sent under the next one.
 pub(super) fn run(configurations: &CurrentConfiguration<'_>, published: &PublishedSite) {
     let told = Told::default();
     configurations.for_each(|configuration| watch_all(configuration, published, &told));

@@ -31,7 +31,7 @@ struct State {
     /// Repositories that webhooks have requested a cycle for.
     requested_cycles: Mutex<BTreeSet<String>>,
     is_draining: AtomicBool,
-    /// What health checks are told beside the readiness.
+    /// What the answer to a health check says besides `ready`.
     note: ArcSwapOption<String>,
     /// Files that are not the published ones.
     damaged: Mutex<BTreeSet<PathBuf>>,
@@ -113,7 +113,7 @@ impl PublishedSite {
         }
     }
 
-    /// Sets what health checks are told beside the readiness.
+    /// Sets what the answer to a health check says besides `ready`.
     pub fn set_note(&self, note: Option<String>) {
         self.0.note.store(note.map(Arc::new));
     }

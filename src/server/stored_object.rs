@@ -26,7 +26,7 @@ use crate::util::digest::Sha256;
 /// How long a signed URL is valid: a client follows a redirect at once, but its clock and its queue are its own.
 const SIGNATURE: Duration = Duration::from_secs(15 * 60);
 
-/// How long a client waits for the first byte from the bucket before it is told to come again.
+/// How long a client waits for the first byte from the bucket before it gets a 503.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The archives of one repository in a bucket.

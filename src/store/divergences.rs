@@ -100,7 +100,7 @@ impl fmt::Display for Divergence {
 }
 
 impl Divergence {
-    /// That `source` would give `attempted` in the place of a release now.
+    /// The divergence of a release for which `source` would now give `attempted`.
     pub fn new(
         release: &Release,
         source: &str,
