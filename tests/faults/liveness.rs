@@ -33,6 +33,8 @@ pub struct Live {
     server: Option<Server>,
     /// How many versions were released after the first.
     releases: usize,
+    /// The number of the token in the users file.
+    token: usize,
 }
 
 impl Live {
@@ -58,8 +60,8 @@ impl Live {
             "sources:\n  - {name: modules, git: 'https://git.example/modules', packages: [{each: app}]}\n",
         );
         fixture.release("1.0.0");
-        let mut live = Self { fixture, proxy, _git: git, server: None, releases: 0 };
-        live.set_token(0);
+        let mut live = Self { fixture, proxy, _git: git, server: None, releases: 0, token: 0 };
+        live.set_token();
         live.start_server()?;
         live.require("1.0.0")?;
         live.require_tool("1.0.0")?;
@@ -100,18 +102,17 @@ impl Live {
         }
     }
 
-    /// Releases a version upstream, makes cycles due, and replaces the token.
+    /// Releases a version upstream, and makes cycles due.
     pub fn change(&mut self) -> String {
         self.releases += 1;
         let version = format!("2.{}.0", self.releases);
         self.fixture.release(&version);
         self.reload();
-        self.set_token(self.releases);
         version
     }
 
-    fn set_token(&self, number: usize) {
-        let digest = Sha256::digest(token(number).as_bytes());
+    fn set_token(&self) {
+        let digest = Sha256::digest(token(self.token).as_bytes());
         self.fixture.write("users", &format!("ci:sha256:{digest}\n"));
     }
 
@@ -122,15 +123,18 @@ impl Live {
         }
     }
 
-    /// The oracle: the version of the good source is published in both repositories, the new token is accepted and the old
-    /// one refused.
+    /// The oracle: the version of the good source is published in both repositories, and a token that is replaced then is refused, without
+    /// another cycle or reload.
     pub fn require(&mut self, version: &str) -> Verdict {
         self.within(BOUND, &format!("{version} of the good source is published"), |live| {
             live.has_good("acme", version) && live.has_good("closed", version)
         })?;
-        let Some(old) = self.releases.checked_sub(1) else { return Ok(()) };
-        self.within(BOUND, "the revoked token is refused", |live| {
-            live.ask("/closed/packages.json", old).is_some_and(|(status, _)| status == 401)
+        let old = self.token;
+        self.token += 1;
+        self.set_token();
+        self.within(BOUND, "the revoked token is refused and the new one accepted", |live| {
+            let status = |token| live.ask("/closed/packages.json", token).map(|(status, _)| status);
+            status(old) == Some(401) && status(live.token) == Some(200)
         })
     }
 
@@ -159,7 +163,7 @@ impl Live {
     }
 
     fn names(&self, base: &str, package: &str, version: &str) -> bool {
-        let response = self.ask(&format!("/{base}/p2/acme/{package}.json"), self.releases);
+        let response = self.ask(&format!("/{base}/p2/acme/{package}.json"), self.token);
         let archive = format!("/{package}-{version}.zip\"");
         response.is_some_and(|(status, body)| status == 200 && body.contains(&archive))
     }
@@ -189,7 +193,7 @@ impl Live {
         format!("stuck: this did not happen: {what}; the log ends with\n{last}")
     }
 
-    /// The status and text of a path, for the token of a release.
+    /// The status and text of a path, for a token.
     fn ask(&self, path: &str, number: usize) -> Option<(u16, String)> {
         let headers = format!("Authorization: Bearer {}\r\n", token(number));
         let response = try_get_with(self.fixture.port, path, &headers)?;
