@@ -22,6 +22,7 @@ mod withdraw;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -31,14 +32,24 @@ use crate::app::{self, App};
 use crate::config::{self, LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
+use crate::store::NEWEST_FORMAT;
 use crate::telemetry::{OnBlocked, init_logging};
 use crate::util::text::{inert_lines, without_error_numbers};
 use crate::yaml::Report;
 
+/// The version, the commit if the build was told it (`MIRROR_COMMIT`), and the newest format of volumes that this program reads.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = match option_env!("MIRROR_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("commit {commit}\n"),
+        _ => String::new(),
+    };
+    format!("{}\n{commit}volume format {NEWEST_FORMAT}", env!("CARGO_PKG_VERSION"))
+});
+
 /// A mirror for Composer packages: builds a repository from git on a schedule and serves it.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = VERSION.as_str(),
     after_help = "Examples:
   mirror check -c ./mirror.yaml         check the configuration, show the next build
   mirror build -c ./mirror.yaml         run one cycle
@@ -47,7 +58,8 @@ use crate::yaml::Report;
 
 Exit codes: 0 complete, 1 something failed but the rest was done, 2 failed, 64 the command line or the configuration is wrong.
 
-Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`, `mirror help network`, `mirror help bucket`.",
+Handbook: `mirror help config`, `mirror help recipe`, `mirror help operate`, `mirror help network`, `mirror help bucket`,
+`mirror help versions`.",
     disable_help_subcommand = true
 )]
 struct Arguments {

@@ -14,7 +14,7 @@ pub struct Topic {
 }
 
 /// All topics, in the order in which they are listed.
-pub const TOPICS: [Topic; 5] = [
+pub const TOPICS: [Topic; 6] = [
     Topic { name: "config", summary: "every key of mirror.yaml", text: include_str!("config.md") },
     Topic {
         name: "recipe",
@@ -35,5 +35,10 @@ pub const TOPICS: [Topic; 5] = [
         name: "bucket",
         summary: "an object store that has everything that is published, for replicas without a volume",
         text: include_str!("bucket.md"),
+    },
+    Topic {
+        name: "versions",
+        summary: "what a new version may change; update and downgrade",
+        text: include_str!("versions.md"),
     },
 ];

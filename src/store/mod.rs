@@ -81,4 +81,5 @@ pub use run_history::{Run, RunHistory};
 pub use scrub::{ArchiveError, Scrub, ScrubState};
 pub use snapshot_retention::SnapshotRetention;
 pub use volume::{Volume, VolumeLockError};
+pub use volume_marker::NEWEST_FORMAT;
 pub use withdrawals::Withdrawal;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mirror store 2
-//! written by mirror 0.1.0
+//! written by mirror 1.0.0
 //! id 5f0c2b9d7c1e4e0aa3f6b8d9c0e1f2a3
 //! repository magento
 //! ```
@@ -29,8 +29,11 @@ const FORMAT: u32 = 2;
 /// The format of a volume with withdrawn versions.
 const WITH_WITHDRAWALS: u32 = 3;
 
-/// The format of a volume with renditions; also the highest that this program supports.
+/// The format of a volume with renditions.
 const WITH_RENDITIONS: u32 = 4;
+
+/// The newest format that this program supports; it reads all older ones.
+pub const NEWEST_FORMAT: u32 = WITH_RENDITIONS;
 
 /// What is listed of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +101,13 @@ impl VolumeMarker {
                 path.display()
             );
         };
-        if marker.format > WITH_RENDITIONS {
+        if marker.format > NEWEST_FORMAT {
             let image = match marker.writer.as_str() {
                 "" => "the image version that wrote this volume".to_owned(),
                 version => format!("image version {version}, which wrote this volume"),
             };
             bail!(
-                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {WITH_RENDITIONS}\nhint: use {image}, or a newer one",
+                "`{}` says `mirror store {}`, but this version ({}) supports formats up to {NEWEST_FORMAT}\nhint: use {image}, or a newer one",
                 path.display(),
                 marker.format,
                 env!("CARGO_PKG_VERSION")

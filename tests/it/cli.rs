@@ -415,3 +415,14 @@ fn page_names_the_replacement_of_an_abandoned_package() {
     assert!(page("gone").contains("abandoned and no replacement was suggested."), "{}", page("gone"));
     assert!(!page("new").contains("abandoned"), "{}", page("new"));
 }
+
+#[test]
+fn version_says_the_newest_format_of_volumes() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mirror")).arg("--version").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.first(), Some(&concat!("mirror ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(lines.last(), Some(&"volume format 4"));
+    // The commit is between them if the build was told it.
+    assert!(lines.iter().all(|line| !line.contains("unknown")), "{said}");
+}

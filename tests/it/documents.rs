@@ -239,6 +239,16 @@ fn running_mirror_serves_help() {
     assert_eq!(get(port, "/-/help/other").status, 404);
 }
 
+/// Which the release workflow publishes as its text.
+#[test]
+fn changelog_has_a_section_for_this_version() {
+    let changelog = std::fs::read_to_string(root().join(".github/CHANGELOG.md")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for part in [format!("\n## [{version}] - 2"), format!("\n[{version}]: https://")] {
+        assert!(changelog.contains(&part), "{part}");
+    }
+}
+
 #[test]
 fn contributing_names_existing_files_and_items() {
     let text = std::fs::read_to_string(root().join(".github/CONTRIBUTING.md")).unwrap();
