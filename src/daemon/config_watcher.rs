@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::service_manager;
 use super::signals::ReloadRequest;
 use crate::app::{self, App};
 use crate::config::{self, RecipeRef, RepositoryContent};
@@ -46,7 +47,7 @@ impl ConfigWatcher {
     }
 
     /// The new configuration if there is one, or why it cannot be loaded. Settings that need a restart are taken from
-    /// `current`.
+    /// `current`. The service manager is told that it is being loaded.
     pub(super) fn poll(&mut self, current: &App) -> Option<anyhow::Result<App>> {
         let is_requested = self.request.take();
         if !is_requested && self.polled_at.elapsed() < POLL_INTERVAL {
@@ -61,6 +62,7 @@ impl ConfigWatcher {
         }
         // Digested before loading, so that the next poll notices a change in between.
         self.loaded = files;
+        service_manager::reloading();
         let loaded = app::load(self.path.as_deref()).map(|mut app| {
             self.recipes = recipes(&app);
             let files = self.files().into_iter();

@@ -22,6 +22,7 @@ mod runtime;
 mod scheduled_repository;
 mod scheduler;
 mod scrubber;
+mod service_manager;
 pub(crate) mod signals;
 mod snapshot_follower;
 mod status_publisher;
@@ -242,6 +243,7 @@ impl<'a> Daemon<'a> {
                         tracing::error!("new configuration rejected, keeping the current one: {error:#}");
                     }
                 }
+                service_manager::ready();
             }
             stop.wait(Duration::from_millis(200));
         }

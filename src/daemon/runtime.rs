@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::oneshot;
 
+use super::service_manager;
 use super::signals::{Signals, listen};
 use crate::app::exit::Exit;
 use crate::config::Config;
@@ -162,6 +163,8 @@ async fn serve_until_signal(
             signals.reload.set();
         }
     };
+    // Signals are handled from here on.
+    service_manager::ready();
     let hurry = server.hurry();
     let (stop, stopped) = oneshot::channel();
     let follow_signals = async {
@@ -171,6 +174,7 @@ async fn serve_until_signal(
             _ = work_ended => tracing::error!("the tasks alongside the server have ended"),
         }
         tracing::info!("shutting down");
+        service_manager::stopping();
         signals.stop.set();
         let _ = stop.send(());
         loop {
@@ -182,6 +186,7 @@ async fn serve_until_signal(
     let closed = tokio::select! {
         closed = server.run(async { stopped.await.unwrap_or_default() }) => closed,
         () = follow_signals => 0,
+        () = service_manager::keep_watchdog_quiet() => 0,
     };
     if closed > 0 {
         tracing::warn!(connections = closed, "closed connections that did not finish in time");

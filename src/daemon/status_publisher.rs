@@ -11,6 +11,7 @@ use super::cycle_progress::{CycleProgress, RepositoryProgress};
 use super::help_pages::help_pages;
 use super::repository_view::RepositoryView;
 use super::runtime::ServerHandles;
+use super::service_manager;
 use crate::app::{App, Repository};
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
@@ -109,6 +110,7 @@ impl<'a> StatusPublisher<'a> {
             Some((name, MetricValues { progress, ..metrics }))
         });
         self.server.metrics.set_repositories(metrics.collect());
+        service_manager::status(&self.summary());
         let cached = self.repositories.iter().filter_map(|status| status.cached.as_ref());
         let mut files: Vec<_> = cached.flat_map(|cached| cached.files.iter().cloned()).collect();
         let progress = self.app.repositories.iter().zip(&self.progress);
@@ -117,6 +119,18 @@ impl<'a> StatusPublisher<'a> {
         let mut public = self.app.repositories.iter().filter(|r| !r.is_private);
         files.extend(help_pages(public.next().map(|r| r.base_url.path())));
         self.server.published.set_status_files(files);
+    }
+
+    /// One line for the service manager.
+    fn summary(&self) -> String {
+        let running = self.progress.iter().map(|progress| progress.running.is_some());
+        let repositories = self.repositories.iter().zip(running.chain(std::iter::repeat(false)));
+        let states = repositories.map(|(status, is_running)| {
+            let state = status.cached.as_ref().map_or(State::Unknown, |cached| cached.state);
+            let cycle = if is_running { ", cycle running" } else { "" };
+            format!("{}: {state}{cycle}", status.repository.name)
+        });
+        states.collect::<Vec<_>>().join("; ")
     }
 
     /// The page at the root of the host, unless a repository is there. Private repositories are not listed.

@@ -48,6 +48,7 @@ mod send_progress;
 #[expect(clippy::module_inception, reason = "it holds the type `Server`")]
 mod server;
 mod site;
+mod socket_activation;
 mod status_files;
 mod stored_object;
 mod timeout_stream;

@@ -18,10 +18,11 @@ use super::context::{Client, Role, ServerContext, Settings};
 use super::listener::Listener;
 use super::local_socket::LocalSocket;
 use super::published::{PublishedSite, Readiness};
+use super::socket_activation::PassedSockets;
 use super::tls::Certificate;
 use super::transport::Transport;
 use super::unix_socket;
-use crate::config::Address;
+use crate::config::{Address, UnixAddress};
 use crate::telemetry::Metrics;
 
 /// Pause after `accept` fails, usually because descriptors ran out.
@@ -37,6 +38,8 @@ const ADMIN_CONNECTIONS: usize = 64;
 pub struct Server {
     listeners: Vec<Bound>,
     addresses: Vec<Address>,
+    /// The Unix sockets that this process created, and removes at the end.
+    created: Vec<UnixAddress>,
     certificate: Option<Certificate>,
     context: Arc<ServerContext>,
     hurry: Arc<Notify>,
@@ -50,8 +53,8 @@ struct Bound {
 }
 
 impl Server {
-    /// Binds every address of the settings.
-    /// Fails when an address cannot be bound, or the certificate or its key cannot be used.
+    /// Binds every address of the settings, or takes the socket that the service manager has bound to it.
+    /// Fails when an address cannot be bound, a passed socket is not in the settings, or the certificate or its key cannot be used.
     pub async fn bind(settings: Settings, published: PublishedSite, metrics: Metrics) -> Result<Self> {
         let serve = &settings.serve;
         let public = match serve.admin.is_empty() {
@@ -61,21 +64,34 @@ impl Server {
         let certificate = serve.tls.clone().map(Certificate::load).transpose()?;
         let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
         let with_tls = serve.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-        let mut listeners = Vec::new();
+        let mut passed = PassedSockets::receive()?;
+        let (mut listeners, mut created) = (Vec::new(), Vec::new());
         for (addresses, role, tls) in [
             (&serve.listen[..], public, None),
             (with_tls, public, acceptor),
             (&serve.admin, Role::Admin, None),
         ] {
             for address in addresses {
-                listeners.push(Bound { listener: Listener::bind(address).await?, role, tls: tls.clone() });
+                let listener = match passed.take(address) {
+                    Some(listener) => listener,
+                    None => {
+                        let listener = Listener::bind(address).await?;
+                        if let Address::Unix(socket) = address {
+                            created.push(socket.clone());
+                        }
+                        listener
+                    }
+                };
+                listeners.push(Bound { listener, role, tls: tls.clone() });
             }
         }
+        passed.check_all_taken()?;
         let addresses = listeners.iter().map(|bound| bound.listener.address());
         let addresses = addresses.collect::<Result<_>>()?;
         listeners.extend(settings.local_socket.as_ref().and_then(bind_local));
         Ok(Self {
             addresses,
+            created,
             listeners,
             certificate,
             context: Arc::new(ServerContext {
@@ -136,10 +152,8 @@ impl Server {
             let _ = timeout(notice, self.hurry.notified()).await;
         }
         // While they are still bound: afterwards a successor may have bound its own at the same path.
-        for address in &self.addresses {
-            if let Address::Unix(socket) = address {
-                unix_socket::remove(&socket.path);
-            }
+        for socket in &self.created {
+            unix_socket::remove(&socket.path);
         }
         drop(accepting);
         shutdown.send_replace(Shutdown::Draining);

@@ -39,6 +39,7 @@ mod daemon {
     mod notifications;
     mod reload;
     mod schedule;
+    mod service_manager;
 }
 mod documents;
 mod end_to_end;

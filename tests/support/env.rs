@@ -176,6 +176,11 @@ impl MirrorProcess {
         children[0]
     }
 
+    /// Waits until it ends by itself, and returns the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Sends SIGTERM and returns the exit code.
     pub fn stop(mut self) -> Option<i32> {
         run(Command::new("kill").arg(self.child.id().to_string()));
