@@ -11,8 +11,8 @@ use std::process::Command;
 use crate::fixture::Verdict;
 use crate::support::run;
 use crate::{
-    Figures, composer, error, flip, follow, kill, network, operation, power, process, property, read_error,
-    server_limit,
+    Figures, bucket, composer, error, flip, follow, kill, network, operation, power, process, property,
+    read_error, server_limit,
 };
 
 struct Bug {
@@ -449,6 +449,39 @@ const BUGS: &[Bug] = &[
         class: composer::faults,
         faults: 100,
         says: &["unreported"],
+    },
+    Bug {
+        name: "the root is replaced whatever it is",
+        edits: &[(
+            "bucket/commit.rs",
+            "        Some(current) => Condition::Unchanged(&current.etag),\n",
+            "        Some(_) => Condition::Always,\n",
+        )],
+        class: bucket::processes::faults,
+        faults: 100,
+        says: &["lost", "forked"],
+    },
+    Bug {
+        name: "a commit that another mirror has won counts as one's own",
+        edits: &[(
+            "bucket/commit.rs",
+            "        _ => Some(Committed::Overtaken(now)),\n",
+            "        _ => Some(Committed::Done(now.root)),\n",
+        )],
+        class: bucket::processes::faults,
+        faults: 100,
+        says: &["lost"],
+    },
+    Bug {
+        name: "archives that were not uploaded are named",
+        edits: &[(
+            "bucket/publish.rs",
+            "upload_all(self.bucket, &archives, is_conditional)?;",
+            "upload_all(self.bucket, &archives, is_conditional).unwrap_or_default();",
+        )],
+        class: bucket::processes::faults,
+        faults: 100,
+        says: &["`root` names what is not there"],
     },
 ];
 

@@ -152,6 +152,11 @@ impl Drop for ObjectStore {
 
 /// The bucket with this prefix on the server at this port.
 pub fn open(prefix: &str, port: u16) -> Bucket {
+    open_cancellable(prefix, port, &CancelFlag::default())
+}
+
+/// The same, with requests that end when the flag is set.
+pub fn open_cancellable(prefix: &str, port: u16, cancel: &CancelFlag) -> Bucket {
     let text = format!(
         "repositories: [{{name: acme, url: 'http://127.0.0.1/', import: true}}]\n{}",
         section(prefix, port, "")
@@ -160,7 +165,7 @@ pub fn open(prefix: &str, port: u16) -> Bucket {
     let loaded = config::load_text(None, text, &variable).unwrap();
     let config = loaded.config.bucket.unwrap();
     let git = Git { timeout: std::time::Duration::from_secs(20), ..Git::default() };
-    Bucket::open(&config, &git, &CancelFlag::default()).unwrap()
+    Bucket::open(&config, &git, cancel).unwrap()
 }
 
 /// The section of a configuration. The secrets are in the environment.
@@ -172,14 +177,20 @@ fn section(prefix: &str, port: u16, keys: &str) -> String {
 
 /// Adds the section to the configuration of an environment, with the key in files.
 pub fn configure(env: &TestEnv, prefix: &str, port: u16, keys: &str) {
-    env.write("key", KEY);
-    env.write("secret", SECRET);
+    configure_in(env.root(), prefix, port, keys);
+}
+
+/// The same for `mirror.yaml` in a folder.
+pub fn configure_in(folder: &Path, prefix: &str, port: u16, keys: &str) {
+    std::fs::write(folder.join("key"), KEY).unwrap();
+    std::fs::write(folder.join("secret"), SECRET).unwrap();
     let with_files = section(prefix, port, keys)
         .replace("access_key_id: '${BUCKET_KEY}'", "access_key_id_file: key")
         .replace("secret_access_key: '${BUCKET_SECRET}'", "secret_access_key_file: secret");
-    let config = env.read("mirror.yaml");
+    let file = folder.join("mirror.yaml");
+    let config = std::fs::read_to_string(&file).unwrap();
     let without: String = config.split_inclusive('\n').filter(|line| !line.starts_with("bucket:")).collect();
-    env.write("mirror.yaml", &format!("{without}{with_files}"));
+    std::fs::write(file, format!("{without}{with_files}")).unwrap();
 }
 
 /// A program that `tests/run tools` installs.
