@@ -11,7 +11,7 @@ use mirror::util::cancel::CancelFlag;
 use tempfile::TempDir;
 
 use super::env::TestEnv;
-use super::{free_port, missing, until};
+use super::{free_port, missing, run, until};
 
 pub const KEY: &str = "mirror";
 pub const SECRET: &str = "secret-of-the-mirror";
@@ -89,6 +89,17 @@ impl ObjectStore {
         command.arg(dir.path().join("data"));
         let server = Self::start(command, port, dir);
         until("rclone takes objects", || server.is_writable());
+        server
+    }
+
+    /// moto, a server for tests, which holds conditions and compares no digests.
+    pub fn moto() -> Self {
+        let port = free_port();
+        let mut command = Command::new(program("moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let server = Self::start(command, port, tempfile::tempdir().unwrap());
+        run(Command::new("curl").args(["-sf", "-X", "PUT", &format!("http://127.0.0.1:{port}/{BUCKET}")]));
+        until("moto takes objects", || server.is_writable());
         server
     }
 

@@ -92,6 +92,15 @@ fn server_with_conditional_writes_passes_the_probe() {
 }
 
 #[test]
+fn server_that_compares_no_digests_passes_the_probe_which_tells_that() {
+    let store = ObjectStore::moto();
+    let abilities = probe(&store.bucket("probe"), "acme").unwrap();
+    assert_eq!((abilities.unconditional, abilities.compares_digests), (None, false));
+    let sequences = race(|| store.bucket("race"));
+    assert_eq!(sequences, (1..=WRITERS as u64 * COMMITS).collect::<Vec<_>>());
+}
+
+#[test]
 fn errors_name_the_object_and_a_remedy() {
     let closed = open("closed", crate::support::free_port());
     let error = closed.get("acme/root").unwrap_err();
