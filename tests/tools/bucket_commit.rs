@@ -8,7 +8,7 @@ use mirror::bucket::root::{LedgerEnd, StateObject};
 use mirror::bucket::{Bucket, BucketErrorKind};
 use mirror::util::digest::Sha256;
 
-use crate::support::failing_proxy::FailingProxy;
+use crate::support::failing_proxy::{FailingProxy, Fault, Plan};
 use crate::support::object_store::{ObjectStore, open};
 
 const WRITERS: usize = 4;
@@ -89,6 +89,17 @@ fn server_with_conditional_writes_passes_the_probe() {
     let abilities = probe(&bucket, "acme").unwrap();
     assert_eq!((abilities.unconditional, abilities.compares_digests), (None, true));
     assert!(bucket.list("acme/").unwrap().is_empty());
+}
+
+#[test]
+fn race_whose_answers_are_lost_does_not_make_the_probe_refuse_a_server() {
+    let store = ObjectStore::seaweed();
+    let proxy = FailingProxy::start(store.port, 0);
+    // Those to the writers of the first race.
+    let plan = Plan { seed: 0, kinds: &[Fault::LoseAnswer], only: "/race-", share: 1000, most: 8 };
+    proxy.set(Some(plan));
+    let abilities = probe(&open("lost-races", proxy.port), "acme").unwrap();
+    assert_eq!((abilities.unconditional, proxy.faults()), (None, 8));
 }
 
 #[test]
