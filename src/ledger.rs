@@ -4,6 +4,7 @@
 //! owns the format and the chain; the store writes it durably. A written line is never changed: what it names stays
 //! published.
 
+mod fork;
 mod renditions;
 mod upstream;
 
@@ -12,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::fork::Conflict;
 use self::renditions::Renditions;
 pub use self::upstream::Upstream;
 use crate::util::digest::{Sha1, Sha256};

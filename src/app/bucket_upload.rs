@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 
 use super::{App, Repository};
 use crate::bucket::commit::GRACE;
+use crate::bucket::difference::Overtaken;
 use crate::bucket::probe::{probe, require};
 use crate::bucket::publish::{Published, Publisher};
 use crate::bucket::{Bucket, garbage, history};
@@ -38,6 +39,9 @@ pub(crate) struct BucketJob<'a> {
 impl BucketJob<'_> {
     /// Uploads what the bucket lacks, after another process of this mirror that does so; `None` if there is no bucket, or if
     /// nothing is published yet.
+    ///
+    /// # Errors
+    /// [`Overtaken`] is no failure: the next cycle takes over what another builder has published.
     pub(crate) fn run(&self, cancel: &CancelFlag) -> anyhow::Result<Option<Published>> {
         let Some(config) = &self.app.config.bucket else { return Ok(None) };
         let _lock = loop {
@@ -56,7 +60,7 @@ impl BucketJob<'_> {
                 let Published { sequence, snapshot, .. } = *published;
                 record.published = Some(BucketUpload { sequence, snapshot, at: now() });
             }
-            Err(_) if cancel.is_set() => return result,
+            Err(error) if cancel.is_set() || error.is::<Overtaken>() => return result,
             Err(error) => {
                 let since = record.failure.map_or_else(now, |failure| failure.since);
                 record.failure =
@@ -104,6 +108,7 @@ impl BucketJob<'_> {
             repository: name,
             is_private: self.repository.is_private,
             volume: self.volume_id,
+            known: record.published.as_ref().map(|published| published.sequence),
             is_conditional: &is_conditional,
         };
         let published = publisher.publish(self.store);

@@ -74,6 +74,8 @@ pub(crate) enum JobResult {
     /// The repository could not be opened.
     NotStarted(String),
     Failed(String),
+    /// Another builder has published to the bucket first.
+    Overtaken(String),
 }
 
 impl Job {

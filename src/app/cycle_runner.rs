@@ -37,7 +37,7 @@ pub(crate) struct OpenRepository<'a> {
 }
 
 impl OpenRepository<'_> {
-    /// Runs one cycle, records it for the status page and logs its result.
+    /// Takes over what the bucket has, runs one cycle, records it for the status page and logs its result.
     pub(crate) fn run_cycle(
         &self,
         observer: Observer<'_>,
@@ -47,7 +47,11 @@ impl OpenRepository<'_> {
         check_not_renamed(self.app, self.volume, self.repository)?;
         self.close_to_others();
         let _rollback = self.rollback_span()?.entered();
-        let result = self.record_run(|| self.with_cycle_context(observer, cancel, cycle::run));
+        let cycle = |context: &CycleContext<'_>| {
+            self.catch_up(context)?;
+            cycle::run(context)
+        };
+        let result = self.record_run(|| self.with_cycle_context(observer, cancel, cycle));
         heap::trim();
         let result = result?;
         log_result(&self.repository.name, &result);
@@ -146,6 +150,7 @@ impl OpenRepository<'_> {
             is_private: repository.is_private,
             recipe: &repository.recipe,
             follow: &repository.follow,
+            bucket: None,
             network: &config.git,
             contact: config.site.contact.as_deref(),
             // Without a lock: the other repository may be built at this time.

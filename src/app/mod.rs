@@ -1,5 +1,6 @@
 //! A configuration with its recipes, and what commands and the daemon do with it.
 
+mod bucket_catch_up;
 pub(crate) mod bucket_upload;
 pub(crate) mod compress;
 pub(crate) mod cycle_job;

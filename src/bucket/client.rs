@@ -254,6 +254,11 @@ impl Bucket {
         format!("s3://{}/{}{key}", self.name, self.prefix)
     }
 
+    /// Where blocking code runs requests, and how long one may take.
+    pub(super) fn runtime(&self) -> (Handle, Duration) {
+        (self.handle.clone(), self.limit)
+    }
+
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.is_set()
     }

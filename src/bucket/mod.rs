@@ -2,14 +2,17 @@
 //! builds, and read by replicas without a volume. [`docs::bucket`](crate::docs::bucket) has the protocol.
 //!
 //! [`client`] knows the few operations on objects, [`root`] the layout and the documents; [`publish`] uploads and
-//! [`commit`] decides which of several writers wins; [`reader`] reads what is published.
+//! [`commit`] decides which of several writers wins; [`reader`] reads what is published, and [`difference`] tells what a builder
+//! that has lost has to take over.
 
 pub mod client;
 pub mod commit;
+pub mod difference;
 mod error;
 pub mod garbage;
 pub mod history;
 mod object;
+mod object_reader;
 mod packs;
 mod parallel;
 pub mod probe;
@@ -23,6 +26,7 @@ pub mod verify;
 pub use client::Bucket;
 pub use error::{BucketError, BucketErrorKind};
 pub use object::{Condition, Object, ObjectInfo, Upload, UploadHeaders};
+pub use object_reader::ObjectReader;
 pub use upload::Sent;
 
 /// 16 random digits.

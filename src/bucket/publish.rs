@@ -12,11 +12,13 @@ use bytes::Bytes;
 
 use super::client::Bucket;
 use super::commit::{Committed, CurrentRoot, NewRoot, commit, read_root};
+use super::difference::{Difference, Overtaken};
 use super::object::UploadHeaders;
 use super::packs;
-use super::reader::read_state;
+use super::reader::{Loaded, load, read_state};
 use super::root::{
-    FORMAT, LedgerEnd, PublishedState, Segment, StateObject, StoredFile, StoredVariant, archive_key, pack_key,
+    FORMAT, LedgerEnd, PublishedState, Root, Segment, StateObject, StoredFile, StoredVariant, archive_key,
+    pack_key,
 };
 use super::upload::{Sent, Source, Wanted, upload_all};
 use crate::ledger::{Ledger, Release};
@@ -43,6 +45,8 @@ pub struct Publisher<'a> {
     pub is_private: bool,
     /// The id of the volume.
     pub volume: &'a str,
+    /// The number of the last root that the volume is known to continue.
+    pub known: Option<u64>,
     /// Whether the bucket has conditional writes; asked before the first write. Without them, nobody else may publish to it.
     pub is_conditional: &'a dyn Fn() -> anyhow::Result<bool>,
 }
@@ -59,6 +63,9 @@ pub struct Published {
 
 impl Publisher<'_> {
     /// Publishes the newest snapshot on the volume; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Overtaken`] if another builder has published what the volume does not continue yet.
     pub fn publish(&self, store: &RepositoryStore) -> anyhow::Result<Option<Published>> {
         let Some(local) = Local::read(store, self.repository)? else {
             return Ok(None);
@@ -69,7 +76,7 @@ impl Publisher<'_> {
                 if current.root.state == local.digest {
                     return Ok(Some(published(current, Sent::default())));
                 }
-                self.check_continues(&current.root.ledger, store)?;
+                self.check_continues(&current.root, &local, store)?;
                 if current.root.volume == self.volume && current.root.snapshot.number > local.number() {
                     // Another process of this mirror has published what this one had not seen yet.
                     return Ok(Some(published(current, Sent::default())));
@@ -98,21 +105,18 @@ impl Publisher<'_> {
         )
     }
 
-    /// Fails unless the ledger of the volume has the lines that are published.
-    fn check_continues(&self, there: &LedgerEnd, store: &RepositoryStore) -> anyhow::Result<()> {
-        let (lines, head) = store.ledger(|ledger| (ledger.len(), ledger.head_at(there.lines)));
-        let place = self.bucket.object(self.repository);
-        match head {
-            Some(head) if head == there.head => Ok(()),
-            Some(_) => bail!(
-                "`{place}` was published from another ledger: line {} differs, so nothing was uploaded\nhint: choose another prefix in `bucket.url`, or restore the volume that published it",
-                there.lines
-            ),
-            None => bail!(
-                "`{place}` has {} lines of the ledger, and this volume only {lines}, so nothing was uploaded\nhint: restore the volume that published it, or choose another prefix in `bucket.url`",
-                there.lines
-            ),
+    /// Fails unless the volume continues what is published: it has published that itself, or taken it over.
+    fn check_continues(&self, root: &Root, local: &Local, store: &RepositoryStore) -> anyhow::Result<()> {
+        let is_known = root.volume == self.volume || self.known == Some(root.sequence);
+        let head = store.ledger(|ledger| ledger.head_at(root.ledger.lines));
+        if is_known && head == Some(root.ledger.head) {
+            return Ok(());
         }
+        if let Loaded::New(loaded) = load(self.bucket, self.repository, None)? {
+            let base_url = &local.state.snapshot.base_url;
+            store.ledger(|own| Difference::find(self.bucket, &loaded, own, base_url))?;
+        }
+        bail!(Overtaken(self.bucket.object(self.repository)))
     }
 
     /// Uploads everything that the state names and the bucket lacks, and the state itself.

@@ -12,12 +12,16 @@ use crate::app::bucket_upload::BucketJob;
 use crate::app::compress::make_variants;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_run};
 use crate::app::exit::Exit;
+use crate::bucket::difference::Overtaken;
 use crate::bucket::publish::Published;
 use crate::cycle::CycleResult;
 use crate::status::{diverged_version, source_status};
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
+
+/// How often a repository is built while others publish it, too.
+const ATTEMPTS: u32 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -83,8 +87,28 @@ struct Built {
     rollback: Option<u64>,
 }
 
-/// Runs the cycle, compresses what it published, and uploads that.
+/// Builds and publishes, again if another builder has published to the bucket meanwhile.
 fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
+    let (mut attempt, mut new) = (1, 0);
+    loop {
+        let (mut built, is_overtaken) = build_once(opened)?;
+        new += built.result.published;
+        built.result.published = new;
+        if !is_overtaken {
+            return Ok(built);
+        }
+        let repository = &opened.repository.name;
+        if attempt == ATTEMPTS {
+            tracing::error!(repository, "other builders have published first {ATTEMPTS} times");
+            return Ok(built);
+        }
+        tracing::info!(repository, "another builder has published first, so this one continues after it");
+        attempt += 1;
+    }
+}
+
+/// Runs the cycle, compresses what it published, and uploads that; returns whether another builder was first.
+fn build_once(opened: &OpenRepository<'_>) -> anyhow::Result<(Built, bool)> {
     let (repository, store) = (opened.repository, opened.store);
     let (began, cancel) = (Instant::now(), CancelFlag::default());
     let result = opened.run_cycle(NO_OBSERVER, &cancel)?;
@@ -102,14 +126,16 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
     }
     let volume_id = opened.volume.id();
     let job = BucketJob { app: opened.app, repository, store, volume_id: &volume_id, probes: false };
-    let bucket = job.run(&cancel).map_err(|error| format!("{error:#}")).transpose();
-    if let Some(Err(error)) = &bucket {
+    let uploaded = job.run(&cancel);
+    let is_overtaken = uploaded.as_ref().is_err_and(anyhow::Error::is::<Overtaken>);
+    let bucket = uploaded.map_err(|error| format!("{error:#}")).transpose();
+    if let Some(Err(error)) = bucket.as_ref().filter(|_| !is_overtaken) {
         let repository = &repository.name;
         tracing::error!(repository, "failed to publish to the bucket, where the last state stays: {error}");
     }
     let is_published = store.newest_snapshot()?.is_some_and(|s| s.manifest.releases > 0);
     let rollback = json_rows::rollback_target(store.latest_snapshot()?.as_ref());
-    Ok(Built { result, damaged, bucket, is_published, rollback })
+    Ok((Built { result, damaged, bucket, is_published, rollback }, is_overtaken))
 }
 
 impl Built {

@@ -24,6 +24,7 @@ use crate::app::cycle_runner::{Observer, OpenRepository, check_not_renamed};
 use crate::app::exit::Exit;
 use crate::app::repair::repair;
 use crate::app::{App, Repository};
+use crate::bucket::difference::Overtaken;
 use crate::cycle::{self, Cancelled, ProgressEvent};
 use crate::daemon::signals::on_stop_signal;
 use crate::status::RunningCycle;
@@ -186,6 +187,7 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
             match (BucketJob { app, repository, store, volume_id, probes }).run(cancel) {
                 Ok(_) => JobResult::Done(BTreeMap::new()),
                 Err(_) if cancel.is_set() => JobResult::Interrupted,
+                Err(error) if error.is::<Overtaken>() => JobResult::Overtaken(format!("{error:#}")),
                 Err(error) => JobResult::Failed(format!("{error:#}")),
             }
         }

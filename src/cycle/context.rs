@@ -6,6 +6,8 @@ use std::time::Instant;
 use anyhow::bail;
 use url::Url;
 
+use crate::bucket::Bucket;
+use crate::bucket::reader::LoadedState;
 use crate::config::{Git, Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
@@ -32,6 +34,8 @@ pub struct CycleContext<'a> {
     pub recipe: &'a Recipe,
     /// The base URLs of the mirrors that it follows instead of a recipe, in the order in which they are asked.
     pub follow: &'a [Url],
+    /// What is published in the bucket, while that is taken over.
+    pub bucket: Option<PublishedBucket<'a>>,
     /// How they are reached.
     pub network: &'a Git,
     /// The operator's contact, if it is configured.
@@ -95,6 +99,13 @@ impl CycleContext<'_> {
         }
         self.store.ensure_writable()
     }
+}
+
+/// What is published in the bucket.
+#[derive(Clone, Copy)]
+pub struct PublishedBucket<'a> {
+    pub bucket: &'a Bucket,
+    pub loaded: &'a LoadedState,
 }
 
 /// Progress of a cycle.

@@ -120,7 +120,7 @@ fn check_archives(ctx: &CycleContext<'_>, origin: &Origin<'_>, releases: &[&Rele
 fn digest(origin: &Origin<'_>, release: &Release) -> anyhow::Result<Sha256> {
     let mut sink = HashingWriter::sink();
     // What is longer is wrong.
-    let mut body = origin.archive(&release.path(), ArchiveRequest::From(0))?.bytes.take(release.size + 1);
+    let mut body = origin.archive(release, ArchiveRequest::From(0))?.bytes.take(release.size + 1);
     std::io::copy(&mut body, &mut sink)?;
     Ok(sink.digests().sha256)
 }

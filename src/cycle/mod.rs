@@ -66,7 +66,7 @@ use crate::util::threads;
 
 pub use composer_source::{ComposerPlan, plan_composer};
 pub use confirm_imports::ImportReport;
-pub use context::{Cancelled, CycleContext, ProgressEvent};
+pub use context::{Cancelled, CycleContext, ProgressEvent, PublishedBucket};
 pub use export::{Exported, Since, Wanted, export};
 pub use failure_groups::{FailureGroup, NamedFailure, group_failures};
 pub use follow::{FollowPlan, FollowState, Followed, plan_follow};
@@ -74,7 +74,7 @@ pub use import::{Imported, import};
 pub use rebuild::{RebuildOutcome, rebuild};
 pub use report::{Report, SourceReport, count_versions, lost_by_tag, nothing_released};
 pub use republish::{follow_withdrawals, move_to_base_url, roll_back};
-pub use restore::{Restored, restore};
+pub use restore::{Restored, restore, take_over_published};
 pub use rollback::tell_of_rollback;
 
 /// In characters: an error may quote what upstream wrote.

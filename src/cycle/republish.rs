@@ -64,7 +64,10 @@ fn rebind(ctx: &CycleContext<'_>, base_url: &str) -> anyhow::Result<()> {
 }
 
 /// Publishes the content of `previous`, the newest snapshot, again.
-fn republish(ctx: &CycleContext<'_>, previous: &Snapshot) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
+pub(super) fn republish(
+    ctx: &CycleContext<'_>,
+    previous: &Snapshot,
+) -> anyhow::Result<(Option<Snapshot>, Damaged)> {
     let Some(number) = previous.manifest.rollback_to else {
         let mut report = Report::to_continue(previous)?;
         return publish_metadata::publish(ctx, Some(previous), &mut report);

@@ -1,5 +1,5 @@
 //! Uploads what is published to the bucket, after each change, in a process of its own. What fails is tried again; the mirror
-//! itself is not affected.
+//! itself is not affected. What another builder has published first is taken over by a cycle, which is requested.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::app::bucket_upload::bucket_record;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Work};
 use crate::cycle::Cancelled;
+use crate::server::PublishedSite;
 use crate::store::{BucketFailure, RepositoryStore};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -28,7 +29,7 @@ const MAX_DELAY: Duration = Duration::from_secs(300);
 type Version = (Option<u64>, Option<SystemTime>, Option<Timestamp>);
 
 /// Uploads under one configuration, until it ends.
-pub(super) fn run(configuration: &Configuration, volume_id: &str) {
+pub(super) fn run(configuration: &Configuration, volume_id: &str, published: &PublishedSite) {
     let Configuration { app, stores, stop, .. } = configuration;
     if app.config.bucket.is_none() {
         return;
@@ -37,11 +38,16 @@ pub(super) fn run(configuration: &Configuration, volume_id: &str) {
         app.names().zip(stores).map(|(name, store)| Upload::new(app, name, store, volume_id)).collect();
     while !stop.is_set() {
         for upload in &mut uploads {
-            upload.poll(stop);
+            upload.poll(published, stop);
         }
         stop.wait(POLL_INTERVAL);
     }
 }
+
+/// Another builder was first.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TooLate(String);
 
 /// The uploads of one repository.
 struct Upload<'a> {
@@ -78,7 +84,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn poll(&mut self, stop: &CancelFlag) {
+    fn poll(&mut self, published: &PublishedSite, stop: &CancelFlag) {
         let Ok(newest) = self.store.newest_snapshot() else { return };
         let number = newest.map(|snapshot| snapshot.manifest.number);
         let ended = self.last_cycle();
@@ -106,6 +112,11 @@ impl<'a> Upload<'a> {
                 (self.uploaded, self.failures, self.retry) = (Some(version), 0, None);
             }
             Err(error) if error.is::<Cancelled>() => {}
+            Err(error) if error.is::<TooLate>() => {
+                tracing::info!(repository = self.name, "{error:#}");
+                published.request_cycle(self.name);
+                self.retry = Some(Instant::now() + retry_delay(1));
+            }
             Err(error) => {
                 self.failures += 1;
                 self.retry = Some(Instant::now() + retry_delay(self.failures).min(MAX_DELAY));
@@ -140,6 +151,7 @@ impl<'a> Upload<'a> {
             Ok(JobEnd { result, .. }) => match result {
                 JobResult::Done(_) | JobResult::Locked(_) => Ok(()),
                 JobResult::Interrupted => anyhow::bail!(Cancelled),
+                JobResult::Overtaken(error) => anyhow::bail!(TooLate(error)),
                 JobResult::NotStarted(error) | JobResult::Failed(error) => anyhow::bail!(error),
             },
             Err(error) if error.is::<Cancelled>() => Err(error),

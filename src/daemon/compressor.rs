@@ -58,6 +58,8 @@ fn compress(
         JobResult::Done(_) => Ok(()),
         JobResult::Interrupted => anyhow::bail!(Cancelled),
         JobResult::Locked(_) => Ok(()),
-        JobResult::NotStarted(error) | JobResult::Failed(error) => anyhow::bail!(error),
+        JobResult::NotStarted(error) | JobResult::Failed(error) | JobResult::Overtaken(error) => {
+            anyhow::bail!(error)
+        }
     }
 }

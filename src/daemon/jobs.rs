@@ -133,7 +133,7 @@ fn run(context: JobContext<'_>, repository: usize, job: &Job) -> anyhow::Result<
                 JobResult::Done(damaged) => return Ok(damaged),
                 JobResult::Interrupted => bail!(Cancelled),
                 JobResult::Locked(folder) => bail!(VolumeLockError::Held(folder)),
-                JobResult::Failed(error) => bail!(error),
+                JobResult::Failed(error) | JobResult::Overtaken(error) => bail!(error),
                 JobResult::NotStarted(error) => anyhow!(error),
             }
         }

@@ -9,6 +9,7 @@ mod bucket_publisher;
 mod compressor;
 mod config_watcher;
 mod configuration;
+mod configured_status;
 mod cycle_process;
 mod cycle_progress;
 mod help_pages;
@@ -96,7 +97,9 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 let Some(id) = volume_id else { return Ok(()) };
-                tasks.start(move || configurations.for_each(|now| bucket_publisher::run(now, id)))?;
+                tasks.start(move || {
+                    configurations.for_each(|now| bucket_publisher::run(now, id, server.published));
+                })?;
                 tasks.start(move || {
                     configurations.for_each(|now| compressor::run(now, id, &changes));
                 })

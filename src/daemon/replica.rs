@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use arc_swap::ArcSwap;
 
+use super::configured_status::configured_status;
 use crate::app::published_contents::BucketContents;
 use crate::app::{App, Repository};
 use crate::bucket::Bucket;
@@ -177,21 +178,12 @@ impl ReplicaState {
             Some(Report::parse(number, read))
         });
         StatusInput {
-            operator: app.config.site.name.as_deref(),
-            contact: app.config.site.contact.as_deref(),
-            name: &repository.name,
-            base_url: repository.base_url.to_string(),
-            schedule: &repository.schedule,
             snapshot: self.snapshot.as_ref(),
-            unserved: None,
             report: Report::unpublished(&history).or(published).unwrap_or_default(),
             history,
             bucket: Some(self.record.clone()),
             is_replica: true,
-            releases: &[],
-            space: None,
-            planned: None,
-            now: now(),
+            ..configured_status(app, repository)
         }
     }
 

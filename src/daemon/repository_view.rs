@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::configuration::Configuration;
+use super::configured_status::configured_status;
 use super::replica::{Replica, ReplicaState};
 use crate::app::bucket_upload::bucket_record;
 use crate::app::{App, Repository};
@@ -13,7 +14,6 @@ use crate::ledger::Release;
 use crate::status::StatusInput;
 use crate::store::snapshot::Snapshot;
 use crate::store::{RepositoryStore, RunHistory, Volume};
-use crate::util::clock::now;
 
 /// The newest snapshot that could be read, and the error of a newer one.
 #[derive(Default)]
@@ -43,22 +43,13 @@ impl SnapshotWatch {
     ) -> StatusInput<'a> {
         let (snapshot, error) = (self.snapshot.as_ref(), self.error.as_ref());
         StatusInput {
-            operator: app.config.site.name.as_deref(),
-            contact: app.config.site.contact.as_deref(),
-            name: &repository.name,
-            base_url: repository.base_url.to_string(),
-            schedule: &repository.schedule,
             snapshot,
             // The status page is public.
             unserved: error.map(|error| store.strip_volume_path(error)),
             report: Report::last(snapshot, &history),
             history,
             bucket: app.config.bucket.as_ref().map(|config| bucket_record(config, store)),
-            is_replica: false,
-            releases: &[],
-            space: None,
-            planned: None,
-            now: now(),
+            ..configured_status(app, repository)
         }
     }
 

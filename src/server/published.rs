@@ -28,7 +28,7 @@ struct State {
     /// Whether any repository was ever private.
     has_private: AtomicBool,
     webhooks: ArcSwap<WebhookConfig>,
-    /// Repositories that webhooks have requested a cycle for.
+    /// Repositories that webhooks, or uploads that came too late, have requested a cycle for.
     requested_cycles: Mutex<BTreeSet<String>>,
     is_draining: AtomicBool,
     /// What the answer to a health check says besides `ready`.
@@ -99,7 +99,8 @@ impl PublishedSite {
         self.site().as_ref()?.follow_state(repository)
     }
 
-    pub(super) fn request_cycle(&self, repository: &str) {
+    /// Makes a cycle of this repository due soon.
+    pub fn request_cycle(&self, repository: &str) {
         self.0.requested_cycles.lock().insert(repository.to_owned());
     }
 

@@ -111,7 +111,7 @@ impl RepositoryStore {
         }
     }
 
-    fn write_and_switch(
+    pub(super) fn write_and_switch(
         &self,
         previous: Option<&Snapshot>,
         contents: &SnapshotContents<'_>,

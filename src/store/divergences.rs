@@ -16,7 +16,7 @@ use crate::util::clock::now;
 use crate::util::digest::{Sha1, Sha256};
 
 /// The name of the file in a repository's folder.
-const FILE: &str = "diverged.jsonl";
+pub(super) const FILE: &str = "diverged.jsonl";
 
 const HINT: &str = "restore it from a backup, or remove it: versions that still differ are found again";
 

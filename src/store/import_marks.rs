@@ -13,7 +13,7 @@ use super::json_lines;
 use super::repository::RepositoryStore;
 
 /// The name of the file in a repository's folder.
-const FILE: &str = "imported.jsonl";
+pub(super) const FILE: &str = "imported.jsonl";
 
 const HINT: &str =
     "restore it from a backup, or remove it: then `mirror verify --rebuild` compares all releases with git";

@@ -44,7 +44,8 @@
 //! # Removal
 //!
 //! Old snapshots are removed (`snapshot_retention`), and archives of nightly versions that no snapshot names any more
-//! (`nightly_retention`). Released versions are never removed.
+//! (`nightly_retention`). Released versions are never removed. With a bucket and several builders, the snapshots of lines that
+//! another builder has overtaken go (`take_over`).
 //!
 //! A failed sync is never retried: the repository accepts nothing more from this writer, and the cycle ends.
 
@@ -66,6 +67,7 @@ pub mod snapshot;
 mod snapshot_lookup;
 mod snapshot_retention;
 mod staging;
+mod take_over;
 pub mod variants;
 mod volume;
 mod volume_marker;

@@ -139,7 +139,10 @@ impl RepositoryStore {
     /// Fails unless the ledger has the lines that a snapshot publishes. Reads the ledger again if it may have grown.
     fn check_ledger(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
         let SnapshotManifest { number, releases, ledger_head, renditions, .. } = *snapshot.manifest;
-        let is_old = |ledger: &Ledger| ledger.len() < releases || ledger.rendition_count() < renditions;
+        // One with other lines was replaced by what another builder has published first.
+        let is_old = |ledger: &Ledger| {
+            ledger.head_at(releases) != Some(ledger_head) || ledger.rendition_count() < renditions
+        };
         if self.ledger(is_old) {
             self.reload_ledger().map_err(|error| UnusableLedger(format!("{error:#}")))?;
         }

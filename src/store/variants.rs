@@ -121,6 +121,25 @@ impl RepositoryStore {
         made
     }
 
+    /// Adds a variant that was made elsewhere.
+    pub fn add_variant(
+        &self,
+        original: Sha256,
+        own: Sha256,
+        coding: Coding,
+        bytes: &[u8],
+    ) -> anyhow::Result<()> {
+        let target = self.variant_file(original, own, coding);
+        let name = format!(".{}-{original}.{}", durable_fs::random_name::<8>()?, coding.extension());
+        let temporary = target.with_file_name(name);
+        let write = || {
+            target.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(&temporary, bytes)?;
+            fs::rename(&temporary, &target)
+        };
+        write().with_context(|| format!("failed to write `{}`", target.display()))
+    }
+
     /// Removes `file` if it is a damaged variant of this repository; returns whether it was removed.
     pub fn remove_damaged_variant(&self, file: &Path) -> anyhow::Result<bool> {
         let own = parse(file).and_then(|(_, own, _)| own);

@@ -204,6 +204,13 @@ pub fn configure_in(folder: &Path, prefix: &str, port: u16, keys: &str) {
     std::fs::write(file, format!("{without}{with_files}")).unwrap();
 }
 
+/// Removes the section from the configuration of an environment.
+pub fn remove(env: &TestEnv) {
+    let config = env.read("mirror.yaml");
+    let without: String = config.split_inclusive('\n').filter(|line| !line.starts_with("bucket:")).collect();
+    env.write("mirror.yaml", &without);
+}
+
 /// A program that `tests/run tools` installs.
 pub fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/object-stores/bin").join(name)

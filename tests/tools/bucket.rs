@@ -13,7 +13,7 @@ use crate::support::env::TestEnv;
 use crate::support::failing_proxy::FailingProxy;
 use crate::support::git::WorkTree;
 use crate::support::http::get;
-use crate::support::object_store::{ObjectStore, configure};
+use crate::support::object_store::{ObjectStore, configure, remove};
 use crate::support::shop::{SOURCE, shop};
 use crate::support::{free_port, until};
 
@@ -27,12 +27,12 @@ fn publisher(prefix: &str, store: u16, keys: &str) -> (TestEnv, WorkTree, u16) {
 }
 
 /// Another release of one module.
-fn release(upstream: &WorkTree, version: &str) {
+pub fn release(upstream: &WorkTree, version: &str) {
     let manifest = format!(r#"{{"name": "acme/sales", "type": "magento2-module", "version": "{version}"}}"#);
     upstream.write("Sales/composer.json", &manifest).release(version);
 }
 
-fn published(bucket: &Bucket) -> Box<LoadedState> {
+pub fn published(bucket: &Bucket) -> Box<LoadedState> {
     match load(bucket, "acme", None).unwrap() {
         Loaded::New(loaded) => loaded,
         other => panic!("{other:?}"),
@@ -40,7 +40,7 @@ fn published(bucket: &Bucket) -> Box<LoadedState> {
 }
 
 /// Compares everything that is published with the volume.
-fn assert_published(env: &TestEnv, bucket: &Bucket) {
+pub fn assert_published(env: &TestEnv, bucket: &Bucket) {
     let loaded = published(bucket);
     let folder = env.path("data/acme");
     assert_eq!(loaded.ledger_text()[..], std::fs::read(folder.join("ledger.jsonl")).unwrap());
@@ -86,8 +86,9 @@ fn build_publishes_to_the_bucket_and_a_second_one_only_reads_the_root_and_record
 
     proxy.take_requests();
     env.build(0);
-    let requests = ["GET /packages/build/acme/root", "PUT /packages/build/acme/cycles.json"];
-    assert_eq!(proxy.take_requests(), requests);
+    // Once before the cycle, and once after it.
+    let root = "GET /packages/build/acme/root";
+    assert_eq!(proxy.take_requests(), [root, root, "PUT /packages/build/acme/cycles.json"]);
     assert!(matches!(load(&bucket, "acme", Some(&first)).unwrap(), Loaded::Unchanged));
 
     release(&upstream, "1.0.1");
@@ -128,6 +129,9 @@ fn running_mirror_publishes_releases_and_then_their_compressed_copies() {
 fn failing_bucket_takes_nothing_from_the_mirror_and_is_told() {
     let closed = free_port();
     let (env, _, port) = publisher("failing", closed, "");
+    remove(&env);
+    env.build(0);
+    configure(&env, "failing", closed, "");
     let log = env.build(1);
     assert!(log.contains("failed to publish to the bucket, where the last state stays: "), "{log}");
     assert!(log.contains("`s3://packages/failing/acme/root`") && log.contains("Connection refused"), "{log}");
@@ -169,8 +173,12 @@ fn what_another_mirror_has_published_is_not_replaced() {
     let bucket = store.bucket("other");
     let before = published(&bucket);
     let (other, _, _) = publisher("other", store.port, "");
+    remove(&other);
+    other.build(0);
+    configure(&other, "other", store.port, "");
     let log = other.build(1);
     assert!(log.contains("was published from another ledger: line"), "{log}");
+    assert!(log.contains("hint: choose another prefix in `bucket.url`"), "{log}");
     assert_eq!(published(&bucket).root(), before.root());
     // An archive of its own, which no root names.
     let (third, _, _) = publisher("third", store.port, "");
@@ -244,8 +252,8 @@ fn interrupted_upload_is_continued() {
             "{recipe}  - name: large\n    git: https://git.example/large\n    packages: [{{one: ''}}]\n"
         ),
     );
-    configure(&env, "interrupted", free_port(), "");
-    env.build(1);
+    remove(&env);
+    env.build(0);
     configure(&env, "interrupted", proxy.port, "");
     let mut build = env.command(&["build"]).stderr(std::process::Stdio::null()).spawn().unwrap();
     until("the archive is there", || {

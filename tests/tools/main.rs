@@ -8,6 +8,7 @@ mod addresses;
 mod air_gap;
 mod bucket;
 mod bucket_commit;
+mod builders;
 mod closure;
 mod composer;
 mod composer_client;

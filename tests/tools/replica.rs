@@ -77,7 +77,7 @@ impl Mirrors {
 }
 
 /// Everything below the base that a server on the volume answers.
-fn paths(builder: &TestEnv) -> BTreeSet<String> {
+pub fn paths(builder: &TestEnv) -> BTreeSet<String> {
     let manifest: Value = serde_json::from_str(&builder.read("data/acme/current/manifest.json")).unwrap();
     let files = manifest["files"].as_object().unwrap().keys().cloned();
     let ledger = builder.read("data/acme/ledger.jsonl");
@@ -103,7 +103,7 @@ fn paths(builder: &TestEnv) -> BTreeSet<String> {
 }
 
 /// A response without what differs between two servers and two moments.
-fn normalized(path: &str, response: Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
+pub fn normalized(path: &str, response: Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
     // What tells about the server itself is dated by its process.
     let is_own = ["lastupdate", "lastsync", "project/", "style.css"].iter().any(|own| path.starts_with(own));
     let headers = response.headers.into_iter();

@@ -136,7 +136,7 @@ pub(super) fn is_unreachable(error: &anyhow::Error) -> bool {
 
 /// Fetches the archives of `releases`, and hands each over in their order, or why no mirror has it. Ends with the first that
 /// `receive` fails for.
-pub(super) fn fetch(
+pub(in crate::cycle) fn fetch(
     ctx: &CycleContext<'_>,
     origins: &Origins<'_>,
     releases: &[&Release],
@@ -318,7 +318,7 @@ impl<'a> ArchiveFetcher<'a> {
             return Ok(());
         }
         let origin = |error: anyhow::Error| Broken::Origin(error);
-        let mut body = self.connections[index].archive(&release.path(), wanted).map_err(origin)?;
+        let mut body = self.connections[index].archive(release, wanted).map_err(origin)?;
         let mut skip = if body.is_rest { 0 } else { *written };
         let mut buffer = vec![0; BUFFER];
         loop {

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::origin::{Origin, Part, Rest};
 use super::state::{FOLLOW_FILE, FollowState, Followed, Hop, SCHEMA};
 use crate::composer::{PackageName, Version};
-use crate::cycle::context::CycleContext;
-use crate::ledger::{Ledger, Release};
+use crate::cycle::context::{CycleContext, PublishedBucket};
+use crate::ledger::{Ledger, Release, end_of_lines};
 use crate::store::durable_fs;
 use crate::util::digest::Sha256;
 
@@ -66,6 +66,28 @@ pub(in crate::cycle) fn ask_for_update(
     }
     let (lines, ledger) = continued(ctx, origin, new, &followed)?;
     Ok(Some(Update { lines, ledger, followed }))
+}
+
+impl Update {
+    /// What is new in the bucket, whose ledger begins with the `common` first lines of the own one.
+    ///
+    /// # Errors
+    /// It names what this program would not publish.
+    pub(in crate::cycle) fn in_bucket(published: PublishedBucket<'_>, common: u64) -> anyhow::Result<Self> {
+        let PublishedBucket { bucket, loaded } = published;
+        let origin = bucket.object(&loaded.state.repository);
+        let ledger = loaded.ledger().clone();
+        check_new(ledger.releases(), common)
+            .with_context(|| format!("the ledger in `{origin}` is refused: {UNCHANGED}"))?;
+        let text = loaded.ledger_text();
+        let begin = end_of_lines(text, common).context("the published ledger is shorter than the own one")?;
+        let state = FollowState::in_bucket(&loaded.state.snapshot);
+        Ok(Self {
+            lines: text.slice(begin..).into(),
+            ledger,
+            followed: Followed { origin, digest: None, state },
+        })
+    }
 }
 
 impl OwnLedger {

@@ -27,7 +27,7 @@ use crate::ledger::{Ledger, Release};
 use crate::net::with_hint;
 use crate::store::StagedArchive;
 
-pub(super) use archives::{ArchiveFetcher, Origins};
+pub(super) use archives::{ArchiveFetcher, Origins, fetch};
 pub(super) use check::{Update, ask_for_update};
 pub(super) use local::Local;
 pub(super) use origin::{ArchiveRequest, Origin};

@@ -1,5 +1,5 @@
 //! One mirror that is followed: its ledger from a position on, its `follow.json`, its archives. For `mirror restore` and `mirror
-//! import` it may be a folder or a bundle.
+//! import` it may be a folder or a bundle; archives may also come from the bucket.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -10,8 +10,10 @@ use ureq::{Body, BodyReader};
 use url::Url;
 
 use super::local::Local;
+use crate::bucket::BucketErrorKind;
 use crate::config::Git;
-use crate::cycle::context::CycleContext;
+use crate::cycle::context::{CycleContext, PublishedBucket};
+use crate::ledger::Release;
 use crate::net::{HttpClient, NetworkError, RootCertificates, USER_AGENT, file_path, redacted};
 use crate::util::cancel::CancelFlag;
 use crate::util::compression::{Coding, decode_zstd};
@@ -25,6 +27,8 @@ pub(in crate::cycle) struct Origin<'a> {
     url: &'a Url,
     /// The folder or file that the URL names, if it is a `file` URL.
     local: Option<Local>,
+    /// What has the archives instead of a server.
+    bucket: Option<PublishedBucket<'a>>,
     git: &'a Git,
     /// The most bytes of a text.
     limit: u64,
@@ -75,7 +79,7 @@ impl<'a> Origin<'a> {
     pub(in crate::cycle) fn new(ctx: &CycleContext<'a>, url: &'a Url) -> Self {
         let (local, client) = (file_path(url).map(Local::new), RefCell::default());
         let limit = ctx.limits.upstream_metadata as u64;
-        Self { url, local, git: ctx.network, limit, cancel: ctx.cancel, client }
+        Self { url, local, bucket: ctx.bucket, git: ctx.network, limit, cancel: ctx.cancel, client }
     }
 
     /// Its URL for reports and logs; the public need not know where a folder or file is.
@@ -164,9 +168,13 @@ impl<'a> Origin<'a> {
     /// What is wanted of an archive, or all of it.
     pub(in crate::cycle) fn archive(
         &self,
-        path: &str,
+        release: &Release,
         wanted: ArchiveRequest,
     ) -> anyhow::Result<ArchiveBody> {
+        if let Some(published) = self.bucket {
+            return archive_in_bucket(published, release, wanted);
+        }
+        let path = &*release.path();
         let position = match wanted {
             ArchiveRequest::Compressed => 0,
             ArchiveRequest::From(position) => position,
@@ -197,6 +205,31 @@ impl<'a> Origin<'a> {
     pub(super) fn disconnect(&self) {
         *self.client.borrow_mut() = None;
     }
+}
+
+/// What is wanted of an archive in the bucket, or all of it.
+fn archive_in_bucket(
+    PublishedBucket { bucket, loaded }: PublishedBucket<'_>,
+    release: &Release,
+    wanted: ArchiveRequest,
+) -> anyhow::Result<ArchiveBody> {
+    let (position, coding) = match wanted {
+        ArchiveRequest::Compressed => (0, Some(Coding::Zstd)),
+        ArchiveRequest::From(position) => (position, None),
+    };
+    let objects = loaded.archive_objects(release);
+    let compressed = objects.iter().find(|object| object.coding == coding);
+    let object = compressed.or(objects.first()).context("the bucket has no such archive")?;
+    let range = (position > 0).then_some(position..object.size);
+    let reader = bucket.reader(&object.key, range).map_err(|error| match error.kind {
+        BucketErrorKind::NotFound => anyhow!(NetworkError::NotFound { status: 404 }).context(error),
+        _ => error.into(),
+    })?;
+    let bytes: Box<dyn Read> = match object.coding {
+        Some(_) => Box::new(decode_zstd(reader)?),
+        None => Box::new(reader),
+    };
+    Ok(ArchiveBody { bytes, is_rest: position > 0 })
 }
 
 /// The value of `Range` for the bytes from `position` on; `None` for all.

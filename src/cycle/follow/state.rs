@@ -28,7 +28,7 @@ use crate::cycle::context::CycleContext;
 use crate::cycle::report::Report;
 use crate::ledger::Release;
 use crate::recipe::{Note, Recipe};
-use crate::store::snapshot::{ExpiredRelease, ExpiredReleases};
+use crate::store::snapshot::{ExpiredRelease, ExpiredReleases, SnapshotManifest};
 use crate::store::{Divergence, Withdrawal};
 use crate::util::digest::Sha256;
 use crate::util::text::{quoted, shortened};
@@ -149,6 +149,16 @@ impl FollowState {
             diverged: report.diverged().cloned().collect(),
             notes: ctx.recipe.notes.iter().filter_map(|note| serde_json::to_value(note).ok()).collect(),
             external_packages: ctx.recipe.external_packages.clone(),
+        }
+    }
+
+    /// What a snapshot in the bucket says of its archives. The rest comes with the snapshot itself.
+    pub(super) fn in_bucket(snapshot: &SnapshotManifest) -> Self {
+        Self {
+            schema: SCHEMA,
+            withdrawn: snapshot.withdrawals.clone(),
+            expired: snapshot.expired.clone(),
+            ..Self::default()
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod composer;
 mod provenance;
+mod published;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use url::Url;
 
 use self::composer::Taken;
+pub use self::published::take_over_published;
 use super::confirm_imports;
 use super::context::CycleContext;
 use super::follow::{ArchiveFetcher, Origin, Origins, Update, ask_for_update, bound, take_over};
