@@ -99,7 +99,10 @@ fn build_repository(opened: &OpenRepository<'_>) -> anyhow::Result<Built> {
         }
         let repository = &opened.repository.name;
         if attempt == ATTEMPTS {
-            tracing::error!(repository, "other builders have published first {ATTEMPTS} times");
+            tracing::error!(
+                repository,
+                "failed to publish to the bucket, where the last state stays: other builders have published first {ATTEMPTS} times"
+            );
             return Ok(built);
         }
         tracing::info!(repository, "another builder has published first, so this one continues after it");
