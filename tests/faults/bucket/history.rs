@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mirror::bucket::Bucket;
+use mirror::bucket::commit::read_root;
 use mirror::bucket::publish::{Published, Publisher};
 use mirror::bucket::reader::LoadedState;
 use mirror::store::Volume;
@@ -87,7 +88,7 @@ impl State {
         }
     }
 
-    /// Publishes the volume under this id.
+    /// Publishes the volume under this id, as one that continues what is published.
     pub fn publish(
         &self,
         bucket: &Bucket,
