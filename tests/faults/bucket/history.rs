@@ -96,7 +96,9 @@ impl State {
         is_conditional: &dyn Fn() -> anyhow::Result<bool>,
     ) -> anyhow::Result<Option<Published>> {
         let store = Volume::open_read_only(&self.volume)?.reader("acme");
-        Publisher { bucket, repository: "acme", is_private: false, volume: id, is_conditional }
-            .publish(&store)
+        let known = read_root(bucket, "acme")?.map(|current| current.root.sequence);
+        let publisher =
+            Publisher { bucket, repository: "acme", is_private: false, volume: id, known, is_conditional };
+        publisher.publish(&store)
     }
 }
