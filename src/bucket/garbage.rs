@@ -1,7 +1,8 @@
 //! Removes what nothing refers to: objects of uploads that were interrupted, and what only replaced states name.
 //!
 //! An object goes when no root of the last day names it and it is itself older than a day, by the clock of the store. Archives
-//! never go. An upload that would rely on such an object is kept away by the lock of its volume.
+//! never go. An upload of this builder that would rely on such an object is kept away by the lock of its volume; one of another builder
+//! writes it again before it is that old (`upload.rs`).
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,12 @@ pub fn collect(bucket: &Bucket, repository: &str, grace: SignedDuration) -> anyh
     let mut removed = 0;
     for folder in FOLDERS {
         for object in bucket.list(&format!("{repository}/{folder}/"))? {
-            if !kept.contains(&object.key) && now.duration_since(object.modified) >= grace {
+            let is_old = |modified| now.duration_since(modified) >= grace;
+            if kept.contains(&object.key) || !is_old(object.modified) {
+                continue;
+            }
+            // Another builder may have written it again since it was listed.
+            if bucket.head(&object.key)?.is_some_and(|found| is_old(found.modified)) {
                 bucket.delete(&object.key)?;
                 removed += 1;
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use memmap2::Mmap;
 
 use super::client::Bucket;
@@ -20,6 +21,10 @@ const ASK_FIRST: u64 = 16 << 10;
 
 /// In bytes. Larger files are mapped instead of read.
 const MAX_IN_MEMORY: u64 = 4 << 20;
+
+/// An object of this age that no root names yet is written again before an upload relies on it: another builder removes it when it is
+/// a day old. The half leaves room for clocks that differ.
+const OLD: SignedDuration = SignedDuration::from_hours(12);
 
 const ATTEMPTS: u32 = 4;
 
@@ -104,11 +109,17 @@ fn is_there(bucket: &Bucket, wanted: &Wanted) -> anyhow::Result<bool> {
     let Some(found) = bucket.head(&wanted.key)? else {
         return Ok(false);
     };
-    if is_same(bucket, wanted, &found)? {
+    let is_same = is_same(bucket, wanted, &found)?;
+    if wanted.is_named_by_digest {
+        if !is_same {
+            tracing::warn!("`{}` was damaged, and is uploaded again", bucket.object(&wanted.key));
+        }
+        if !is_same || Timestamp::now().duration_since(found.modified) >= OLD {
+            replace(bucket, wanted)?;
+        }
         return Ok(true);
     }
-    if wanted.is_named_by_digest {
-        replace(bucket, wanted)?;
+    if is_same {
         return Ok(true);
     }
     bail!(
@@ -130,9 +141,8 @@ fn is_same(bucket: &Bucket, wanted: &Wanted, found: &ObjectInfo) -> anyhow::Resu
     }
 }
 
-/// Writes an object again whose key says that its bytes are wrong.
+/// Writes an object again whose key has the digest of the bytes.
 fn replace(bucket: &Bucket, wanted: &Wanted) -> anyhow::Result<()> {
-    tracing::warn!("`{}` was damaged, and is uploaded again", bucket.object(&wanted.key));
     let upload = Upload { bytes: wanted.read()?, sha256: wanted.sha256, headers: wanted.headers };
     bucket.put(&wanted.key, &upload, Condition::Always)?;
     Ok(())
