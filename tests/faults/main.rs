@@ -101,7 +101,7 @@ const CLASSES: &[Class] = &[
     Class { name: "follow", run: follow::faults, short: 16, long: 600 },
     Class { name: "composer", run: composer::faults, short: 16, long: 600 },
     Class { name: "bucket-uploads", run: bucket::faults, short: 24, long: 2000 },
-    Class { name: "bucket-processes", run: bucket::processes::faults, short: 15, long: 600 },
+    Class { name: "bucket-processes", run: bucket::processes::faults, short: 8, long: 600 },
     // Ends with the first race that loses something.
     Class { name: "bucket-control", run: bucket::control, short: 200, long: 200 },
     Class { name: "server-limits", run: server_limit::small, short: 8, long: 300 },
