@@ -151,7 +151,10 @@ fn read_changed<'r>(
                 tracing::error!(file = path, "an archive {reason}");
                 damaged.insert(path.clone(), reason);
             }
-            Err(ArchiveError::Unreadable(_)) | Ok(()) => report.add_unreadable(release, &reason),
+            Err(ArchiveError::Unreadable(_)) | Ok(()) => {
+                tracing::error!(file = path, "an archive could not be read: {reason}");
+                report.add_unreadable(release, &reason);
+            }
         }
         let manifest = previous.map(|previous| manifest_from_snapshot(previous, release));
         let manifest = manifest.transpose()?.flatten();

@@ -98,14 +98,20 @@ pub fn restore(ctx: &CycleContext<'_>, from: &Url) -> anyhow::Result<Restored> {
         let pass = Pass { report, published: 0, is_early: false, fetch_began: began, build_began: began };
         let published = publish_pass(ctx, pass)?;
         restored.incomplete = incomplete(&taken_versions, &published.report.gaps);
+        if !published.report.is_complete() || !published.damaged.is_empty() {
+            let problem = "archives could not be read, and what was not published before is left out: the log names them\nhint: repeat the command when they can be read";
+            restored.problems.push(problem.to_owned());
+        }
     }
     Ok(restored)
 }
 
-/// Whether the newest snapshot has all lines of the ledger: one that was interrupted leaves lines that no snapshot has.
+/// Whether the newest snapshot has all lines of the ledger: a restoration that was interrupted leaves lines that no snapshot has, and one
+/// that could not read an archive leaves out its version.
 fn is_ledger_published(ctx: &CycleContext<'_>) -> anyhow::Result<bool> {
-    let head = ctx.store.ledger(Ledger::head);
-    Ok(ctx.store.latest_snapshot()?.is_some_and(|snapshot| snapshot.manifest.ledger_head == head))
+    let Some(snapshot) = ctx.store.latest_snapshot()? else { return Ok(false) };
+    let is_newest = snapshot.manifest.ledger_head == ctx.store.ledger(Ledger::head);
+    Ok(is_newest && Report::to_continue(&snapshot)?.omitted.is_empty())
 }
 
 /// Those of the restored versions that have a gap, with what they lack.
