@@ -83,7 +83,7 @@ fn judge(fixture: &mut Fixture, output: &std::process::Output, expected: usize) 
 /// Whether the log has an error, or the last line says what failed.
 pub fn reports_error(output: &std::process::Output) -> bool {
     let log = String::from_utf8_lossy(&output.stderr);
-    ["ERROR", "failed to ", "is damaged"].iter().any(|word| log.contains(word))
+    ["ERROR", "failed to ", "is damaged", "is refused"].iter().any(|word| log.contains(word))
 }
 
 /// A limit on file sizes makes the kernel write a part and then refuse, which no tracer can do.
