@@ -20,8 +20,8 @@ use crate::util::clock::now;
 use crate::util::text::plural;
 
 impl OpenRepository<'_> {
-    /// Takes over what is new in the bucket. If that fails, what is on the volume is built on; a volume without a snapshot stays as it
-    /// is, since a ledger that is begun anew could not be published.
+    /// Takes over what is new in the bucket. If that fails, what is on the volume is built on; a volume without a snapshot stays
+    /// empty, because a new ledger could not be published.
     pub(super) fn catch_up(&self, ctx: &CycleContext<'_>) -> anyhow::Result<()> {
         let Some(config) = &self.app.config.bucket else { return Ok(()) };
         // An upload that runs says itself whether another builder was first.

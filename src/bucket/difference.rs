@@ -6,7 +6,7 @@ use super::client::Bucket;
 use super::reader::LoadedState;
 use crate::ledger::{Ledger, Release};
 
-/// Another builder has published what this one has not taken over.
+/// Another builder was first: the bucket has something that this volume lacks.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "another builder has published to `{0}` first, so nothing was uploaded: the next cycle takes that over"

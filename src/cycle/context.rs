@@ -34,7 +34,7 @@ pub struct CycleContext<'a> {
     pub recipe: &'a Recipe,
     /// The base URLs of the mirrors that it follows instead of a recipe, in the order in which they are asked.
     pub follow: &'a [Url],
-    /// What is published in the bucket, while that is taken over.
+    /// The published state in the bucket, while the volume takes it over.
     pub bucket: Option<PublishedBucket<'a>>,
     /// How they are reached.
     pub network: &'a Git,

@@ -1,5 +1,5 @@
 //! Uploads what is published to the bucket, after each change, in a process of its own. What fails is tried again; the mirror
-//! itself is not affected. What another builder has published first is taken over by a cycle, which is requested.
+//! itself is not affected. If another builder was first, a cycle is requested, which takes over what it has published.
 
 use std::time::{Duration, Instant, SystemTime};
 

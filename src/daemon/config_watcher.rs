@@ -47,7 +47,7 @@ impl ConfigWatcher {
     }
 
     /// The new configuration if there is one, or why it cannot be loaded. Settings that need a restart are taken from
-    /// `current`. The service manager is told that it is being loaded.
+    /// `current`. Tells the service manager that it loads one.
     pub(super) fn poll(&mut self, current: &App) -> Option<anyhow::Result<App>> {
         let is_requested = self.request.take();
         if !is_requested && self.polled_at.elapsed() < POLL_INTERVAL {

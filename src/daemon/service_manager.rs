@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)): systemd with `Type=notify`, or another that sets `NOTIFY_SOCKET`. Without one
+//! Notifications to the service manager (sd_notify(3)): systemd with `Type=notify`, or another that sets `NOTIFY_SOCKET`. Without one
 //! nothing is sent. A notification that cannot be sent is logged, because a missing READY or WATCHDOG ends the service.
 
 use std::time::Duration;
