@@ -148,6 +148,7 @@ impl OpenRepository<'_> {
             metadata: repository.metadata,
             hints: &repository.hints,
             is_private: repository.is_private,
+            is_trial: app.is_trial(),
             recipe: &repository.recipe,
             follow: &repository.follow,
             bucket: None,

@@ -11,6 +11,7 @@ mod progress_bar;
 pub(crate) mod published_contents;
 pub(crate) mod repair;
 pub(crate) mod site_builder;
+pub(crate) mod trial;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -32,7 +33,7 @@ use crate::yaml::{self, Issue, Report};
 
 pub(crate) struct App {
     pub(crate) config: Config,
-    /// The configuration file; `None` for the built-in configuration.
+    /// The configuration file; `None` for a trial.
     pub(crate) file: Option<PathBuf>,
     pub(crate) repositories: Vec<Repository>,
     pub(crate) texts: ConfigTexts,
@@ -99,11 +100,11 @@ impl Repository {
 }
 
 impl App {
-    /// The path to reload the configuration from. If a file was found at the start, its absence is an error later: the
-    /// built-in configuration has neither its users nor its repositories.
+    /// The path to reload the configuration from. If a file was found at the start, its absence is an error later: a trial has
+    /// neither its users nor its repositories.
     pub(crate) fn reload_path(&self, path: Option<&Path>) -> Option<PathBuf> {
-        let default = || self.file.as_ref().map(|_| config::DEFAULT_DIRECTORY.into());
-        path.map(Path::to_owned).or_else(default)
+        self.file.as_ref()?;
+        Some(path.unwrap_or(Path::new(config::DEFAULT_DIRECTORY)).to_owned())
     }
 
     /// What the configuration may ask for, but at a price that its keys do not tell.
@@ -129,8 +130,9 @@ impl App {
         }
     }
 
-    pub(crate) fn is_built_in(&self) -> bool {
-        self.file.is_none()
+    /// The text of the configuration.
+    pub(crate) fn config_text(&self) -> &str {
+        &self.texts.config
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
@@ -176,7 +178,11 @@ pub(crate) fn load_and_check(
     path: Option<&Path>,
     check: impl FnOnce(&App, &mut Report),
 ) -> anyhow::Result<App> {
-    load_recipes(config::load(path)?, BTreeMap::new(), check)
+    let loaded = match config::load(path) {
+        Err(absent) if path.is_none() && absent.is_absent() => trial::recorded(absent)?,
+        loaded => loaded?,
+    };
+    load_recipes(loaded, BTreeMap::new(), check)
 }
 
 /// Loads the configuration that another process has loaded from `file`.
@@ -294,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_configuration_is_not_replaced_by_built_in_one_on_reload() {
+    fn missing_configuration_is_not_replaced_by_a_trial_on_reload() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mirror.yaml");
         std::fs::write(
@@ -303,11 +309,11 @@ mod tests {
         )
         .unwrap();
         let app = load(Some(&file)).unwrap();
-        assert!(!app.is_built_in());
+        assert!(!app.is_trial());
         assert_eq!(app.reload_path(Some(&file)), Some(file));
         assert_eq!(app.reload_path(None), Some(config::DEFAULT_DIRECTORY.into()));
-        let built_in = App { file: None, ..app };
-        assert_eq!(built_in.reload_path(None), None);
-        assert!(built_in.is_built_in());
+        let trial = App { file: None, ..app };
+        assert_eq!(trial.reload_path(None), None);
+        assert!(trial.is_trial());
     }
 }

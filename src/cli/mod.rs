@@ -3,10 +3,13 @@
 mod build;
 mod check;
 mod cycle;
+mod demo;
 mod export;
 pub mod healthcheck;
 mod help;
 mod import;
+mod init;
+mod init_template;
 mod json_rows;
 mod plan;
 mod plan_composer;
@@ -28,8 +31,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::schema::SchemaKind;
 use crate::app::exit::Exit;
-use crate::app::{self, App};
-use crate::config::{self, LogFormat, LogLevel};
+use crate::app::{self, App, trial};
+use crate::config::{LogFormat, LogLevel};
 use crate::daemon;
 use crate::daemon::signals::exit_on_signal;
 use crate::store::NEWEST_FORMAT;
@@ -51,6 +54,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[command(
     version = VERSION.as_str(),
     after_help = "Examples:
+  mirror demo --offline                 try it: no configuration, no network
+  mirror init ./mirror.yaml             write a configuration, by a few questions
   mirror check -c ./mirror.yaml         check the configuration, show the next build
   mirror build -c ./mirror.yaml         run one cycle
   mirror run                            build on schedule and serve, with /etc/mirror/mirror.yaml
@@ -72,8 +77,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build on schedule and serve (the default)
+    /// Build on schedule and serve (the default); without a configuration, a trial
     Run,
+    /// Try it: build and serve example packages, without a configuration
+    Demo(demo::Arguments),
+    /// Write a configuration, by a few questions or from options
+    Init(init::Arguments),
     /// Run one cycle, then exit
     Build(build::Arguments),
     /// Serve what is published, without building
@@ -167,7 +176,16 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let path = arguments.config.as_deref();
     let exit = match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => daemon::run(load(path, Log::Daemon)?, path),
+        Command::Run => {
+            let app = trial::load_or_start(path).map_err(Failure::Config)?;
+            daemon::run(with_log(app, Log::Daemon)?, path)
+        }
+        Command::Demo(arguments) => {
+            let trial = arguments.trial();
+            let app = trial::start(&trial).map_err(Failure::Config)?;
+            daemon::run(with_log(app, Log::Daemon)?, Some(&trial.data))
+        }
+        Command::Init(arguments) => return init::init(&arguments, path),
         Command::Serve => daemon::serve(load(path, Log::Daemon)?, path),
         Command::Build(arguments) => {
             let app = load(path, Log::Configured)?;
@@ -202,13 +220,18 @@ fn load(path: Option<&Path>, log: Log) -> Result<App, Failure> {
     load_and_check(path, log, |_, _| ())
 }
 
-/// Loads the configuration and sets up the log.
+/// Loads the configuration, and sets up the log.
 fn load_and_check(
     path: Option<&Path>,
     log: Log,
     check: impl FnOnce(&App, &mut Report),
 ) -> Result<App, Failure> {
     let app = app::load_and_check(path, check).map_err(Failure::Config)?;
+    with_log(app, log)
+}
+
+/// Sets up the log that the configuration asks for.
+fn with_log(app: App, log: Log) -> Result<App, Failure> {
     let configured = app.config.log;
     let (format, level) = match log {
         Log::Warnings => (LogFormat::Auto, LogLevel::Warn),
@@ -219,11 +242,5 @@ fn load_and_check(
         Log::Configured | Log::Warnings => OnBlocked::Wait,
     };
     init_logging(format, level, on_blocked)?;
-    if app.is_built_in() {
-        tracing::warn!(
-            "no configuration in `{}`, using the built-in one: recipe magento at http://localhost:8080/",
-            config::DEFAULT_DIRECTORY
-        );
-    }
     Ok(app)
 }

@@ -1,9 +1,10 @@
-//! Where the configuration comes from: the named file, the one in the default folder, or the built-in default.
+//! Where the configuration comes from: the named file, or the one in the default folder.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::raw::{BUILT_IN, Config, Document};
+use super::raw::{Config, Document};
+use super::trial::Trial;
 use crate::util::text::without_error_numbers;
 use crate::util::text_file;
 use crate::yaml::{self, Diagnostics, Environment, Report};
@@ -14,18 +15,40 @@ pub const DEFAULT_DIRECTORY: &str = "/etc/mirror";
 /// The names of the file in a folder.
 const NAMES: [&str; 2] = ["mirror.yaml", "mirror.yml"];
 
+/// Files of a folder without a configuration that an error names.
+const MAX_FOUND: usize = 5;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("failed to read `{}`: {}{}", path.display(), without_error_numbers(&error.to_string()), hint(error))]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("failed to find mirror.yaml in the folder `{}`{MISSING_HINT}", path.display())]
-    Missing { path: PathBuf },
+    #[error("failed to find mirror.yaml in the folder `{}`{}{MISSING_HINT}", path.display(), others(found))]
+    Missing {
+        path: PathBuf,
+        /// What the folder has instead.
+        found: Vec<String>,
+    },
     #[error(transparent)]
     Invalid(#[from] Diagnostics),
 }
 
-const MISSING_HINT: &str = "\nhint: mount or create the file, name another one with `--config`, or omit `--config` for the built-in default";
+const MISSING_HINT: &str =
+    "\nhint: mount or create the file, which `mirror init` writes, or name another one with `--config`";
+
+impl LoadError {
+    /// Whether the folder of the configuration does not exist or is empty, and no other mistake was made.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Missing { found, .. } if found.is_empty())
+    }
+}
+
+fn others(found: &[String]) -> String {
+    match found {
+        [] => String::new(),
+        found => format!(", which has `{}`", found.join("`, `")),
+    }
+}
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -40,14 +63,13 @@ pub struct Loaded {
     pub config: Config,
     /// Collects the issues of checks that need more than the file, such as unknown names of sources.
     pub report: Report,
-    /// `None` for the built-in default.
+    /// `None` for that of a trial.
     pub file: Option<PathBuf>,
     /// What the file contained.
     pub text: String,
 }
 
-/// Loads the file `named`, or `mirror.yaml` of that folder. Without a name, the file in [`DEFAULT_DIRECTORY`], and if
-/// there is none, the built-in default: the recipe `magento` on port 8080, with the volume `/data`.
+/// Loads the file `named`, or `mirror.yaml` of that folder; without a name, the file in [`DEFAULT_DIRECTORY`].
 pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
     load_from(named, Path::new(DEFAULT_DIRECTORY), &|name| std::env::var(name).ok())
 }
@@ -57,28 +79,22 @@ pub fn load_from(
     usual: &Path,
     environment: Environment<'_>,
 ) -> Result<Loaded, LoadError> {
-    let file = match named {
-        Some(path) if path.is_dir() => {
-            Some(in_folder(path).ok_or_else(|| LoadError::Missing { path: path.into() })?)
-        }
-        Some(path) => Some(path.to_owned()),
-        None => in_folder(usual),
+    let path = match named {
+        Some(path) if !path.is_dir() => path.to_owned(),
+        folder => in_folder(folder.unwrap_or(usual))?,
     };
-    let text = match &file {
-        Some(path) => text_file::read_to_string(path)
-            .map_err(|error| LoadError::Unreadable { path: path.clone(), error })?,
-        None => BUILT_IN.to_owned(),
-    };
-    load_text(file, text, environment)
+    let text = text_file::read_to_string(&path)
+        .map_err(|error| LoadError::Unreadable { path: path.clone(), error })?;
+    load_text(Some(path), text, environment)
 }
 
-/// Loads the `text` of a file that was read before, or of the built-in default.
+/// Loads the `text` of a file that was read before, or of a trial.
 pub fn load_text(
     file: Option<PathBuf>,
     text: String,
     environment: Environment<'_>,
 ) -> Result<Loaded, LoadError> {
-    let path = file.as_deref().unwrap_or(Path::new("built-in"));
+    let path = file.as_deref().unwrap_or(Path::new(Trial::RECORD));
     let (config, report) = parse(path, &text, environment)?;
     Ok(Loaded { config, report, file, text })
 }
@@ -93,10 +109,18 @@ pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(C
 }
 
 /// The configuration file in a folder. A dangling link, or a file without access, counts as one: that is an error, not a reason
-/// for the built-in default.
-fn in_folder(folder: &Path) -> Option<PathBuf> {
-    NAMES.iter().map(|name| folder.join(name)).find(|path| match path.symlink_metadata() {
+/// for a trial.
+fn in_folder(folder: &Path) -> Result<PathBuf, LoadError> {
+    let file = NAMES.iter().map(|name| folder.join(name)).find(|path| match path.symlink_metadata() {
         Ok(_) => true,
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    });
+    file.ok_or_else(|| {
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        let mut found: Vec<_> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        found.sort();
+        found.truncate(MAX_FOUND);
+        LoadError::Missing { path: folder.to_owned(), found }
     })
 }

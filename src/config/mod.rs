@@ -19,6 +19,7 @@ mod raw;
 mod repository;
 mod secret;
 mod serve;
+mod trial;
 mod trusted_proxies;
 pub(crate) mod units;
 
@@ -36,4 +37,6 @@ pub use raw::{Config, Site};
 pub use repository::{BUILT_IN_RECIPES, Metadata, RecipeRef, RepositoryConfig, RepositoryContent};
 pub use secret::Secret;
 pub use serve::{Compression, Serve, Tls};
+pub use trial::Trial;
+pub(crate) use trial::quoted as quoted_yaml;
 pub use trusted_proxies::{TrustedProxies, TrustedProxy};

@@ -21,10 +21,6 @@ use super::trusted_proxies::TrustedProxy;
 use super::units::{Percent, duration, size};
 use crate::yaml::{FromYaml, Issue, Path, Report};
 
-/// The configuration that is used without any file.
-pub(super) const BUILT_IN: &str =
-    "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
-
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -111,7 +107,8 @@ pub struct Site {
 }
 
 impl FromYaml for Document {
-    const EXAMPLE: &'static str = BUILT_IN;
+    const EXAMPLE: &'static str =
+        "repositories: [{ name: magento, url: 'http://localhost:8080/', recipe: magento }]";
 
     fn check_format(format: &str, value: &str, written: &str) -> Result<(), Issue> {
         match format {

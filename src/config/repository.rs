@@ -13,7 +13,7 @@ use crate::schedule::Schedule;
 use crate::yaml::{Issue, Path, Report};
 
 /// The recipes that are built in.
-pub const BUILT_IN_RECIPES: [&str; 2] = ["magento", "mage-os"];
+pub const BUILT_IN_RECIPES: [&str; 3] = ["magento", "mage-os", "demo"];
 
 /// Names in the root of the volume that are not repositories; `STORE` on a file system that ignores case.
 const RESERVED_NAMES: [&str; 2] = ["git", "store"];
@@ -75,7 +75,7 @@ pub(super) struct RepositoryEntry {
     name: String,
     /// Public base URL: the prefix of all download URLs. The repository is served below its path.
     url: String,
-    /// Name of a built-in recipe (`magento`, `mage-os`), or path of a recipe file (`*.yaml`).
+    /// Name of a built-in recipe (`magento`, `mage-os`, `demo`), or path of a recipe file (`*.yaml`).
     #[serde(default)]
     recipe: Option<String>,
     /// Instead of a recipe: base URLs of other mirrors of this program, whose releases are copied byte for byte. The

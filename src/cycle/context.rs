@@ -30,6 +30,8 @@ pub struct CycleContext<'a> {
     pub hints: &'a Hints,
     /// Whether only configured users may read the repository.
     pub is_private: bool,
+    /// Whether it runs without a configuration.
+    pub is_trial: bool,
     /// Empty for a repository that follows other mirrors.
     pub recipe: &'a Recipe,
     /// The base URLs of the mirrors that it follows instead of a recipe, in the order in which they are asked.
@@ -73,6 +75,7 @@ impl CycleContext<'_> {
             hints: self.hints,
             notes: &self.recipe.notes,
             is_private: self.is_private,
+            is_trial: self.is_trial,
         }
     }
 

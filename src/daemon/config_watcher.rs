@@ -20,7 +20,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 type Files = BTreeMap<PathBuf, Option<Sha256>>;
 
 pub(super) struct ConfigWatcher {
+    /// `None` for a trial, which ends when there is a configuration in the default folder.
     path: Option<PathBuf>,
+    /// Whether there is nothing to watch: a trial with settings from the command line.
+    is_fixed: bool,
     recipes: Vec<PathBuf>,
     /// The files when the configuration was last loaded, or failed to load.
     loaded: Files,
@@ -35,6 +38,7 @@ impl ConfigWatcher {
     pub(super) fn new(path: Option<&Path>, app: &App, request: ReloadRequest) -> Self {
         let mut watcher = Self {
             path: app.reload_path(path),
+            is_fixed: app.is_trial() && path.is_some(),
             recipes: recipes(app),
             loaded: Files::new(),
             polled: Files::new(),
@@ -50,7 +54,7 @@ impl ConfigWatcher {
     /// `current`. Tells the service manager that it loads one.
     pub(super) fn poll(&mut self, current: &App) -> Option<anyhow::Result<App>> {
         let is_requested = self.request.take();
-        if !is_requested && self.polled_at.elapsed() < POLL_INTERVAL {
+        if self.is_fixed || !is_requested && self.polled_at.elapsed() < POLL_INTERVAL {
             return None;
         }
         self.polled_at = Instant::now();
@@ -65,6 +69,7 @@ impl ConfigWatcher {
         service_manager::reloading();
         let loaded = app::load(self.path.as_deref()).map(|mut app| {
             self.recipes = recipes(&app);
+            self.path = self.path.take().or(app.reload_path(None));
             let files = self.files().into_iter();
             self.loaded = files
                 .map(|(path, digest)| (path.clone(), self.loaded.remove(&path).unwrap_or(digest)))

@@ -11,6 +11,7 @@ pub(super) fn configured_status<'a>(app: &'a App, repository: &'a Repository) ->
         operator: app.config.site.name.as_deref(),
         contact: app.config.site.contact.as_deref(),
         name: &repository.name,
+        is_trial: app.is_trial(),
         base_url: repository.base_url.to_string(),
         schedule: &repository.schedule,
         snapshot: None,

@@ -69,6 +69,12 @@ const DAMAGE_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     heap::share_arenas();
     let (volume, may_build) = open_volume(&app.config.data)?;
+    if app.is_trial() {
+        app.log_trial();
+        if may_build {
+            volume.record_trial(app.config_text())?;
+        }
+    }
     volume.log_warnings();
     volume.warn_orphaned_repositories(app.names());
     let id = volume.id();

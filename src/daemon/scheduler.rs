@@ -108,6 +108,9 @@ impl<'a> Scheduler<'a> {
             repository.at = if is_due { Timestamp::MIN } else { repository.regular() };
             if self.volume_id.is_some() {
                 self.show_next(repository);
+                if !is_due {
+                    repository.log_waiting();
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use super::protocol::Session;
 use super::ref_diff::{MissingRef, RefDiff, RefFilter, RefUpdate, WantedRefs};
 use super::transport::{HttpTransport, SmartTransport, SshTransport};
 use super::url::{GitUrl, GitUrlError};
-use super::{alternates, busy_server, libgit2};
+use super::{alternates, built_in, busy_server, libgit2};
 use crate::config::{Git, Limits};
 use crate::net::{NetworkError, RootCertificates, redacted};
 use crate::util::cancel::CancelFlag;
@@ -105,6 +105,7 @@ impl Fetcher {
     fn run(&self, url: &str, fetch: &Fetch<'_>) -> Result<Fetched, FetchErrorKind> {
         let transport: Box<dyn SmartTransport> = match GitUrl::parse(url)? {
             GitUrl::Local(path) => return fetch.local(&path),
+            GitUrl::BuiltIn => return fetch.local(&built_in::repository(fetch.dir)?),
             GitUrl::Http(url) => Box::new(HttpTransport::new(&url, &self.git, &self.roots, fetch.cancel)?),
             GitUrl::Ssh(url) => Box::new(SshTransport::new(&url, &self.git, fetch.cancel)),
         };

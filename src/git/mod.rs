@@ -10,11 +10,12 @@
 //!   ├────► download   what to ask for, and the packs that come, which libgit2 writes
 //!   ├────► protocol   git's smart protocol: the refs and packs of a remote
 //!   │  └─► transport  its bytes over http(s) and ssh
-//!   └────► alternates local repositories, whose objects are used in place
+//!   └────► alternates local repositories, whose objects are used in place; built_in is one that is part of the program
 //! ```
 
 mod alternates;
 mod blob_cache;
+mod built_in;
 mod busy_server;
 mod clone;
 mod clone_dir;
@@ -53,7 +54,11 @@ use crate::util::cancel::CancelFlag;
 
 /// The tags of a local repository; `None` for a remote one, which is not contacted.
 pub fn local_tags(url: &str) -> Result<Option<Vec<String>>, FetchErrorKind> {
-    let GitUrl::Local(path) = GitUrl::parse(url)? else { return Ok(None) };
+    let path = match GitUrl::parse(url)? {
+        GitUrl::Local(path) => path,
+        GitUrl::BuiltIn => return Ok(Some(built_in::tags())),
+        GitUrl::Http(_) | GitUrl::Ssh(_) => return Ok(None),
+    };
     let refs = alternates::SourceRepository::open(&path)?.refs(&RefFilter::default())?;
     Ok(Some(refs.iter().filter_map(Ref::tag).map(str::to_owned).collect()))
 }
@@ -65,7 +70,7 @@ pub fn check_url(url: &str, git: &Git) -> Result<(), FetchErrorKind> {
         GitUrl::Local(path) => alternates::SourceRepository::open(&path).map(drop),
         GitUrl::Ssh(url) if url.path.is_empty() => Err(GitUrlError::Missing("path").into()),
         GitUrl::Ssh(url) => SshTransport::new(&url, git, &CancelFlag::default()).check_known_hosts(),
-        GitUrl::Http(_) => Ok(()),
+        GitUrl::Http(_) | GitUrl::BuiltIn => Ok(()),
     }
 }
 

@@ -17,6 +17,8 @@ pub enum GitUrl {
     Ssh(SshUrl),
     /// `file:///…` or a path.
     Local(PathBuf),
+    /// `built-in:example`, the repository that is part of the program.
+    BuiltIn,
 }
 
 /// The parts of an ssh URL.
@@ -51,6 +53,8 @@ pub enum GitUrlError {
     Brackets,
     #[error("a port cannot stand there: write `[host:port]:path` or `ssh://host:port/path`")]
     Port,
+    #[error("the only built-in repository is `built-in:example`")]
+    BuiltIn,
     #[error("the path begins with `-`, which the remote git would take for an option")]
     Option,
 }
@@ -60,6 +64,9 @@ impl GitUrl {
     pub fn parse(text: &str) -> Result<Self, GitUrlError> {
         if text.is_empty() {
             return Err(GitUrlError::Empty);
+        }
+        if let Some(name) = text.strip_prefix("built-in:") {
+            return (name == "example").then_some(Self::BuiltIn).ok_or(GitUrlError::BuiltIn);
         }
         if !text.contains("://") {
             return match (scp_like(text)?, PathBuf::from(text)) {
@@ -91,6 +98,7 @@ impl fmt::Display for GitUrl {
                 write!(f, "ssh://{user}{}:{}{slash}{}", ssh.bracketed_host(), ssh.port, ssh.path)
             }
             Self::Local(path) => write!(f, "{}", path.display()),
+            Self::BuiltIn => f.write_str("built-in:example"),
         }
     }
 }
@@ -237,6 +245,7 @@ mod tests {
             ("git@2001:db8::1:x.git", "in brackets"),
             ("::1:x.git", "in brackets"),
             ("host:-x.git", "option"),
+            ("built-in:other", "built-in:example"),
         ] {
             let error = GitUrl::parse(text).expect_err(text).to_string();
             assert!(error.contains(says), "{text}: {error}");

@@ -105,6 +105,7 @@ mod tests {
             hints: &hints,
             notes: &[],
             is_private: false,
+            is_trial: false,
         };
         let root = |info: &RepositoryInfo<'_>| {
             let root = PackagesJson {

@@ -17,12 +17,16 @@ pub struct RepositoryInfo<'a> {
     pub notes: &'a [Note],
     /// Whether only configured users may read the repository.
     pub is_private: bool,
+    /// Whether it runs without a configuration, which the main page says.
+    pub is_trial: bool,
 }
 
 impl RepositoryInfo<'_> {
     pub fn digest(&self) -> serde_json::Result<Sha256> {
-        let Self { base, metadata, hints, notes, is_private } = self;
-        let all = json!([base.to_string(), metadata, hints, notes, is_private]);
+        let Self { base, metadata, hints, notes, is_private, is_trial } = self;
+        // A trial is never private.
+        let kind = if *is_trial { json!("trial") } else { json!(is_private) };
+        let all = json!([base.to_string(), metadata, hints, notes, kind]);
         Ok(Sha256::digest(&serde_json::to_vec(&all)?))
     }
 }

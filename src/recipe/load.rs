@@ -8,8 +8,11 @@ use super::validate::Validator;
 use crate::yaml::{self, Diagnostics, FromYaml, Issue, Path, Report};
 
 /// The recipes that are part of the binary, by name.
-const BUILT_IN: &[(&str, &str)] =
-    &[("magento", include_str!("magento.yaml")), ("mage-os", include_str!("mage-os.yaml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("magento", include_str!("magento.yaml")),
+    ("mage-os", include_str!("mage-os.yaml")),
+    ("demo", include_str!("demo.yaml")),
+];
 
 impl Recipe {
     /// The names of the built-in recipes.

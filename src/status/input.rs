@@ -19,6 +19,8 @@ pub struct StatusInput<'a> {
     pub operator: Option<&'a str>,
     pub contact: Option<&'a str>,
     pub name: &'a str,
+    /// Whether it runs without a configuration.
+    pub is_trial: bool,
     pub base_url: String,
     pub schedule: &'a Schedule,
     /// The snapshot that is served; `None` before the first publication.

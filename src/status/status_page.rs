@@ -23,6 +23,7 @@ pub fn status_page(input: &StatusInput<'_>) -> Markup {
     let body = html! {
         h1 { "Status" }
         (verdict(input))
+        @if input.is_trial { (pages::trial()) }
         (times(input))
         (counts(input))
         section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(input)) } }

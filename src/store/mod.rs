@@ -4,6 +4,7 @@
 //! <data>/STORE                          format, writing version, id and the names of the repositories
 //! <data>/STORE.lock                     held while STORE is replaced
 //! <data>/LOCK                           held by the writers
+//! <data>/trial.yaml                     the configuration of a trial, which runs without a file
 //! <data>/git/<name>-<hash>.git          bare clones, one for each URL: a cache
 //! <data>/<repository>/LOCK              held by the one writer of the repository
 //! <data>/<repository>/packages/…        the archives, written once, read-only

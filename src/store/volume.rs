@@ -15,6 +15,7 @@ use super::foreign_lines;
 use super::repository::{Register, RepositoryStore};
 use super::volume_marker::{Entry, VolumeMarker};
 use super::withdrawals;
+use crate::config::Trial;
 use crate::util::file_lock;
 
 /// Why a volume cannot be opened for writing, although it may be readable.
@@ -92,6 +93,14 @@ impl Volume {
         Ok(volume)
     }
 
+    /// The repositories that were published on the volume in a folder; none if it is not one.
+    pub fn published(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+        match VolumeMarker::read(root)? {
+            Some(marker) if marker.is_old() => published_folders(root),
+            marker => Ok(marker.map(|marker| marker.repositories).unwrap_or_default()),
+        }
+    }
+
     /// Whether a folder is a volume.
     pub fn exists(root: &Path) -> anyhow::Result<bool> {
         Ok(VolumeMarker::read(root)?.is_some())
@@ -115,6 +124,15 @@ impl Volume {
     /// The random id of this volume.
     pub fn id(&self) -> String {
         self.marker.lock().id.clone()
+    }
+
+    /// Records that this is the volume of a trial, and the text of its configuration.
+    pub fn record_trial(&self, text: &str) -> anyhow::Result<()> {
+        let path = self.root.join(Trial::RECORD);
+        match durable_fs::read_existing(&path)? {
+            Some(known) if known == text.as_bytes() => Ok(()),
+            _ => durable_fs::replace_with(&path.with_extension("new"), &path, text.as_bytes()),
+        }
     }
 
     /// The folder of bare clones.
@@ -169,6 +187,8 @@ impl Volume {
             return Ok(());
         }
         published.retain(|other| !names.contains(other.as_str()) && self.root.join(other).exists());
+        // Nobody depends on what a trial has published.
+        published.remove(Trial::REPOSITORY);
         for other in published {
             let latest = self.reader(&other).latest_snapshot().ok().flatten();
             if latest.is_some_and(|latest| latest.manifest.base_url == base_url) {
@@ -309,17 +329,24 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Format 1 had no id and no list of repositories; everything else is unchanged.
-fn migrate(root: &Path, old: &VolumeMarker) -> anyhow::Result<VolumeMarker> {
-    let mut marker = VolumeMarker::new()?;
+/// The folders with a ledger.
+fn published_folders(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
     let listed = || format!("failed to list `{}`", root.display());
     for entry in fs::read_dir(root).with_context(listed)? {
         let entry = entry.with_context(listed)?;
         let published = fs::metadata(entry.path().join("ledger.jsonl")).is_ok_and(|ledger| ledger.len() > 0);
         if let (true, Some(name)) = (published, entry.file_name().to_str()) {
-            marker.repositories.insert(name.to_owned());
+            names.insert(name.to_owned());
         }
     }
+    Ok(names)
+}
+
+/// Format 1 had no id and no list of repositories; everything else is unchanged.
+fn migrate(root: &Path, old: &VolumeMarker) -> anyhow::Result<VolumeMarker> {
+    let mut marker = VolumeMarker::new()?;
+    marker.repositories = published_folders(root)?;
     marker.write(root)?;
     durable_fs::sync_directory(root)?;
     tracing::info!(from = old.format, to = marker.format, "migrated the data volume");

@@ -40,6 +40,7 @@ mod daemon {
     mod reload;
     mod schedule;
     mod service_manager;
+    mod trial;
 }
 mod documents;
 mod end_to_end;
@@ -53,6 +54,7 @@ mod git {
     mod refs;
     mod time;
 }
+mod init;
 mod metadata;
 mod server {
     mod connection;

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::context::View;
 use super::format::day;
 use super::layout::{package_path, page};
+use super::trial::trial;
 use super::usage;
 use crate::metadata::package_summary::PackageSummary;
 
@@ -21,6 +22,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
         h1 { "Composer repository" }
         p.lead { (base) }
         p { (count) " packages in " (view.versions()) " versions." }
+        @if view.info.is_trial { (trial()) }
         div #search hidden {
             label for="query" { "Search by name, description or type" }
             input #query type="search" autocomplete="off" spellcheck="false" aria-controls="list" placeholder="Press / to search";

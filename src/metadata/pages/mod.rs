@@ -9,6 +9,7 @@ mod format;
 mod index;
 mod layout;
 mod package;
+mod trial;
 mod usage;
 
 use maud::Markup;
@@ -16,6 +17,7 @@ use maud::Markup;
 pub use context::View;
 pub use format::{instant, size};
 pub use layout::{package_path, page, plain};
+pub use trial::trial;
 
 use super::render_cache::Files;
 use super::version_entry::PackageVersion;

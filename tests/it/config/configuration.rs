@@ -160,11 +160,17 @@ fn configuration_file_is_found() {
     let nowhere = folder.path().join("nowhere");
     let load = |named: Option<&Path>, usual: &Path| load_from(named, usual, &environment);
 
-    let built_in = load(None, &nowhere).unwrap();
-    assert_eq!(built_in.file, None);
-    assert_eq!(built_in.config.repositories[0].base_url.as_str(), "http://localhost:8080/");
+    for usual in [nowhere.as_path(), folder.path()] {
+        assert!(load(None, usual).unwrap_err().is_absent());
+    }
     assert!(matches!(load(Some(&nowhere), folder.path()), Err(LoadError::Unreadable { .. })));
     assert!(matches!(load(Some(folder.path()), &nowhere), Err(LoadError::Missing { .. })));
+    // Whoever has mounted another file did not want a trial.
+    let other = folder.path().join("config.yaml");
+    fs::write(&other, MAGENTO).unwrap();
+    let error = load(None, folder.path()).unwrap_err();
+    assert!(!error.is_absent() && error.to_string().contains(", which has `config.yaml`\nhint: "), "{error}");
+    fs::remove_file(other).unwrap();
 
     let yml = folder.path().join("mirror.yml");
     fs::write(&yml, MAGENTO).unwrap();
@@ -173,10 +179,7 @@ fn configuration_file_is_found() {
     assert_eq!(load(Some(&yml), &nowhere).unwrap().file, Some(yml));
 
     std::os::unix::fs::symlink(&nowhere, folder.path().join("mirror.yaml")).unwrap();
-    assert!(
-        matches!(load(None, folder.path()), Err(LoadError::Unreadable { .. })),
-        "not the built-in default"
-    );
+    assert!(matches!(load(None, folder.path()), Err(LoadError::Unreadable { .. })), "not a trial");
 }
 
 /// Each configuration and the whole report about it.
@@ -428,7 +431,7 @@ fn mistakes_between_repositories_have_messages() {
         ),
         (
             MAGENTO.replace("recipe: magento", "recipe: magneto"),
-            "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`, `mage-os`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
+            "mirror.yaml:1:69: repositories[0].recipe: expected a built-in recipe (`magento`, `mage-os`, `demo`) or the path of a `.yaml` file, found `magneto`\n  hint: did you mean `magento`?",
         ),
     ]);
 }

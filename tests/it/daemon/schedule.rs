@@ -101,7 +101,7 @@ fn unreachable_source_is_retried_before_the_next_schedule() {
     let deadline = Instant::now() + Duration::from_secs(60);
     let waits = loop {
         let log = std::fs::read_to_string(env.path("log")).unwrap();
-        if let Some(line) = log.lines().find(|line| line.contains("waiting for the next cycle")) {
+        if let Some(line) = log.lines().find(|line| line.contains("waiting for the next cycle: retry")) {
             break serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         assert!(Instant::now() < deadline, "{log}");

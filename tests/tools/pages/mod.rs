@@ -90,6 +90,7 @@ impl Mirror {
             hints: &hints,
             notes: &notes,
             is_private: false,
+            is_trial: false,
         };
         let of = |(name, versions): (&String, &Vec<_>)| Some((name.clone(), PackageSummary::new(versions)?));
         let summaries = all.iter().filter_map(of).collect();
