@@ -1,4 +1,4 @@
-//! Object stores with the S3 interface, which `tests/run tools` installs from Python's registry, and configurations for them.
+//! Object stores with the S3 interface, which `tests/run tools` installs, and configurations for them.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,20 @@ impl ObjectStore {
         server
     }
 
-    /// moto, a server for tests, which holds conditions and compares no digests.
+    /// s3s-fs, which holds conditions for one writer after another, but lets several win at once.
+    pub fn s3s() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, port) = (dir.path().join("data"), free_port());
+        std::fs::create_dir_all(root.join(BUCKET)).unwrap();
+        let mut command = Command::new(program("s3s-fs"));
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--access-key", KEY, "--secret-key", SECRET]).arg(root);
+        let server = Self::start(command, port, dir);
+        until("s3s-fs takes objects", || server.is_writable());
+        server
+    }
+
+    /// moto, a server for tests, which compares no digests.
     pub fn moto() -> Self {
         let port = free_port();
         let mut command = Command::new(program("moto_server"));

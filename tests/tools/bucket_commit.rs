@@ -1,9 +1,10 @@
-//! The commit in a bucket under races and lost answers, against a real server, and against one that ignores conditions.
+//! The commit in a bucket under races and lost answers: against a real server, against one that ignores conditions, and against one
+//! that holds them only while nobody else writes.
 
 use std::sync::Mutex;
 
 use mirror::bucket::commit::{Committed, NewRoot, commit, read_root};
-use mirror::bucket::probe::{probe, require};
+use mirror::bucket::probe::{Abilities, probe, require};
 use mirror::bucket::root::{LedgerEnd, StateObject};
 use mirror::bucket::{Bucket, BucketErrorKind};
 use mirror::util::digest::Sha256;
@@ -103,12 +104,13 @@ fn race_whose_answers_are_lost_does_not_make_the_probe_refuse_a_server() {
 }
 
 #[test]
-fn server_that_compares_no_digests_passes_the_probe_which_tells_that() {
+fn probe_tells_that_a_server_compares_no_digests() {
     let store = ObjectStore::moto();
     let abilities = probe(&store.bucket("probe"), "acme").unwrap();
-    assert_eq!((abilities.unconditional, abilities.compares_digests), (None, false));
-    let sequences = race(|| store.bucket("race"));
-    assert_eq!(sequences, (1..=WRITERS as u64 * COMMITS).collect::<Vec<_>>());
+    assert!(!abilities.compares_digests);
+    // It checks a condition and writes in two steps of Python, so on a busy machine two writers can win.
+    let reason = abilities.unconditional.unwrap_or_default();
+    assert!(reason.is_empty() || reason.contains("writers at once"), "{reason}");
 }
 
 #[test]
@@ -123,25 +125,35 @@ fn errors_name_the_object_and_a_remedy() {
     assert_eq!(missing.kind, BucketErrorKind::NotFound, "{missing}");
 }
 
-#[test]
-fn store_that_ignores_conditions_loses_commits_and_is_refused() {
-    let store = ObjectStore::rclone();
+/// Fails unless the probe refuses the store in one sentence with this reason, and commits of several writers are lost without it.
+fn assert_control(store: &ObjectStore, reason: &str) -> Abilities {
     let bucket = store.bucket("control");
     let abilities = probe(&bucket, "acme").unwrap();
-    let reason = abilities.unconditional.clone().unwrap();
-    assert!(reason.contains("the condition was ignored"), "{reason}");
-    assert!(!abilities.compares_digests);
     let refused = require(&abilities, &bucket, false).unwrap_err().to_string();
     let sentence = refused.lines().next().unwrap();
-    assert!(
-        sentence.contains("s3://packages/control/") && sentence.contains("if there is none"),
-        "{refused}"
-    );
+    assert!(sentence.contains("`s3://packages/control/`") && sentence.contains(reason), "{refused}");
     assert!(refused.contains("hint: if this is the only instance"), "{refused}");
     require(&abilities, &bucket, true).unwrap();
     // Nothing is left behind.
     assert!(bucket.list("acme/").unwrap().is_empty());
-    // Without the probe, commits of several writers would be lost.
-    let sequences = race(|| store.bucket("control"));
-    assert_ne!(sequences, (1..=WRITERS as u64 * COMMITS).collect::<Vec<_>>());
+    let acknowledged = race(|| store.bucket("control"));
+    assert_ne!(acknowledged, (1..=WRITERS as u64 * COMMITS).collect::<Vec<_>>());
+    let root = read_root(&bucket, "acme").unwrap().unwrap().root;
+    assert!(root.sequence < acknowledged.len() as u64, "{} of {acknowledged:?}", root.sequence);
+    abilities
+}
+
+#[test]
+fn store_that_ignores_conditions_loses_commits_and_is_refused() {
+    let abilities = assert_control(
+        &ObjectStore::rclone(),
+        "create an object only if there is none: the condition was ignored",
+    );
+    assert!(!abilities.compares_digests);
+}
+
+#[test]
+fn store_that_holds_conditions_but_not_at_once_loses_commits_and_is_refused() {
+    let abilities = assert_control(&ObjectStore::s3s(), "of 8 writers at once");
+    assert!(abilities.compares_digests);
 }

@@ -63,7 +63,7 @@ fn log(output: &Output) -> String {
 
 /// `name version` of all releases, of which none may be there twice.
 fn releases(ledger: &Ledger) -> Vec<String> {
-    let mut releases: Vec<_> = ledger.releases().iter().map(|release| release.package()).collect();
+    let mut releases: Vec<_> = ledger.releases().iter().map(mirror::ledger::Release::package).collect();
     releases.sort();
     let count = releases.len();
     releases.dedup();

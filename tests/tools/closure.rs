@@ -9,7 +9,7 @@ use crate::support::file_server::{Answer, FileServer};
 use crate::support::free_port;
 
 /// A package as a repository like Packagist lists it: no checksum, one folder in the archive, no version in its manifest.
-fn release(upstream: &FileServer, name: &str, require: Value, class: &str) {
+fn release(upstream: &FileServer, name: &str, require: &Value, class: &str) {
     let autoload = json!({"psr-4": {"Lib\\": "src/"}});
     let manifest = json!({"name": name, "license": "MIT", "require": require, "autoload": autoload});
     let mut zip = ZipWriter::new(Vec::new());
@@ -37,10 +37,10 @@ fn composer_installs_third_parties_from_a_closure() {
     release(
         &upstream,
         "lib/log",
-        json!({"php": ">=7.4", "lib/contract": "^1.0"}),
+        &json!({"php": ">=7.4", "lib/contract": "^1.0"}),
         "class Log implements Logs {}",
     );
-    release(&upstream, "lib/contract", json!({}), "interface Logs {}");
+    release(&upstream, "lib/contract", &json!({}), "interface Logs {}");
     let (env, port) = (TestEnv::new(), free_port());
     env.upstream("shop")
         .write(

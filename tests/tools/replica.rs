@@ -46,8 +46,7 @@ impl Mirrors {
             env.write("users", &format!("ci:sha256:{token}\n"));
         }
         replica.write("recipe.yaml", &builder.read("recipe.yaml"));
-        // Under load SeaweedFS lets two of eight racing writers win now and then; nothing here races.
-        configure(&builder, prefix, store, ", single_writer: true");
+        configure(&builder, prefix, store, "");
         configure(&replica, prefix, store, &format!(", poll: 1s{bucket}"));
         let listen = |port: u16| format!("listen: ['127.0.0.1:{port}']");
         builder.write("mirror.yaml", &builder.read("mirror.yaml").replace(&listen(port), &listen(local)));
@@ -385,8 +384,7 @@ fn compose_example_starts_a_store_a_builder_and_a_replica() {
     let section = section.split_once("repositories:").unwrap().0;
     for env in [&builder, &replica] {
         env.configure(port, SOURCE);
-        let section = here(section).replace("bucket:\n", "bucket:\n  single_writer: true\n");
-        env.write("mirror.yaml", &format!("{}{section}", env.read("mirror.yaml")));
+        env.write("mirror.yaml", &format!("{}{}", env.read("mirror.yaml"), here(section)));
         for key in ["bucket-id", "bucket-secret"] {
             std::fs::copy(example.join("mirror").join(key), env.path(key)).unwrap();
         }
