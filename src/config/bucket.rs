@@ -59,13 +59,25 @@ impl Bucket {
     }
 }
 
+/// The section as it is written: its keys, or `url` alone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(super) enum BucketEntry {
+    Url(String),
+    Keys(BucketKeys),
+}
+
 /// Object store with the S3 interface that receives everything that is published, and that replicas serve from: `mirror help
-/// bucket`. Each repository has a folder with its name there.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(!default, rename = "Bucket")]
-pub(super) struct BucketEntry {
+/// bucket`. Each repository has a folder with its name there. `bucket: s3://name/prefix` is short for a section with that `url`
+/// alone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Bucket")]
+pub(super) struct BucketKeys {
     /// The bucket and the beginning of all keys: `s3://name` or `s3://name/prefix`.
+    #[serde(default)]
+    #[schemars(!default)]
     url: String,
     /// URL of the server, such as `https://s3.example.com`. Default: Amazon's server for the region.
     endpoint: Option<String>,
@@ -109,7 +121,44 @@ fn default_poll() -> Duration {
 impl BucketEntry {
     /// The checked section; relative paths start at `folder`.
     pub(super) fn resolve(self, at: &Path, folder: &FilePath, report: &mut Report) -> Option<Bucket> {
-        let location = check(location(&self.url), &at.key("url"), report);
+        match self {
+            Self::Url(url) => {
+                let location = check(location(&url), at, report);
+                BucketKeys::new(url).resolve(location, at, folder, report)
+            }
+            Self::Keys(keys) => {
+                let location = check(location(&keys.url), &at.key("url"), report);
+                keys.resolve(location, at, folder, report)
+            }
+        }
+    }
+}
+
+impl BucketKeys {
+    fn new(url: String) -> Self {
+        Self {
+            url,
+            endpoint: None,
+            region: None,
+            path_style: None,
+            access_key_id: None,
+            access_key_id_file: None,
+            secret_access_key: None,
+            secret_access_key_file: None,
+            redirect: default_redirect(),
+            poll: default_poll(),
+            single_writer: false,
+        }
+    }
+
+    /// `location`: the name of the bucket and the prefix, if they are right.
+    fn resolve(
+        self,
+        location: Option<(String, String)>,
+        at: &Path,
+        folder: &FilePath,
+        report: &mut Report,
+    ) -> Option<Bucket> {
         let endpoint = self.endpoint.as_deref().map(endpoint);
         let endpoint = match endpoint {
             Some(parsed) => check(parsed, &at.key("endpoint"), report).map(Some),
@@ -163,11 +212,10 @@ fn check<T>(value: Result<T, Issue>, at: &Path, report: &mut Report) -> Option<T
 
 /// The name of the bucket, and the prefix with a slash at its end.
 fn location(text: &str) -> Result<(String, String), Issue> {
-    let expected = || {
-        Issue::new("expected the URL of a bucket: `s3://name` or `s3://name/prefix`")
-            .found(format!("`{text}`"))
+    let Some(rest) = text.strip_prefix("s3://") else {
+        let issue = Issue::new("expected the URL of a bucket: `s3://name` or `s3://name/prefix`");
+        return Err(issue.found(format!("`{text}`")).hint(meant(text)));
     };
-    let rest = text.strip_prefix("s3://").ok_or_else(expected)?;
     let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     // The rules of Amazon, whose names others accept.
     let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
@@ -186,6 +234,23 @@ fn location(text: &str) -> Result<(String, String), Issue> {
             let rule = "expected a prefix of letters, digits, `.`, `_` and `-`, with single slashes";
             Err(Issue::new(rule).found(format!("`{prefix}`")))
         }
+    }
+}
+
+/// What to write instead of a text that does not begin with `s3://`.
+fn meant(text: &str) -> String {
+    if let Some(server) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https")) {
+        let server = server.origin().ascii_serialization();
+        return format!(
+            "the server has a key of its own: `bucket: {{ url: s3://name, endpoint: {server} }}`"
+        );
+    }
+    let path = text.trim_start_matches("s3:").trim_start_matches("s3/").trim_start_matches('/');
+    let url = format!("s3://{path}");
+    match location(&url) {
+        Ok(_) => format!("did you mean `{url}`?"),
+        Err(_) => "buckets of all providers are named so; `endpoint` is the server with their S3 interface"
+            .to_owned(),
     }
 }
 

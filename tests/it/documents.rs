@@ -127,10 +127,12 @@ fn values(property: &Value) -> String {
     }
 }
 
-/// What a reference stands for, also one that may be null.
+/// What a reference stands for, also one that may be null or have another form.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let any = schema["anyOf"].as_array().and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
-    let schema = any.unwrap_or(schema);
+    let is_inner = |one: &&Value| one.get("$ref").or(one.get("anyOf")).is_some();
+    if let Some(inner) = schema["anyOf"].as_array().and_then(|all| all.iter().find(is_inner)) {
+        return resolve(root, inner);
+    }
     match schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         Some(name) => &root["$defs"][name],
         None => schema,

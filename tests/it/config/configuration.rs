@@ -317,7 +317,7 @@ fn mistakes_in_buckets_have_messages() {
         (bucket("region: eu"), "mirror.yaml:2:9: bucket: the key `url` is missing"),
         (
             bucket("url: 'https://s3.example.com/packages'"),
-            "mirror.yaml:2:15: bucket.url: expected the URL of a bucket: `s3://name` or `s3://name/prefix`, found `https://s3.example.com/packages`",
+            "mirror.yaml:2:15: bucket.url: expected the URL of a bucket: `s3://name` or `s3://name/prefix`, found `https://s3.example.com/packages`\n  hint: the server has a key of its own: `bucket: { url: s3://name, endpoint: https://s3.example.com }`",
         ),
         (
             bucket("url: 's3://Packages/a'"),
@@ -346,6 +346,48 @@ fn mistakes_in_buckets_have_messages() {
         (
             bucket("url: 's3://packages', redirect: presined"),
             "mirror.yaml:2:42: bucket.redirect: expected `never`, `presigned` or the URL of a CDN, found `presined`\n  hint: did you mean `presigned`?",
+        ),
+    ]);
+}
+
+#[test]
+fn bucket_can_be_written_as_its_url_alone() {
+    let bucket = |text: &str| format!("{:?}", config(&with(text)).bucket.unwrap());
+    let short = bucket("bucket: s3://packages/mirror\n");
+    assert_eq!(short, bucket("bucket: {url: s3://packages/mirror}\n"));
+    assert!(short.contains(r#"name: "packages", prefix: "mirror/""#), "{short}");
+    assert!(config(&with("bucket:\n")).bucket.is_none());
+    let expected =
+        "mirror.yaml:2:9: bucket: expected the URL of a bucket: `s3://name` or `s3://name/prefix`, found";
+    let server =
+        "the server has a key of its own: `bucket: { url: s3://name, endpoint: https://s3.example.com }`";
+    let meant = "did you mean `s3://packages/mirror`?";
+    let other = "buckets of all providers are named so; `endpoint` is the server with their S3 interface";
+    for (text, hint) in [
+        ("s3//packages/mirror", meant),
+        ("s3:/packages/mirror", meant),
+        ("packages/mirror", meant),
+        ("https://s3.example.com/packages", server),
+        ("gs://packages/mirror", other),
+        ("s3//x", other),
+    ] {
+        assert_reports([(
+            with(&format!("bucket: {text}\n")),
+            &*format!("{expected} `{text}`\n  hint: {hint}"),
+        )]);
+    }
+    assert_reports([
+        (
+            with("bucket: s3://p\n"),
+            "mirror.yaml:2:9: bucket: expected the name of a bucket: 3 to 63 lower-case letters, digits, `.`, `-` and `_`, found `p`",
+        ),
+        (
+            with("bucket: [s3://packages]\n"),
+            "mirror.yaml:2:9: bucket: expected a string or a mapping, found a list",
+        ),
+        (
+            with("bucket: 7\n"),
+            "mirror.yaml:2:9: bucket: expected a string or a mapping, found the number 7\n  hint: put it in quotes",
         ),
     ]);
 }
