@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::SignedDuration;
 
+use super::cycle_runner::Observer;
 use super::{App, Repository};
 use crate::bucket::commit::GRACE;
 use crate::bucket::difference::Overtaken;
@@ -15,6 +16,7 @@ use crate::bucket::probe::{probe, require};
 use crate::bucket::publish::{Published, Publisher};
 use crate::bucket::{Bucket, garbage, history};
 use crate::config;
+use crate::cycle::ProgressEvent;
 use crate::store::{BucketFailure, BucketRecord, BucketUpload, RepositoryStore};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -34,6 +36,7 @@ pub(crate) struct BucketJob<'a> {
     pub(crate) volume_id: &'a str,
     /// Whether the bucket is tried again although it was before.
     pub(crate) probes: bool,
+    pub(crate) observer: Observer<'a>,
 }
 
 impl BucketJob<'_> {
@@ -110,6 +113,7 @@ impl BucketJob<'_> {
             volume: self.volume_id,
             known: record.published.as_ref().map(|published| published.sequence),
             is_conditional: &is_conditional,
+            observer: &|event| (self.observer)(ProgressEvent::Uploading(event)),
         };
         let published = publisher.publish(self.store);
         record.is_conditional = found.get();

@@ -7,7 +7,7 @@ pub(crate) mod cycle_job;
 pub(crate) mod cycle_runner;
 pub(crate) mod exit;
 pub(crate) mod memory;
-mod progress_bar;
+pub(crate) mod progress_bar;
 pub(crate) mod published_contents;
 pub(crate) mod repair;
 pub(crate) mod site_builder;

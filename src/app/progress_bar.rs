@@ -1,16 +1,18 @@
-//! Progress bars on a terminal: one for fetched sources, one for built packages. Without a terminal nothing is drawn.
+//! Progress bars on a terminal: for fetched sources, built packages and uploaded objects. Without a terminal nothing is drawn.
 
 use std::collections::BTreeMap;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
+use crate::bucket::UploadEvent;
 use crate::cycle::ProgressEvent;
 
 /// The bars of one cycle. They disappear when it ends.
 pub(crate) struct ProgressBars {
     sources: ProgressBar,
     packages: ProgressBar,
+    uploads: ProgressBar,
     /// Received bytes of each source that is being fetched.
     fetching: Mutex<BTreeMap<String, u64>>,
 }
@@ -28,6 +30,7 @@ impl ProgressBars {
         Self {
             sources: bar("fetched  {bar:30} {pos}/{len} {wide_msg}"),
             packages: bar("packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
+            uploads: bar("uploaded {bar:30} {pos}/{len} {per_sec}"),
             fetching: Mutex::default(),
         }
     }
@@ -52,6 +55,11 @@ impl ProgressBars {
                 self.packages.set_message(source.to_owned());
             }
             ProgressEvent::Built => self.packages.inc(1),
+            ProgressEvent::Uploading(UploadEvent::Begun { objects }) => {
+                self.uploads.set_length(objects);
+                self.uploads.set_position(0);
+            }
+            ProgressEvent::Uploading(UploadEvent::Uploaded) => self.uploads.inc(1),
             ProgressEvent::Working { .. } | ProgressEvent::Publishing => {}
         }
     }
@@ -61,5 +69,6 @@ impl Drop for ProgressBars {
     fn drop(&mut self) {
         self.sources.finish_and_clear();
         self.packages.finish_and_clear();
+        self.uploads.finish_and_clear();
     }
 }

@@ -27,7 +27,7 @@ pub use client::Bucket;
 pub use error::{BucketError, BucketErrorKind};
 pub use object::{Condition, Object, ObjectInfo, Upload, UploadHeaders};
 pub use object_reader::ObjectReader;
-pub use upload::Sent;
+pub use upload::{Sent, UploadEvent, UploadObserver};
 
 /// 16 random digits.
 fn random_name() -> anyhow::Result<String> {

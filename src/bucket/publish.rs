@@ -20,7 +20,7 @@ use super::root::{
     FORMAT, LedgerEnd, PublishedState, Root, Segment, StateObject, StoredFile, StoredVariant, archive_key,
     pack_key,
 };
-use super::upload::{Sent, Source, Wanted, upload_all};
+use super::upload::{Sent, Source, UploadEvent, UploadObserver, Wanted, upload_all};
 use crate::ledger::{Ledger, Release};
 use crate::store::RepositoryStore;
 use crate::store::snapshot::SnapshotManifest;
@@ -49,6 +49,7 @@ pub struct Publisher<'a> {
     pub known: Option<u64>,
     /// Whether the bucket has conditional writes; asked before the first write. Without them, nobody else may publish to it.
     pub is_conditional: &'a dyn Fn() -> anyhow::Result<bool>,
+    pub observer: UploadObserver<'a>,
 }
 
 /// How an upload ended.
@@ -132,18 +133,23 @@ impl Publisher<'_> {
         let ledger = local.segments(before.as_ref())?;
         let state = PublishedState { ledger, packs, contents, ..local.state.clone() };
         let archives = self.archives(&state, store, before.as_ref());
-        let mut sent = upload_all(self.bucket, &archives, is_conditional)?;
         let mut small = self.ledger(&state, local, before.as_ref())?;
         small.extend(pack.map(|pack| {
             let stored = StoredFile::of(&pack);
             wanted(pack_key(self.repository, stored), stored, Source::Bytes(pack))
         }));
-        sent += upload_all(self.bucket, &small, is_conditional)?;
+        // The state itself is the last one.
+        let objects = (archives.len() + small.len() + 1) as u64;
+        (self.observer)(UploadEvent::Begun { objects });
+        let mut sent = Sent::default();
+        for wanted in [archives, small] {
+            sent += upload_all(self.bucket, &wanted, is_conditional, self.observer)?;
+        }
         let bytes = Bytes::from(serde_json::to_vec(&state)?);
         let stored = StoredFile::of(&bytes);
         let object = StateObject { number: local.number(), sha256: stored.sha256, size: stored.size };
         let state = wanted(object.key(self.repository), stored, Source::Bytes(bytes));
-        sent += upload_all(self.bucket, &[state], is_conditional)?;
+        sent += upload_all(self.bucket, &[state], is_conditional, self.observer)?;
         Ok((object, sent))
     }
 

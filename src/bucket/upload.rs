@@ -64,10 +64,28 @@ impl AddAssign for Sent {
     }
 }
 
+/// Receives the progress of an upload, from any thread.
+pub type UploadObserver<'a> = &'a (dyn Fn(UploadEvent) + Sync);
+
+/// Progress of an upload.
+#[derive(Debug, Clone, Copy)]
+pub enum UploadEvent {
+    /// The state has so many new objects, of which some may be there already.
+    Begun { objects: u64 },
+    /// One more is there.
+    Uploaded,
+}
+
 /// Uploads several objects at a time. `is_conditional`: whether the bucket can create without replacing.
-pub(super) fn upload_all(bucket: &Bucket, wanted: &[Wanted], is_conditional: bool) -> anyhow::Result<Sent> {
+pub(super) fn upload_all(
+    bucket: &Bucket,
+    wanted: &[Wanted],
+    is_conditional: bool,
+    observer: UploadObserver<'_>,
+) -> anyhow::Result<Sent> {
     let sent = parallel::map(wanted, |one| {
         let is_sent = upload(bucket, one, is_conditional)?;
+        observer(UploadEvent::Uploaded);
         Ok(if is_sent { Sent { objects: 1, bytes: one.size } } else { Sent::default() })
     })?;
     Ok(sent.into_iter().fold(Sent::default(), |mut sum, one| {

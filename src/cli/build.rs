@@ -12,9 +12,10 @@ use crate::app::bucket_upload::BucketJob;
 use crate::app::compress::make_variants;
 use crate::app::cycle_runner::{NO_OBSERVER, OpenRepository, record_failed_run};
 use crate::app::exit::Exit;
+use crate::app::progress_bar::ProgressBars;
 use crate::bucket::difference::Overtaken;
 use crate::bucket::publish::Published;
-use crate::cycle::CycleResult;
+use crate::cycle::{CycleResult, ProgressEvent};
 use crate::status::{diverged_version, source_status};
 use crate::store::Volume;
 use crate::util::cancel::CancelFlag;
@@ -128,8 +129,12 @@ fn build_once(opened: &OpenRepository<'_>) -> anyhow::Result<(Built, bool)> {
         tracing::warn!(repository, "failed to compress files, serving uncompressed: {error:#}");
     }
     let volume_id = opened.volume.id();
-    let job = BucketJob { app: opened.app, repository, store, volume_id: &volume_id, probes: false };
+    let bars = ProgressBars::new();
+    let observer = &|event: ProgressEvent<'_>| bars.update(event);
+    let job =
+        BucketJob { app: opened.app, repository, store, volume_id: &volume_id, probes: false, observer };
     let uploaded = job.run(&cancel);
+    drop(bars);
     let is_overtaken = uploaded.as_ref().is_err_and(anyhow::Error::is::<Overtaken>);
     let bucket = uploaded.map_err(|error| format!("{error:#}")).transpose();
     if let Some(Err(error)) = bucket.as_ref().filter(|_| !is_overtaken) {

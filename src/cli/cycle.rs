@@ -184,7 +184,7 @@ fn work(app: &App, job: &Job, observer: Observer<'_>, cancel: &CancelFlag) -> Jo
         },
         Work::Upload { probes } => {
             let (store, volume_id, probes) = (&store, job.volume_id.as_str(), *probes);
-            match (BucketJob { app, repository, store, volume_id, probes }).run(cancel) {
+            match (BucketJob { app, repository, store, volume_id, probes, observer }).run(cancel) {
                 Ok(_) => JobResult::Done(BTreeMap::new()),
                 Err(_) if cancel.is_set() => JobResult::Interrupted,
                 Err(error) if error.is::<Overtaken>() => JobResult::Overtaken(format!("{error:#}")),

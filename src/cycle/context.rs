@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::bail;
 use url::Url;
 
-use crate::bucket::Bucket;
 use crate::bucket::reader::LoadedState;
+use crate::bucket::{Bucket, UploadEvent};
 use crate::config::{Git, Hints, Limits, Metadata};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
@@ -139,6 +139,8 @@ pub enum ProgressEvent<'a> {
     Built,
     /// All sources are built; metadata and pages are being rendered.
     Publishing,
+    /// What is published is uploaded to the bucket, after the cycle.
+    Uploading(UploadEvent),
 }
 
 /// The cycle was cancelled. What it has built is kept and published by the next cycle.

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 
 use super::backoff::retry_delay;
 use super::configuration::Configuration;
+use super::cycle_progress::CycleProgress;
 use super::{cycle_process, jobs};
 use crate::app::App;
 use crate::app::bucket_upload::bucket_record;
 use crate::app::cycle_job::{Job, JobEnd, JobResult, Work};
 use crate::cycle::Cancelled;
 use crate::server::PublishedSite;
+use crate::status::RunningCycle;
 use crate::store::{BucketFailure, RepositoryStore};
 use crate::util::cancel::CancelFlag;
 use crate::util::clock::now;
@@ -29,13 +31,19 @@ const MAX_DELAY: Duration = Duration::from_secs(300);
 type Version = (Option<u64>, Option<SystemTime>, Option<Timestamp>);
 
 /// Uploads under one configuration, until it ends.
-pub(super) fn run(configuration: &Configuration, volume_id: &str, published: &PublishedSite) {
+pub(super) fn run(
+    configuration: &Configuration,
+    volume_id: &str,
+    published: &PublishedSite,
+    progress: &CycleProgress,
+) {
     let Configuration { app, stores, stop, .. } = configuration;
     if app.config.bucket.is_none() {
         return;
     }
+    let uploads = app.names().zip(stores);
     let mut uploads: Vec<_> =
-        app.names().zip(stores).map(|(name, store)| Upload::new(app, name, store, volume_id)).collect();
+        uploads.map(|(name, store)| Upload::new(app, name, store, volume_id, progress)).collect();
     while !stop.is_set() {
         for upload in &mut uploads {
             upload.poll(published, stop);
@@ -55,6 +63,7 @@ struct Upload<'a> {
     name: &'a str,
     store: &'a RepositoryStore,
     volume_id: &'a str,
+    progress: &'a CycleProgress,
     /// What was uploaded last.
     uploaded: Option<Version>,
     /// What is on the volume, and since when.
@@ -68,13 +77,20 @@ struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    fn new(app: &'a App, name: &'a str, store: &'a RepositoryStore, volume_id: &'a str) -> Self {
+    fn new(
+        app: &'a App,
+        name: &'a str,
+        store: &'a RepositoryStore,
+        volume_id: &'a str,
+        progress: &'a CycleProgress,
+    ) -> Self {
         let seen = ((None, None, None), Instant::now());
         Self {
             app,
             name,
             store,
             volume_id,
+            progress,
             uploaded: None,
             seen,
             last_cycle: (None, None),
@@ -146,7 +162,9 @@ impl<'a> Upload<'a> {
         let work = Work::Upload { probes: self.uploaded.is_none() && self.failures == 0 };
         let memory = jobs::JobLimits::of(self.app).memory;
         let job = Job::new(self.app, self.volume_id, self.name, self.store, memory, work);
-        let ended = cycle_process::run(&job, self.app.config.limits.cycle_deadline, &drop, stop);
+        let on_progress = |now: RunningCycle| self.progress.set_upload(self.name, Some(now.objects));
+        let ended = cycle_process::run(&job, self.app.config.limits.cycle_deadline, &on_progress, stop);
+        self.progress.set_upload(self.name, None);
         match ended {
             Ok(JobEnd { result, .. }) => match result {
                 JobResult::Done(_) | JobResult::Locked(_) => Ok(()),

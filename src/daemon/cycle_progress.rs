@@ -1,4 +1,4 @@
-//! Progress of the running cycles: written by the scheduler, read by the status publisher.
+//! Progress of the running cycles and uploads: written by the scheduler and the bucket publisher, read by the status publisher.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ pub(super) struct RepositoryProgress {
     pub(super) running: Option<RunningCycle>,
     /// When the next cycle begins; `None` while one is running.
     pub(super) next: Option<Timestamp>,
+    /// Objects that are in the bucket, of all that are being uploaded.
+    pub(super) upload: Option<(u64, u64)>,
 }
 
 impl CycleProgress {
@@ -26,7 +28,7 @@ impl CycleProgress {
 
     pub(super) fn set_running(&self, repository: &str) {
         self.with(repository, |progress| {
-            *progress = RepositoryProgress { running: Some(RunningCycle::new(now())), next: None };
+            (progress.running, progress.next) = (Some(RunningCycle::new(now())), None);
         });
     }
 
@@ -43,12 +45,15 @@ impl CycleProgress {
     /// Records that no cycle runs, and that the next one begins at `next`.
     pub(super) fn set_waiting(&self, repository: &str, next: Timestamp) {
         self.with(repository, |progress| {
-            *progress = RepositoryProgress {
-                running: None,
-                // A cycle that is due at once has a time in the past; one that never comes has `MAX`.
-                next: (next < Timestamp::MAX).then(|| next.max(Timestamp::now())),
-            };
+            // A cycle that is due at once has a time in the past; one that never comes has `MAX`.
+            let next = (next < Timestamp::MAX).then(|| next.max(Timestamp::now()));
+            (progress.running, progress.next) = (None, next);
         });
+    }
+
+    /// Records how far an upload is; `None` when it has ended.
+    pub(super) fn set_upload(&self, repository: &str, objects: Option<(u64, u64)>) {
+        self.with(repository, |progress| progress.upload = objects);
     }
 
     fn with<T>(&self, repository: &str, access: impl FnOnce(&mut RepositoryProgress) -> T) -> T {

@@ -103,8 +103,9 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 let Some(id) = volume_id else { return Ok(()) };
+                let progress = &progress;
                 tasks.start(move || {
-                    configurations.for_each(|now| bucket_publisher::run(now, id, server.published));
+                    configurations.for_each(|now| bucket_publisher::run(now, id, server.published, progress));
                 })?;
                 tasks.start(move || {
                     configurations.for_each(|now| compressor::run(now, id, &changes));

@@ -218,7 +218,7 @@ fn render(repository: &Repository, input: &StatusInput<'_>) -> Vec<StatusFile> {
 }
 
 fn progress_file(repository: &Repository, progress: &RepositoryProgress) -> StatusFile {
-    let document = status::progress_json(progress.running.as_ref(), progress.next);
+    let document = status::progress_json(progress.running.as_ref(), progress.upload, progress.next);
     StatusFile {
         path: format!("{}progress.json", repository.base_url.path()),
         kind: ContentKind::Metadata,

@@ -1,4 +1,4 @@
-//! `progress.json`: how far the running cycle is.
+//! `progress.json`: how far the running cycle is, and the upload to the bucket that follows it.
 //!
 //! | key | meaning |
 //! |---|---|
@@ -9,6 +9,8 @@
 //! | `running.sources` | `done` and `all`: sources whose fetch has ended, successful or not |
 //! | `running.bytes` | bytes received from the sources |
 //! | `running.packages` | `done` and `all`: package versions; `all` grows with every source |
+//! | `upload` | `null` unless objects are being uploaded to the bucket, after or beside a cycle |
+//! | `upload.objects` | `done` and `all`: objects that are new in what is published |
 //! | `next` | when the next cycle begins, after a failure its retry, as `next_run` of `mirror.json`; `null` while one is running |
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::mirror_json::SCHEMA;
+use crate::bucket::UploadEvent;
 use crate::cycle::ProgressEvent;
 
 /// The progress of a running cycle.
@@ -29,6 +32,8 @@ pub struct RunningCycle {
     pub sources: (u64, u64),
     /// Built package versions, and all that are known so far.
     pub packages: (u64, u64),
+    /// Uploaded objects, and all that are to be uploaded.
+    pub objects: (u64, u64),
     /// Received bytes by source.
     bytes: BTreeMap<String, u64>,
     /// The source that is being planned and built.
@@ -46,7 +51,8 @@ pub enum Stage {
 impl RunningCycle {
     pub fn new(began: Timestamp) -> Self {
         let bytes = BTreeMap::new();
-        Self { began, stage: Stage::Fetch, sources: (0, 0), packages: (0, 0), bytes, source: None }
+        let (sources, packages, objects) = ((0, 0), (0, 0), (0, 0));
+        Self { began, stage: Stage::Fetch, sources, packages, objects, bytes, source: None }
     }
 
     pub fn update(&mut self, event: ProgressEvent<'_>) {
@@ -63,6 +69,8 @@ impl RunningCycle {
             }
             ProgressEvent::Built => self.packages.0 += 1,
             ProgressEvent::Publishing => self.stage = Stage::Publish,
+            ProgressEvent::Uploading(UploadEvent::Begun { objects }) => self.objects = (0, objects),
+            ProgressEvent::Uploading(UploadEvent::Uploaded) => self.objects.0 += 1,
         }
     }
 
@@ -72,8 +80,12 @@ impl RunningCycle {
     }
 }
 
-/// Renders `progress.json`.
-pub fn progress_json(running: Option<&RunningCycle>, next: Option<Timestamp>) -> Value {
+/// Renders `progress.json`. `upload` has the uploaded objects, and all that are to be uploaded.
+pub fn progress_json(
+    running: Option<&RunningCycle>,
+    upload: Option<(u64, u64)>,
+    next: Option<Timestamp>,
+) -> Value {
     let counts = |(done, all): (u64, u64)| json!({ "done": done, "all": all });
     json!({
         "schema": SCHEMA,
@@ -84,6 +96,7 @@ pub fn progress_json(running: Option<&RunningCycle>, next: Option<Timestamp>) ->
             "bytes": progress.bytes(),
             "packages": counts(progress.packages),
         })),
+        "upload": upload.map(|objects| json!({ "objects": counts(objects) })),
         "next": next,
     })
 }
@@ -112,9 +125,12 @@ mod tests {
         progress.update(ProgressEvent::Building { source: "b", packages: 4 });
         assert_eq!((progress.stage, progress.packages), (Stage::Build, (1, 7)));
         progress.update(ProgressEvent::Publishing);
-        let document = progress_json(Some(&progress), None);
+        progress.update(ProgressEvent::Uploading(UploadEvent::Begun { objects: 2 }));
+        progress.update(ProgressEvent::Uploading(UploadEvent::Uploaded));
+        let document = progress_json(Some(&progress), Some(progress.objects), None);
         assert_eq!(document["running"]["stage"], "publish");
         assert_eq!(document["next"], Value::Null);
-        assert_eq!(progress_json(None, None)["running"], Value::Null);
+        assert_eq!(document["upload"], json!({ "objects": { "done": 1, "all": 2 } }));
+        assert_eq!(progress_json(None, None, None)["running"], Value::Null);
     }
 }

@@ -7,10 +7,11 @@ use mirror::bucket::garbage::collect;
 use mirror::bucket::reader::{Loaded, LoadedState, load};
 use mirror::bucket::verify::verify;
 use mirror::util::digest::Sha256;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::pages::Browser;
 use crate::support::env::TestEnv;
-use crate::support::failing_proxy::FailingProxy;
+use crate::support::failing_proxy::{FailingProxy, Fault, Plan};
 use crate::support::git::WorkTree;
 use crate::support::http::get;
 use crate::support::object_store::{ObjectStore, configure, remove};
@@ -126,6 +127,32 @@ fn running_mirror_publishes_releases_and_then_their_compressed_copies() {
 }
 
 #[test]
+fn running_mirror_tells_how_far_an_upload_is() {
+    let store = ObjectStore::seaweed();
+    let proxy = FailingProxy::start(store.port, 0);
+    // Tried again for some seconds, which all others are uploaded in.
+    let only = "PUT /packages/progress/acme/packages/acme/sales-1.0.0.zip";
+    proxy.set(Some(Plan { seed: 0, kinds: &[Fault::Status(503)], only, share: 1000, most: usize::MAX }));
+    let (env, _, port) = publisher("progress", proxy.port, "");
+    let server = env.serve("run", port);
+    let progress = || get(port, "/mirror/progress.json").json()["upload"].clone();
+    let count = |upload: &Value, key: &str| upload["objects"][key].as_u64().unwrap_or_default();
+    until("some objects are there", || {
+        let upload = progress();
+        count(&upload, "done") > 0 && count(&upload, "done") < count(&upload, "all")
+    });
+    let browser = Browser::start(&[], &json!({}));
+    browser.open(&format!("http://127.0.0.1:{port}/mirror/status.html"));
+    browser.wait("document.getElementById('progress').textContent.startsWith('Uploading to the bucket: ')");
+    proxy.set(None);
+    until("the upload has ended", || {
+        progress().is_null() && load(&store.bucket("progress"), "acme", None).is_ok()
+    });
+    assert_published(&env, &store.bucket("progress"));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn failing_bucket_takes_nothing_from_the_mirror_and_is_told() {
     let closed = free_port();
     let (env, _, port) = publisher("failing", closed, "");
@@ -219,19 +246,27 @@ fn failing_requests_lose_nothing_and_no_root_names_what_is_missing() {
 
 #[test]
 fn bucket_without_conditional_writes_is_refused_unless_there_is_one_writer() {
-    let store = ObjectStore::rclone();
-    let (env, upstream, _) = publisher("lesser", store.port, "");
-    let log = env.build(1);
-    assert!(log.contains("cannot be published to by more than one writer"), "{log}");
-    assert!(log.contains("hint: if this is the only instance"), "{log}");
-    assert!(store.bucket("lesser").list("acme/").unwrap().is_empty());
-    configure(&env, "lesser", store.port, ", single_writer: true");
-    env.build(0);
-    release(&upstream, "1.0.1");
-    env.build(0);
-    let bucket = store.bucket("lesser");
-    assert_published(&env, &bucket);
-    assert_eq!(published(&bucket).root().sequence, 2);
+    for (store, reason) in [
+        (
+            ObjectStore::rclone(),
+            "it does not create an object only if there is none: the condition was ignored",
+        ),
+        (ObjectStore::s3s(), "writers at once"),
+    ] {
+        let (env, upstream, _) = publisher("lesser", store.port, "");
+        let log = env.build(1);
+        let sentence = "`s3://packages/lesser/` cannot be published to by more than one writer: ";
+        assert!(log.contains(sentence) && log.contains(reason), "{log}");
+        assert!(log.contains("hint: if this is the only instance"), "{log}");
+        assert!(store.bucket("lesser").list("acme/").unwrap().is_empty());
+        configure(&env, "lesser", store.port, ", single_writer: true");
+        env.build(0);
+        release(&upstream, "1.0.1");
+        env.build(0);
+        let bucket = store.bucket("lesser");
+        assert_published(&env, &bucket);
+        assert_eq!(published(&bucket).root().sequence, 2);
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@
     } catch { /* the page is complete without the status */ }
   };
 
-  // The progress of the running cycle. The page itself shows the state when the last one began or ended.
+  // The progress of the running cycle, or of the upload after it. The page itself shows the state when the last one began or ended.
   const showProgress = async () => {
     const place = find('progress');
     if (!place) return;
@@ -106,7 +106,7 @@
     try {
       const answer = await fetch(`${root}progress.json`, { cache: 'no-store' });
       if (!answer.ok) return;
-      const { running } = await answer.json();
+      const { running, upload } = await answer.json();
       const show = (text) => {
         place.textContent = text;
         place.hidden = find('progress-name').hidden = false;
@@ -118,6 +118,9 @@
           build: `Building: ${packages.done} of ${packages.all} package versions so far`,
           publish: 'Publishing',
         }[stage] || stage);
+        wait = 2000;
+      } else if (upload) {
+        show(`Uploading to the bucket: ${upload.objects.done} of ${upload.objects.all} objects`);
         wait = 2000;
       } else if (!place.hidden) {
         show('The cycle has finished. Reload this page for its result.');

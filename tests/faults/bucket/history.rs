@@ -97,8 +97,15 @@ impl State {
     ) -> anyhow::Result<Option<Published>> {
         let store = Volume::open_read_only(&self.volume)?.reader("acme");
         let known = read_root(bucket, "acme")?.map(|current| current.root.sequence);
-        let publisher =
-            Publisher { bucket, repository: "acme", is_private: false, volume: id, known, is_conditional };
+        let publisher = Publisher {
+            bucket,
+            repository: "acme",
+            is_private: false,
+            volume: id,
+            known,
+            is_conditional,
+            observer: &|_| {},
+        };
         publisher.publish(&store)
     }
 }
