@@ -112,8 +112,13 @@ pub(super) fn publish_content(
         _ => ctx.store.ledger(Ledger::len),
     };
     let told = FollowContent { lines, listed: &releases, expired: &expired, claimed: &claims };
-    let follow_state = serde_json::to_vec(&FollowState::new(ctx, report, &told))?;
-    files.insert(FOLLOW_FILE.to_owned(), Some(follow_state));
+    let mut follow_state = FollowState::new(ctx, report, &told);
+    if let Some(known) = previous.map(|previous| previous.read_intact(FOLLOW_FILE)).transpose()?.flatten()
+        && let Ok(known) = serde_json::from_slice(&known)
+    {
+        follow_state.keep_publisher(&known);
+    }
+    files.insert(FOLLOW_FILE.to_owned(), Some(serde_json::to_vec(&follow_state)?));
     let (texts, ranges) = render(&info, &summaries, &claims, |name| manifests.get(name), reusable.as_ref())?;
     files.extend(texts);
     keep_includes(ctx, previous, &mut files)?;

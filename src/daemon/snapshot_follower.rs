@@ -11,6 +11,10 @@ use crate::store::RepositoryStore;
 /// How often new variants are picked up. Each time, the whole site is rebuilt.
 const VARIANTS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// For so long an older snapshot is not served in place of a newer one: a builder that puts its lines of the ledger behind another
+/// one's has only an older snapshot until it has taken over that one's.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The number of a snapshot, and when its variants last changed.
 type SnapshotVersion = (Option<u64>, Option<SystemTime>);
 
@@ -18,6 +22,8 @@ type SnapshotVersion = (Option<u64>, Option<SystemTime>);
 #[derive(Debug, Clone, Default)]
 struct Served {
     version: SnapshotVersion,
+    /// Since when only an older one is on the volume.
+    older_since: Option<Instant>,
     /// Why the newest snapshot cannot be served. Each error is logged once.
     error: Option<String>,
 }
@@ -97,7 +103,7 @@ impl<'a> SnapshotFollower<'a> {
         let outcomes = newest.into_iter().zip(errors).zip(&self.served);
         let now = outcomes.map(|((newest, error), before)| match error {
             None => newest,
-            Some(error) => Served { version: before.version, error: Some(error) },
+            Some(error) => Served { version: before.version, older_since: None, error: Some(error) },
         });
         now.collect()
     }
@@ -105,10 +111,18 @@ impl<'a> SnapshotFollower<'a> {
 
 /// The newest snapshot of a repository, or why it is the one that is `served`.
 fn newest(store: &RepositoryStore, served: &Served) -> Served {
-    match newest_number(store) {
-        Ok(number) => Served { version: (number, store.variants_changed()), error: None },
-        Err(error) => Served { version: served.version, error: Some(format!("{error:#}")) },
-    }
+    let (version, older_since, error) = match newest_number(store) {
+        Ok(number) if number < served.version.0 => {
+            let since = served.older_since.unwrap_or_else(Instant::now);
+            match since.elapsed() < PATIENCE {
+                true => (served.version, Some(since), None),
+                false => ((number, store.variants_changed()), None, None),
+            }
+        }
+        Ok(number) => ((number, store.variants_changed()), None, None),
+        Err(error) => (served.version, None, Some(format!("{error:#}"))),
+    };
+    Served { version, older_since, error }
 }
 
 fn newest_number(store: &RepositoryStore) -> anyhow::Result<Option<u64>> {

@@ -17,6 +17,7 @@
 //! | `diverged`, `notes`, `external_packages` | what the pages say |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
 
 use anyhow::ensure;
 use jiff::Timestamp;
@@ -149,6 +150,17 @@ impl FollowState {
             diverged: report.diverged().cloned().collect(),
             notes: ctx.recipe.notes.iter().filter_map(|note| serde_json::to_value(note).ok()).collect(),
             external_packages: ctx.recipe.external_packages.clone(),
+        }
+    }
+
+    /// Names the volume that has published the same state before, so that builders with one bucket do not publish it in turns.
+    pub(in crate::cycle) fn keep_publisher(&mut self, previous: &Self) {
+        let Some((own, known)) = self.path.last_mut().zip(previous.path.last()) else { return };
+        let own = mem::replace(&mut own.volume, known.volume.clone());
+        if self != previous
+            && let Some(last) = self.path.last_mut()
+        {
+            last.volume = own;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::env::MirrorProcess;
 use crate::support::http::get;
@@ -121,6 +122,26 @@ fn current_link_is_repaired() {
     std::os::unix::fs::symlink("snapshots/1", &link).unwrap();
     env.build(0);
     assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("snapshots/2"));
+}
+
+#[test]
+fn older_snapshot_is_not_served_while_a_newer_one_is_away_for_a_moment() {
+    let (env, upstream, port) = mirror();
+    release(&upstream, "1.2.0", "first");
+    env.build(0);
+    let server = env.serve("serve", port);
+    let is_served = || get(port, "/mirror/packages/acme/good-1.2.0.zip").status == 200;
+    assert!(is_served());
+    let (newest, away) = (env.path("data/acme/snapshots/2"), env.path("away"));
+    // As a builder does that takes over what another one has published, for longer than a server takes to look.
+    std::fs::rename(&newest, &away).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        assert!(is_served(), "after {:?}", began.elapsed());
+    }
+    std::fs::rename(&away, &newest).unwrap();
+    assert!(is_served());
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
