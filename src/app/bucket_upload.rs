@@ -113,6 +113,7 @@ impl BucketJob<'_> {
             volume: self.volume_id,
             known: record.published.as_ref().map(|published| published.sequence),
             is_conditional: &is_conditional,
+            grace: GRACE,
             observer: &|event| (self.observer)(ProgressEvent::Uploading(event)),
         };
         let published = publisher.publish(self.store);

@@ -21,21 +21,25 @@ const FOLDERS: [&str; 5] = ["snapshots", "variants", "ledger", "packs", "probe"]
 
 /// Removes the objects of a repository that nothing has referred to for the time of `grace`, a day; returns how many.
 pub fn collect(bucket: &Bucket, repository: &str, grace: SignedDuration) -> anyhow::Result<usize> {
+    collect_until(bucket, repository, clock(bucket, repository)? - grace)
+}
+
+/// Removes those that nothing has referred to since this time of the store's clock; returns how many.
+pub fn collect_until(bucket: &Bucket, repository: &str, until: Timestamp) -> anyhow::Result<usize> {
     let Some(current) = read_root(bucket, repository)? else {
         return Ok(0);
     };
-    let now = clock(bucket, repository)?;
     let mut kept = BTreeSet::new();
     add_referenced(bucket, &current.root, &mut kept)?;
     for replaced in &current.root.replaced {
-        if now.duration_since(replaced.at) < grace {
+        if replaced.at > until {
             add_referenced(bucket, &Root { snapshot: replaced.snapshot, ..current.root.clone() }, &mut kept)?;
         }
     }
     let mut removed = 0;
     for folder in FOLDERS {
         for object in bucket.list(&format!("{repository}/{folder}/"))? {
-            let is_old = |modified| now.duration_since(modified) >= grace;
+            let is_old = |modified| modified <= until;
             if kept.contains(&object.key) || !is_old(object.modified) {
                 continue;
             }

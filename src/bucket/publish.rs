@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use jiff::SignedDuration;
 
 use super::client::Bucket;
 use super::commit::{Committed, CurrentRoot, NewRoot, commit, read_root};
@@ -20,7 +21,7 @@ use super::root::{
     FORMAT, LedgerEnd, PublishedState, Root, Segment, StateObject, StoredFile, StoredVariant, archive_key,
     pack_key,
 };
-use super::upload::{Sent, Source, UploadEvent, UploadObserver, Wanted, upload_all};
+use super::upload::{Sent, Source, UploadEvent, UploadObserver, Uploader, Wanted};
 use crate::ledger::{Ledger, Release};
 use crate::store::RepositoryStore;
 use crate::store::snapshot::SnapshotManifest;
@@ -49,6 +50,8 @@ pub struct Publisher<'a> {
     pub known: Option<u64>,
     /// Whether the bucket has conditional writes; asked before the first write. Without them, nobody else may publish to it.
     pub is_conditional: &'a dyn Fn() -> anyhow::Result<bool>,
+    /// After this time other builders remove what no root names.
+    pub grace: SignedDuration,
     pub observer: UploadObserver<'a>,
 }
 
@@ -141,15 +144,18 @@ impl Publisher<'_> {
         // The state itself is the last one.
         let objects = (archives.len() + small.len() + 1) as u64;
         (self.observer)(UploadEvent::Begun { objects });
+        // The half leaves room for clocks that differ.
+        let (old, observer) = (self.grace / 2, self.observer);
+        let uploader = Uploader { bucket: self.bucket, is_conditional, old, observer };
         let mut sent = Sent::default();
         for wanted in [archives, small] {
-            sent += upload_all(self.bucket, &wanted, is_conditional, self.observer)?;
+            sent += uploader.upload_all(&wanted)?;
         }
         let bytes = Bytes::from(serde_json::to_vec(&state)?);
         let stored = StoredFile::of(&bytes);
         let object = StateObject { number: local.number(), sha256: stored.sha256, size: stored.size };
         let state = wanted(object.key(self.repository), stored, Source::Bytes(bytes));
-        sent += upload_all(self.bucket, &[state], is_conditional, self.observer)?;
+        sent += uploader.upload_all(&[state])?;
         Ok((object, sent))
     }
 

@@ -22,10 +22,6 @@ const ASK_FIRST: u64 = 16 << 10;
 /// In bytes. Larger files are mapped instead of read.
 const MAX_IN_MEMORY: u64 = 4 << 20;
 
-/// An object of this age that no root names yet is written again before an upload relies on it: another builder removes it when it is
-/// a day old. The half leaves room for clocks that differ.
-const OLD: SignedDuration = SignedDuration::from_hours(12);
-
 const ATTEMPTS: u32 = 4;
 
 /// The pause before another attempt; object_store has waited before.
@@ -76,75 +72,86 @@ pub enum UploadEvent {
     Uploaded,
 }
 
-/// Uploads several objects at a time. `is_conditional`: whether the bucket can create without replacing.
-pub(super) fn upload_all(
-    bucket: &Bucket,
-    wanted: &[Wanted],
-    is_conditional: bool,
-    observer: UploadObserver<'_>,
-) -> anyhow::Result<Sent> {
-    let sent = parallel::map(wanted, |one| {
-        let is_sent = upload(bucket, one, is_conditional)?;
-        observer(UploadEvent::Uploaded);
-        Ok(if is_sent { Sent { objects: 1, bytes: one.size } } else { Sent::default() })
-    })?;
-    Ok(sent.into_iter().fold(Sent::default(), |mut sum, one| {
-        sum += one;
-        sum
-    }))
+/// How objects are uploaded.
+#[derive(Clone, Copy)]
+pub(super) struct Uploader<'a> {
+    pub(super) bucket: &'a Bucket,
+    /// Whether the bucket can create without replacing.
+    pub(super) is_conditional: bool,
+    /// An object of this age is written again before an upload relies on it: if no root names it yet, another builder removes it
+    /// when it is older.
+    pub(super) old: SignedDuration,
+    pub(super) observer: UploadObserver<'a>,
 }
 
-/// Returns whether it was sent.
-fn upload(bucket: &Bucket, wanted: &Wanted, is_conditional: bool) -> anyhow::Result<bool> {
-    if (wanted.size > ASK_FIRST || !is_conditional) && is_there(bucket, wanted)? {
-        return Ok(false);
+impl Uploader<'_> {
+    /// Uploads several objects at a time.
+    pub(super) fn upload_all(&self, wanted: &[Wanted]) -> anyhow::Result<Sent> {
+        let sent = parallel::map(wanted, |one| {
+            let is_sent = self.upload(one)?;
+            (self.observer)(UploadEvent::Uploaded);
+            Ok(if is_sent { Sent { objects: 1, bytes: one.size } } else { Sent::default() })
+        })?;
+        Ok(sent.into_iter().fold(Sent::default(), |mut sum, one| {
+            sum += one;
+            sum
+        }))
     }
-    let upload = Upload { bytes: wanted.read()?, sha256: wanted.sha256, headers: wanted.headers };
-    let condition = if is_conditional { Condition::New } else { Condition::Always };
-    for attempt in 1.. {
-        let error = match bucket.put(&wanted.key, &upload, condition) {
-            Ok(_) => return Ok(true),
-            Err(error) if error.is_final() => return Err(error.into()),
-            Err(error) => error,
+
+    /// Returns whether it was sent.
+    fn upload(&self, wanted: &Wanted) -> anyhow::Result<bool> {
+        let Self { bucket, is_conditional, .. } = *self;
+        if (wanted.size > ASK_FIRST || !is_conditional) && self.is_there(wanted)? {
+            return Ok(false);
+        }
+        let upload = Upload { bytes: wanted.read()?, sha256: wanted.sha256, headers: wanted.headers };
+        let condition = if is_conditional { Condition::New } else { Condition::Always };
+        for attempt in 1.. {
+            let error = match bucket.put(&wanted.key, &upload, condition) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.is_final() => return Err(error.into()),
+                Err(error) => error,
+            };
+            // Another writer has it made, or an attempt whose answer was lost.
+            if self.is_there(wanted)? {
+                return Ok(error.kind != BucketErrorKind::Exists);
+            }
+            if attempt >= ATTEMPTS {
+                return Err(error.into());
+            }
+            bucket.pause(PAUSE);
+        }
+        Ok(true)
+    }
+
+    /// Whether the bucket has the object.
+    ///
+    /// # Errors
+    /// It has other bytes under the name of an archive.
+    fn is_there(&self, wanted: &Wanted) -> anyhow::Result<bool> {
+        let bucket = self.bucket;
+        let Some(found) = bucket.head(&wanted.key)? else {
+            return Ok(false);
         };
-        // Another writer has it made, or an attempt whose answer was lost.
-        if is_there(bucket, wanted)? {
-            return Ok(error.kind != BucketErrorKind::Exists);
+        let is_same = is_same(bucket, wanted, &found)?;
+        if wanted.is_named_by_digest {
+            if !is_same {
+                tracing::warn!("`{}` was damaged, and is uploaded again", bucket.object(&wanted.key));
+            }
+            if !is_same || Timestamp::now().duration_since(found.modified) >= self.old {
+                replace(bucket, wanted)?;
+            }
+            return Ok(true);
         }
-        if attempt >= ATTEMPTS {
-            return Err(error.into());
+        if is_same {
+            return Ok(true);
         }
-        bucket.pause(PAUSE);
+        bail!(
+            "`{}` has other bytes than `{}` on the volume: published bytes never change, so nothing was uploaded\nhint: another mirror publishes to this place, or the volume was replaced: choose another prefix in `bucket.url`, or restore the volume that published it",
+            bucket.object(&wanted.key),
+            wanted.key
+        );
     }
-    Ok(true)
-}
-
-/// Whether the bucket has the object.
-///
-/// # Errors
-/// It has other bytes under the name of an archive.
-fn is_there(bucket: &Bucket, wanted: &Wanted) -> anyhow::Result<bool> {
-    let Some(found) = bucket.head(&wanted.key)? else {
-        return Ok(false);
-    };
-    let is_same = is_same(bucket, wanted, &found)?;
-    if wanted.is_named_by_digest {
-        if !is_same {
-            tracing::warn!("`{}` was damaged, and is uploaded again", bucket.object(&wanted.key));
-        }
-        if !is_same || Timestamp::now().duration_since(found.modified) >= OLD {
-            replace(bucket, wanted)?;
-        }
-        return Ok(true);
-    }
-    if is_same {
-        return Ok(true);
-    }
-    bail!(
-        "`{}` has other bytes than `{}` on the volume: published bytes never change, so nothing was uploaded\nhint: another mirror publishes to this place, or the volume was replaced: choose another prefix in `bucket.url`, or restore the volume that published it",
-        bucket.object(&wanted.key),
-        wanted.key
-    );
 }
 
 /// Whether an object in the bucket has the bytes.

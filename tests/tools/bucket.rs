@@ -1,11 +1,15 @@
 //! Publishing to a bucket: what is uploaded, what a second upload sends, and what becomes of it when the bucket fails.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use jiff::SignedDuration;
-use mirror::bucket::Bucket;
 use mirror::bucket::commit::GRACE;
-use mirror::bucket::garbage::collect;
+use mirror::bucket::garbage::{collect, collect_until};
+use mirror::bucket::publish::Publisher;
 use mirror::bucket::reader::{Loaded, LoadedState, load};
 use mirror::bucket::verify::verify;
+use mirror::bucket::{Bucket, ObjectInfo, UploadEvent, UploadObserver};
+use mirror::store::Volume;
 use mirror::util::digest::Sha256;
 use serde_json::{Value, json};
 
@@ -302,6 +306,60 @@ fn interrupted_upload_is_continued() {
     let archive = "/packages/interrupted/acme/packages/acme/large-1.0.0.zip";
     assert!(!requests.contains(&format!("PUT {archive}")), "{requests:#?}");
     assert_published(&env, &store.bucket("interrupted"));
+}
+
+/// Publishes a volume as the builder that has published to the bucket before.
+fn publish(env: &TestEnv, bucket: &Bucket, grace: SignedDuration, observer: UploadObserver<'_>) {
+    let volume = Volume::open_read_only(&env.path("data")).unwrap();
+    let root = published(bucket).root().clone();
+    let publisher = Publisher {
+        bucket,
+        repository: "acme",
+        is_private: false,
+        volume: &volume.id(),
+        known: Some(root.sequence),
+        is_conditional: &|| Ok(true),
+        grace,
+        observer,
+    };
+    let published = publisher.publish(&volume.reader("acme")).unwrap().unwrap();
+    assert_eq!(published.sequence, root.sequence + 1);
+}
+
+#[test]
+fn upload_keeps_what_it_relies_on_from_the_removal_by_another_builder() {
+    let store = ObjectStore::seaweed();
+    let (env, upstream, _) = publisher("relied-on", store.port, "");
+    env.build(0);
+    let bucket = store.bucket("relied-on");
+    let root = bucket.get("acme/root").unwrap().bytes;
+    release(&upstream, "1.0.1");
+    env.build(0);
+    // As an upload leaves it that ended before its commit.
+    let root = mirror::bucket::Upload::new(root, Default::default());
+    bucket.put("acme/root", &root, mirror::bucket::Condition::Always).unwrap();
+    let everything = || bucket.list("acme/").unwrap().into_iter();
+    let last = everything().map(|object| object.modified).max().unwrap();
+    until("the clock of the store goes on", || {
+        let later = mirror::bucket::Upload::new(&b"later"[..], Default::default());
+        bucket.put("later", &later, mirror::bucket::Condition::Always).unwrap();
+        bucket.head("later").unwrap().unwrap().modified > last
+    });
+    let (done, removed) = (AtomicU64::new(0), AtomicUsize::new(usize::MAX));
+    // When everything is uploaded, and before the commit, another builder removes what was old before the upload.
+    publish(&env, &bucket, SignedDuration::ZERO, &|event| match event {
+        UploadEvent::Begun { objects } => done.store(objects, Ordering::SeqCst),
+        UploadEvent::Uploaded => {
+            if done.fetch_sub(1, Ordering::SeqCst) == 1 {
+                removed.store(collect_until(&bucket, "acme", last).unwrap(), Ordering::SeqCst);
+            }
+        }
+    });
+    assert_eq!(removed.into_inner(), 0);
+    assert_published(&env, &bucket);
+    // Archives are never removed, so they are not written again.
+    let is_new = |object: &ObjectInfo| object.modified > last && object.key.contains("/packages/");
+    assert!(!everything().any(|object| is_new(&object)));
 }
 
 #[test]

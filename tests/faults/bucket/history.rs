@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mirror::bucket::Bucket;
-use mirror::bucket::commit::read_root;
+use mirror::bucket::commit::{GRACE, read_root};
 use mirror::bucket::publish::{Published, Publisher};
 use mirror::bucket::reader::LoadedState;
 use mirror::store::Volume;
@@ -104,6 +104,7 @@ impl State {
             volume: id,
             known,
             is_conditional,
+            grace: GRACE,
             observer: &|_| {},
         };
         publisher.publish(&store)
