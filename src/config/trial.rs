@@ -31,13 +31,13 @@ impl Default for Trial {
 
 impl Trial {
     /// What the first cycle does, and what it costs.
-    pub const FIRST_CYCLE: &str = "The first cycle takes seconds: 3 example packages, which need no network, and 27 packages of Magento from one git repository on GitHub, unless it is offline. That is a download of 0.5 MB, and 11 MB on disk.";
+    pub const FIRST_CYCLE: &str = "The first cycle takes seconds: 3 example packages, which need no network, and 27 packages of Magento from one git repository on GitHub, which is a download of 0.5 MB and takes 11 MB on disk. Where GitHub is out of reach, the examples are published alone.";
 
     /// What a mirror of Magento costs.
     pub const ALL_OF_MAGENTO: &str = "All of Magento Open Source needs 20 GB of disk and 256 MB of memory. Its first build downloads all git repositories, then publishes within a minute on two processors.";
 
     /// How to make a mirror of one's own.
-    pub const END: &str = "For a mirror of your own, mount a folder with mirror.yaml at /etc/mirror; `mirror init` writes that file.";
+    pub const END: &str = "For a mirror of your own, mount a folder with mirror.yaml at /etc/mirror. `docker run --rm docker.io/magece/mirror init > conf/mirror.yaml` writes that file.";
 
     /// The name of its repository on the volume.
     pub const REPOSITORY: &str = "mirror-demo";

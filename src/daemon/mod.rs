@@ -38,6 +38,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
+
 use self::config_watcher::ConfigWatcher;
 use self::configuration::{Configuration, CurrentConfiguration};
 use self::cycle_progress::CycleProgress;
@@ -68,7 +70,11 @@ const DAMAGE_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 /// instance that finds it locked follows what the other one publishes.
 pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     heap::share_arenas();
-    let (volume, may_build) = open_volume(&app.config.data)?;
+    let opened = open_volume(&app.config.data);
+    let (volume, may_build) = opened.map_err(|error| match app.is_trial() {
+        true => anyhow!("{error:#}; another folder for a trial: `mirror demo --data FOLDER`"),
+        false => error,
+    })?;
     if app.is_trial() {
         app.log_trial();
         if may_build {

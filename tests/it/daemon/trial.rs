@@ -57,7 +57,12 @@ fn offline_demo_publishes_example_packages_without_network() {
     }
     assert_eq!(mirror.stop(), Some(0));
     let log = env.read("log");
-    for said in ["this is a trial", "20 GB of disk", "mount a folder with mirror.yaml at /etc/mirror"] {
+    for said in [
+        "this is a trial",
+        "20 GB of disk",
+        "mount a folder with mirror.yaml at /etc/mirror",
+        "init > conf/mirror.yaml",
+    ] {
         assert!(log.contains(said), "{log}");
     }
 
@@ -147,4 +152,14 @@ fn missing_configuration_that_is_named_is_an_error() {
         assert_eq!(output.status.code(), Some(64), "{error}");
         assert!(error.contains(says) && error.contains("hint: mount or create the file"), "{error}");
     }
+}
+
+#[test]
+fn folder_that_cannot_be_created_has_a_remedy() {
+    let (env, port) = (TestEnv::new(), free_port());
+    env.write("data", "a file");
+    let output = spawn(&env, port, port, &["--offline"], Stdio::piped()).wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("`mirror demo --data FOLDER`"), "{error}");
+    assert_eq!(env.read("data"), "a file");
 }
