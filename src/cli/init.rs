@@ -116,7 +116,7 @@ const QUESTIONS: [Question; 8] = [
         explanation: "The time zone of the schedule, such as Europe/Berlin.",
         key: "repositories[0].timezone",
         option: |arguments| arguments.timezone.as_ref(),
-        default: |_| TimeZone::system().iana_name().unwrap_or("UTC").to_owned(),
+        default: |_| system_zone(),
         value: |settings| &mut settings.timezone,
     },
     Question {
@@ -144,6 +144,13 @@ const QUESTIONS: [Question; 8] = [
         value: |settings| &mut settings.contact,
     },
 ];
+
+/// The zone of the machine, if it is known by name.
+fn system_zone() -> String {
+    let zone = TimeZone::system();
+    let name = zone.iana_name().filter(|name| TimeZone::get(name).is_ok());
+    name.unwrap_or("UTC").to_owned()
+}
 
 /// The recipe's name, or that of its file.
 fn default_name(settings: &Settings) -> String {
@@ -218,7 +225,8 @@ fn settings(
                 input = None;
             }
         } else if !default.is_empty() {
-            defaults.push(format!("--{} {default}", question.name));
+            let quote = if default.contains(' ') { "'" } else { "" };
+            defaults.push(format!("--{} {quote}{default}{quote}", question.name));
         }
     }
     check_only(&settings)?;

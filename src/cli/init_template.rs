@@ -22,9 +22,12 @@ pub(super) fn render(settings: &Settings) -> String {
         [recipe, url, name, schedule, timezone, data].map(|text| quoted_yaml(text));
     let only: Vec<_> = only.iter().map(|source| quoted_yaml(source)).collect();
     let only = match only.is_empty() {
-        true => "    # only: [composer, security-package]   # only these sources; default: all\n".to_owned(),
+        true => {
+            "    # only: [SOURCE, SOURCE]     # only these sources of the recipe; `mirror check` lists them\n"
+                .to_owned()
+        }
         false => {
-            format!("    only: [{}]                # only these sources; default: all\n", only.join(", "))
+            format!("    only: [{}]  # only these sources of the recipe\n", only.join(", "))
         }
     };
     let site = match operator.is_empty() && contact.is_empty() {
