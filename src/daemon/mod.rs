@@ -70,17 +70,10 @@ const DAMAGE_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 /// instance that finds it locked follows what the other one publishes.
 pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     heap::share_arenas();
-    let opened = open_volume(&app.config.data);
-    let (volume, may_build) = opened.map_err(|error| match app.is_trial() {
-        true => anyhow!("{error:#}; another folder for a trial: `mirror demo --data FOLDER`"),
-        false => error,
-    })?;
-    if app.is_trial() {
-        app.log_trial();
-        if may_build {
-            volume.record_trial(app.config_text())?;
-        }
-    }
+    let (volume, may_build) = match app.is_trial() {
+        true => open_trial_volume(&app)?,
+        false => open_volume(&app.config.data)?,
+    };
     volume.log_warnings();
     volume.warn_orphaned_repositories(app.names());
     let id = volume.id();
@@ -290,6 +283,17 @@ impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
+}
+
+/// Opens the volume of a trial, and records there what it is.
+fn open_trial_volume(app: &App) -> anyhow::Result<(Volume, bool)> {
+    let (volume, may_build) = open_volume(&app.config.data)
+        .map_err(|error| anyhow!("{error:#}; another folder for a trial: `mirror demo --data FOLDER`"))?;
+    app.log_trial();
+    if may_build {
+        volume.record_trial(app.config_text())?;
+    }
+    Ok((volume, may_build))
 }
 
 /// Opens the volume, or creates it. Returns whether this process may build on it.

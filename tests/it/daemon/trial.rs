@@ -155,11 +155,19 @@ fn missing_configuration_that_is_named_is_an_error() {
 }
 
 #[test]
-fn folder_that_cannot_be_created_has_a_remedy() {
+fn folder_that_cannot_be_used_has_a_remedy() {
     let (env, port) = (TestEnv::new(), free_port());
+    let error = || {
+        let output = spawn(&env, port, port, &["--offline"], Stdio::piped()).wait_with_output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
     env.write("data", "a file");
-    let output = spawn(&env, port, port, &["--offline"], Stdio::piped()).wait_with_output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("`mirror demo --data FOLDER`"), "{error}");
+    let file = error();
+    assert!(file.contains("hint: choose another folder with `--data`"), "{file}");
     assert_eq!(env.read("data"), "a file");
+    std::fs::remove_file(env.path("data")).unwrap();
+    std::os::unix::fs::symlink("/proc/none", env.path("data")).unwrap();
+    let unwritable = error();
+    assert!(unwritable.contains("`mirror demo --data FOLDER`"), "{unwritable}");
 }
