@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 pub struct Settings {
     pub serve: config::Serve,
     pub log: config::Log,
-    /// Where `mirror health` asks, whatever else the server listens on.
+    /// Where `mirror health` and `mirror status` ask, whatever else the server listens on.
     pub local_socket: Option<LocalSocket>,
 }
 
@@ -59,6 +59,8 @@ pub(super) enum Role {
     Admin,
     /// Health checks, on the local socket.
     Local,
+    /// Health checks and the status of all repositories, on the local socket, for the server's own user and root.
+    Operator,
 }
 
 /// The client of a connection: the peer, or the one that a PROXY header names.

@@ -16,11 +16,12 @@ use super::health::{self, HealthEndpoint, METRICS};
 use super::host::has_valid_host;
 use super::published::PublishedSite;
 use super::responses::{
-    self, Routed, gone, keep_private, method_not_allowed, not_found, only_post, options, redirect,
+    self, Routed, bytes, gone, keep_private, method_not_allowed, not_found, only_post, options, redirect,
     service_unavailable, text, unauthorized, unpublished,
 };
 use super::router::{Route, route};
 use super::site::{Entry, Representation, ResourceContent, Site};
+use super::status_files::STATUS;
 use super::url_path::decode;
 use super::users::AuthOutcome;
 use crate::util::compression::Coding;
@@ -95,7 +96,11 @@ async fn get(
     if path == METRICS && matches!(client.role, Role::Everything | Role::Admin) {
         return Routed::new("metrics", health::metrics(&context.metrics));
     }
-    if matches!(client.role, Role::Admin | Role::Local) {
+    if path == STATUS && client.role == Role::Operator {
+        let documents = published.status_files().documents();
+        return Routed::new("status", bytes(StatusCode::OK, "application/json", documents.into()));
+    }
+    if matches!(client.role, Role::Admin | Role::Local | Role::Operator) {
         return Routed::new("not_found", not_found());
     }
     // The site is loaded first, because the rules for a site are set before it is published.

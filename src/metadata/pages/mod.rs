@@ -9,6 +9,7 @@ mod format;
 mod index;
 mod layout;
 mod package;
+mod tasks;
 mod trial;
 mod usage;
 
