@@ -16,6 +16,7 @@
 //! | `app` | a configuration with its recipes, and one cycle under it |
 //! | [`server`] | HTTP from a table in memory |
 //! | [`cycle`] | fetch, plan, build, publish: where these stages meet |
+//! | [`acme`] | certificates from Let's Encrypt and other ACME servers |
 //! | [`status`] | the state of a mirror: `mirror.json`, status page, alerts; pure |
 //! | [`metadata`] | packages.json, p2, include and pages from releases; values in, bytes out |
 //! | [`package`] | which versions a ref gives, their manifests, the archive's bytes |
@@ -81,6 +82,7 @@
     clippy::unwrap_used
 )]
 
+pub mod acme;
 mod app;
 pub mod bucket;
 pub mod cli;

@@ -4,6 +4,7 @@
 //! `raw` has the file as it is written and the resulting [`Config`], whose values are valid and whose paths are resolved. All
 //! mistakes are reported together, each with its line and column. Only the file itself is read: no recipe, no secret, no volume.
 
+mod acme;
 mod bucket;
 mod build;
 mod git;
@@ -23,6 +24,7 @@ mod trial;
 mod trusted_proxies;
 pub(crate) mod units;
 
+pub use acme::Acme;
 pub use bucket::{AccessKey, Bucket, Redirect};
 pub use build::{Build, Limits, Snapshots, Verify};
 pub use git::{Credential, CredentialScheme, Git};

@@ -129,12 +129,12 @@ impl Document {
     /// Each section checks what its type cannot express. Rules never quote a value, see [`Issue`].
     pub(super) fn resolve(mut self, folder: &FilePath, report: &mut Report) -> Option<Config> {
         let root = Path::default();
-        self.serve.check(&root.key("serve"), report);
         self.serve.resolve_paths(folder);
         self.git.check(&root.key("git"), report);
         self.git.resolve_paths(folder);
         self.limits.check(&root.key("limits"), report);
         let repositories = repository::resolve(self.repositories, folder, report);
+        self.serve.check(repositories.as_deref().unwrap_or_default(), &root.key("serve"), report);
         let bucket = self.bucket.map(|entry| entry.resolve(&root.key("bucket"), folder, report));
         let notify = self.notify.into_iter().enumerate();
         let notify = notify

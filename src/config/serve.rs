@@ -8,7 +8,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acme::Acme;
 use super::listen_address::{Address, Addresses};
+use super::repository::RepositoryConfig;
 use super::trusted_proxies::TrustedProxies;
 use super::units::{check_positive, count};
 use super::{listen_address, units};
@@ -32,6 +34,8 @@ pub struct Serve {
     pub admin: Vec<Address>,
     /// HTTPS: where to listen, and the certificate.
     pub tls: Option<Tls>,
+    /// HTTPS with a certificate from an ACME server, such as Let's Encrypt.
+    pub acme: Option<Acme>,
     /// Networks of proxies in front. In their requests the client is the one that `X-Forwarded-For` or `Forwarded` names, and
     /// on connections that begin with a PROXY header (version 1 or 2) the one that it names: in the access log and in limits per
     /// client. `unix:` stands for proxies on Unix sockets.
@@ -89,7 +93,7 @@ pub struct Tls {
     pub http2: bool,
 }
 
-fn default_tls_listen() -> Vec<Address> {
+pub(super) fn default_tls_listen() -> Vec<Address> {
     vec![(Ipv6Addr::UNSPECIFIED, 8443).into()]
 }
 
@@ -110,6 +114,7 @@ impl Default for Serve {
             listen: vec![(Ipv6Addr::UNSPECIFIED, 8080).into()],
             admin: Vec::new(),
             tls: None,
+            acme: None,
             trusted_proxies: TrustedProxies::default(),
             // Kubernetes takes a pod out of its services within a second or two, a health check every second within
             // three. An idle server ends in less than the ten seconds of `docker stop`.
@@ -142,8 +147,21 @@ impl Serve {
         }
     }
 
-    pub(super) fn check(&self, at: &Path, report: &mut Report) {
+    /// Where TLS is spoken, and the files of its certificate; `data` is the volume.
+    pub fn tls(&self, data: &FilePath) -> Option<Tls> {
+        self.tls.clone().or_else(|| self.acme.as_ref().map(|acme| acme.tls(data)))
+    }
+
+    pub(super) fn check(&self, repositories: &[RepositoryConfig], at: &Path, report: &mut Report) {
         let tls_listen = self.tls.as_ref().map(|tls| &tls.listen);
+        let acme_listen = self.acme.as_ref().map(|acme| &acme.listen);
+        if let Some(acme) = &self.acme {
+            acme.check(repositories, &at.key("acme"), report);
+            if self.tls.is_some() {
+                let issue = Issue::new("`serve.tls` has a certificate already");
+                report.add(&at.key("acme"), issue.hint("remove one of the two"));
+            }
+        }
         for (path, addresses, hint) in [
             (
                 at.key("listen"),
@@ -151,6 +169,7 @@ impl Serve {
                 "plain HTTP is always on; to keep it private, bind it to 127.0.0.1:8080 or unix:/path/of/a.socket",
             ),
             (at.key("tls").key("listen"), tls_listen, "remove `serve.tls` to turn TLS off"),
+            (at.key("acme").key("listen"), acme_listen, "remove `serve.acme` to turn TLS off"),
         ] {
             if addresses.is_some_and(Vec::is_empty) && !report.is_broken(&path) {
                 report.add(&path, Issue::new("expected at least one address").hint(hint));
@@ -167,10 +186,12 @@ impl Serve {
     fn check_duplicate_addresses(&self, at: &Path, report: &mut Report) {
         let mut seen: Vec<(&Address, String)> = Vec::new();
         let tls = self.tls.iter().flat_map(|tls| &tls.listen);
+        let acme = self.acme.iter().flat_map(|acme| &acme.listen);
         for (path, addresses) in [
             (at.key("listen"), self.listen.iter().collect()),
             (at.key("admin"), self.admin.iter().collect()),
             (at.key("tls").key("listen"), tls.collect::<Vec<_>>()),
+            (at.key("acme").key("listen"), acme.collect()),
         ] {
             for address in addresses {
                 match seen.iter().find(|(other, _)| other.conflicts_with(address)) {

@@ -6,6 +6,7 @@
 mod backoff;
 mod bucket_follower;
 mod bucket_publisher;
+mod certificate_renewal;
 mod compressor;
 mod config_watcher;
 mod configuration;
@@ -80,10 +81,8 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
     let volume_id = may_build.then_some(id.as_str());
     let stores = open_stores(&app, &volume);
     users_watcher::check(&app)?;
-    for (repository, store) in app.repositories.iter().zip(&stores) {
-        if may_build && store.root().exists() {
-            OpenRepository { app: &app, volume: &volume, repository, store }.close_to_others();
-        }
+    if may_build {
+        close_private_folders(&app, &volume, &stores);
     }
     drop(volume);
     run_server(&app.config.clone(), local_socket(path), |server, signals| {
@@ -102,9 +101,10 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                 tasks
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 let Some(id) = volume_id else { return Ok(()) };
-                let progress = &progress;
+                let (published, progress) = (server.published, &progress);
+                tasks.start(|| configurations.for_each(|now| certificate_renewal::run(now, published)))?;
                 tasks.start(move || {
-                    configurations.for_each(|now| bucket_publisher::run(now, id, server.published, progress));
+                    configurations.for_each(|now| bucket_publisher::run(now, id, published, progress));
                 })?;
                 tasks.start(move || {
                     configurations.for_each(|now| compressor::run(now, id, &changes));
@@ -127,6 +127,15 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
             },
         )
     })
+}
+
+/// Other users of the machine cannot read private repositories.
+fn close_private_folders(app: &App, volume: &Volume, stores: &[RepositoryStore]) {
+    for (repository, store) in app.repositories.iter().zip(stores) {
+        if store.root().exists() {
+            OpenRepository { app, volume, repository, store }.close_to_others();
+        }
+    }
 }
 
 /// Serves what another instance publishes: on the volume, or without one in the bucket.

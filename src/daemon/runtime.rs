@@ -25,7 +25,7 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Threads for the work alongside the server, and one that reads files.
-const OTHER_THREADS: usize = 9;
+const OTHER_THREADS: usize = 10;
 
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
@@ -67,12 +67,16 @@ pub(super) fn run_server(
         .context("failed to start the runtime")?;
     runtime.spawn_blocking(|| ());
     let (published, metrics) = (PublishedSite::default(), Metrics::new(&config.data)?);
-    let settings =
-        Settings { serve: config.serve.clone(), log: config.log, local_socket: Some(local_socket) };
+    let settings = Settings {
+        serve: config.serve.clone(),
+        tls: config.serve.tls(&config.data),
+        log: config.log,
+        local_socket: Some(local_socket),
+    };
     let server = runtime.block_on(Server::bind(settings, published.clone(), metrics.clone()))?;
     let handles = ServerHandles { published: &published, metrics: &metrics };
-    for (address, purpose) in server.addresses().iter().zip(server.purposes()) {
-        tracing::info!(%address, "listening for {purpose}");
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
     }
     let signals = Signals::default();
     std::thread::scope(|scope| {

@@ -19,8 +19,10 @@ use crate::telemetry::Metrics;
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub serve: config::Serve,
+    /// Where TLS is spoken, and with which certificate.
+    pub tls: Option<config::Tls>,
     pub log: config::Log,
-    /// Where `mirror health` and `mirror status` ask, whatever else the server listens on.
+    /// Where `mirror health` asks, whatever else the server listens on.
     pub local_socket: Option<LocalSocket>,
 }
 
@@ -59,8 +61,6 @@ pub(super) enum Role {
     Admin,
     /// Health checks, on the local socket.
     Local,
-    /// Health checks and the status of all repositories, on the local socket, for the server's own user and root.
-    Operator,
 }
 
 /// The client of a connection: the peer, or the one that a PROXY header names.

@@ -14,14 +14,13 @@ use super::file_response::FileResponse;
 use super::forge_webhook::{self, PUSH};
 use super::health::{self, HealthEndpoint, METRICS};
 use super::host::has_valid_host;
-use super::published::PublishedSite;
+use super::published::{ACME_CHALLENGE, PublishedSite};
 use super::responses::{
     self, Routed, bytes, gone, keep_private, method_not_allowed, not_found, only_post, options, redirect,
     service_unavailable, text, unauthorized, unpublished,
 };
 use super::router::{Route, route};
 use super::site::{Entry, Representation, ResourceContent, Site};
-use super::status_files::STATUS;
 use super::url_path::decode;
 use super::users::AuthOutcome;
 use crate::util::compression::Coding;
@@ -96,12 +95,13 @@ async fn get(
     if path == METRICS && matches!(client.role, Role::Everything | Role::Admin) {
         return Routed::new("metrics", health::metrics(&context.metrics));
     }
-    if path == STATUS && client.role == Role::Operator {
-        let documents = published.status_files().documents();
-        return Routed::new("status", bytes(StatusCode::OK, "application/json", documents.into()));
-    }
-    if matches!(client.role, Role::Admin | Role::Local | Role::Operator) {
+    if matches!(client.role, Role::Admin | Role::Local) {
         return Routed::new("not_found", not_found());
+    }
+    if let Some(token) = path.strip_prefix(ACME_CHALLENGE)
+        && let Some(answer) = published.acme_challenge(token)
+    {
+        return Routed::new("acme", bytes(StatusCode::OK, "application/octet-stream", answer.into()));
     }
     // The site is loaded first, because the rules for a site are set before it is published.
     let site = published.site();

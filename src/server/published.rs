@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::authorization::AccessRules;
 use super::site::Site;
 use super::status_files::{StatusFile, StatusFiles};
+use crate::acme::Challenges;
 use crate::config::Secret;
 use crate::webhook::Forge;
 
@@ -28,6 +29,7 @@ struct State {
     /// Whether any repository was ever private.
     has_private: AtomicBool,
     webhooks: ArcSwap<WebhookConfig>,
+    acme_challenges: ArcSwap<Challenges>,
     /// Repositories that webhooks, or uploads that came too late, have requested a cycle for.
     requested_cycles: Mutex<BTreeSet<String>>,
     is_draining: AtomicBool,
@@ -44,6 +46,9 @@ pub struct WebhookConfig {
     /// The names of the repositories that are made from a git repository, by its normalized URL.
     pub repositories: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// Where the ACME server asks for the answer to a challenge (RFC 8555 section 8.3).
+pub(super) const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// Whether requests should be sent here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,16 @@ impl PublishedSite {
     /// Sets which webhooks are accepted, from the next delivery on.
     pub fn set_webhooks(&self, webhooks: WebhookConfig) {
         self.0.webhooks.store(Arc::new(webhooks));
+    }
+
+    /// Sets what the ACME server finds at [`ACME_CHALLENGE`], from the next request on.
+    pub fn set_acme_challenges(&self, challenges: Challenges) {
+        self.0.acme_challenges.store(Arc::new(challenges));
+    }
+
+    /// The answer to the challenge with this token, if it is pending.
+    pub(super) fn acme_challenge(&self, token: &str) -> Option<String> {
+        self.0.acme_challenges.load().get(token).cloned()
     }
 
     /// The names of repositories that webhooks have requested a cycle for since the last call.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::process::geteuid;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -62,9 +61,13 @@ impl Server {
             true => Role::Everything,
             false => Role::Public,
         };
-        let certificate = serve.tls.clone().map(Certificate::load).transpose()?;
+        let load = |tls| match serve.acme {
+            Some(_) => Certificate::load_later(tls, metrics.clone()),
+            None => Certificate::load(tls, metrics.clone()),
+        };
+        let certificate = settings.tls.clone().map(load).transpose()?;
         let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
-        let with_tls = serve.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let with_tls = settings.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
         let mut passed = PassedSockets::receive()?;
         let (mut listeners, mut created) = (Vec::new(), Vec::new());
         for (addresses, role, tls) in [
@@ -113,16 +116,6 @@ impl Server {
         &self.addresses
     }
 
-    /// What each of the addresses is for, in words.
-    pub fn purposes(&self) -> impl Iterator<Item = &'static str> {
-        self.listeners.iter().map(|bound| match (bound.role, &bound.tls) {
-            (Role::Everything | Role::Public, None) => "HTTP",
-            (Role::Everything | Role::Public, Some(_)) => "HTTPS",
-            (Role::Admin, _) => "health checks and metrics",
-            (Role::Local | Role::Operator, _) => "commands on this machine",
-        })
-    }
-
     /// Each notification during the shutdown skips to its next stage.
     pub fn hurry(&self) -> Arc<Notify> {
         Arc::clone(&self.hurry)
@@ -147,7 +140,7 @@ impl Server {
                 role,
                 tls,
                 limiter: match role {
-                    Role::Admin | Role::Local | Role::Operator => admin.clone(),
+                    Role::Admin | Role::Local => admin.clone(),
                     Role::Everything | Role::Public => limiter.clone(),
                 },
                 context: Arc::clone(&self.context),
@@ -173,12 +166,7 @@ impl Server {
     }
 }
 
-/// Whether the client of the local socket is a process of the server's own user or of root. Every user of the machine may connect.
-fn is_operator(stream: &Transport) -> bool {
-    stream.peer_user().is_some_and(|user| user == 0 || user == geteuid().as_raw())
-}
-
-/// Binds the local socket if possible. Without it, `mirror health` and `mirror status` use a configured address.
+/// Binds the local socket if possible. Without it, `mirror health` uses a configured address.
 fn bind_local(socket: &LocalSocket) -> Option<Bound> {
     let bound = Listener::bind_local(socket).map(|listener| Bound { listener, role: Role::Local, tls: None });
     bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
@@ -245,11 +233,7 @@ impl Acceptor {
         if let Some(limit) = permit.exceeded {
             metrics.connection_refused(limit);
         }
-        let role = match self.role {
-            Role::Local if is_operator(&stream) => Role::Operator,
-            role => role,
-        };
-        let client = Client { ip, is_proxy, role, permit };
+        let client = Client { ip, is_proxy, role: self.role, permit };
         let (context, shutdown) = (Arc::clone(&self.context), self.shutdown.subscribe());
         let tls = self.tls.clone();
         tokio::spawn(async move {

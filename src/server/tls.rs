@@ -1,5 +1,5 @@
 //! TLS with a certificate and key from files, which are read again when they change. A pair that cannot be used is logged,
-//! and the current one stays in use.
+//! and the current one stays in use. Without any certificate yet, handshakes are refused.
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
@@ -19,7 +20,9 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::transport::ALPN_HTTP2;
+use crate::acme::validity;
 use crate::config::Tls;
+use crate::telemetry::Metrics;
 use crate::util::text_file;
 
 /// How often the files are read.
@@ -28,14 +31,15 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Whether the certificate and its key can be used.
 /// Fails when a file cannot be read, is not PEM, or does not belong to the other.
 pub fn check_certificate(tls: &Tls) -> Result<()> {
-    Certificate::load(tls.clone()).map(drop)
+    parse(tls, &read(tls)?, &default_provider()).map(drop)
 }
 
-/// A certificate and key in use.
+/// A certificate and key, which are in use if there are any.
 pub(super) struct Certificate {
     tls: Tls,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
+    metrics: Metrics,
     /// The contents that were last read, whether they could be used or not.
     last_read: Option<Files>,
 }
@@ -43,7 +47,8 @@ pub(super) struct Certificate {
 /// The certificate and the key.
 type Files = (Vec<u8>, Vec<u8>);
 
-struct Current(ArcSwap<CertifiedKey>);
+#[derive(Default)]
+struct Current(ArcSwapOption<CertifiedKey>);
 
 impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,21 +58,30 @@ impl fmt::Debug for Current {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        self.0.load_full()
     }
 }
 
 impl Certificate {
-    pub(super) fn load(tls: Tls) -> Result<Self> {
-        let provider = Arc::new(default_provider());
+    /// Fails when the pair cannot be used.
+    pub(super) fn load(tls: Tls, metrics: Metrics) -> Result<Self> {
         let files = read(&tls)?;
-        let pair = parse(&tls, &files, &provider)?;
-        Ok(Self {
-            tls,
-            provider,
-            current: Arc::new(Current(ArcSwap::from_pointee(pair))),
-            last_read: Some(files),
-        })
+        let mut certificate = Self::without(tls, metrics);
+        certificate.switch_to(files)?;
+        Ok(certificate)
+    }
+
+    /// The files may be missing: [`Certificate::follow`] finds them once they are there.
+    pub(super) fn load_later(tls: Tls, metrics: Metrics) -> Result<Self> {
+        if tls.certificate.exists() {
+            return Self::load(tls, metrics);
+        }
+        Ok(Self::without(tls, metrics))
+    }
+
+    fn without(tls: Tls, metrics: Metrics) -> Self {
+        let provider = Arc::new(default_provider());
+        Self { tls, provider, current: Arc::default(), metrics, last_read: None }
     }
 
     /// Accepts connections with the current pair, as long as [`Certificate::follow`] runs.
@@ -101,10 +115,18 @@ impl Certificate {
             return Ok(());
         }
         self.last_read = None;
-        let found = self.last_read.insert(found?);
-        let pair = parse(&self.tls, found, &self.provider)?;
-        self.current.0.store(Arc::new(pair));
-        tracing::info!(certificate = %self.tls.certificate.display(), "using the new certificate");
+        self.switch_to(found?)
+    }
+
+    fn switch_to(&mut self, files: Files) -> Result<()> {
+        let files = self.last_read.insert(files);
+        let pair = parse(&self.tls, files, &self.provider)?;
+        if let Ok(end) = validity(&files.0).and_then(|validity| Ok(Timestamp::try_from(validity.until)?)) {
+            self.metrics.set_certificate_end(end);
+        }
+        if self.current.0.swap(Some(Arc::new(pair))).is_some() {
+            tracing::info!(certificate = %self.tls.certificate.display(), "using the new certificate");
+        }
         Ok(())
     }
 }

@@ -88,6 +88,11 @@ impl Metrics {
         gauge.set(f64::from(u8::from(is_rejected)));
     }
 
+    /// When the certificate that is in use ends.
+    pub fn set_certificate_end(&self, end: Timestamp) {
+        self.0.repositories.certificate_end.set(seconds(end));
+    }
+
     pub fn set_scrub(&self, state: ScrubState) {
         let scrub = &self.0.repositories.scrub;
         scrub.checked.set(state.checked as f64);

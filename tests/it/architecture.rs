@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 8] = [
     &["daemon"],
     &["app"],
     &["server"],
-    &["status", "telemetry", "cycle"],
+    &["acme", "status", "telemetry", "cycle"],
     &["metadata", "package", "store", "git", "composer_repository", "bucket"],
     &["config", "recipe", "net", "schedule", "webhook"],
     &["composer", "ledger", "yaml", "util", "help"],

@@ -40,7 +40,6 @@ mod daemon {
     mod reload;
     mod schedule;
     mod service_manager;
-    mod status_command;
     mod trial;
 }
 mod documents;

@@ -132,7 +132,7 @@ impl TestServer {
 }
 
 pub async fn bind(serve: Serve, published: PublishedSite) -> anyhow::Result<Server> {
-    let settings = Settings { serve, ..Settings::default() };
+    let settings = Settings { tls: serve.tls.clone(), serve, ..Settings::default() };
     Server::bind(settings, published, metrics()).await
 }
 

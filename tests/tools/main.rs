@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod addresses;
 mod air_gap;
 mod bucket;
@@ -17,7 +18,6 @@ mod follow;
 mod git_servers;
 mod git_ssh;
 mod hostile_requests;
-mod how_to;
 mod metadata;
 mod package_claims;
 mod pages;

@@ -39,7 +39,7 @@ fn bind(runtime: &Runtime, files: (PathBuf, PathBuf), http2: bool) -> anyhow::Re
         header_timeout: Duration::from_secs(2),
         ..Serve::default()
     };
-    let settings = Settings { serve, ..Settings::default() };
+    let settings = Settings { tls: serve.tls.clone(), serve, ..Settings::default() };
     let metrics = Metrics::new(Path::new("/"))?;
     runtime.block_on(Server::bind(settings, PublishedSite::default(), metrics))
 }

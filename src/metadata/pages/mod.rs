@@ -9,7 +9,6 @@ mod format;
 mod index;
 mod layout;
 mod package;
-mod tasks;
 mod trial;
 mod usage;
 

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::context::View;
 use super::layout::{copyable, package_path};
-use super::tasks;
 use crate::recipe::Note;
 
 pub(super) fn render(view: &View<'_>) -> Markup {
@@ -32,7 +31,9 @@ pub(super) fn render(view: &View<'_>) -> Markup {
             h3 { "Together with the Marketplace" }
             p { "In composer.json; " code { "only" } " limits the Marketplace to the vendors that you buy from:" }
             (copyable(&marketplace(&url)))
-            (tasks::switching(&add))
+            h3 { "Switching a project from another mirror" }
+            p { "Replace the old repository, then update the download URLs in composer.lock:" }
+            (copyable(&format!("{add}\ncomposer update mirrors")))
             @if !view.notes.is_empty() {
                 h3 { "Versions that need a workaround" }
                 ul {
@@ -44,7 +45,6 @@ pub(super) fn render(view: &View<'_>) -> Markup {
             h3 { "In continuous integration" }
             (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
             p { "An archive's content never changes: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
-            (tasks::render(view))
         }
     }
 }

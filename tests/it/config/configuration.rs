@@ -250,6 +250,28 @@ fn mistakes_in_types_have_messages() {
             "mirror.yaml:2:23: serve.tls.listen: expected at least one address\n  hint: remove `serve.tls` to turn TLS off",
         ),
         (
+            with("serve: {acme: {directory: stagging}}\n"),
+            "mirror.yaml:2:27: serve.acme.directory: expected `production`, `staging` or the https URL of an ACME server's directory, found `stagging`",
+        ),
+        (
+            with("serve: {acme: {hosts: ['*.example.com']}}\n"),
+            "mirror.yaml:2:24: serve.acme.hosts[0]: a wildcard cannot be proven by a file on a web server, found `*.example.com`\n  hint: name each host",
+        ),
+        (
+            with("serve: {acme: {hosts: ['https://example.com/']}}\n"),
+            "mirror.yaml:2:24: serve.acme.hosts[0]: expected a host name in lower case, such as `mirror.example.com`, found `https://example.com/`",
+        ),
+        (
+            with("serve: {acme: {}}\n").replace("https://", "http://"),
+            "mirror.yaml:2:15: serve.acme: there is no host name to get a certificate for\n  hint: set the `url` of a repository to `https://…`, or set `hosts`",
+        ),
+        (
+            with(
+                "serve: {acme: {hosts: [a.example.com]}, tls: {certificate: c, key: k, listen: '[::]:9443'}}\n",
+            ),
+            "mirror.yaml:2:15: serve.acme: `serve.tls` has a certificate already\n  hint: remove one of the two",
+        ),
+        (
             with("data: 7\n"),
             "mirror.yaml:2:7: data: expected a string, found the number 7\n  hint: put it in quotes",
         ),
