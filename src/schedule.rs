@@ -41,6 +41,10 @@ impl Schedule {
         }
     }
 
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The first time of the schedule that is later than `after`.
     pub fn next_after(&self, after: Timestamp) -> Option<Zoned> {
         self.cron.find_next_occurrence(&after.to_zoned(self.zone.clone()), false).ok()

@@ -153,7 +153,7 @@ impl OpenRepository<'_> {
             follow: &repository.follow,
             bucket: None,
             network: &config.git,
-            contact: config.site.contact.as_deref(),
+            site: &config.site,
             // Without a lock: the other repository may be built at this time.
             other: &|name| Volume::open_read_only(&config.data)?.repository(name)?.newest_snapshot(),
             volume_id: &volume_id,

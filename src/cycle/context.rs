@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::bucket::reader::LoadedState;
 use crate::bucket::{Bucket, UploadEvent};
-use crate::config::{Git, Hints, Limits, Metadata};
+use crate::config::{Git, Hints, Limits, Metadata, Site};
 use crate::git::{FetchProgress, Fetcher};
 use crate::metadata::{BaseUrl, RepositoryInfo};
 use crate::recipe::Recipe;
@@ -40,8 +40,8 @@ pub struct CycleContext<'a> {
     pub bucket: Option<PublishedBucket<'a>>,
     /// How they are reached.
     pub network: &'a Git,
-    /// The operator's contact, if it is configured.
-    pub contact: Option<&'a str>,
+    /// Who runs the mirror.
+    pub site: &'a Site,
     /// The newest snapshot of another repository of the configuration; `None` if it has published nothing.
     pub other: &'a (dyn Fn(&str) -> anyhow::Result<Option<Snapshot>> + Sync),
     /// The id of the volume.
@@ -73,7 +73,8 @@ impl CycleContext<'_> {
             base: self.base_url,
             metadata: self.metadata,
             hints: self.hints,
-            notes: &self.recipe.notes,
+            site: self.site,
+            recipe: self.recipe,
             is_private: self.is_private,
             is_trial: self.is_trial,
         }

@@ -364,12 +364,7 @@ fn log_failed_sources(failures: Vec<NamedFailure>) {
 
 /// The digest of what pages and gaps depend on beside the packages: they are made again when it changes.
 fn notes_digest(ctx: &CycleContext<'_>) -> anyhow::Result<Option<Sha256>> {
-    let (notes, external) = (&ctx.recipe.notes, &ctx.recipe.external_packages);
-    let text = match (external.is_empty(), notes.is_empty(), ctx.is_private) {
-        (true, true, false) => return Ok(None),
-        (true, false, false) => serde_json::to_vec(notes)?,
-        (true, _, true) => serde_json::to_vec(&("private", notes))?,
-        (false, _, is_private) => serde_json::to_vec(&(is_private, notes, external))?,
-    };
-    Ok(Some(Sha256::digest(&text)))
+    let recipe = ctx.recipe;
+    let text = (ctx.is_private, ctx.site, recipe.page_content(), &recipe.external_packages);
+    Ok(Some(Sha256::digest(&serde_json::to_vec(&text)?)))
 }

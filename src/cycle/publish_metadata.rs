@@ -17,7 +17,7 @@ use super::report::Report;
 use super::{nightly, shrink_guard};
 use crate::composer::Manifest;
 use crate::ledger::{Ledger, Release};
-use crate::metadata::pages::{self, View};
+use crate::metadata::pages::{self, Findings, View};
 use crate::metadata::reader::Includes;
 use crate::metadata::{
     ByteRanges, CachedPackage, Files, PackageSummary, PreviousRender, RenderCache, RepositoryInfo, Summaries,
@@ -103,7 +103,14 @@ pub(super) fn publish_content(
     update_gaps(ctx, report, &summaries);
     let diverged: Vec<_> = report.diverged().collect();
     let withdrawals = ctx.store.withdrawals();
-    let view = View::new(&info, &summaries, &diverged, &withdrawals);
+    let held_back: Vec<_> = report.sources.values().flat_map(|source| &source.held_back).collect();
+    let findings = Findings {
+        diverged: &diverged,
+        withdrawals: &withdrawals,
+        gaps: &report.gaps,
+        held_back: &held_back,
+    };
+    let view = View::new(&info, &summaries, findings);
     let mut files = pages(ctx, &view, &by_name, &manifests, reusable.as_ref())?;
     let claims = claimed_names(ctx, report, &expired, |name| summaries.contains_key(name));
     // A rollback keeps the lines of the ledger that were published.

@@ -8,8 +8,7 @@ use crate::util::clock::now;
 
 pub(super) fn configured_status<'a>(app: &'a App, repository: &'a Repository) -> StatusInput<'a> {
     StatusInput {
-        operator: app.config.site.name.as_deref(),
-        contact: app.config.site.contact.as_deref(),
+        site: &app.config.site,
         name: &repository.name,
         is_trial: app.is_trial(),
         base_url: repository.base_url.to_string(),

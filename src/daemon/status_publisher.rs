@@ -15,7 +15,7 @@ use super::service_manager;
 use crate::app::{App, Repository};
 use crate::metadata::pages;
 use crate::server::{ContentKind, StatusFile};
-use crate::status::{self, IndexEntry, MetricValues, State, StatusInput};
+use crate::status::{self, IndexEntry, MetricValues, Overview, State, StatusInput};
 use crate::store::{RunHistory, Scrub};
 use crate::util::clock::now;
 use crate::util::heap;
@@ -67,6 +67,7 @@ struct CachedStatus {
     history: RunHistory,
     complete: bool,
     state: State,
+    overview: Overview,
     files: Vec<StatusFile>,
     metrics: MetricValues,
 }
@@ -142,10 +143,9 @@ impl<'a> StatusPublisher<'a> {
         let entries = public.map(|status| IndexEntry {
             name: &status.repository.name,
             path: status.repository.base_url.path(),
-            state: status.cached.as_ref().map_or(State::Unknown, |cached| cached.state),
+            overview: status.cached.as_ref().map(|cached| &cached.overview),
         });
-        let operator = self.app.config.site.name.as_deref();
-        let page = status::host_index(operator, &entries.collect::<Vec<_>>())?;
+        let page = status::host_index(&self.app.config.site, &entries.collect::<Vec<_>>())?;
         Some(StatusFile {
             path: "/".to_owned(),
             kind: ContentKind::Page,
@@ -173,6 +173,7 @@ impl RepositoryStatus<'_> {
         self.cached = Some(CachedStatus {
             planned,
             state: input.state(),
+            overview: Overview::new(&input),
             complete: input.is_complete(),
             files: render(self.repository, &input),
             metrics: status::metric_values(&input),

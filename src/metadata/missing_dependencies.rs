@@ -6,7 +6,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::package_summary::{Pin, Summaries};
-use crate::composer::Version;
 
 /// A version that a published metapackage requires and the repository lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,15 +50,5 @@ pub fn missing_dependencies(
 }
 
 fn has_version(packages: &Summaries, pin: &Pin) -> bool {
-    let Some(needed) = packages.get(&pin.needs) else {
-        return false;
-    };
-    if needed.versions.contains(&pin.constraint) {
-        return true;
-    }
-    let parse = |version: &String| version.parse::<Version>().ok();
-    let pinned = parse(&pin.constraint);
-    let pinned = pinned.as_ref().map(Version::normalized);
-    let mut versions = needed.versions.iter();
-    versions.any(|version| parse(version).as_ref().map(Version::normalized) == pinned)
+    packages.get(&pin.needs).is_some_and(|needed| needed.version_of(&pin.constraint).is_some())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::version_entry::PackageVersion;
-use crate::composer::Manifest;
+use crate::composer::{Manifest, Stability, Version};
 
 /// The summaries of a repository's packages by name.
 pub type Summaries = BTreeMap<String, PackageSummary>;
@@ -21,6 +21,8 @@ pub struct PackageSummary {
     pub releases: Vec<u64>,
     /// Its versions, newest first.
     pub versions: Vec<String>,
+    /// When these were committed, in the same order.
+    pub committed: Vec<Timestamp>,
     pub newest: Newest,
     /// The names that any version requires, in lower case.
     pub requires: BTreeSet<String>,
@@ -30,6 +32,8 @@ pub struct PackageSummary {
     pub provides: BTreeSet<String>,
     /// The requirements of its metapackage versions that name exactly one version.
     pub pins: Vec<Pin>,
+    /// The other requirements of its metapackage versions.
+    pub ranges: Vec<Pin>,
 }
 
 /// The newest stable version of a package, or the newest version if none is stable.
@@ -44,7 +48,7 @@ pub struct Newest {
     pub committed: Timestamp,
 }
 
-/// A requirement of exactly one version.
+/// A requirement of a metapackage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// The version of the metapackage.
@@ -79,8 +83,26 @@ impl PackageSummary {
                 .chain(replacement)
                 .collect(),
             provides: provided.flat_map(|links| links.keys().cloned()).collect(),
+            committed: versions.iter().map(|version| version.committed).collect(),
             pins: versions.iter().flat_map(pins).collect(),
+            ranges: versions.iter().flat_map(ranges).collect(),
         })
+    }
+
+    /// The version that a requirement of exactly one version means.
+    pub(super) fn version_of(&self, constraint: &str) -> Option<&str> {
+        let find = |is_meant: &dyn Fn(&str) -> bool| self.versions.iter().find(|version| is_meant(version));
+        let normalized = |text: &str| Some(text.parse::<Version>().ok()?.normalized().to_owned());
+        let found = find(&|version| version == constraint).or_else(|| {
+            let pinned = normalized(constraint)?;
+            find(&|version| normalized(version).as_ref() == Some(&pinned))
+        });
+        found.map(String::as_str)
+    }
+
+    /// Whether a version of it is stable.
+    pub(super) fn is_stable(version: &str) -> bool {
+        version.parse::<Version>().is_ok_and(|version| version.stability() == Stability::Stable)
     }
 }
 
@@ -99,6 +121,18 @@ impl Newest {
             committed: version.committed,
         }
     }
+}
+
+/// The requirements of a metapackage that [`pins`] does not have.
+fn ranges(version: &PackageVersion) -> impl Iterator<Item = Pin> {
+    let pinned: BTreeSet<_> = pins(version).map(|pin| pin.needs).collect();
+    let manifest = Some(version).filter(|version| version.manifest.is_metapackage());
+    let links = manifest.into_iter().flat_map(|version| version.links("require"));
+    links.filter(move |(name, _)| !pinned.contains(*name)).map(|(needs, constraint)| Pin {
+        version: version.version.to_string(),
+        needs: needs.to_owned(),
+        constraint: constraint.to_owned(),
+    })
 }
 
 fn pins(version: &PackageVersion) -> impl Iterator<Item = Pin> {

@@ -89,8 +89,9 @@ pub fn is_current(root: &[u8], info: &RepositoryInfo<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Hints, Message};
+    use crate::config::{Hints, Message, Site};
     use crate::metadata::base_url::BaseUrl;
+    use crate::recipe::Recipe;
 
     #[test]
     fn root_is_current_until_a_setting_changes() {
@@ -103,7 +104,8 @@ mod tests {
             base: &base,
             metadata: Metadata::Lazy,
             hints: &hints,
-            notes: &[],
+            site: &Site::default(),
+            recipe: &Recipe::default(),
             is_private: false,
             is_trial: false,
         };

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::completeness::IncompleteVersions;
 use super::composer_source::ComposerSource;
 use super::note::Note;
+use super::product::Product;
 use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
 use super::tags::Tags;
@@ -37,6 +38,10 @@ pub struct Document {
     pub(super) aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata. Default: all.
     pub(super) retention: Option<Retention>,
+    /// Products, which the pages show first, each release with a page of its own.
+    pub(super) products: Vec<Product>,
+    /// Beginnings of git URLs that the pages may show and link to, such as `https://github.com/acme/`.
+    pub(super) public_urls: Vec<String>,
     /// Notes on the pages about versions that need a workaround.
     pub(super) notes: Vec<Note>,
     /// Packages that clients get from other repositories, by name or as `vendor/*`: no metapackage waits for them.
@@ -82,6 +87,10 @@ pub struct Recipe {
     pub aliases: Option<Aliases>,
     /// How many nightly versions stay in the metadata.
     pub retention: Option<Retention>,
+    /// What the pages show first.
+    pub products: Vec<Product>,
+    /// Beginnings of git URLs that the pages may show and link to.
+    pub public_urls: Vec<String>,
     /// Notes on the pages about versions that need a workaround.
     pub notes: Vec<Note>,
     /// Packages that clients get from other repositories, by name or as `vendor/*`.

@@ -20,6 +20,8 @@ impl Document {
         recipe.composer.extend(self.composer);
         recipe.aliases = self.aliases.or(recipe.aliases);
         recipe.retention = self.retention.or(recipe.retention);
+        recipe.products.extend(self.products);
+        recipe.public_urls.extend(self.public_urls);
         recipe.notes.extend(self.notes);
         recipe.external_packages.extend(self.external_packages);
         recipe.publish_incomplete.extend(self.publish_incomplete);

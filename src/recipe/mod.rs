@@ -11,6 +11,7 @@ mod document;
 mod extend;
 mod load;
 mod note;
+mod product;
 mod range;
 pub mod rule;
 pub mod tag_version;
@@ -24,5 +25,6 @@ pub use document::{
     Retention, Source,
 };
 pub use note::Note;
+pub use product::Product;
 pub use rule::{Derive, PackageRule, ResourceFile, RuleKind};
 pub use tags::{Excluded, Tags};

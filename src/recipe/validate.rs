@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::composer_source::ComposerSource;
 use super::document::{ArchiveFolder, Correction, Document, Recipe, Replacement, Resource, Source};
 use super::note::Note;
+use super::product::Product;
 use super::range::AffectedVersions;
 use super::rule::{PackageRule, ResourceFile};
 use super::tag_version::TagVersion;
@@ -68,6 +69,15 @@ impl<'a> Validator<'a> {
         let git_sources: Vec<_> =
             of_base.chain(&document.sources).map(|source| source.name.as_str()).collect();
         ComposerSource::check_all(&document.composer, &git_sources, &composer_at, report);
+        for (i, product) in document.products.iter().enumerate() {
+            check_product(product, &root.key("products").index(i), report);
+        }
+        for (i, url) in document.public_urls.iter().enumerate() {
+            if !is_page(url) {
+                let issue = Issue::new("expected the beginning of URLs, such as `https://github.com/acme/`");
+                report.add(&root.key("public_urls").index(i), issue.found(format!("`{url}`")));
+            }
+        }
         for (i, note) in document.notes.iter().enumerate() {
             check_note(note, &root.key("notes").index(i), report);
         }
@@ -206,14 +216,27 @@ fn check_affected(affected: &AffectedVersions, at: &Path, report: &mut Report) {
     }
 }
 
+fn check_product(product: &Product, at: &Path, report: &mut Report) {
+    if product.name.trim().is_empty() {
+        report.add(&at.key("name"), Issue::new("expected a name for people, such as `Magento Open Source`"));
+    }
+    check_package(&product.package, &at.key("package"), report);
+    if let Some(project) = &product.project {
+        check_package(project, &at.key("project"), report);
+    }
+}
+
 fn check_note(note: &Note, at: &Path, report: &mut Report) {
     match note.affects.is_unrestricted() {
         true => check_package(&note.affects.package, &at.key("package"), report),
         false => check_affected(&note.affects, at, report),
     }
-    // It becomes a link.
-    let is_page = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if note.see.as_ref().is_some_and(|url| !is_page(url)) {
         report.add(&at.key("see"), Issue::new("expected the URL of a page, `https://…`"));
     }
+}
+
+/// Whether it can become a link.
+fn is_page(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }

@@ -24,7 +24,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const MIRROR_STATE: HeaderName = HeaderName::from_static("mirror-state");
 
 /// What a page may load: files of its own host, and nothing inline.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+pub(super) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// A response to be made from one representation.

@@ -14,6 +14,7 @@ use super::file_response::FileResponse;
 use super::forge_webhook::{self, PUSH};
 use super::health::{self, HealthEndpoint, METRICS};
 use super::host::has_valid_host;
+use super::not_found;
 use super::published::{ACME_CHALLENGE, PublishedSite};
 use super::responses::{
     self, Routed, bytes, gone, keep_private, method_not_allowed, not_found, only_post, options, redirect,
@@ -161,10 +162,12 @@ async fn respond_from(
         Route::Gone(text) => return Routed::new("gone", gone(text)),
         Route::Unpublished | Route::NotFound => {
             (status_files, decoded) = (published.status_files(), decode(uri.path()).unwrap_or_default());
-            match status_files.get(&decoded) {
-                Some(entry) => (entry, &*decoded),
-                None if matches!(routed, Route::NotFound) => return Routed::new("not_found", not_found()),
-                None => return Routed::new("unpublished", unpublished()),
+            match (status_files.get(&decoded), site) {
+                (Some(entry), _) => (entry, &*decoded),
+                (None, Some(site)) if matches!(routed, Route::NotFound) => {
+                    return Routed::new("not_found", not_found::respond(site, request));
+                }
+                (None, _) => return Routed::new("unpublished", unpublished()),
             }
         }
     };

@@ -37,6 +37,7 @@ mod integrity;
 mod lingering_close;
 mod listener;
 mod local_socket;
+mod not_found;
 mod proxy_protocol;
 mod published;
 mod range;

@@ -18,7 +18,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// Long enough for a flood of requests for the same missing name, short enough that caches do not hide what the next snapshot
 /// adds.
-const SHORT_MAX_AGE: &str = "max-age=10";
+pub(super) const SHORT_MAX_AGE: &str = "max-age=10";
 
 const NO_STORE: &str = "no-store";
 
@@ -146,7 +146,7 @@ fn with_words(status: StatusCode, words: &'static str, cache_control: &'static s
     with_body(status, media_type, Bytes::from_static(words.as_bytes()), cache_control)
 }
 
-fn with_body(
+pub(super) fn with_body(
     status: StatusCode,
     media_type: &'static str,
     body: Bytes,

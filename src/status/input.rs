@@ -1,13 +1,15 @@
 //! What is known of a repository, and what can be derived from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::next_run::{NextRun, regular_run};
 use super::state::{State, state};
 use crate::cycle::{Report, SourceReport};
+use crate::config::Site;
 use crate::ledger::Release;
+use crate::metadata::pages;
 
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
@@ -16,8 +18,7 @@ use crate::store::{BucketFailure, BucketRecord, RunHistory, Space, Withdrawal};
 /// Everything that is known of a repository.
 pub struct StatusInput<'a> {
     /// Who runs the mirror.
-    pub operator: Option<&'a str>,
-    pub contact: Option<&'a str>,
+    pub site: &'a Site,
     pub name: &'a str,
     /// Whether it runs without a configuration.
     pub is_trial: bool,
@@ -57,6 +58,11 @@ impl StatusInput<'_> {
             && self.unserved.is_none()
             && self.bucket_failure().is_none()
             && self.history.damaged.is_empty()
+    }
+
+    /// A time in the zone of the schedule: `2024-05-06 07:08 UTC`.
+    pub(super) fn time(&self, time: Timestamp) -> String {
+        pages::instant_in(time, self.schedule.zone())
     }
 
     /// Whether the last cycle failed, in whole or in part.
@@ -151,6 +157,11 @@ impl StatusInput<'_> {
             *counts.entry(release.source.as_str()).or_default() += 1;
         }
         counts
+    }
+
+    /// The number of published packages.
+    pub(super) fn packages(&self) -> usize {
+        self.releases.iter().map(|release| &release.name).collect::<BTreeSet<_>>().len()
     }
 
     /// The most recent releases by commit date, newest first.

@@ -34,8 +34,6 @@
 //! | `repository.diverged` | the published versions that moved tags would change now |
 //! | `repository.sources` | each source with its newest ref, counts as above and failure, the tags of each manifest that no rule covers (`uncovered`), and `warnings`: that nothing is released, rules that match nothing, a followed mirror that gives no answer |
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::input::StatusInput;
@@ -55,7 +53,7 @@ pub fn mirror_json(input: &StatusInput<'_>) -> Value {
     json!({
         "schema": SCHEMA,
         "as_of": input.now,
-        "site": { "name": input.operator, "contact": input.contact },
+        "site": { "name": input.site.name, "contact": input.site.contact },
         "software": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
         "repository": repository(input),
     })
@@ -119,9 +117,8 @@ fn sources(input: &StatusInput<'_>) -> Map<String, Value> {
 }
 
 fn counts(input: &StatusInput<'_>) -> Value {
-    let packages: BTreeSet<_> = input.releases.iter().map(|release| &release.name).collect();
     json!({
-        "packages": packages.len(),
+        "packages": input.packages(),
         "releases": input.releases.len(),
         "published": input.releases.len(),
         "excluded": input.count(SourceReport::excluded_versions),

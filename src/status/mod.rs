@@ -11,6 +11,7 @@ mod input;
 mod metric_values;
 mod mirror_json;
 mod next_run;
+mod problems;
 mod progress_json;
 mod state;
 mod status_page;
@@ -18,7 +19,7 @@ mod text_files;
 mod unreleased;
 
 pub use alerts::{AlertState, notification};
-pub use host_index::{IndexEntry, host_index};
+pub use host_index::{IndexEntry, Overview, host_index};
 pub use input::StatusInput;
 pub use metric_values::{MetricValues, metric_values};
 pub use mirror_json::{diverged_version, mirror_json, source_status};

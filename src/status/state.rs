@@ -24,6 +24,17 @@ pub enum State {
     Empty,
 }
 
+impl State {
+    /// The class of its colour in the style sheet.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Fresh => "good",
+            Self::Incomplete | Self::Unknown => "doubt",
+            Self::Stale | Self::Empty => "bad",
+        }
+    }
+}
+
 pub const STATES: [State; 5] = [State::Fresh, State::Incomplete, State::Stale, State::Unknown, State::Empty];
 
 impl fmt::Display for State {

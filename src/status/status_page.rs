@@ -7,31 +7,27 @@ use super::charts;
 use super::input::StatusInput;
 use super::next_run::early_name;
 use super::state::State;
-use super::unreleased;
+use super::problems::{not_published, problems};
 use crate::composer::Version;
 use crate::cycle::{ImportReport, SourceReport};
-use crate::metadata::pages::{self, instant, size};
-use crate::package::plan::OutcomeRow;
-use crate::package::uncovered_manifests;
+use crate::metadata::pages::{self, size};
 use crate::store::BucketRecord;
 use crate::util::text::plural;
-
-/// Entries that a list of failures, damaged archives, diverged versions or gaps shows; it counts the rest.
-const MAX_LISTED: usize = 50;
 
 pub fn status_page(input: &StatusInput<'_>) -> Markup {
     let body = html! {
         h1 { "Status" }
         (verdict(input))
         @if input.is_trial { (pages::trial()) }
-        (times(input))
-        (counts(input))
-        section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(input)) } }
+        section aria-labelledby="now" { h2 #now { "Now" } (times(input)) }
         (problems(input))
+        section aria-labelledby="published" { h2 #published { "What is published" } (counts(input)) }
+        section { h2 #sources { "Sources" } div.wide role="region" aria-labelledby="sources" tabindex="0" { (sources(input)) } }
         section aria-labelledby="cycles" { h2 #cycles { "Cycles" } (charts::cycles(input)) }
         section aria-labelledby="releases" { h2 #releases { "Releases by month" } (charts::releases(input)) }
+        (not_published(input))
     };
-    pages::page("./", &format!("Status of {}", input.base_url), &body)
+    pages::page("./", input.site, &format!("Status of {}", input.base_url), &body)
 }
 
 fn verdict(input: &StatusInput<'_>) -> Markup {
@@ -50,7 +46,7 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
     };
     html! {
         p class={ "verdict " (class) } { (text) }
-        p { "As of " (time(Some(input.now))) }
+        p { "As of " (time(input, Some(input.now))) }
         @if let Some(error) = input.history.last().and_then(|run| run.error.as_ref()) {
             p.bad { "The last cycle failed: " (error) }
         }
@@ -59,7 +55,7 @@ fn verdict(input: &StatusInput<'_>) -> Markup {
         }
         @if let Some(failure) = input.bucket_failure() {
             @let what = if input.is_replica { "The bucket that this replica serves from cannot be read" } else { "Replicas do not get what is published here" };
-            p.bad { (what) " since " (time(Some(failure.since))) ": " (failure.error) }
+            p.bad { (what) " since " (time(input, Some(failure.since))) ": " (failure.error) }
         }
         @if let Some(snapshot) = input.rollback_target() {
             p.doubt { "A rollback to snapshot " (snapshot) " is active; `mirror rollback --end` ends it." }
@@ -88,10 +84,10 @@ fn shortfall(input: &StatusInput<'_>) -> String {
 }
 
 /// A time, and an empty element in which the script shows its age.
-fn time(time: Option<Timestamp>) -> Markup {
+fn time(input: &StatusInput<'_>, time: Option<Timestamp>) -> Markup {
     html! {
         @match time {
-            Some(time) => { time.age datetime=(time) { (instant(time)) } span {} }
+            Some(time) => { time.age datetime=(time) { (input.time(time)) } span {} }
             None => "not known",
         }
     }
@@ -102,41 +98,31 @@ fn next_run(input: &StatusInput<'_>) -> Markup {
     let next = input.next_run();
     html! {
         @match next.regular.filter(|_| next.is_early()) {
-            Some(regular) => { (early_name(input.last_failed())) " " (time(next.at)) "; regular run " (instant(regular)) }
-            None => (time(next.at)),
+            Some(regular) => { (early_name(input.last_failed())) " " (time(input, next.at)) "; regular run " (input.time(regular)) }
+            None => (time(input, next.at)),
         }
     }
 }
 
 fn times(input: &StatusInput<'_>) -> Markup {
-    let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
     html! {
         dl {
-            dt { "Last check" } dd { (time(input.checked())) }
-            dt { "Last complete check" } dd { (time(input.history.succeeded)) }
-            dt { "Last change" } dd { (time(input.changed())) }
+            dt { "Last check" } dd { (time(input, input.checked())) }
+            dt { "Last complete check" } dd { (time(input, input.history.succeeded)) }
+            dt { "Last change" } dd { (time(input, input.changed())) }
             dt { "Next run" } dd { (next_run(input)) ", " (input.schedule.describe()) }
-            @if let Some(running) = input.history.running { dt { "Running" } dd { "since " (time(Some(running))) } }
+            @if let Some(running) = input.history.running { dt { "Running" } dd { "since " (time(input, Some(running))) } }
             // The script fills this in from progress.json.
             dt #progress-name hidden { "Right now" } dd #progress aria-live="off" hidden {}
-            @if let Some(manifest) = manifest {
-                dt { "Snapshot" } dd { (manifest.number) }
-                dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }
-            }
-            @if let Some(record) = &input.bucket { dt { "Bucket" } dd { (record.bucket) ", " (bucket(record)) } }
-            @if let Some(space) = input.space { dt { "Disk" } dd { (size(space.free)) " free of " (size(space.total)) } }
-            dt { "Software" } dd { (env!("CARGO_PKG_NAME")) " " (env!("CARGO_PKG_VERSION")) }
-            @if let Some(operator) = input.operator { dt { "Run by" } dd { (operator) } }
-            @if let Some(contact) = input.contact { dt { "Contact" } dd { (contact) } }
         }
     }
 }
 
 /// What the bucket had when it was last checked.
-fn bucket(record: &BucketRecord) -> Markup {
+fn bucket(input: &StatusInput<'_>, record: &BucketRecord) -> Markup {
     html! {
         @match &record.published {
-            Some(published) => { "snapshot " (published.snapshot) ", checked " (time(Some(published.at))) }
+            Some(published) => { "snapshot " (published.snapshot) ", checked " (time(input, Some(published.at))) }
             None => "nothing is uploaded yet",
         }
     }
@@ -150,6 +136,7 @@ fn counts(input: &StatusInput<'_>) -> Markup {
     };
     let held_back = input.count(SourceReport::held_back_versions);
     let unlisted = input.count(|source| source.unlisted.len());
+    let manifest = input.snapshot.map(|snapshot| &snapshot.manifest);
     html! {
         dl {
             dt { "Published" } dd { (plural(input.releases.len(), "package version")) }
@@ -161,7 +148,14 @@ fn counts(input: &StatusInput<'_>) -> Markup {
             @if let Some(imports) = &input.report.imports { dt { "Restored" } dd { (restored(imports)) } }
             @if let Some(absent) = input.snapshot.map(|s| s.manifest.absent()).filter(|absent| *absent > 0) { dt { "Not here" } dd { (plural(absent, "release")) " of the ledger: only a part was imported" } }
             @if !input.history.damaged.is_empty() { dt { "Damaged" } dd { (plural(input.history.damaged.len(), "archive")) } }
-            dt { "Gaps" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
+            dt { "Missing dependencies" } dd { (input.report.gaps.len()) " (required by metapackages, provided by no source)" }
+            @if let Some(manifest) = manifest {
+                dt { "Snapshot" } dd { (manifest.number) }
+                dt { "Ledger" } dd { (manifest.releases) " lines, head " code { (manifest.ledger_head) } }
+            }
+            @if let Some(record) = &input.bucket { dt { "Bucket" } dd { (record.bucket) ", " (bucket(input, record)) } }
+            @if let Some(space) = input.space { dt { "Disk" } dd { (size(space.free)) " free of " (size(space.total)) } }
+            dt { "Software" } dd { (env!("CARGO_PKG_NAME")) " " (env!("CARGO_PKG_VERSION")) }
         }
     }
 }
@@ -186,68 +180,27 @@ fn restored(imports: &ImportReport) -> String {
 fn sources(input: &StatusInput<'_>) -> Markup {
     let published = input.published_by_source();
     html! {
-        table {
+        table.cards {
             caption { "Counts of package versions. The tags of a source may hold a version several times: that many tag entries." }
             thead { tr { th scope="col" { "Source" } th scope="col" { "Newest" } th scope="col" { "State" } th scope="col" { "Published" } th scope="col" { "Excluded" } th scope="col" { "Failed" } th scope="col" { "Tag entries" } } }
             tbody {
                 @for (name, report) in &input.report.sources {
                     tr {
                         th scope="row" { (name) }
-                        td { (newest_ref(report).unwrap_or("–")) }
-                        td {
+                        td data-label="Newest" { (newest_ref(report).unwrap_or("–")) }
+                        td data-label="State" {
                             @match &report.error {
                                 Some(error) => { span.bad { (error) } }
                                 None if report.failed.is_empty() => { span.good { "complete" } }
                                 None => { span.doubt { "some packages failed" } }
                             }
                         }
-                        td { (published.get(name.as_str()).copied().unwrap_or_default()) }
-                        td { (report.excluded_versions()) } td { (report.failed_versions()) }
-                        td { (report.published + report.excluded.len() + report.failed.len()) }
+                        td data-label="Published" { (published.get(name.as_str()).copied().unwrap_or_default()) }
+                        td data-label="Excluded" { (report.excluded_versions()) }
+                        td data-label="Failed" { (report.failed_versions()) }
+                        td data-label="Tag entries" { (report.published + report.excluded.len() + report.failed.len()) }
                     }
                 }
-            }
-        }
-    }
-}
-
-fn problems(input: &StatusInput<'_>) -> Markup {
-    let damaged = input.history.damaged.iter();
-    let damaged = damaged.map(|(path, reason)| format!("{path} {reason}"));
-    let line = |row: &OutcomeRow| Some(format!("{}: {}", row.name(), row.outcome.reason()?));
-    let failed = input.report.sources.values().flat_map(|source| &source.failed).filter_map(line);
-    let held_back = input.report.sources.values().flat_map(|source| &source.held_back).filter_map(line);
-    let uncovered = input.report.sources.iter().flat_map(|(name, source)| {
-        let described = move |(path, tags): (&String, &Vec<String>)| {
-            format!("{name}: {}", uncovered_manifests::describe(path, tags))
-        };
-        source.uncovered.iter().map(described)
-    });
-    let diverged = input.report.diverged().map(ToString::to_string);
-    let withdrawn = input.withdrawals().iter().map(ToString::to_string);
-    let gaps = input.report.gaps.iter().map(ToString::to_string);
-    let warnings = input.report.sources.iter().flat_map(|(name, source)| unreleased::warnings(name, source));
-    let excluded = input.report.sources.iter().flat_map(|(name, source)| unreleased::excluded(name, source));
-    html! {
-        (list("damaged", "Damaged", &damaged.collect::<Vec<_>>()))
-        (list("failed", "Failed", &failed.collect::<Vec<_>>()))
-        (list("withdrawn", "Withdrawn", &withdrawn.collect::<Vec<_>>()))
-        (list("held-back", "Held back", &held_back.collect::<Vec<_>>()))
-        (list("uncovered", "Manifests without a rule", &uncovered.collect::<Vec<_>>()))
-        (list("diverged", "Diverged", &diverged.collect::<Vec<_>>()))
-        (list("gaps", "Gaps", &gaps.collect::<Vec<_>>()))
-        (list("warnings", "Warnings", &warnings.collect::<Vec<_>>()))
-        (list("excluded", "Not published", &excluded.collect::<Vec<_>>()))
-    }
-}
-
-fn list(id: &str, title: &str, lines: &[String]) -> Markup {
-    html! {
-        @if !lines.is_empty() {
-            section aria-labelledby=(id) {
-                h2 id=(id) { (title) }
-                ul.lines { @for line in lines.iter().take(MAX_LISTED) { li { (line) } } }
-                @if lines.len() > MAX_LISTED { p { "And " (lines.len() - MAX_LISTED) " more." } }
             }
         }
     }

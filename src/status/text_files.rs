@@ -24,7 +24,7 @@ impl StatusInput<'_> {
             env!("CARGO_PKG_VERSION"),
             if last.complete { "yes" } else { "no" },
         );
-        for (key, value) in [("Maintainer", self.operator), ("Contact", self.contact)] {
+        for (key, value) in [("Maintainer", &self.site.name), ("Contact", &self.site.contact)] {
             if let Some(value) = value {
                 // A line break in the value would start another key.
                 let words: Vec<_> = value.split_whitespace().collect();

@@ -274,7 +274,7 @@ fn open<'a>(ctx: &CycleContext<'a>, source: &ComposerSource) -> anyhow::Result<C
 
 /// How Composer repositories are reached. Packagist asks for the program, the mirror and its operator's contact.
 pub(super) fn access<'a>(ctx: &CycleContext<'a>, limits: &'a Limits, cache: Option<PathBuf>) -> Access<'a> {
-    let contact = ctx.contact.map(|contact| format!("; {contact}")).unwrap_or_default();
+    let contact = ctx.site.contact.as_ref().map(|contact| format!("; {contact}")).unwrap_or_default();
     let agent = format!("{USER_AGENT} (+{}{contact})", ctx.base_url);
     let user_agent = agent.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
     Access { git: ctx.network, limits, cancel: ctx.cancel, user_agent, cache, deadline: ctx.deadline }

@@ -14,7 +14,7 @@
 //! | `committed` | dates of releases that differ from the ledger's, by line |
 //! | `abandoned` | `abandoned` of packages whose upstream has said so after they were published |
 //! | `claimed` | names without a version that no other repository shall have |
-//! | `diverged`, `notes`, `external_packages` | what the pages say |
+//! | `diverged`, `products`, `notes`, `external_packages` | what the pages say |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
@@ -73,6 +73,9 @@ pub struct FollowState {
     claimed: BTreeSet<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::cycle) diverged: Vec<Divergence>,
+    /// Products of the recipe; one that this program does not understand is not shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    products: Vec<Value>,
     /// Notes of the recipe; one that this program does not understand is not shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<Value>,
@@ -148,7 +151,8 @@ impl FollowState {
             abandoned: report.abandoned(),
             claimed: content.claimed.clone(),
             diverged: report.diverged().cloned().collect(),
-            notes: ctx.recipe.notes.iter().filter_map(|note| serde_json::to_value(note).ok()).collect(),
+            products: values(&ctx.recipe.products),
+            notes: values(&ctx.recipe.notes),
             external_packages: ctx.recipe.external_packages.clone(),
         }
     }
@@ -182,13 +186,15 @@ impl FollowState {
     pub(super) fn checked(mut self) -> anyhow::Result<Self> {
         let of_lines = [self.expired.len(), self.unlisted.len(), self.committed.len(), self.withdrawn.len()];
         let names = [self.abandoned.len(), self.claimed.len(), self.external_packages.len()];
-        let others = [self.path.len(), self.diverged.len(), self.notes.len()];
+        let others = [self.path.len(), self.diverged.len(), self.products.len(), self.notes.len()];
         let entries: usize = of_lines.iter().chain(&names).chain(&others).sum();
         let most = self.ledger.lines.saturating_mul(of_lines.len() as u64).saturating_add(MAX_ENTRIES);
         ensure!(entries as u64 <= most, "it has {entries} entries, more than {most}");
         let is_mark = |mark: &Value| mark.is_string() || mark.is_boolean();
         ensure!(self.abandoned.values().all(is_mark), "`abandoned` has other values than texts");
-        ensure!(self.notes.iter().all(|note| values_in(note) <= MAX_VALUES), "a note has too many values");
+        let are_small = |values: &[Value]| values.iter().all(|value| values_in(value) <= MAX_VALUES);
+        ensure!(are_small(&self.notes), "a note has too many values");
+        ensure!(are_small(&self.products), "a product has too many values");
         let named = self.withdrawn.iter().map(|withdrawal| &withdrawal.name).chain(&self.claimed);
         for name in named {
             ensure!(name.parse::<PackageName>().is_ok(), "`{}` is not a package name", shown(name));
@@ -258,14 +264,21 @@ impl FollowState {
     /// What a recipe would say of the pages.
     pub(in crate::cycle) fn recipe(&self) -> Recipe {
         let notes = self.notes.iter().filter_map(|note| serde_json::from_value::<Note>(note.clone()).ok());
+        let products = self.products.iter().filter_map(|product| serde_json::from_value(product.clone()).ok());
         // Whatever another mirror says becomes a link on our pages.
         let is_web = |see: &String| see.starts_with("https://") || see.starts_with("http://");
         Recipe {
             notes: notes.map(|note| Note { see: note.see.filter(is_web), ..note }).collect(),
+            products: products.collect(),
             external_packages: self.external_packages.clone(),
             ..Recipe::default()
         }
     }
+}
+
+/// Parts of a recipe as other programs read them.
+fn values(parts: &[impl Serialize]) -> Vec<Value> {
+    parts.iter().filter_map(|part| serde_json::to_value(part).ok()).collect()
 }
 
 /// How many values a JSON value consists of.

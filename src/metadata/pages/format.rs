@@ -5,7 +5,12 @@ use jiff::tz::TimeZone;
 
 /// `2024-05-06 07:08 UTC`.
 pub fn instant(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
+    instant_in(time, &TimeZone::UTC)
+}
+
+/// `2024-05-06 09:08 CEST`.
+pub fn instant_in(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// `2024-05-06`, in UTC.

@@ -1,4 +1,4 @@
-//! The HTML pages: a main page and one for each package, rendered at publication from the same values as the metadata.
+//! The HTML pages: a main page, one for each package and one for each release of a product, rendered at publication from the same values as the metadata.
 //!
 //! The template crate escapes all texts from upstream. Scripts and styles are separate files, because the pages' content
 //! security policy allows nothing inline. All links are relative, so a page works below any base URL. Pages hold no times
@@ -9,14 +9,17 @@ mod format;
 mod index;
 mod layout;
 mod package;
+mod package_versions;
+mod product_release;
+mod release;
 mod trial;
 mod usage;
 
 use maud::Markup;
 
-pub use context::View;
-pub use format::{instant, size};
-pub use layout::{package_path, page, plain};
+pub use context::{Findings, View};
+pub use format::{instant, instant_in, size};
+pub use layout::{operator, package_path, page, plain};
 pub use trial::trial;
 
 use super::render_cache::Files;
@@ -36,11 +39,12 @@ pub fn render(
     let mut files: Files =
         ASSETS.iter().map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec()))).collect();
     files.insert("index.html".into(), Some(bytes(index::render(view))));
+    files.extend(release::render_all(view).map(|(path, page)| (path, Some(bytes(page)))));
     for (name, package) in view.packages {
         let page = versions(name)?.map(|versions| bytes(package::render(view, name, package, &versions)));
         files.insert(package_path(name), page);
     }
-    for withdrawal in view.withdrawals.iter().filter(|withdrawal| !view.has(&withdrawal.name)) {
+    for withdrawal in view.findings.withdrawals.iter().filter(|withdrawal| !view.has(&withdrawal.name)) {
         let page = package::render_withdrawn(view, &withdrawal.name);
         files.insert(package_path(&withdrawal.name), Some(bytes(page)));
     }

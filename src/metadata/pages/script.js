@@ -42,59 +42,93 @@
     }
   };
 
+  // The list's rows as text; nothing is measured while typing.
   const offerSearch = () => {
-    const query = find('query');
-    if (!query) return;
-    const rows = [...find('list').children].map((row) => [row, row.textContent.toLowerCase()]);
-    const visible = () => rows.filter(([row]) => !row.hidden).map(([row]) => row.querySelector('a'));
+    const form = find('search');
+    if (!form) return;
+    const [query, vendor, type, sort] = ['query', 'vendor', 'type', 'sort'].map(find);
+    const list = find('list');
+    const rows = [...list.children].map((row) => ({
+      row,
+      text: row.textContent.toLowerCase(),
+      vendor: row.querySelector('a').textContent.split('/')[0],
+      type: row.querySelector('i').textContent,
+      date: row.querySelector('time').textContent,
+    }));
+    for (const select of [vendor, type]) {
+      const counts = new Map();
+      for (const row of rows) counts.set(row[select.id], (counts.get(row[select.id]) || 0) + 1);
+      for (const [name, count] of [...counts].sort()) select.add(new Option(`${name} (${count})`, name));
+    }
+    const fields = { q: query, vendor, type, sort };
+    let order = '';
     const search = () => {
       const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
-      for (const [row, text] of rows) {
-        row.hidden = !words.every((word) => text.includes(word));
+      for (const { row, text, vendor: of, type: is } of rows) {
+        row.hidden = (vendor.value && of !== vendor.value) || (type.value && is !== type.value)
+          || !words.every((word) => text.includes(word));
         if (!row.hidden) count += 1;
       }
-      find('else').hidden = words.length > 0;
-      find('found').textContent = words.length ? `${count} of ${rows.length} packages` : '';
+      if (sort.value !== order) {
+        order = sort.value;
+        const sorted = order ? [...rows].sort((a, b) => b.date.localeCompare(a.date)) : rows;
+        list.append(...sorted.map(({ row }) => row));
+      }
+      const isFiltered = words.length > 0 || vendor.value || type.value;
+      find('else').hidden = isFiltered || sort.value;
+      find('found').textContent = count ? (isFiltered ? `${count} of ${rows.length} packages` : '')
+        : 'No package matches. Press Escape in the search field to see all.';
       const address = new URL(location.href);
-      if (query.value) address.searchParams.set('q', query.value); else address.searchParams.delete('q');
+      for (const [key, field] of Object.entries(fields)) {
+        if (field.value) address.searchParams.set(key, field.value); else address.searchParams.delete(key);
+      }
       history.replaceState(null, '', address);
     };
-    find('search').hidden = false;
-    query.addEventListener('input', search);
-    query.value = new URLSearchParams(location.search).get('q') || '';
-    if (query.value) search();
+    form.hidden = false;
+    if (matchMedia('(hover: hover)').matches) query.placeholder = 'Press / to search';
+    form.addEventListener('input', search);
+    form.addEventListener('submit', (event) => event.preventDefault());
+    const asked = new URLSearchParams(location.search);
+    for (const [key, field] of Object.entries(fields)) {
+      field.value = asked.get(key) || '';
+      if (field.selectedIndex === -1) field.value = '';
+    }
+    if (Object.values(fields).some((field) => field.value)) search();
+    const links = () => [...list.children].filter((row) => !row.hidden).map((row) => row.querySelector('a'));
     document.addEventListener('keydown', (event) => {
-      const inList = find('list').contains(document.activeElement);
-      const links = () => visible();
-      if (event.key === '/' && document.activeElement !== query && !event.ctrlKey && !event.metaKey) {
+      const focused = document.activeElement;
+      const inList = list.contains(focused);
+      if (event.key === '/' && !form.contains(focused) && !event.ctrlKey && !event.metaKey) {
         event.preventDefault();
         query.focus();
-      } else if (event.key === 'Escape' && (document.activeElement === query || inList)) {
-        query.value = '';
+      } else if (event.key === 'Escape' && (focused === query || inList)) {
+        for (const field of Object.values(fields)) field.value = '';
         search();
         query.focus();
-      } else if ((event.key === 'ArrowDown' || event.key === 'ArrowUp') && (document.activeElement === query || inList)) {
+      } else if ((event.key === 'ArrowDown' || event.key === 'ArrowUp') && (focused === query || inList)) {
         event.preventDefault();
         const all = links();
-        const next = all.indexOf(document.activeElement) + (event.key === 'ArrowDown' ? 1 : -1);
+        const next = all.indexOf(focused) + (event.key === 'ArrowDown' ? 1 : -1);
         (all[next] || query).focus();
-      } else if (event.key === 'Enter' && document.activeElement === query && query.value) {
+      } else if (event.key === 'Enter' && focused === query && query.value) {
         const [first] = links();
         if (first) location.href = first.href;
       }
     });
   };
 
+  const colours = { fresh: 'good', incomplete: 'doubt', unknown: 'doubt', stale: 'bad', empty: 'bad' };
   const showState = async () => {
     try {
       const answer = await fetch(`${root}mirror.json`);
       if (!answer.ok) return;
-      const { site, repository } = await answer.json();
+      const { repository } = await answer.json();
       const checked = repository.checked ? `, checked ${since(repository.checked)}` : '';
-      find('state').textContent = `${repository.state}${checked}`;
-      const by = [site.name, site.contact].filter(Boolean).join(', ');
-      if (by) find('operator').textContent = ` · Run by ${by}`;
+      const state = find('state');
+      state.textContent = `${repository.state}${checked}`;
+      state.className = colours[repository.state] || '';
+      state.hidden = false;
     } catch { /* the page is complete without the status */ }
   };
 
@@ -131,7 +165,7 @@
 
   const openVersion = () => {
     const version = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const target = version || document.querySelector('details');
+    const target = version || document.querySelector('section[aria-labelledby="details"] details');
     if (target && target.tagName === 'DETAILS') target.open = true;
   };
 
@@ -139,6 +173,7 @@
     offerCopies();
     offerSearch();
     openVersion();
+    addEventListener('hashchange', openVersion);
     ages();
     setInterval(ages, 30000);
     showState();

@@ -23,17 +23,12 @@ pub(super) fn render(view: &View<'_>) -> Markup {
             }
             @for (name, project) in view.packages.iter().filter(|(_, project)| project.newest.kind == "project") {
                 h3 { "A new project from " (name) }
-                (copyable(&format!("composer create-project --repository={url} {name}={} shop", project.newest.version)))
+                (copyable(&create_project(&url, name, &project.newest.version)))
             }
             h3 { "In an existing project" }
             p { "Add the repository to its composer.json:" }
             (copyable(&add))
-            h3 { "Together with the Marketplace" }
-            p { "In composer.json; " code { "only" } " limits the Marketplace to the vendors that you buy from:" }
-            (copyable(&marketplace(&url)))
-            h3 { "Switching a project from another mirror" }
-            p { "Replace the old repository, then update the download URLs in composer.lock:" }
-            (copyable(&format!("{add}\ncomposer update mirrors")))
+            p { "Packages of others still come from Packagist, so it has to be reachable." }
             @if !view.notes.is_empty() {
                 h3 { "Versions that need a workaround" }
                 ul {
@@ -42,11 +37,27 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                     }
                 }
             }
-            h3 { "In continuous integration" }
-            (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
-            p { "An archive's content never changes: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
+            details {
+                summary { "Switching from another mirror, continuous integration, and more" }
+                h3 { "Switching a project from another mirror" }
+                p { "Replace the old repository, then update the download URLs in composer.lock:" }
+                (copyable(&format!("{add}\ncomposer update mirrors")))
+                @if view.products().next().is_some() {
+                    h3 { "Together with the Marketplace" }
+                    p { "In composer.json; " code { "only" } " limits the Marketplace to the vendors that you buy from:" }
+                    (copyable(&marketplace(&url)))
+                }
+                h3 { "In continuous integration" }
+                (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
+                p { "An archive's content never changes: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
+            }
         }
     }
+}
+
+/// The command that begins a project with a version of a package.
+pub(super) fn create_project(url: &str, package: &str, version: &str) -> String {
+    format!("composer create-project --repository={url} {package}={version} shop")
 }
 
 /// A note, linked to the upstream page about it.
