@@ -98,6 +98,12 @@ amend:
                 "r.yaml:2:38: notes[0].see: expected the URL of a page, `https://…`",
             ),
             (
+                "extends: magento\nproducts: [{name: '', package: Shop}]\npublic_urls: [git.example]\n",
+                "r.yaml:2:19: products[0].name: expected a name for people, such as `Magento Open Source`\n\
+                 r.yaml:2:32: products[0].package: expected a package name, `vendor/name` in lower case, found `Shop`\n\
+                 r.yaml:3:15: public_urls[0]: expected the beginning of URLs, such as `https://github.com/acme/`, found `git.example`",
+            ),
+            (
                 "sources: [{name: a, git: 'https://git.example/x.git', packages: []}]\n",
                 "r.yaml:1:65: sources[0].packages: a source requires at least one rule",
             ),

@@ -30,7 +30,8 @@ impl Recipe {
 
     /// What the pages show of the recipe.
     pub fn page_content(&self) -> (&[Product], &[Note], Vec<(&str, &str)>) {
-        let pages = self.sources.iter().filter_map(|source| Some((&*source.name, self.public_page(&source.name)?)));
+        let pages =
+            self.sources.iter().filter_map(|source| Some((&*source.name, self.public_page(&source.name)?)));
         (&self.products, &self.notes, pages.collect())
     }
 }

@@ -33,7 +33,8 @@ fn page(root: &str) -> Response<Body> {
     };
     let page = pages::page(root, &config::Site::default(), "Not found", &body).into_string();
     let kind = ContentKind::Page.media_type();
-    let mut response = responses::with_body(hyper::StatusCode::NOT_FOUND, kind, Bytes::from(page), SHORT_MAX_AGE);
+    let mut response =
+        responses::with_body(hyper::StatusCode::NOT_FOUND, kind, Bytes::from(page), SHORT_MAX_AGE);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
     response
 }

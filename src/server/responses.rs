@@ -106,7 +106,9 @@ pub(super) fn unpublished() -> Response<Body> {
 }
 
 pub(super) fn damaged() -> Response<Body> {
-    service_unavailable("this file cannot be served now")
+    service_unavailable(
+        "this file is damaged on the mirror and is being repaired; if it stays so, tell the operator",
+    )
 }
 
 /// 503 is the only status after which every version of Composer tries again.

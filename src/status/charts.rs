@@ -39,7 +39,8 @@ struct Axes {
 pub(super) fn cycles(input: &StatusInput<'_>) -> Markup {
     let runs = &input.history.runs;
     let runs = &runs[runs.len().saturating_sub(MAX_RUNS)..];
-    let milliseconds = |run: &Run| u64::try_from(run.ended.duration_since(run.began).as_millis()).unwrap_or_default();
+    let milliseconds =
+        |run: &Run| u64::try_from(run.ended.duration_since(run.began).as_millis()).unwrap_or_default();
     let seconds = |milliseconds: u64| format!("{:.1} s", milliseconds as f64 / 1e3);
     let bars: Vec<_> = runs
         .iter()
@@ -73,7 +74,8 @@ pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     for release in input.releases {
         *months.entry(month(input.report.committed(release))).or_default() += 1;
     }
-    let (Some(first), Some(last)) = (months.keys().next().copied(), months.keys().next_back().copied()) else {
+    let (Some(first), Some(last)) = (months.keys().next().copied(), months.keys().next_back().copied())
+    else {
         return html! { p { "Nothing is released yet." } };
     };
     let mut all: Vec<_> = first.series(1.month()).take_while(|month| *month <= last).collect();
@@ -82,7 +84,11 @@ pub(super) fn releases(input: &StatusInput<'_>) -> Markup {
     let name = |month: &Date| month.strftime("%Y-%m").to_string();
     let bars: Vec<_> = all
         .iter()
-        .map(|month| Bar { class: "bar", value: count(month), title: format!("{}: {}", name(month), count(month)) })
+        .map(|month| Bar {
+            class: "bar",
+            value: count(month),
+            title: format!("{}: {}", name(month), count(month)),
+        })
         .collect();
     let axes = Axes {
         label: "Package versions by month of commit",

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::next_run::{NextRun, regular_run};
 use super::state::{State, state};
-use crate::cycle::{Report, SourceReport};
 use crate::config::Site;
+use crate::cycle::{Report, SourceReport};
 use crate::ledger::Release;
 use crate::metadata::pages;
 

@@ -264,7 +264,8 @@ impl FollowState {
     /// What a recipe would say of the pages.
     pub(in crate::cycle) fn recipe(&self) -> Recipe {
         let notes = self.notes.iter().filter_map(|note| serde_json::from_value::<Note>(note.clone()).ok());
-        let products = self.products.iter().filter_map(|product| serde_json::from_value(product.clone()).ok());
+        let products =
+            self.products.iter().filter_map(|product| serde_json::from_value(product.clone()).ok());
         // Whatever another mirror says becomes a link on our pages.
         let is_web = |see: &String| see.starts_with("https://") || see.starts_with("http://");
         Recipe {

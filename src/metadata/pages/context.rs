@@ -108,8 +108,7 @@ impl<'a> View<'a> {
         let withdrawals: Vec<_> = self.withdrawals(name).collect();
         let held_back: Vec<_> = self.held_back(name).collect();
         let notes: Vec<_> = notes.collect();
-        let context =
-            json!([links, self.required_by.get(name), notes, diverged, withdrawals, held_back]);
+        let context = json!([links, self.required_by.get(name), notes, diverged, withdrawals, held_back]);
         Sha256::digest(context.to_string().as_bytes())
     }
 

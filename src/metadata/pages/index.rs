@@ -77,7 +77,8 @@ fn search() -> Markup {
 fn products(view: &View<'_>) -> Markup {
     let mut releases: Vec<_> = view.products().flat_map(|product| view.releases_of(product)).collect();
     let has_stable = releases.iter().any(ProductRelease::is_stable);
-    releases.sort_by_key(|release| (has_stable && !release.is_stable(), std::cmp::Reverse(release.committed)));
+    releases
+        .sort_by_key(|release| (has_stable && !release.is_stable(), std::cmp::Reverse(release.committed)));
     let (newest, others) = releases.split_at(releases.len().min(NEWEST));
     html! {
         (release_list(newest))

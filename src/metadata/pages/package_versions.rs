@@ -69,7 +69,12 @@ fn remarks(view: &View<'_>, package: &str, version: &PackageVersion, id: &str) -
     all.into_iter().filter_map(|(applies, remark)| applies.then_some(remark)).collect()
 }
 
-fn details(view: &View<'_>, package: &str, version: &PackageVersion, before: Option<&PackageVersion>) -> Markup {
+fn details(
+    view: &View<'_>,
+    package: &str,
+    version: &PackageVersion,
+    before: Option<&PackageVersion>,
+) -> Markup {
     let id = version.version.to_string();
     html! {
         details #(format!("v{id}")) {
@@ -123,7 +128,8 @@ fn divergence(diverged: &Divergence) -> Markup {
 
 /// The requirements that are not those of the version before.
 fn changed<'v>(version: &'v PackageVersion, before: &'v PackageVersion) -> Markup {
-    let links = |version: &'v PackageVersion, kind| -> BTreeMap<&'v str, &'v str> { version.links(kind).collect() };
+    let links =
+        |version: &'v PackageVersion, kind| -> BTreeMap<&'v str, &'v str> { version.links(kind).collect() };
     let differing = SHOWN.map(|(kind, title)| (title, changes(&links(before, kind), &links(version, kind))));
     html! {
         dt { "Changed since " (before.version) }

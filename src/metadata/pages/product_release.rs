@@ -68,12 +68,16 @@ impl<'a> View<'a> {
         let releases = all.filter(|(version, _)| {
             version.parse::<Version>().is_ok_and(|version| version.stability() != Stability::Dev)
         });
-        releases.map(|(version, committed)| ProductRelease { product, version, committed: *committed }).collect()
+        releases
+            .map(|(version, committed)| ProductRelease { product, version, committed: *committed })
+            .collect()
     }
 
     /// Whether a package has a version.
     pub(super) fn has_version(&self, package: &str, version: &str) -> bool {
-        self.packages.get(package).is_some_and(|summary| summary.versions.iter().any(|known| known == version))
+        self.packages
+            .get(package)
+            .is_some_and(|summary| summary.versions.iter().any(|known| known == version))
     }
 
     /// What a release consists of, through all metapackages that it requires.
@@ -112,7 +116,10 @@ impl<'a> View<'a> {
 }
 
 /// The release before the one at `at` in a list with the highest version first: for a stable one, the stable one before.
-pub(super) fn previous<'r, 'a>(releases: &'r [ProductRelease<'a>], at: usize) -> Option<&'r ProductRelease<'a>> {
+pub(super) fn previous<'r, 'a>(
+    releases: &'r [ProductRelease<'a>],
+    at: usize,
+) -> Option<&'r ProductRelease<'a>> {
     let is_stable = releases[at].is_stable();
     let before = &releases[at + 1..];
     before.iter().find(|release| release.is_stable() || !is_stable).or(before.first())
@@ -127,7 +134,10 @@ pub(super) fn package_changes<'a>(before: &Contents<'a>, now: &Contents<'a>) -> 
 }
 
 /// The entries of two maps that differ.
-pub(super) fn changes<'a>(before: &BTreeMap<&'a str, &'a str>, now: &BTreeMap<&'a str, &'a str>) -> Changes<'a> {
+pub(super) fn changes<'a>(
+    before: &BTreeMap<&'a str, &'a str>,
+    now: &BTreeMap<&'a str, &'a str>,
+) -> Changes<'a> {
     let mut all: BTreeMap<_, _> = before.iter().map(|(name, value)| (*name, (Some(*value), None))).collect();
     for (name, value) in now {
         all.entry(*name).or_insert((None, None)).1 = Some(*value);

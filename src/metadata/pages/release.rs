@@ -17,7 +17,8 @@ pub(super) fn render_all<'a>(view: &'a View<'a>) -> impl Iterator<Item = (String
     view.products().flat_map(|product| {
         let releases = view.releases_of(product);
         let contents: Vec<_> = releases.iter().map(|release| view.contents(release)).collect();
-        let pages = (0..releases.len()).map(|at| (releases[at].path(), render(view, &releases, &contents, at)));
+        let pages =
+            (0..releases.len()).map(|at| (releases[at].path(), render(view, &releases, &contents, at)));
         pages.collect::<Vec<_>>()
     })
 }

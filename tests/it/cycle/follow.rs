@@ -12,7 +12,7 @@ use crate::support::store::{command, flip, read, release, told};
 use serde_json::Value;
 
 /// The package that `release` makes, and one that contains the base URL.
-const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - name: shop\n    git: https://git.example/shop\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\nnotes: [{package: acme/good, versions: ['1.0.0'], note: Mind the gap}]\n";
+const SOURCES: &str = "  - {name: good, git: 'https://git.example/good', packages: [{one: ''}]}\n  - name: shop\n    git: https://git.example/shop\n    packages:\n      - derive:\n          package: acme/project\n          part: [{resource: parts, path: part.json}]\n          set: {version: '{tag}', type: project, repositories: [{type: composer, url: '{base_url}'}]}\n          require: [root]\nresources: {parts: {git: 'https://git.example/parts'}}\nnotes: [{package: acme/good, versions: ['1.0.0'], note: Mind the gap}]\nproducts: [{name: Good, package: acme/good}]\n";
 
 /// A mirror that builds, with two versions of `acme/good` and one of `acme/project`.
 pub(super) struct Origin {

@@ -72,9 +72,10 @@ fn names_of_another_mirror_become_no_path_outside() {
 fn state_that_would_fill_the_memory_of_the_server_is_refused() {
     let origin = Origin::start();
     type Change = fn(&mut Vec<Value>, &mut Value);
-    let changes: [(Change, &str); 3] = [
+    let changes: [(Change, &str); 4] = [
         (|_, state| state["external_packages"] = vec![""; 200_000].into(), "entries, more than"),
         (|_, state| state["notes"] = json!([vec![1; 2000]]), "a note has too many values"),
+        (|_, state| state["products"] = json!([vec![1; 2000]]), "a product has too many values"),
         (|_, state| state["abandoned"] = json!({"acme/good": [1, 2]}), "`abandoned` has other values"),
     ];
     for (change, reason) in changes {

@@ -1,33 +1,32 @@
 //! The rules of axe-core (WCAG 2.2 A and AA, and its best practices) for every kind of page, by day, by night and on a phone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
+use mirror::util::digest::Sha256;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
 use crate::support::env::TestEnv;
 use crate::support::{free_port, run};
 
-/// The package of Python's registry that carries axe-core 4.12.1.
-const PACKAGE: &str = "axe-playwright-python==0.1.8";
+/// The package of npm's registry, and the SHA-256 of its file.
+const PACKAGE: &str = "axe-core@4.12.1";
+const DIGEST: &str = "66a8aaa95a8b044a7fd74a5435873bf04ff65a1ca75567c921b7509742085a14";
 
-/// The source of axe-core, from Python's package registry. It is downloaded once.
+/// The source of axe-core. It is downloaded once.
 fn axe() -> String {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("axe");
-    let file = folder.join("axe_playwright_python/axe.min.js");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("axe-core");
+    let file = folder.join("package/axe.min.js");
     if !file.exists() {
-        let python = folder.join("venv/bin/python");
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "--quiet", "download", "--no-deps", "--dest"]);
-        run(pip.arg(&folder).arg(PACKAGE));
-        let wheel = |file: &Path| file.extension().is_some_and(|end| end == "whl");
-        let files = std::fs::read_dir(&folder).unwrap();
-        let wheel = files.map(|file| file.unwrap().path()).find(|file| wheel(file)).unwrap();
-        run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&folder));
+        std::fs::create_dir_all(&folder).unwrap();
+        run(Command::new("npm").args(["pack", "--silent", PACKAGE]).current_dir(&folder));
+        let tarball = format!("{}.tgz", PACKAGE.replace('@', "-"));
+        run(Command::new("tar").args(["-xzf", &tarball]).current_dir(&folder));
     }
-    std::fs::read_to_string(file).unwrap()
+    let text = std::fs::read_to_string(file).unwrap();
+    assert_eq!(Sha256::digest(text.as_bytes()).to_string(), DIGEST);
+    text
 }
 
 /// The violations on the open page, one per line.
@@ -46,6 +45,17 @@ fn violations(browser: &Browser, axe: &str) -> Vec<String> {
     list.iter().flat_map(of).collect()
 }
 
+/// Of every kind: below the host, then below the repository.
+const PAGES: [&str; 7] = [
+    "",
+    "-/help/",
+    "mirror/",
+    "mirror/package/acme/good.html",
+    "mirror/release/acme/good/1.1.0.html",
+    "mirror/status.html",
+    "mirror/gone",
+];
+
 const SOURCE: &str = "  - name: good\n    git: https://git.example/good\n    packages: [{one: ''}]\n  - name: gone\n    git: https://git.example/gone\n    packages: [{one: ''}]\n";
 
 #[test]
@@ -54,10 +64,15 @@ fn pages_pass_accessibility_rules() {
     let (env, port) = (TestEnv::new(), free_port());
     let upstream = env.upstream("good");
     for version in ["1.0.0", "1.1.0"] {
-        let manifest = json!({"name": "acme/good", "version": version, "description": "Something good", "type": "project", "require": {"php": ">=8.1", "acme/other": "1.0.0"}});
+        let manifest = json!({
+            "name": "acme/good", "version": version, "description": "Something good", "type": "metapackage",
+            "keywords": ["good"], "license": "MIT", "authors": [{"name": "A", "homepage": "https://a.example/"}],
+            "support": {"email": "a@a.example"}, "abandoned": "acme/better",
+            "require": {"php": format!(">={version}"), "other/library": "^1.0"},
+        });
         upstream.write("composer.json", &manifest.to_string()).release(version);
     }
-    env.configure(port, SOURCE);
+    env.configure(port, &format!("{SOURCE}products: [{{name: Good, package: acme/good}}]\n"));
     env.build(1);
     let server = env.serve("serve", port);
     let browser = Browser::start(&["--window-size=1280,900"], &json!({}));
@@ -65,15 +80,17 @@ fn pages_pass_accessibility_rules() {
         browser.post("/goog/cdp/execute", &json!({"cmd": command, "params": parameters}));
     };
     let mut wrong = Vec::new();
-    for (width, mobile) in [(1280, false), (360, true)] {
+    for (width, mobile) in [(1280, false), (390, true)] {
         let metrics = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": mobile});
         emulate("Emulation.setDeviceMetricsOverride", metrics);
         for scheme in ["light", "dark"] {
             let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
             emulate("Emulation.setEmulatedMedia", features);
-            for page in ["", "package/acme/good.html", "status.html"] {
-                browser.open(&format!("http://127.0.0.1:{port}/mirror/{page}"));
-                browser.wait("document.getElementById('state').textContent !== ''");
+            for page in PAGES {
+                browser.open(&format!("http://127.0.0.1:{port}/{page}"));
+                browser.wait("!document.getElementById('state') || document.getElementById('state').textContent !== ''");
+                let overflow = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+                assert_eq!(browser.value(overflow), false, "{page} is wider than {width} px");
                 let found = violations(&browser, &axe).into_iter();
                 wrong.extend(found.map(|found| format!("{page} {width} {scheme}: {found}")));
             }
