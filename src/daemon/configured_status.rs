@@ -10,6 +10,7 @@ pub(super) fn configured_status<'a>(app: &'a App, repository: &'a Repository) ->
     StatusInput {
         site: &app.config.site,
         name: &repository.name,
+        recipe: &repository.recipe,
         is_trial: app.is_trial(),
         base_url: repository.base_url.to_string(),
         schedule: &repository.schedule,

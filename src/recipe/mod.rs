@@ -12,6 +12,7 @@ mod extend;
 mod load;
 mod note;
 mod product;
+mod public_urls;
 mod range;
 pub mod rule;
 pub mod tag_version;

@@ -21,13 +21,6 @@ pub struct Product {
 }
 
 impl Recipe {
-    /// The URL of a git source for people, if the recipe says that it is public.
-    pub fn public_page(&self, source: &str) -> Option<&str> {
-        let source = self.sources.iter().find(|known| known.name == source)?;
-        let is_public = self.public_urls.iter().any(|prefix| source.git.starts_with(prefix));
-        is_public.then(|| source.git.trim_end_matches(".git"))
-    }
-
     /// What the pages show of the recipe.
     pub fn page_content(&self) -> (&[Product], &[Note], Vec<(&str, &str)>) {
         let pages =

@@ -69,18 +69,7 @@ impl<'a> Validator<'a> {
         let git_sources: Vec<_> =
             of_base.chain(&document.sources).map(|source| source.name.as_str()).collect();
         ComposerSource::check_all(&document.composer, &git_sources, &composer_at, report);
-        for (i, product) in document.products.iter().enumerate() {
-            check_product(product, &root.key("products").index(i), report);
-        }
-        for (i, url) in document.public_urls.iter().enumerate() {
-            if !is_page(url) {
-                let issue = Issue::new("expected the beginning of URLs, such as `https://github.com/acme/`");
-                report.add(&root.key("public_urls").index(i), issue.found(format!("`{url}`")));
-            }
-        }
-        for (i, note) in document.notes.iter().enumerate() {
-            check_note(note, &root.key("notes").index(i), report);
-        }
+        check_page_content(document, &root, report);
         for (i, package) in document.external_packages.iter().enumerate() {
             check_package_or_vendor(package, &root.key("external_packages").index(i), report);
         }
@@ -213,6 +202,22 @@ fn check_affected(affected: &AffectedVersions, at: &Path, report: &mut Report) {
     }
     if let Some(range) = &affected.range {
         check_version(&range.from, &at.key("range").key("from"), report);
+    }
+}
+
+/// What only the pages show.
+fn check_page_content(document: &Document, root: &Path, report: &mut Report) {
+    for (i, product) in document.products.iter().enumerate() {
+        check_product(product, &root.key("products").index(i), report);
+    }
+    for (i, url) in document.public_urls.iter().enumerate() {
+        if !is_page(url) {
+            let issue = Issue::new("expected the beginning of URLs, such as `https://github.com/acme/`");
+            report.add(&root.key("public_urls").index(i), issue.found(format!("`{url}`")));
+        }
+    }
+    for (i, note) in document.notes.iter().enumerate() {
+        check_note(note, &root.key("notes").index(i), report);
     }
 }
 

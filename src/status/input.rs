@@ -10,6 +10,8 @@ use crate::config::Site;
 use crate::cycle::{Report, SourceReport};
 use crate::ledger::Release;
 use crate::metadata::pages;
+use crate::net::redacted;
+use crate::recipe::Recipe;
 
 use crate::schedule::Schedule;
 use crate::store::snapshot::Snapshot;
@@ -20,6 +22,8 @@ pub struct StatusInput<'a> {
     /// Who runs the mirror.
     pub site: &'a Site,
     pub name: &'a str,
+    /// Empty for a repository that follows other mirrors.
+    pub recipe: &'a Recipe,
     /// Whether it runs without a configuration.
     pub is_trial: bool,
     pub base_url: String,
@@ -58,6 +62,14 @@ impl StatusInput<'_> {
             && self.unserved.is_none()
             && self.bucket_failure().is_none()
             && self.history.damaged.is_empty()
+    }
+
+    /// The text of an error without URLs that may be internal.
+    pub(super) fn without_internal_urls(&self, error: &str) -> String {
+        let mut urls: Vec<_> = self.recipe.internal_urls().map(redacted).collect();
+        // One URL may be a prefix of another.
+        urls.sort_by_key(|url| std::cmp::Reverse(url.len()));
+        urls.iter().fold(error.to_owned(), |text, url| text.replace(url.as_str(), "(internal URL)"))
     }
 
     /// A time in the zone of the schedule: `2024-05-06 07:08 UTC`.

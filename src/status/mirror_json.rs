@@ -111,7 +111,9 @@ fn sources(input: &StatusInput<'_>) -> Map<String, Value> {
     sources
         .map(|(name, report)| {
             let published = published.get(name.as_str()).copied().unwrap_or_default();
-            (name.clone(), source_status(report, published))
+            let mut status = source_status(report, published);
+            status["error"] = report.error.as_ref().map(|error| input.without_internal_urls(error)).into();
+            (name.clone(), status)
         })
         .collect()
 }

@@ -11,7 +11,10 @@ use crate::package::plan::OutcomeRow;
 use crate::package::uncovered_manifests;
 use crate::util::text::first_of;
 
-/// Entries that a list shows; it counts the rest.
+/// Entries of a list that are shown at once.
+const MAX_UNFOLDED: usize = 5;
+
+/// Further entries, which are folded; the rest is counted.
 const MAX_LISTED: usize = 50;
 
 /// Names in one line.
@@ -87,10 +90,21 @@ fn list(id: &str, title: &str, lines: &[String]) -> Markup {
     html! {
         @if !lines.is_empty() {
             h3 id=(id) { (title) " " span.quiet { "(" (lines.len()) ")" } }
-            ul.lines { @for line in lines.iter().take(MAX_LISTED) { li { (line) } } }
-            @if lines.len() > MAX_LISTED { p { "And " (lines.len() - MAX_LISTED) " more." } }
+            @let (first, others) = lines.split_at(lines.len().min(MAX_UNFOLDED));
+            (items(first))
+            @if !others.is_empty() {
+                details {
+                    summary { (others.len()) " more" }
+                    (items(&others[..others.len().min(MAX_LISTED)]))
+                    @if others.len() > MAX_LISTED { p { "And " (others.len() - MAX_LISTED) " more." } }
+                }
+            }
         }
     }
+}
+
+fn items(lines: &[String]) -> Markup {
+    html! { ul.lines { @for line in lines { li { (line) } } } }
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ fn sources(input: &StatusInput<'_>) -> Markup {
                         td data-label="Newest" { (newest_ref(report).unwrap_or("–")) }
                         td data-label="State" {
                             @match &report.error {
-                                Some(error) => { span.bad { (error) } }
+                                Some(error) => { span.bad { (input.without_internal_urls(error)) } }
                                 None if report.failed.is_empty() => { span.good { "complete" } }
                                 None => { span.doubt { "some packages failed" } }
                             }

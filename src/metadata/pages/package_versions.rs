@@ -24,7 +24,7 @@ pub(super) fn render(view: &View<'_>, name: &str, versions: &[PackageVersion]) -
             h2 #versions { "Versions" }
             div.wide role="region" aria-labelledby="versions" tabindex="0" {
                 table {
-                    thead { tr { th scope="col" { "Version" } th scope="col" { "Date" } th scope="col" { "PHP" } th scope="col" { "Size" } th scope="col" { "Remarks" } } }
+                    thead { tr { th scope="col" { "Version" } th scope="col" { "Date" } th scope="col" { "PHP" } th.roomy scope="col" { "Size" } th scope="col" { "Remarks" } } }
                     tbody {
                         @for version in versions {
                             @let id = version.version.to_string();
@@ -32,7 +32,7 @@ pub(super) fn render(view: &View<'_>, name: &str, versions: &[PackageVersion]) -
                                 th scope="row" { a href={ "#v" (id) } { (id) } }
                                 td { time datetime=(day(version.committed)) { (day(version.committed)) } }
                                 td { (php(version)) }
-                                td { (size(version.size)) }
+                                td.roomy { (size(version.size)) }
                                 td {
                                     @for release in releases.iter().filter(|release| release.version == id) {
                                         a href={ (ROOT) (release.path()) } { "contents" } " "

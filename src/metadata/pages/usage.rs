@@ -28,7 +28,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
             h3 { "In an existing project" }
             p { "Add the repository to its composer.json:" }
             (copyable(&add))
-            p { "Packages of others still come from Packagist, so it has to be reachable." }
+            p { "Other packages still come from Packagist, which has to be reachable. If you need none, switch it off: " code { "composer config repo.packagist false" } }
             @if !view.notes.is_empty() {
                 h3 { "Versions that need a workaround" }
                 ul {
@@ -40,8 +40,9 @@ pub(super) fn render(view: &View<'_>) -> Markup {
             details {
                 summary { "Switching from another mirror, continuous integration, and more" }
                 h3 { "Switching a project from another mirror" }
-                p { "Replace the old repository, then update the download URLs in composer.lock:" }
+                p { "Remove the old repository from composer.json, add this one, then update the download URLs in composer.lock:" }
                 (copyable(&format!("{add}\ncomposer update mirrors")))
+                p { "Check the result with " code { "git diff composer.lock" } ": a new checksum means that this mirror has other bytes of the version." }
                 @if view.products().next().is_some() {
                     h3 { "Together with the Marketplace" }
                     p { "In composer.json; " code { "only" } " limits the Marketplace to the vendors that you buy from:" }
