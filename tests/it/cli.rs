@@ -204,7 +204,9 @@ fn counts_are_of_package_versions_everywhere() {
     }
     let page = get(port, "/mirror/status.html").into_text();
     assert!(page.contains("<dd>2 package versions</dd>"), "{page}");
-    assert!(page.contains("<td>2</td><td>0</td><td>1</td><td>4</td>"), "{page}");
+    assert!(page.contains(
+            "\"Published\">2</td><td data-label=\"Excluded\">0</td><td data-label=\"Failed\">1</td><td data-label=\"Tag entries\">4</td>"
+        ), "{page}");
 }
 
 #[test]

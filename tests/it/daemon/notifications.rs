@@ -77,7 +77,7 @@ fn failed_first_cycle_reports_its_reason() {
         assert_eq!(page.status, 200);
         let page = page.text();
         assert!(page.contains("Nothing is published yet: the last cycle"), "{page}");
-        assert!(page.contains("modules` does not exist"), "{page}");
+        assert!(page.contains("the folder `(internal URL)` does not exist"), "{page}");
         assert!(!page.contains(env.path("git").to_str().unwrap()), "{page}");
     }
     let state: Value = serde_json::from_slice(&get(port, "/mirror/mirror.json").body).unwrap();
