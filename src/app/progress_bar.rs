@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::bucket::UploadEvent;
 use crate::cycle::ProgressEvent;
+use crate::telemetry::set_progress_bars;
 
 /// The bars of one cycle. They disappear when it ends.
 pub(crate) struct ProgressBars {
@@ -27,12 +28,13 @@ impl ProgressBars {
             );
             bar
         };
-        Self {
-            sources: bar("fetched  {bar:30} {pos}/{len} {wide_msg}"),
-            packages: bar("packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
-            uploads: bar("uploaded {bar:30} {pos}/{len} {per_sec}"),
-            fetching: Mutex::default(),
-        }
+        let (sources, packages, uploads) = (
+            bar("fetched  {bar:30} {pos}/{len} {wide_msg}"),
+            bar("packages {bar:30} {pos}/{len} {per_sec} {wide_msg}"),
+            bar("uploaded {bar:30} {pos}/{len} {per_sec}"),
+        );
+        set_progress_bars(Some(bars));
+        Self { sources, packages, uploads, fetching: Mutex::default() }
     }
 
     pub(crate) fn update(&self, event: ProgressEvent<'_>) {
@@ -70,5 +72,6 @@ impl Drop for ProgressBars {
         self.sources.finish_and_clear();
         self.packages.finish_and_clear();
         self.uploads.finish_and_clear();
+        set_progress_bars(None);
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::ensure;
 use jiff::Timestamp;
 
+use super::check_machine;
 use super::json_rows;
 use super::stdout::Stdout;
 use crate::app::exit::Exit;
@@ -28,7 +29,8 @@ use crate::yaml::{self, Issue, Report};
 /// Broken URLs that an issue names; it counts the rest.
 const MAX_LISTED: usize = 3;
 
-pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
+/// `path` is where the configuration was searched.
+pub(super) fn check(app: &App, path: Option<&Path>) -> anyhow::Result<Exit> {
     let config = &app.config;
     let listen: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     writeln!(
@@ -56,7 +58,11 @@ pub(super) fn check(app: &App) -> anyhow::Result<Exit> {
             warn_unknown_predecessors(&repository.recipe, store.as_ref())?;
         }
     }
-    for warning in app.warnings() {
+    for remark in overlaps(app) {
+        writeln!(Stdout, "Note: {remark}.")?;
+    }
+    let machine = check_machine::warnings(&app.config, path);
+    for warning in app.warnings().into_iter().chain(machine) {
         writeln!(Stdout, "Warning: {warning}.")?;
     }
     for prefix in unused_rewrites(app) {
@@ -137,6 +143,23 @@ fn warn_unknown_predecessors(recipe: &Recipe, store: Option<&RepositoryStore>) -
         }
     }
     Ok(())
+}
+
+/// Repositories below another one. The path alone decides which one answers, because the Host header does not matter.
+fn overlaps(app: &App) -> Vec<String> {
+    let all = || app.repositories.iter();
+    let pairs = all().flat_map(|outer| all().map(move |inner| (outer, inner)));
+    let is_below = |(outer, inner): &(&Repository, &Repository)| {
+        let (outer, inner) = (outer.base_url.path(), inner.base_url.path());
+        outer != "/" && outer != inner && inner.starts_with(outer)
+    };
+    let remark = |(outer, inner): (&Repository, &Repository)| {
+        let (path, inner, outer) = (inner.base_url.path(), &inner.name, &outer.name);
+        format!(
+            "the URL of repository {inner} is below that of {outer}: what is below {path} is served by {inner}"
+        )
+    };
+    pairs.filter(is_below).map(remark).collect()
 }
 
 /// The prefixes of `git.rewrite` that no URL of any recipe begins with.
@@ -231,7 +254,11 @@ fn check_urls(app: &App, recipe: &Recipe) -> anyhow::Result<()> {
 /// The data folder may be missing, but must not be a file.
 fn check_folder(path: &Path) -> anyhow::Result<()> {
     let is_file = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
-    ensure!(!is_file, "`{}` is not a directory", path.display());
+    ensure!(
+        !is_file,
+        "`{}` is not a directory but a file\nhint: remove the file, or name another folder",
+        path.display()
+    );
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod check_machine;
 mod cycle;
 mod demo;
 mod export;
@@ -15,8 +16,11 @@ mod plan;
 mod plan_composer;
 mod restore;
 mod rollback;
+mod running_server;
 mod schema;
 mod snapshot_list;
+mod status;
+mod status_text;
 mod stdout;
 mod summary_table;
 mod verify;
@@ -59,6 +63,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
   mirror check -c ./mirror.yaml         check the configuration, show the next build
   mirror build -c ./mirror.yaml         run one cycle
   mirror run                            build on schedule and serve, with /etc/mirror/mirror.yaml
+  mirror status                         show what is published, what failed and when it runs next
   mirror verify --repair                find damaged archives and rebuild them from git
 
 Exit codes: 0 complete, 1 something failed but the rest was done, 2 failed, 64 the command line or the configuration is wrong.
@@ -103,6 +108,9 @@ enum Command {
     Rollback(rollback::Arguments),
     /// Stop publishing a version: malware, a leaked secret, a legal order
     Withdraw(withdraw::Arguments),
+    /// Show the state of the running mirror: what the status page says
+    #[command(after_help = "Exit codes: 0 everything is fresh, 1 something needs you, 2 no server answered.")]
+    Status(status::Arguments),
     /// Check that the server is healthy
     Health,
     /// Print the JSON Schema of the configuration or of recipes
@@ -141,6 +149,8 @@ enum Log {
 
 enum Failure {
     Config(anyhow::Error),
+    /// Of a server, whose log may be read by programs only.
+    Daemon(anyhow::Error),
     Command(anyhow::Error),
 }
 
@@ -158,6 +168,10 @@ pub fn main() -> ExitCode {
             let (error, exit) = match failure {
                 Failure::Config(error) => (error, Exit::Usage),
                 Failure::Command(error) => (error, Exit::Failed),
+                Failure::Daemon(error) => {
+                    tracing::error!("{error:#}");
+                    return Exit::Failed;
+                }
             };
             eprintln!("{}", inert_lines(&without_error_numbers(&format!("{error:#}"))));
             exit
@@ -178,15 +192,15 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let exit = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
             let app = trial::load_or_start(path).map_err(Failure::Config)?;
-            daemon::run(with_log(app, Log::Daemon)?, path)
+            return daemon::run(with_log(app, Log::Daemon)?, path).map_err(Failure::Daemon);
         }
         Command::Demo(arguments) => {
             let trial = arguments.trial();
             let app = trial::start(&trial).map_err(Failure::Config)?;
-            daemon::run(with_log(app, Log::Daemon)?, Some(&trial.data))
+            return daemon::run(with_log(app, Log::Daemon)?, Some(&trial.data)).map_err(Failure::Daemon);
         }
         Command::Init(arguments) => return init::init(&arguments, path),
-        Command::Serve => daemon::serve(load(path, Log::Daemon)?, path),
+        Command::Serve => return daemon::serve(load(path, Log::Daemon)?, path).map_err(Failure::Daemon),
         Command::Build(arguments) => {
             let app = load(path, Log::Configured)?;
             exit_on_signal()?;
@@ -197,7 +211,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
             exit_on_signal()?;
             plan::plan(&app, &arguments)
         }
-        Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?),
+        Command::Check => check::check(&load_and_check(path, Log::Warnings, check::check_files)?, path),
         Command::Verify(arguments) => verify::verify(&load(path, Log::Warnings)?, &arguments),
         Command::Restore(arguments) => restore::restore(&load(path, Log::Warnings)?, &arguments),
         Command::Export(arguments) => export::export(&load(path, Log::Warnings)?, &arguments),
@@ -205,6 +219,10 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Rollback(arguments) => rollback::rollback(&load(path, Log::Warnings)?, &arguments),
         Command::Withdraw(arguments) => withdraw::withdraw(&load(path, Log::Warnings)?, &arguments),
         Command::Cycle { .. } => cycle::run(),
+        Command::Status(arguments) => match status::ask_local(path, &arguments) {
+            Some(result) => result,
+            None => status::ask_configured(&load(path, Log::Warnings)?, &arguments),
+        },
         Command::Health => match healthcheck::check_local(path) {
             Some(result) => result,
             None => healthcheck::check_configured(&load(path, Log::Warnings)?),

@@ -4,14 +4,14 @@
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 
-use crate::util::text::{inert, inert_lines};
+use crate::util::text::{inert, inert_lines, without_error_numbers};
 
 /// Ignores a broken pipe. The text of one `write!` is printed as one line and its hint; `write_all` keeps all line breaks.
 pub(super) struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = inert_lines(&String::from_utf8_lossy(bytes));
+        let text = inert_lines(&without_error_numbers(&String::from_utf8_lossy(bytes)));
         ignore_broken_pipe(io::stdout().write_all(text.as_bytes()))?;
         Ok(bytes.len())
     }

@@ -101,7 +101,9 @@ pub fn load_text(
 
 /// The configuration in the `text` of `file`, against whose folder relative paths are resolved.
 pub fn parse(file: &Path, text: &str, environment: Environment<'_>) -> Result<(Config, Report), Diagnostics> {
-    let folder = file.parent().unwrap_or(Path::new(""));
+    // Messages about other files name them so that they can be found from everywhere.
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = absolute.parent().unwrap_or(Path::new(""));
     let (document, mut report) = yaml::read::<Document>(&file.display().to_string(), text, Some(environment));
     let config = document.and_then(|document| document.resolve(folder, &mut report));
     let config = report.finish(config)?;

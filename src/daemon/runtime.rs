@@ -75,8 +75,8 @@ pub(super) fn run_server(
     };
     let server = runtime.block_on(Server::bind(settings, published.clone(), metrics.clone()))?;
     let handles = ServerHandles { published: &published, metrics: &metrics };
-    for address in server.addresses() {
-        tracing::info!(%address, "listening");
+    for (address, purpose) in server.addresses().iter().zip(server.purposes()) {
+        tracing::info!(%address, "listening for {purpose}");
     }
     let signals = Signals::default();
     std::thread::scope(|scope| {

@@ -199,7 +199,11 @@ pub struct OutcomeRow {
 impl OutcomeRow {
     /// The source, the tag and the package: `catalog 2.4.8: acme/module 1.2.0`.
     pub fn name(&self) -> String {
-        format!("{} {}: {}", self.source, self.tag, self.package)
+        match self.package.as_str() {
+            // The root of the source, whose name is not known.
+            "" => format!("{} {}", self.source, self.tag),
+            package => format!("{} {}: {package}", self.source, self.tag),
+        }
     }
 
     /// Whether contents that upstream has tagged are not published although nobody chose to leave them out.

@@ -22,7 +22,7 @@ pub struct Settings {
     /// Where TLS is spoken, and with which certificate.
     pub tls: Option<config::Tls>,
     pub log: config::Log,
-    /// Where `mirror health` asks, whatever else the server listens on.
+    /// Where `mirror health` and `mirror status` ask, whatever else the server listens on.
     pub local_socket: Option<LocalSocket>,
 }
 
@@ -61,6 +61,8 @@ pub(super) enum Role {
     Admin,
     /// Health checks, on the local socket.
     Local,
+    /// Health checks and the status of all repositories, on the local socket, for the server's own user and root.
+    Operator,
 }
 
 /// The client of a connection: the peer, or the one that a PROXY header names.

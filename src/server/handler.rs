@@ -22,6 +22,7 @@ use super::responses::{
 };
 use super::router::{Route, route};
 use super::site::{Entry, Representation, ResourceContent, Site};
+use super::status_files::STATUS;
 use super::url_path::decode;
 use super::users::AuthOutcome;
 use crate::util::compression::Coding;
@@ -96,7 +97,11 @@ async fn get(
     if path == METRICS && matches!(client.role, Role::Everything | Role::Admin) {
         return Routed::new("metrics", health::metrics(&context.metrics));
     }
-    if matches!(client.role, Role::Admin | Role::Local) {
+    if path == STATUS && client.role == Role::Operator {
+        let documents = published.status_files().documents();
+        return Routed::new("status", bytes(StatusCode::OK, "application/json", documents.into()));
+    }
+    if matches!(client.role, Role::Admin | Role::Local | Role::Operator) {
         return Routed::new("not_found", not_found());
     }
     if let Some(token) = path.strip_prefix(ACME_CHALLENGE)

@@ -67,7 +67,7 @@ pub use local_socket::LocalSocket;
 pub use published::{PublishedSite, Readiness, WebhookConfig};
 pub use server::Server;
 pub use site::{Location, RepositorySite, Resource, Site, Variant, check_resources};
-pub use status_files::StatusFile;
+pub use status_files::{STATUS, StatusFile};
 pub use stored_object::{ArchiveBucket, StoredObject};
 pub use tls::check_certificate;
 pub use users::Users;

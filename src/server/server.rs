@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::process::geteuid;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -116,6 +117,16 @@ impl Server {
         &self.addresses
     }
 
+    /// What each of the addresses is for, in words.
+    pub fn purposes(&self) -> impl Iterator<Item = &'static str> {
+        self.listeners.iter().map(|bound| match (bound.role, &bound.tls) {
+            (Role::Everything | Role::Public, None) => "HTTP",
+            (Role::Everything | Role::Public, Some(_)) => "HTTPS",
+            (Role::Admin, _) => "health checks and metrics",
+            (Role::Local | Role::Operator, _) => "commands on this machine",
+        })
+    }
+
     /// Each notification during the shutdown skips to its next stage.
     pub fn hurry(&self) -> Arc<Notify> {
         Arc::clone(&self.hurry)
@@ -140,7 +151,7 @@ impl Server {
                 role,
                 tls,
                 limiter: match role {
-                    Role::Admin | Role::Local => admin.clone(),
+                    Role::Admin | Role::Local | Role::Operator => admin.clone(),
                     Role::Everything | Role::Public => limiter.clone(),
                 },
                 context: Arc::clone(&self.context),
@@ -166,7 +177,12 @@ impl Server {
     }
 }
 
-/// Binds the local socket if possible. Without it, `mirror health` uses a configured address.
+/// Whether the client of the local socket is a process of the server's own user or of root. Every user of the machine may connect.
+fn is_operator(stream: &Transport) -> bool {
+    stream.peer_user().is_some_and(|user| user == 0 || user == geteuid().as_raw())
+}
+
+/// Binds the local socket if possible. Without it, `mirror health` and `mirror status` use a configured address.
 fn bind_local(socket: &LocalSocket) -> Option<Bound> {
     let bound = Listener::bind_local(socket).map(|listener| Bound { listener, role: Role::Local, tls: None });
     bound.map_err(|error| tracing::debug!(%error, "failed to bind the local socket")).ok()
@@ -233,7 +249,11 @@ impl Acceptor {
         if let Some(limit) = permit.exceeded {
             metrics.connection_refused(limit);
         }
-        let client = Client { ip, is_proxy, role: self.role, permit };
+        let role = match self.role {
+            Role::Local if is_operator(&stream) => Role::Operator,
+            role => role,
+        };
+        let client = Client { ip, is_proxy, role, permit };
         let (context, shutdown) = (Arc::clone(&self.context), self.shutdown.subscribe());
         let tls = self.tls.clone();
         tokio::spawn(async move {

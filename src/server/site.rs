@@ -261,9 +261,17 @@ impl Entry {
         Some(Self::in_memory(self.kind, bytes, *last_modified))
     }
 
+    /// The bytes, if they are in memory.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match &self.identity.content {
+            ResourceContent::Memory(bytes) => Some(bytes),
+            ResourceContent::Disk(_) | ResourceContent::Object(_) => None,
+        }
+    }
+
     /// Whether these are its bytes.
     pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
-        matches!(&self.identity.content, ResourceContent::Memory(known) if **known == *bytes)
+        self.bytes() == Some(bytes)
     }
 
     pub(super) fn in_memory(kind: ContentKind, bytes: Vec<u8>, last_modified: i64) -> Self {

@@ -3,8 +3,13 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::content_kind::ContentKind;
 use super::site::Entry;
+
+/// Where the local socket serves all documents of [`StatusFiles::documents`].
+pub const STATUS: &str = "/-/status";
 
 /// A file about the mirror.
 #[derive(Clone)]
@@ -33,6 +38,18 @@ impl StatusFiles {
             (file.path, (entry, since))
         });
         Self(files.collect())
+    }
+
+    /// `mirror.json` and `progress.json` of all repositories, private ones as well, as one JSON object by path.
+    pub(super) fn documents(&self) -> Vec<u8> {
+        let mut paths: Vec<_> = self.0.keys().collect();
+        paths.sort();
+        let documents = paths.into_iter().filter_map(|path| {
+            let (entry, _) = self.0.get(path)?;
+            let bytes = entry.bytes().filter(|_| entry.kind == ContentKind::Metadata)?;
+            Some([Value::from(path.as_str()).to_string().as_bytes(), b": ", bytes].concat())
+        });
+        [b"{", documents.collect::<Vec<_>>().join(&b","[..]).as_slice(), b"}"].concat()
     }
 
     pub(super) fn get(&self, path: &str) -> Option<&Entry> {

@@ -58,6 +58,14 @@ impl Transport {
         matches!(self.stream, Stream::Tls(_))
     }
 
+    /// The user of the process at the other end of a Unix socket.
+    pub(super) fn peer_user(&self) -> Option<u32> {
+        match &self.stream {
+            Stream::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
+            Stream::Tcp(_) | Stream::Tls(_) => None,
+        }
+    }
+
     /// Over TLS, the protocol of ALPN (RFC 9113 section 3.2). Without TLS, the first bytes of the client decide.
     pub(super) fn negotiated(&self) -> Option<Protocol> {
         match &self.stream {

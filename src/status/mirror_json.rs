@@ -31,8 +31,13 @@
 //! | `repository.follows` | the mirror whose content was copied last, or the file that was imported; `null` if the repository is built by a recipe |
 //! | `repository.ledger` | `lines` and `head`, the SHA-256 of the last line: equal for equal content |
 //! | `repository.newest` | the newest releases |
+//! | `repository.failures` | the first failed packages with tag and reason; a source that failed as a whole has its `error` in `sources` |
+//! | `repository.damaged` | the first damaged archives, each with what is wrong with it |
+//! | `repository.gaps` | the first versions of metapackages that need something that no source provides |
 //! | `repository.diverged` | the published versions that moved tags would change now |
 //! | `repository.sources` | each source with its newest ref, counts as above and failure, the tags of each manifest that no rule covers (`uncovered`), and `warnings`: that nothing is released, rules that match nothing, a followed mirror that gives no answer |
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -40,6 +45,7 @@ use super::input::StatusInput;
 use super::state::stale_from;
 use super::status_page::newest_ref;
 use crate::cycle::SourceReport;
+use crate::package::plan::OutcomeRow;
 use crate::store::{BucketRecord, Divergence};
 
 /// The version of the format.
@@ -47,6 +53,9 @@ pub(super) const SCHEMA: u32 = 1;
 
 /// How many of the newest releases are listed.
 const MAX_NEWEST: usize = 20;
+
+/// How many failures, damaged archives and gaps are listed. `counts` has all of them.
+const MAX_LISTED: usize = 200;
 
 /// Renders `mirror.json`.
 pub fn mirror_json(input: &StatusInput<'_>) -> Value {
@@ -88,8 +97,23 @@ fn repository(input: &StatusInput<'_>) -> Value {
             "version": release.version,
             "time": input.report.committed(release),
         })).collect::<Vec<_>>(),
+        "failures": input.report.sources.values().flat_map(|s| &s.failed).take(MAX_LISTED).map(|row| failure(input, row)).collect::<Vec<_>>(),
+        "damaged": input.history.damaged.iter().take(MAX_LISTED).collect::<BTreeMap<_, _>>(),
+        "gaps": input.report.gaps.iter().take(MAX_LISTED).collect::<Vec<_>>(),
         "diverged": input.report.diverged().map(diverged_version).collect::<Vec<_>>(),
         "sources": sources(input),
+    })
+}
+
+/// A failed package, in the form of `held_back`.
+fn failure(input: &StatusInput<'_>, row: &OutcomeRow) -> Value {
+    let reason = row.outcome.reason().unwrap_or_default();
+    json!({
+        "source": row.source,
+        "ref": row.tag,
+        "package": row.package,
+        "outcome": "failed",
+        "because": input.without_internal_urls(reason),
     })
 }
 

@@ -108,6 +108,9 @@ impl Volume {
 
     /// Opens the volume for reading only.
     pub fn open_read_only(root: &Path) -> anyhow::Result<Self> {
+        if root.is_file() {
+            return Err(not_a_directory(root));
+        }
         let marker = VolumeMarker::read(root)?.with_context(|| {
             format!(
                 "`{}` is not a data volume: it has no STORE file\nhint: check that the volume is mounted; `mirror build` and `mirror run` initialize an empty folder",
@@ -271,16 +274,27 @@ fn register(root: &Path, name: &str, entry: Entry, known: &Mutex<VolumeMarker>) 
     known.write(root)
 }
 
+fn not_a_directory(root: &Path) -> anyhow::Error {
+    anyhow!(
+        "the data directory `{}` is a file\nhint: remove the file, or change `data` in the configuration",
+        root.display()
+    )
+}
+
 /// The error for a data directory that cannot be written to, with a hint about its owner.
 fn unwritable(verb: &str, root: &Path, error: &io::Error) -> anyhow::Error {
     let user = rustix::process::geteuid().as_raw();
     let hint = match error.kind() {
         ErrorKind::ReadOnlyFilesystem => return VolumeLockError::ReadOnly(root.to_owned()).into(),
-        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "\nhint: it is not a folder".to_owned(),
-        ErrorKind::PermissionDenied => format!(
-            "\nhint: give user {user}, who runs this program, write access (`chown -R {user} {}`), or change `data` in the configuration",
-            root.display()
-        ),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => return not_a_directory(root),
+        ErrorKind::PermissionDenied => {
+            let create =
+                if root.exists() { String::new() } else { format!("mkdir -p {} && ", root.display()) };
+            format!(
+                "\nhint: give user {user}, who runs this program, write access (`{create}chown -R {user} {}`), or change `data` in the configuration",
+                root.display()
+            )
+        }
         _ => String::new(),
     };
     anyhow!("failed to {verb} the data directory `{}`: {error}{hint}", root.display())

@@ -5,6 +5,8 @@
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
+use indicatif::MultiProgress;
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Level};
 use tracing_subscriber::field::MakeExt;
@@ -16,7 +18,7 @@ use tracing_subscriber::{fmt, registry};
 
 use super::nonblocking_stderr::Output;
 use crate::config::{LogFormat, LogLevel};
-use crate::util::text::{inert, inert_lines};
+use crate::util::text::{inert, inert_lines, without_error_numbers};
 
 /// The target of the access log. It is logged at every level, because it has a setting of its own.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
@@ -36,10 +38,35 @@ pub fn init_logging(format: LogFormat, level: LogLevel, on_blocked: OnBlocked) -
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let style = style(format, terminal, !plain);
     let dispatch = match on_blocked {
-        OnBlocked::Wait => dispatch(style, level, io::stderr),
+        OnBlocked::Wait => dispatch(style, level, || AboveBars),
         OnBlocked::Drop => dispatch(style, level, || Output),
     };
     tracing::dispatcher::set_global_default(dispatch).context("failed to set up the log")
+}
+
+/// The progress bars at the end of the terminal, if there are any.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Keeps these bars below the lines of the log.
+pub(crate) fn set_progress_bars(bars: Option<MultiProgress>) {
+    *BARS.lock() = bars;
+}
+
+/// The standard error output. Progress bars are removed while a line is written, and drawn again below it.
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let bars = BARS.lock().clone();
+        match bars {
+            Some(bars) => bars.suspend(|| io::stderr().write(line)),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +96,8 @@ where
         }
         Style::Text { colours } => {
             let fields = debug_fn(|line, field, value| match field.name() {
-                "message" => write!(line, "{}", inert(&format!("{value:?}"))),
-                name => write!(line, "{name}={}", inert(&format!("{value:?}"))),
+                "message" => write!(line, "{}", plain(&format!("{value:?}"))),
+                name => write!(line, "{name}={}", plain(&format!("{value:?}"))),
             });
             let fields = fields.delimited(" ");
             let lines = fmt::layer().with_target(false).with_ansi(colours).fmt_fields(fields);
@@ -78,6 +105,10 @@ where
             Dispatch::new(events.with(lines))
         }
     }
+}
+
+fn plain(text: &str) -> String {
+    inert(&without_error_numbers(text))
 }
 
 /// Escapes what controls a terminal and may stand in JSON as it is: container engines print the log's lines unchanged.
@@ -94,7 +125,8 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for InertWriter<W> {
 impl<W: Write> Write for InertWriter<W> {
     /// Called with a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(inert_lines(&String::from_utf8_lossy(line)).as_bytes())?;
+        let text = without_error_numbers(&String::from_utf8_lossy(line));
+        self.0.write_all(inert_lines(&text).as_bytes())?;
         Ok(line.len())
     }
 

@@ -8,5 +8,6 @@ mod register;
 mod repository_metrics;
 
 pub use http_metrics::{RequestLabels, RequestOutcome};
+pub(crate) use logging::set_progress_bars;
 pub use logging::{ACCESS, OnBlocked, init_logging};
 pub use metrics::{MEDIA_TYPE, Metrics, Open};

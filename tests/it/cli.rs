@@ -428,3 +428,23 @@ fn version_says_the_newest_format_of_volumes() {
     // The commit is between them if the build was told it.
     assert!(lines.iter().all(|line| !line.contains("unknown")), "{said}");
 }
+
+#[test]
+fn check_warns_of_what_this_machine_lacks_and_notes_nested_urls() {
+    let env = two_repositories();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = read(&env, "mirror.yaml").replace("/other/", "/mirror/other/");
+    let line = config.lines().find(|line| line.starts_with("serve:")).unwrap();
+    let config = config.replace(line, &format!("serve: {{listen: ['{address}']}}"));
+    env.write("mirror.yaml", &config);
+    let said = command(&env, &["check"], 0).stdout;
+    assert!(
+        said.contains(&format!("Warning: listening on `{address}` fails here: Address already in use.\n")),
+        "{said}"
+    );
+    assert!(said.contains("Note: the URL of repository other is below that of acme: what is below /mirror/other/ is served by other.\n"), "{said}");
+    drop(taken);
+    let said = command(&env, &["check"], 0).stdout;
+    assert!(!said.contains("fails here") && !said.contains("may not write"), "{said}");
+}

@@ -40,6 +40,7 @@ mod daemon {
     mod reload;
     mod schedule;
     mod service_manager;
+    mod status_command;
     mod trial;
 }
 mod documents;

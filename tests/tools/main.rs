@@ -18,6 +18,7 @@ mod follow;
 mod git_servers;
 mod git_ssh;
 mod hostile_requests;
+mod how_to;
 mod metadata;
 mod package_claims;
 mod pages;

@@ -12,6 +12,7 @@ mod package;
 mod package_versions;
 mod product_release;
 mod release;
+mod tasks;
 mod trial;
 mod usage;
 

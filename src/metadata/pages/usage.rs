@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::context::View;
 use super::layout::{copyable, package_path};
+use super::tasks;
 use crate::recipe::Note;
 
 pub(super) fn render(view: &View<'_>) -> Markup {
@@ -38,11 +39,8 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                 }
             }
             details {
-                summary { "Switching from another mirror, continuous integration, and more" }
-                h3 { "Switching a project from another mirror" }
-                p { "Remove the old repository from composer.json, add this one, then update the download URLs in composer.lock:" }
-                (copyable(&format!("{add}\ncomposer update mirrors")))
-                p { "Check the result with " code { "git diff composer.lock" } ": a new checksum means that this mirror has other bytes of the version." }
+                summary { "Switching from another mirror, continuous integration, daily commands" }
+                (tasks::switching(&add))
                 @if view.products().next().is_some() {
                     h3 { "Together with the Marketplace" }
                     p { "In composer.json; " code { "only" } " limits the Marketplace to the vendors that you buy from:" }
@@ -51,6 +49,7 @@ pub(super) fn render(view: &View<'_>) -> Markup {
                 h3 { "In continuous integration" }
                 (copyable("composer validate --no-check-publish\ncomposer install --no-interaction --prefer-dist"))
                 p { "An archive's content never changes: keep Composer's cache folder (" code { "composer config --global cache-dir" } ") between runs." }
+                (tasks::render(view))
             }
         }
     }

@@ -340,7 +340,7 @@ fn unusable_data_directory_is_reported() {
     env.configure(free_port(), GOOD);
     env.write("data", "a file, not a folder");
     let log = env.build(2);
-    assert!(log.contains("failed to create the data directory"), "{log}");
+    assert!(log.contains("/data` is a file\nhint: remove the file"), "{log}");
     assert!(!log.contains("chown"), "another owner could do no more: {log}");
     std::fs::remove_file(env.path("data")).unwrap();
     env.write("data/holiday.jpg", "somebody else's");
