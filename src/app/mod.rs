@@ -119,9 +119,19 @@ impl App {
                 )
             })
         });
+        let normalized = self.repositories.iter().flat_map(|repository| {
+            let urls = repository.hints.mirrors_by_normalized_version();
+            urls.map(|url| {
+                format!(
+                    "repository {}: in `{url}` of `hints.mirrors`, Composer puts `1.0.0.0` for `%version%`; mirrors of this program name \
+                     archives by `%prettyVersion%`",
+                    repository.name
+                )
+            })
+        });
         let full_hours = self.repositories.iter().filter_map(Repository::full_hour_warning);
         let public = self.repositories.iter().filter_map(|r| r.public_copy_warning(&self.config.git));
-        preferred.chain(full_hours).chain(public).collect()
+        preferred.chain(normalized).chain(full_hours).chain(public).collect()
     }
 
     pub(crate) fn log_warnings(&self) {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::check_machine;
 use super::json_rows;
 use super::stdout::Stdout;
+use crate::app::cycle_runner::check_not_renamed;
 use crate::app::exit::Exit;
 use crate::app::{App, Repository};
 use crate::config::{Credential, Secret};
@@ -52,6 +53,10 @@ pub(super) fn check(app: &App, path: Option<&Path>) -> anyhow::Result<Exit> {
         summarize(app, repository, &cycle::Report::last(latest.as_ref(), &history))?;
         if let Some(target) = json_rows::rollback_target(latest.as_ref()) {
             writeln!(Stdout, "{}", json_rows::rollback_line(&repository.name, target))?;
+        }
+        let renamed = volume.as_ref().and_then(|volume| check_not_renamed(app, volume, repository).err());
+        if let Some(error) = renamed {
+            writeln!(Stdout, "Warning: {error:#}")?;
         }
         // `only` leaves sources out.
         if configured.only.is_none() {

@@ -55,6 +55,12 @@ impl Hints {
         preferred.map(|mirror| mirror.dist_url.as_str())
     }
 
+    /// The URLs that name archives by Composer's normalized version, such as 1.0.0.0.
+    pub fn mirrors_by_normalized_version(&self) -> impl Iterator<Item = &str> {
+        let urls = self.mirrors.iter().map(|mirror| mirror.dist_url.as_str());
+        urls.filter(|url| url.contains("%version%"))
+    }
+
     /// What Composer cannot use would break every update.
     pub(super) fn check(&self, at: &Path, report: &mut Report) {
         for (index, mirror) in self.mirrors.iter().enumerate() {

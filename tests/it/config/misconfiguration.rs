@@ -155,6 +155,7 @@ fn preferred_mirror_of_archives_is_warned_of() {
                 "repository acme: `hints.mirrors` prefers `https://other.example/%package%-%version%.zip`: ";
             assert_eq!(said.contains(warning), is_warned_of, "{said}");
             assert_eq!(said.contains("5 to 15 s"), is_warned_of, "{said}");
+            assert!(said.contains("Composer puts `1.0.0.0` for `%version%`"), "{said}");
         }
     }
 }

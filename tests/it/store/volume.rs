@@ -75,6 +75,8 @@ fn renamed_repository_is_refused_without_its_folder() {
         "{log}"
     );
     assert!(log.contains("`other` would start empty"), "{log}");
+    let check = String::from_utf8(env.mirror("check").stdout).unwrap();
+    assert!(check.contains("Warning: the repository `acme` was published at"), "{check}");
     assert!(!env.path("data/other/packages").exists());
     env.write("mirror.yaml", &renamed.replace("/mirror/", "/other/"));
     env.build(0);
