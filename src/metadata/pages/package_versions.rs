@@ -22,7 +22,7 @@ pub(super) fn render(view: &View<'_>, name: &str, versions: &[PackageVersion]) -
     html! {
         section aria-labelledby="versions" {
             h2 #versions { "Versions" }
-            div.wide role="region" aria-labelledby="versions" tabindex="0" {
+            div.wide role="region" aria-label="Table of versions" tabindex="0" {
                 table {
                     thead { tr { th scope="col" { "Version" } th scope="col" { "Date" } th scope="col" { "PHP" } th.roomy scope="col" { "Size" } th scope="col" { "Remarks" } } }
                     tbody {

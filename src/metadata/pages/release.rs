@@ -120,7 +120,7 @@ fn change_summary(changes: &Changes<'_>) -> Markup {
 fn change_table(view: &View<'_>, caption: &str, changes: &Changes<'_>) -> Markup {
     html! {
         @if !changes.is_empty() {
-            div.wide role="region" aria-label=(caption) tabindex="0" {
+            div.wide role="region" aria-label={ "Changes: " (caption) } tabindex="0" {
                 table {
                     caption { (caption) }
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Before" } th scope="col" { "Now" } } }
@@ -143,7 +143,7 @@ fn package_table(view: &View<'_>, content: &Contents<'_>) -> Markup {
     html! {
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
-            div.wide role="region" aria-labelledby="packages" tabindex="0" {
+            div.wide role="region" aria-label="Table of packages" tabindex="0" {
                 table {
                     thead { tr { th scope="col" { "Package" } th scope="col" { "Version" } th scope="col" { "Through" } } }
                     tbody {
