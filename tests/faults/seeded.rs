@@ -476,8 +476,8 @@ const BUGS: &[Bug] = &[
         name: "archives that were not uploaded are named",
         edits: &[(
             "bucket/publish.rs",
-            "upload_all(self.bucket, &archives, is_conditional)?;",
-            "upload_all(self.bucket, &archives, is_conditional).unwrap_or_default();",
+            "sent += uploader.upload_all(&wanted)?;",
+            "sent += uploader.upload_all(&wanted).unwrap_or_default();",
         )],
         class: bucket::processes::faults,
         faults: 100,

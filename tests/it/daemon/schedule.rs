@@ -89,6 +89,10 @@ fn unreachable_source_is_retried_before_the_next_schedule() {
     let port = free_port();
     let env = TestEnv::new();
     env.configure(port, SOURCE);
+    // The regular run is half a day away.
+    let hour = (jiff::Timestamp::now() + jiff::Span::new().hours(12)).strftime("%H").to_string();
+    let schedule = format!("recipe: ./recipe.yaml, schedule: '0 {hour} * * *'");
+    env.write("mirror.yaml", &env.read("mirror.yaml").replace("recipe: ./recipe.yaml", &schedule));
     let upstream = env.upstream("modules");
     upstream.write("a/composer.json", r#"{"name": "acme/a", "version": "1.0.0"}"#);
     upstream.release("1.0.0");
