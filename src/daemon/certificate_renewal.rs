@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, CurrentConfiguration};
+use super::tasks::Tasks;
 use crate::acme::{order, validity};
 use crate::config::Acme;
 use crate::server::PublishedSite;
 use crate::store::PrivateFolder;
 use crate::util::file_lock::try_lock;
+use crate::util::threads::ThreadError;
 
 /// The delay after a first failure. Doubled each time, it allows five attempts in an hour, which are as many failed proofs as Let's
 /// Encrypt takes for a host (`letsencrypt.org/docs/rate-limits`).
@@ -23,8 +25,20 @@ const LOCKED_RETRY: Duration = Duration::from_secs(60);
 /// The longest wait, after which the clock is read again.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
+/// Starts the task if there is something to do, which only a restart changes.
+pub(super) fn start<'scope>(
+    tasks: Tasks<'scope, '_>,
+    configurations: &'scope CurrentConfiguration<'_>,
+    published: &'scope PublishedSite,
+) -> Result<(), ThreadError> {
+    match configurations.get().app.config.serve.acme {
+        Some(_) => tasks.start(|| configurations.for_each(|now| run(now, published))),
+        None => Ok(()),
+    }
+}
+
 /// Keeps the certificate valid under one configuration, until it ends.
-pub(super) fn run(configuration: &Configuration, published: &PublishedSite) {
+fn run(configuration: &Configuration, published: &PublishedSite) {
     let Some(acme) = &configuration.app.config.serve.acme else { return };
     let mut failures = 0;
     while !configuration.stop.is_set() {

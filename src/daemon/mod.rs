@@ -102,7 +102,7 @@ pub(crate) fn run(app: App, path: Option<&Path>) -> anyhow::Result<Exit> {
                     .start(|| configurations.for_each(|now| scrubber::run(now, server.published, &scrub)))?;
                 let Some(id) = volume_id else { return Ok(()) };
                 let (published, progress) = (server.published, &progress);
-                tasks.start(|| configurations.for_each(|now| certificate_renewal::run(now, published)))?;
+                certificate_renewal::start(tasks, configurations, published)?;
                 tasks.start(move || {
                     configurations.for_each(|now| bucket_publisher::run(now, id, published, progress));
                 })?;

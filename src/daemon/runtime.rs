@@ -24,8 +24,8 @@ const CYCLE_GRACE: Duration = Duration::from_secs(1);
 /// File descriptors for listeners, connections over the limit, and cycles.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// Threads for the work alongside the server, and one that reads files.
-const OTHER_THREADS: usize = 10;
+/// Threads for the work alongside the server, without that for certificates.
+const OTHER_THREADS: usize = 9;
 
 /// The most threads that read files.
 const FILE_THREADS: usize = 128;
@@ -52,7 +52,8 @@ pub(super) fn run_server(
     raise_descriptor_limit(config.serve.max_connections.get());
     let file_threads = file_threads(getrlimit(Resource::Data).current)?;
     let serving = serving_threads();
-    threads::ensure_available(OTHER_THREADS + if serving > 1 { serving } else { 0 })?;
+    let renewing = usize::from(config.serve.acme.is_some());
+    threads::ensure_available(OTHER_THREADS + renewing + if serving > 1 { serving } else { 0 })?;
     let mut runtime = match serving {
         // The runtime with one thread has no cost of sharing work.
         1 => Builder::new_current_thread(),
