@@ -22,19 +22,9 @@ struct Acme {
 }
 
 impl Acme {
-    /// Every host name leads to 127.0.0.1.
     fn start(http_port: u16) -> Self {
-        let (authority, dns, management) = (CertificateAuthority::new(), free_port(), free_port());
-        let names = Command::new("pebble-challtestsrv")
-            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", ""])
-            .args(["-tlsalpn01", "", "-management", &format!("127.0.0.1:{}", free_port())])
-            .args(["-dns01", &format!("127.0.0.1:{dns}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}", missing("pebble-challtestsrv", &error)));
-        let names = MirrorProcess::new(names);
-        until("the names are served", || TcpStream::connect(("127.0.0.1", dns)).is_ok());
+        let (authority, management) = (CertificateAuthority::new(), free_port());
+        let (names, dns) = serve_names();
         let (certificate, key) = authority.server_files();
         let server = WebServer::start(
             "env",
@@ -89,6 +79,30 @@ impl Acme {
             .arg("-o")
             .arg(&file));
         file
+    }
+}
+
+/// Starts a DNS server, for which every host name leads to 127.0.0.1. Returns its port.
+fn serve_names() -> (MirrorProcess, u16) {
+    loop {
+        let dns = free_port();
+        let mut names = Command::new("pebble-challtestsrv")
+            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", ""])
+            .args(["-tlsalpn01", "", "-management", &format!("127.0.0.1:{}", free_port())])
+            .args(["-dns01", &format!("127.0.0.1:{dns}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}", missing("pebble-challtestsrv", &error)));
+        let mut has_ended = false;
+        until("the names are served", || {
+            has_ended = names.try_wait().unwrap().is_some();
+            has_ended || TcpStream::connect(("127.0.0.1", dns)).is_ok()
+        });
+        // It ends if somebody else has taken one of the ports.
+        if !has_ended {
+            return (MirrorProcess::new(names), dns);
+        }
     }
 }
 
