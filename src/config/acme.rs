@@ -20,7 +20,7 @@ const STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 const FOLDER: &str = ".acme";
 
 /// HTTPS with a certificate that an ACME server (RFC 8555) gives and renews, by the challenge HTTP-01: the server asks for a file on
-/// port 80 of each host, which has to lead to `listen` of `serve`. Who sets this section accepts the terms of service of the server.
+/// port 80 of each host, which has to lead to `serve.listen`. By setting this section you accept the terms of service of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Acme {

@@ -11,8 +11,8 @@ use crate::store::RepositoryStore;
 /// How often new variants are picked up. Each time, the whole site is rebuilt.
 const VARIANTS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// For so long an older snapshot is not served in place of a newer one: a builder that puts its lines of the ledger behind another
-/// one's has only an older snapshot until it has taken over that one's.
+/// How long a newer snapshot may be missing before an older one is served. A builder that was overtaken appends its releases to those of
+/// the other builder; until it publishes both, only its older snapshot is there.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The number of a snapshot, and when its variants last changed.

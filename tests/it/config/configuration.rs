@@ -165,7 +165,7 @@ fn configuration_file_is_found() {
     }
     assert!(matches!(load(Some(&nowhere), folder.path()), Err(LoadError::Unreadable { .. })));
     assert!(matches!(load(Some(folder.path()), &nowhere), Err(LoadError::Missing { .. })));
-    // Whoever has mounted another file did not want a trial.
+    // A mounted folder with another file is a mistake, not a trial.
     let other = folder.path().join("config.yaml");
     fs::write(&other, MAGENTO).unwrap();
     let error = load(None, folder.path()).unwrap_err();
